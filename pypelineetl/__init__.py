@@ -1,0 +1,76 @@
+"""PypeLineETL fills a dimensional data warehouse from operational databases, as declared in a few flat modules.
+
+This is the whole public interface. What only a run needs is imported on first use, so that the flat modules, `--help`
+and Celery's clients start at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pypelineetl import events
+from pypelineetl.declare import DimensionETL, FactETL, date_key, environment, factory, member, rows
+from pypelineetl.errors import (
+    ConfigError,
+    DatabaseError,
+    DialectError,
+    LoadError,
+    PypeLineError,
+    RefreshError,
+    SourceError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from pypelineetl.logs import RunLog
+    from pypelineetl.progress import Display
+    from pypelineetl.project import Project, read_project
+    from pypelineetl.runner import Request, process, refresh
+    from pypelineetl.sourcetests import source_tests
+
+__all__ = [  # noqa: RUF022 - in the order a user meets them
+    # Declare
+    "DimensionETL",
+    "FactETL",
+    "factory",
+    "member",
+    "date_key",
+    "rows",
+    "environment",
+    # Run
+    "Project",
+    "read_project",
+    "source_tests",
+    "Request",
+    "refresh",
+    "process",
+    "events",
+    "RunLog",
+    "Display",
+    # Errors
+    "PypeLineError",
+    "ConfigError",
+    "UsageError",
+    "DialectError",
+    "DatabaseError",
+    "SourceError",
+    "LoadError",
+    "RefreshError",
+]
+
+_ON_FIRST_USE = {
+    "Project": "project",
+    "read_project": "project",
+    "source_tests": "sourcetests",
+    "Request": "runner",
+    "refresh": "runner",
+    "process": "runner",
+    "RunLog": "logs",
+    "Display": "progress",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    if name not in _ON_FIRST_USE:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)

@@ -1,0 +1,111 @@
+"""The command line of run.py: arguments in, exit status out; what it does is the runner's.
+
+Exit status 0: all went well; 1: a source test or an ETL failed; 2: wrong use or configuration.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import ModuleType
+from typing import Any
+
+import pypelineetl
+from pypelineetl.errors import ConfigError, UsageError
+from pypelineetl.events import RunFinished
+
+_NOTE = """\
+NOTE: Only --test_dimension_source defaults to True, so simply invoking run.py
+will run the dimension source tests. This can be a good way to do basic environment validation.
+A run begins with them too, and stops before it changes anything if one fails.
+"""
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=100)
+
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:  # noqa: ANN401 - argparse's own
+        super().add_usage(usage, actions, groups, prefix or "Usage: ")
+
+
+def main(config: ModuleType, argv: Sequence[str] | None = None) -> int:
+    """Do what the arguments (those of the process by default) ask for and return the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        project = pypelineetl.read_project(config)
+        if arguments.list:
+            _list(project)
+            return 0
+        return _run(project, _request(arguments))
+    except (ConfigError, UsageError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [options]",
+        epilog=_NOTE,
+        formatter_class=_Formatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    options = parser.add_argument_group("Options")
+    options.add_argument("-h", "--help", action="help", help="Show this help message and exit")
+    options.add_argument(
+        "--test_dimension_source",
+        action="store_true",
+        default=True,
+        help="Test the dimensions source SQL queries (read-only)",
+    )
+    options.add_argument(
+        "--test_dimensions_source", dest="test_dimension_source", action="store_true", help=argparse.SUPPRESS
+    )
+    options.add_argument(
+        "--no-test_dimension_source", dest="test_dimension_source", action="store_false", help="Leave those tests out"
+    )
+    options.add_argument("--run_dimensions", action="store_true", help="Run all active dimension ETLs")
+    options.add_argument("--run_facts", action="store_true", help="Run all active fact ETLs")
+    options.add_argument(
+        "--delete_existing_tables", action="store_true", help="Delete all existing dimension and fact tables"
+    )
+    options.add_argument(
+        "--only", nargs="+", action="extend", default=[], metavar="NAME", help="Only these of the active ETLs"
+    )
+    options.add_argument("--list", action="store_true", help="List the configured ETLs and exit")
+    return parser
+
+
+def _request(arguments: argparse.Namespace) -> "pypelineetl.Request":
+    return pypelineetl.Request(
+        test_sources=arguments.test_dimension_source,
+        run_dimensions=arguments.run_dimensions,
+        run_facts=arguments.run_facts,
+        delete_existing_tables=arguments.delete_existing_tables,
+        only=tuple(arguments.only),
+    )
+
+
+def _run(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int:
+    happening = pypelineetl.refresh(project, request)
+    succeeded = False
+    with ExitStack() as listening:
+        log = listening.enter_context(pypelineetl.RunLog(project.log_home / "run.log"))
+        display = listening.enter_context(pypelineetl.Display())
+        for event in happening:
+            log(event)
+            display(event)
+            succeeded = isinstance(event, RunFinished) and event.succeeded
+    return 0 if succeeded else 1
+
+
+def _list(project: "pypelineetl.Project") -> None:
+    heading = ("ETL", "type", "active", "table", "class", "queue")
+    lines = [
+        (etl.name, etl.kind, "on" if etl.active else "off", etl.table, etl.factory.table_class.__name__, etl.queue or "")
+        for etl in project.etls
+    ]
+    widths = [max(map(len, column)) for column in zip(heading, *lines, strict=True)]
+    for line in (heading, *lines):
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

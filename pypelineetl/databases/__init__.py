@@ -1,0 +1,49 @@
+"""The databases the engine can read from and write to: one small interface, one file for each with what differs."""
+
+from importlib import import_module
+from typing import cast
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from pypelineetl.databases.base import Database
+from pypelineetl.errors import ConfigError
+
+_CLASSES = {
+    "mysql": "mysql.MySQL",
+    "mariadb": "mysql.MySQL",
+    "postgresql": "postgresql.PostgreSQL",
+    "duckdb": "duckdb.DuckDB",
+    "sqlite": "sqlite.SQLite",
+}
+_DRIVERS = {"mysql": "pymysql", "mariadb": "pymysql", "postgresql": "psycopg"}
+
+
+def parse_url(text: str) -> URL:
+    """Return a database URL. Raises ConfigError if it is none, or names a database or driver not known here."""
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        # The text itself may hold a password, so it is not repeated.
+        message = "it is no database URL; the form is database://user:password@host:port/name"
+        raise ConfigError(message) from error
+    database, _, driver = url.drivername.partition("+")
+    if database not in _CLASSES:
+        message = f'database "{database}" is not known; use one of {", ".join(_CLASSES)}'
+        raise ConfigError(message)
+    if driver and driver != _DRIVERS.get(database):
+        message = f'driver "{driver}" is not known for {database}; leave it out'
+        raise ConfigError(message)
+    return url
+
+
+def database_class(url: URL) -> type[Database]:
+    """Return the class for a URL, importing its driver on this first use."""
+    database = url.drivername.partition("+")[0]
+    module, _, name = _CLASSES[database].partition(".")
+    return cast("type[Database]", getattr(import_module(f"pypelineetl.databases.{module}"), name))
+
+
+def open_database(url: URL, *, read_only: bool) -> Database:
+    """Connect to the database at a URL; see `Database.open`."""
+    return database_class(url).open(url, read_only=read_only)

@@ -1,0 +1,66 @@
+"""PostgreSQL, through psycopg."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import psycopg
+from sqlalchemy import URL
+
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
+from pypelineetl.errors import DatabaseError
+
+
+class PostgreSQL(Database):
+    """A PostgreSQL connection. URL options are libpq's: sslmode, sslrootcert, connect_timeout and so on."""
+
+    dialect = "postgres"
+    driver_error: ClassVar[type[Exception]] = psycopg.Error
+
+    @classmethod
+    def _connect(cls, url: URL, *, read_only: bool) -> Any:
+        connection = psycopg.connect(
+            host=url.host,
+            port=url.port,
+            user=url.username,
+            password=url.password,
+            dbname=url.database,
+            **url.query,
+        )
+        connection.execute("SET TIME ZONE 'UTC'")
+        if read_only:
+            connection.execute("SET default_transaction_read_only = on")
+        connection.commit()
+        if read_only:
+            # One snapshot for all that one ETL reads.
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        return connection
+
+    def _streaming_cursor(self) -> Any:
+        # A named cursor stays on the server; an unnamed one would bring every row at once.
+        return self.connection.cursor(name="pypelineetl")
+
+    def columns(self, table: str) -> tuple[str, ...]:
+        found = self.query(
+            """
+            SELECT column_name
+            FROM information_schema.columns
+            WHERE table_schema = current_schema() AND table_name = %s
+            ORDER BY ordinal_position
+            """,
+            (table,),
+        )
+        return tuple(name for (name,) in found)
+
+    def lock(self, tables: Sequence[str]) -> None:
+        self.execute(f"SET lock_timeout = '{LOCK_WAIT_SECONDS:.0f}s'")
+        # In order, so that two loads that need the same tables cannot wait for each other.
+        for table in sorted(set(tables)):
+            try:
+                self.query("SELECT pg_advisory_lock(hashtextextended(current_schema() || '.' || %s, 0))", (table,))
+            except DatabaseError as error:
+                if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                    raise
+                message = f'{self.name}: table "{table}" is being loaded by another run; tried for {LOCK_WAIT_SECONDS:.0f} s'
+                raise DatabaseError(message) from error
+        # The locks belong to the session and outlive this; what is read from here on is not older than they are.
+        self.connection.commit()

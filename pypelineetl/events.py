@@ -1,0 +1,152 @@
+"""What happens during a run, as the runner tells it: log, progress and results are only listeners to these."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+from pypelineetl.declare import ETL
+
+Outcome = Literal["inserted", "updated", "unchanged"]
+"""What became of one row."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the rows an ETL read."""
+
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every row read is accounted for."""
+        return self.read == self.inserted + self.updated + self.unchanged
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run begins with these ETLs, in this order."""
+
+    etls: tuple[ETL, ...]
+
+
+@dataclass(frozen=True)
+class SourceTested:
+    """The source of one ETL was tested; no faults means it passed."""
+
+    etl: ETL
+    faults: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EtlStarted:
+    """One ETL begins."""
+
+    etl: ETL
+
+
+@dataclass(frozen=True)
+class TableDropping:
+    """An existing table is about to be dropped."""
+
+    etl: ETL
+
+
+@dataclass(frozen=True)
+class TableDropped:
+    """The table is gone."""
+
+    etl: ETL
+
+
+@dataclass(frozen=True)
+class TableCreating:
+    """A table is about to be created."""
+
+    etl: ETL
+
+
+@dataclass(frozen=True)
+class TableCreated:
+    """The table is there, empty."""
+
+    etl: ETL
+
+
+@dataclass(frozen=True)
+class SourceQueried:
+    """The source is about to be asked for its rows."""
+
+    etl: ETL
+
+
+@dataclass(frozen=True)
+class LoadStarted:
+    """The source answered; its rows are about to be loaded."""
+
+    etl: ETL
+
+
+@dataclass(frozen=True)
+class RowsLoaded:
+    """So many rows of the source have been dealt with so far."""
+
+    etl: ETL
+    rows: int
+
+
+@dataclass(frozen=True)
+class EtlFinished:
+    """One ETL is done and its rows are committed."""
+
+    etl: ETL
+    counts: Counts
+    elapsed: timedelta
+
+
+@dataclass(frozen=True)
+class EtlFailed:
+    """One ETL failed; its table holds what it held before. `details` is a traceback where the fault is ours."""
+
+    etl: ETL
+    error: str
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class EtlSkipped:
+    """One ETL was not run, and why."""
+
+    etl: ETL
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """The run is over."""
+
+    succeeded: bool
+    elapsed: timedelta = field(default_factory=timedelta)
+
+
+Event = (
+    RunStarted
+    | SourceTested
+    | EtlStarted
+    | TableDropping
+    | TableDropped
+    | TableCreating
+    | TableCreated
+    | SourceQueried
+    | LoadStarted
+    | RowsLoaded
+    | EtlFinished
+    | EtlFailed
+    | EtlSkipped
+    | RunFinished
+)
+Listener = Callable[[Event], None]

@@ -1,0 +1,190 @@
+"""What is wrong with the declared ETLs, told fault by fault: what was given, the rule, and what to do.
+
+Each check is a generator of faults without the ETL's name, which `faults_of` puts before them.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pygrametl.tables import AccumulatingSnapshotFactTable, Dimension, FactTable, SlowlyChangingDimension
+from sqlalchemy import URL
+
+from pypelineetl import dialect
+from pypelineetl.databases import database_class
+from pypelineetl.columns import Column, columns_of
+from pypelineetl.declare import ETL, DateKey, DimensionETL, FactETL, Factory, Member, Rows
+from pypelineetl.errors import DialectError, did_you_mean, quoted
+
+_UNQUOTABLE = set("\"`%()\0")
+_BASES = {"dimension": Dimension, "fact": FactTable}
+
+
+def faults_of(
+    dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], *, written: str, warehouse: URL | None
+) -> list[str]:
+    """Return every fault of these ETLs, each as one line that names its ETL."""
+    found = [*_wrong_entries("DIMENSIONS", dimensions, DimensionETL), *_wrong_entries("FACTS", facts, FactETL)]
+    if found:
+        return found
+    by_name = {etl.name: etl for etl in dimensions}
+    for etl in (*dimensions, *facts):
+        named = f'config.py: {etl.kind} "{etl.name}": '
+        found += [named + fault for fault in _etl_faults(etl, by_name, written, warehouse)]
+    found += _repeated([*dimensions], "name")
+    found += _repeated([*facts], "name")
+    found += _repeated([*dimensions, *facts], "table")
+    return found
+
+
+def _wrong_entries(title: str, entries: Iterable[Any], wanted: type) -> Iterator[str]:
+    for entry in entries:
+        if not isinstance(entry, wanted):
+            yield f"config.py: {title} holds a {type(entry).__name__}; every entry must be a {wanted.__name__}"
+
+
+def _repeated(etls: Sequence[ETL], what: str) -> Iterator[str]:
+    seen: dict[str, ETL] = {}
+    for etl in etls:
+        value = getattr(etl, what)
+        if value in seen:
+            first = seen[value]
+            yield f'config.py: {first.kind} "{first.name}" and {etl.kind} "{etl.name}" have the same {what} "{value}"'
+        seen[value] = etl
+
+
+def _etl_faults(
+    etl: ETL, dimensions: Mapping[str, DimensionETL], written: str, warehouse: URL | None
+) -> Iterator[str]:
+    yield from _source_faults(etl.source, written)
+    if not isinstance(etl.factory, Factory):
+        yield "factory must be made with factory(...)"
+        return
+    broken = list(_factory_faults(etl))
+    yield from broken
+    try:
+        columns = columns_of(_definition(etl, written))
+    except DialectError as error:
+        yield f"its DDL: {error}"
+        return
+    if broken:
+        return
+    yield from _column_faults(etl, columns)
+    if isinstance(etl, FactETL):
+        yield from _key_faults(etl, dimensions, written)
+    elif warehouse is not None:
+        yield from _version_faults(etl, warehouse)
+
+
+def _definition(etl: ETL, written: str) -> Any:  # noqa: ANN401 - sqlglot's Create, which only columns_of looks into
+    create = dialect.table_definition(etl.create, written=written)
+    if create.this.this.name != etl.table:
+        message = f'it creates "{create.this.this.name}", and the factory\'s name is "{etl.table}"; make them the same'
+        raise DialectError(message)
+    return create
+
+
+def _source_faults(source: Any, written: str) -> Iterator[str]:  # noqa: ANN401 - whatever the user gave
+    if isinstance(source, Rows):
+        return
+    if not isinstance(source, str):
+        yield f"its source is a {type(source).__name__}; it must be SQL text or rows(...)"
+        return
+    try:
+        dialect.query(source, written=written, target=written)
+    except DialectError as error:
+        yield f"its source: {error}"
+
+
+def _factory_faults(etl: ETL) -> Iterator[str]:
+    made, base = etl.factory.table_class, _BASES[etl.kind]
+    if not (isinstance(made, type) and issubclass(made, base)):
+        yield f"its factory's class is {getattr(made, '__name__', made)}; a {etl.kind} needs a pygrametl {base.__name__} or a subclass"
+        return
+    known = inspect.signature(made).parameters
+    given = etl.factory.arguments
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    for name in given:
+        if (name not in known and not open_ended) or name == "targetconnection":
+            yield f'its factory has an argument "{name}", which {made.__name__} does not take.{did_you_mean(name, known)}'
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD and name not in given:
+            yield f'its factory lacks the argument "{name}", which {made.__name__} needs'
+
+
+def _column_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
+    written = etl.factory.columns
+    for name in written:
+        if name not in columns:
+            yield f'its factory names the column "{name}", which its DDL does not have.{did_you_mean(name, columns)}'
+        elif _UNQUOTABLE & set(name):
+            yield f'column "{name}" has a character that pygrametl cannot quote; rename it'
+    for name, column in columns.items():
+        if column.required and not column.has_default and name not in written:
+            yield f'column "{name}" is NOT NULL in its DDL, and its factory does not fill it'
+    if isinstance(etl, DimensionETL):
+        others = (*etl.factory.names("lookupatts"), *etl.factory.versioning)
+        yield from _unknown(others, etl.factory.names("attributes"), "attributes do not have")
+    else:
+        yield from _unknown(etl.grain, written, "is in its grain but not in its factory;")
+
+
+def _unknown(names: Iterable[str], known: Sequence[str], rule: str) -> Iterator[str]:
+    for name in names:
+        if name not in known:
+            yield f'"{name}": {rule} it.{did_you_mean(name, known)}'
+
+
+def _version_faults(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
+    """Yield what pygrametl's type-2 class cannot do on the warehouse: with no version column it orders NULLS FIRST."""
+    factory = etl.factory
+    ordered = factory.name("versionatt") or factory.name("orderingatt")
+    if not issubclass(factory.table_class, SlowlyChangingDimension) or ordered:
+        return
+    if not database_class(warehouse).orders_nulls:
+        yield 'its factory lacks "versionatt", without which pygrametl cannot order versions here; add a version column'
+
+
+def _key_faults(fact: FactETL, dimensions: Mapping[str, DimensionETL], written: str) -> Iterator[str]:
+    for column, key in fact.keys.items():
+        if column not in fact.factory.columns:
+            yield f'its keys name the column "{column}", which its factory does not have.{did_you_mean(column, fact.factory.columns)}'
+        dimension = dimensions.get(key.dimension)
+        if dimension is None:
+            yield f'key "{column}" names no dimension "{key.dimension}".{did_you_mean(key.dimension, dimensions)}'
+            continue
+        faults = _member_faults(key, dimension, written) if isinstance(key, Member) else _day_faults(key, dimension, written)
+        yield from (f'key "{column}": {fault}' for fault in faults)
+    if fact.grain and issubclass(fact.factory.table_class, AccumulatingSnapshotFactTable):
+        yield "its grain is its factory's keyrefs, as for every accumulating snapshot; leave grain out"
+
+
+def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterator[str]:
+    wanted = dimension.factory.natural_key
+    if set(key.natural_key) != set(wanted):
+        yield f'it gives {quoted(key.natural_key)}, and dimension "{dimension.name}" is looked up by {quoted(wanted)}'
+    if key.as_of and not dimension.factory.name("fromatt"):
+        yield f'as_of needs versions, and dimension "{dimension.name}" has no fromatt; leave as_of out'
+    if key.missing not in {"reject", "infer"}:
+        yield f'missing is "{key.missing}"; it must be "reject" or "infer"'
+    if key.missing == "infer":
+        known = {dimension.factory.name("key"), *wanted, *dimension.factory.versioning}
+        columns = columns_of(dialect.table_definition(dimension.create, written=written)).values()
+        unknown = [column.name for column in columns if column.required and column.name not in known]
+        if unknown:
+            yield (
+                f'missing="infer" makes members of which only the natural key is known, and {quoted(unknown)} of'
+                f' dimension "{dimension.name}" is NOT NULL; allow NULL there, or use missing="reject"'
+            )
+
+
+def _day_faults(key: DateKey, dimension: DimensionETL, written: str) -> Iterator[str]:
+    try:
+        ZoneInfo(key.tz)
+    except (ZoneInfoNotFoundError, ValueError):
+        yield f'there is no time zone "{key.tz}"; use a name such as "UTC" or "US/Eastern"'
+    wanted = dimension.factory.natural_key
+    columns = columns_of(dialect.table_definition(dimension.create, written=written))
+    if len(wanted) != 1 or (wanted[0] in columns and not columns[wanted[0]].is_date):
+        yield f'date_key needs a dimension looked up by one DATE, and "{dimension.name}" is looked up by {quoted(wanted)}'

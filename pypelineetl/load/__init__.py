@@ -1,0 +1,1 @@
+"""Loading: source rows into a warehouse table, as the table's pygrametl class would have written them."""

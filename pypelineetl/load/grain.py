@@ -1,0 +1,53 @@
+"""Facts with a declared grain: a row that is there is brought up to date, any other is added."""
+
+from typing import Any
+
+from pypelineetl.databases.base import Database
+from pypelineetl.declare import FactETL
+from pypelineetl.errors import LoadError, quoted
+from pypelineetl.events import Outcome
+from pypelineetl.load.target import Target
+
+Row = dict[str, Any]
+
+
+class GrainedFacts:
+    """Upserts into a pygrametl fact table by the grain its ETL declares.
+
+    pygrametl's own `ensure` finds a fact by all its keyrefs and leaves changed measures as they were.
+    """
+
+    def __init__(self, table: Any, etl: FactETL, warehouse: Database, target: Target) -> None:  # noqa: ANN401 - pygrametl has no types
+        self._table = table
+        self._target = target
+        self._grain = etl.grain
+        self._others = tuple(name for name in etl.factory.columns if name not in etl.grain)
+        self._known = self._read(warehouse.quote(etl.table), warehouse)
+        self._seen: set[tuple[Any, ...]] = set()
+        where = " AND ".join(f"{warehouse.quote(name)} = %({name})s" for name in self._grain)
+        values = ", ".join(f"{warehouse.quote(name)} = %({name})s" for name in self._others)
+        self._update = f"UPDATE {warehouse.quote(etl.table)} SET {values} WHERE {where}"
+
+    def ensure(self, row: Row) -> Outcome:
+        """Insert the row, or update the one of its grain. Raises LoadError if the source gives a grain twice."""
+        grain = tuple(row[name] for name in self._grain)
+        if grain in self._seen:
+            message = (
+                f"the source gives two rows with the same grain {quoted(self._grain)};"
+                " mend the source SQL, or declare a finer grain"
+            )
+            raise LoadError(message)
+        self._seen.add(grain)
+        if grain not in self._known:
+            self._table.insert(row)
+            return "inserted"
+        if self._known[grain] == tuple(row[name] for name in self._others):
+            return "unchanged"
+        self._target.execute(self._update, row)
+        return "updated"
+
+    def _read(self, table: str, warehouse: Database) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+        names = ", ".join(warehouse.quote(name) for name in (*self._grain, *self._others))
+        self._target.execute(f"SELECT {names} FROM {table}")
+        parts = len(self._grain)
+        return {tuple(row[:parts]): tuple(row[parts:]) for row in self._target.fetchalltuples()}

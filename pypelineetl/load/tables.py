@@ -1,0 +1,87 @@
+"""From a factory to the live pygrametl object, for the length of one load and with nothing left behind."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Any
+
+import pygrametl
+from pygrametl import tables
+from pygrametl.tables import CachedDimension, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+
+from pypelineetl.columns import Column, moment
+from pypelineetl.databases.base import Database
+from pypelineetl.declare import ETL, Factory
+from pypelineetl.load.target import Target
+
+_BEGINNING_OF_TIME = datetime(1900, 1, 1)  # noqa: DTZ001 - moments without zone are UTC here
+# What a load may decide where the factory does not: caches that hold the whole table, so that no row costs a query.
+_CACHES: Mapping[type, Mapping[str, Any]] = {
+    CachedDimension: {"size": 0, "prefill": True},
+    TypeOneSlowlyChangingDimension: {"cachesize": 0, "prefill": True},
+    SlowlyChangingDimension: {"cachesize": -1, "prefill": True},
+}
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def pygrametl_table(
+    etl: ETL, warehouse: Database, target: Target, *, columns: Mapping[str, Column], now: datetime
+) -> Iterator[Any]:
+    """Make the pygrametl object an ETL's factory declares, loading through `target`.
+
+    `now` (UTC) is when new versions of type-2 members begin; pygrametl itself would take the day of the process's
+    first call. On leaving, what waits is written and the object is taken off pygrametl's list of all tables.
+    """
+    factory = etl.factory
+    arguments = {**_CACHES.get(factory.table_class, {}), **_versioning(factory, columns, now), **factory.arguments}
+    with _quoted_names(warehouse):
+        table = factory.table_class(**{**arguments, "name": warehouse.quote(factory.table)}, targetconnection=target)
+    try:
+        yield table
+        table.endload()
+        target.flush()
+    finally:
+        # pygrametl keeps every object ever made, and ends the load of all of them with any of them.
+        pygrametl._alltables[:] = [other for other in pygrametl._alltables if other is not table]  # noqa: SLF001 - no other way
+
+
+def _versioning(factory: Factory, columns: Mapping[str, Column], now: datetime) -> dict[str, Any]:
+    """Return how a type-2 dimension dates its versions where the factory does not say: by this run's own time.
+
+    A first version is valid from the beginning of time, so that facts older than the dimension's first load find it.
+    """
+    since = factory.name("fromatt")
+    if not issubclass(factory.table_class, SlowlyChangingDimension) or not since:
+        return {}
+    dated = _dater(columns[since])
+    arguments: dict[str, Any] = {"minfrom": dated(_BEGINNING_OF_TIME)}
+    if factory.name("srcdateatt"):
+        return {**arguments, "srcdateparser": dated}
+    return {**arguments, "fromfinder": lambda _connection, _row, _names: dated(now)}
+
+
+def _dater(column: Column) -> Callable[[Any], date | None]:
+    def dated(value: Any) -> date | None:  # noqa: ANN401 - a date as any source gives it
+        if value is None:
+            return None
+        found = moment(value)
+        return found.date() if column.is_date and isinstance(found, datetime) else column.convert(found)  # type: ignore[no-any-return] # a date
+
+    return dated
+
+
+@contextmanager
+def _quoted_names(warehouse: Database) -> Iterator[None]:
+    """Have pygrametl quote column names as the warehouse does, while an object is made.
+
+    pygrametl keeps the quoting in a module variable, which an object reads only while it is made.
+    """
+    with _one_at_a_time:
+        before = tables._quote  # noqa: SLF001 - pygrametl can set its quoting but not tell it
+        tables.definequote(warehouse.quote_character)
+        try:
+            yield
+        finally:
+            tables._quote = before  # noqa: SLF001 - as above

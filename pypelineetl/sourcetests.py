@@ -1,0 +1,70 @@
+"""The source tests: each ETL's source is opened read-only, its query is tried, and its columns are compared.
+
+`run.py` and `tests.py` both use `test_source`. Nothing is read but the first row, and nothing is written.
+"""
+
+import unittest
+from collections.abc import Callable
+from types import ModuleType
+
+from pypelineetl import dialect
+from pypelineetl.declare import ETL, Rows
+from pypelineetl.errors import ConfigError, PypeLineError, quoted
+from pypelineetl.events import SourceTested
+from pypelineetl.extract import check_columns, python_rows, superfluous_columns
+from pypelineetl.logs import RunLog
+from pypelineetl.project import Project, read_project
+
+Test = Callable[[unittest.TestCase], None]
+
+
+def test_source(project: Project, etl: ETL) -> SourceTested:
+    """Try an ETL's source; the result tells every fault, and as warnings the columns that nothing uses."""
+    try:
+        columns = _source_columns(project, etl)
+        check_columns(etl, columns)
+    except PypeLineError as error:
+        return SourceTested(etl, (error.message,))
+    except Exception as error:  # noqa: BLE001 - a Python source may raise anything, which is then its fault to tell
+        return SourceTested(etl, (f"{type(error).__name__}: {error}",))
+    spare = superfluous_columns(etl, columns)
+    return SourceTested(etl, (), (f"its source gives {quoted(spare)}, which nothing uses",) if spare else ())
+
+
+def source_tests(config: ModuleType) -> type[unittest.TestCase]:
+    """Return a TestCase with one test for the source of each switched-on ETL; results go to tests.log as well.
+
+    A configuration with faults gives a TestCase whose one test fails with them.
+    """
+    try:
+        project = read_project(config)
+    except ConfigError as error:
+        return _test_case({"test_configuration": _failing(str(error))})
+    return _test_case({f"test_{etl.kind}_{etl.name}": _testing(project, etl) for etl in project.etls if etl.active})
+
+
+def _source_columns(project: Project, etl: ETL) -> tuple[str, ...]:
+    if isinstance(etl.source, Rows):
+        # A Python source without rows has no columns to compare.
+        return python_rows(etl.source).columns or etl.needs
+    with project.open_source() as source:
+        return source.stream(dialect.first_row(project.source_query(etl), dialect=source.dialect)).columns
+
+
+def _test_case(tests: dict[str, Test]) -> type[unittest.TestCase]:
+    return type("SourceTests", (unittest.TestCase,), dict(tests))
+
+
+def _testing(project: Project, etl: ETL) -> Test:
+    def test(case: unittest.TestCase) -> None:
+        tested = test_source(project, etl)
+        with RunLog(project.log_home / "tests.log") as log:
+            log(tested)
+        if tested.faults:
+            case.fail("\n".join(tested.faults))
+
+    return test
+
+
+def _failing(message: str) -> Test:
+    return lambda case: case.fail(message)
