@@ -43,8 +43,7 @@ class Refreshes:
         results.register()
         self.app = Celery("pypelineetl", broker=config.BROKER_URL, backend=config.RESULT_URL)
         self.app.conf.update(_settings(), beat_schedule=_nightly(config), task_routes=(self._route,))
-        self._step = self.app.task(name="pypelineetl.step")(self._run_step)
-        self._collect = self.app.task(name="pypelineetl.collect", bind=True)(self._collect_stage)
+        self._step, self._collect = self._steps()
 
     @cached_property
     def project(self) -> Project:
@@ -98,14 +97,22 @@ class Refreshes:
                 log(event)
                 yield event
 
-    def _run_step(self, kind: str, name: str, rebuild: bool) -> Outcome:  # noqa: FBT001 - task arguments are positional
-        try:
-            return {"kind": kind, "name": name, "rows": self._rows_of(self.project.find(kind, name), rebuild=rebuild)}
-        except PypeLineError as error:
-            return {"kind": kind, "name": name, "error": error.message}
+    def _steps(self) -> tuple[Task[..., Any], Task[..., Any]]:
+        """Return the two tasks a refresh is made of: one that runs an ETL, one that collects a stage of them."""
 
-    def _collect_stage(self, task: Task[..., Any], outcomes: list[Outcome], plan: Plan) -> list[list[Loaded]]:
-        return self._advance(task, {**plan, "outcomes": plan["outcomes"] + outcomes})
+        @self.app.task(name="pypelineetl.step")
+        def step(kind: str, name: str, rebuild: bool) -> Outcome:  # noqa: FBT001 - task arguments are positional
+            try:
+                rows = self._rows_of(self.project.find(kind, name), rebuild=rebuild)
+            except PypeLineError as error:
+                return {"kind": kind, "name": name, "error": error.message}
+            return {"kind": kind, "name": name, "rows": rows}
+
+        @self.app.task(name="pypelineetl.collect", bind=True, throws=(PypeLineError,))
+        def collect(task: Task[..., Any], outcomes: list[Outcome], plan: Plan) -> list[list[Loaded]]:
+            return self._advance(task, {**plan, "outcomes": plan["outcomes"] + outcomes})
+
+        return step, collect
 
     def _advance(self, task: Task[..., Any], plan: Plan) -> list[list[Loaded]]:
         """Replace `task` with the next stage that has anything to run, or end the refresh."""

@@ -21,8 +21,8 @@ class PypeLineError(Exception):
     """The base of every error PypeLineETL raises on purpose."""
 
     def __init__(self, message: str, etl: str = "") -> None:
-        # Both arguments reach Exception, so that Celery can rebuild the error from its arguments alone.
-        super().__init__(message, etl)
+        # All arguments reach Exception, so that Celery can rebuild the error from them alone.
+        super().__init__(*filter(None, (message, etl)))
         self.message = message
         self.etl = etl
 

@@ -165,8 +165,7 @@ def _prepare_table(project: Project, etl: ETL, warehouse: Database, *, rebuild: 
         warehouse.set_aside(etl.table)
         yield events.TableDropped(etl)
     yield events.TableCreating(etl)
-    for statement in project.create_statements(etl):
-        warehouse.execute(statement)
+    warehouse.create(etl.table, project.create_statements(etl))
     yield events.TableCreated(etl)
 
 

@@ -130,6 +130,11 @@ class Database(abc.ABC):
     def columns(self, table: str) -> tuple[str, ...]:
         """Return the column names of a table in their order; none if there is no such table."""
 
+    def create(self, table: str, statements: Sequence[str]) -> None:  # noqa: ARG002 - some must remember the table
+        """Create a table by these statements, as part of the transaction."""
+        for statement in statements:
+            self.execute(statement)
+
     def drop(self, table: str) -> None:
         """Drop a table."""
         self.execute(f"DROP TABLE {self.quote(table)}")

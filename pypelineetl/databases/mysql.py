@@ -26,7 +26,9 @@ class MySQL(Database):
 
     def __init__(self, connection: Any, name: str) -> None:
         super().__init__(connection, name)
+        # What the open transaction's DDL, which no rollback undoes, has done so far.
         self._set_aside: list[str] = []
+        self._created: list[str] = []
 
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
@@ -78,8 +80,13 @@ class MySQL(Database):
                 raise DatabaseError(message)
             if self.columns(_aside(table)):
                 # A run died between setting this table aside and finishing the new one: this one is whole.
-                self._put_back(table)
+                self.execute(f"DROP TABLE IF EXISTS {self.quote(table)}")
+                self._rename(_aside(table), table)
         self.connection.commit()
+
+    def create(self, table: str, statements: Sequence[str]) -> None:
+        self._created.append(table)
+        super().create(table, statements)
 
     def set_aside(self, table: str) -> None:
         self._rename(table, _aside(table))
@@ -90,19 +97,16 @@ class MySQL(Database):
         try:
             with super().transaction():
                 yield
-        except BaseException:
             for table in self._set_aside:
-                self._put_back(table)
+                self.drop(_aside(table))
+        except BaseException:
+            for table in self._created:
+                self.execute(f"DROP TABLE IF EXISTS {self.quote(table)}")
+            for table in self._set_aside:
+                self._rename(_aside(table), table)
             raise
         finally:
-            tables, self._set_aside = self._set_aside, []
-        for table in tables:
-            self.drop(_aside(table))
-
-    def _put_back(self, table: str) -> None:
-        if self.columns(table):
-            self.drop(table)
-        self._rename(_aside(table), table)
+            self._set_aside, self._created = [], []
 
     def _rename(self, old: str, new: str) -> None:
         self.execute(f"RENAME TABLE {self.quote(old)} TO {self.quote(new)}")
