@@ -27,7 +27,7 @@ Loaded = tuple[str, str, int]
 Outcome = dict[str, str | int]
 """What a step returns: `kind` and `name`, and either `rows` or `error`, or `skipped` with the reason."""
 Plan = dict[str, Any]
-"""A refresh under way: `refresh` (its id), `rebuild`, `stages` (type and ETL names, still to come), `outcomes` so far."""
+"""A refresh under way: `refresh` (its id), `rebuild`, `stages` (type and names, still to come), `outcomes` so far."""
 
 _SOFT_LIMIT_SECONDS = 4 * 3600
 _HARD_LIMIT_SECONDS = _SOFT_LIMIT_SECONDS + 300
@@ -57,7 +57,12 @@ class Refreshes:
         return etl.kind, etl.name, self._rows_of(etl, rebuild=False)
 
     def refresh(
-        self, task: Task[..., Any], *, run_dimensions: bool, run_facts: bool, delete_existing_tables: bool
+        self,
+        task: Task[..., Any],
+        *,
+        run_dimensions: bool,
+        run_facts: bool,
+        delete_existing_tables: bool,
     ) -> list[list[Loaded]]:
         """Run all switched-on ETLs as chords that take the place of `task`, dimensions before facts.
 
@@ -143,7 +148,12 @@ class Refreshes:
         return skipped
 
     def _route(
-        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], _options: object, **_task: object
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        _options: object,
+        **_task: object,
     ) -> dict[str, str] | None:
         """Send an ETL that names a queue of its own there, whether it runs alone or as a step of a refresh."""
         values = {**dict(zip(("conf_name", "conf_type"), args, strict=False)), **kwargs}
@@ -169,7 +179,11 @@ def _failure(outcomes: Sequence[Outcome]) -> str:
     """Return one text that names what failed and why, what did not run, and what succeeded."""
     parts = []
     for verb, reason in (("failed", "error"), ("did not run", "skipped")):
-        parts += [f"{outcome['kind']} {outcome['name']} {verb}: {outcome[reason]}" for outcome in outcomes if reason in outcome]
+        parts += [
+            f"{outcome['kind']} {outcome['name']} {verb}: {outcome[reason]}"
+            for outcome in outcomes
+            if reason in outcome
+        ]
     succeeded = ", ".join(f"{outcome['kind']} {outcome['name']}" for outcome in outcomes if "rows" in outcome)
     return "\n".join([*parts, f"succeeded: {succeeded or 'nothing'}"])
 

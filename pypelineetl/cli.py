@@ -25,7 +25,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32, width=100)
 
-    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:  # noqa: ANN401 - argparse's own
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
         super().add_usage(usage, actions, groups, prefix or "Usage: ")
 
 
@@ -39,7 +39,7 @@ def main(config: ModuleType, argv: Sequence[str] | None = None) -> int:
             return 0
         return _run(project, _request(arguments))
     except (ConfigError, UsageError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
 
 
@@ -60,18 +60,31 @@ def _parser() -> argparse.ArgumentParser:
         help="Test the dimensions source SQL queries (read-only)",
     )
     options.add_argument(
-        "--test_dimensions_source", dest="test_dimension_source", action="store_true", help=argparse.SUPPRESS
+        "--test_dimensions_source",
+        dest="test_dimension_source",
+        action="store_true",
+        help=argparse.SUPPRESS,
     )
     options.add_argument(
-        "--no-test_dimension_source", dest="test_dimension_source", action="store_false", help="Leave those tests out"
+        "--no-test_dimension_source",
+        dest="test_dimension_source",
+        action="store_false",
+        help="Leave those tests out",
     )
     options.add_argument("--run_dimensions", action="store_true", help="Run all active dimension ETLs")
     options.add_argument("--run_facts", action="store_true", help="Run all active fact ETLs")
     options.add_argument(
-        "--delete_existing_tables", action="store_true", help="Delete all existing dimension and fact tables"
+        "--delete_existing_tables",
+        action="store_true",
+        help="Delete all existing dimension and fact tables",
     )
     options.add_argument(
-        "--only", nargs="+", action="extend", default=[], metavar="NAME", help="Only these of the active ETLs"
+        "--only",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="Only these of the active ETLs",
     )
     options.add_argument("--list", action="store_true", help="List the configured ETLs and exit")
     return parser
@@ -103,9 +116,17 @@ def _run(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int:
 def _list(project: "pypelineetl.Project") -> None:
     heading = ("ETL", "type", "active", "table", "class", "queue")
     lines = [
-        (etl.name, etl.kind, "on" if etl.active else "off", etl.table, etl.factory.table_class.__name__, etl.queue or "")
+        (
+            etl.name,
+            etl.kind,
+            "on" if etl.active else "off",
+            etl.table,
+            etl.factory.table_class.__name__,
+            etl.queue or "",
+        )
         for etl in project.etls
     ]
     widths = [max(map(len, column)) for column in zip(heading, *lines, strict=True)]
     for line in (heading, *lines):
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")

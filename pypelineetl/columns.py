@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from pypelineetl.errors import LoadError
+from pypelineetl.errors import DialectError, LoadError
 
 _T = exp.DType
 _INTEGER_RANGES = {
@@ -60,7 +60,7 @@ class Column:
         """Whether the column holds moments."""
         return self.type.this in _DATETIMES
 
-    def convert(self, value: Any) -> Any:  # noqa: ANN401 - any value a database gives
+    def convert(self, value: Any) -> Any:
         """Return a source's value as this column's type. Raises LoadError if it does not fit.
 
         The message names the column and the value's type, never the value, which may be somebody's secret.
@@ -86,14 +86,7 @@ class Column:
             return _decimals(*self._parameters(10, 0))
         if kind in exp.DataType.TEXT_TYPES:
             return _texts(*self._parameters(None))
-        return {
-            _T.FLOAT: float,
-            _T.DOUBLE: float,
-            _T.BOOLEAN: _boolean,
-            _T.DATE: _day,
-            _T.TIME: _time,
-            **dict.fromkeys(_DATETIMES, _moment),
-        }.get(kind, lambda value: value)
+        return _OTHER_CONVERTERS.get(kind, _as_given)
 
     def _parameters(self, *defaults: int | None) -> tuple[Any, ...]:
         given = [int(parameter.name) for parameter in self.type.expressions if parameter.name.isdigit()]
@@ -122,10 +115,13 @@ def _column(definition: exp.ColumnDef, keys: set[str]) -> Column:
         for kind in kinds
     )
     default = any(isinstance(kind, exp.DefaultColumnConstraint | exp.AutoIncrementColumnConstraint) for kind in kinds)
+    if definition.kind is None:
+        message = f'column "{definition.name}" has no type'
+        raise DialectError(message)
     return Column(definition.name, definition.kind, not_null or definition.name in keys, default)
 
 
-def moment(value: Any) -> datetime | date:  # noqa: ANN401 - any value a database gives
+def moment(value: Any) -> datetime | date:
     """Return a timestamp without zone, in UTC, or a plain date as it is. Raises ValueError for anything else."""
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
@@ -219,3 +215,17 @@ def _time(value: Any) -> time:
 def _moment(value: Any) -> datetime:
     found = moment(value)
     return found if isinstance(found, datetime) else datetime.combine(found, time())
+
+
+def _as_given(value: Any) -> Any:
+    return value
+
+
+_OTHER_CONVERTERS: Mapping[exp.DType, Callable[[Any], Any]] = {
+    _T.FLOAT: float,
+    _T.DOUBLE: float,
+    _T.BOOLEAN: _boolean,
+    _T.DATE: _day,
+    _T.TIME: _time,
+    **dict.fromkeys(_DATETIMES, _moment),
+}

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 Missing = Literal["reject", "infer"]
 
@@ -50,7 +50,7 @@ class Factory:
         return cast("str | None", self.arguments.get(argument))
 
 
-def factory(table_class: type, **arguments: Any) -> Factory:  # noqa: ANN401 - pygrametl's own arguments, of any type
+def factory(table_class: type, **arguments: Any) -> Factory:
     """Declare a dimension or fact table by its pygrametl class, with pygrametl's own arguments.
 
     `name` is the warehouse table. `targetconnection` is the engine's and not given here.
@@ -117,7 +117,7 @@ class Rows:
 
 def rows(
     function: Callable[..., Iterable[Mapping[str, Any]]],
-    **arguments: Any,  # noqa: ANN401 - the user's function takes what it likes
+    **arguments: Any,
 ) -> Rows:
     """Declare a source whose rows come from `function(**arguments)`, an iterable of dicts with the same keys."""
     return Rows(function, arguments)
@@ -131,6 +131,9 @@ class _ETL:
     factory: Factory
     active: bool = True
     queue: str | None = None
+
+    kind: ClassVar[str]
+    """What it is in messages and results: "dimension" or "fact"."""
 
     @property
     def table(self) -> str:

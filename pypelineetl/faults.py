@@ -12,29 +12,34 @@ from pygrametl.tables import AccumulatingSnapshotFactTable, Dimension, FactTable
 from sqlalchemy import URL
 
 from pypelineetl import dialect
-from pypelineetl.databases import database_class
 from pypelineetl.columns import Column, columns_of
+from pypelineetl.databases import database_class
 from pypelineetl.declare import ETL, DateKey, DimensionETL, FactETL, Factory, Member, Rows
 from pypelineetl.errors import DialectError, did_you_mean, quoted
 
-_UNQUOTABLE = set("\"`%()\0")
+_UNQUOTABLE = set('"`%()\0')
 _BASES = {"dimension": Dimension, "fact": FactTable}
 
 
 def faults_of(
-    dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], *, written: str, warehouse: URL | None
+    dimensions: Sequence[DimensionETL],
+    facts: Sequence[FactETL],
+    *,
+    written: str,
+    warehouse: URL | None,
 ) -> list[str]:
     """Return every fault of these ETLs, each as one line that names its ETL."""
     found = [*_wrong_entries("DIMENSIONS", dimensions, DimensionETL), *_wrong_entries("FACTS", facts, FactETL)]
     if found:
         return found
     by_name = {etl.name: etl for etl in dimensions}
-    for etl in (*dimensions, *facts):
+    etls: tuple[ETL, ...] = (*dimensions, *facts)
+    for etl in etls:
         named = f'config.py: {etl.kind} "{etl.name}": '
         found += [named + fault for fault in _etl_faults(etl, by_name, written, warehouse)]
     found += _repeated([*dimensions], "name")
     found += _repeated([*facts], "name")
-    found += _repeated([*dimensions, *facts], "table")
+    found += _repeated(etls, "table")
     return found
 
 
@@ -54,9 +59,7 @@ def _repeated(etls: Sequence[ETL], what: str) -> Iterator[str]:
         seen[value] = etl
 
 
-def _etl_faults(
-    etl: ETL, dimensions: Mapping[str, DimensionETL], written: str, warehouse: URL | None
-) -> Iterator[str]:
+def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], written: str, warehouse: URL | None) -> Iterator[str]:
     yield from _source_faults(etl.source, written)
     if not isinstance(etl.factory, Factory):
         yield "factory must be made with factory(...)"
@@ -77,7 +80,7 @@ def _etl_faults(
         yield from _version_faults(etl, warehouse)
 
 
-def _definition(etl: ETL, written: str) -> Any:  # noqa: ANN401 - sqlglot's Create, which only columns_of looks into
+def _definition(etl: ETL, written: str) -> Any:
     create = dialect.table_definition(etl.create, written=written)
     if create.this.this.name != etl.table:
         message = f'it creates "{create.this.this.name}", and the factory\'s name is "{etl.table}"; make them the same'
@@ -85,7 +88,7 @@ def _definition(etl: ETL, written: str) -> Any:  # noqa: ANN401 - sqlglot's Crea
     return create
 
 
-def _source_faults(source: Any, written: str) -> Iterator[str]:  # noqa: ANN401 - whatever the user gave
+def _source_faults(source: Any, written: str) -> Iterator[str]:
     if isinstance(source, Rows):
         return
     if not isinstance(source, str):
@@ -100,14 +103,16 @@ def _source_faults(source: Any, written: str) -> Iterator[str]:  # noqa: ANN401 
 def _factory_faults(etl: ETL) -> Iterator[str]:
     made, base = etl.factory.table_class, _BASES[etl.kind]
     if not (isinstance(made, type) and issubclass(made, base)):
-        yield f"its factory's class is {getattr(made, '__name__', made)}; a {etl.kind} needs a pygrametl {base.__name__} or a subclass"
+        given_class = getattr(made, "__name__", made)
+        yield f"its factory's class is {given_class}; a {etl.kind} needs a pygrametl {base.__name__} or a subclass"
         return
     known = inspect.signature(made).parameters
     given = etl.factory.arguments
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     for name in given:
         if (name not in known and not open_ended) or name == "targetconnection":
-            yield f'its factory has an argument "{name}", which {made.__name__} does not take.{did_you_mean(name, known)}'
+            near = did_you_mean(name, known)
+            yield f'its factory has an argument "{name}", which {made.__name__} does not take.{near}'
     for name, parameter in known.items():
         if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD and name not in given:
             yield f'its factory lacks the argument "{name}", which {made.__name__} needs'
@@ -149,12 +154,15 @@ def _version_faults(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
 def _key_faults(fact: FactETL, dimensions: Mapping[str, DimensionETL], written: str) -> Iterator[str]:
     for column, key in fact.keys.items():
         if column not in fact.factory.columns:
-            yield f'its keys name the column "{column}", which its factory does not have.{did_you_mean(column, fact.factory.columns)}'
+            near = did_you_mean(column, fact.factory.columns)
+            yield f'its keys name the column "{column}", which its factory does not have.{near}'
         dimension = dimensions.get(key.dimension)
         if dimension is None:
             yield f'key "{column}" names no dimension "{key.dimension}".{did_you_mean(key.dimension, dimensions)}'
             continue
-        faults = _member_faults(key, dimension, written) if isinstance(key, Member) else _day_faults(key, dimension, written)
+        faults = (
+            _member_faults(key, dimension, written) if isinstance(key, Member) else _day_faults(key, dimension, written)
+        )
         yield from (f'key "{column}": {fault}' for fault in faults)
     if fact.grain and issubclass(fact.factory.table_class, AccumulatingSnapshotFactTable):
         yield "its grain is its factory's keyrefs, as for every accumulating snapshot; leave grain out"
@@ -187,4 +195,4 @@ def _day_faults(key: DateKey, dimension: DimensionETL, written: str) -> Iterator
     wanted = dimension.factory.natural_key
     columns = columns_of(dialect.table_definition(dimension.create, written=written))
     if len(wanted) != 1 or (wanted[0] in columns and not columns[wanted[0]].is_date):
-        yield f'date_key needs a dimension looked up by one DATE, and "{dimension.name}" is looked up by {quoted(wanted)}'
+        yield f'date_key needs a dimension looked up by one DATE; "{key.dimension}" is looked up by {quoted(wanted)}'

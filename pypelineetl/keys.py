@@ -40,7 +40,11 @@ class Members:
     """The members of one dimension by natural key, each with its versions in the order of their validity."""
 
     def __init__(
-        self, dimension: DimensionETL, columns: Mapping[str, Column], warehouse: Database, make: Infer
+        self,
+        dimension: DimensionETL,
+        columns: Mapping[str, Column],
+        warehouse: Database,
+        make: Infer,
     ) -> None:
         self.dimension = dimension
         self._make = make
@@ -56,7 +60,7 @@ class Members:
         key = tuple(column.convert(values[column.name]) for column in self._natural_key)
         return None if None in key else key
 
-    def find(self, natural_key: NaturalKey, as_of: datetime | None = None) -> Any:  # noqa: ANN401 - a key of any type
+    def find(self, natural_key: NaturalKey, as_of: datetime | None = None) -> Any:
         """Return the surrogate key of the current version, or of the one valid at a moment; None if there is none."""
         versions = self._versions.get(natural_key)
         if not versions:
@@ -66,7 +70,7 @@ class Members:
         position = bisect_right(versions, as_of, key=lambda version: version.valid_from)
         return versions[position - 1].key if position else None
 
-    def infer(self, natural_key: NaturalKey) -> Any:  # noqa: ANN401 - a key of any type
+    def infer(self, natural_key: NaturalKey) -> Any:
         """Make a member that knows only its natural key, and return its surrogate key."""
         key = self._make(natural_key)
         self._versions[natural_key] = [Version(_EVER, key)]
@@ -95,7 +99,7 @@ class Resolver(Protocol):
 
     misses: "Counter[NaturalKey]"
 
-    def __call__(self, row: SourceRow) -> Any:  # noqa: ANN401 - a key of any type
+    def __call__(self, row: SourceRow) -> Any:
         """Return the foreign key of a row: None where its natural key is NULL, UNKNOWN where no member has it."""
 
 
@@ -107,7 +111,7 @@ class MemberResolver:
         self._declared = declared
         self._members = members
 
-    def __call__(self, row: SourceRow) -> Any:  # noqa: ANN401 - a key of any type
+    def __call__(self, row: SourceRow) -> Any:
         """Return the foreign key of a row."""
         declared = self._declared
         natural_key = self._members.natural_key({name: row[column] for name, column in declared.natural_key.items()})
@@ -132,7 +136,7 @@ class DayResolver:
         self._zone = ZoneInfo(declared.tz)
         self._members = members
 
-    def __call__(self, row: SourceRow) -> Any:  # noqa: ANN401 - a key of any type
+    def __call__(self, row: SourceRow) -> Any:
         """Return the foreign key of a row."""
         value = row[self._column]
         if value is None:
@@ -153,11 +157,11 @@ def miss_message(column: str, dimension: str, misses: "Counter[NaturalKey]") -> 
     more = f" and {len(misses) - _SHOWN_MISSES:,} more" if len(misses) > _SHOWN_MISSES else ""
     return (
         f'{misses.total():,} rows have a "{column}" that matches no member of dimension "{dimension}"'
-        f" ({shown}{more}); load the dimension, or declare missing=\"infer\""
+        f' ({shown}{more}); load the dimension, or declare missing="infer"'
     )
 
 
-def _valid_from(value: Any = None) -> datetime:  # noqa: ANN401 - a date as any database gives it
+def _valid_from(value: Any = None) -> datetime:
     return _EVER if value is None else _start(moment(value))
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import URL
 
 from pypelineetl import databases, dialect
 from pypelineetl.columns import Column, columns_of
+from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DateKey, DimensionETL, FactETL, Member
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.faults import faults_of
@@ -74,11 +75,11 @@ class Project:
         target = self._dialect_of(self.warehouse_url)
         return dialect.create_statements(etl.create, written=self.sql_dialect, target=target)
 
-    def open_source(self) -> databases.Database:
+    def open_source(self) -> Database:
         """Connect to the source, read-only."""
         return databases.open_database(self.source_url, read_only=True)
 
-    def open_warehouse(self) -> databases.Database:
+    def open_warehouse(self) -> Database:
         """Connect to the warehouse, to write."""
         return databases.open_database(self.warehouse_url, read_only=False)
 
@@ -116,7 +117,7 @@ def read_project(config: ModuleType) -> Project:
     return project
 
 
-def _url(config: ModuleType, name: str, faults: list[str]) -> Any:  # noqa: ANN401 - a URL, or nothing beside a fault
+def _url(config: ModuleType, name: str, faults: list[str]) -> Any:
     try:
         return databases.parse_url(getattr(config, name))
     except ConfigError as error:

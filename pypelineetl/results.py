@@ -5,7 +5,7 @@ Only results are written this way. Task arguments are plain JSON, and nothing is
 
 from typing import Any
 
-from kombu.serialization import registry
+from kombu import serialization
 from kombu.utils import json
 
 NAME = "pypelineetl-json"
@@ -15,20 +15,20 @@ _DICT = "__dict__"
 
 def register() -> None:
     """Make the serializer known to Celery under NAME, in this process."""
-    registry.register(NAME, dumps, loads, content_type=f"application/x-{NAME}", content_encoding="utf-8")
+    serialization.register(NAME, dumps, loads, content_type=f"application/x-{NAME}", content_encoding="utf-8")
 
 
-def dumps(value: Any) -> str:  # noqa: ANN401 - any result
+def dumps(value: Any) -> str:
     """Return a result as JSON text."""
     return str(json.dumps(_wrapped(value)))
 
 
-def loads(text: Any) -> Any:  # noqa: ANN401 - text or bytes in, any result out
+def loads(text: Any) -> Any:
     """Return the result that `dumps` wrote."""
     return _unwrapped(json.loads(text))
 
 
-def _wrapped(value: Any) -> Any:  # noqa: ANN401 - any result
+def _wrapped(value: Any) -> Any:
     if isinstance(value, tuple):
         return {_TUPLE: [_wrapped(item) for item in value]}
     if isinstance(value, list):
@@ -40,7 +40,7 @@ def _wrapped(value: Any) -> Any:  # noqa: ANN401 - any result
     return value
 
 
-def _unwrapped(value: Any) -> Any:  # noqa: ANN401 - any result
+def _unwrapped(value: Any) -> Any:
     if isinstance(value, list):
         return [_unwrapped(item) for item in value]
     if not isinstance(value, dict):

@@ -48,7 +48,8 @@ def _source_columns(project: Project, etl: ETL) -> tuple[str, ...]:
         # A Python source without rows has no columns to compare.
         return python_rows(etl.source).columns or etl.needs
     with project.open_source() as source:
-        return source.stream(dialect.first_row(project.source_query(etl), dialect=source.dialect)).columns
+        stream = source.stream(dialect.first_row(project.source_query(etl), dialect=source.dialect))
+        return stream.columns
 
 
 def _test_case(tests: dict[str, Test]) -> type[unittest.TestCase]:

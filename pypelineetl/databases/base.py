@@ -29,7 +29,7 @@ class Stream:
 
 
 class Database(abc.ABC):
-    """An open connection. Use as a context manager; leaving it closes the connection and what is uncommitted is lost."""
+    """An open connection, and a context manager that closes it, which undoes what is uncommitted."""
 
     dialect: ClassVar[str]
     """sqlglot's name of the SQL this database speaks."""
@@ -41,7 +41,7 @@ class Database(abc.ABC):
     driver_error: ClassVar[type[Exception]]
     """The base of the driver's own errors."""
 
-    def __init__(self, connection: Any, name: str) -> None:  # noqa: ANN401 - a PEP 249 connection has no common type
+    def __init__(self, connection: Any, name: str) -> None:
         self.connection = connection
         self.name = name
 
@@ -60,7 +60,7 @@ class Database(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def _connect(cls, url: URL, *, read_only: bool) -> Any:  # noqa: ANN401 - see __init__
+    def _connect(cls, url: URL, *, read_only: bool) -> Any:
         """Return a PEP 249 connection with autocommit off, in UTC."""
 
     def __enter__(self) -> Self:
@@ -108,13 +108,13 @@ class Database(abc.ABC):
             first = [tuple(row) for row in cursor.fetchmany(FETCH_ROWS)]
             return Stream(_names(cursor), self._batches(first, cursor))
 
-    def _cursor(self) -> Any:  # noqa: ANN401 - a PEP 249 cursor
+    def _cursor(self) -> Any:
         return self.connection.cursor()
 
-    def _streaming_cursor(self) -> Any:  # noqa: ANN401 - a PEP 249 cursor
+    def _streaming_cursor(self) -> Any:
         return self._cursor()
 
-    def _batches(self, first: list[Row], cursor: Any) -> Iterator[list[Row]]:  # noqa: ANN401 - a PEP 249 cursor
+    def _batches(self, first: list[Row], cursor: Any) -> Iterator[list[Row]]:
         batch = first
         while batch:
             yield batch
@@ -177,5 +177,5 @@ class Database(abc.ABC):
             raise DatabaseError(message) from error
 
 
-def _names(cursor: Any) -> tuple[str, ...]:  # noqa: ANN401 - a PEP 249 cursor
+def _names(cursor: Any) -> tuple[str, ...]:
     return tuple(column[0] for column in cursor.description)

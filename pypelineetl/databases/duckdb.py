@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import duckdb
-import pyarrow
+import pyarrow as pa
 from sqlalchemy import URL
 
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Row
@@ -51,10 +51,10 @@ class DuckDB(Database):
         return tuple(name for (name,) in found)
 
     def insert_many(self, statement: str, rows: Sequence[Row]) -> None:
-        """Insert through Arrow: bound row by row, DuckDB takes a few thousand rows a second, so a hundred times as many."""
+        """Insert through Arrow, at a hundred times the speed that DuckDB has for bound values."""
         into, _, _ = statement.rpartition(" VALUES ")
-        batch = pyarrow.table(  # read by the statement under this name
-            [pyarrow.array(column) for column in zip(*rows, strict=True)],
+        batch = pa.table(
+            [pa.array(column) for column in zip(*rows, strict=True)],
             names=[f"column_{number}" for number in range(len(rows[0]))],
         )
         with self.translated_errors():

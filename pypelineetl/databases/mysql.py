@@ -34,7 +34,9 @@ class MySQL(Database):
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
         unknown = set(url.query) - _ALLOWED_OPTIONS
         if unknown:
-            message = f"option {', '.join(sorted(unknown))} is not known; known are {', '.join(sorted(_ALLOWED_OPTIONS))}"
+            message = (
+                f"option {', '.join(sorted(unknown))} is not known; known are {', '.join(sorted(_ALLOWED_OPTIONS))}"
+            )
             raise ValueError(message)
         connection = pymysql.connect(
             host=url.host or "localhost",
@@ -42,7 +44,8 @@ class MySQL(Database):
             user=url.username,
             password=url.password or "",
             database=url.database,
-            **{"charset": "utf8mb4", **url.query},
+            unix_socket=url.query.get("unix_socket"),
+            charset=str(url.query.get("charset", "utf8mb4")),
         )
         with connection.cursor() as cursor:
             # Strict: the server must refuse a value that does not fit, never cut it.
@@ -76,7 +79,9 @@ class MySQL(Database):
             name = sha256(f"{database}.{table}".encode()).hexdigest()[:60]
             [(taken,)] = self.query("SELECT GET_LOCK(%s, %s)", (name, max(0.0, deadline - time.monotonic())))
             if not taken:
-                message = f'{self.name}: table "{table}" is being loaded by another run; tried for {LOCK_WAIT_SECONDS:.0f} s'
+                message = (
+                    f'{self.name}: table "{table}" is being loaded by another run; tried for {LOCK_WAIT_SECONDS:.0f} s'
+                )
                 raise DatabaseError(message)
             if self.columns(_aside(table)):
                 # A run died between setting this table aside and finishing the new one: this one is whole.

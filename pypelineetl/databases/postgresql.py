@@ -18,14 +18,15 @@ class PostgreSQL(Database):
 
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
-        connection = psycopg.connect(
-            host=url.host,
-            port=url.port,
-            user=url.username,
-            password=url.password,
-            dbname=url.database,
+        arguments: dict[str, Any] = {
+            "host": url.host,
+            "port": url.port,
+            "user": url.username,
+            "password": url.password,
+            "dbname": url.database,
             **url.query,
-        )
+        }
+        connection = psycopg.connect(**arguments)
         connection.execute("SET TIME ZONE 'UTC'")
         if read_only:
             connection.execute("SET default_transaction_read_only = on")
@@ -60,7 +61,9 @@ class PostgreSQL(Database):
             except DatabaseError as error:
                 if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
                     raise
-                message = f'{self.name}: table "{table}" is being loaded by another run; tried for {LOCK_WAIT_SECONDS:.0f} s'
+                message = (
+                    f'{self.name}: table "{table}" is being loaded by another run; tried for {LOCK_WAIT_SECONDS:.0f} s'
+                )
                 raise DatabaseError(message) from error
         # The locks belong to the session and outlive this; what is read from here on is not older than they are.
         self.connection.commit()

@@ -42,16 +42,16 @@ class SQLite(Database):
     def result(self, statement: str, arguments: Sequence[Any] = ()) -> tuple[tuple[str, ...], list[Row]]:
         return super().result(statement, tuple(map(_stored, arguments)))
 
-    def lock(self, tables: Sequence[str]) -> None:
+    def lock(self, tables: Sequence[str]) -> None:  # noqa: ARG002 - one lock for them all
         """Take the file's one write lock, which is every table's."""
         try:
             self.execute("BEGIN IMMEDIATE")
         except DatabaseError as error:
-            message = f"{self.name} is being written by another run ({', '.join(tables)}); tried for {LOCK_WAIT_SECONDS:.0f} s"
+            message = f"{self.name} is being written by another run; tried for {LOCK_WAIT_SECONDS:.0f} s"
             raise DatabaseError(message) from error
 
 
-def _stored(value: Any) -> Any:  # noqa: ANN401 - any value a column may hold
+def _stored(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ")
     if isinstance(value, date | time):

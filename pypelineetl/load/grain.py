@@ -17,7 +17,7 @@ class GrainedFacts:
     pygrametl's own `ensure` finds a fact by all its keyrefs and leaves changed measures as they were.
     """
 
-    def __init__(self, table: Any, etl: FactETL, warehouse: Database, target: Target) -> None:  # noqa: ANN401 - pygrametl has no types
+    def __init__(self, table: Any, etl: FactETL, warehouse: Database, target: Target) -> None:
         self._table = table
         self._target = target
         self._grain = etl.grain

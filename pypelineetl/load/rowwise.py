@@ -44,7 +44,7 @@ def load_dimension(load: Load, etl: DimensionETL, rows: Stream) -> Progress:
     columns = load.project.columns(etl)
     target = Target(load.warehouse, columns)
     with pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now) as table:
-        ensure = _watched(target, getattr(table, "scdensure", None) or table.ensure)
+        ensure = _watched(target, _ensuring(table))
         return (yield from _put_all(rows, columns, _without_null(etl.factory.natural_key, ensure)))
 
 
@@ -58,9 +58,7 @@ def load_fact(load: Load, etl: FactETL, rows: Stream) -> Progress:
     target = Target(load.warehouse, columns)
     with ExitStack() as open_tables:
         resolvers = _resolvers(load, etl, open_tables)
-        table = open_tables.enter_context(
-            pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now)
-        )
+        table = open_tables.enter_context(pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now))
         put = _fact_writer(table, etl, load.warehouse, target)
         counts = yield from _put_all(rows, columns, partial(_put_resolved, resolvers, put))
     if misses := [
@@ -80,7 +78,7 @@ def replaces(etl: FactETL) -> bool:
 def _put_all(rows: Stream, columns: Mapping[str, Column], put: Put) -> Progress:
     """Bring each source row to the types of its columns and put it, counting what became of it."""
     converters = [columns[name].convert if name in columns else None for name in rows.columns]
-    read, outcomes = 0, Counter[Outcome]()
+    read, outcomes = 0, Counter[str]()
     for batch in rows.batches:
         for values in batch:
             row = {
@@ -91,6 +89,12 @@ def _put_all(rows: Stream, columns: Mapping[str, Column], put: Put) -> Progress:
         read += len(batch)
         yield read
     return Counts(read=read, **outcomes)
+
+
+def _ensuring(table: Any) -> Callable[[Row], Any]:
+    """Return the method that looks a member up and inserts or changes it: slowly changing dimensions have their own."""
+    ensure: Callable[[Row], Any] = getattr(table, "scdensure", None) or table.ensure
+    return ensure
 
 
 def _watched(target: Target, ensure: Callable[[Row], object]) -> Put:
@@ -127,7 +131,7 @@ def _put_resolved(resolvers: Mapping[str, Resolver], put: Put, row: Row) -> Outc
     return "unchanged" if UNKNOWN in keys.values() else put(row | keys)
 
 
-def _fact_writer(table: Any, etl: FactETL, warehouse: Database, target: Target) -> Put:  # noqa: ANN401 - pygrametl has no types
+def _fact_writer(table: Any, etl: FactETL, warehouse: Database, target: Target) -> Put:
     if isinstance(table, AccumulatingSnapshotFactTable):
         return _without_null(tuple(table.keyrefs), _watched(target, table.ensure))
     if etl.grain:
@@ -144,7 +148,10 @@ def _resolvers(load: Load, etl: FactETL, open_tables: ExitStack) -> dict[str, Re
     # One for all the roles a dimension plays in the fact, so that a member one role infers is the other's too.
     members = {
         dimension.name: Members(
-            dimension, load.project.columns(dimension), load.warehouse, _inferring(load, dimension, open_tables)
+            dimension,
+            load.project.columns(dimension),
+            load.warehouse,
+            _inferring(load, dimension, open_tables),
         )
         for dimension in load.project.dimensions_of(etl)
     }
@@ -157,7 +164,7 @@ def _resolvers(load: Load, etl: FactETL, open_tables: ExitStack) -> dict[str, Re
 
 
 def _inferring(load: Load, dimension: DimensionETL, open_tables: ExitStack) -> Infer:
-    """Return what makes members of which only the natural key is known, through a pygrametl object made on first use."""
+    """Return what makes members that know only their natural key; its pygrametl object is made on first use."""
     factory, columns = dimension.factory, load.project.columns(dimension)
     target = Target(load.warehouse, columns)
     unknown = {name: None for name in factory.names("attributes") if name not in factory.versioning}
@@ -165,11 +172,11 @@ def _inferring(load: Load, dimension: DimensionETL, open_tables: ExitStack) -> I
     @cache
     def ensure() -> Callable[[Row], Any]:
         table = open_tables.enter_context(
-            pygrametl_table(dimension, load.warehouse, target, columns=columns, now=load.now)
+            pygrametl_table(dimension, load.warehouse, target, columns=columns, now=load.now),
         )
-        return getattr(table, "scdensure", None) or table.ensure
+        return _ensuring(table)
 
-    def infer(natural_key: NaturalKey) -> Any:  # noqa: ANN401 - a key of any type
+    def infer(natural_key: NaturalKey) -> Any:
         key = ensure()(unknown | dict(zip(factory.natural_key, natural_key, strict=True)))
         # Before the fact that points to it, which a foreign key in the warehouse may ask for.
         target.flush()

@@ -27,7 +27,12 @@ _one_at_a_time = threading.Lock()
 
 @contextmanager
 def pygrametl_table(
-    etl: ETL, warehouse: Database, target: Target, *, columns: Mapping[str, Column], now: datetime
+    etl: ETL,
+    warehouse: Database,
+    target: Target,
+    *,
+    columns: Mapping[str, Column],
+    now: datetime,
 ) -> Iterator[Any]:
     """Make the pygrametl object an ETL's factory declares, loading through `target`.
 
@@ -44,7 +49,8 @@ def pygrametl_table(
         target.flush()
     finally:
         # pygrametl keeps every object ever made, and ends the load of all of them with any of them.
-        pygrametl._alltables[:] = [other for other in pygrametl._alltables if other is not table]  # noqa: SLF001 - no other way
+        everyones = pygrametl._alltables  # noqa: SLF001 - there is no other way to it
+        everyones[:] = [other for other in everyones if other is not table]
 
 
 def _versioning(factory: Factory, columns: Mapping[str, Column], now: datetime) -> dict[str, Any]:
@@ -63,11 +69,11 @@ def _versioning(factory: Factory, columns: Mapping[str, Column], now: datetime) 
 
 
 def _dater(column: Column) -> Callable[[Any], date | None]:
-    def dated(value: Any) -> date | None:  # noqa: ANN401 - a date as any source gives it
+    def dated(value: Any) -> date | None:
         if value is None:
             return None
         found = moment(value)
-        return found.date() if column.is_date and isinstance(found, datetime) else column.convert(found)  # type: ignore[no-any-return] # a date
+        return found.date() if column.is_date and isinstance(found, datetime) else column.convert(found)
 
     return dated
 

@@ -39,7 +39,7 @@ class Target:
         namemapping: Mapping[str, str] | None = None,
         translate: bool = True,  # noqa: FBT001, FBT002, ARG002 - pygrametl's signature
     ) -> None:
-        """Run a statement with `%(name)s` arguments. An INSERT waits until a batch is full or another statement comes."""
+        """Run a statement with `%(name)s` arguments; an INSERT waits for a full batch or another statement."""
         statement, names = _translated(stmt, self._database.placeholder)
         mapping, given = namemapping or {}, arguments or {}
         values = tuple(given[mapping.get(name, name)] for name in names)
@@ -52,7 +52,12 @@ class Target:
         self._names, rows = self._database.result(statement, values)
         self._rows = map(self._converted, rows)
 
-    def executemany(self, stmt: str, params: Sequence[Arguments], translate: bool = True) -> None:  # noqa: FBT001, FBT002, ARG002 - as above
+    def executemany(
+        self,
+        stmt: str,
+        params: Sequence[Arguments],
+        translate: bool = True,  # noqa: FBT001, FBT002, ARG002 - pygrametl's signature
+    ) -> None:
         """Run an INSERT for many rows."""
         for arguments in params:
             self.execute(stmt, arguments)

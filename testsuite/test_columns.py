@@ -1,0 +1,119 @@
+"""Source values are brought to their columns' types exactly, or refused."""
+
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pypelineetl import LoadError, dialect
+from pypelineetl.columns import Column, columns_of
+
+
+def column(kind: str) -> Column:
+    """Return the column `value` of this type."""
+    return columns_of(dialect.table_definition(f"CREATE TABLE t (value {kind})", written="mysql"))["value"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given_value", "stored"),
+    [
+        ("INT", "60", 60),
+        ("INT", 60.0, 60),
+        ("INT(11)", True, 1),
+        ("TINYINT(1)", b"\x01", 1),
+        ("BIGINT UNSIGNED", 2**64 - 1, 2**64 - 1),
+        ("DECIMAL(10,2)", 19.99, Decimal("19.99")),
+        ("DECIMAL(10,2)", 59.970000000000006, Decimal("59.97")),
+        ("DECIMAL(10,2)", "7", Decimal("7.00")),
+        ("DECIMAL(38,10)", "1234567890123456789012345678.0123456789", Decimal("1234567890123456789012345678.0123456789")),
+        ("VARCHAR(5)", "héllo", "héllo"),
+        ("VARCHAR(5)", b"abc", "abc"),
+        ("VARCHAR(5)", 12, "12"),
+        ("TEXT", "tab\t'quote' \\ 😀\n", "tab\t'quote' \\ 😀\n"),
+        ("DATE", "2014-01-31", date(2014, 1, 31)),
+        ("DATE", datetime(2014, 1, 31), date(2014, 1, 31)),
+        ("DATETIME", "2014-01-31 10:20:30", datetime(2014, 1, 31, 10, 20, 30)),
+        ("DATETIME", date(2014, 1, 31), datetime(2014, 1, 31)),
+        (
+            "DATETIME",
+            datetime(2014, 1, 31, 10, tzinfo=timezone(timedelta(hours=2))),
+            datetime(2014, 1, 31, 8),
+        ),
+        ("TIME", timedelta(hours=3, minutes=4), time(3, 4)),
+        ("BOOLEAN", 1, True),
+        ("DOUBLE", Decimal("1.5"), 1.5),
+    ],
+)
+def test_a_value_that_fits_is_stored_exactly(kind: str, given_value: Any, stored: Any) -> None:
+    """The same value in another database's clothes is the same value, of the column's own type."""
+    converted = column(kind).convert(given_value)
+    assert converted == stored
+    assert type(converted) is type(stored)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("TINYINT", 128),
+        ("INT", 2**31),
+        ("INT UNSIGNED", -1),
+        ("INT", 1.5),
+        ("INT", "abc"),
+        ("DECIMAL(4,2)", "100"),
+        ("DECIMAL(4,2)", "1.234"),
+        ("DECIMAL(4,2)", 1.234),
+        ("DECIMAL(4,2)", "NaN"),
+        ("VARCHAR(3)", "four"),
+        ("VARCHAR(3)", b"\xff"),
+        ("DATE", "2014-02-30"),
+        ("DATE", datetime(2014, 1, 31, 1)),
+        ("DATETIME", 5),
+        ("TIME", timedelta(hours=25)),
+        ("BOOLEAN", 2),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused(kind: str, value: Any) -> None:
+    """Nothing is cut, rounded or wrapped; the message names the column and the type, and never the value."""
+    with pytest.raises(LoadError, match='column "value" is') as caught:
+        column(kind).convert(value)
+    assert type(value).__name__ in str(caught.value)
+
+
+def test_a_refused_value_is_not_told() -> None:
+    """A value may be somebody's secret, and error texts are kept in logs and results."""
+    with pytest.raises(LoadError) as caught:
+        column("VARCHAR(3)").convert("hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+@given(st.decimals(min_value=-99999999, max_value=99999999, places=2))
+def test_every_decimal_survives_a_source_that_only_knows_floats(value: Decimal) -> None:
+    """SQLite keeps DECIMAL(10,2) as a float; what went in comes out."""
+    assert column("DECIMAL(10,2)").convert(float(value)) == value
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_every_moment_survives_as_text(value: datetime) -> None:
+    """SQLite keeps timestamps as text; what went in comes out, in UTC."""
+    assert column("DATETIME(6)").convert(value.isoformat(sep=" ")) == value.replace(tzinfo=None)
+
+
+def test_null_is_null_in_every_column() -> None:
+    """NULL is no value of any type, and always fits."""
+    for kind in ("INT", "DECIMAL(4,2)", "VARCHAR(3)", "DATE", "DATETIME", "JSON", "BLOB"):
+        assert column(kind).convert(None) is None
+
+
+def test_required_columns_are_those_without_null() -> None:
+    """NOT NULL and keys, inline or apart, make a column required; a default lets it be left out."""
+    columns = columns_of(
+        dialect.table_definition(
+            "CREATE TABLE t (a INT NOT NULL, b INT NULL, c INT, d INT NOT NULL DEFAULT 0, e INT, PRIMARY KEY (e))",
+            written="mysql",
+        ),
+    )
+    assert [name for name, each in columns.items() if each.required] == ["a", "d", "e"]
+    assert [name for name, each in columns.items() if each.has_default] == ["d"]

@@ -1,0 +1,230 @@
+"""A configuration with faults is refused whole, each fault told with what was given, the rule and the cure."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, SnowflakedDimension
+
+from pypelineetl import ConfigError, DimensionETL, FactETL, UsageError, date_key, factory, member, read_project, rows
+from pypelineetl.project import Project
+
+SCHOOL = DimensionETL(
+    "school",
+    source="SELECT school_id, name FROM schools",
+    create="CREATE TABLE school_dim (id INT NOT NULL PRIMARY KEY, school_id INT NOT NULL, name VARCHAR(40))",
+    factory=factory(
+        CachedDimension,
+        name="school_dim",
+        key="id",
+        attributes=["school_id", "name"],
+        lookupatts=["school_id"],
+    ),
+)
+DAY = DimensionETL(
+    "date",
+    source=rows(list),
+    create="CREATE TABLE date_dim (id INT NOT NULL PRIMARY KEY, day DATE NOT NULL)",
+    factory=factory(CachedDimension, name="date_dim", key="id", attributes=["day"], lookupatts=["day"]),
+)
+VISIT = FactETL(
+    "visit",
+    source="SELECT school_id, at FROM visits",
+    create="CREATE TABLE visit_fact (school_fk INT, date_fk INT)",
+    factory=factory(FactTable, name="visit_fact", keyrefs=["school_fk", "date_fk"]),
+    keys={"school_fk": member("school", school_id="school_id"), "date_fk": date_key("at")},
+)
+
+
+def config(*etls: DimensionETL | FactETL, **constants: Any) -> Any:
+    """Return a config module with these ETLs."""
+    given = {
+        "SOURCE_URL": "sqlite:///source.db",
+        "WAREHOUSE_URL": "mysql://etl@localhost/warehouse",
+        "LOG_HOME": Path("logs"),
+        "DIMENSIONS": [etl for etl in etls if etl.kind == "dimension"],
+        "FACTS": [etl for etl in etls if etl.kind == "fact"],
+    }
+    return SimpleNamespace(**{**given, **constants})
+
+
+def faults(*etls: DimensionETL | FactETL, **constants: Any) -> str:
+    """Return what is said of a configuration."""
+    with pytest.raises(ConfigError) as caught:
+        read_project(config(*etls, **constants))
+    return str(caught.value)
+
+
+def project(*etls: DimensionETL | FactETL) -> Project:
+    """Return the project of a right configuration."""
+    return read_project(config(*etls))
+
+
+def with_arguments(etl: Any, **arguments: Any) -> Any:
+    """Return the ETL with other factory arguments."""
+    made = etl.factory
+    return replace(etl, factory=factory(made.table_class, **{**made.arguments, **arguments}))
+
+
+def test_a_right_configuration_is_a_project() -> None:
+    """What has no fault is read, in configured order."""
+    assert [etl.name for etl in project(SCHOOL, DAY, VISIT).etls] == ["school", "date", "visit"]
+
+
+def test_all_faults_are_told_at_once() -> None:
+    """A person mends a configuration in one go, not one fault a run."""
+    told = faults(
+        replace(SCHOOL, source="DELETE FROM schools"),
+        with_arguments(DAY, lookupattss=["day"]),
+        replace(VISIT, keys={"school_fk": member("scool", school_id="school_id"), "date_fk": date_key("at")}),
+    )
+    assert told.splitlines() == [
+        'config.py: dimension "school": its source: a source must be one SELECT, and this is a statement with DELETE'
+        " in it; nothing was run",
+        'config.py: dimension "date": its factory has an argument "lookupattss", which CachedDimension does not take.'
+        ' Did you mean "lookupatts"?',
+        'config.py: fact "visit": key "school_fk" names no dimension "scool". Did you mean "school"?',
+    ]
+
+
+Faulty = Callable[[], tuple[Any, ...]]
+
+
+@pytest.mark.parametrize(
+    ("etls", "told"),
+    [
+        (lambda: (SCHOOL, SCHOOL), 'have the same name "school"'),
+        (lambda: (SCHOOL, replace(SCHOOL, name="other")), 'have the same table "school_dim"'),
+        (lambda: (with_arguments(SCHOOL, name="scool_dim"),), "make them the same"),
+        (
+            lambda: (with_arguments(SCHOOL, attributes=["school_id", "nam"]),),
+            'column "nam", which its DDL does not have. Did you mean "name"?',
+        ),
+        (lambda: (with_arguments(SCHOOL, lookupatts=["schol_id"]),), '"schol_id": attributes do not have it'),
+        (
+            lambda: (replace(SCHOOL, factory=factory(CachedDimension, name="school_dim", key="id")),),
+            'lacks the argument "attributes"',
+        ),
+        (lambda: (replace(SCHOOL, factory=factory(FactTable, name="x", keyrefs=[])),), "needs a pygrametl Dimension"),
+        (
+            lambda: (replace(SCHOOL, factory=factory(SnowflakedDimension, references=[])),),
+            "needs a pygrametl Dimension",
+        ),
+        (lambda: (replace(SCHOOL, source=7),), "must be SQL text or rows(...)"),
+        (
+            lambda: (replace(SCHOOL, create=SCHOOL.create.replace("name VARCHAR(40)", "name INT, town INT NOT NULL")),),
+            'column "town" is NOT NULL in its DDL, and its factory does not fill it',
+        ),
+        (
+            lambda: (SCHOOL, DAY, replace(VISIT, keys={"school_fk": member("school", name="school_name")})),
+            'it gives "name", and dimension "school" is looked up by "school_id"',
+        ),
+        (
+            lambda: (SCHOOL, DAY, replace(VISIT, keys={"school_fk": member("school", school_id="s", as_of="at")})),
+            "as_of needs versions",
+        ),
+        (
+            lambda: (SCHOOL, DAY, replace(VISIT, keys={"date_fk": date_key("at", tz="Mars/Olympus")})),
+            'there is no time zone "Mars/Olympus"',
+        ),
+        (
+            lambda: (SCHOOL, DAY, replace(VISIT, keys={"date_fk": date_key("at", dimension="school")})),
+            "date_key needs a dimension looked up by one DATE",
+        ),
+        (
+            lambda: (SCHOOL, DAY, replace(VISIT, keys={"scool_fk": date_key("at")})),
+            'keys name the column "scool_fk", which its factory does not have. Did you mean "school_fk"?',
+        ),
+        (lambda: (SCHOOL, DAY, replace(VISIT, grain=("visit_id",))), '"visit_id": is in its grain'),
+    ],
+)
+def test_a_fault_says_what_was_given_and_what_to_do(etls: Faulty, told: str) -> None:
+    """Each message names the ETL, what it gives and the rule, with the nearest right name where there is one."""
+    assert told in faults(*etls())
+
+
+def test_inferred_members_need_room_for_what_is_unknown() -> None:
+    """missing="infer" is refused where an attribute that would be unknown is NOT NULL."""
+    strict = replace(SCHOOL, create=SCHOOL.create.replace("name VARCHAR(40)", "name VARCHAR(40) NOT NULL"))
+    visit = replace(
+        VISIT,
+        keys={"school_fk": member("school", school_id="school_id", missing="infer"), "date_fk": date_key("at")},
+    )
+    assert '"name" of dimension "school" is NOT NULL' in faults(strict, DAY, visit)
+
+
+VERSIONED = DimensionETL(
+    "user",
+    source="SELECT user_id, city FROM users",
+    create="CREATE TABLE user_dim (id INT NOT NULL PRIMARY KEY, user_id INT, city VARCHAR(9), since DATE, till DATE)",
+    factory=factory(
+        SlowlyChangingDimension,
+        name="user_dim",
+        key="id",
+        attributes=["user_id", "city", "since", "till"],
+        lookupatts=["user_id"],
+        fromatt="since",
+        toatt="till",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "refused"), [("mysql://e@h/w", True), ("mariadb://e@h/w", True), ("duckdb:///w.duckdb", False)]
+)
+def test_versions_without_a_version_column_are_refused_where_pygrametl_cannot_order_them(
+    warehouse: str, refused: bool
+) -> None:
+    """Trap 1: pygrametl would send NULLS FIRST, which MySQL and MariaDB answer with error 1064."""
+    if refused:
+        assert 'lacks "versionatt"' in faults(VERSIONED, WAREHOUSE_URL=warehouse)
+    else:
+        assert read_project(config(VERSIONED, WAREHOUSE_URL=warehouse)).find("dimension", "user") is VERSIONED
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("not a url", "it is no database URL"),
+        ("oracle://h/w", 'database "oracle" is not known'),
+        ("mysql+mysqldb://h/w", 'driver "mysqldb" is not known for mysql'),
+    ],
+)
+def test_a_wrong_url_is_told_without_its_password(url: str, told: str) -> None:
+    """The constant is named, and the URL, which may hold a password, is not repeated."""
+    said = faults(SCHOOL, SOURCE_URL=url)
+    assert f"config.py: SOURCE_URL: {told}" in said
+
+
+def test_missing_constants_are_all_named() -> None:
+    """A config module without what every run needs is told so before anything else."""
+    with pytest.raises(ConfigError) as caught:
+        read_project(SimpleNamespace(DIMENSIONS=[], FACTS=[]))  # type: ignore[arg-type] # stands for a module
+    assert str(caught.value).count("is missing") == 3
+
+
+def test_an_entry_of_another_kind_is_refused() -> None:
+    """A fact among the dimensions, or anything that is no ETL, is named by its type."""
+    assert "DIMENSIONS holds a FactETL" in faults(DIMENSIONS=[VISIT])
+    assert "FACTS holds a str" in faults(FACTS=["visit"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        ("dimension", "scool", 'there is no dimension "scool". Did you mean "school"? Switched on are "school"'),
+        ("fact", "school", 'there is no fact "school"'),
+        ("table", "school", 'there is no ETL type "table"; use one of "dimension", "fact"'),
+        ("dimension", "date", 'dimension "date" is switched off in config.py; switched on are "school"'),
+    ],
+)
+def test_an_etl_is_found_by_type_and_name(kind: str, name: str, told: str) -> None:
+    """A name that is not a switched-on ETL is answered with those that are."""
+    known = project(SCHOOL, replace(DAY, active=False))
+    assert known.find("dimension", "school") is SCHOOL
+    with pytest.raises(UsageError) as caught:
+        known.find(kind, name)
+    assert told in str(caught.value)

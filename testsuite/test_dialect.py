@@ -1,0 +1,104 @@
+"""SQL is read, refused, translated and passed through as dialect.py promises."""
+
+import pytest
+
+from pypelineetl import DialectError, dialect
+
+DDL = """
+CREATE TABLE `product_dim` (
+  `id` INT(11) NOT NULL AUTO_INCREMENT COMMENT 'surrogate',
+  `name` VARCHAR(100) NOT NULL,
+  active TINYINT(1) DEFAULT 0,
+  price DECIMAL(10,2),
+  made DATETIME,
+  PRIMARY KEY (`id`),
+  KEY `by_name` (`name`),
+  UNIQUE KEY one_made (made)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COMMENT='what is sold';
+"""
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM users",
+        "INSERT INTO users SELECT 1",
+        "UPDATE users SET a = 1",
+        "DROP TABLE users",
+        "TRUNCATE TABLE users",
+        "REPLACE INTO users VALUES (1)",
+        "CALL purge()",
+        "SET autocommit = 1",
+        "WITH gone AS (DELETE FROM users RETURNING *) SELECT * FROM gone",
+        "SELECT * FROM users FOR UPDATE",
+    ],
+)
+def test_a_source_is_only_ever_read(sql: str) -> None:
+    """Anything but one SELECT is refused, wherever in the statement the writing is."""
+    with pytest.raises(DialectError, match="a source must be one SELECT"):
+        dialect.query(sql, written="mysql", target="mysql")
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1; DELETE FROM users", "", "  -- nothing\n"])
+def test_a_source_is_one_statement(sql: str) -> None:
+    """A second statement cannot hide behind the first, and none at all is a fault too."""
+    with pytest.raises(DialectError, match="one statement is needed"):
+        dialect.query(sql, written="mysql", target="mysql")
+
+
+def test_sql_in_the_databases_own_dialect_passes_untouched() -> None:
+    """Comments, spacing and hints of the author reach the database as written."""
+    sql = "SELECT /* hint */  a,\n b FROM `t`  -- why"
+    assert dialect.query(f"\n{sql}\n", written="mysql", target="mysql") == sql
+    assert dialect.query("SELECT 1;", written="mysql", target="mysql") == "SELECT 1"
+
+
+@pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
+def test_mysql_functions_are_translated(target: str) -> None:
+    """IF, CONCAT and backticks run on the other databases."""
+    sql = "SELECT IF(a > 1, 'x', CONCAT(b, ' ', c)) AS y FROM `order` ORDER BY a"
+    translated = dialect.query(sql, written="mysql", target=target)
+    assert "`" not in translated
+    assert "IF(" not in translated.replace("IIF(", "")
+    assert '"order"' in translated
+
+
+def test_sql_that_cannot_be_read_tells_the_place() -> None:
+    """The message names the line, so that a person finds it in sources.py."""
+    with pytest.raises(DialectError, match=r"no mysql SQL: .*Line 2"):
+        dialect.query("SELECT a\nFROM (SELECT b FROM t", written="mysql", target="mysql")
+
+
+@pytest.mark.parametrize(
+    ("sql", "limited"),
+    [
+        ("SELECT a FROM t", "SELECT a FROM t LIMIT 1"),
+        ("SELECT a FROM t LIMIT 9", "SELECT * FROM (SELECT a FROM t LIMIT 9) AS source LIMIT 1"),
+        ("SELECT a FROM t UNION SELECT b FROM u", "SELECT a FROM t UNION SELECT b FROM u LIMIT 1"),
+    ],
+)
+def test_a_query_is_tried_without_being_read_whole(sql: str, limited: str) -> None:
+    """Trying a source reads one row, also of a query that has a limit of its own."""
+    assert dialect.first_row(sql, dialect="mysql") == limited
+
+
+def test_mysql_ddl_runs_untouched_on_mysql() -> None:
+    """The user's own DDL, engine and character set included, is what MySQL gets."""
+    assert dialect.create_statements(DDL, written="mysql", target="mysql") == [DDL.strip().rstrip(";")]
+
+
+@pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
+def test_mysql_ddl_becomes_a_table_and_its_indexes_elsewhere(target: str) -> None:
+    """KEY becomes CREATE INDEX; widths, engine, comments and AUTO_INCREMENT are gone; constraints stay."""
+    create, index = dialect.create_statements(DDL, written="mysql", target=target)
+    for word in ("ENGINE", "COMMENT", "AUTO", "(11)", "(1)", "INDEX", "IDENTITY"):
+        assert word not in create
+    assert 'UNIQUE ("made")' in create
+    assert "PRIMARY KEY" in create
+    assert index.startswith('CREATE INDEX "product_dim_by_name" ON "product_dim"')
+
+
+def test_ddl_is_one_create_table() -> None:
+    """A constant in creates.py that is anything else is refused."""
+    with pytest.raises(DialectError, match="one CREATE TABLE"):
+        dialect.table_definition("DROP TABLE product_dim", written="mysql")
