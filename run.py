@@ -3,8 +3,9 @@
 
 import sys
 
-import config
 from pypelineetl.cli import main
+
+import config
 
 if __name__ == "__main__":
     sys.exit(main(config))

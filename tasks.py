@@ -1,8 +1,9 @@
 """The Celery tasks: `celery -A tasks worker` runs them, any Python shell calls them. The library does the work."""
 
-import config
 from pypelineetl import PypeLineError
 from pypelineetl.celery import Refreshes
+
+import config
 
 refreshes = Refreshes(config)
 celery = refreshes.app

@@ -5,8 +5,9 @@
 
 import unittest
 
-import config
 from pypelineetl import source_tests
+
+import config
 
 SourceTests = source_tests(config)
 

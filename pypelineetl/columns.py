@@ -126,7 +126,7 @@ def moment(value: Any) -> datetime | date:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     if not isinstance(value, date):
-        raise ValueError(type(value).__name__)
+        raise ValueError(type(value).__name__)  # noqa: TRY004 - one error for all that is no moment
     if isinstance(value, datetime) and value.tzinfo:
         return value.astimezone(UTC).replace(tzinfo=None)
     return value

@@ -1,6 +1,7 @@
 """PostgreSQL, through psycopg."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import psycopg
@@ -15,6 +16,10 @@ class PostgreSQL(Database):
 
     dialect = "postgres"
     driver_error: ClassVar[type[Exception]] = psycopg.Error
+
+    def __init__(self, connection: Any, name: str) -> None:
+        super().__init__(connection, name)
+        self._streams: list[Any] = []
 
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
@@ -38,7 +43,16 @@ class PostgreSQL(Database):
 
     def _streaming_cursor(self) -> Any:
         # A named cursor stays on the server; an unnamed one would bring every row at once.
-        return self.connection.cursor(name="pypelineetl")
+        cursor = self.connection.cursor(name="pypelineetl")
+        self._streams.append(cursor)
+        return cursor
+
+    def close(self) -> None:
+        # A stream that was not read to its end: its cursor is the server's, and the connection may be gone.
+        for cursor in self._streams:
+            with suppress(psycopg.Error):
+                cursor.close()
+        super().close()
 
     def columns(self, table: str) -> tuple[str, ...]:
         found = self.query(

@@ -1,0 +1,40 @@
+# make demo    fill the sample warehouse and show it          make test    run every test, on real servers
+# make lint    ruff and mypy                                  make bench   measure against pygrametl's own program
+# make clean   remove what the others made
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint bench clean servers
+
+demo: $(READY)
+	mkdir -p local
+	$(RUN) -m sample --url sqlite:///local/source.db --scale 1
+	$(RUN) run.py --run_dimensions --run_facts --delete_existing_tables
+	$(RUN) -m sample.show
+
+test: $(READY) servers
+	$(RUN) -m pytest
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(READY)
+	$(RUN) -m benchmarks
+
+clean:
+	rm -rf $(VENV) dist local .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The tests start these servers themselves, in a temporary folder; here only the programs are installed.
+servers:
+	sh deploy/install-servers.sh
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@

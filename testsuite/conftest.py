@@ -1,0 +1,178 @@
+"""Fixtures: real servers, started when a test first asks for one, empty databases on them, and a user's own project.
+
+A server that cannot be started is an error, never a skip.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis as redis_client
+import servers
+from servers import Server
+
+ROOT = Path(__file__).parent.parent
+_FLAT_MODULES = ("config", "sources", "creates", "dimensions", "facts", "run", "tests", "tasks")
+_started: list[Server] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the servers that the tests started."""
+    for server in _started:
+        terminalreporter.write_line(f"started {server.name} {server.version} on port {server.port}, and stopped it")
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A folder the servers' own users may pass through."""
+    folder = Path(tempfile.mkdtemp(prefix="pypelineetl-test-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def mariadb(server_folder: Path) -> Iterator[Server]:
+    """A running MariaDB."""
+    yield from _running(servers.start_mariadb, server_folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql(server_folder: Path) -> Iterator[Server]:
+    """A running PostgreSQL."""
+    yield from _running(servers.start_postgresql, server_folder)
+
+
+@pytest.fixture(scope="session")
+def redis(server_folder: Path) -> Iterator[Server]:
+    """A running Redis."""
+    yield from _running(servers.start_redis, server_folder)
+
+
+def _running(start: Callable[[Path], Server], folder: Path) -> Iterator[Server]:
+    server = start(folder)
+    _started.append(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mariadb_url(mariadb: Server) -> Iterator[str]:
+    """The URL of a new, empty database on MariaDB."""
+    with servers.mariadb_database(mariadb) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_url(postgresql: Server) -> Iterator[str]:
+    """The URL of a new, empty database on PostgreSQL."""
+    with servers.postgresql_database(postgresql) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis: Server) -> str:
+    """The URL of an empty Redis."""
+    with redis_client.Redis(port=redis.port) as client:
+        client.flushall()
+    return f"redis://127.0.0.1:{redis.port}"
+
+
+@pytest.fixture(params=["sqlite", "mysql", "postgresql"])
+def source_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of each kind that may be a source."""
+    return _database_url(request, tmp_path, "source")
+
+
+@pytest.fixture(params=["mysql", "postgresql", "duckdb", "sqlite"])
+def warehouse_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of each kind that may be a warehouse."""
+    return _database_url(request, tmp_path, "warehouse")
+
+
+def _database_url(request: pytest.FixtureRequest, folder: Path, name: str) -> str:
+    if request.param in {"sqlite", "duckdb"}:
+        return f"{request.param}:///{folder / name}.{request.param}"
+    url: str = request.getfixturevalue("mariadb_url" if request.param == "mysql" else "postgresql_url")
+    return url
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the flat modules in a folder of its own, as a user has them, and the environment they run in."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `python ARGUMENTS` there and wait for it."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def edit(self, module: str, old: str, new: str) -> None:
+        """Change a flat module as a user would; the old text must be there."""
+        path = self.folder / f"{module}.py"
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {module}.py"
+        path.write_text(text.replace(old, new))
+
+    @property
+    def log(self) -> str:
+        """What run.log holds."""
+        return (self.folder / "etl-logs" / "run.log").read_text()
+
+    @contextmanager
+    def worker(self, concurrency: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run `celery -A tasks worker` there, from when it is ready until the block ends."""
+        log_path = self.folder / f"worker-{time.monotonic_ns()}.log"
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "tasks",
+            "worker",
+            "-c",
+            str(concurrency),
+            "-l",
+            "INFO",
+            *options,
+        ]
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 60
+            while " ready." not in log_path.read_text():
+                assert process.poll() is None, log_path.read_text()
+                assert time.monotonic() < deadline, log_path.read_text()
+                time.sleep(0.1)
+            yield process
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """The flat modules in a new folder, with no ETL variable set."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    for module in _FLAT_MODULES:
+        shutil.copy(ROOT / f"{module}.py", folder)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")}
+    return Checkout(folder, {**environment, "PYTHONPATH": str(ROOT), "COLUMNS": "120"})

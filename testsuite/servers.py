@@ -1,0 +1,217 @@
+"""The real servers the tests run against: MariaDB, PostgreSQL and Redis, each on a free port of this machine only.
+
+They live in a temporary folder, belong to an unprivileged user where the tests run as root, and have nothing to do
+with servers the system may have.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pymysql
+import redis
+from sqlalchemy import URL
+
+_READY_SECONDS = 60
+USER = "etl"
+PASSWORD = "p@ss/w:rd%"  # noqa: S105 - of a server that lives for one test run, with what URLs must encode
+
+
+@dataclass
+class Server:
+    """A server process that a test may stop, kill and start again on the same port and data."""
+
+    name: str
+    port: int
+    command: Sequence[str]
+    system_user: str | None
+    folder: Path
+    is_ready: Callable[["Server"], str]
+    """Returns the server's version, or raises while it is not up yet."""
+    version: str = ""
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Start the process and wait until it answers. Raises RuntimeError with its log if it does not."""
+        log = (self.folder / f"{self.name}.log").open("ab")
+        with log:
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, user=self.system_user, start_new_session=True
+            )
+        deadline = time.monotonic() + _READY_SECONDS
+        while not self._answers():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError(f"{self.name} did not start:\n" + (self.folder / f"{self.name}.log").read_text())
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop the process in good order."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the process as a crash would."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(timeout=_READY_SECONDS)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError, pymysql.MySQLError, psycopg.Error, redis.RedisError):
+            self.version = self.is_ready(self)
+            return True
+        return False
+
+
+def start_mariadb(folder: Path) -> Server:
+    """Start MariaDB with an account that URLs must encode."""
+    data, port = folder / "mariadb", free_port()
+    as_root = os.geteuid() == 0
+    install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"]
+    _run([*install, "--skip-test-db", *(["--user=mysql"] if as_root else [])])
+    command = [
+        _program("mariadbd"),
+        "--no-defaults",
+        f"--datadir={data}",
+        f"--port={port}",
+        "--bind-address=127.0.0.1",
+        f"--socket={data / 'mariadb.sock'}",
+        f"--pid-file={data / 'mariadb.pid'}",
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-buffer-pool-size=64M",
+        "--character-set-server=utf8mb4",
+        "--skip-name-resolve",
+    ]
+    server = Server("mariadb", port, command, "mysql" if as_root else None, folder, _mariadb_version)
+    server.start()
+    with _mariadb_root(server) as cursor:
+        cursor.execute("CREATE USER %s@'%%' IDENTIFIED BY %s", (USER, PASSWORD))
+        cursor.execute("GRANT ALL ON *.* TO %s@'%%'", (USER,))
+    return server
+
+
+def start_postgresql(folder: Path) -> Server:
+    """Start PostgreSQL with the same account."""
+    data, port = folder / "postgresql", free_port()
+    user = "postgres" if os.geteuid() == 0 else None
+    password = folder / "postgresql.password"
+    password.write_text(PASSWORD)
+    data.mkdir()
+    if user:
+        shutil.chown(data, user)
+        shutil.chown(password, user)
+    options = ["--username", USER, "--auth", "scram-sha-256", "--pwfile", str(password), "--encoding", "UTF8"]
+    _run([_program("initdb"), "--pgdata", str(data), *options, "--no-sync", "--locale", "C"], user=user)
+    command = [_program("postgres"), "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+    command += ["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "synchronous_commit=off"]
+    server = Server("postgresql", port, command, user, folder, _postgresql_version)
+    server.start()
+    return server
+
+
+def start_redis(folder: Path) -> Server:
+    """Start Redis without persistence."""
+    port = free_port()
+    command = [_program("redis-server"), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+    server = Server("redis", port, command, None, folder, _redis_version)
+    server.start()
+    return server
+
+
+def mariadb_url(server: Server, database: str) -> str:
+    """Return the SQLAlchemy URL of a database on MariaDB."""
+    return _url("mysql+pymysql", server, database)
+
+
+def postgresql_url(server: Server, database: str) -> str:
+    """Return the SQLAlchemy URL of a database on PostgreSQL."""
+    return _url("postgresql+psycopg", server, database)
+
+
+@contextlib.contextmanager
+def mariadb_database(server: Server) -> Iterator[str]:
+    """Make an empty database, give its URL, and drop it."""
+    name = f"test_{uuid4().hex}"
+    with _mariadb_root(server) as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    yield mariadb_url(server, name)
+    with _mariadb_root(server) as cursor:
+        cursor.execute(f"DROP DATABASE {name}")
+
+
+@contextlib.contextmanager
+def postgresql_database(server: Server) -> Iterator[str]:
+    """Make an empty database, give its URL, and drop it."""
+    name = f"test_{uuid4().hex}"
+    with _postgresql_admin(server) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    yield postgresql_url(server, name)
+    with _postgresql_admin(server) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _url(driver: str, server: Server, database: str) -> str:
+    url = URL.create(driver, USER, PASSWORD, "127.0.0.1", server.port, database)
+    return url.render_as_string(hide_password=False)
+
+
+def _program(name: str) -> str:
+    places = ["/usr/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
+    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        raise RuntimeError(f'the tests need the program "{name}": run `make test`, which installs what is missing')
+    return found
+
+
+def _run(command: Sequence[str], user: str | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, user=user, check=False, cwd="/")
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+
+
+@contextlib.contextmanager
+def _mariadb_root(server: Server) -> Iterator[pymysql.cursors.Cursor]:
+    connection = pymysql.connect(host="127.0.0.1", port=server.port, user="root")
+    with connection, connection.cursor() as cursor:
+        yield cursor
+
+
+def _postgresql_admin(server: Server) -> psycopg.Connection:
+    return psycopg.connect(
+        host="127.0.0.1", port=server.port, user=USER, password=PASSWORD, dbname="postgres", autocommit=True
+    )
+
+
+def _mariadb_version(server: Server) -> str:
+    with _mariadb_root(server) as cursor:
+        cursor.execute("SELECT VERSION()")
+        [version] = cursor.fetchone() or ("?",)
+    return str(version)
+
+
+def _postgresql_version(server: Server) -> str:
+    with _postgresql_admin(server) as connection:
+        return str(connection.info.parameter_status("server_version"))
+
+
+def _redis_version(server: Server) -> str:
+    with redis.Redis(port=server.port) as client:
+        return str(client.info()["redis_version"])  # type: ignore[index] # redis types a reply as awaitable too
