@@ -1,0 +1,91 @@
+"""Which dimensions and facts the system knows, which of them are on, and where everything is.
+
+Set the ETL_* variables in the environment or in a `.env` file beside this one. Nothing here connects.
+"""
+
+from pathlib import Path
+
+import creates
+import dimensions
+import facts
+import sources
+from pypelineetl import DimensionETL, FactETL, environment
+
+HOME = Path(__file__).parent
+_env = environment(HOME / ".env")
+
+SOURCE_URL = _env.get("ETL_SOURCE_URL", f"sqlite:///{HOME}/local/source.db")
+WAREHOUSE_URL = _env.get("ETL_WAREHOUSE_URL", f"duckdb:///{HOME}/local/warehouse.duckdb")
+BROKER_URL = _env.get("ETL_BROKER_URL", "redis://localhost:6379/0")
+RESULT_URL = _env.get("ETL_RESULT_URL", "redis://localhost:6379/1")
+LOG_HOME = Path(_env.get("ETL_LOG_HOME", HOME / "etl-logs"))
+
+SQL_DIALECT = "mysql"  # of sources.py and creates.py; the databases may be others
+
+# When `celery -A tasks beat` refreshes the whole warehouse, in UTC; None is never, {"hour": 3, "minute": 30} every night.
+NIGHTLY_REFRESH = None
+
+# In this order they run, and stand in the results. `active=False` switches an ETL off; `queue="name"` gives it a
+# Celery queue of its own.
+DIMENSIONS = [
+    DimensionETL("product", source=sources.PRODUCT, create=creates.PRODUCT_DIM, factory=dimensions.product),
+    DimensionETL("user", source=sources.USER, create=creates.USER_DIM, factory=dimensions.user),
+    DimensionETL("course", source=sources.COURSE, create=creates.COURSE_DIM, factory=dimensions.course),
+    DimensionETL("date", source=sources.DATE, create=creates.DATE_DIM, factory=dimensions.date),
+    DimensionETL("school", source=sources.SCHOOL, create=creates.SCHOOL_DIM, factory=dimensions.school),
+    DimensionETL(
+        "payment_source",
+        source=sources.PAYMENT_SOURCE,
+        create=creates.PAYMENT_SOURCE_DIM,
+        factory=dimensions.payment_source,
+    ),
+    DimensionETL(
+        "disability_program",
+        source=sources.DISABILITY_PROGRAM,
+        create=creates.DISABILITY_PROGRAM_DIM,
+        factory=dimensions.disability_program,
+    ),
+    DimensionETL("affiliate", source=sources.AFFILIATE, create=creates.AFFILIATE_DIM, factory=dimensions.affiliate),
+    DimensionETL("site", source=sources.SITE, create=creates.SITE_DIM, factory=dimensions.site),
+]
+
+FACTS = [
+    FactETL(
+        "product_sale",
+        source=sources.PRODUCT_SALE,
+        create=creates.PRODUCT_SALE_FACT,
+        factory=facts.product_sale,
+        keys=facts.product_sale_keys,
+    ),
+    FactETL(
+        "product_upload",
+        source=sources.PRODUCT_UPLOAD,
+        create=creates.PRODUCT_UPLOAD_FACT,
+        factory=facts.product_upload,
+        keys=facts.product_upload_keys,
+    ),
+    FactETL(
+        "order_fulfillment",
+        source=sources.ORDER_FULFILLMENT,
+        create=creates.ORDER_FULFILLMENT_FACT,
+        factory=facts.order_fulfillment,
+        keys=facts.order_fulfillment_keys,
+        active=False,
+    ),
+    FactETL(
+        "program_membership",
+        source=sources.PROGRAM_MEMBERSHIP,
+        create=creates.PROGRAM_MEMBERSHIP_FACT,
+        factory=facts.program_membership,
+        keys=facts.program_membership_keys,
+        active=False,
+    ),
+    FactETL(
+        "product_review",
+        source=sources.PRODUCT_REVIEW,
+        create=creates.PRODUCT_REVIEW_FACT,
+        factory=facts.product_review,
+        keys=facts.product_review_keys,
+        active=False,
+    ),
+]

@@ -1,0 +1,129 @@
+"""The story of the marketplace: its first day writes it, every later day changes what the day before left.
+
+A day brings new users and orders, some users move to another school or change their e-mail, a few courses are renamed,
+a seller deletes a product, and one order comes in before the account of its buyer, which follows the next day.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from itertools import chain, islice
+from random import Random
+from typing import Any
+
+from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, func, insert, inspect, make_url, select, update
+
+from sample import generate, schema
+from sample.generate import Row
+
+Change = tuple[Table, int, Mapping[str, Any]]
+"""A table, the id of its row that changes, and the new values."""
+
+_BATCH_ROWS = 10_000
+_DRIVERS = {"mysql": "mysql+pymysql", "mariadb": "mysql+pymysql", "postgresql": "postgresql+psycopg"}
+# What one day brings, at scale 1.
+_NEW_USERS, _NEW_ORDERS, _MOVED_USERS, _NEW_ADDRESSES, _RENAMED_COURSES = 3, 12, 2, 2, 4
+
+
+class DayError(ValueError):
+    """The day asked for does not follow what the database holds."""
+
+
+def write(url: str, *, scale: int = 1, day: int = 1) -> dict[str, int]:
+    """Write the first day afresh, or apply a later day's changes; return the number of rows of each table.
+
+    Raises DayError if the database does not hold the day before, at the same scale.
+    """
+    engine = _engine(url)
+    if day == 1:
+        with engine.begin() as connection:
+            schema.metadata.drop_all(connection)
+            schema.metadata.create_all(connection)
+            for table, rows in generate.first_day(scale):
+                _insert(connection, table, rows)
+            connection.execute(insert(schema.SAMPLE_DAYS), {"day": 1, "scale": scale})
+    else:
+        _check_day(engine, scale, day)
+        with engine.begin() as connection:
+            _apply(connection, scale, day)
+            connection.execute(insert(schema.SAMPLE_DAYS), {"day": day, "scale": scale})
+    with engine.connect() as connection:
+        tables = [table for table in schema.metadata.sorted_tables if table is not schema.SAMPLE_DAYS]
+        return {table.name: _count(connection, table) for table in tables}
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    driver = _DRIVERS.get(parsed.drivername, parsed.drivername)
+    return create_engine(parsed.set(drivername=driver), poolclass=NullPool)
+
+
+def _check_day(engine: Engine, scale: int, day: int) -> None:
+    with engine.connect() as connection:
+        if not inspect(connection).has_table(schema.SAMPLE_DAYS.name):
+            message = f"day {day} needs the days before it, and there are none here: write --day 1 first"
+            raise DayError(message)
+        reached, written = connection.execute(
+            select(func.max(schema.SAMPLE_DAYS.c.day), func.max(schema.SAMPLE_DAYS.c.scale))
+        ).one()
+    if reached != day - 1:
+        message = f"day {day} needs the day before it, and this database is at day {reached}"
+        raise DayError(message)
+    if written != scale:
+        message = f"this database was written at scale {written}, not {scale}"
+        raise DayError(message)
+
+
+def _apply(connection: Connection, scale: int, day: int) -> None:
+    end = generate.LAST_MOMENT + timedelta(days=day - 1)
+    start = end - timedelta(days=1, seconds=-1)
+    known_users, known_products = generate.USERS * scale, generate.PRODUCTS * scale
+    new_users = _new_ids(generate.USERS, _NEW_USERS, scale, day)
+    new_orders = _new_ids(generate.ORDERS, _NEW_ORDERS, scale, day)
+    _insert(connection, schema.USERS, generate.users(new_users, start, end))
+    _insert(connection, schema.USER_PROFILES, generate.profiles(new_users))
+    # The last order of the day is from somebody whose account arrives tomorrow, as the first of its new users.
+    early = {"id": new_orders[-1], "buyer_id": new_users[-1] + 1}
+    placed = generate.orders(new_orders, start, end, known_users)
+    _insert(connection, schema.ORDERS, ({**row, **early} if row["id"] == early["id"] else row for row in placed))
+    _insert(connection, schema.ORDER_LINES, generate.order_lines(new_orders, known_products, known_users))
+    for table, key, values in chain(_user_changes(scale, day, start, end), _course_changes(scale, day)):
+        connection.execute(update(table).where(table.c.id == key).values(**values))
+    deleted = Random(f"delete {day}").randint(1, known_products)
+    connection.execute(schema.PRODUCTS.delete().where(schema.PRODUCTS.c.id == deleted))
+
+
+def _user_changes(scale: int, day: int, start: datetime, end: datetime) -> Iterator[Change]:
+    for number in range(_MOVED_USERS * scale):
+        chance = Random(f"move {day} {number}")
+        school = generate.school_id(chance.randrange(generate.SCHOOLS))
+        moved = {"school_id": school, "moved_at": generate.moment(chance, start, end)}
+        yield schema.USERS, chance.randint(1, generate.USERS * scale), moved
+    for number in range(_NEW_ADDRESSES * scale):
+        user = Random(f"address {day} {number}").randint(1, generate.USERS * scale)
+        yield schema.USERS, user, {"email": f"student{user}.day{day}@mail.example"}
+
+
+def _course_changes(scale: int, day: int) -> Iterator[Change]:
+    for number in range(_RENAMED_COURSES * scale):
+        course = Random(f"course {day} {number}").randrange(generate.COURSES)
+        yield schema.COURSES, course + 1, {"title": f"{generate.course_title(course)} (renamed, day {day})"}
+
+
+def _new_ids(at_first: int, daily: int, scale: int, day: int) -> range:
+    """Return the ids that a day adds to those of the first day and of the days between."""
+    first = (at_first + (day - 2) * daily) * scale + 1
+    return range(first, first + daily * scale)
+
+
+def _insert(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
+    for batch in _batches(iter(rows)):
+        connection.execute(insert(table), batch)
+
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while batch := list(islice(rows, _BATCH_ROWS)):
+        yield batch
+
+
+def _count(connection: Connection, table: Table) -> int:
+    return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
