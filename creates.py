@@ -159,8 +159,8 @@ ORDER_FULFILLMENT_FACT = """
       ordered_date_fk INT(11) NOT NULL,
       paid_date_fk INT(11),
       delivered_date_fk INT(11),
-      minutes_to_pay INT(11),
-      minutes_to_deliver INT(11)
+      days_to_pay INT(11),
+      days_to_deliver INT(11)
     ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4
 """
 

@@ -59,7 +59,7 @@ order_fulfillment = factory(
     name="order_fulfillment_fact",
     keyrefs=["order_id"],
     otherrefs=["buyer_fk", "ordered_date_fk", "paid_date_fk", "delivered_date_fk"],
-    measures=["minutes_to_pay", "minutes_to_deliver"],
+    measures=["days_to_pay", "days_to_deliver"],
 )
 order_fulfillment_keys = {
     "buyer_fk": member("user", user_id="buyer_id", as_of="ordered_at", missing="infer"),

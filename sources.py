@@ -143,8 +143,8 @@ ORDER_FULFILLMENT = """
            ordered_at,
            paid_at,
            delivered_at,
-           TIMESTAMPDIFF(MINUTE, ordered_at, paid_at) AS minutes_to_pay,
-           TIMESTAMPDIFF(MINUTE, paid_at, delivered_at) AS minutes_to_deliver
+           DATEDIFF(DATE(paid_at), DATE(ordered_at)) AS days_to_pay,
+           DATEDIFF(DATE(delivered_at), DATE(paid_at)) AS days_to_deliver
     FROM orders
 """
 

@@ -45,7 +45,9 @@ def check_columns(etl: ETL, given: tuple[str, ...]) -> None:
 
 
 def superfluous_columns(etl: ETL, given: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the source's columns that the ETL does not use."""
+    """Return the source's columns that nothing uses; none where the factory has a function, which may read any."""
+    if any(callable(argument) for argument in etl.factory.arguments.values()):
+        return ()
     # A source may give a dimension's surrogate key itself, such as 20140131 for a day.
     used = {*etl.needs, *etl.factory.columns}
     return tuple(name for name in given if name not in used)

@@ -6,7 +6,7 @@ A dimension's natural keys, and the validity of its versions, are read once per 
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
@@ -54,6 +54,8 @@ class Members:
             self._versions.setdefault(natural_key, []).append(version)
         for versions in self._versions.values():
             versions.sort(key=lambda version: version.valid_from)
+            # What was before the first version that is known is not known to have been otherwise.
+            versions[0] = replace(versions[0], valid_from=_EVER)
 
     def natural_key(self, values: Mapping[str, Any]) -> NaturalKey | None:
         """Return a member's natural key, in the types of its columns; None if a part of it is NULL."""
@@ -67,8 +69,7 @@ class Members:
             return None
         if as_of is None:
             return versions[-1].key
-        position = bisect_right(versions, as_of, key=lambda version: version.valid_from)
-        return versions[position - 1].key if position else None
+        return versions[bisect_right(versions, as_of, key=lambda version: version.valid_from) - 1].key
 
     def infer(self, natural_key: NaturalKey) -> Any:
         """Make a member that knows only its natural key, and return its surrogate key."""
@@ -121,7 +122,7 @@ class MemberResolver:
         key = self._members.find(natural_key, as_of)
         if key is not None:
             return key
-        if declared.missing == "infer" and self._members.find(natural_key) is None:
+        if declared.missing == "infer":
             return self._members.infer(natural_key)
         self.misses[natural_key] += 1
         return UNKNOWN

@@ -56,16 +56,16 @@ def pygrametl_table(
 def _versioning(factory: Factory, columns: Mapping[str, Column], now: datetime) -> dict[str, Any]:
     """Return how a type-2 dimension dates its versions where the factory does not say: by this run's own time.
 
-    A first version is valid from the beginning of time, so that facts older than the dimension's first load find it.
+    A first version is valid from the beginning of time, so that facts older than the dimension's first load find it;
+    but not with `srcdateatt`, where pygrametl takes a first version of another date than the source's for a change.
     """
     since = factory.name("fromatt")
     if not issubclass(factory.table_class, SlowlyChangingDimension) or not since:
         return {}
     dated = _dater(columns[since])
-    arguments: dict[str, Any] = {"minfrom": dated(_BEGINNING_OF_TIME)}
     if factory.name("srcdateatt"):
-        return {**arguments, "srcdateparser": dated}
-    return {**arguments, "fromfinder": lambda _connection, _row, _names: dated(now)}
+        return {"srcdateparser": dated}
+    return {"minfrom": dated(_BEGINNING_OF_TIME), "fromfinder": lambda _connection, _row, _names: dated(now)}
 
 
 def _dater(column: Column) -> Callable[[Any], date | None]:
