@@ -5,11 +5,12 @@ Set the ETL_* variables in the environment or in a `.env` file beside this one. 
 
 from pathlib import Path
 
+from pypelineetl import DimensionETL, FactETL, environment
+
 import creates
 import dimensions
 import facts
 import sources
-from pypelineetl import DimensionETL, FactETL, environment
 
 HOME = Path(__file__).parent
 _env = environment(HOME / ".env")
@@ -22,7 +23,7 @@ LOG_HOME = Path(_env.get("ETL_LOG_HOME", HOME / "etl-logs"))
 
 SQL_DIALECT = "mysql"  # of sources.py and creates.py; the databases may be others
 
-# When `celery -A tasks beat` refreshes the whole warehouse, in UTC; None is never, {"hour": 3, "minute": 30} every night.
+# When `celery -A tasks beat` refreshes the whole warehouse, in UTC: {"hour": 3, "minute": 30} is every night.
 NIGHTLY_REFRESH = None
 
 # In this order they run, and stand in the results. `active=False` switches an ETL off; `queue="name"` gives it a

@@ -3,6 +3,7 @@
 Nothing here connects, reads or checks anything; `project.py` checks the whole once, and the engine acts on it.
 """
 
+import abc
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -59,17 +60,28 @@ def factory(table_class: type, **arguments: Any) -> Factory:
 
 
 @dataclass(frozen=True)
-class Member:
-    """How a fact's foreign key finds its dimension member; made by `member`."""
+class Key(abc.ABC):
+    """How a fact's foreign key finds its dimension member; made by `member` or `date_key`."""
 
     dimension: str
+
+    @property
+    @abc.abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """The source columns it is found by."""
+
+
+@dataclass(frozen=True)
+class Member(Key):
+    """A member found by its natural key; made by `member`."""
+
     natural_key: Mapping[str, str]
     as_of: str | None = None
     missing: Missing = "reject"
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The source columns it is found by."""
+        """The natural key's source columns, and that of the moment if there is one."""
         return (*self.natural_key.values(), *((self.as_of,) if self.as_of else ()))
 
 
@@ -85,16 +97,15 @@ def member(dimension: str, *, as_of: str | None = None, missing: Missing = "reje
 
 
 @dataclass(frozen=True)
-class DateKey:
-    """How a fact's foreign key finds its day; made by `date_key`."""
+class DateKey(Key):
+    """A day found by a moment; made by `date_key`."""
 
     column: str
     tz: str
-    dimension: str
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The source columns it is found by."""
+        """The moment's source column."""
         return (self.column,)
 
 
@@ -104,7 +115,7 @@ def date_key(column: str, *, tz: str = "UTC", dimension: str = "date") -> DateKe
     `column` is a source column of timestamps in UTC, or with a zone of their own, or of plain dates, which no time
     zone moves. The date dimension's natural key must be one attribute of type DATE.
     """
-    return DateKey(column, tz, dimension)
+    return DateKey(dimension, column, tz)
 
 
 @dataclass(frozen=True)
@@ -171,7 +182,7 @@ class FactETL(_ETL):
     that are there and adds the others; without it a load replaces the whole table.
     """
 
-    keys: Mapping[str, Member | DateKey]
+    keys: Mapping[str, Key]
     grain: tuple[str, ...] = ()
 
     kind = "fact"

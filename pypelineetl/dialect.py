@@ -4,9 +4,11 @@ SQL already in the database's own dialect passes through untouched. What sqlglot
 """
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import sqlglot
 from sqlglot import ErrorLevel, exp
+from sqlglot.dialects import SQLite
 from sqlglot.errors import ParseError, TokenError, UnsupportedError
 
 from pypelineetl.errors import DialectError
@@ -15,6 +17,16 @@ _QUERIES = (exp.Select, exp.SetOperation, exp.Subquery)
 _INDEXES = (exp.IndexColumnConstraint,)
 # Types whose parameter is a display width in MySQL and an error elsewhere.
 _WIDTHS = (*exp.DataType.INTEGER_TYPES, exp.DType.FLOAT, exp.DType.DOUBLE)
+
+
+class _BacktickedSQLite(SQLite):  # type: ignore[misc] # sqlglot's dialects are made by a metaclass
+    """SQLite takes "nmae", where there is no such column, for the text 'nmae'; `nmae` is an error, as it should be."""
+
+    class Tokenizer(SQLite.Tokenizer):  # type: ignore[misc] # as above
+        IDENTIFIERS: ClassVar[list[str | tuple[str, str]]] = ["`", '"', ("[", "]")]
+
+
+_WRITTEN_AS = {"sqlite": _BacktickedSQLite}
 
 
 def query(sql: str, *, written: str, target: str) -> str:
@@ -37,7 +49,7 @@ def first_row(sql: str, *, dialect: str) -> str:
     tree = _single(sql, dialect)
     assert isinstance(tree, exp.Query), sql  # noqa: S101 - the caller's own mistake: `query` lets nothing else through
     limited = exp.select("*").from_(tree.subquery("source")) if tree.args.get("limit") else tree
-    return limited.limit(1).sql(dialect=dialect)
+    return limited.limit(1).sql(dialect=_WRITTEN_AS.get(dialect, dialect))
 
 
 def table_definition(sql: str, *, written: str) -> exp.Create:
@@ -109,7 +121,7 @@ def _place(error: ParseError | TokenError) -> str:
 
 def _written(tree: exp.Expr, target: str) -> str:
     try:
-        return tree.sql(dialect=target, unsupported_level=ErrorLevel.RAISE, identify=True)
+        return tree.sql(dialect=_WRITTEN_AS.get(target, target), unsupported_level=ErrorLevel.RAISE, identify=True)
     except UnsupportedError as error:
         message = f"this has no translation to {target}: {error}"
         raise DialectError(message) from error

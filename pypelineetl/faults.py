@@ -156,6 +156,9 @@ def _key_faults(fact: FactETL, dimensions: Mapping[str, DimensionETL], written: 
         if column not in fact.factory.columns:
             near = did_you_mean(column, fact.factory.columns)
             yield f'its keys name the column "{column}", which its factory does not have.{near}'
+        if not isinstance(key, Member | DateKey):
+            yield f'key "{column}" is a {type(key).__name__}; make it with member(...) or date_key(...)'
+            continue
         dimension = dimensions.get(key.dimension)
         if dimension is None:
             yield f'key "{column}" names no dimension "{key.dimension}".{did_you_mean(key.dimension, dimensions)}'

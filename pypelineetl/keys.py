@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pypelineetl.columns import Column, moment
 from pypelineetl.databases.base import Database
-from pypelineetl.declare import DateKey, DimensionETL, Member
+from pypelineetl.declare import DateKey, DimensionETL, Key, Member
 from pypelineetl.errors import LoadError
 
 SourceRow = Mapping[str, Any]
@@ -150,6 +150,16 @@ class DayResolver:
             self.misses[(found,)] += 1
             return UNKNOWN
         return key
+
+
+def resolver(declared: Key, members: Members) -> Resolver:
+    """Return what finds a foreign key as it is declared."""
+    match declared:
+        case DateKey():
+            return DayResolver(declared, members)
+        case Member():
+            return MemberResolver(declared, members)
+    raise TypeError(type(declared).__name__)
 
 
 def miss_message(column: str, dimension: str, misses: "Counter[NaturalKey]") -> str:

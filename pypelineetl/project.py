@@ -15,7 +15,7 @@ from sqlalchemy import URL
 from pypelineetl import databases, dialect
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases.base import Database
-from pypelineetl.declare import ETL, DateKey, DimensionETL, FactETL, Member
+from pypelineetl.declare import ETL, DimensionETL, FactETL, Key
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.faults import faults_of
 
@@ -57,7 +57,7 @@ class Project:
         """Return the dimensions a fact's keys point to, each once."""
         return tuple(dict.fromkeys(self.dimension(key) for key in fact.keys.values()))
 
-    def dimension(self, key: Member | DateKey) -> DimensionETL:
+    def dimension(self, key: Key) -> DimensionETL:
         """Return the dimension a fact's key points to."""
         return next(etl for etl in self.dimensions if etl.name == key.dimension)
 

@@ -10,7 +10,19 @@ from itertools import chain, islice
 from random import Random
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, func, insert, inspect, make_url, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    NullPool,
+    Table,
+    create_engine,
+    func,
+    insert,
+    inspect,
+    make_url,
+    select,
+    update,
+)
 
 from sample import generate, schema
 from sample.generate import Row

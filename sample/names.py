@@ -31,7 +31,13 @@ COURSE_TITLES = (
 )
 KINDS = ("notes", "study guide", "flashcards", "video")
 PRODUCT_TITLES = (
-    *("{} final exam {}", "{} {}, week by week", "Prof. O'Neill's {} {}", '"Everything" on {}: {} 🎓', "{} {} 100% pass"),
+    *(
+        "{} final exam {}",
+        "{} {}, week by week",
+        "Prof. O'Neill's {} {}",
+        '"Everything" on {}: {} 🎓',
+        "{} {} 100% pass",
+    ),
     *("Mi {} {} – ¡aprobado!", "{} {} \\ midterm"),
 )
 PAYMENT_SOURCES = ("Credit card", "PayPal", "Account balance")

@@ -1,5 +1,7 @@
 """The tables of the marketplace, once for every database that SQLAlchemy speaks to. All times are UTC."""
 
+from typing import Any
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -14,13 +16,13 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.schema import SchemaItem
 
 metadata = MetaData()
-_UTF8 = {"mysql_charset": "utf8mb4", "mysql_engine": "InnoDB", "mariadb_charset": "utf8mb4", "mariadb_engine": "InnoDB"}
 
 
-def _table(name: str, *parts: Column[object] | UniqueConstraint | PrimaryKeyConstraint) -> Table:
-    return Table(name, metadata, *parts, **_UTF8)
+def _table(name: str, *parts: SchemaItem) -> "Table[Any]":
+    return Table(name, metadata, *parts, mysql_charset="utf8mb4", mysql_engine="InnoDB")
 
 
 def _id() -> Column[int]:

@@ -4,8 +4,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import config
 from pypelineetl import read_project
+
+import config
 
 _SCHOOLS = "SELECT school_id, name, state FROM school_dim ORDER BY id LIMIT 3"
 
@@ -30,7 +31,9 @@ def main() -> int:
     _print("Revenue by quarter, US/Eastern", ("quarter", "lines", "buyers", "revenue"), shown)
     adds_up = lines == sum(row[2] for row in quarters) and revenue == sum(row[4] for row in quarters)
     sys.stdout.write(f"In all {lines:,} order lines and {revenue:,} of revenue")
-    sys.stdout.write(", which is what the quarters add up to.\n" if adds_up else "; the quarters do NOT add up to it.\n")
+    sys.stdout.write(
+        ", which is what the quarters add up to.\n" if adds_up else "; the quarters do NOT add up to it.\n"
+    )
     return 0 if adds_up else 1
 
 

@@ -177,14 +177,16 @@ def _program(name: str) -> str:
     places = ["/usr/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
     found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(places))
     if found is None:
-        raise RuntimeError(f'the tests need the program "{name}": run `make test`, which installs what is missing')
+        message = f'the tests need the program "{name}": run `make test`, which installs what is missing'
+        raise RuntimeError(message)
     return found
 
 
 def _run(command: Sequence[str], user: str | None = None) -> None:
     done = subprocess.run(command, capture_output=True, text=True, user=user, check=False, cwd="/")
     if done.returncode:
-        raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+        message = f"{command[0]} failed:\n{done.stdout}{done.stderr}"
+        raise RuntimeError(message)
 
 
 @contextlib.contextmanager
@@ -214,4 +216,4 @@ def _postgresql_version(server: Server) -> str:
 
 def _redis_version(server: Server) -> str:
     with redis.Redis(port=server.port) as client:
-        return str(client.info()["redis_version"])  # type: ignore[index] # redis types a reply as awaitable too
+        return str(client.info()["redis_version"])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, SnowflakedDimension
@@ -82,10 +82,14 @@ def test_all_faults_are_told_at_once() -> None:
         replace(VISIT, keys={"school_fk": member("scool", school_id="school_id"), "date_fk": date_key("at")}),
     )
     assert told.splitlines() == [
-        'config.py: dimension "school": its source: a source must be one SELECT, and this is a statement with DELETE'
-        " in it; nothing was run",
-        'config.py: dimension "date": its factory has an argument "lookupattss", which CachedDimension does not take.'
-        ' Did you mean "lookupatts"?',
+        (
+            'config.py: dimension "school": its source: a source must be one SELECT, and this is a statement with'
+            " DELETE in it; nothing was run"
+        ),
+        (
+            'config.py: dimension "date": its factory has an argument "lookupattss", which CachedDimension does not'
+            ' take. Did you mean "lookupatts"?'
+        ),
         'config.py: fact "visit": key "school_fk" names no dimension "scool". Did you mean "school"?',
     ]
 
@@ -113,7 +117,7 @@ Faulty = Callable[[], tuple[Any, ...]]
             lambda: (replace(SCHOOL, factory=factory(SnowflakedDimension, references=[])),),
             "needs a pygrametl Dimension",
         ),
-        (lambda: (replace(SCHOOL, source=7),), "must be SQL text or rows(...)"),
+        (lambda: (replace(SCHOOL, source=cast("Any", 7)),), "must be SQL text or rows(...)"),
         (
             lambda: (replace(SCHOOL, create=SCHOOL.create.replace("name VARCHAR(40)", "name INT, town INT NOT NULL")),),
             'column "town" is NOT NULL in its DDL, and its factory does not fill it',
@@ -137,6 +141,10 @@ Faulty = Callable[[], tuple[Any, ...]]
         (
             lambda: (SCHOOL, DAY, replace(VISIT, keys={"scool_fk": date_key("at")})),
             'keys name the column "scool_fk", which its factory does not have. Did you mean "school_fk"?',
+        ),
+        (
+            lambda: (SCHOOL, DAY, replace(VISIT, keys={"school_fk": cast("Any", "school")})),
+            'key "school_fk" is a str; make it with member(...) or date_key(...)',
         ),
         (lambda: (SCHOOL, DAY, replace(VISIT, grain=("visit_id",))), '"visit_id": is in its grain'),
     ],

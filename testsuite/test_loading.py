@@ -149,7 +149,7 @@ def test_an_unknown_buyer_is_inferred_once(star: Star) -> None:
 
 
 def test_facts_without_a_member_fail_the_load_and_are_all_counted(star: Star) -> None:
-    """Nothing is lost in silence: the error says which key, how many rows and which natural keys; nothing is written."""
+    """Nothing is lost in silence: the error says which key, how many rows, which natural keys; nothing is written."""
     star.load()
     star.write(SALES, [sale(1), sale(2, thing_code="X"), sale(3, thing_code="Y"), sale(4, thing_code="X")])
     error = star.failure(SALE)
@@ -167,7 +167,7 @@ def test_a_day_outside_the_date_dimension_is_told(star: Star) -> None:
 def test_a_natural_key_of_another_type_finds_its_member(star: Star) -> None:
     """Trap 4: '1' and 1 are the same natural key."""
     star.load(PERSON, THING, DAY)
-    star.load(replace(SALE, source=SALE.source.replace("seller_id,", "CAST(seller_id AS CHAR) AS seller_id,")))
+    star.load(replace(SALE, source=str(SALE.source).replace("seller_id,", "CAST(seller_id AS CHAR) AS seller_id,")))
     assert star.table("sale_fact", "seller_fk") == [(1,), (2,)]
 
 
@@ -290,7 +290,7 @@ def test_a_source_cannot_be_written(source_url: str, tmp_path: Path) -> None:
     """The session itself refuses, should a writing query ever get past the parser."""
     star = Star(source_url, f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path)
     star.write(THINGS, [{"code": "A", "title": None}])
-    with star.project().open_source() as source, pytest.raises(Exception, match="(?i)read.?only"):
+    with star.project().open_source() as source, pytest.raises(Exception, match=r"(?i)read.?only"):
         source.execute("DELETE FROM things")
     with star.engine.connect() as connection:
         assert connection.execute(sa.select(THINGS)).all() == [("A", None)]

@@ -17,6 +17,8 @@ class SQLite(Database):
     """A SQLite file. It knows no dates, which are kept as ISO text, and no exact decimals, which become numbers."""
 
     dialect = "sqlite"
+    # SQLite takes a name in double quotes that it does not know for a text.
+    quote_character = "`"
     placeholder = "?"
     driver_error: ClassVar[type[Exception]] = sqlite3.Error
 

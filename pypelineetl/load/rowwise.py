@@ -12,10 +12,10 @@ from pygrametl.tables import AccumulatingSnapshotFactTable
 
 from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database, Stream
-from pypelineetl.declare import DateKey, DimensionETL, FactETL
+from pypelineetl.declare import DimensionETL, FactETL
 from pypelineetl.errors import LoadError, quoted
 from pypelineetl.events import Counts, Outcome
-from pypelineetl.keys import UNKNOWN, DayResolver, Infer, MemberResolver, Members, NaturalKey, Resolver, miss_message
+from pypelineetl.keys import UNKNOWN, Infer, Members, NaturalKey, Resolver, miss_message, resolver
 from pypelineetl.load.grain import GrainedFacts
 from pypelineetl.load.tables import pygrametl_table
 from pypelineetl.load.target import Target
@@ -155,12 +155,7 @@ def _resolvers(load: Load, etl: FactETL, open_tables: ExitStack) -> dict[str, Re
         )
         for dimension in load.project.dimensions_of(etl)
     }
-    return {
-        column: DayResolver(key, members[key.dimension])
-        if isinstance(key, DateKey)
-        else MemberResolver(key, members[key.dimension])
-        for column, key in etl.keys.items()
-    }
+    return {column: resolver(key, members[key.dimension]) for column, key in etl.keys.items()}
 
 
 def _inferring(load: Load, dimension: DimensionETL, open_tables: ExitStack) -> Infer:

@@ -1,0 +1,342 @@
+"""run.py and tests.py, started as a user starts them, in a copy of the flat modules."""
+
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+from conftest import Checkout
+
+import sample
+
+SEED_COUNTS = {
+    "product_dim": 850,
+    "user_dim": 279,
+    "course_dim": 30418,
+    "date_dim": 2191,
+    "school_dim": 1687,
+    "payment_source_dim": 3,
+    "disability_program_dim": 1,
+    "affiliate_dim": 4,
+    "site_dim": 1,
+}
+
+
+@pytest.fixture
+def shop(checkout: Checkout) -> Checkout:
+    """A checkout whose source is the sample at scale 1."""
+    (checkout.folder / "local").mkdir()
+    sample.write(f"sqlite:///{checkout.folder}/local/source.db")
+    return checkout
+
+
+def counts(checkout: Checkout) -> dict[str, int]:
+    """Return the number of rows of every table in the checkout's warehouse."""
+    with duckdb.connect(checkout.folder / "local" / "warehouse.duckdb", read_only=True) as warehouse:
+        tables = [name for (name,) in warehouse.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+        return {table: warehouse.execute(f"SELECT COUNT(*) FROM {table}").fetchall()[0][0] for table in tables}
+
+
+def test_the_star_has_the_counts_of_the_original_and_keeps_them(shop: Checkout) -> None:
+    """A rebuild, and a load into what is there, give the original's nine counts, twice over."""
+    for flags in (["--delete_existing_tables"], ["--delete_existing_tables"], []):
+        done = shop.run("run.py", "--run_dimensions", "--run_facts", *flags)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert counts(shop) == {**SEED_COUNTS, "product_sale_fact": 2615, "product_upload_fact": 850}
+    with duckdb.connect(shop.folder / "local" / "warehouse.duckdb", read_only=True) as warehouse:
+        assert warehouse.execute("SELECT school_id, name, state FROM school_dim LIMIT 3").fetchall() == [
+            (993, "Abilene Christian University", "TX"),
+            (995, "Academy of Art University", "CA"),
+            (996, "Adams State College", "CO"),
+        ]
+
+
+def test_run_log_has_the_lines_of_the_original(shop: Checkout) -> None:
+    """Word for word and in its order, but for the elapsed time, for every table."""
+    for _ in range(2):
+        assert shop.run("run.py", "--run_dimensions", "--delete_existing_tables").returncode == 0
+    second = shop.log.rpartition("Run started")[2]
+    for table, rows in SEED_COUNTS.items():
+        told = [
+            f"INFO:__main__:Dropping table {table}",
+            f"INFO:__main__:Dropped table {table}",
+            f"INFO:__main__:Creating table {table}.",
+            f"INFO:__main__:Table {table} created.",
+            f"INFO:__main__:Executing source query for dimension {table}",
+            "INFO:__main__:Loading data",
+            f"INFO:__main__:Loaded {rows} rows into table {table} (elapsed time: ",
+        ]
+        assert "\n".join(told) in second
+    assert re.search(r"Loaded 850 rows into table product_dim \(elapsed time: 0:00:\d\d\.\d{6}\)\n", second)
+
+
+def test_bare_run_tests_the_sources_and_changes_nothing(shop: Checkout) -> None:
+    """Without flags the sources of all active ETLs are tested; no warehouse comes to be."""
+    for arguments in ([], ["--test_dimension_source"], ["--test_dimensions_source"]):
+        done = shop.run("run.py", *arguments)
+        assert done.returncode == 0, done.stdout
+        assert done.stdout.count("source ok") == 11
+    assert not (shop.folder / "local" / "warehouse.duckdb").exists()
+
+
+def test_help_has_the_shape_of_the_original(checkout: Checkout) -> None:
+    """Usage line, options and note, in the original's words."""
+    text = " ".join(checkout.run("run.py", "--help").stdout.split())
+    for part in (
+        "Usage: run.py [options] Options: -h, --help",
+        "--test_dimension_source Test the dimensions source SQL queries (read-only)",
+        "--run_dimensions Run all active dimension ETLs",
+        "--run_facts Run all active fact ETLs",
+        "--delete_existing_tables Delete all existing dimension and fact tables",
+        (
+            "NOTE: Only --test_dimension_source defaults to True, so simply invoking run.py will run the dimension"
+            " source tests. This can be a good way to do basic environment validation."
+        ),
+    ):
+        assert part in text
+
+
+def test_deleting_deletes_the_configured_tables_and_no_others(shop: Checkout) -> None:
+    """--delete_existing_tables alone leaves the tables of others alone."""
+    assert shop.run("run.py", "--run_dimensions", "--only", "site", "affiliate").returncode == 0
+    with duckdb.connect(shop.folder / "local" / "warehouse.duckdb") as warehouse:
+        warehouse.execute("CREATE TABLE somebody_elses AS SELECT 1 AS one")
+    assert shop.run("run.py", "--delete_existing_tables").returncode == 0
+    assert counts(shop) == {"somebody_elses": 1}
+
+
+def test_only_runs_what_is_named(shop: Checkout) -> None:
+    """--only picks among the active ETLs; any other name is wrong use, answered with the right ones."""
+    assert shop.run("run.py", "--run_dimensions", "--only", "school", "site").returncode == 0
+    assert counts(shop) == {"school_dim": 1687, "site_dim": 1}
+    wrong = shop.run("run.py", "--run_dimensions", "--only", "scool")
+    assert wrong.returncode == 2
+    assert 'there is no ETL "scool". Did you mean "school"?' in wrong.stderr
+    off = shop.run("run.py", "--run_facts", "--only", "product_review")
+    assert (off.returncode, '"product_review" is switched off in config.py' in off.stderr) == (2, True)
+
+
+def test_the_list_shows_every_etl(checkout: Checkout) -> None:
+    """--list names each ETL, on or off, with its pygrametl class."""
+    listed = checkout.run("run.py", "--list").stdout
+    assert re.search(r"^user +dimension +on +user_dim +SlowlyChangingDimension", listed, re.MULTILINE)
+    assert re.search(r"^product_review +fact +off +product_review_fact +BatchFactTable", listed, re.MULTILINE)
+
+
+def test_the_facts_that_are_off_work_when_switched_on(shop: Checkout) -> None:
+    """All five facts load, and load again."""
+    shop.edit("config", "active=False", "active=True")
+    for flags in (["--run_dimensions", "--run_facts"], ["--run_facts"]):
+        done = shop.run("run.py", *flags)
+        assert done.returncode == 0, done.stdout + done.stderr
+    facts = {table: rows for table, rows in counts(shop).items() if table.endswith("_fact")}
+    assert facts == {
+        "product_sale_fact": 2615,
+        "product_upload_fact": 850,
+        "order_fulfillment_fact": 1200,
+        "program_membership_fact": 12,
+        "product_review_fact": 300,
+    }
+
+
+def test_a_failed_etl_does_not_stop_the_others(shop: Checkout) -> None:
+    """Exit status 1; the failed table holds what it held; its facts did not run, and the rest did."""
+    assert shop.run("run.py", "--run_dimensions", "--run_facts").returncode == 0
+    with sqlite3.connect(shop.folder / "local" / "source.db") as source:
+        source.execute("UPDATE affiliates SET name = ? WHERE id = 3", ("x" * 61,))
+    done = shop.run("run.py", "--run_dimensions", "--run_facts", "--delete_existing_tables")
+    assert done.returncode == 1
+    assert 'dimension affiliate: FAILED: column "name" is VARCHAR(60)' in done.stdout
+    assert 'fact product_sale: did not run: its dimension "affiliate" failed' in done.stdout
+    assert "fact product_upload: 850 rows" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert counts(shop)["affiliate_dim"] == 4
+    assert "ERROR:__main__:dimension affiliate_dim failed, and its table holds what it held before:" in shop.log
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "told"),
+    [
+        ("sources", "name, city, state, country", "name, city, stat, country", "no such column: stat"),
+        (
+            "sources",
+            "name, city, state, country",
+            "name, city, state AS stat, country",
+            'does not give the column "state". Did you mean "stat"?',
+        ),
+        ("sources", "FROM affiliates", "FROM afiliates", "no such table: afiliates"),
+    ],
+)
+def test_a_source_that_does_not_fit_stops_the_run_before_it_changes_anything(
+    shop: Checkout, module: str, old: str, new: str, told: str
+) -> None:
+    """A run begins with the source tests; one that fails is told, and nothing is written."""
+    shop.edit(module, old, new)
+    done = shop.run("run.py", "--run_dimensions", "--delete_existing_tables")
+    assert done.returncode == 1
+    assert told in done.stdout
+    assert "1 of 9 source tests failed; nothing was changed." in done.stdout
+    assert not (shop.folder / "local" / "warehouse.duckdb").exists()
+
+
+def test_leaving_the_source_tests_out_is_possible(shop: Checkout) -> None:
+    """--no-test_dimension_source starts the ETLs at once, and those that can run do."""
+    shop.edit("sources", "FROM affiliates", "FROM afiliates")
+    done = shop.run("run.py", "--run_dimensions", "--no-test_dimension_source")
+    assert done.returncode == 1
+    assert "source ok" not in done.stdout
+    assert counts(shop)["site_dim"] == 1
+    assert "affiliate_dim" not in counts(shop)
+
+
+def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
+    """A DELETE in sources.py is a fault of the configuration: exit status 2, and every row is still there."""
+    shop.edit("sources", "SELECT id AS site_id, name, domain\n    FROM sites\n    ORDER BY id", "DELETE FROM sites")
+    done = shop.run("run.py", "--run_dimensions")
+    assert done.returncode == 2
+    assert 'dimension "site": its source: a source must be one SELECT' in done.stderr
+    with sqlite3.connect(shop.folder / "local" / "source.db") as source:
+        assert source.execute("SELECT COUNT(*) FROM sites").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("variables", "status", "told"),
+    [
+        ({"ETL_SOURCE_URL": "sqlite:////nowhere/source.db"}, 1, "there is no such file"),
+        (
+            {"ETL_SOURCE_URL": "mysql://etl:hunter2@127.0.0.1:1/shop"},
+            1,
+            "cannot connect to mysql://etl:***@127.0.0.1:1",
+        ),
+        ({"ETL_SOURCE_URL": "hunter2"}, 2, "config.py: SOURCE_URL: it is no database URL"),
+        ({"ETL_WAREHOUSE_URL": "db2://etl:hunter2@host/dw"}, 2, 'WAREHOUSE_URL: database "db2" is not known'),
+        ({"ETL_WAREHOUSE_URL": "postgresql://etl:hunter2@127.0.0.1:1/dw"}, 1, "postgresql://etl:***@127.0.0.1:1/dw"),
+    ],
+)
+def test_a_wrong_url_or_a_dead_server_is_one_clear_message(
+    shop: Checkout, variables: dict[str, str], status: int, told: str
+) -> None:
+    """No traceback and no password, on the screen or in the log."""
+    done = shop.run("run.py", "--run_dimensions", "--only", "site", **variables)
+    assert done.returncode == status
+    said = done.stdout + done.stderr + (shop.log if status == 1 else "")
+    assert told in said
+    assert "Traceback" not in said
+    assert "hunter2" not in said
+
+
+def test_settings_come_from_a_dotenv_file_below_the_environment(shop: Checkout) -> None:
+    """.env is read beside config.py; a variable of the process goes before it."""
+    (shop.folder / ".env").write_text(f"ETL_WAREHOUSE_URL=duckdb:///{shop.folder}/other.duckdb\nETL_LOG_HOME=logs\n")
+    assert shop.run("run.py", "--run_dimensions", "--only", "site").returncode == 0
+    assert (shop.folder / "other.duckdb").exists()
+    assert (shop.folder / "logs" / "run.log").exists()
+    named = {"ETL_LOG_HOME": "named"}
+    assert shop.run("run.py", **named).returncode == 0
+    assert (shop.folder / "named" / "run.log").exists()
+
+
+@pytest.mark.parametrize("command", [("tests.py",), ("-m", "unittest", "tests"), ("-m", "pytest", "-q", "tests.py")])
+def test_tests_py_validates_every_active_source(shop: Checkout, command: tuple[str, ...]) -> None:
+    """Each of the three ways runs one test per active ETL, reports every fault, and writes nothing."""
+    good = shop.run(*command)
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert re.search("Ran 11 tests|11 passed", good.stdout + good.stderr)
+    shop.edit("sources", "AS affiliate_id", "AS afiliate_id")
+    shop.edit("sources", "FROM sites", "FROM site")
+    bad = shop.run(*command)
+    said = bad.stdout + bad.stderr
+    assert bad.returncode == 1
+    assert 'does not give the column "affiliate_id". Did you mean "afiliate_id"?' in said
+    assert "no such table: site" in said
+    assert re.search(r"failures=2|2 failed", said)
+    assert not (shop.folder / "local" / "warehouse.duckdb").exists()
+    assert "failed its test" in (shop.folder / "etl-logs" / "tests.log").read_text()
+
+
+def test_a_superfluous_source_column_is_named_and_no_fault(shop: Checkout) -> None:
+    """It may be there for a reason; a person is told, and the run goes on."""
+    shop.edit("sources", "SELECT id AS site_id, name, domain", "SELECT id AS site_id, name, domain, 1 AS spare")
+    done = shop.run("run.py", "--only", "site")
+    assert done.returncode == 0
+    assert 'its source gives "spare", which nothing uses' in done.stdout
+
+
+def test_a_user_adds_a_dimension_with_four_lines_of_thought(shop: Checkout) -> None:
+    """One SELECT, one CREATE TABLE, one factory and one line of config.py make a tenth dimension."""
+
+    def append(module: str, text: str) -> None:
+        with (shop.folder / f"{module}.py").open("a") as file:
+            file.write(text)
+
+    append("sources", '\nSUBJECT = "SELECT id AS subject_id, name FROM subjects ORDER BY id"\n')
+    append(
+        "creates",
+        '\nSUBJECT_DIM = "CREATE TABLE subject_dim (id INT PRIMARY KEY, subject_id INT NOT NULL, name VARCHAR(60))"\n',
+    )
+    append(
+        "dimensions",
+        '\nsubject = factory(Dimension, name="subject_dim", key="id",\n'
+        '                  attributes=["subject_id", "name"], lookupatts=["subject_id"])\n',
+    )
+    append(
+        "config",
+        '\nDIMENSIONS.append(DimensionETL("subject", source=sources.SUBJECT, create=creates.SUBJECT_DIM,'
+        " factory=dimensions.subject))\n",
+    )
+    done = shop.run("run.py", "--run_dimensions", "--only", "subject")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert counts(shop) == {"subject_dim": 27}
+
+
+def test_the_days_of_the_sample_load_into_the_star(shop: Checkout) -> None:
+    """Moves become versions, renames overwrite, a deleted product stays, and an early order's buyer is inferred."""
+    source = f"sqlite:///{shop.folder}/local/source.db"
+    for day in (1, 2, 3):
+        if day > 1:
+            sample.write(source, day=day)
+        done = shop.run("run.py", "--run_dimensions", "--run_facts")
+        assert done.returncode == 0, done.stdout + done.stderr
+    with duckdb.connect(shop.folder / "local" / "warehouse.duckdb", read_only=True) as warehouse:
+        [(lines, without_user)] = warehouse.execute(
+            "SELECT COUNT(*), COUNT(*) FILTER (u.username IS NULL)"
+            " FROM product_sale_fact f JOIN user_dim u ON u.id = f.buyer_fk"
+        ).fetchall()
+        assert lines > 2500
+        assert without_user > 0
+        [(renamed,)] = warehouse.execute(
+            "SELECT COUNT(*) FROM course_dim WHERE title LIKE '%(renamed, day%'"
+        ).fetchall()
+        assert renamed == 8
+        [(versions,)] = warehouse.execute("SELECT COUNT(*) FROM user_dim WHERE version > 1").fetchall()
+        assert versions >= 4
+    assert counts(shop)["product_dim"] == 850
+    with sqlite3.connect(shop.folder / "local" / "source.db") as db:
+        assert db.execute("SELECT COUNT(*) FROM products").fetchone() == (848,)
+        expected = db.execute("SELECT COUNT(*) FROM order_lines").fetchone()
+    assert (counts(shop)["product_sale_fact"],) == expected
+
+
+def test_several_processes_write_one_log_without_mixing_lines(tmp_path: Path) -> None:
+    """Every line is whole, whoever wrote it, also lines longer than any buffer."""
+    writer = tmp_path / "writer.py"
+    writer.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from types import SimpleNamespace\n"
+        "from pypelineetl import RunLog, events\n"
+        "etl = SimpleNamespace(kind='fact', table=sys.argv[2] * 20_000)\n"
+        "with RunLog(Path(sys.argv[1])) as log:\n"
+        "    for _ in range(100):\n"
+        "        log(events.TableDropping(etl))\n"
+    )
+    log = tmp_path / "many" / "run.log"
+
+    processes = [subprocess.Popen([sys.executable, str(writer), str(log), letter]) for letter in "abcd"]
+    assert [process.wait() for process in processes] == [0, 0, 0, 0]
+    lines = log.read_text().splitlines()
+    assert len(lines) == 400
+    assert set(lines) == {f"INFO:__main__:Dropping table {letter * 20_000}" for letter in "abcd"}

@@ -1,0 +1,210 @@
+"""The Celery tasks, used as the original's Python shell uses them: real Redis, real workers, MariaDB on both sides."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis as redis_client
+from conftest import Checkout
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import Server, mariadb_database
+
+import sample
+from pypelineetl import results
+
+DIMENSIONS = [
+    ("dimension", "product", 850),
+    ("dimension", "user", 279),
+    ("dimension", "course", 30418),
+    ("dimension", "date", 2191),
+    ("dimension", "school", 1687),
+    ("dimension", "payment_source", 3),
+    ("dimension", "disability_program", 1),
+    ("dimension", "affiliate", 4),
+    ("dimension", "site", 1),
+]
+FACTS = [("fact", "product_sale", 2615), ("fact", "product_upload", 850)]
+
+
+@pytest.fixture(scope="session")
+def mariadb_source(mariadb: Server) -> Iterator[str]:
+    """The sample at scale 1 on MariaDB, which the tests only read."""
+    with mariadb_database(mariadb) as url:
+        sample.write(url)
+        yield url
+
+
+@pytest.fixture
+def shell(checkout: Checkout, mariadb_source: str, mariadb_url: str, redis_url: str) -> Checkout:
+    """A checkout whose source and warehouse are on MariaDB, and whose tasks go through Redis."""
+    variables = {
+        "ETL_SOURCE_URL": mariadb_source,
+        "ETL_WAREHOUSE_URL": mariadb_url,
+        "ETL_BROKER_URL": f"{redis_url}/0",
+        "ETL_RESULT_URL": f"{redis_url}/1",
+    }
+    return replace(checkout, environment={**checkout.environment, **variables})
+
+
+def call(shell: Checkout, task: str, *args: Any) -> tuple[str, Any, str]:
+    """Send a task as a Python shell does and wait; return its status, result and the result's text."""
+    code = (
+        "import tasks, time\n"
+        f"task = tasks.{task}.apply_async(args={list(args)!r})\n"
+        "deadline = time.monotonic() + 90\n"
+        "while not task.ready() and time.monotonic() < deadline: time.sleep(0.05)\n"
+        "error = task.failed()\n"
+        "print(repr((task.status, type(task.result).__name__ if error else task.result, str(task.result))))\n"
+    )
+    done = shell.run("-c", code)
+    assert done.returncode == 0, done.stderr
+    status, result, text = eval(done.stdout)  # noqa: S307 - what our own process printed
+    return status, result, text
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_the_shell_of_the_original_gives_its_results(shell: Checkout, concurrency: int) -> None:
+    """process_etl and refresh_data_warehouse end as transcribed, tuples included, with one worker process or many."""
+    with shell.worker(concurrency):
+        assert call(shell, "process_etl", "school", "dimension")[:2] == ("SUCCESS", ("dimension", "school", 1687))
+        assert call(shell, "refresh_data_warehouse", True, False, True)[:2] == ("SUCCESS", [DIMENSIONS, []])
+        assert call(shell, "refresh_data_warehouse")[:2] == ("SUCCESS", [DIMENSIONS, FACTS])
+        assert call(shell, "refresh_data_warehouse", False, True, False)[:2] == ("SUCCESS", [[], FACTS])
+        assert call(shell, "refresh_data_warehouse", False, False, False)[:2] == ("SUCCESS", [[], []])
+    for _, name, rows in [*DIMENSIONS, *FACTS]:
+        assert f"INFO:__main__:Loaded {rows} rows into table {name}_" in shell.log
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "told"),
+    [
+        ("process_etl", ("scool", "dimension"), 'there is no dimension "scool". Did you mean "school"?'),
+        ("process_etl", ("school", "table"), 'there is no ETL type "table"; use one of "dimension", "fact"'),
+        ("process_etl", ("product_review", "fact"), 'fact "product_review" is switched off in config.py'),
+        ("process_etl", (["school"], "dimension"), "conf_name is a list; it must be a str"),
+        ("refresh_data_warehouse", ("no",), "run_dimensions is a str; it must be a bool"),
+        ("refresh_data_warehouse", (True, False, 0), "delete_existing_tables is a int; it must be a bool"),
+    ],
+)
+def test_wrong_arguments_are_refused(worker_shell: Checkout, task: str, args: tuple[Any, ...], told: str) -> None:
+    """The refusal says what was given, the rule, and the valid names."""
+    status, error, text = call(worker_shell, task, *args)
+    assert (status, error) == ("FAILURE", "UsageError")
+    assert told in text
+
+
+@pytest.fixture
+def worker_shell(shell: Checkout) -> Iterator[Checkout]:
+    """A shell with a worker of one process running."""
+    with shell.worker(1):
+        yield shell
+
+
+def test_a_refresh_that_fails_tells_all_of_it(shell: Checkout) -> None:
+    """FAILURE with one error: what failed and why, what did not run, what succeeded."""
+    shell.edit("creates", "name VARCHAR(60) NOT NULL,\n      commission", "name VARCHAR(6) NOT NULL,\n      commission")
+    with shell.worker(2):
+        status, error, text = call(shell, "refresh_data_warehouse")
+    assert (status, error) == ("FAILURE", "RefreshError")
+    assert 'dimension affiliate failed: column "name" is VARCHAR(6)' in text
+    assert 'fact product_sale did not run: its dimension "affiliate" failed' in text
+    succeeded = text.splitlines()[-1]
+    assert succeeded.startswith("succeeded: dimension product, dimension user")
+    assert succeeded.endswith("fact product_upload")
+
+
+def test_an_etl_that_fails_alone_is_a_failure(shell: Checkout) -> None:
+    """process_etl ends with FAILURE and the ETL's own error, under its name."""
+    shell.edit("sources", "FROM affiliates", "FROM afiliates")
+    with shell.worker(1):
+        status, error, text = call(shell, "process_etl", "affiliate", "dimension")
+    assert (status, error) == ("FAILURE", "LoadError")
+    assert text.startswith("dimension affiliate: ")
+    assert "afiliates" in text
+
+
+def test_an_etl_goes_to_its_own_queue(shell: Checkout) -> None:
+    """queue="…" in config.py sends an ETL there, alone or in a refresh, and the refresh still ends."""
+    shell.edit("config", "factory=dimensions.school)", 'factory=dimensions.school, queue="heavy")')
+    with shell.worker(1, "-n", "light@%h"):
+        broker = redis_client.Redis.from_url(shell.environment["ETL_BROKER_URL"])
+        sent = shell.run("-c", "import tasks; tasks.process_etl.delay('school', 'dimension')")
+        assert sent.returncode == 0, sent.stderr
+        assert broker.llen("heavy") == 1
+        with shell.worker(1, "-Q", "heavy", "-n", "heavy@%h"):
+            assert call(shell, "refresh_data_warehouse", True, False, True)[:2] == ("SUCCESS", [DIMENSIONS, []])
+        broker.close()
+
+
+def test_only_json_is_sent_and_accepted(shell: Checkout) -> None:
+    """Task arguments are plain JSON, and a message in pickle is refused."""
+    assert shell.run("-c", "import tasks; tasks.process_etl.delay('school', 'dimension')").returncode == 0
+    with redis_client.Redis.from_url(shell.environment["ETL_BROKER_URL"]) as broker:
+        [message] = broker.lrange("celery", 0, -1)
+    assert json.loads(message)["content-type"] == "application/json"
+    code = "import tasks; print(tasks.celery.conf.accept_content, tasks.celery.conf.result_accept_content)"
+    assert shell.run("-c", code).stdout.split() == ["['json']", "['json',", "'pypelineetl-json']"]
+
+
+def test_a_killed_worker_process_does_not_lose_the_refresh(shell: Checkout) -> None:
+    """SIGKILL of a worker's child half way: the refresh ends, as a failure that says so or as a success."""
+    with shell.worker(2) as worker:
+        code = "import tasks; print(tasks.refresh_data_warehouse.delay(True, True, True).id)"
+        refresh = shell.run("-c", code).stdout.strip()
+        time.sleep(0.5)
+        children = subprocess.run(["pgrep", "-P", str(worker.pid)], capture_output=True, text=True, check=True)
+        os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
+        ended = (
+            "import tasks, time\n"
+            f"task = tasks.celery.AsyncResult({refresh!r})\n"
+            "deadline = time.monotonic() + 90\n"
+            "while not task.ready() and time.monotonic() < deadline: time.sleep(0.05)\n"
+            "print(task.status)\n"
+        )
+        assert shell.run("-c", ended).stdout.strip() in {"SUCCESS", "FAILURE"}
+        assert call(shell, "refresh_data_warehouse")[:2] == ("SUCCESS", [DIMENSIONS, FACTS])
+
+
+def test_the_tasks_work_without_a_broker(shell: Checkout) -> None:
+    """Eager mode, which debuggers use, gives the same results in the caller's own process."""
+    code = (
+        "import tasks\n"
+        "tasks.celery.conf.task_always_eager = True\n"
+        "print(tasks.process_etl.delay('site', 'dimension').result)\n"
+        "print(tasks.refresh_data_warehouse.delay(True, False, True).get()[0][-1])\n"
+    )
+    done = shell.run("-c", code, ETL_BROKER_URL="memory://", ETL_RESULT_URL="cache+memory://")
+    assert done.stdout.splitlines() == ["('dimension', 'site', 1)", "('dimension', 'site', 1)"], done.stderr
+
+
+def test_the_nightly_refresh_is_declared_and_off(checkout: Checkout) -> None:
+    """beat has nothing to do until config.py gives a time, and then one whole refresh a night."""
+    code = (
+        "import tasks; print({k: (v['task'], str(v['schedule'])) for k, v in tasks.celery.conf.beat_schedule.items()})"
+    )
+    assert checkout.run("-c", code).stdout.strip() == "{}"
+    checkout.edit("config", "NIGHTLY_REFRESH = None", 'NIGHTLY_REFRESH = {"hour": 3, "minute": 30}')
+    assert "'tasks.refresh_data_warehouse', '<crontab: 30 3 * * *" in checkout.run("-c", code).stdout
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.lists(inner).map(tuple)
+        | st.dictionaries(st.sampled_from(["a", "__tuple__", "__dict__"]) | st.text(), inner)
+    ),
+)
+
+
+@given(json_values)
+def test_every_result_comes_back_as_it_was(value: Any) -> None:
+    """Tuples stay tuples and lists lists, however nested, also in dicts that look like the envelope."""
+    assert results.loads(results.dumps(value)) == value
