@@ -1,13 +1,13 @@
 # make demo    fill the sample warehouse and show it          make test    run every test, on real servers
 # make lint    ruff and mypy                                  make bench   measure against pygrametl's own program
-# make clean   remove what the others made
+# make wheel   build the wheel into dist/                     make clean   remove what the others made
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean servers
+.PHONY: demo test lint bench wheel clean servers
 
 demo: $(READY)
 	mkdir -p local
@@ -25,6 +25,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(RUN) -m benchmarks
+
+wheel: $(READY)
+	$(RUN) -m build --wheel
 
 clean:
 	rm -rf $(VENV) dist local .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -193,6 +193,14 @@ def test_versions_without_a_version_column_are_refused_where_pygrametl_cannot_or
         assert read_project(config(VERSIONED, WAREHOUSE_URL=warehouse)).find("dimension", "user") is VERSIONED
 
 
+def test_an_uncached_dimension_with_type_1_attributes_is_refused() -> None:
+    """pygrametl 2.9 fails on the first type-1 change of such an object, half way through a load."""
+    with_version = replace(VERSIONED, create=VERSIONED.create.replace("till DATE", "till DATE, version INT"))
+    arguments = {"attributes": ["user_id", "city", "since", "till", "version"], "versionatt": "version"}
+    uncached = with_arguments(with_version, **arguments, type1atts=["city"], cachesize=0)
+    assert "cachesize=0 together with type1atts" in faults(uncached)
+
+
 @pytest.mark.parametrize(
     ("url", "told"),
     [

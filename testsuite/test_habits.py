@@ -1,0 +1,119 @@
+"""The project's own habits: what the wheel holds, what an import does, and what must agree with what."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Checkout
+
+import pypelineetl
+
+FLAT_MODULES = {"config", "sources", "creates", "dimensions", "facts", "run", "tests", "tasks", "sample", "benchmarks"}
+
+
+def test_the_wheel_holds_the_engine_alone(tmp_path: Path) -> None:
+    """A user's `config` and `tests` must never meet ours in site-packages."""
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    [wheel] = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {"pypelineetl", "pypelineetl-0.1.0.dist-info"}
+    assert {"pypelineetl/py.typed", "pypelineetl/databases/duckdb.py"} <= set(names)
+
+
+@pytest.mark.parametrize("module", ["pypelineetl", "config", "tasks", "tests", "run"])
+def test_an_import_opens_nothing(checkout: Checkout, module: str) -> None:
+    """No connection to a database or a broker, and no file of theirs, comes from an import."""
+    code = (
+        "import sys\n"
+        "opened = []\n"
+        "def watch(event, args):\n"
+        "    if event in {'socket.connect', 'sqlite3.connect', 'os.mkdir'} and 'pycache' not in str(args):\n"
+        "        opened.append((event, args))\n"
+        "sys.addaudithook(watch)\n"
+        f"import {module}\n"
+        "print(opened)\n"
+    )
+    done = checkout.run("-c", code)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+    assert not (checkout.folder / "local").exists()
+
+
+def test_the_public_interface_is_whole() -> None:
+    """Every public name is there and documented, and no other name passes for public."""
+    for name in pypelineetl.__all__:
+        assert getattr(pypelineetl, name).__doc__, name
+    assert len(set(pypelineetl.__all__)) == len(pypelineetl.__all__)
+    with pytest.raises(AttributeError):
+        _ = pypelineetl.no_such_name
+
+
+def test_the_engine_knows_nothing_of_the_flat_modules() -> None:
+    """Flat modules import the engine, never the reverse."""
+    for path in (ROOT / "pypelineetl").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & FLAT_MODULES, path
+
+
+def test_only_the_databases_know_which_database_it_is() -> None:
+    """Outside databases/ the engine names no database, but for the dialect's own tables of differences."""
+    for path in (ROOT / "pypelineetl").rglob("*.py"):
+        if path.parent.name == "databases" or path.name == "dialect.py":
+            continue
+        code = [
+            line for line in path.read_text().splitlines() if re.search(r"[\"'](mysql|postgres|duckdb|sqlite)", line)
+        ]
+        assert [
+            line for line in code if 'getattr(config, "SQL_DIALECT"' not in line and '.sql("mysql")' not in line
+        ] == []
+
+
+def test_the_two_lists_of_requirements_agree() -> None:
+    """deploy/requirements.txt is what pyproject.toml says a server needs."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    listed = (ROOT / "deploy" / "requirements.txt").read_text().splitlines()
+    assert [line for line in listed if not line.startswith("#")] == declared
+
+
+def test_the_code_host_runs_what_the_readme_says() -> None:
+    """The workflow and .ci/run call the very targets that README names."""
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"run: make (\w+)", workflow):
+        assert f"\n{target}:" in makefile
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "exec make test"
+    readme = (ROOT / "README.md").read_text()
+    assert "make demo" in readme
+    assert "make test" in readme
+
+
+def test_readme_shows_the_help_that_comes_out(checkout: Checkout) -> None:
+    """README's help block is run.py's own, to the letter."""
+    assert checkout.run("run.py", "--help").stdout in (ROOT / "README.md").read_text()
+
+
+def test_every_module_and_every_test_says_what_it_is_for() -> None:
+    """A module has a docstring; a test's docstring is the promise it keeps."""
+    for path in [*(ROOT / "pypelineetl").rglob("*.py"), *(ROOT / "testsuite").glob("*.py"), *ROOT.glob("*.py")]:
+        tree = ast.parse(path.read_text())
+        assert ast.get_docstring(tree), path
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                assert ast.get_docstring(node), f"{path}: {node.name}"
+
+
+def test_every_error_is_drawn_in_the_tree() -> None:
+    """errors.py draws the whole tree of errors in its docstring."""
+    errors = importlib.import_module("pypelineetl.errors")
+    for name, value in vars(errors).items():
+        if isinstance(value, type) and issubclass(value, Exception):
+            assert name in (errors.__doc__ or "")
