@@ -93,8 +93,9 @@ class Refreshes:
         return rows
 
     def _delete_tables(self) -> None:
-        for _event in self._logged(refresh(self.project, Request(test_sources=False, delete_existing_tables=True))):
-            pass
+        for event in self._logged(refresh(self.project, Request(test_sources=False, delete_existing_tables=True))):
+            if isinstance(event, events.RunFinished) and event.error:
+                raise RefreshError(event.error)
 
     def _logged(self, happening: Iterator[Event]) -> Iterator[Event]:
         with RunLog(self.project.log_home / "run.log") as log:

@@ -1,12 +1,12 @@
 """The command line of run.py: arguments in, exit status out; what it does is the runner's.
 
-Exit status 0: all went well; 1: a source test or an ETL failed; 2: wrong use or configuration.
+Exit status 0: all went well; 1: a source test or an ETL failed; 2: wrong use or configuration; 130: stopped by Ctrl-C.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +19,8 @@ NOTE: Only --test_dimension_source defaults to True, so simply invoking run.py
 will run the dimension source tests. This can be a good way to do basic environment validation.
 A run begins with them too, and stops before it changes anything if one fails.
 """
+
+_INTERRUPTED = 130  # as a shell tells of a program that SIGINT ended
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -41,6 +43,9 @@ def main(config: ModuleType, argv: Sequence[str] | None = None) -> int:
     except (ConfigError, UsageError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the table that was being loaded holds what it held before\n")
+        return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,6 +111,8 @@ def _run(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int:
     with ExitStack() as listening:
         log = listening.enter_context(pypelineetl.RunLog(project.log_home / "run.log"))
         display = listening.enter_context(pypelineetl.Display())
+        # Closed at once if a listener fails or a person stops it, so that nothing stays half done.
+        listening.enter_context(closing(happening))
         for event in happening:
             log(event)
             display(event)

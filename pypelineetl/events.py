@@ -1,7 +1,7 @@
 """What happens during a run, as the runner tells it: log, progress and results are only listeners to these."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
@@ -127,10 +127,11 @@ class EtlSkipped:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """The run is over."""
+    """The run is over. `error` tells what ended it before its ETLs could, if anything did."""
 
     succeeded: bool
-    elapsed: timedelta = field(default_factory=timedelta)
+    elapsed: timedelta
+    error: str = ""
 
 
 Event = (

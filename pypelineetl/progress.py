@@ -84,7 +84,8 @@ class Display:
         self._ended.append(event)
         if self._console.is_terminal:
             self._bars.stop_task(self._tasks[_name(event.etl)])
-        self._line(f"{_name(event.etl)}: FAILED: {event.error}")
+        where = " (the traceback is in run.log)" if event.details else ""
+        self._line(f"{_name(event.etl)}: FAILED: {event.error}{where}")
 
     @__call__.register
     def _(self, event: events.EtlSkipped) -> None:
@@ -93,10 +94,11 @@ class Display:
 
     @__call__.register
     def _(self, event: events.RunFinished) -> None:
+        if event.error:
+            self._line(f"FAILED: {event.error}")
         if self._ended:
             self._console.print(self._table(event))
-        elif self._tested and not event.succeeded:
-            failed = sum(bool(tested.faults) for tested in self._tested)
+        elif failed := sum(bool(tested.faults) for tested in self._tested):
             self._line(f"{failed} of {len(self._tested)} source tests failed; nothing was changed.")
 
     def _line(self, text: str) -> None:

@@ -33,7 +33,7 @@ class Request:
     only: tuple[str, ...] = ()
 
 
-def refresh(project: Project, request: Request) -> Iterator[Event]:
+def refresh(project: Project, request: Request) -> Generator[Event, None, None]:
     """Do what is asked: test the sources, then delete, rebuild or load tables, dimensions before facts.
 
     A source test that fails ends the run before it changes anything. Raises UsageError, before the first event, for
@@ -57,20 +57,23 @@ def choose(project: Project, request: Request) -> tuple[ETL, ...]:
     return tuple(etl for etl in project.etls if etl.active and (not request.only or etl.name in request.only))
 
 
-def _refresh(project: Project, request: Request, chosen: Sequence[ETL]) -> Iterator[Event]:
+def _refresh(project: Project, request: Request, chosen: Sequence[ETL]) -> Generator[Event, None, None]:
     started = time.monotonic()
     running = [
         etl for etl in chosen if (request.run_dimensions if isinstance(etl, DimensionETL) else request.run_facts)
     ]
     yield events.RunStarted(tuple(running))
-    succeeded = True
-    if request.test_sources:
-        succeeded = yield from _test_sources(project, running or chosen)
-    if succeeded and running:
-        succeeded = yield from _run(project, running, rebuild=request.delete_existing_tables)
-    elif succeeded and request.delete_existing_tables:
-        yield from _delete(project, chosen)
-    yield events.RunFinished(succeeded, timedelta(seconds=time.monotonic() - started))
+    succeeded, error = True, ""
+    try:
+        if request.test_sources:
+            succeeded = yield from _test_sources(project, running or chosen)
+        if succeeded and running:
+            succeeded = yield from _run(project, running, rebuild=request.delete_existing_tables)
+        elif succeeded and request.delete_existing_tables:
+            yield from _delete(project, chosen)
+    except PypeLineError as failure:
+        succeeded, error = False, failure.message
+    yield events.RunFinished(succeeded, timedelta(seconds=time.monotonic() - started), error)
 
 
 def _test_sources(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, bool]:

@@ -1,9 +1,11 @@
 """run.py and tests.py, started as a user starts them, in a copy of the flat modules."""
 
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -340,3 +342,39 @@ def test_several_processes_write_one_log_without_mixing_lines(tmp_path: Path) ->
     lines = log.read_text().splitlines()
     assert len(lines) == 400
     assert set(lines) == {f"INFO:__main__:Dropping table {letter * 20_000}" for letter in "abcd"}
+
+
+def test_ctrl_c_leaves_the_tables_as_they_were(shop: Checkout) -> None:
+    """SIGINT in the middle of a load: one line, exit status 130, and the old rows are all there."""
+    assert shop.run("run.py", "--run_dimensions", "--only", "date").returncode == 0
+    shop.edit("sources", "        yield {\n", "        __import__('time').sleep(0.01)\n        yield {\n")
+    arguments = ["run.py", "--run_dimensions", "--only", "date", "--delete_existing_tables"]
+    process = subprocess.Popen(
+        [sys.executable, *arguments], cwd=shop.folder, env=shop.environment, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 30
+    while shop.log.count("Loading data") < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said == "stopped; the table that was being loaded holds what it held before\n"
+    assert counts(shop) == {"date_dim": 2191}
+
+
+def test_a_log_folder_that_cannot_be_written_is_a_fault_of_the_configuration(shop: Checkout) -> None:
+    """Exit status 2, before anything connects, naming the constant."""
+    (shop.folder / "taken").write_text("a file")
+    done = shop.run("run.py", ETL_LOG_HOME="taken")
+    assert done.returncode == 2
+    assert "config.py: LOG_HOME: cannot write taken/run.log" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_deleting_in_a_dead_warehouse_is_one_clear_message(shop: Checkout) -> None:
+    """No traceback, on the screen or in the log."""
+    done = shop.run("run.py", "--delete_existing_tables", ETL_WAREHOUSE_URL="postgresql://etl:hunter2@127.0.0.1:1/dw")
+    assert done.returncode == 1
+    assert "FAILED: cannot connect to postgresql://etl:***@127.0.0.1:1/dw" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr + shop.log
