@@ -94,6 +94,8 @@ class Display:
 
     @__call__.register
     def _(self, event: events.RunFinished) -> None:
+        # The bars end here, or they would be drawn below the table.
+        self._bars.stop()
         if event.error:
             self._line(f"FAILED: {event.error}")
         if self._ended:
