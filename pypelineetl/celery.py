@@ -159,9 +159,8 @@ class Refreshes:
         **_task: object,
     ) -> dict[str, str] | None:
         """Send an ETL that names a queue of its own there, whether it runs alone or as a step of a refresh."""
-        values = {**dict(zip(("conf_name", "conf_type"), args, strict=False)), **kwargs}
-        if name == self._step.name:
-            values = {"conf_type": args[0], "conf_name": args[1]}
+        parameters = ("conf_type", "conf_name") if name == self._step.name else ("conf_name", "conf_type")
+        values = {**dict(zip(parameters, args or (), strict=False)), **(kwargs or {})}
         etls: Sequence[DimensionETL | FactETL] = (*self._config.DIMENSIONS, *self._config.FACTS)
         for etl in etls:
             if etl.queue and (etl.name, etl.kind) == (values.get("conf_name"), values.get("conf_type")):

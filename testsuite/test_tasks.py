@@ -177,11 +177,16 @@ def test_the_tasks_work_without_a_broker(shell: Checkout) -> None:
     code = (
         "import tasks\n"
         "tasks.celery.conf.task_always_eager = True\n"
-        "print(tasks.process_etl.delay('site', 'dimension').result)\n"
+        "print(tasks.process_etl.apply_async(kwargs={'conf_name': 'site', 'conf_type': 'dimension'}).result)\n"
+        "print(tasks.refresh_data_warehouse.apply_async().status)\n"
         "print(tasks.refresh_data_warehouse.delay(True, False, True).get()[0][-1])\n"
     )
     done = shell.run("-c", code, ETL_BROKER_URL="memory://", ETL_RESULT_URL="cache+memory://")
-    assert done.stdout.splitlines() == ["('dimension', 'site', 1)", "('dimension', 'site', 1)"], done.stderr
+    assert done.stdout.splitlines() == [
+        "('dimension', 'site', 1)",
+        "SUCCESS",
+        "('dimension', 'site', 1)",
+    ], done.stderr
 
 
 def test_the_nightly_refresh_is_declared_and_off(checkout: Checkout) -> None:
