@@ -14,6 +14,7 @@ from sqlalchemy import URL
 from pypelineetl import dialect
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases import database_class
+from pypelineetl.ddl import table_definition
 from pypelineetl.declare import ETL, DateKey, DimensionETL, FactETL, Factory, Member, Rows
 from pypelineetl.errors import DialectError, did_you_mean, quoted
 
@@ -67,7 +68,8 @@ def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], written: str, 
     broken = list(_factory_faults(etl))
     yield from broken
     try:
-        columns = columns_of(_definition(etl, written))
+        _check_name(etl, written)
+        columns = columns_of(etl.create, written=written)
     except DialectError as error:
         yield f"its DDL: {error}"
         return
@@ -80,12 +82,11 @@ def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], written: str, 
         yield from _version_faults(etl, warehouse)
 
 
-def _definition(etl: ETL, written: str) -> Any:
-    create = dialect.table_definition(etl.create, written=written)
-    if create.this.this.name != etl.table:
-        message = f'it creates "{create.this.this.name}", and the factory\'s name is "{etl.table}"; make them the same'
+def _check_name(etl: ETL, written: str) -> None:
+    created = table_definition(etl.create, written=written).this.this.name
+    if created != etl.table:
+        message = f'it creates "{created}", and the factory\'s name is "{etl.table}"; make them the same'
         raise DialectError(message)
-    return create
 
 
 def _source_faults(source: Any, written: str) -> Iterator[str]:
@@ -183,7 +184,7 @@ def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterat
         yield f'missing is "{key.missing}"; it must be "reject" or "infer"'
     if key.missing == "infer":
         known = {dimension.factory.name("key"), *wanted, *dimension.factory.versioning}
-        columns = columns_of(dialect.table_definition(dimension.create, written=written)).values()
+        columns = columns_of(dimension.create, written=written).values()
         unknown = [column.name for column in columns if column.required and column.name not in known]
         if unknown:
             yield (
@@ -198,6 +199,6 @@ def _day_faults(key: DateKey, dimension: DimensionETL, written: str) -> Iterator
     except (ZoneInfoNotFoundError, ValueError):
         yield f'there is no time zone "{key.tz}"; use a name such as "UTC" or "US/Eastern"'
     wanted = dimension.factory.natural_key
-    columns = columns_of(dialect.table_definition(dimension.create, written=written))
+    columns = columns_of(dimension.create, written=written)
     if len(wanted) != 1 or (wanted[0] in columns and not columns[wanted[0]].is_date):
         yield f'date_key needs a dimension looked up by one DATE; "{key.dimension}" is looked up by {quoted(wanted)}'

@@ -11,10 +11,11 @@ from datetime import UTC, date, datetime, time
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
-from pypelineetl.columns import Column, moment
+from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import DateKey, DimensionETL, Key, Member
 from pypelineetl.errors import LoadError
+from pypelineetl.values import moment
 
 SourceRow = Mapping[str, Any]
 NaturalKey = tuple[Any, ...]

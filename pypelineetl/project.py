@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from pypelineetl import databases, dialect
+from pypelineetl import databases, ddl, dialect
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, Key
@@ -73,7 +73,7 @@ class Project:
     def create_statements(self, etl: ETL) -> list[str]:
         """Return the statements that create an ETL's table, in the dialect of the warehouse."""
         target = self._dialect_of(self.warehouse_url)
-        return dialect.create_statements(etl.create, written=self.sql_dialect, target=target)
+        return ddl.create_statements(etl.create, written=self.sql_dialect, target=target)
 
     def open_source(self) -> Database:
         """Connect to the source, read-only."""
@@ -85,9 +85,7 @@ class Project:
 
     @cached_property
     def _columns(self) -> Mapping[str, Mapping[str, Column]]:
-        return {
-            etl.table: columns_of(dialect.table_definition(etl.create, written=self.sql_dialect)) for etl in self.etls
-        }
+        return {etl.table: columns_of(etl.create, written=self.sql_dialect) for etl in self.etls}
 
     @staticmethod
     def _dialect_of(url: URL) -> str:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pypelineetl import LoadError, dialect
+from pypelineetl import LoadError
 from pypelineetl.columns import Column, columns_of
 
 
 def column(kind: str) -> Column:
     """Return the column `value` of this type."""
-    return columns_of(dialect.table_definition(f"CREATE TABLE t (value {kind})", written="mysql"))["value"]
+    return columns_of(f"CREATE TABLE t (value {kind})", written="mysql")["value"]
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,8 @@ def test_null_is_null_in_every_column() -> None:
 def test_required_columns_are_those_without_null() -> None:
     """NOT NULL and keys, inline or apart, make a column required; a default lets it be left out."""
     columns = columns_of(
-        dialect.table_definition(
-            "CREATE TABLE t (a INT NOT NULL, b INT NULL, c INT, d INT NOT NULL DEFAULT 0, e INT, PRIMARY KEY (e))",
-            written="mysql",
-        ),
+        "CREATE TABLE t (a INT NOT NULL, b INT NULL, c INT, d INT NOT NULL DEFAULT 0, e INT, PRIMARY KEY (e))",
+        written="mysql",
     )
     assert [name for name, each in columns.items() if each.required] == ["a", "d", "e"]
     assert [name for name, each in columns.items() if each.has_default] == ["d"]

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from pypelineetl import DialectError, dialect
+from pypelineetl import DialectError, ddl, dialect
 
 DDL = """
 CREATE TABLE `product_dim` (
@@ -95,13 +95,13 @@ def test_a_query_is_tried_without_being_read_whole(sql: str, limited: str) -> No
 
 def test_mysql_ddl_runs_untouched_on_mysql() -> None:
     """The user's own DDL, engine and character set included, is what MySQL gets."""
-    assert dialect.create_statements(DDL, written="mysql", target="mysql") == [DDL.strip().rstrip(";")]
+    assert ddl.create_statements(DDL, written="mysql", target="mysql") == [DDL.strip().rstrip(";")]
 
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
 def test_mysql_ddl_becomes_a_table_and_its_indexes_elsewhere(target: str) -> None:
     """KEY becomes CREATE INDEX; widths, engine, comments and AUTO_INCREMENT are gone; constraints stay."""
-    create, index = dialect.create_statements(DDL, written="mysql", target=target)
+    create, index = ddl.create_statements(DDL, written="mysql", target=target)
     for word in ("ENGINE", "COMMENT", "AUTO", "(11)", "(1)", "INDEX", "IDENTITY"):
         assert word not in create
     assert 'UNIQUE ("made")' in create.replace("`", '"')
@@ -112,4 +112,4 @@ def test_mysql_ddl_becomes_a_table_and_its_indexes_elsewhere(target: str) -> Non
 def test_ddl_is_one_create_table() -> None:
     """A constant in creates.py that is anything else is refused."""
     with pytest.raises(DialectError, match="one CREATE TABLE"):
-        dialect.table_definition("DROP TABLE product_dim", written="mysql")
+        ddl.table_definition("DROP TABLE product_dim", written="mysql")

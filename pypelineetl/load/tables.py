@@ -10,10 +10,11 @@ import pygrametl
 from pygrametl import tables
 from pygrametl.tables import CachedDimension, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
 
-from pypelineetl.columns import Column, moment
+from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, Factory
 from pypelineetl.load.target import Target
+from pypelineetl.values import moment
 
 _BEGINNING_OF_TIME = datetime(1900, 1, 1)  # noqa: DTZ001 - moments without zone are UTC here
 # What a load may decide where the factory does not: caches that hold the whole table, so that no row costs a query.

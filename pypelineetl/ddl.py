@@ -1,0 +1,140 @@
+"""A table's CREATE TABLE, written once, as the statements that make the same table in the database at hand.
+
+Every type of the written dialect becomes one that holds all of its values in the target, as far as the target has one;
+values that do not fit even so are refused when they come (`columns.py`, `Database.adapters`).
+"""
+
+from collections.abc import Iterator, Mapping
+
+import sqlglot
+from sqlglot import exp
+
+from pypelineetl import dialect
+from pypelineetl.errors import DialectError
+
+_T = exp.DType
+_BINARIES = (_T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LONGBLOB)
+_TEXTS = (_T.TINYTEXT, _T.MEDIUMTEXT, _T.LONGTEXT, _T.TEXT)
+_WHOLES = (_T.TINYINT, _T.UTINYINT, _T.SMALLINT, _T.USMALLINT, _T.MEDIUMINT, _T.UMEDIUMINT, _T.INT, _T.UINT, _T.BIGINT)
+# What sqlglot would leave as only MySQL knows it. A type that is not here is sqlglot's to translate.
+_TYPES: Mapping[str, Mapping[exp.DType, str]] = {
+    "postgres": {
+        **dict.fromkeys(_BINARIES, "BYTEA"),
+        **dict.fromkeys(_TEXTS, "TEXT"),
+        _T.UTINYINT: "SMALLINT",
+        _T.USMALLINT: "INT",
+        _T.MEDIUMINT: "INT",
+        _T.UMEDIUMINT: "INT",
+        _T.UINT: "BIGINT",
+        _T.UBIGINT: "DECIMAL(20, 0)",
+        _T.BIT: "DECIMAL(20, 0)",
+        _T.YEAR: "SMALLINT",
+        _T.ENUM: "TEXT",
+    },
+    "duckdb": {
+        **dict.fromkeys(_BINARIES, "BLOB"),
+        **dict.fromkeys(_TEXTS, "TEXT"),
+        _T.MEDIUMINT: "INT",
+        _T.UMEDIUMINT: "UINTEGER",
+        _T.BIT: "UBIGINT",
+        _T.YEAR: "SMALLINT",
+        _T.ENUM: "TEXT",
+    },
+    "sqlite": {
+        **dict.fromkeys(_BINARIES, "BLOB"),
+        **dict.fromkeys((*_TEXTS, _T.ENUM, _T.JSON, _T.UUID), "TEXT"),
+        # Any other name of a type would keep digits in a text as a number, or a number as a float.
+        **dict.fromkeys((*_WHOLES, _T.UBIGINT, _T.BIT, _T.YEAR, _T.BOOLEAN), "INTEGER"),
+        _T.DECIMAL: "NUMERIC",
+        _T.UDECIMAL: "NUMERIC",
+    },
+    "mysql": {_T.UUID: "CHAR(36)"},
+}
+_UNTRANSLATABLE = (_T.SET, _T.ARRAY, _T.STRUCT, _T.MAP, _T.GEOMETRY, _T.INTERVAL)
+
+
+def table_definition(sql: str, *, written: str) -> exp.Create:
+    """Return the parsed CREATE TABLE of a DDL constant. Raises DialectError if it is anything else."""
+    tree = dialect.single_statement(sql, written)
+    if not isinstance(tree, exp.Create) or tree.kind != "TABLE" or not isinstance(tree.this, exp.Schema):
+        message = "a table's DDL must be one CREATE TABLE with its columns"
+        raise DialectError(message)
+    return tree
+
+
+def create_statements(sql: str, *, written: str, target: str) -> list[str]:
+    """Return the statements that create a table, and its indexes where the target wants them apart.
+
+    Raises DialectError for a type that has no like in the target.
+    """
+    tree = table_definition(sql, written=written)
+    if written == target:
+        return [sql.strip().rstrip(";")]
+    return [dialect.in_target(part, target) for part in _portable(tree, target)]
+
+
+def create_temporary(sql: str, name: str, *, written: str, target: str) -> str:
+    """Return the statement that creates an empty temporary table of another name with the same columns."""
+    tree = table_definition(sql, written=written)
+    create = tree if written == target else next(_portable(tree, target))
+    create.this.this.set("this", exp.to_identifier(name, quoted=True))
+    columns = [part for part in create.this.expressions if isinstance(part, exp.ColumnDef)]
+    create.this.set("expressions", [exp.ColumnDef(this=column.this, kind=column.kind) for column in columns])
+    create.set("properties", exp.Properties(expressions=[exp.TemporaryProperty()]))
+    return dialect.in_target(create, target)
+
+
+def _portable(create: exp.Create, target: str) -> Iterator[exp.Expr]:
+    """Yield the CREATE TABLE with what only MySQL knows taken out, and each KEY as a CREATE INDEX."""
+    schema = create.this
+    parts = schema.expressions
+    indexes = [part for part in parts if isinstance(part, exp.IndexColumnConstraint)]
+    schema.set("expressions", [_plain_unique(part) for part in parts if part not in indexes])
+    # Engine, character set and comment say how MySQL keeps the table, not what is in it.
+    create.set("properties", None)
+    for column in [part for part in parts if isinstance(part, exp.ColumnDef)]:
+        _put_portable_type(column, target)
+    for constraint in list(create.find_all(exp.ColumnConstraint)):
+        # The engine assigns surrogate keys itself; a character set is the database's.
+        if isinstance(
+            constraint.kind,
+            exp.AutoIncrementColumnConstraint
+            | exp.CommentColumnConstraint
+            | exp.CharacterSetColumnConstraint
+            | exp.CollateColumnConstraint,
+        ):
+            constraint.pop()
+    yield create
+    for index in indexes:
+        yield _create_index(schema.this, index)
+
+
+def _put_portable_type(column: exp.ColumnDef, target: str) -> None:
+    kind = column.kind
+    if kind is None:
+        message = f'column "{column.name}" has no type'
+        raise DialectError(message)
+    if kind.this in _UNTRANSLATABLE:
+        message = f'column "{column.name}" is {kind.sql("mysql")}, for which {target} has no type that holds its values'
+        raise DialectError(message)
+    if kind.this in _TYPES.get(target, {}):
+        column.set("kind", exp.DataType.build(_TYPES[target][kind.this], dialect=target))
+    elif kind.this in {*_WHOLES, _T.UBIGINT, _T.FLOAT, _T.DOUBLE}:
+        # A display width in MySQL, and an error elsewhere.
+        kind.set("expressions", None)
+    elif kind.this == _T.UDECIMAL:
+        kind.set("this", _T.DECIMAL)
+
+
+def _plain_unique(part: exp.Expr) -> exp.Expr:
+    """Return a UNIQUE without the name MySQL lets it have."""
+    if isinstance(part, exp.UniqueColumnConstraint) and isinstance(part.this, exp.Schema):
+        part.this.set("this", None)
+    return part
+
+
+def _create_index(table: exp.Expr, index: exp.Expr) -> exp.Expr:
+    columns = ", ".join(f'"{column.name}"' for column in index.expressions)
+    # Index names are shared by the whole schema elsewhere, by one table only in MySQL.
+    name = f"{table.name}_{index.name or index.expressions[0].name}"
+    return sqlglot.parse_one(f'CREATE INDEX "{name}" ON "{table.name}" ({columns})')

@@ -1,0 +1,302 @@
+"""Source values brought to the types of warehouse columns, exactly or not at all.
+
+Every value is converted before pygrametl compares or stores it, because '60' and 60, a float and a decimal, or a
+date and its text are different values to Python and the same to the database. What does not fit is refused: nothing
+is cut, rounded or wrapped.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Context, Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlglot import exp
+
+Converter = Callable[[Any], Any]
+"""Takes any value but NULL; raises UnfitError, ValueError, TypeError or ArithmeticError for one that does not fit."""
+
+_T = exp.DType
+_WHOLE_RANGES = {
+    _T.TINYINT: (-(2**7), 2**7 - 1),
+    _T.SMALLINT: (-(2**15), 2**15 - 1),
+    _T.MEDIUMINT: (-(2**23), 2**23 - 1),
+    _T.INT: (-(2**31), 2**31 - 1),
+    _T.BIGINT: (-(2**63), 2**63 - 1),
+    _T.INT128: (-(2**127), 2**127 - 1),
+    _T.UTINYINT: (0, 2**8 - 1),
+    _T.USMALLINT: (0, 2**16 - 1),
+    _T.UMEDIUMINT: (0, 2**24 - 1),
+    _T.UINT: (0, 2**32 - 1),
+    _T.UBIGINT: (0, 2**64 - 1),
+    _T.YEAR: (1901, 2155),
+}
+DATETIMES = {_T.DATETIME, _T.DATETIME2, _T.TIMESTAMP, _T.TIMESTAMPTZ, _T.TIMESTAMPLTZ, _T.TIMESTAMPNTZ}
+_BINARIES = {_T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LONGBLOB}
+_TRUTHS = {"true": 1, "t": 1, "false": 0, "f": 0}
+_LARGEST_FLOAT = 3.4028235677973366e38
+# Digits of a second where a type does not say how many it keeps; the other dialects keep all six.
+_DEFAULT_PRECISION = {"mysql": 0}
+# Wide enough for every DECIMAL of 38 digits and more; Python's own default of 28 is not.
+_CONTEXT = Context(prec=100)
+
+
+class UnfitError(Exception):
+    """A value does not fit; the text says why, in words that go after `because`."""
+
+
+def converter(kind: exp.DataType, written: str) -> Converter:
+    """Return what brings values to a type, which is written in this dialect."""
+    make = _MAKERS.get(kind.this)
+    return make(kind, written) if make else _PLAIN.get(kind.this, _as_given)
+
+
+def moment(value: Any) -> datetime | date:
+    """Return a timestamp without zone, in UTC, or a plain date as it is. Raises ValueError for anything else."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if not isinstance(value, date):
+        raise ValueError(type(value).__name__)  # noqa: TRY004 - one error for all that is no moment
+    if isinstance(value, datetime) and value.tzinfo:
+        return value.astimezone(UTC).replace(tzinfo=None)
+    return value
+
+
+def _number_text(text: str) -> str:
+    if "_" in text:
+        # Python would take 1_000 for a number; no database means one by it.
+        raise ValueError
+    return text
+
+
+def _wholes(least: int, most: int, base: int = 10) -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        number = _whole(value, base)
+        if not least <= number <= most:
+            reason = f"it is not between {least} and {most}"
+            raise UnfitError(reason)
+        return number
+
+    return convert
+
+
+def _whole(value: Any, base: int) -> int:
+    if isinstance(value, bytes):
+        # MySQL's BIT.
+        return int.from_bytes(value)
+    if isinstance(value, str):
+        truth = _TRUTHS.get(value.lower())
+        return int(_number_text(value), base) if truth is None else truth
+    number = int(value)
+    if number != value:
+        reason = "it is no whole number"
+        raise UnfitError(reason)
+    return number
+
+
+def _decimals(precision: int, scale: int, *, signed: bool) -> Callable[[Any], Decimal]:
+    unit = Decimal(1).scaleb(-scale)
+
+    def convert(value: Any) -> Decimal:
+        # A float is a decimal number only as it is printed; its binary digits go on for ever.
+        given = Decimal(repr(value)) if isinstance(value, float) else Decimal(_as_number(value))
+        number = given.quantize(unit, context=_CONTEXT)
+        exact = number == given or (isinstance(value, float) and math.isclose(number, value, rel_tol=1e-12))
+        if not exact:
+            reason = f"it has more than {scale} digits after the point"
+            raise UnfitError(reason)
+        if abs(number) >= Decimal(1).scaleb(precision - scale):
+            reason = f"it has more than {precision - scale} digits before the point"
+            raise UnfitError(reason)
+        if not signed and number < 0:
+            reason = "it is less than 0"
+            raise UnfitError(reason)
+        return number
+
+    return convert
+
+
+def _as_number(value: Any) -> Any:
+    return _number_text(value) if isinstance(value, str) else value
+
+
+def _texts(length: int | None) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        text = value if isinstance(value, str) else _as_text(value)
+        if length is not None and len(text) > length:
+            reason = f"it has more than {length} characters"
+            raise UnfitError(reason)
+        return text
+
+    return convert
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode()
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ")
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+
+
+def _enums(members: set[str]) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        text = _as_text(value)
+        if text not in members:
+            reason = "it is none of these"
+            raise UnfitError(reason)
+        return text
+
+    return convert
+
+
+def _binaries(length: int | None) -> Callable[[Any], bytes]:
+    def convert(value: Any) -> bytes:
+        if not isinstance(value, bytes | bytearray | memoryview):
+            reason = "it is not binary"
+            raise UnfitError(reason)
+        binary = bytes(value)
+        if length is not None and len(binary) > length:
+            reason = f"it has more than {length} bytes"
+            raise UnfitError(reason)
+        return binary
+
+    return convert
+
+
+def _precise(digits: int) -> Callable[[Any], Any]:
+    unit = 10 ** (6 - digits)
+
+    def check(value: datetime | time) -> datetime | time:
+        if value.microsecond % unit:
+            reason = f"it has more than {digits} digits of a second"
+            raise UnfitError(reason)
+        return value
+
+    return check
+
+
+def _float(value: Any) -> float:
+    return float(_as_number(value))
+
+
+def _single_float(value: Any) -> float:
+    number = _float(value)
+    if math.isfinite(number) and abs(number) >= _LARGEST_FLOAT:
+        reason = "it is larger than a FLOAT"
+        raise UnfitError(reason)
+    return number
+
+
+def _boolean(value: Any) -> bool:
+    number = _whole(value, 10)
+    if number not in {0, 1}:
+        reason = "it is neither 0 nor 1"
+        raise UnfitError(reason)
+    return bool(number)
+
+
+def _day(value: Any) -> date:
+    found = moment(value)
+    if not isinstance(found, datetime):
+        return found
+    if found.time() != time():
+        reason = "it has a time of day"
+        raise UnfitError(reason)
+    return found.date()
+
+
+def _time(value: Any) -> time:
+    if isinstance(value, timedelta):
+        # MySQL's TIME is a length of time to its driver.
+        if not timedelta() <= value < timedelta(days=1):
+            reason = "it is no time of day"
+            raise UnfitError(reason)
+        return (datetime.min + value).time()  # noqa: DTZ901 - a time of day has no zone
+    found = value if isinstance(value, time) else time.fromisoformat(value)
+    if found.tzinfo:
+        reason = "it has a time zone, and without its day it is no time in UTC"
+        raise UnfitError(reason)
+    return found
+
+
+def _moment(value: Any) -> datetime:
+    found = moment(value)
+    return found if isinstance(found, datetime) else datetime.combine(found, time())
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, str | bytes):
+        json.loads(value)
+        return value if isinstance(value, str) else value.decode()
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _uuid(value: Any) -> str:
+    return str(value if isinstance(value, UUID) else UUID(bytes=value) if isinstance(value, bytes) else UUID(value))
+
+
+def _as_given(value: Any) -> Any:
+    return value
+
+
+_PLAIN: Mapping[exp.DType, Converter] = {
+    _T.FLOAT: _single_float,
+    _T.DOUBLE: _float,
+    _T.BOOLEAN: _boolean,
+    _T.DATE: _day,
+    _T.JSON: _json,
+    _T.JSONB: _json,
+    _T.UUID: _uuid,
+}
+
+Maker = Callable[[exp.DataType, str], Converter]
+
+
+def _parameters(kind: exp.DataType, *defaults: int | None) -> tuple[Any, ...]:
+    given = [int(parameter.name) for parameter in kind.expressions if parameter.name.isdigit()]
+    return (*given, *defaults[len(given) :])
+
+
+def _whole_maker(kind: exp.DataType, _written: str) -> Converter:
+    return _wholes(*_WHOLE_RANGES[kind.this])
+
+
+def _bit_maker(kind: exp.DataType, _written: str) -> Converter:
+    return _wholes(0, 2 ** _parameters(kind, 1)[0] - 1, base=2)
+
+
+def _decimal_maker(kind: exp.DataType, _written: str) -> Converter:
+    return _decimals(*_parameters(kind, 10, 0), signed=kind.this == _T.DECIMAL)
+
+
+def _enum_maker(kind: exp.DataType, _written: str) -> Converter:
+    return _enums({member.name for member in kind.expressions})
+
+
+def _text_maker(kind: exp.DataType, _written: str) -> Converter:
+    return _texts(*_parameters(kind, None))
+
+
+def _binary_maker(kind: exp.DataType, _written: str) -> Converter:
+    return _binaries(*_parameters(kind, None))
+
+
+def _time_maker(kind: exp.DataType, written: str) -> Converter:
+    check = _precise(*_parameters(kind, _DEFAULT_PRECISION.get(written, 6)))
+    read = _time if kind.this == _T.TIME else _moment
+    return lambda value: check(read(value))
+
+
+_MAKERS: Mapping[exp.DType, Maker] = {
+    **dict.fromkeys(_WHOLE_RANGES, _whole_maker),
+    **dict.fromkeys(exp.DataType.TEXT_TYPES, _text_maker),
+    **dict.fromkeys(_BINARIES, _binary_maker),
+    **dict.fromkeys((*DATETIMES, _T.TIME), _time_maker),
+    _T.BIT: _bit_maker,
+    _T.DECIMAL: _decimal_maker,
+    _T.UDECIMAL: _decimal_maker,
+    _T.ENUM: _enum_maker,
+}
