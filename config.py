@@ -15,7 +15,8 @@ import sources
 HOME = Path(__file__).parent
 _env = environment(HOME / ".env")
 
-SOURCE_URL = _env.get("ETL_SOURCE_URL", f"sqlite:///{HOME}/local/source.db")
+# An ETL asks the first, or the one its `database` names.
+SOURCE_URLS = {"shop": _env.get("ETL_SOURCE_URL", f"sqlite:///{HOME}/local/source.db")}
 WAREHOUSE_URL = _env.get("ETL_WAREHOUSE_URL", f"duckdb:///{HOME}/local/warehouse.duckdb")
 BROKER_URL = _env.get("ETL_BROKER_URL", "redis://localhost:6379/0")
 RESULT_URL = _env.get("ETL_RESULT_URL", "redis://localhost:6379/1")

@@ -80,7 +80,7 @@ def _write_source(path: Path, rows: int) -> None:
 def _engine(source: Path, warehouse: Path) -> None:
     etl = DimensionETL("member", source=_QUERY, create=_DDL, factory=factory(CachedDimension, **_ARGUMENTS))
     config: Any = SimpleNamespace(
-        SOURCE_URL=f"sqlite:///{source}",
+        SOURCE_URLS={"shop": f"sqlite:///{source}"},
         WAREHOUSE_URL=f"duckdb:///{warehouse}",
         LOG_HOME=warehouse.parent,
         DIMENSIONS=[etl],

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pypelineetl import events
-from pypelineetl.declare import DimensionETL, FactETL, date_key, environment, factory, member, rows
+from pypelineetl.declare import DimensionETL, FactETL, date_key, environment, factory, file, member, rows
 from pypelineetl.errors import (
     ConfigError,
     DatabaseError,
@@ -35,6 +35,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "member",
     "date_key",
     "rows",
+    "file",
     "environment",
     # Run
     "Project",

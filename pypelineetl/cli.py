@@ -39,6 +39,9 @@ def main(config: ModuleType, argv: Sequence[str] | None = None) -> int:
         if arguments.list:
             _list(project)
             return 0
+        if arguments.show_sql:
+            _show_sql(project, arguments.show_sql)
+            return 0
         return _run(project, _request(arguments))
     except (ConfigError, UsageError) as error:
         sys.stderr.write(f"{error}\n")
@@ -91,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="Only these of the active ETLs",
     )
+    options.add_argument(
+        "--show_sql", nargs="+", default=[], metavar="NAME", help="Show the SQL that these ETLs run, and exit"
+    )
     options.add_argument("--list", action="store_true", help="List the configured ETLs and exit")
     return parser
 
@@ -137,3 +143,10 @@ def _list(project: "pypelineetl.Project") -> None:
     for line in (heading, *lines):
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def _show_sql(project: "pypelineetl.Project", names: Sequence[str]) -> None:
+    for etl in project.named(names):
+        sys.stdout.write(f"-- {etl.kind} {etl.name}: source\n{project.source_text(etl)}\n\n")
+        sys.stdout.write(f"-- {etl.kind} {etl.name}: table {etl.table}\n")
+        sys.stdout.write("".join(f"{statement};\n" for statement in project.create_statements(etl)) + "\n")

@@ -5,10 +5,13 @@ Nothing here connects, reads or checks anything; `project.py` checks the whole o
 
 import abc
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
+
+FORMATS = ("csv", "tsv", "parquet", "jsonl")
+"""The kinds of files that may be a source, as their names end."""
 
 Missing = Literal["reject", "infer"]
 
@@ -122,26 +125,51 @@ def date_key(column: str, *, tz: str = "UTC", dimension: str = "date") -> DateKe
 class Rows:
     """A source made of Python rows; made by `rows`."""
 
-    function: Callable[..., Iterable[Mapping[str, Any]]]
+    function: Callable[..., Any]
     arguments: Mapping[str, Any]
 
 
 def rows(
-    function: Callable[..., Iterable[Mapping[str, Any]]],
+    function: Callable[..., Any],
     **arguments: Any,
 ) -> Rows:
-    """Declare a source whose rows come from `function(**arguments)`, an iterable of dicts with the same keys."""
+    """Declare a source whose rows come from `function(**arguments)`.
+
+    It returns an iterable of dicts with the same keys, or an Arrow table.
+    """
     return Rows(function, arguments)
+
+
+@dataclass(frozen=True)
+class File:
+    """A source made of files; made by `file`."""
+
+    path: str
+
+    @property
+    def format(self) -> str:
+        """What kind of files they are, by the end of their name: csv, tsv, parquet or jsonl."""
+        return self.path.rpartition(".")[2].lower()
+
+
+def file(path: str) -> File:
+    """Declare a source of CSV, TSV, Parquet or JSON Lines files, by the end of `path`: .csv, .tsv, .parquet or .jsonl.
+
+    `path` may have wildcards (`exports/*.parquet`, `**/day.csv`); a relative one begins in config.py's folder. CSV and
+    TSV have a heading; an empty field is NULL and `""` the empty text. Values are brought to the types of the DDL.
+    """
+    return File(path)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _ETL:
     name: str = field(kw_only=False)
-    source: str | Rows
+    source: str | Rows | File
     create: str
     factory: Factory
     active: bool = True
     queue: str | None = None
+    database: str | None = None
 
     kind: ClassVar[str]
     """What it is in messages and results: "dimension" or "fact"."""
@@ -156,8 +184,9 @@ class _ETL:
 class DimensionETL(_ETL):
     """One dimension: where its rows come from, the table they go to, and what that table means.
 
-    `source` is SQL or `rows(...)`, `create` the table's DDL; both SQL in the dialect that config.py names.
-    `active=False` switches the ETL off; `queue` names a Celery queue of its own.
+    `source` is SQL, `rows(...)` or `file(...)`, `create` the table's DDL; SQL is in the dialect that config.py names.
+    `database` names the source database in SOURCE_URLS, the first without it. `active=False` switches the ETL off;
+    `queue` names a Celery queue of its own.
     """
 
     kind = "dimension"

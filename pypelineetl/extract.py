@@ -1,13 +1,14 @@
-"""Source rows as a stream of batches, whatever they come from: the source database's SQL or the user's own Python."""
+"""Source rows as a stream of batches, whatever they come from: a database, files, or the user's own Python."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from itertools import chain, islice
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from pypelineetl import dialect
 from pypelineetl.databases.base import FETCH_ROWS, Row, Stream
-from pypelineetl.declare import ETL, Rows
+from pypelineetl.declare import ETL, File, Rows
 from pypelineetl.errors import SourceError, did_you_mean, quoted
+from pypelineetl.files import dict_rows, file_rows
 from pypelineetl.project import Project
 
 
@@ -17,17 +18,29 @@ def source_rows(project: Project, etl: ETL) -> Iterator[Stream]:
 
     Leaving the block closes the source, however much of it was read.
     """
-    if isinstance(etl.source, Rows):
-        stream = python_rows(etl.source)
-        # Without rows there are no columns to check, and nothing to load.
+    with ExitStack() as opened:
+        stream = _opened(project, etl, opened)
+        # Python without rows has no columns to check, and nothing to load.
         check_columns(etl, stream.columns or etl.needs)
         yield stream
-        return
-    query = project.source_query(etl)
-    with project.open_source() as source:
-        stream = source.stream(query)
-        check_columns(etl, stream.columns)
-        yield stream
+
+
+def first_columns(project: Project, etl: ETL) -> tuple[str, ...]:
+    """Return the columns an ETL's source gives, having read no more than its beginning."""
+    with ExitStack() as opened:
+        if not isinstance(etl.source, str):
+            return _opened(project, etl, opened).columns or etl.needs
+        source = opened.enter_context(project.open_source(etl))
+        return source.stream(dialect.first_row(project.source_query(etl), dialect=source.dialect)).columns
+
+
+def _opened(project: Project, etl: ETL, opened: ExitStack) -> Stream:
+    match etl.source:
+        case Rows():
+            return _python_rows(etl.source.function(**etl.source.arguments))
+        case File():
+            return file_rows(project.home / etl.source.path, etl.source.format, opened)
+    return opened.enter_context(project.open_source(etl)).stream(project.source_query(etl))
 
 
 def check_columns(etl: ETL, given: tuple[str, ...]) -> None:
@@ -53,22 +66,13 @@ def superfluous_columns(etl: ETL, given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in given if name not in used)
 
 
-def python_rows(source: Rows) -> Stream:
-    """Return a Python source's rows as a stream, its columns those of the first row."""
-    rows = iter(source.function(**source.arguments))
-    first = next(rows, None)
-    columns = tuple(first) if first is not None else ()
-    everything: Iterable[Mapping[str, Any]] = chain([first], rows) if first is not None else ()
-    return Stream(columns, _batches(iter(everything), columns))
+def _python_rows(given: Any) -> Stream:
+    """Return the rows a Python source gave: an Arrow table's, or those of dicts, whose first names the columns."""
+    if hasattr(given, "to_batches"):
+        batches = given.to_batches(max_chunksize=FETCH_ROWS)
+        return Stream(tuple(given.column_names), (_tuples(batch) for batch in batches))
+    return dict_rows(given)
 
 
-def _batches(rows: Iterator[Mapping[str, Any]], columns: tuple[str, ...]) -> Iterator[list[Row]]:
-    while batch := [_as_tuple(row, columns) for row in islice(rows, FETCH_ROWS)]:
-        yield batch
-
-
-def _as_tuple(row: Mapping[str, Any], columns: tuple[str, ...]) -> Row:
-    if row.keys() != set(columns):
-        message = f"its Python source gives rows with other columns: {quoted(row)} after {quoted(columns)}"
-        raise SourceError(message)
-    return tuple(row[column] for column in columns)
+def _tuples(batch: Any) -> list[Row]:
+    return list(zip(*(column.to_pylist() for column in batch.columns), strict=True))

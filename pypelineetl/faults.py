@@ -5,6 +5,7 @@ Each check is a generator of faults without the ETL's name, which `faults_of` pu
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,20 +16,23 @@ from pypelineetl import dialect
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases import database_class
 from pypelineetl.ddl import table_definition
-from pypelineetl.declare import ETL, DateKey, DimensionETL, FactETL, Factory, Member, Rows
+from pypelineetl.declare import ETL, FORMATS, DateKey, DimensionETL, FactETL, Factory, File, Member, Rows
 from pypelineetl.errors import DialectError, did_you_mean, quoted
 
 _UNQUOTABLE = set('"`%()\0')
 _BASES = {"dimension": Dimension, "fact": FactTable}
 
 
-def faults_of(
-    dimensions: Sequence[DimensionETL],
-    facts: Sequence[FactETL],
-    *,
-    written: str,
-    warehouse: URL | None,
-) -> list[str]:
+@dataclass(frozen=True)
+class Surroundings:
+    """What config.py says beside its ETLs: the SQL's dialect, the warehouse (None if its URL is wrong), the sources."""
+
+    written: str
+    warehouse: URL | None
+    sources: tuple[str, ...]
+
+
+def faults_of(dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], surroundings: Surroundings) -> list[str]:
     """Return every fault of these ETLs, each as one line that names its ETL."""
     found = [*_wrong_entries("DIMENSIONS", dimensions, DimensionETL), *_wrong_entries("FACTS", facts, FactETL)]
     if found:
@@ -37,7 +41,7 @@ def faults_of(
     etls: tuple[ETL, ...] = (*dimensions, *facts)
     for etl in etls:
         named = f'config.py: {etl.kind} "{etl.name}": '
-        found += [named + fault for fault in _etl_faults(etl, by_name, written, warehouse)]
+        found += [named + fault for fault in _etl_faults(etl, by_name, surroundings)]
     found += _repeated([*dimensions], "name")
     found += _repeated([*facts], "name")
     found += _repeated(etls, "table")
@@ -60,7 +64,11 @@ def _repeated(etls: Sequence[ETL], what: str) -> Iterator[str]:
         seen[value] = etl
 
 
-def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], written: str, warehouse: URL | None) -> Iterator[str]:
+def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], surroundings: Surroundings) -> Iterator[str]:
+    written, warehouse = surroundings.written, surroundings.warehouse
+    if etl.database is not None and etl.database not in surroundings.sources:
+        near = did_you_mean(etl.database, surroundings.sources)
+        yield f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are {quoted(surroundings.sources)}'
     yield from _source_faults(etl.source, written)
     if not isinstance(etl.factory, Factory):
         yield "factory must be made with factory(...)"
@@ -92,8 +100,12 @@ def _check_name(etl: ETL, written: str) -> None:
 def _source_faults(source: Any, written: str) -> Iterator[str]:
     if isinstance(source, Rows):
         return
+    if isinstance(source, File):
+        if source.format not in FORMATS:
+            yield f'its file "{source.path}" must end in one of {", ".join(f".{name}" for name in FORMATS)}'
+        return
     if not isinstance(source, str):
-        yield f"its source is a {type(source).__name__}; it must be SQL text or rows(...)"
+        yield f"its source is a {type(source).__name__}; it must be SQL text, rows(...) or file(...)"
         return
     try:
         dialect.query(source, written=written, target=written)

@@ -15,18 +15,20 @@ from sqlalchemy import URL
 from pypelineetl import databases, ddl, dialect
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases.base import Database
-from pypelineetl.declare import ETL, DimensionETL, FactETL, Key
+from pypelineetl.declare import ETL, DimensionETL, FactETL, File, Key, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
-from pypelineetl.faults import faults_of
+from pypelineetl.faults import Surroundings, faults_of
 
-_REQUIRED = ("SOURCE_URL", "WAREHOUSE_URL", "LOG_HOME", "DIMENSIONS", "FACTS")
+_REQUIRED = ("SOURCE_URLS", "WAREHOUSE_URL", "LOG_HOME", "DIMENSIONS", "FACTS")
 
 
 @dataclass(frozen=True)
 class Project:
     """A validated configuration: what config.py says, and what follows from it."""
 
-    source_url: URL
+    home: Path
+    """The folder of config.py, in which relative paths begin."""
+    source_urls: Mapping[str, URL]
     warehouse_url: URL
     log_home: Path
     sql_dialect: str
@@ -53,6 +55,15 @@ class Project:
             message = f'there is no {kind} "{name}".{did_you_mean(name, active)} Switched on are {quoted(active)}'
         raise UsageError(message)
 
+    def named(self, names: Sequence[str]) -> tuple[ETL, ...]:
+        """Return the ETLs of these names, on or off. Raises UsageError for a name that none has."""
+        known = [etl.name for etl in self.etls]
+        for name in names:
+            if name not in known:
+                message = f'there is no ETL "{name}".{did_you_mean(name, known)} There are {quoted(known)}'
+                raise UsageError(message)
+        return tuple(etl for etl in self.etls if etl.name in names)
+
     def dimensions_of(self, fact: FactETL) -> tuple[DimensionETL, ...]:
         """Return the dimensions a fact's keys point to, each once."""
         return tuple(dict.fromkeys(self.dimension(key) for key in fact.keys.values()))
@@ -65,19 +76,37 @@ class Project:
         """Return the columns of an ETL's warehouse table by name, as its DDL declares them."""
         return self._columns[etl.table]
 
+    def source_url(self, etl: ETL) -> URL:
+        """Return the URL of the database an ETL's SQL asks: the one it names, or the first."""
+        return self.source_urls[etl.database or next(iter(self.source_urls))]
+
     def source_query(self, etl: ETL) -> str:
         """Return an ETL's source SQL in the dialect of the source. Only for an ETL whose source is SQL."""
         assert isinstance(etl.source, str), etl.name  # noqa: S101 - the caller's own mistake
-        return dialect.query(etl.source, written=self.sql_dialect, target=self._dialect_of(self.source_url))
+        return dialect.query(etl.source, written=self.sql_dialect, target=self._dialect_of(self.source_url(etl)))
+
+    def source_text(self, etl: ETL) -> str:
+        """Return what an ETL's source is: its SQL in the dialect of the source, or a comment on files or Python."""
+        match etl.source:
+            case File():
+                return f"-- the files {self.home / etl.source.path}"
+            case Rows():
+                return f"-- the rows of the Python function {etl.source.function.__qualname__}"
+        return f"{self.source_query(etl)};"
 
     def create_statements(self, etl: ETL) -> list[str]:
         """Return the statements that create an ETL's table, in the dialect of the warehouse."""
         target = self._dialect_of(self.warehouse_url)
         return ddl.create_statements(etl.create, written=self.sql_dialect, target=target)
 
-    def open_source(self) -> Database:
-        """Connect to the source, read-only."""
-        return databases.open_database(self.source_url, read_only=True)
+    def create_temporary(self, etl: ETL, name: str) -> str:
+        """Return the statement that creates a temporary table of this name with the columns of an ETL's table."""
+        target = self._dialect_of(self.warehouse_url)
+        return ddl.create_temporary(etl.create, name, written=self.sql_dialect, target=target)
+
+    def open_source(self, etl: ETL) -> Database:
+        """Connect to the database an ETL's SQL asks, read-only."""
+        return databases.open_database(self.source_url(etl), read_only=True)
 
     def open_warehouse(self) -> Database:
         """Connect to the warehouse, to write."""
@@ -97,14 +126,20 @@ def read_project(config: ModuleType) -> Project:
     faults = [f'config.py: "{name}" is missing' for name in _REQUIRED if not hasattr(config, name)]
     if faults:
         raise ConfigError("\n".join(faults))
-    urls = {name: _url(config, name, faults) for name in ("SOURCE_URL", "WAREHOUSE_URL")}
+    if not (isinstance(config.SOURCE_URLS, Mapping) and config.SOURCE_URLS):
+        message = 'config.py: SOURCE_URLS must be a dict of names and URLs, such as {"shop": "mysql://…"}'
+        raise ConfigError(message)
+    warehouse = _url("WAREHOUSE_URL", config.WAREHOUSE_URL, faults)
+    sources = {name: _url(f'SOURCE_URLS["{name}"]', url, faults) for name, url in config.SOURCE_URLS.items()}
     written = getattr(config, "SQL_DIALECT", "mysql")
-    faults += faults_of(config.DIMENSIONS, config.FACTS, written=written, warehouse=urls["WAREHOUSE_URL"])
+    surroundings = Surroundings(written, warehouse, tuple(sources))
+    faults += faults_of(config.DIMENSIONS, config.FACTS, surroundings)
     if faults:
         raise ConfigError("\n".join(faults))
     project = Project(
-        source_url=urls["SOURCE_URL"],
-        warehouse_url=urls["WAREHOUSE_URL"],
+        home=Path(getattr(config, "__file__", ".")).absolute().parent,
+        source_urls=sources,
+        warehouse_url=warehouse,
         log_home=Path(config.LOG_HOME),
         sql_dialect=written,
         dimensions=tuple(config.DIMENSIONS),
@@ -115,9 +150,9 @@ def read_project(config: ModuleType) -> Project:
     return project
 
 
-def _url(config: ModuleType, name: str, faults: list[str]) -> Any:
+def _url(name: str, url: Any, faults: list[str]) -> Any:
     try:
-        return databases.parse_url(getattr(config, name))
+        return databases.parse_url(url)
     except ConfigError as error:
         faults.append(f"config.py: {name}: {error}")
         return None

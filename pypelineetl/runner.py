@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pypelineetl import events
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, Member
+from pypelineetl.drift import check_drift
 from pypelineetl.errors import LoadError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.events import Counts, Event
 from pypelineetl.extract import source_rows
@@ -160,6 +161,7 @@ def _check(counts: Counts) -> None:
 def _prepare_table(project: Project, etl: ETL, warehouse: Database, *, rebuild: bool) -> Iterator[Event]:
     exists = bool(warehouse.columns(etl.table))
     if exists and not rebuild:
+        check_drift(project, etl, warehouse)
         if isinstance(etl, FactETL) and replaces(etl):
             warehouse.empty(etl.table)
         return

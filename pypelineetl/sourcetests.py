@@ -7,11 +7,10 @@ import unittest
 from collections.abc import Callable
 from types import ModuleType
 
-from pypelineetl import dialect
-from pypelineetl.declare import ETL, Rows
+from pypelineetl.declare import ETL
 from pypelineetl.errors import ConfigError, PypeLineError, quoted
 from pypelineetl.events import SourceTested
-from pypelineetl.extract import check_columns, python_rows, superfluous_columns
+from pypelineetl.extract import check_columns, first_columns, superfluous_columns
 from pypelineetl.logs import RunLog
 from pypelineetl.project import Project, read_project
 
@@ -21,7 +20,7 @@ Test = Callable[[unittest.TestCase], None]
 def test_source(project: Project, etl: ETL) -> SourceTested:
     """Try an ETL's source; the result tells every fault, and as warnings the columns that nothing uses."""
     try:
-        columns = _source_columns(project, etl)
+        columns = first_columns(project, etl)
         check_columns(etl, columns)
     except PypeLineError as error:
         return SourceTested(etl, (error.message,))
@@ -41,15 +40,6 @@ def source_tests(config: ModuleType) -> type[unittest.TestCase]:
     except ConfigError as error:
         return _test_case({"test_configuration": _failing(str(error))})
     return _test_case({f"test_{etl.kind}_{etl.name}": _testing(project, etl) for etl in project.etls if etl.active})
-
-
-def _source_columns(project: Project, etl: ETL) -> tuple[str, ...]:
-    if isinstance(etl.source, Rows):
-        # A Python source without rows has no columns to compare.
-        return python_rows(etl.source).columns or etl.needs
-    with project.open_source() as source:
-        stream = source.stream(dialect.first_row(project.source_query(etl), dialect=source.dialect))
-        return stream.columns
 
 
 def _test_case(tests: dict[str, Test]) -> type[unittest.TestCase]:

@@ -231,7 +231,8 @@ def _json(value: Any) -> str:
     if isinstance(value, str | bytes):
         json.loads(value)
         return value if isinstance(value, str) else value.decode()
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # Nested numbers of JSON Lines come as decimals, which JSON does not know.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=float)
 
 
 def _uuid(value: Any) -> str:

@@ -133,7 +133,7 @@ class Star:
         """Return the project of these ETLs; without any, of the whole star."""
         chosen = etls or (PERSON, THING, DAY, SALE)
         config: Any = SimpleNamespace(
-            SOURCE_URL=self.urls[0],
+            SOURCE_URLS={"shop": self.urls[0]},
             WAREHOUSE_URL=self.urls[1],
             LOG_HOME=self.logs,
             DIMENSIONS=[etl for etl in chosen if etl.kind == "dimension"],

@@ -213,7 +213,7 @@ def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
             1,
             "cannot connect to mysql://etl:***@127.0.0.1:1",
         ),
-        ({"ETL_SOURCE_URL": "hunter2"}, 2, "config.py: SOURCE_URL: it is no database URL"),
+        ({"ETL_SOURCE_URL": "hunter2"}, 2, 'config.py: SOURCE_URLS["shop"]: it is no database URL'),
         ({"ETL_WAREHOUSE_URL": "db2://etl:hunter2@host/dw"}, 2, 'WAREHOUSE_URL: database "db2" is not known'),
         ({"ETL_WAREHOUSE_URL": "postgresql://etl:hunter2@127.0.0.1:1/dw"}, 1, "postgresql://etl:***@127.0.0.1:1/dw"),
     ],

@@ -42,7 +42,7 @@ VISIT = FactETL(
 def config(*etls: DimensionETL | FactETL, **constants: Any) -> Any:
     """Return a config module with these ETLs."""
     given = {
-        "SOURCE_URL": "sqlite:///source.db",
+        "SOURCE_URLS": {"shop": "sqlite:///source.db"},
         "WAREHOUSE_URL": "mysql://etl@localhost/warehouse",
         "LOG_HOME": Path("logs"),
         "DIMENSIONS": [etl for etl in etls if etl.kind == "dimension"],
@@ -117,7 +117,7 @@ Faulty = Callable[[], tuple[Any, ...]]
             lambda: (replace(SCHOOL, factory=factory(SnowflakedDimension, references=[])),),
             "needs a pygrametl Dimension",
         ),
-        (lambda: (replace(SCHOOL, source=cast("Any", 7)),), "must be SQL text or rows(...)"),
+        (lambda: (replace(SCHOOL, source=cast("Any", 7)),), "must be SQL text, rows(...) or file(...)"),
         (
             lambda: (replace(SCHOOL, create=SCHOOL.create.replace("name VARCHAR(40)", "name INT, town INT NOT NULL")),),
             'column "town" is NOT NULL in its DDL, and its factory does not fill it',
@@ -211,8 +211,8 @@ def test_an_uncached_dimension_with_type_1_attributes_is_refused() -> None:
 )
 def test_a_wrong_url_is_told_without_its_password(url: str, told: str) -> None:
     """The constant is named, and the URL, which may hold a password, is not repeated."""
-    said = faults(SCHOOL, SOURCE_URL=url)
-    assert f"config.py: SOURCE_URL: {told}" in said
+    said = faults(SCHOOL, SOURCE_URLS={"shop": url})
+    assert f'config.py: SOURCE_URLS["shop"]: {told}' in said
 
 
 def test_missing_constants_are_all_named() -> None:

@@ -290,7 +290,7 @@ def test_a_source_cannot_be_written(source_url: str, tmp_path: Path) -> None:
     """The session itself refuses, should a writing query ever get past the parser."""
     star = Star(source_url, f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path)
     star.write(THINGS, [{"code": "A", "title": None}])
-    with star.project().open_source() as source, pytest.raises(Exception, match=r"(?i)read.?only"):
+    with star.project().open_source(THING) as source, pytest.raises(Exception, match=r"(?i)read.?only"):
         source.execute("DELETE FROM things")
     with star.engine.connect() as connection:
         assert connection.execute(sa.select(THINGS)).all() == [("A", None)]

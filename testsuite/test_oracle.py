@@ -66,7 +66,7 @@ def dated(number: int) -> Row:
 def by_engine(path: Path, etl: Any) -> None:
     """Load one ETL through the runner."""
     config: Any = SimpleNamespace(
-        SOURCE_URL=f"sqlite:///{path}",
+        SOURCE_URLS={"shop": f"sqlite:///{path}"},
         WAREHOUSE_URL=f"sqlite:///{path}",
         LOG_HOME=path.parent,
         DIMENSIONS=[etl] if etl.kind == "dimension" else [],

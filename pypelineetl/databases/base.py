@@ -5,7 +5,7 @@ outside this package asks which database it is talking to.
 """
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -36,6 +36,8 @@ class Database(abc.ABC):
     quote_character: ClassVar[str] = '"'
     placeholder: ClassVar[str] = "%s"
     """What stands for an argument in a statement."""
+    adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {}
+    """By a value's type, what turns it into what the driver takes, or raises ValueError with why it cannot be held."""
     orders_nulls: ClassVar[bool] = True
     """Whether ORDER BY takes NULLS FIRST and NULLS LAST."""
     driver_error: ClassVar[type[Exception]]
@@ -127,8 +129,18 @@ class Database(abc.ABC):
             self._cursor().executemany(statement, rows)
 
     @abc.abstractmethod
-    def columns(self, table: str) -> tuple[str, ...]:
-        """Return the column names of a table in their order; none if there is no such table."""
+    def columns(self, table: str) -> Mapping[str, str]:
+        """Return a table's columns in their order, with their types in this database's own words; none without a table.
+
+        A temporary table of this connection is found as well.
+        """
+
+    def meant(self, create: str, table: str) -> Mapping[str, str]:
+        """Return the columns that a CREATE TEMPORARY TABLE of this name gives, as `columns` does."""
+        self.execute(create)
+        columns = self.columns(table)
+        self.drop(table)
+        return columns
 
     def create(self, table: str, statements: Sequence[str]) -> None:  # noqa: ARG002 - some must remember the table
         """Create a table by these statements, as part of the transaction."""

@@ -1,7 +1,7 @@
 """DuckDB, the embedded warehouse."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,9 +10,11 @@ import pyarrow as pa
 from sqlalchemy import URL
 
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Row
+from pypelineetl.databases.urls import options_of
 from pypelineetl.errors import DatabaseError
 
 _RETRY_SECONDS = 0.05
+_LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
 
 
 class DuckDB(Database):
@@ -24,6 +26,7 @@ class DuckDB(Database):
 
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
+        options_of(url, set())
         path = Path(url.database or "")
         if read_only and not path.is_file():
             message = "there is no such file"
@@ -38,23 +41,23 @@ class DuckDB(Database):
         # DuckDB's cursor() is a second connection, with a transaction of its own.
         return self.connection
 
-    def columns(self, table: str) -> tuple[str, ...]:
+    def columns(self, table: str) -> Mapping[str, str]:
         found = self.query(
             """
-            SELECT column_name
+            SELECT column_name, data_type
             FROM duckdb_columns()
-            WHERE database_name = current_database() AND schema_name = current_schema() AND table_name = ?
+            WHERE database_name IN (current_database(), 'temp') AND schema_name = current_schema() AND table_name = ?
             ORDER BY column_index
             """,
             (table,),
         )
-        return tuple(name for (name,) in found)
+        return dict(found)
 
     def insert_many(self, statement: str, rows: Sequence[Row]) -> None:
         """Insert through Arrow, at a hundred times the speed that DuckDB has for bound values."""
         into, _, _ = statement.rpartition(" VALUES ")
         batch = pa.table(
-            [pa.array(column) for column in zip(*rows, strict=True)],
+            [_arrow(column) for column in zip(*rows, strict=True)],
             names=[f"column_{number}" for number in range(len(rows[0]))],
         )
         with self.translated_errors():
@@ -64,6 +67,13 @@ class DuckDB(Database):
 
     def lock(self, tables: Sequence[str]) -> None:
         """Nothing to do: this process has the file to itself since it opened it."""
+
+
+def _arrow(values: Row) -> Any:
+    """Return values as an Arrow array; whole numbers beyond 64 bits as text, which DuckDB reads back exactly."""
+    if any(isinstance(value, int) and not _LEAST_64 <= value <= _MOST_64 for value in values):
+        return pa.array([None if value is None else str(value) for value in values])
+    return pa.array(values)
 
 
 def _open_in_turn(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:

@@ -1,7 +1,8 @@
 """MySQL and MariaDB, through PyMySQL."""
 
+import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, ClassVar
@@ -11,9 +12,13 @@ from pymysql.cursors import SSCursor
 from sqlalchemy import URL
 
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
+from pypelineetl.databases.holding import finite
+from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.errors import DatabaseError
 
-_ALLOWED_OPTIONS = {"charset", "unix_socket"}
+_TLS_OPTIONS = {"ssl", "ssl_ca", "ssl_cert", "ssl_key"}
+_OPTIONS = {"charset", "unix_socket", *_TLS_OPTIONS}
+_NO_SUCH_TABLE = 1146
 
 
 class MySQL(Database):
@@ -22,6 +27,7 @@ class MySQL(Database):
     dialect = "mysql"
     quote_character = "`"
     orders_nulls = False
+    adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {float: finite}
     driver_error: ClassVar[type[Exception]] = pymysql.MySQLError
 
     def __init__(self, connection: Any, name: str) -> None:
@@ -32,20 +38,17 @@ class MySQL(Database):
 
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
-        unknown = set(url.query) - _ALLOWED_OPTIONS
-        if unknown:
-            message = (
-                f"option {', '.join(sorted(unknown))} is not known; known are {', '.join(sorted(_ALLOWED_OPTIONS))}"
-            )
-            raise ValueError(message)
+        options = options_of(url, _OPTIONS)
         connection = pymysql.connect(
             host=url.host or "localhost",
             port=url.port or 3306,
             user=url.username,
-            password=url.password or "",
+            password=password_of(url) or "",
             database=url.database,
-            unix_socket=url.query.get("unix_socket"),
-            charset=str(url.query.get("charset", "utf8mb4")),
+            unix_socket=options.get("unix_socket"),
+            charset=options.get("charset", "utf8mb4"),
+            # PyMySQL's own ssl_ca encrypts but does not look at who answers; this does.
+            ssl=_verifying(options) if options.keys() & _TLS_OPTIONS else None,
         )
         with connection.cursor() as cursor:
             # Strict: the server must refuse a value that does not fit, never cut it.
@@ -58,17 +61,15 @@ class MySQL(Database):
     def _streaming_cursor(self) -> Any:
         return self.connection.cursor(SSCursor)
 
-    def columns(self, table: str) -> tuple[str, ...]:
-        found = self.query(
-            """
-            SELECT column_name
-            FROM information_schema.columns
-            WHERE table_schema = DATABASE() AND table_name = %s
-            ORDER BY ordinal_position
-            """,
-            (table,),
-        )
-        return tuple(name for (name,) in found)
+    def columns(self, table: str) -> Mapping[str, str]:
+        # information_schema has no temporary tables.
+        try:
+            found = self.query(f"SHOW COLUMNS FROM {self.quote(table)}")
+        except DatabaseError as error:
+            if error.__cause__ and error.__cause__.args[0] == _NO_SUCH_TABLE:
+                return {}
+            raise
+        return {name: kind for name, kind, *_ in found}
 
     def lock(self, tables: Sequence[str]) -> None:
         # In order, so that two loads that need the same tables cannot wait for each other.
@@ -88,6 +89,13 @@ class MySQL(Database):
                 self.execute(f"DROP TABLE IF EXISTS {self.quote(table)}")
                 self._rename(_aside(table), table)
         self.connection.commit()
+
+    def meant(self, create: str, table: str) -> Mapping[str, str]:
+        self.execute(create)
+        columns = self.columns(table)
+        # A plain DROP TABLE would commit.
+        self.execute(f"DROP TEMPORARY TABLE {self.quote(table)}")
+        return columns
 
     def create(self, table: str, statements: Sequence[str]) -> None:
         self._created.append(table)
@@ -115,6 +123,14 @@ class MySQL(Database):
 
     def _rename(self, old: str, new: str) -> None:
         self.execute(f"RENAME TABLE {self.quote(old)} TO {self.quote(new)}")
+
+
+def _verifying(options: Mapping[str, str]) -> ssl.SSLContext:
+    """Return TLS that verifies the server's certificate and name, by `ssl_ca` or the system's authorities."""
+    context = ssl.create_default_context(cafile=options.get("ssl_ca"))
+    if "ssl_cert" in options:
+        context.load_cert_chain(options["ssl_cert"], options.get("ssl_key"))
+    return context
 
 
 def _aside(table: str) -> str:

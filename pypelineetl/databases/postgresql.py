@@ -1,20 +1,26 @@
 """PostgreSQL, through psycopg."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
 import psycopg
+from psycopg.types.string import TextLoader
 from sqlalchemy import URL
 
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
+from pypelineetl.databases.holding import without_nul
+from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.errors import DatabaseError
+
+_UNVERIFIED = {"allow", "prefer", "require"}
 
 
 class PostgreSQL(Database):
     """A PostgreSQL connection. URL options are libpq's: sslmode, sslrootcert, connect_timeout and so on."""
 
     dialect = "postgres"
+    adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {str: without_nul}
     driver_error: ClassVar[type[Exception]] = psycopg.Error
 
     def __init__(self, connection: Any, name: str) -> None:
@@ -23,15 +29,22 @@ class PostgreSQL(Database):
 
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
+        options = options_of(url, None)
+        if options.get("sslmode") in _UNVERIFIED:
+            message = f"sslmode={options['sslmode']} does not verify who answers; use verify-full with sslrootcert"
+            raise ValueError(message)
         arguments: dict[str, Any] = {
             "host": url.host,
             "port": url.port,
             "user": url.username,
-            "password": url.password,
+            "password": password_of(url),
             "dbname": url.database,
-            **url.query,
+            **options,
         }
         connection = psycopg.connect(**arguments)
+        for name in ("json", "jsonb"):
+            # As text, which keeps every digit of its numbers.
+            connection.adapters.register_loader(name, TextLoader)
         connection.execute("SET TIME ZONE 'UTC'")
         if read_only:
             connection.execute("SET default_transaction_read_only = on")
@@ -54,17 +67,17 @@ class PostgreSQL(Database):
                 cursor.close()
         super().close()
 
-    def columns(self, table: str) -> tuple[str, ...]:
+    def columns(self, table: str) -> Mapping[str, str]:
         found = self.query(
             """
-            SELECT column_name
-            FROM information_schema.columns
-            WHERE table_schema = current_schema() AND table_name = %s
-            ORDER BY ordinal_position
+            SELECT attname, format_type(atttypid, atttypmod)
+            FROM pg_attribute
+            WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0 AND NOT attisdropped
+            ORDER BY attnum
             """,
             (table,),
         )
-        return tuple(name for (name,) in found)
+        return dict(found)
 
     def lock(self, tables: Sequence[str]) -> None:
         self.execute(f"SET lock_timeout = '{LOCK_WAIT_SECONDS:.0f}s'")

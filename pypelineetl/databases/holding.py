@@ -1,0 +1,41 @@
+"""What some databases cannot hold, told by a ValueError before the database would cut, change or refuse it."""
+
+import math
+from decimal import Decimal
+
+_LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
+
+
+def finite(value: float) -> float:
+    """Return a number that is neither infinite nor none at all."""
+    if not math.isfinite(value):
+        message = "this database keeps neither NaN nor infinity"
+        raise ValueError(message)
+    return value
+
+
+def whole_64(value: int) -> int:
+    """Return a whole number of 64 bits."""
+    if not _LEAST_64 <= value <= _MOST_64:
+        message = "this database keeps whole numbers of no more than 64 bits"
+        raise ValueError(message)
+    return value
+
+
+def without_nul(value: str) -> str:
+    """Return a text without the character NUL."""
+    if "\0" in value:
+        message = "this database keeps no NUL character in a text"
+        raise ValueError(message)
+    return value
+
+
+def decimal_as_number(value: Decimal) -> int | float:
+    """Return a decimal as a whole number or float, if that is the very same number."""
+    if value == value.to_integral_value():
+        return whole_64(int(value))
+    number = float(value)
+    if Decimal(repr(number)) != value:
+        message = "this database keeps no more than about 15 digits of a number with a fraction"
+        raise ValueError(message)
+    return number
