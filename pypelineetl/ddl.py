@@ -16,8 +16,10 @@ _T = exp.DType
 _BINARIES = (_T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LONGBLOB)
 _TEXTS = (_T.TINYTEXT, _T.MEDIUMTEXT, _T.LONGTEXT, _T.TEXT)
 _WHOLES = (_T.TINYINT, _T.UTINYINT, _T.SMALLINT, _T.USMALLINT, _T.MEDIUMINT, _T.UMEDIUMINT, _T.INT, _T.UINT, _T.BIGINT)
+# By this name SQLite keeps whole numbers whole; sqlglot would write REAL.
+_NUMERIC = exp.DataType(this=_T.USERDEFINED, kind="NUMERIC")
 # What sqlglot would leave as only MySQL knows it. A type that is not here is sqlglot's to translate.
-_TYPES: Mapping[str, Mapping[exp.DType, str]] = {
+_TYPES: Mapping[str, Mapping[exp.DType, str | exp.DataType]] = {
     "postgres": {
         **dict.fromkeys(_BINARIES, "BYTEA"),
         **dict.fromkeys(_TEXTS, "TEXT"),
@@ -45,8 +47,8 @@ _TYPES: Mapping[str, Mapping[exp.DType, str]] = {
         **dict.fromkeys((*_TEXTS, _T.ENUM, _T.JSON, _T.UUID), "TEXT"),
         # Any other name of a type would keep digits in a text as a number, or a number as a float.
         **dict.fromkeys((*_WHOLES, _T.UBIGINT, _T.BIT, _T.YEAR, _T.BOOLEAN), "INTEGER"),
-        _T.DECIMAL: "NUMERIC",
-        _T.UDECIMAL: "NUMERIC",
+        _T.DECIMAL: _NUMERIC,
+        _T.UDECIMAL: _NUMERIC,
     },
     "mysql": {_T.UUID: "CHAR(36)"},
 }

@@ -32,7 +32,8 @@ def file_rows(path: Path, file_format: str, opened: ExitStack) -> Stream:
         raise SourceError(message)
     if file_format == "jsonl":
         return dict_rows(_objects(found))
-    connection = opened.enter_context(duckdb.connect(":memory:", config={"TimeZone": "UTC"}))
+    connection = opened.enter_context(duckdb.connect(":memory:"))
+    connection.execute("SET TimeZone = 'UTC'")
     try:
         connection.execute(f"SELECT * FROM {_READERS[file_format]}", [found])
     except duckdb.Error as error:

@@ -38,7 +38,10 @@ _BINARIES = {_T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LO
 _TRUTHS = {"true": 1, "t": 1, "false": 0, "f": 0}
 _LARGEST_FLOAT = 3.4028235677973366e38
 # Digits of a second where a type does not say how many it keeps; the other dialects keep all six.
-_DEFAULT_PRECISION = {"mysql": 0}
+_MYSQL = "mysql"
+_DEFAULT_PRECISION = {_MYSQL: 0}
+_FIRST_TIMESTAMP = datetime(1970, 1, 1, 0, 0, 1)  # noqa: DTZ001 - moments without zone are UTC here
+_LAST_TIMESTAMP = datetime(2038, 1, 19, 3, 14, 7)  # noqa: DTZ001 - as above
 # Wide enough for every DECIMAL of 38 digits and more; Python's own default of 28 is not.
 _CONTEXT = Context(prec=100)
 
@@ -107,7 +110,8 @@ def _decimals(precision: int, scale: int, *, signed: bool) -> Callable[[Any], De
         if not exact:
             reason = f"it has more than {scale} digits after the point"
             raise UnfitError(reason)
-        if abs(number) >= Decimal(1).scaleb(precision - scale):
+        # abs() would round to Python's own 28 digits.
+        if number.copy_abs() >= Decimal(1).scaleb(precision - scale):
             reason = f"it has more than {precision - scale} digits before the point"
             raise UnfitError(reason)
         if not signed and number < 0:
@@ -152,14 +156,17 @@ def _enums(members: set[str]) -> Callable[[Any], str]:
     return convert
 
 
-def _binaries(length: int | None) -> Callable[[Any], bytes]:
+def _binaries(least: int, most: int | None) -> Callable[[Any], bytes]:
     def convert(value: Any) -> bytes:
         if not isinstance(value, bytes | bytearray | memoryview):
             reason = "it is not binary"
             raise UnfitError(reason)
         binary = bytes(value)
-        if length is not None and len(binary) > length:
-            reason = f"it has more than {length} bytes"
+        if most is not None and len(binary) > most:
+            reason = f"it has more than {most} bytes"
+            raise UnfitError(reason)
+        if len(binary) < least:
+            reason = f"it has fewer than {least} bytes"
             raise UnfitError(reason)
         return binary
 
@@ -227,6 +234,14 @@ def _moment(value: Any) -> datetime:
     return found if isinstance(found, datetime) else datetime.combine(found, time())
 
 
+def _in_epoch(value: datetime) -> datetime:
+    """Return a moment that MySQL's TIMESTAMP has."""
+    if not _FIRST_TIMESTAMP <= value <= _LAST_TIMESTAMP:
+        reason = "it is not between 1970 and January 2038, as every TIMESTAMP of MySQL"
+        raise UnfitError(reason)
+    return value
+
+
 def _json(value: Any) -> str:
     if isinstance(value, str | bytes):
         json.loads(value)
@@ -281,19 +296,31 @@ def _text_maker(kind: exp.DataType, _written: str) -> Converter:
     return _texts(*_parameters(kind, None))
 
 
+def _char_maker(kind: exp.DataType, _written: str) -> Converter:
+    check = _texts(*_parameters(kind, 1))
+    # Spaces at the end of a CHAR are no part of it: MySQL drops them, and PostgreSQL adds them.
+    return lambda value: check(_as_text(value).rstrip(" "))
+
+
 def _binary_maker(kind: exp.DataType, _written: str) -> Converter:
-    return _binaries(*_parameters(kind, None))
+    (most,) = _parameters(kind, 1 if kind.this == _T.BINARY else None)
+    # A BINARY shorter than its column would be filled up with zeros.
+    return _binaries(most if kind.this == _T.BINARY else 0, most)
 
 
 def _time_maker(kind: exp.DataType, written: str) -> Converter:
-    check = _precise(*_parameters(kind, _DEFAULT_PRECISION.get(written, 6)))
-    read = _time if kind.this == _T.TIME else _moment
-    return lambda value: check(read(value))
+    precise = _precise(*_parameters(kind, _DEFAULT_PRECISION.get(written, 6)))
+    if kind.this == _T.TIME:
+        return lambda value: precise(_time(value))
+    if written == _MYSQL and kind.this == _T.TIMESTAMPTZ:
+        return lambda value: precise(_in_epoch(_moment(value)))
+    return lambda value: precise(_moment(value))
 
 
 _MAKERS: Mapping[exp.DType, Maker] = {
     **dict.fromkeys(_WHOLE_RANGES, _whole_maker),
     **dict.fromkeys(exp.DataType.TEXT_TYPES, _text_maker),
+    **dict.fromkeys((_T.CHAR, _T.NCHAR), _char_maker),
     **dict.fromkeys(_BINARIES, _binary_maker),
     **dict.fromkeys((*DATETIMES, _T.TIME), _time_maker),
     _T.BIT: _bit_maker,

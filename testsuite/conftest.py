@@ -176,3 +176,17 @@ def checkout(tmp_path: Path) -> Checkout:
         shutil.copy(ROOT / f"{module}.py", folder)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")}
     return Checkout(folder, {**environment, "PYTHONPATH": str(ROOT), "COLUMNS": "120"})
+
+
+@pytest.fixture
+def other_mysql_url(mariadb: Server) -> Iterator[str]:
+    """The URL of a second empty database on MariaDB."""
+    with servers.mariadb_database(mariadb) as url:
+        yield url
+
+
+@pytest.fixture
+def other_postgresql_url(postgresql: Server) -> Iterator[str]:
+    """The URL of a second empty database on PostgreSQL."""
+    with servers.postgresql_database(postgresql) as url:
+        yield url

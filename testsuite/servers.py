@@ -73,7 +73,7 @@ class Server:
         return False
 
 
-def start_mariadb(folder: Path) -> Server:
+def start_mariadb(folder: Path, *options: str) -> Server:
     """Start MariaDB with an account that URLs must encode."""
     data, port = folder / "mariadb", free_port()
     as_root = os.geteuid() == 0
@@ -91,6 +91,7 @@ def start_mariadb(folder: Path) -> Server:
         "--innodb-buffer-pool-size=64M",
         "--character-set-server=utf8mb4",
         "--skip-name-resolve",
+        *options,
     ]
     server = Server("mariadb", port, command, "mysql" if as_root else None, folder, _mariadb_version)
     server.start()
@@ -100,8 +101,8 @@ def start_mariadb(folder: Path) -> Server:
     return server
 
 
-def start_postgresql(folder: Path) -> Server:
-    """Start PostgreSQL with the same account."""
+def start_postgresql(folder: Path, certificates: Path | None = None) -> Server:
+    """Start PostgreSQL with the same account; with TLS if there are certificates (server.pem and server.key)."""
     data, port = folder / "postgresql", free_port()
     user = "postgres" if os.geteuid() == 0 else None
     password = folder / "postgresql.password"
@@ -114,6 +115,12 @@ def start_postgresql(folder: Path) -> Server:
     _run([_program("initdb"), "--pgdata", str(data), *options, "--no-sync", "--locale", "C"], user=user)
     command = [_program("postgres"), "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
     command += ["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "synchronous_commit=off"]
+    if certificates:
+        # PostgreSQL takes no key that others may read.
+        key = shutil.copy(certificates / "server.key", data)
+        Path(key).chmod(0o600)
+        shutil.chown(key, user) if user else None
+        command += ["-c", "ssl=on", "-c", f"ssl_cert_file={certificates}/server.pem", "-c", f"ssl_key_file={key}"]
     server = Server("postgresql", port, command, user, folder, _postgresql_version)
     server.start()
     return server

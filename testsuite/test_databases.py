@@ -1,0 +1,253 @@
+"""What the databases promise: drift is told, writers queue, TLS verifies, passwords stay where they are."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import servers
+import sqlalchemy as sa
+from conftest import Checkout
+from pygrametl.tables import CachedDimension
+from servers import Server
+from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
+
+import sample
+from pypelineetl import ConfigError, DatabaseError, DimensionETL, ddl, events, factory, file, process, read_project
+from pypelineetl.databases import open_database, parse_url
+
+
+@pytest.fixture
+def star(warehouse_url: str, tmp_path: Path) -> Star:
+    """The small star on each warehouse with two things in it."""
+    made = Star(f"sqlite:///{tmp_path / 'star.sqlite'}", warehouse_url, tmp_path)
+    made.write(THINGS, [{"code": "A", "title": "Algebra"}, {"code": "B", "title": "Biology"}])
+    made.load(THING)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("altered", "told"),
+    [
+        ("id INT NOT NULL PRIMARY KEY, code VARCHAR(20) NOT NULL", 'it has no column "title"'),
+        (
+            "id INT NOT NULL PRIMARY KEY, code VARCHAR(20) NOT NULL, title VARCHAR(60), spare INT",
+            'its column "spare" (',
+        ),
+        ("id BIGINT NOT NULL PRIMARY KEY, code VARCHAR(20) NOT NULL, title VARCHAR(60)", 'its column "id" is '),
+    ],
+)
+def test_a_table_that_is_not_what_its_ddl_says_is_not_loaded(star: Star, altered: str, told: str) -> None:
+    """Drift names each column that is missing, extra or of another type; a rebuild mends it."""
+    with star.project().open_warehouse() as warehouse:
+        warehouse.drop("thing_dim")
+        created = f"CREATE TABLE thing_dim ({altered})"
+        warehouse.create("thing_dim", ddl.create_statements(created, written="mysql", target=warehouse.dialect))
+        warehouse.connection.commit()
+    same = star.urls[1].startswith("sqlite") and "BIGINT" in altered
+    if same:
+        # SQLite has one kind of whole number, so there a BIGINT is an INT.
+        assert star.load(THING)
+        return
+    error = star.failure(THING)
+    assert error.startswith('the table "thing_dim" is not what its DDL says: ')
+    assert told in error
+    assert "--delete_existing_tables" in error
+    assert star.load(THING, rebuild=True)[0].inserted == 2
+
+
+def test_every_type_of_the_sample_reads_back_as_its_ddl(warehouse_url: str, tmp_path: Path) -> None:
+    """No table that a load has just created is taken for drift."""
+    star = Star(f"sqlite:///{tmp_path / 'star.sqlite'}", warehouse_url, tmp_path)
+    for table in (PEOPLE, THINGS, SALES):
+        star.write(table, [])
+    star.load()
+    assert [counts.read for counts in star.load(PERSON, THING, DAY, SALE)] == [0, 0, 90, 0]
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
+def test_processes_queue_for_a_file(checkout: Checkout, kind: str) -> None:
+    """Four runs at once on one warehouse file all succeed, one after the other."""
+    (checkout.folder / "local").mkdir()
+    sample.write(f"sqlite:///{checkout.folder}/local/source.db")
+    environment = {**checkout.environment, "ETL_WAREHOUSE_URL": f"{kind}:///{checkout.folder}/w.{kind}"}
+    command = [sys.executable, "run.py", "--run_dimensions", "--only", "school", "site", "date"]
+    runs = [
+        subprocess.Popen(command, cwd=checkout.folder, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    said = [run.communicate(timeout=120)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0, 0], said
+
+
+def test_workers_queue_for_a_duckdb_file(checkout: Checkout, redis_url: str) -> None:
+    """A refresh on four worker processes fills an embedded warehouse without one failing for the others."""
+    (checkout.folder / "local").mkdir()
+    sample.write(f"sqlite:///{checkout.folder}/local/source.db")
+    urls = {"ETL_BROKER_URL": f"{redis_url}/0", "ETL_RESULT_URL": f"{redis_url}/1"}
+    shell = replace(checkout, environment={**checkout.environment, **urls})
+    code = "import tasks; print(len(tasks.refresh_data_warehouse.delay().get(timeout=90)[0]))"
+    with shell.worker(4):
+        done = shell.run("-c", code)
+    assert done.stdout.strip() == "9", done.stderr
+
+
+def test_two_source_databases_and_a_folder_of_files_fill_one_warehouse(
+    mariadb_url: str, warehouse_url: str, tmp_path: Path
+) -> None:
+    """An ETL names its source; the first serves those that name none; files need no database."""
+    star = Star(f"sqlite:///{tmp_path / 'shop.sqlite'}", warehouse_url, tmp_path)
+    star.write(THINGS, [{"code": "A", "title": "Algebra"}])
+    crm = Star(mariadb_url, warehouse_url, tmp_path)
+    crm.write(PEOPLE, [{"person_id": 7, "name": "Ann", "city": "Rome"}])
+    (tmp_path / "regions").mkdir()
+    for number in range(3):
+        pq.write_table(
+            pa.table({"region_id": [number], "name": [f"R{number}"]}), tmp_path / f"regions/{number}.parquet"
+        )
+    region = DimensionETL(
+        "region",
+        source=file(str(tmp_path / "regions" / "*.parquet")),
+        create="CREATE TABLE region_dim (id INT NOT NULL, region_id INT NOT NULL, name VARCHAR(9))",
+        factory=factory(
+            CachedDimension, name="region_dim", key="id", attributes=["region_id", "name"], lookupatts=["region_id"]
+        ),
+    )
+    config: Any = SimpleNamespace(
+        SOURCE_URLS={"shop": star.urls[0], "crm": mariadb_url},
+        WAREHOUSE_URL=warehouse_url,
+        LOG_HOME=tmp_path,
+        DIMENSIONS=[THING, replace(PERSON, database="crm"), region],
+        FACTS=[],
+    )
+    project = read_project(config)
+    for etl in project.etls:
+        last = list(process(project, etl, rebuild=False))[-1]
+        assert isinstance(last, events.EtlFinished), last
+    assert star.table("thing_dim", "code") == [("A",)]
+    assert star.table("person_dim", "person_id", "name") == [(7, "Ann")]
+    assert star.table("region_dim", "region_id", "name") == [(0, "R0"), (1, "R1"), (2, "R2")]
+    config.DIMENSIONS = [replace(PERSON, database="cmr")]
+    with pytest.raises(ConfigError, match=r'its database "cmr" is not in SOURCE_URLS. Did you mean "crm"\?'):
+        read_project(config)
+
+
+@pytest.fixture(scope="module")
+def certificates(server_folder: Path) -> Path:
+    """Two authorities, and a server's certificate for 127.0.0.1 signed by the first."""
+    folder = server_folder / "certificates"
+    folder.mkdir()
+    script = """
+        set -e
+        for name in good other; do
+          openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=$name authority" -keyout $name.key -out $name.pem
+        done
+        openssl req -newkey rsa:2048 -nodes -subj "/CN=127.0.0.1" -keyout server.key -out server.csr
+        printf 'subjectAltName=IP:127.0.0.1' > names
+        openssl x509 -req -in server.csr -CA good.pem -CAkey good.key -CAcreateserial -days 2 -extfile names \\
+          -out server.pem
+        chmod 644 *.key *.pem
+    """
+    subprocess.run(["sh", "-c", script], cwd=folder, check=True, capture_output=True)
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mariadb_with_tls(server_folder: Path, certificates: Path) -> Iterator[Server]:
+    """A MariaDB that shows the certificate."""
+    folder = server_folder / "tls"
+    folder.mkdir(mode=0o711)
+    options = [f"--ssl-cert={certificates}/server.pem", f"--ssl-key={certificates}/server.key"]
+    server = servers.start_mariadb(folder, *options)
+    yield server
+    server.stop()
+
+
+def test_mysql_tls_refuses_a_server_it_cannot_verify(
+    mariadb_with_tls: Server, mariadb: Server, certificates: Path
+) -> None:
+    """The right authority lets in, encrypted; another, another name, or a server without TLS is refused."""
+    url = servers.mariadb_url(mariadb_with_tls, "mysql")
+    with open_database(parse_url(f"{url}?ssl_ca={certificates}/good.pem"), read_only=True) as database:
+        [(_, cipher)] = database.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+        assert cipher
+    for wrong in (f"{url}?ssl_ca={certificates}/other.pem", f"{url}?ssl=true"):
+        with pytest.raises(DatabaseError, match=r"(?i)certificate verify failed"):
+            open_database(parse_url(wrong), read_only=True)
+    elsewhere = url.replace("127.0.0.1", "localhost")
+    with pytest.raises(DatabaseError, match=r"(?i)certificate"):
+        open_database(parse_url(f"{elsewhere}?ssl_ca={certificates}/good.pem"), read_only=True)
+    plain = servers.mariadb_url(mariadb, "mysql")
+    with pytest.raises(DatabaseError, match="SSL"):
+        open_database(parse_url(f"{plain}?ssl_ca={certificates}/good.pem"), read_only=True)
+
+
+def test_postgresql_tls_refuses_a_server_it_cannot_verify(
+    server_folder: Path, certificates: Path, postgresql: Server
+) -> None:
+    """verify-full lets the right certificate in and no other; modes that do not verify are refused outright."""
+    url = servers.postgresql_url(postgresql, "postgres")
+    for mode in ("require", "prefer", "allow"):
+        with pytest.raises(DatabaseError, match=f"sslmode={mode} does not verify who answers; use verify-full"):
+            open_database(parse_url(f"{url}?sslmode={mode}"), read_only=True)
+    folder = server_folder / "tls-postgresql"
+    folder.mkdir(mode=0o711)
+    server = servers.start_postgresql(folder, certificates)
+    try:
+        own = servers.postgresql_url(server, "postgres")
+        good = f"{own}?sslmode=verify-full&sslrootcert={certificates}/good.pem"
+        with open_database(parse_url(good), read_only=True) as database:
+            assert database.query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [(True,)]
+        with pytest.raises(DatabaseError, match="certificate verify failed"):
+            open_database(parse_url(good.replace("good.pem", "other.pem")), read_only=True)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("kind", ["mysql", "postgresql"])
+def test_a_password_may_come_from_the_environment_or_a_file(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The URL then holds no password; a missing variable or file is told, and what is wrong is never shown."""
+    url = sa.make_url(request.getfixturevalue("mariadb_url" if kind == "mysql" else "postgresql_url"))
+    bare = url.set(password=None).difference_update_query(["charset"]).render_as_string(hide_password=False)
+    monkeypatch.setenv("WAREHOUSE_PASSWORD", servers.PASSWORD)
+    (tmp_path / "password").write_text(f"{servers.PASSWORD}\n")
+    for place in ("password_env=WAREHOUSE_PASSWORD", f"password_file={tmp_path}/password"):
+        with open_database(parse_url(f"{bare}?{place}"), read_only=True) as database:
+            assert database.query("SELECT 1") == [(1,)]
+    for place, told in (("password_env=NOT_SET", "NOT_SET"), (f"password_file={tmp_path}/none", "cannot be read")):
+        with pytest.raises(DatabaseError, match=told):
+            open_database(parse_url(f"{bare}?{place}"), read_only=True)
+
+
+def test_an_option_that_is_not_known_is_refused(mariadb_url: str, tmp_path: Path) -> None:
+    """A misspelt ssl_ca must not end in a connection without TLS."""
+    with pytest.raises(DatabaseError, match="option ssl_cq is not known"):
+        open_database(parse_url(f"{mariadb_url}?ssl_cq=x"), read_only=True)
+    with pytest.raises(DatabaseError, match="option mode is not known"):
+        open_database(parse_url(f"duckdb:///{tmp_path}/w.duckdb?mode=ro"), read_only=False)
+
+
+def test_a_second_load_of_a_table_waits_for_the_first(mariadb_url: str) -> None:
+    """Two connections cannot load one table at once; the second has it when the first is closed."""
+    first = open_database(parse_url(mariadb_url), read_only=False)
+    first.lock(["thing_dim"])
+    code = (
+        "from pypelineetl.databases import open_database, parse_url\n"
+        f"database = open_database(parse_url({mariadb_url!r}), read_only=False)\n"
+        "database.lock(['thing_dim'])\n"
+    )
+    waiting = subprocess.Popen([sys.executable, "-c", code])
+    time.sleep(1.5)
+    assert waiting.poll() is None
+    first.close()
+    assert waiting.wait(timeout=30) == 0
