@@ -1,6 +1,6 @@
 """What the warehouse's tables are made of: one CREATE TABLE per ETL, in the dialect that config.py names.
 
-Surrogate keys have no AUTO_INCREMENT: the load assigns them.
+The load assigns surrogate keys; AUTO_INCREMENT, as on site_dim, is for rows that somebody adds by hand.
 """
 
 PRODUCT_DIM = """
@@ -24,6 +24,7 @@ USER_DIM = """
       username VARCHAR(40),
       full_name VARCHAR(81),
       email VARCHAR(100),
+      cohort CHAR(7),
       graduation_year SMALLINT,
       school_name VARCHAR(100),
       school_state CHAR(2),
@@ -107,7 +108,7 @@ AFFILIATE_DIM = """
 
 SITE_DIM = """
     CREATE TABLE site_dim (
-      id INT(11) NOT NULL PRIMARY KEY,
+      id INT(11) NOT NULL AUTO_INCREMENT PRIMARY KEY,
       site_id INT(11) NOT NULL,
       name VARCHAR(40) NOT NULL,
       domain VARCHAR(60) NOT NULL
@@ -128,6 +129,7 @@ PRODUCT_SALE_FACT = """
       site_fk INT(11) NOT NULL,
       date_fk INT(11) NOT NULL,
       local_date_fk INT(11) NOT NULL,
+      sale_datetime DATETIME NOT NULL,
       quantity INT(11) NOT NULL,
       gross_amount DECIMAL(10,2) NOT NULL,
       discount_amount DECIMAL(10,2) NOT NULL,

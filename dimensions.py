@@ -32,6 +32,7 @@ user = factory(
         "username",
         "full_name",
         "email",
+        "cohort",
         "graduation_year",
         "school_name",
         "school_state",
@@ -44,7 +45,7 @@ user = factory(
     fromfinder=datereader("moved_on"),
     toatt="valid_to",
     versionatt="version",
-    type1atts=["username", "full_name", "email", "graduation_year"],
+    type1atts=["username", "full_name", "email", "cohort", "graduation_year"],
 )
 
 course = factory(

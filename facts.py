@@ -21,6 +21,7 @@ product_sale = factory(
         "site_fk",
         "date_fk",
         "local_date_fk",
+        "sale_datetime",
     ],
     measures=["quantity", "gross_amount", "discount_amount", "net_amount"],
 )

@@ -28,6 +28,7 @@ USER = """
            u.username,
            IF(f.last_name IS NULL, f.first_name, CONCAT(f.first_name, ' ', f.last_name)) AS full_name,
            u.email,
+           DATE_FORMAT(u.registered_at, '%Y-%m') AS cohort,
            f.graduation_year,
            s.name AS school_name,
            s.state AS school_state,

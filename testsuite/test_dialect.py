@@ -74,6 +74,27 @@ def test_a_misspelt_column_is_no_text_in_sqlite() -> None:
             connection.execute(dialect.first_row(translated, dialect="sqlite"))
 
 
+@pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
+def test_a_function_without_translation_is_told_with_its_place(target: str) -> None:
+    """It is not passed on by its name to a database that has none of it, or another."""
+    with pytest.raises(DialectError, match=rf"UUID_SHORT\(\) has no translation to {target}. Line 2, column 16."):
+        dialect.query("SELECT id,\n      UUID_SHORT() AS key_\nFROM t", written="mysql", target=target)
+
+
+def test_days_between_are_calendar_days_everywhere() -> None:
+    """DATEDIFF counts midnights in MySQL, and so it does in its translation to SQLite."""
+    sql = "SELECT DATEDIFF('2014-02-01 00:10:00', '2014-01-31 23:50:00') AS days"
+    with closing(sqlite3.connect(":memory:")) as connection:
+        assert connection.execute(dialect.query(sql, written="mysql", target="sqlite")).fetchone() == (1,)
+
+
+def test_a_type_that_no_other_database_has_is_refused() -> None:
+    """A SET has no like elsewhere; the message names the column and its type."""
+    ddl_text = "CREATE TABLE t (a INT, colours SET('red','blue'))"
+    with pytest.raises(DialectError, match=r'column "colours" is SET\(.*\), for which duckdb has no type'):
+        ddl.create_statements(ddl_text, written="mysql", target="duckdb")
+
+
 def test_sql_that_cannot_be_read_tells_the_place() -> None:
     """The message names the line, so that a person finds it in sources.py."""
     with pytest.raises(DialectError, match=r"no mysql SQL: .*Line 2"):

@@ -7,11 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
+import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 from servers import Server, mariadb_database, postgresql_database
 
 import sample
 from pypelineetl import Request, events, read_project, refresh
+from sample import schema
 
 import config
 
@@ -29,7 +33,20 @@ def sources(
         urls = {"sqlite": sqlite, "mysql": mysql_url, "postgresql": postgresql_url}
         for url in urls.values():
             sample.write(url)
-        yield urls
+        duckdb_file = tmp_path_factory.mktemp("sources") / "source.duckdb"
+        copy_to_duckdb(sqlite, duckdb_file)
+        yield {**urls, "duckdb": f"duckdb:///{duckdb_file}"}
+
+
+def copy_to_duckdb(source_url: str, path: Path) -> None:
+    """Copy the sample to DuckDB, for which SQLAlchemy has no driver of its own."""
+    engine = sa.create_engine(source_url, poolclass=sa.NullPool)
+    with engine.connect() as source, duckdb.connect(path) as target:
+        for table in schema.metadata.sorted_tables:
+            rows = [dict(row) for row in source.execute(sa.select(table)).mappings()]
+            target.register("rows", pa.Table.from_pylist(rows))
+            target.execute(f"CREATE TABLE {table.name} AS SELECT * FROM rows")
+            target.unregister("rows")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +88,7 @@ def checksum(rows: list[list[Any]]) -> str:
     return f"{total % 2**64:016x}"
 
 
-@pytest.mark.parametrize("source", ["sqlite", "mysql", "postgresql"])
+@pytest.mark.parametrize("source", ["sqlite", "mysql", "postgresql", "duckdb"])
 def test_every_pairing_gives_the_same_star(
     source: str,
     warehouse_url: str,
@@ -79,7 +96,7 @@ def test_every_pairing_gives_the_same_star(
     expected: Mapping[str, Fingerprint],
     tmp_path: Path,
 ) -> None:
-    """Fourteen tables, each with the same number of rows and the same checksum, in all twelve pairings."""
+    """Fourteen tables, each with the same number of rows and the same checksum, in all sixteen pairings."""
     found = loaded(sources[source], warehouse_url, tmp_path)
     for table, (count, digest) in found.items():
         print(f"{source:<12} {warehouse_url.partition(':')[0]:<22} {table:<26} {count:>7,} {digest}")  # noqa: T201 - for pytest -s
