@@ -33,6 +33,7 @@ class Display:
             console=console,
         )
         self._live: AbstractContextManager[object] = self._bars if console.is_terminal else nullcontext()
+        self._started: set[ETL] = set()
         self._tasks: dict[str, TaskID] = {}
         self._ended: list[events.EtlFinished | events.EtlFailed | events.EtlSkipped] = []
         self._tested: list[events.SourceTested] = []
@@ -57,6 +58,7 @@ class Display:
 
     @__call__.register
     def _(self, event: events.EtlStarted) -> None:
+        self._started.add(event.etl)
         if self._console.is_terminal:
             self._tasks[_name(event.etl)] = self._bars.add_task(_name(event.etl), total=None, rows=0)
 
@@ -67,7 +69,7 @@ class Display:
 
     @__call__.register
     def _(self, event: events.TableDropped) -> None:
-        if _name(event.etl) not in self._tasks:
+        if event.etl not in self._started:
             self._line(f"{_name(event.etl)}: table {event.etl.table} deleted")
 
     @__call__.register

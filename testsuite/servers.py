@@ -224,3 +224,11 @@ def _postgresql_version(server: Server) -> str:
 def _redis_version(server: Server) -> str:
     with redis.Redis(port=server.port) as client:
         return str(client.info()["redis_version"])
+
+
+def kill_connections(server: Server, database: str) -> None:
+    """Have MariaDB drop every connection to a database, as an administrator or a crash would."""
+    with _mariadb_root(server) as cursor:
+        cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", (database,))
+        for (connection,) in cursor.fetchall():
+            cursor.execute(f"KILL {int(connection)}")

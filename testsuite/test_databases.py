@@ -251,3 +251,39 @@ def test_a_second_load_of_a_table_waits_for_the_first(mariadb_url: str) -> None:
     assert waiting.poll() is None
     first.close()
     assert waiting.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("victim", ["source", "warehouse"])
+def test_a_connection_killed_half_way_leaves_the_old_table(mariadb: Server, tmp_path: Path, victim: str) -> None:
+    """The server drops a connection in the middle of a rebuild: the old rows are there at once, and the error tells."""
+    with servers.mariadb_database(mariadb) as source_url, servers.mariadb_database(mariadb) as warehouse_url:
+        star = Star(source_url, warehouse_url, tmp_path)
+        star.write(THINGS, [{"code": f"{number}", "title": "x"} for number in range(20_000)])
+        star.load(THING)
+        slow = replace(THING, source="SELECT code, title FROM things WHERE SLEEP(0.0001) = 0")
+        url = source_url if victim == "source" else warehouse_url
+        error = ""
+        for event in process(star.project(slow), slow, rebuild=True):
+            if isinstance(event, events.LoadStarted):
+                servers.kill_connections(mariadb, sa.make_url(url).database or "")
+            if isinstance(event, events.EtlFailed):
+                error = event.error
+        assert "Lost connection" in error or "gone away" in error or "killed" in error, error
+        assert star.table("thing_dim", "COUNT(*)") == [(20_000,)]
+        assert not star.exists("thing_dim__old")
+        assert star.load(THING, rebuild=True)[0].inserted == 20_000
+
+
+def test_a_rebuild_that_was_killed_is_put_right_by_the_next_load(mariadb_url: str, tmp_path: Path) -> None:
+    """A process that died between setting the old table aside and finishing the new one has lost nothing."""
+    star = Star(f"sqlite:///{tmp_path / 'star.sqlite'}", mariadb_url, tmp_path)
+    star.write(THINGS, [{"code": "A", "title": "Algebra"}])
+    star.load(THING)
+    died = open_database(parse_url(mariadb_url), read_only=False)
+    died.set_aside("thing_dim")
+    died.create("thing_dim", star.project().create_statements(THING))
+    died.close()
+    assert star.table("thing_dim", "code") == []
+    assert star.load(THING)[0].unchanged == 1
+    assert star.table("thing_dim", "id", "code") == [(1, "A")]
+    assert not star.exists("thing_dim__old")

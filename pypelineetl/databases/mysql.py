@@ -35,6 +35,7 @@ class MySQL(Database):
         # What the open transaction's DDL, which no rollback undoes, has done so far.
         self._set_aside: list[str] = []
         self._created: list[str] = []
+        self._streams: list[SSCursor] = []
 
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
@@ -59,7 +60,16 @@ class MySQL(Database):
         return connection
 
     def _streaming_cursor(self) -> Any:
-        return self.connection.cursor(SSCursor)
+        cursor = self.connection.cursor(SSCursor)
+        self._streams.append(cursor)
+        return cursor
+
+    def close(self) -> None:
+        for cursor in self._streams:
+            # PyMySQL would read a stream to its end, however long, or stumble over a connection that is gone.
+            if result := getattr(cursor, "_result", None):
+                result.unbuffered_active = False
+        super().close()
 
     def columns(self, table: str) -> Mapping[str, str]:
         # information_schema has no temporary tables.
@@ -112,14 +122,29 @@ class MySQL(Database):
                 yield
             for table in self._set_aside:
                 self.drop(_aside(table))
-        except BaseException:
+        except BaseException as error:
+            self._undo(error)
+            raise
+        finally:
+            self._set_aside, self._created = [], []
+
+    def _undo(self, error: BaseException) -> None:
+        """Drop what the transaction created and put back what it set aside, on a new connection if need be."""
+        if not (self._created or self._set_aside):
+            return
+        try:
+            if not self.connection.open:
+                self.connection.connect()
             for table in self._created:
                 self.execute(f"DROP TABLE IF EXISTS {self.quote(table)}")
             for table in self._set_aside:
                 self._rename(_aside(table), table)
-            raise
-        finally:
-            self._set_aside, self._created = [], []
+        except (pymysql.MySQLError, DatabaseError) as undoing:
+            aside = ", ".join(map(_aside, self._set_aside))
+            message = (
+                f"{error} The old table could not be put back ({undoing}): it is {aside}, and the next load does so."
+            )
+            raise DatabaseError(message) from error
 
     def _rename(self, old: str, new: str) -> None:
         self.execute(f"RENAME TABLE {self.quote(old)} TO {self.quote(new)}")
