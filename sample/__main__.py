@@ -17,26 +17,27 @@ def main() -> int:
     parser.add_argument("--day", type=_positive, default=1, help="1 writes afresh, 2 and on change what is there")
     arguments = parser.parse_args()
     try:
-        shown = make_url(arguments.url).render_as_string(hide_password=True)
-    except ArgumentError:
+        # Without its options: a password may be among them.
+        shown = make_url(arguments.url).set(query={}).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
         parser.error("--url is no database URL; the form is database://user:password@host:port/name")
     try:
         rows = write(arguments.url, scale=arguments.scale, day=arguments.day)
     except DayError as error:
         parser.error(str(error))
     except (SQLAlchemyError, ImportError) as error:
-        parser.error(f"cannot write {shown}: {getattr(error, 'orig', None) or error}")
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        parser.error(f"cannot write {shown}: {reason}")
     for table, count in rows.items():
         sys.stdout.write(f"{table:<20}{count:>12,} rows\n")
     return 0
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        message = "must be 1 or more"
+    if not text.isdecimal() or int(text) < 1:
+        message = "must be a whole number, 1 or more"
         raise argparse.ArgumentTypeError(message)
-    return number
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import ArgumentError
 
 from sample import generate, schema
 from sample.generate import Row
@@ -34,6 +35,7 @@ _BATCH_ROWS = 10_000
 _DRIVERS = {"mysql": "mysql+pymysql", "mariadb": "mysql+pymysql", "postgresql": "postgresql+psycopg"}
 # What one day brings, at scale 1.
 _NEW_USERS, _NEW_ORDERS, _MOVED_USERS, _NEW_ADDRESSES, _RENAMED_COURSES = 3, 12, 2, 2, 4
+_DELETION_STEP = 7919
 
 
 class DayError(ValueError):
@@ -66,7 +68,13 @@ def write(url: str, *, scale: int = 1, day: int = 1) -> dict[str, int]:
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     driver = _DRIVERS.get(parsed.drivername, parsed.drivername)
-    return create_engine(parsed.set(drivername=driver), poolclass=NullPool)
+    engine = create_engine(parsed.set(drivername=driver), poolclass=NullPool)
+    try:
+        engine.connect().close()
+    except TypeError as error:  # PyMySQL takes a URL's options as arguments
+        message = f"an option in the URL is not known: {error}"
+        raise ArgumentError(message) from error
+    return engine
 
 
 def _check_day(engine: Engine, scale: int, day: int) -> None:
@@ -100,7 +108,8 @@ def _apply(connection: Connection, scale: int, day: int) -> None:
     _insert(connection, schema.ORDER_LINES, generate.order_lines(new_orders, known_products, known_users))
     for table, key, values in chain(_user_changes(scale, day, start, end), _course_changes(scale, day)):
         connection.execute(update(table).where(table.c.id == key).values(**values))
-    deleted = Random(f"delete {day}").randint(1, known_products)
+    # Steps of a prime visit every product before one comes again: what is deleted was there yesterday.
+    deleted = day * _DELETION_STEP % known_products + 1
     connection.execute(schema.PRODUCTS.delete().where(schema.PRODUCTS.c.id == deleted))
 
 

@@ -349,9 +349,9 @@ def test_ctrl_c_leaves_the_tables_as_they_were(shop: Checkout) -> None:
     assert shop.run("run.py", "--run_dimensions", "--only", "date").returncode == 0
     shop.edit("sources", "        yield {\n", "        __import__('time').sleep(0.01)\n        yield {\n")
     arguments = ["run.py", "--run_dimensions", "--only", "date", "--delete_existing_tables"]
-    process = subprocess.Popen(
-        [sys.executable, *arguments], cwd=shop.folder, env=shop.environment, stderr=subprocess.PIPE, text=True
-    )
+    # Where the tests run in the background, SIGINT is ignored, and a child would inherit that.
+    command = ["env", "--default-signal=INT", sys.executable, *arguments]
+    process = subprocess.Popen(command, cwd=shop.folder, env=shop.environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
     while shop.log.count("Loading data") < 2:
         assert time.monotonic() < deadline
