@@ -41,7 +41,12 @@ def refresh(project: Project, request: Request) -> Generator[Event, None, None]:
     a name in `only` that is not a switched-on ETL.
     """
     chosen = choose(project, request)
-    return _refresh(project, request, chosen)
+    wanted = {"dimension": request.run_dimensions, "fact": request.run_facts}
+    running = tuple(etl for etl in chosen if wanted[etl.kind])
+    if any(wanted.values()) and not running:
+        message = f"nothing to run: of {quoted(etl.name for etl in chosen)}, none is of a type that was asked for"
+        raise UsageError(message)
+    return _refresh(project, request, chosen, running)
 
 
 def choose(project: Project, request: Request) -> tuple[ETL, ...]:
@@ -58,12 +63,11 @@ def choose(project: Project, request: Request) -> tuple[ETL, ...]:
     return tuple(etl for etl in project.etls if etl.active and (not request.only or etl.name in request.only))
 
 
-def _refresh(project: Project, request: Request, chosen: Sequence[ETL]) -> Generator[Event, None, None]:
+def _refresh(
+    project: Project, request: Request, chosen: Sequence[ETL], running: tuple[ETL, ...]
+) -> Generator[Event, None, None]:
     started = time.monotonic()
-    running = [
-        etl for etl in chosen if (request.run_dimensions if isinstance(etl, DimensionETL) else request.run_facts)
-    ]
-    yield events.RunStarted(tuple(running))
+    yield events.RunStarted(running)
     succeeded, error = True, ""
     try:
         if request.test_sources:

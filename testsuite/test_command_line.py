@@ -117,6 +117,9 @@ def test_only_runs_what_is_named(shop: Checkout) -> None:
     wrong = shop.run("run.py", "--run_dimensions", "--only", "scool")
     assert wrong.returncode == 2
     assert 'there is no ETL "scool". Did you mean "school"?' in wrong.stderr
+    nothing = shop.run("run.py", "--run_facts", "--delete_existing_tables", "--only", "school")
+    assert (nothing.returncode, 'nothing to run: of "school"' in nothing.stderr) == (2, True)
+    assert counts(shop)["school_dim"] == 1687
     off = shop.run("run.py", "--run_facts", "--only", "product_review")
     assert (off.returncode, '"product_review" is switched off in config.py' in off.stderr) == (2, True)
 

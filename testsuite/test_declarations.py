@@ -205,6 +205,7 @@ def test_an_uncached_dimension_with_type_1_attributes_is_refused() -> None:
     ("url", "told"),
     [
         ("not a url", "it is no database URL"),
+        ("mysql://etl:hunter2@host:port/name", "it is no database URL"),
         ("oracle://h/w", 'database "oracle" is not known'),
         ("mysql+mysqldb://h/w", 'driver "mysqldb" is not known for mysql'),
     ],
@@ -213,6 +214,7 @@ def test_a_wrong_url_is_told_without_its_password(url: str, told: str) -> None:
     """The constant is named, and the URL, which may hold a password, is not repeated."""
     said = faults(SCHOOL, SOURCE_URLS={"shop": url})
     assert f'config.py: SOURCE_URLS["shop"]: {told}' in said
+    assert "hunter2" not in said
 
 
 def test_missing_constants_are_all_named() -> None:

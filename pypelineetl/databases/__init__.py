@@ -23,7 +23,7 @@ def parse_url(text: str) -> URL:
     """Return a database URL. Raises ConfigError if it is none, or names a database or driver not known here."""
     try:
         url = make_url(text)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # the latter for a port that is no number
         # The text itself may hold a password, so it is not repeated.
         message = "it is no database URL; the form is database://user:password@host:port/name"
         raise ConfigError(message) from error

@@ -53,7 +53,8 @@ class Database(abc.ABC):
 
         Raises DatabaseError if the database cannot be reached; the message shows the URL without its password.
         """
-        shown = url.render_as_string(hide_password=True)
+        # Without its options: a password may be among them.
+        shown = url.set(query={}).render_as_string(hide_password=True)
         try:
             return cls(cls._connect(url, read_only=read_only), shown)
         except (cls.driver_error, OSError, TypeError, ValueError) as error:
