@@ -22,6 +22,8 @@ import redis
 from sqlalchemy import URL
 
 _READY_SECONDS = 60
+# A test run that is killed cannot stop its servers; then the kernel does.
+_DIES_WITH_US = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 USER = "etl"
 PASSWORD = "p@ss/w:rd%"  # noqa: S105 - of a server that lives for one test run, with what URLs must encode
 
@@ -45,7 +47,7 @@ class Server:
         log = (self.folder / f"{self.name}.log").open("ab")
         with log:
             self.process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, user=self.system_user, start_new_session=True
+                [*_DIES_WITH_US, *self.command], stdout=log, stderr=log, user=self.system_user, start_new_session=True
             )
         deadline = time.monotonic() + _READY_SECONDS
         while not self._answers():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import Checkout
+from conftest import ROOT, Checkout
 
 import sample
 
@@ -270,31 +270,34 @@ def test_a_superfluous_source_column_is_named_and_no_fault(shop: Checkout) -> No
     assert 'its source gives "spare", which nothing uses' in done.stdout
 
 
-def test_a_user_adds_a_dimension_with_four_lines_of_thought(shop: Checkout) -> None:
-    """One SELECT, one CREATE TABLE, one factory and one line of config.py make a tenth dimension."""
-
-    def append(module: str, text: str) -> None:
+def test_a_newcomer_adds_a_dimension_and_a_fact_as_readme_says(shop: Checkout) -> None:
+    """README's own lines, put into the files they name, make a tenth dimension and a third fact."""
+    readme = (ROOT / "README.md").read_text()
+    pieces = re.findall(r"^# (\w+)\.py\n(.*?)(?=^# \w+\.py|^```)", readme, re.MULTILINE | re.DOTALL)
+    assert [module for module, _ in pieces] == [
+        *("sources", "creates", "dimensions", "config"),
+        *("sources", "creates", "facts", "config"),
+    ]
+    for module, text in pieces:
         with (shop.folder / f"{module}.py").open("a") as file:
-            file.write(text)
-
-    append("sources", '\nSUBJECT = "SELECT id AS subject_id, name FROM subjects ORDER BY id"\n')
-    append(
-        "creates",
-        '\nSUBJECT_DIM = "CREATE TABLE subject_dim (id INT PRIMARY KEY, subject_id INT NOT NULL, name VARCHAR(60))"\n',
-    )
-    append(
-        "dimensions",
-        '\nsubject = factory(Dimension, name="subject_dim", key="id",\n'
-        '                  attributes=["subject_id", "name"], lookupatts=["subject_id"])\n',
-    )
-    append(
-        "config",
-        '\nDIMENSIONS.append(DimensionETL("subject", source=sources.SUBJECT, create=creates.SUBJECT_DIM,'
-        " factory=dimensions.subject))\n",
-    )
-    done = shop.run("run.py", "--run_dimensions", "--only", "subject")
+            file.write("\n" + text.replace(" = [\n    ...,", " += ["))
+    done = shop.run("run.py", "--run_dimensions", "--run_facts")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert counts(shop) == {"subject_dim": 27}
+    assert (counts(shop)["subject_dim"], counts(shop)["registration_fact"]) == (27, 279)
+
+
+def test_the_sql_that_runs_is_shown(checkout: Checkout) -> None:
+    """--show_sql prints the source's and the table's SQL in the dialects of the databases at hand."""
+    shown = checkout.run("run.py", "--show_sql", "product", "date").stdout
+    assert "-- dimension product: source\nSELECT `p`.`id` AS `product_id`" in shown
+    assert "IIF(`p`.`price` = 0, 1, 0) AS `is_free`" in shown
+    assert 'CREATE TABLE "product_dim" ("id" INT NOT NULL' in shown
+    assert 'CREATE INDEX "product_dim_by_product"' in shown
+    assert "-- the rows of the Python function calendar" in shown
+    on_mysql = checkout.run("run.py", "--show_sql", "product", ETL_WAREHOUSE_URL="mysql://etl@127.0.0.1/w").stdout
+    assert "KEY by_product (product_id)\n    ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;" in on_mysql
+    wrong = checkout.run("run.py", "--show_sql", "produkt")
+    assert (wrong.returncode, 'Did you mean "product"?' in wrong.stderr) == (2, True)
 
 
 def test_the_days_of_the_sample_load_into_the_star(shop: Checkout) -> None:
