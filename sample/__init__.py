@@ -4,6 +4,6 @@
 It is made anew the same every time: nothing here depends on the clock or on chance.
 """
 
-from sample.days import write
+from sample.days import DayError, write
 
-__all__ = ["write"]
+__all__ = ["DayError", "write"]

@@ -1,7 +1,8 @@
 """The story of the marketplace: its first day writes it, every later day changes what the day before left.
 
-A day brings new users and orders, some users move to another school or change their e-mail, a few courses are renamed,
-a seller deletes a product, and one order comes in before the account of its buyer, which follows the next day.
+A day brings new users and orders, earlier orders are paid and delivered, some users move to another school or change
+their e-mail, a few courses are renamed, a seller deletes a product, and one order comes in before the account of its
+buyer, which follows the next day.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +37,8 @@ _DRIVERS = {"mysql": "mysql+pymysql", "mariadb": "mysql+pymysql", "postgresql": 
 # What one day brings, at scale 1.
 _NEW_USERS, _NEW_ORDERS, _MOVED_USERS, _NEW_ADDRESSES, _RENAMED_COURSES = 3, 12, 2, 2, 4
 _DELETION_STEP = 7919
+# The last day of 2015, with which the date dimension of the sample's warehouse ends.
+_LAST_DAY = 185
 
 
 class DayError(ValueError):
@@ -78,6 +81,9 @@ def _engine(url: str) -> Engine:
 
 
 def _check_day(engine: Engine, scale: int, day: int) -> None:
+    if day > _LAST_DAY:
+        message = f"the story ends on day {_LAST_DAY}, the last of 2015"
+        raise DayError(message)
     with engine.connect() as connection:
         if not inspect(connection).has_table(schema.SAMPLE_DAYS.name):
             message = f"day {day} needs the days before it, and there are none here: write --day 1 first"
@@ -106,7 +112,8 @@ def _apply(connection: Connection, scale: int, day: int) -> None:
     placed = generate.orders(new_orders, start, end, known_users)
     _insert(connection, schema.ORDERS, ({**row, **early} if row["id"] == early["id"] else row for row in placed))
     _insert(connection, schema.ORDER_LINES, generate.order_lines(new_orders, known_products, known_users))
-    for table, key, values in chain(_user_changes(scale, day, start, end), _course_changes(scale, day)):
+    changes = (_user_changes(scale, day, start, end), _course_changes(scale, day), _milestones(connection, start, end))
+    for table, key, values in chain(*changes):
         connection.execute(update(table).where(table.c.id == key).values(**values))
     # Steps of a prime visit every product before one comes again: what is deleted was there yesterday.
     deleted = day * _DELETION_STEP % known_products + 1
@@ -122,6 +129,18 @@ def _user_changes(scale: int, day: int, start: datetime, end: datetime) -> Itera
     for number in range(_NEW_ADDRESSES * scale):
         user = Random(f"address {day} {number}").randint(1, generate.USERS * scale)
         yield schema.USERS, user, {"email": f"student{user}.day{day}@mail.example"}
+
+
+def _milestones(connection: Connection, start: datetime, end: datetime) -> list[Change]:
+    """Return what happens on a day to the orders of the days before it: some are paid, some delivered."""
+    orders = schema.ORDERS.c
+    recent = orders.ordered_at.between(start - timedelta(days=generate.MILESTONE_DAYS), start)
+    changes: list[Change] = []
+    for order, ordered in connection.execute(select(orders.id, orders.ordered_at).where(recent)):
+        moments = zip(("paid_at", "delivered_at"), generate.milestones(order, ordered), strict=True)
+        if today := {name: at for name, at in moments if at and start <= at <= end}:
+            changes.append((schema.ORDERS, order, today))
+    return changes
 
 
 def _course_changes(scale: int, day: int) -> Iterator[Change]:

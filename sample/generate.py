@@ -22,6 +22,7 @@ FIRST_ORDER = datetime(2014, 1, 1)  # noqa: DTZ001 - as above
 LAST_MOMENT = datetime(2015, 6, 30, 23, 59, 59)  # noqa: DTZ001 - as above; of day 1
 
 SCHOOLS, COURSES = 1687, 30418
+MILESTONE_DAYS = 5  # after which nothing more happens to an order
 USERS, PRODUCTS, ORDERS = 279, 850, 1200
 _PRICES = tuple(Decimal(cents) / 100 for cents in (0, 299, 499, 999, 1250, 1999, 4999))
 # The ids of schools begin here, and one was deleted long ago.
@@ -101,12 +102,11 @@ def products(ids: range, user_count: int) -> Iterator[Row]:
 
 
 def orders(ids: range, first: datetime, last: datetime, user_count: int) -> Iterator[Row]:
-    """Yield orders between two moments; one in twenty-five is a guest's, and some are not paid or delivered yet."""
+    """Yield orders between two moments; one in twenty-five is a guest's; some are not paid or delivered by the last."""
     for number in ids:
         chance = Random(f"order {number}")
         ordered = moment(chance, first, last)
-        paid = ordered + timedelta(minutes=chance.randrange(5000)) if chance.random() < 0.96 else None
-        delivered = paid + timedelta(seconds=chance.randrange(90_000)) if paid and chance.random() < 0.98 else None
+        paid, delivered = milestones(number, ordered)
         yield {
             "id": number,
             "buyer_id": chance.randint(1, user_count) if chance.random() < 0.96 else None,
@@ -114,9 +114,17 @@ def orders(ids: range, first: datetime, last: datetime, user_count: int) -> Iter
             "affiliate_id": chance.choice((None, None, None, 1, 2, 3, 4)),
             "site_id": 1,
             "ordered_at": ordered,
-            "paid_at": paid,
-            "delivered_at": delivered,
+            "paid_at": paid if paid and paid <= last else None,
+            "delivered_at": delivered if delivered and delivered <= last else None,
         }
+
+
+def milestones(order: int, ordered: datetime) -> tuple[datetime | None, datetime | None]:
+    """Return when an order is paid, within MILESTONE_DAYS, and delivered soon after; some never are."""
+    chance = Random(f"milestones {order}")
+    paid = ordered + timedelta(minutes=chance.randrange(5000)) if chance.random() < 0.96 else None
+    delivered = paid + timedelta(seconds=chance.randrange(90_000)) if paid and chance.random() < 0.98 else None
+    return paid, delivered
 
 
 def order_lines(order_ids: range, product_count: int, user_count: int) -> Iterator[Row]:

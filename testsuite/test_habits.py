@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT, Checkout
 
 import pypelineetl
+import sample
 
 FLAT_MODULES = {"config", "sources", "creates", "dimensions", "facts", "run", "tests", "tasks", "sample", "benchmarks"}
 
@@ -99,6 +100,17 @@ def test_the_code_host_runs_what_the_readme_says() -> None:
 def test_readme_shows_the_help_that_comes_out(checkout: Checkout) -> None:
     """README's help block is run.py's own, to the letter."""
     assert checkout.run("run.py", "--help").stdout in (ROOT / "README.md").read_text()
+
+
+def test_readme_shows_what_the_demo_ends_with(checkout: Checkout) -> None:
+    """The answers in README are those of the star that `make demo` loads, to the letter."""
+    (checkout.folder / "local").mkdir()
+    sample.write(f"sqlite:///{checkout.folder}/local/source.db")
+    loaded = checkout.run("run.py", "--run_dimensions", "--run_facts", "--delete_existing_tables")
+    assert loaded.returncode == 0, loaded.stdout
+    shown = checkout.run("-m", "sample.show")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout in (ROOT / "README.md").read_text()
 
 
 def test_every_module_and_every_test_says_what_it_is_for() -> None:

@@ -157,7 +157,7 @@ def test_names_are_as_awkward_as_real_ones(first_day: Snapshot) -> None:
 
 
 def test_a_day_changes_what_real_days_change(shop_url: str) -> None:
-    """Each later day is told whole: who came, moved and wrote, what was renamed and deleted, and nothing besides."""
+    """Each later day is told whole: who came, moved and paid, what was renamed and deleted, and nothing besides."""
     sample.write(shop_url)
     before = _snapshot(shop_url)
     for day in range(2, 5):
@@ -169,7 +169,10 @@ def test_a_day_changes_what_real_days_change(shop_url: str) -> None:
         assert _changed(before, after, "users") == {"school_id", "moved_at", "email"}
         assert _changed(before, after, "courses") == {"title"}
         assert len(before["products"].keys() - after["products"].keys()) == 1
-        for table in before.keys() - {"users", "courses"}:
+        assert _changed(before, after, "orders") == {"paid_at", "delivered_at"}
+        reached = [row[name] for row in after["orders"].values() for name in ("paid_at", "delivered_at") if row[name]]
+        assert max(reached).date() == today
+        for table in before.keys() - {"users", "courses", "orders"}:
             assert _changed(before, after, table) == set(), table
         for table in before.keys() - {"products"}:
             assert before[table].keys() <= after[table].keys(), table
@@ -317,3 +320,9 @@ def _source_rows(path: Path, source: str | Rows) -> list[Any]:
     with closing(sqlite3.connect(path)) as database:
         database.row_factory = sqlite3.Row
         return database.execute(translated).fetchall()
+
+
+def test_the_story_ends_with_its_calendar(shop_url: str) -> None:
+    """No day comes that the date dimension of the sample's warehouse does not have."""
+    with pytest.raises(sample.DayError, match="the story ends on day 185"):
+        sample.write(shop_url, day=186)
