@@ -74,6 +74,8 @@ def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], surroundings: 
         yield "factory must be made with factory(...)"
         return
     broken = list(_factory_faults(etl))
+    if _UNQUOTABLE & set(etl.table):
+        broken.append(f'table "{etl.table}" has a character that pygrametl cannot quote; rename it')
     yield from broken
     try:
         _check_name(etl, written)

@@ -270,7 +270,7 @@ def test_a_connection_killed_half_way_leaves_the_old_table(mariadb: Server, tmp_
                 error = event.error
         assert "Lost connection" in error or "gone away" in error or "killed" in error, error
         assert star.table("thing_dim", "COUNT(*)") == [(20_000,)]
-        assert not star.exists("thing_dim__old")
+        assert not star.exists("thing_dim__pypelineetl_old")
         assert star.load(THING, rebuild=True)[0].inserted == 20_000
 
 
@@ -286,4 +286,4 @@ def test_a_rebuild_that_was_killed_is_put_right_by_the_next_load(mariadb_url: st
     assert star.table("thing_dim", "code") == []
     assert star.load(THING)[0].unchanged == 1
     assert star.table("thing_dim", "id", "code") == [(1, "A")]
-    assert not star.exists("thing_dim__old")
+    assert not star.exists("thing_dim__pypelineetl_old")

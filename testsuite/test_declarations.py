@@ -107,6 +107,7 @@ Faulty = Callable[[], tuple[Any, ...]]
             lambda: (with_arguments(SCHOOL, attributes=["school_id", "nam"]),),
             'column "nam", which its DDL does not have. Did you mean "name"?',
         ),
+        (lambda: (with_arguments(SCHOOL, name="school`dim"),), 'table "school`dim" has a character that pygrametl'),
         (lambda: (with_arguments(SCHOOL, lookupatts=["schol_id"]),), '"schol_id": attributes do not have it'),
         (
             lambda: (replace(SCHOOL, factory=factory(CachedDimension, name="school_dim", key="id")),),

@@ -184,7 +184,7 @@ def test_a_source_that_fails_half_way_changes_nothing(star: Star, rebuild: bool)
     error = star.failure(replace(THING, source=rows(breaking)), rebuild=rebuild)
     assert error == "ConnectionError: the line went dead"
     assert star.table("thing_dim", "code") == [("A",), ("B",)]
-    assert not star.exists("thing_dim__old")
+    assert not star.exists("thing_dim__pypelineetl_old")
 
 
 def test_a_first_load_that_fails_leaves_no_table(star: Star) -> None:

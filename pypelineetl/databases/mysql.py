@@ -159,4 +159,5 @@ def _verifying(options: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def _aside(table: str) -> str:
-    return f"{table}__old"
+    # A name that nobody gives a table of their own: what has it is put back or dropped.
+    return f"{table}__pypelineetl_old"
