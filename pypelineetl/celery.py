@@ -52,7 +52,8 @@ class Refreshes:
 
     def process(self, name: str, kind: str) -> Loaded:
         """Run one ETL. Raises UsageError for anything but a switched-on ETL, LoadError if the ETL fails."""
-        _check_types(str, conf_name=name, conf_type=kind)
+        names = ", ".join(f"{etl.kind} {etl.name}" for etl in self.project.etls if etl.active)
+        _check_types(str, f"of one of: {names}", conf_name=name, conf_type=kind)
         etl = self.project.find(kind, name)
         return etl.kind, etl.name, self._rows_of(etl, rebuild=False)
 
@@ -70,6 +71,7 @@ class Refreshes:
         """
         _check_types(
             bool,
+            "true or false",
             run_dimensions=run_dimensions,
             run_facts=run_facts,
             delete_existing_tables=delete_existing_tables,
@@ -190,10 +192,10 @@ def _failure(outcomes: Sequence[Outcome]) -> str:
     return "\n".join([*parts, f"succeeded: {succeeded or 'nothing'}"])
 
 
-def _check_types(wanted: type, **given: object) -> None:
+def _check_types(wanted: type, rule: str, **given: object) -> None:
     for name, value in given.items():
         if type(value) is not wanted:
-            message = f"{name} is a {type(value).__name__}; it must be a {wanted.__name__}"
+            message = f"{name} is a {type(value).__name__}; it must be a {wanted.__name__}, {rule}"
             raise UsageError(message)
 
 

@@ -88,7 +88,11 @@ def test_the_shell_of_the_original_gives_its_results(shell: Checkout, concurrenc
         ("process_etl", ("scool", "dimension"), 'there is no dimension "scool". Did you mean "school"?'),
         ("process_etl", ("school", "table"), 'there is no ETL type "table"; use one of "dimension", "fact"'),
         ("process_etl", ("product_review", "fact"), 'fact "product_review" is switched off in config.py'),
-        ("process_etl", (["school"], "dimension"), "conf_name is a list; it must be a str"),
+        (
+            "process_etl",
+            (["school"], "dimension"),
+            "conf_name is a list; it must be a str, of one of: dimension product, ",
+        ),
         ("refresh_data_warehouse", ("no",), "run_dimensions is a str; it must be a bool"),
         ("refresh_data_warehouse", (True, False, 0), "delete_existing_tables is a int; it must be a bool"),
     ],
