@@ -9,9 +9,12 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test lint bench wheel clean servers
 
+# The demo deletes and rebuilds tables: never those of the warehouse that a user's environment or .env names.
+demo: export ETL_SOURCE_URL := sqlite:///local/source.db
+demo: export ETL_WAREHOUSE_URL := duckdb:///local/warehouse.duckdb
 demo: $(READY)
 	mkdir -p local
-	$(RUN) -m sample --url sqlite:///local/source.db --scale 1
+	$(RUN) -m sample --url $$ETL_SOURCE_URL --scale 1
 	$(RUN) run.py --run_dimensions --run_facts --delete_existing_tables
 	$(RUN) -m sample.show
 

@@ -6,7 +6,7 @@ set -eu
 missing=""
 [ -x /usr/sbin/mariadbd ] || command -v mariadbd >/dev/null || missing="$missing mariadb-server"
 command -v redis-server >/dev/null || missing="$missing redis-server"
-ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 
 as_root=""
@@ -15,16 +15,25 @@ if [ "$(id -u)" -ne 0 ]; then
     as_root="sudo"
 fi
 
+# What is written here for the length of the install is taken back, also at Ctrl-C: a policy left behind would keep
+# every later service of this machine from starting.
+written=""
+trap '[ -z "$written" ] || $as_root rm -f $written' EXIT
+trap 'exit 130' INT TERM HUP
+
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
+    written="$policy"
     printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
     $as_root chmod 755 "$policy"
-    trap '$as_root rm -f "$policy"' EXIT
 fi
 # Debian's postgresql would make a cluster of its own, which the tests do not use.
-$as_root mkdir -p /etc/postgresql-common
-[ -e /etc/postgresql-common/createcluster.conf ] ||
-    echo "create_main_cluster = false" | $as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+cluster=/etc/postgresql-common/createcluster.conf
+if [ ! -e "$cluster" ]; then
+    written="$written $cluster"
+    $as_root mkdir -p /etc/postgresql-common
+    echo "create_main_cluster = false" | $as_root tee "$cluster" >/dev/null
+fi
 
 echo "installing$missing"
 $as_root apt-get update --quiet --quiet

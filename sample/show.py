@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from pypelineetl import read_project
@@ -18,23 +19,28 @@ _REVENUE = """
     ORDER BY d.year, d.quarter
 """
 
-_TOTAL = "SELECT COUNT(*), SUM(net_amount) FROM product_sale_fact"
-
 
 def main() -> int:
-    """Print three schools, and the revenue by quarter with a total; 1 if the quarters do not add up to it."""
-    with read_project(config).open_warehouse() as warehouse:
-        _print("Three schools", ("school_id", "name", "state"), warehouse.query(_SCHOOLS))
-        quarters = warehouse.query(_REVENUE)
-        [(lines, revenue)] = warehouse.query(_TOTAL)
-    shown = [(f"{year} Q{quarter}", *rest) for year, quarter, *rest in quarters]
+    """Print three schools, and the revenue by quarter; 1 if the quarters do not add up to what the source holds."""
+    project = read_project(config)
+    sales = project.find("fact", "product_sale")
+    with project.open_source(sales) as source:
+        [(lines, held)] = source.query(f"SELECT COUNT(*), SUM(net_amount) FROM ({project.source_query(sales)}) AS sold")
+    with project.open_warehouse() as warehouse:
+        schools, quarters = warehouse.query(_SCHOOLS), warehouse.query(_REVENUE)
+    shown = [(f"{year} Q{quarter}", *counts, _money(revenue)) for year, quarter, *counts, revenue in quarters]
+    _print("Three schools", ("school_id", "name", "state"), schools)
     _print("Revenue by quarter, US/Eastern", ("quarter", "lines", "buyers", "revenue"), shown)
-    adds_up = lines == sum(row[2] for row in quarters) and revenue == sum(row[4] for row in quarters)
-    sys.stdout.write(f"In all {lines:,} order lines and {revenue:,} of revenue")
-    sys.stdout.write(
-        ", which is what the quarters add up to.\n" if adds_up else "; the quarters do NOT add up to it.\n"
-    )
+    total = (lines, _money(held))
+    adds_up = total == (sum(row[1] for row in shown), sum(row[3] for row in shown))
+    verdict = ", which is what the quarters add up to" if adds_up else " in the source; the quarters do NOT add up"
+    sys.stdout.write(f"In all {total[0]:,} order lines and {total[1]:,} of revenue{verdict}.\n")
     return 0 if adds_up else 1
+
+
+def _money(amount: Any) -> Decimal:
+    """SQLite keeps amounts as floating-point numbers."""
+    return round(Decimal(amount), 2)
 
 
 def _print(title: str, heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -5,6 +5,7 @@ A server that cannot be started is an error, never a skip.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,16 @@ from servers import Server
 ROOT = Path(__file__).parent.parent
 _FLAT_MODULES = ("config", "sources", "creates", "dimensions", "facts", "run", "tests", "tasks")
 _started: list[Server] = []
+
+
+def pytest_configure() -> None:
+    """Take the servers and their folder away also when the tests are told to end, as they are at Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to end", returncode=128 + signal.SIGTERM))
+
+
+def pytest_report_header() -> str:
+    """Tell which servers the tests will start, if they get so far."""
+    return f"servers: {servers.available()}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -154,7 +165,9 @@ class Checkout:
             *options,
         ]
         with log_path.open("wb") as log:
-            process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [*servers.DIES_WITH_US, *command], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+            )
         try:
             deadline = time.monotonic() + 60
             while " ready." not in log_path.read_text():

@@ -6,6 +6,7 @@ with servers the system may have.
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,8 +23,8 @@ import redis
 from sqlalchemy import URL
 
 _READY_SECONDS = 60
-# A test run that is killed cannot stop its servers; then the kernel does.
-_DIES_WITH_US = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+# A test run that is killed cannot stop what it started; then the kernel does.
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 USER = "etl"
 PASSWORD = "p@ss/w:rd%"  # noqa: S105 - of a server that lives for one test run, with what URLs must encode
 
@@ -39,6 +40,7 @@ class Server:
     folder: Path
     is_ready: Callable[["Server"], str]
     """Returns the server's version, or raises while it is not up yet."""
+    stop_signal: signal.Signals = signal.SIGTERM
     version: str = ""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -47,17 +49,18 @@ class Server:
         log = (self.folder / f"{self.name}.log").open("ab")
         with log:
             self.process = subprocess.Popen(
-                [*_DIES_WITH_US, *self.command], stdout=log, stderr=log, user=self.system_user, start_new_session=True
+                [*DIES_WITH_US, *self.command], stdout=log, stderr=log, user=self.system_user, start_new_session=True
             )
         deadline = time.monotonic() + _READY_SECONDS
         while not self._answers():
             if time.monotonic() > deadline or self.process.poll() is not None:
+                self.kill()
                 raise RuntimeError(f"{self.name} did not start:\n" + (self.folder / f"{self.name}.log").read_text())
             time.sleep(0.05)
 
     def stop(self) -> None:
         """Stop the process in good order."""
-        self._signal(signal.SIGTERM)
+        self._signal(self.stop_signal)
 
     def kill(self) -> None:
         """Kill the process as a crash would."""
@@ -123,7 +126,8 @@ def start_postgresql(folder: Path, certificates: Path | None = None) -> Server:
         Path(key).chmod(0o600)
         shutil.chown(key, user) if user else None
         command += ["-c", "ssl=on", "-c", f"ssl_cert_file={certificates}/server.pem", "-c", f"ssl_key_file={key}"]
-    server = Server("postgresql", port, command, user, folder, _postgresql_version)
+    # At SIGTERM it would wait for its clients to leave.
+    server = Server("postgresql", port, command, user, folder, _postgresql_version, stop_signal=signal.SIGINT)
     server.start()
     return server
 
@@ -132,7 +136,8 @@ def start_redis(folder: Path) -> Server:
     """Start Redis without persistence."""
     port = free_port()
     command = [_program("redis-server"), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
-    server = Server("redis", port, command, None, folder, _redis_version)
+    user = "nobody" if os.geteuid() == 0 else None
+    server = Server("redis", port, command, user, folder, _redis_version)
     server.start()
     return server
 
@@ -169,6 +174,11 @@ def postgresql_database(server: Server) -> Iterator[str]:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
+def available() -> str:
+    """Return the server programs of this machine and their versions; one that is missing fails the tests it is for."""
+    return ", ".join(f"{name} {_program_version(name)}" for name in ("mariadbd", "postgres", "redis-server"))
+
+
 def free_port() -> int:
     """Return a port that nothing listens on."""
     with socket.socket() as probe:
@@ -189,6 +199,15 @@ def _program(name: str) -> str:
         message = f'the tests need the program "{name}": run `make test`, which installs what is missing'
         raise RuntimeError(message)
     return found
+
+
+def _program_version(name: str) -> str:
+    try:
+        said = subprocess.run([_program(name), "--version"], capture_output=True, text=True, check=True).stdout
+    except RuntimeError:
+        return "is missing"
+    found = re.search(r"\d+(\.\d+)+", said)
+    return found[0] if found else said.strip()
 
 
 def _run(command: Sequence[str], user: str | None = None) -> None:
