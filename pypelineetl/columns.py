@@ -44,15 +44,16 @@ class Column:
             try:
                 return convert(value)
             except (UnfitError, ValueError, TypeError, ArithmeticError) as error:
-                raise self._refusal(value, error) from error
+                reason = str(error) if isinstance(error, UnfitError) else "it is no such value"
+                raise LoadError(self.refusal(type(value).__name__, reason)) from error
 
         return checked
 
-    def _refusal(self, value: Any, error: Exception) -> LoadError:
-        reason = error if isinstance(error, UnfitError) else "it is no such value"
-        return LoadError(
+    def refusal(self, given: str, reason: str) -> str:
+        """Return what to tell of a value of a Python type that the column cannot take."""
+        return (
             f'column "{self.name}" is {self.type.sql(self.written)} and cannot take a value of type'
-            f" {type(value).__name__}, because {reason}. Mend the value in the source SQL, or widen the column."
+            f" {given}, because {reason}. Mend the value in the source SQL, or widen the column."
         )
 
 

@@ -9,9 +9,39 @@ import sqlglot
 from sqlglot import ErrorLevel, exp
 from sqlglot.dialects import SQLite
 from sqlglot.errors import ParseError, TokenError, UnsupportedError
+from sqlglot.optimizer.qualify_tables import qualify_tables
 
 from pypelineetl.errors import DialectError
 
+_PLAIN = (
+    exp.Add,
+    exp.Alias,
+    exp.And,
+    exp.Column,
+    exp.EQ,
+    exp.From,
+    exp.GT,
+    exp.GTE,
+    exp.Identifier,
+    exp.Is,
+    exp.Join,
+    exp.LT,
+    exp.LTE,
+    exp.Literal,
+    exp.Mul,
+    exp.NEQ,
+    exp.Not,
+    exp.Null,
+    exp.Or,
+    exp.Order,
+    exp.Ordered,
+    exp.Paren,
+    exp.Select,
+    exp.Sub,
+    exp.Table,
+    exp.TableAlias,
+    exp.Where,
+)
 _QUERIES = (exp.Select, exp.SetOperation, exp.Subquery)
 
 
@@ -46,6 +76,17 @@ def first_row(sql: str, *, dialect: str) -> str:
     assert isinstance(tree, exp.Query), sql  # noqa: S101 - the caller's own mistake: `query` lets nothing else through
     limited = exp.select("*").from_(tree.subquery("source")) if tree.args.get("limit") else tree
     return limited.limit(1).sql(dialect=_WRITTEN_AS.get(dialect, dialect))
+
+
+def attached(sql: str, *, read: str, catalog: str) -> str:
+    """Return a query in DuckDB's SQL whose tables are those of a database that DuckDB has attached by this name."""
+    tree = qualify_tables(single_statement(sql, read), db="main", catalog=catalog, dialect=read)
+    return in_target(tree, "duckdb")
+
+
+def is_plain(sql: str, dialect: str) -> bool:
+    """Whether a query is made of columns, joins and comparisons alone, which mean the same in every database."""
+    return all(isinstance(node, _PLAIN) for node in single_statement(sql, dialect).walk())
 
 
 def single_statement(sql: str, dialect: str) -> exp.Expr:

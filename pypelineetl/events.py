@@ -100,6 +100,14 @@ class RowsLoaded:
 
 
 @dataclass(frozen=True)
+class EtlNoted:
+    """Something about how one ETL ran that is no fault, and that whoever runs it may want to change."""
+
+    etl: ETL
+    note: str
+
+
+@dataclass(frozen=True)
 class EtlFinished:
     """One ETL is done and its rows are committed."""
 
@@ -145,6 +153,7 @@ Event = (
     | SourceQueried
     | LoadStarted
     | RowsLoaded
+    | EtlNoted
     | EtlFinished
     | EtlFailed
     | EtlSkipped

@@ -4,12 +4,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import duckdb
+
 from pypelineetl import dialect
+from pypelineetl.databases import database_class
 from pypelineetl.databases.base import FETCH_ROWS, Row, Stream
+from pypelineetl.databases.scanning import Scanned
 from pypelineetl.declare import ETL, File, Rows
-from pypelineetl.errors import SourceError, did_you_mean, quoted
+from pypelineetl.errors import PypeLineError, SourceError, did_you_mean, quoted
 from pypelineetl.files import dict_rows, file_rows
 from pypelineetl.project import Project
+from pypelineetl.typed import TypedQuery
+from pypelineetl.workbench import ScanError, Workbench
 
 
 @contextmanager
@@ -23,6 +29,37 @@ def source_rows(project: Project, etl: ETL) -> Iterator[Stream]:
         # Python without rows has no columns to check, and nothing to load.
         check_columns(etl, stream.columns or etl.needs)
         yield stream
+
+
+@contextmanager
+def typed_source(project: Project, etl: ETL, bench: Workbench) -> Iterator[TypedQuery]:
+    """Open an ETL's source for the bench, checked to have the columns the ETL needs.
+
+    DuckDB reads it where it can, the driver where it cannot.
+    """
+    with ExitStack() as opened:
+        if scanned := _scanned(project, etl, bench):
+            columns = tuple(scanned.types)
+            check_columns(etl, columns)
+            yield TypedQuery(bench, scanned, lambda: _opened(project, etl, opened), columns)
+            return
+        stream = _opened(project, etl, opened)
+        columns = stream.columns or etl.needs
+        check_columns(etl, columns)
+        yield TypedQuery(bench, None, lambda: stream, columns)
+
+
+def _scanned(project: Project, etl: ETL, bench: Workbench) -> Scanned | None:
+    if not isinstance(etl.source, str) or not bench.scans:
+        return None
+    url = project.source_url(etl)
+    try:
+        return database_class(url).scanned(bench, url, project.source_query(etl))
+    except (duckdb.Error, PypeLineError, ScanError) as error:
+        # What is wrong with the query itself, the driver tells better.
+        if not bench.is_usable:
+            raise ScanError(str(error)) from error
+        return None
 
 
 def first_columns(project: Project, etl: ETL) -> tuple[str, ...]:

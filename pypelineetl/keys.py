@@ -5,7 +5,7 @@ A dimension's natural keys, and the validity of its versions, are read once per 
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ Infer = Callable[[NaturalKey], Any]
 UNKNOWN = object()
 """What a resolver returns for a natural key that no member has."""
 
-_SHOWN_MISSES = 5
+SHOWN_MISSES = 5
 _EVER = datetime.min  # noqa: DTZ901 - a moment without zone is UTC here
 
 
@@ -54,7 +54,7 @@ class Members:
         for natural_key, version in self._read(warehouse):
             self._versions.setdefault(natural_key, []).append(version)
         for versions in self._versions.values():
-            versions.sort(key=lambda version: version.valid_from)
+            versions.sort(key=lambda version: (version.valid_from, version.key))
             # What was before the first version that is known is not known to have been otherwise.
             versions[0] = replace(versions[0], valid_from=_EVER)
 
@@ -81,11 +81,7 @@ class Members:
     def _read(self, warehouse: Database) -> Iterator[tuple[NaturalKey, Version]]:
         factory = self.dimension.factory
         if not warehouse.columns(factory.table):
-            message = (
-                f'the table "{factory.table}" of dimension "{self.dimension.name}" does not exist yet;'
-                " load that dimension first (run.py --run_dimensions)"
-            )
-            raise LoadError(message)
+            raise LoadError(missing_table(self.dimension))
         names = [factory.name("key"), *factory.natural_key, *([since] if (since := factory.name("fromatt")) else [])]
         selected = ", ".join(warehouse.quote(str(name)) for name in names)
         parts = len(self._natural_key)
@@ -163,13 +159,21 @@ def resolver(declared: Key, members: Members) -> Resolver:
     raise TypeError(type(declared).__name__)
 
 
-def miss_message(column: str, dimension: str, misses: "Counter[NaturalKey]") -> str:
-    """Return what to tell of the natural keys for which a dimension has no member."""
-    shown = ", ".join(" + ".join(map(str, natural_key)) for natural_key in list(misses)[:_SHOWN_MISSES])
-    more = f" and {len(misses) - _SHOWN_MISSES:,} more" if len(misses) > _SHOWN_MISSES else ""
+def misses_message(column: str, dimension: str, rows: int, shown: Iterable[Sequence[Any]], natural_keys: int) -> str:
+    """Return what to tell of rows whose natural keys no member of a dimension has: how many, and some of the keys."""
+    some = ", ".join(" + ".join(map(str, natural_key)) for natural_key in shown)
+    more = f" and {natural_keys - SHOWN_MISSES:,} more" if natural_keys > SHOWN_MISSES else ""
     return (
-        f'{misses.total():,} rows have a "{column}" that matches no member of dimension "{dimension}"'
-        f' ({shown}{more}); load the dimension, or declare missing="infer"'
+        f'{rows:,} rows have a "{column}" that matches no member of dimension "{dimension}"'
+        f' ({some}{more}); load the dimension, or declare missing="infer"'
+    )
+
+
+def missing_table(dimension: DimensionETL) -> str:
+    """Return what to tell of a dimension that was never loaded."""
+    return (
+        f'the table "{dimension.table}" of dimension "{dimension.name}" does not exist yet;'
+        " load that dimension first (run.py --run_dimensions)"
     )
 
 

@@ -68,6 +68,8 @@ def _lines(event: Event) -> Iterator[tuple[str, str]]:
         case events.EtlFailed():
             failed = f"{event.etl.kind} {event.etl.table} failed, and its table holds what it held before"
             yield "ERROR", "\n".join(filter(None, [f"{failed}: {event.error}", event.details.rstrip()]))
+        case events.EtlNoted():
+            yield "WARNING", f"{event.etl.kind} {event.etl.table}: {event.note}"
         case events.EtlSkipped():
             yield "ERROR", f"{event.etl.kind} {event.etl.table} did not run: {event.reason}"
         case events.RunFinished():

@@ -73,6 +73,10 @@ class Display:
             self._line(f"{_name(event.etl)}: table {event.etl.table} deleted")
 
     @__call__.register
+    def _(self, event: events.EtlNoted) -> None:
+        self._line(f"{_name(event.etl)}: {event.note}")
+
+    @__call__.register
     def _(self, event: events.EtlFinished) -> None:
         self._ended.append(event)
         if self._console.is_terminal:

@@ -17,10 +17,14 @@ from pypelineetl.declare import ETL, DimensionETL, FactETL, Member
 from pypelineetl.drift import check_drift
 from pypelineetl.errors import LoadError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.events import Counts, Event
-from pypelineetl.extract import source_rows
-from pypelineetl.load.rowwise import Load, load_dimension, load_fact, replaces
+from pypelineetl.extract import source_rows, typed_source
+from pypelineetl.load.loading import Load
+from pypelineetl.load.rowwise import load_dimension, load_fact, replaces
+from pypelineetl.load.setwise import load_as_sets
+from pypelineetl.load.ways import rowwise_reason, rowwise_reason_of
 from pypelineetl.project import Project
 from pypelineetl.sourcetests import test_source
+from pypelineetl.workbench import ScanError, workbench
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,11 @@ def process(project: Project, etl: ETL, *, rebuild: bool) -> Iterator[Event]:
     started = time.monotonic()
     yield events.EtlStarted(etl)
     try:
-        counts = yield from _load(project, etl, rebuild=rebuild)
+        try:
+            counts = yield from _load(project, etl, rebuild=rebuild, scans=True)
+        except ScanError as error:
+            yield events.EtlNoted(etl, f"read once more, through the driver, because DuckDB cannot read it: {error}")
+            counts = yield from _load(project, etl, rebuild=rebuild, scans=False)
     except PypeLineError as error:
         yield events.EtlFailed(etl, error.message)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other ETLs still run, and nothing is hidden
@@ -125,19 +133,42 @@ def process(project: Project, etl: ETL, *, rebuild: bool) -> Iterator[Event]:
         yield events.EtlFinished(etl, counts, timedelta(seconds=time.monotonic() - started))
 
 
-def _load(project: Project, etl: ETL, *, rebuild: bool) -> Generator[Event, None, Counts]:
+def _load(project: Project, etl: ETL, *, rebuild: bool, scans: bool) -> Generator[Event, None, Counts]:
     with project.open_warehouse() as warehouse:
         warehouse.lock([etl.table, *_inferring_tables(project, etl)])
         with warehouse.transaction():
             yield from _prepare_table(project, etl, warehouse, rebuild=rebuild)
             yield events.SourceQueried(etl)
-            with source_rows(project, etl) as rows:
-                yield events.LoadStarted(etl)
-                load = Load(project, warehouse, datetime.now(UTC).replace(tzinfo=None, microsecond=0))
-                progress = load_fact(load, etl, rows) if isinstance(etl, FactETL) else load_dimension(load, etl, rows)
-                counts = yield from _told(etl, progress)
+            load = Load(project, warehouse, datetime.now(UTC).replace(tzinfo=None, microsecond=0))
+            counts = yield from _load_rows(load, etl, scans=scans)
             _check(counts)
+        yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
     return counts
+
+
+def _load_rows(load: Load, etl: ETL, *, scans: bool) -> Generator[Event, None, Counts]:
+    if rowwise_reason(load.project, etl):
+        return (yield from _load_row_by_row(load, etl))
+    with (
+        workbench(load.warehouse.own_bench, scans=scans) as bench,
+        typed_source(load.project, etl, bench) as source,
+    ):
+        reason = rowwise_reason_of(etl, source.columns)
+        if not reason:
+            yield events.LoadStarted(etl)
+            counts = yield from _told(etl, load_as_sets(load, bench, etl, source))
+            if source.note:
+                yield events.EtlNoted(etl, source.note)
+            return counts
+    yield events.EtlNoted(etl, f"loaded row by row: {reason}")
+    return (yield from _load_row_by_row(load, etl))
+
+
+def _load_row_by_row(load: Load, etl: ETL) -> Generator[Event, None, Counts]:
+    with source_rows(load.project, etl) as rows:
+        yield events.LoadStarted(etl)
+        progress = load_fact(load, etl, rows) if isinstance(etl, FactETL) else load_dimension(load, etl, rows)
+        return (yield from _told(etl, progress))
 
 
 def _inferring_tables(project: Project, etl: ETL) -> list[str]:

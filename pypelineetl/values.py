@@ -7,6 +7,7 @@ is cut, rounded or wrapped.
 
 import json
 import math
+import struct
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal
@@ -19,7 +20,7 @@ Converter = Callable[[Any], Any]
 """Takes any value but NULL; raises UnfitError, ValueError, TypeError or ArithmeticError for one that does not fit."""
 
 _T = exp.DType
-_WHOLE_RANGES = {
+WHOLE_RANGES = {
     _T.TINYINT: (-(2**7), 2**7 - 1),
     _T.SMALLINT: (-(2**15), 2**15 - 1),
     _T.MEDIUMINT: (-(2**23), 2**23 - 1),
@@ -34,14 +35,14 @@ _WHOLE_RANGES = {
     _T.YEAR: (1901, 2155),
 }
 DATETIMES = {_T.DATETIME, _T.DATETIME2, _T.TIMESTAMP, _T.TIMESTAMPTZ, _T.TIMESTAMPLTZ, _T.TIMESTAMPNTZ}
-_BINARIES = {_T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LONGBLOB}
+BINARIES = {_T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LONGBLOB}
 _TRUTHS = {"true": 1, "t": 1, "false": 0, "f": 0}
-_LARGEST_FLOAT = 3.4028235677973366e38
+LARGEST_FLOAT = 3.4028235677973366e38
 # Digits of a second where a type does not say how many it keeps; the other dialects keep all six.
-_MYSQL = "mysql"
-_DEFAULT_PRECISION = {_MYSQL: 0}
-_FIRST_TIMESTAMP = datetime(1970, 1, 1, 0, 0, 1)  # noqa: DTZ001 - moments without zone are UTC here
-_LAST_TIMESTAMP = datetime(2038, 1, 19, 3, 14, 7)  # noqa: DTZ001 - as above
+MYSQL = "mysql"
+DEFAULT_PRECISION = {MYSQL: 0}
+FIRST_TIMESTAMP = datetime(1970, 1, 1, 0, 0, 1)  # noqa: DTZ001 - moments without zone are UTC here
+LAST_TIMESTAMP = datetime(2038, 1, 19, 3, 14, 7)  # noqa: DTZ001 - as above
 # Wide enough for every DECIMAL of 38 digits and more; Python's own default of 28 is not.
 _CONTEXT = Context(prec=100)
 
@@ -191,10 +192,11 @@ def _float(value: Any) -> float:
 
 def _single_float(value: Any) -> float:
     number = _float(value)
-    if math.isfinite(number) and abs(number) >= _LARGEST_FLOAT:
+    if math.isfinite(number) and abs(number) >= LARGEST_FLOAT:
         reason = "it is larger than a FLOAT"
         raise UnfitError(reason)
-    return number
+    # As the column keeps it, or what is read back would differ from what is given at every load.
+    return float(struct.unpack("f", struct.pack("f", number))[0])
 
 
 def _boolean(value: Any) -> bool:
@@ -236,7 +238,7 @@ def _moment(value: Any) -> datetime:
 
 def _in_epoch(value: datetime) -> datetime:
     """Return a moment that MySQL's TIMESTAMP has."""
-    if not _FIRST_TIMESTAMP <= value <= _LAST_TIMESTAMP:
+    if not FIRST_TIMESTAMP <= value <= LAST_TIMESTAMP:
         reason = "it is not between 1970 and January 2038, as every TIMESTAMP of MySQL"
         raise UnfitError(reason)
     return value
@@ -271,21 +273,22 @@ _PLAIN: Mapping[exp.DType, Converter] = {
 Maker = Callable[[exp.DataType, str], Converter]
 
 
-def _parameters(kind: exp.DataType, *defaults: int | None) -> tuple[Any, ...]:
+def parameters(kind: exp.DataType, *defaults: int | None) -> tuple[Any, ...]:
+    """Return the numbers a type is written with, such as the 10 and 2 of DECIMAL(10,2); defaults for the others."""
     given = [int(parameter.name) for parameter in kind.expressions if parameter.name.isdigit()]
     return (*given, *defaults[len(given) :])
 
 
 def _whole_maker(kind: exp.DataType, _written: str) -> Converter:
-    return _wholes(*_WHOLE_RANGES[kind.this])
+    return _wholes(*WHOLE_RANGES[kind.this])
 
 
 def _bit_maker(kind: exp.DataType, _written: str) -> Converter:
-    return _wholes(0, 2 ** _parameters(kind, 1)[0] - 1, base=2)
+    return _wholes(0, 2 ** parameters(kind, 1)[0] - 1, base=2)
 
 
 def _decimal_maker(kind: exp.DataType, _written: str) -> Converter:
-    return _decimals(*_parameters(kind, 10, 0), signed=kind.this == _T.DECIMAL)
+    return _decimals(*parameters(kind, 10, 0), signed=kind.this == _T.DECIMAL)
 
 
 def _enum_maker(kind: exp.DataType, _written: str) -> Converter:
@@ -293,35 +296,35 @@ def _enum_maker(kind: exp.DataType, _written: str) -> Converter:
 
 
 def _text_maker(kind: exp.DataType, _written: str) -> Converter:
-    return _texts(*_parameters(kind, None))
+    return _texts(*parameters(kind, None))
 
 
 def _char_maker(kind: exp.DataType, _written: str) -> Converter:
-    check = _texts(*_parameters(kind, 1))
+    check = _texts(*parameters(kind, 1))
     # Spaces at the end of a CHAR are no part of it: MySQL drops them, and PostgreSQL adds them.
     return lambda value: check(_as_text(value).rstrip(" "))
 
 
 def _binary_maker(kind: exp.DataType, _written: str) -> Converter:
-    (most,) = _parameters(kind, 1 if kind.this == _T.BINARY else None)
+    (most,) = parameters(kind, 1 if kind.this == _T.BINARY else None)
     # A BINARY shorter than its column would be filled up with zeros.
     return _binaries(most if kind.this == _T.BINARY else 0, most)
 
 
 def _time_maker(kind: exp.DataType, written: str) -> Converter:
-    precise = _precise(*_parameters(kind, _DEFAULT_PRECISION.get(written, 6)))
+    precise = _precise(*parameters(kind, DEFAULT_PRECISION.get(written, 6)))
     if kind.this == _T.TIME:
         return lambda value: precise(_time(value))
-    if written == _MYSQL and kind.this == _T.TIMESTAMPTZ:
+    if written == MYSQL and kind.this == _T.TIMESTAMPTZ:
         return lambda value: precise(_in_epoch(_moment(value)))
     return lambda value: precise(_moment(value))
 
 
 _MAKERS: Mapping[exp.DType, Maker] = {
-    **dict.fromkeys(_WHOLE_RANGES, _whole_maker),
+    **dict.fromkeys(WHOLE_RANGES, _whole_maker),
     **dict.fromkeys(exp.DataType.TEXT_TYPES, _text_maker),
     **dict.fromkeys((_T.CHAR, _T.NCHAR), _char_maker),
-    **dict.fromkeys(_BINARIES, _binary_maker),
+    **dict.fromkeys(BINARIES, _binary_maker),
     **dict.fromkeys((*DATETIMES, _T.TIME), _time_maker),
     _T.BIT: _bit_maker,
     _T.DECIMAL: _decimal_maker,

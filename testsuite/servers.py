@@ -94,6 +94,7 @@ def start_mariadb(folder: Path, *options: str) -> Server:
         f"--pid-file={data / 'mariadb.pid'}",
         "--innodb-flush-log-at-trx-commit=0",
         "--innodb-buffer-pool-size=64M",
+        "--max-allowed-packet=64M",
         "--character-set-server=utf8mb4",
         "--skip-name-resolve",
         *options,

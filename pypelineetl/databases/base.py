@@ -5,14 +5,19 @@ outside this package asks which database it is talking to.
 """
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from sqlalchemy import URL
 
+from pypelineetl.columns import Column
+from pypelineetl.conversion import held_as, refusal
+from pypelineetl.databases.holding import adapted
+from pypelineetl.databases.scanning import Scanned
 from pypelineetl.errors import DatabaseError
+from pypelineetl.workbench import Workbench
 
 FETCH_ROWS = 5_000
 LOCK_WAIT_SECONDS = 60.0
@@ -38,6 +43,10 @@ class Database(abc.ABC):
     """What stands for an argument in a statement."""
     adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {}
     """By a value's type, what turns it into what the driver takes, or raises ValueError with why it cannot be held."""
+    unheld: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """By DuckDB type, a condition on `{}` that values this database cannot hold do not meet, and why it cannot."""
+    folds_texts: ClassVar[bool] = False
+    """Whether texts are compared without regard to case, unless a column says otherwise."""
     orders_nulls: ClassVar[bool] = True
     """Whether ORDER BY takes NULLS FIRST and NULLS LAST."""
     driver_error: ClassVar[type[Exception]]
@@ -46,6 +55,8 @@ class Database(abc.ABC):
     def __init__(self, connection: Any, name: str) -> None:
         self.connection = connection
         self.name = name
+        self.notes: list[str] = []
+        """What the user should know about how this connection had to work."""
 
     @classmethod
     def open(cls, url: URL, *, read_only: bool) -> Self:
@@ -129,6 +140,79 @@ class Database(abc.ABC):
         with self.translated_errors():
             self._cursor().executemany(statement, rows)
 
+    @classmethod
+    def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:  # noqa: ARG003 - for those that can
+        """Have the bench read a query of the database at a URL by itself; None where it cannot.
+
+        The bench reads through connections of its own, in which the query is all that is ever asked.
+        """
+        return None
+
+    def scanned_here(self, bench: Workbench, url: URL, query: str) -> Scanned | None:
+        """Have the bench read what this connection's database (at this URL) holds, committed or written here."""
+        return self.scanned(bench, url, query) if bench.scans else None
+
+    @property
+    def own_bench(self) -> Any:
+        """A DuckDB connection that can itself be the bench; None for all but DuckDB."""
+        return None
+
+    def bulk_insert(self, table: str, columns: Sequence[Column], bench: Workbench, query: str) -> int:
+        """Insert the rows of a bench's query into these columns, as fast as the database can; return their number.
+
+        Raises LoadError for a value that this database cannot hold.
+        """
+        names = [column.name for column in columns]
+        marks = ", ".join([self.placeholder] * len(names))
+        statement = f"INSERT INTO {self.quote(table)} ({self.quoted(names)}) VALUES ({marks})"
+        inserted = 0
+        for rows in bench.batches(self.holdable(columns, query), FETCH_ROWS):
+            self.insert_many(statement, [adapted(self.adapters, names, row) for row in rows])
+            inserted += len(rows)
+        return inserted
+
+    def bulk_update(
+        self, table: str, keys: Sequence[Column], values: Sequence[Column], bench: Workbench, query: str
+    ) -> None:
+        """Set `values` in the rows found by `keys`, as a bench's query gives them, the keys first."""
+        changes, columns = f"{table}__changes", [*keys, *values]
+        names = self.quoted(column.name for column in columns)
+        self.execute(self._changes_table(changes, table, names, keys))
+        self.bulk_insert(changes, columns, bench, query)
+        self.execute(self._update_by(table, self.quote(changes), keys, values))
+        self.drop_temporary(changes)
+
+    def _changes_table(self, changes: str, table: str, names: str, keys: Sequence[Column]) -> str:  # noqa: ARG002 - some index them
+        return f"CREATE TEMPORARY TABLE {self.quote(changes)} AS SELECT {names} FROM {self.quote(table)} WHERE 1 = 0"
+
+    def _update_by(self, table: str, changes: str, keys: Sequence[Column], values: Sequence[Column]) -> str:
+        name = self.quote(table)
+        settings = ", ".join(f"{self.quote(column.name)} = changes.{self.quote(column.name)}" for column in values)
+        where = " AND ".join(f"{name}.{self.quote(key.name)} = changes.{self.quote(key.name)}" for key in keys)
+        return f"UPDATE {name} SET {settings} FROM {changes} AS changes WHERE {where}"
+
+    def holdable(self, columns: Sequence[Column], query: str) -> str:
+        """Return a bench's query that ends with an error at the first value which this database cannot hold."""
+        held = [held_as(column) for column in columns]
+        if not self.unheld.keys() & set(held):
+            return query
+        names = [f"c{number}" for number in range(len(columns))]
+        checked = ", ".join(
+            self._checked(name, column, kind) for name, column, kind in zip(names, columns, held, strict=True)
+        )
+        return f"SELECT {checked} FROM ({query}) AS given ({', '.join(names)})"
+
+    def _checked(self, name: str, column: Column, kind: str) -> str:
+        if kind not in self.unheld:
+            return name
+        condition, reason = self.unheld[kind]
+        message = f'column "{column.name}" cannot take a value, because {reason}'
+        return f"CASE WHEN NOT ({condition.format(name)}) THEN {refusal(message)} ELSE {name} END"
+
+    def quoted(self, names: Iterable[str]) -> str:
+        """Return names as this database quotes them, separated by commas."""
+        return ", ".join(map(self.quote, names))
+
     @abc.abstractmethod
     def columns(self, table: str) -> Mapping[str, str]:
         """Return a table's columns in their order, with their types in this database's own words; none without a table.
@@ -140,8 +224,12 @@ class Database(abc.ABC):
         """Return the columns that a CREATE TEMPORARY TABLE of this name gives, as `columns` does."""
         self.execute(create)
         columns = self.columns(table)
-        self.drop(table)
+        self.drop_temporary(table)
         return columns
+
+    def drop_temporary(self, table: str) -> None:
+        """Drop a temporary table."""
+        self.drop(table)
 
     def create(self, table: str, statements: Sequence[str]) -> None:  # noqa: ARG002 - some must remember the table
         """Create a table by these statements, as part of the transaction."""

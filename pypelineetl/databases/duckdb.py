@@ -9,9 +9,14 @@ import duckdb
 import pyarrow as pa
 from sqlalchemy import URL
 
+from pypelineetl import dialect
+from pypelineetl.columns import Column
+from pypelineetl.conversion import literal
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Row
+from pypelineetl.databases.scanning import Scanned
 from pypelineetl.databases.urls import options_of
 from pypelineetl.errors import DatabaseError
+from pypelineetl.workbench import Workbench
 
 _RETRY_SECONDS = 0.05
 _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
@@ -65,8 +70,34 @@ class DuckDB(Database):
             self.connection.execute(f"{into} SELECT * FROM pypelineetl_batch")
             self.connection.unregister("pypelineetl_batch")
 
+    @classmethod
+    def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
+        name = bench.attach([f"ATTACH {literal(url.database or '')} AS {{name}} (READ_ONLY)"])
+        return _described(bench, dialect.attached(query, read=cls.dialect, catalog=name))
+
+    def scanned_here(self, bench: Workbench, url: URL, query: str) -> Scanned | None:  # noqa: ARG002 - this is it
+        return _described(bench, query)
+
+    @property
+    def own_bench(self) -> Any:
+        return self.connection
+
+    def bulk_insert(self, table: str, columns: Sequence[Column], bench: Workbench, query: str) -> int:
+        into = f"{self.quote(table)} ({self.quoted(column.name for column in columns)})"
+        return bench.number(f"INSERT INTO {into} {query}")
+
+    def bulk_update(
+        self, table: str, keys: Sequence[Column], values: Sequence[Column], bench: Workbench, query: str
+    ) -> None:
+        names = self.quoted(column.name for column in (*keys, *values))
+        bench.run(self._update_by(table, f"(SELECT * FROM ({query}) AS given ({names}))", keys, values))
+
     def lock(self, tables: Sequence[str]) -> None:
         """Nothing to do: this process has the file to itself since it opened it."""
+
+
+def _described(bench: Workbench, query: str) -> Scanned:
+    return Scanned(f"({query})", bench.types(query))
 
 
 def _arrow(values: Row) -> Any:

@@ -1,7 +1,14 @@
 """What some databases cannot hold, told by a ValueError before the database would cut, change or refuse it."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
+
+from pypelineetl.errors import LoadError
+
+NOT_FINITE = "this database keeps neither NaN nor infinity"
+NUL = "this database keeps no NUL character in a text"
 
 _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
 
@@ -9,8 +16,7 @@ _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
 def finite(value: float) -> float:
     """Return a number that is neither infinite nor none at all."""
     if not math.isfinite(value):
-        message = "this database keeps neither NaN nor infinity"
-        raise ValueError(message)
+        raise ValueError(NOT_FINITE)
     return value
 
 
@@ -25,8 +31,7 @@ def whole_64(value: int) -> int:
 def without_nul(value: str) -> str:
     """Return a text without the character NUL."""
     if "\0" in value:
-        message = "this database keeps no NUL character in a text"
-        raise ValueError(message)
+        raise ValueError(NUL)
     return value
 
 
@@ -39,3 +44,19 @@ def decimal_as_number(value: Decimal) -> int | float:
         message = "this database keeps no more than about 15 digits of a number with a fraction"
         raise ValueError(message)
     return number
+
+
+def adapted(
+    adapters: Mapping[type, Callable[[Any], Any]], names: Sequence[str], values: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """Return the values of these columns as a driver takes them. Raises LoadError for one its database cannot hold."""
+    if not adapters:
+        return values
+    taken = []
+    for name, value in zip(names, values, strict=True):
+        try:
+            taken.append(adapters[type(value)](value) if type(value) in adapters else value)
+        except ValueError as error:
+            message = f'column "{name}" cannot take a value of type {type(value).__name__}, because {error}'
+            raise LoadError(message) from error
+    return tuple(taken)

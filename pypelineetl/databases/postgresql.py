@@ -1,5 +1,6 @@
 """PostgreSQL, through psycopg."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -8,11 +9,17 @@ import psycopg
 from psycopg.types.string import TextLoader
 from sqlalchemy import URL
 
+from pypelineetl.columns import Column
+from pypelineetl.conversion import NUMERIC, held_as, literal
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
-from pypelineetl.databases.holding import without_nul
+from pypelineetl.databases.holding import NUL, without_nul
+from pypelineetl.databases.piping import CsvPipe
+from pypelineetl.databases.scanning import Scanned, extension, secret
 from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.errors import DatabaseError
+from pypelineetl.workbench import Workbench
 
+_BLOCK = 2**18
 _UNVERIFIED = {"allow", "prefer", "require"}
 
 
@@ -21,6 +28,7 @@ class PostgreSQL(Database):
 
     dialect = "postgres"
     adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {str: without_nul}
+    unheld: ClassVar[Mapping[str, tuple[str, str]]] = {"VARCHAR": ("NOT contains({}, chr(0))", NUL)}
     driver_error: ClassVar[type[Exception]] = psycopg.Error
 
     def __init__(self, connection: Any, name: str) -> None:
@@ -79,6 +87,42 @@ class PostgreSQL(Database):
         )
         return dict(found)
 
+    @classmethod
+    def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
+        load = extension("postgres")
+        if load is None:
+            return None
+        access = {
+            "host": url.host,
+            "port": url.port,
+            "user": url.username,
+            "password": password_of(url),
+            "database": url.database,
+        }
+        options = " ".join(f"{name}={_in_conninfo(value)}" for name, value in options_of(url, None).items())
+        attach = f"ATTACH {literal(options)} AS {{name}} (TYPE postgres, SECRET {{name}}, READ_ONLY)"
+        name = bench.attach([load, secret("postgres", access), attach])
+        return _exact(bench, name, query)
+
+    def bulk_insert(self, table: str, columns: Sequence[Column], bench: Workbench, query: str) -> int:
+        held = [held_as(column) for column in columns]
+        names = [f"c{number}" for number in range(len(columns))]
+        written = ", ".join(
+            f"'\\x' || hex({name})" if kind == "BLOB" else name for name, kind in zip(names, held, strict=True)
+        )
+        given = f"SELECT {written} FROM ({self.holdable(columns, query)}) AS given ({', '.join(names)})"
+        texts = ", ".join(name for name, kind in zip(names, held, strict=True) if kind == "VARCHAR")
+        into = f"{self.quote(table)} ({self.quoted(column.name for column in columns)})"
+        with (
+            CsvPipe(bench, given, "NULLSTR '\\N'" + (f", FORCE_QUOTE ({texts})" if texts else "")) as pipe,
+            self.translated_errors(),
+            self.connection.cursor() as cursor,
+        ):
+            with cursor.copy(f"COPY {into} FROM STDIN (FORMAT csv, NULL '\\N')") as copy:
+                while block := os.read(pipe.descriptor, _BLOCK):
+                    copy.write(block)
+            return int(cursor.rowcount)
+
     def lock(self, tables: Sequence[str]) -> None:
         self.execute(f"SET lock_timeout = '{LOCK_WAIT_SECONDS:.0f}s'")
         # In order, so that two loads that need the same tables cannot wait for each other.
@@ -94,3 +138,32 @@ class PostgreSQL(Database):
                 raise DatabaseError(message) from error
         # The locks belong to the session and outlive this; what is read from here on is not older than they are.
         self.connection.commit()
+
+
+def _exact(bench: Workbench, name: str, query: str) -> Scanned:
+    """Return a scan in which numerics come as text: the scanner rounds those without scale, and takes NaN for 0."""
+    types = bench.types(f"FROM {_passed_on(name, query)}")
+    doubtful = [column for column, kind in types.items() if kind == "DOUBLE" or kind.startswith("DECIMAL")]
+    if not doubtful:
+        return Scanned(_passed_on(name, query), types)
+    asked = ", ".join(f"pg_typeof(source.{_quoted(column)})::text AS c{at}" for at, column in enumerate(doubtful))
+    # Joined on a condition that is never met, the query itself is not run.
+    question = f"SELECT {asked} FROM (SELECT 1) AS one LEFT JOIN ({query}) AS source ON false"
+    [kinds] = bench.rows(f"FROM {_passed_on(name, question)}")
+    numerics = {column for column, kind in zip(doubtful, kinds, strict=True) if kind == "numeric"}
+    selected = ", ".join(f"{_quoted(column)}::text" if column in numerics else _quoted(column) for column in types)
+    exact = {column: NUMERIC if column in numerics else kind for column, kind in types.items()}
+    return Scanned(_passed_on(name, f"SELECT {selected} FROM ({query}) source"), exact)
+
+
+def _passed_on(name: str, query: str) -> str:
+    return f"postgres_query('{name}', {literal(query)})"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _in_conninfo(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -9,10 +9,14 @@ from typing import Any, ClassVar
 
 from sqlalchemy import URL
 
+from pypelineetl import dialect
+from pypelineetl.conversion import literal
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
 from pypelineetl.databases.holding import decimal_as_number, finite, whole_64
+from pypelineetl.databases.scanning import Scanned, extension
 from pypelineetl.databases.urls import options_of
 from pypelineetl.errors import DatabaseError
+from pypelineetl.workbench import Workbench
 
 
 class SQLite(Database):
@@ -48,6 +52,26 @@ class SQLite(Database):
 
     def columns(self, table: str) -> Mapping[str, str]:
         return dict(self.query("SELECT name, type FROM pragma_table_info(?)", (table,)))
+
+    @classmethod
+    def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
+        load = extension("sqlite")
+        # What SQLite compares without case, DuckDB would not.
+        if load is None or not dialect.is_plain(query, cls.dialect) or cls._collates(url):
+            return None
+        attach = f"ATTACH {literal(str(Path(url.database or '').absolute()))} AS {{name}} (TYPE sqlite, READ_ONLY)"
+        name = bench.attach([load, attach])
+        attached = dialect.attached(query, read=cls.dialect, catalog=name)
+        return Scanned(f"({attached})", bench.types(attached))
+
+    @classmethod
+    def _collates(cls, url: URL) -> bool:
+        with cls.open(url, read_only=True) as database:
+            return bool(database.query("SELECT 1 FROM sqlite_master WHERE sql LIKE '%collate%' LIMIT 1"))
+
+    def scanned_here(self, bench: Workbench, url: URL, query: str) -> None:  # noqa: ARG002 - never
+        """Nothing: two SQLites in one process that have the same file open take away each other's locks."""
+        return
 
     def lock(self, tables: Sequence[str]) -> None:  # noqa: ARG002 - one lock for them all
         """Take the file's one write lock, which is every table's."""

@@ -4,8 +4,9 @@ from typing import Any
 
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import FactETL
-from pypelineetl.errors import LoadError, quoted
+from pypelineetl.errors import LoadError
 from pypelineetl.events import Outcome
+from pypelineetl.load.loading import repeated_message
 from pypelineetl.load.target import Target
 
 Row = dict[str, Any]
@@ -32,11 +33,7 @@ class GrainedFacts:
         """Insert the row, or update the one of its grain. Raises LoadError if the source gives a grain twice."""
         grain = tuple(row[name] for name in self._grain)
         if grain in self._seen:
-            message = (
-                f"the source gives two rows with the same grain {quoted(self._grain)};"
-                " mend the source SQL, or declare a finer grain"
-            )
-            raise LoadError(message)
+            raise LoadError(repeated_message(self._grain))
         self._seen.add(grain)
         if grain not in self._known:
             self._table.insert(row)

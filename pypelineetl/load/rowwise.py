@@ -1,10 +1,8 @@
 """Loading row by row, through pygrametl's own objects."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import datetime
 from functools import cache, partial
 from typing import Any
 
@@ -13,27 +11,25 @@ from pygrametl.tables import AccumulatingSnapshotFactTable
 from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database, Stream
 from pypelineetl.declare import DimensionETL, FactETL
-from pypelineetl.errors import LoadError, quoted
+from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts, Outcome
-from pypelineetl.keys import UNKNOWN, Infer, Members, NaturalKey, Resolver, miss_message, resolver
+from pypelineetl.keys import (
+    SHOWN_MISSES,
+    UNKNOWN,
+    Infer,
+    Members,
+    NaturalKey,
+    Resolver,
+    misses_message,
+    resolver,
+)
 from pypelineetl.load.grain import GrainedFacts
+from pypelineetl.load.loading import Load, Progress, null_message
 from pypelineetl.load.tables import pygrametl_table
 from pypelineetl.load.target import Target
-from pypelineetl.project import Project
 
 Row = dict[str, Any]
 Put = Callable[[Row], Outcome]
-Progress = Generator[int, None, Counts]
-"""Yields the number of rows dealt with so far, and returns what became of them."""
-
-
-@dataclass(frozen=True)
-class Load:
-    """Where one ETL's rows go: the project that declares it, an open warehouse, and the time (UTC) of the run."""
-
-    project: Project
-    warehouse: Database
-    now: datetime
 
 
 def load_dimension(load: Load, etl: DimensionETL, rows: Stream) -> Progress:
@@ -62,7 +58,13 @@ def load_fact(load: Load, etl: FactETL, rows: Stream) -> Progress:
         put = _fact_writer(table, etl, load.warehouse, target)
         counts = yield from _put_all(rows, columns, partial(_put_resolved, resolvers, put))
     if misses := [
-        miss_message(column, etl.keys[column].dimension, resolver.misses)
+        misses_message(
+            column,
+            etl.keys[column].dimension,
+            resolver.misses.total(),
+            list(resolver.misses)[:SHOWN_MISSES],
+            len(resolver.misses),
+        )
         for column, resolver in resolvers.items()
         if resolver.misses
     ]:
@@ -114,11 +116,7 @@ def _watched(target: Target, ensure: Callable[[Row], object]) -> Put:
 def _without_null(names: tuple[str, ...], put: Put) -> Put:
     def checked(row: Row) -> Outcome:
         if missing := [name for name in names if row[name] is None]:
-            message = (
-                f"a source row has NULL in {quoted(missing)}, by which rows are told apart: it would be a new one on"
-                " every load. Leave such rows out in the source SQL, or give them a value."
-            )
-            raise LoadError(message)
+            raise LoadError(null_message(missing))
         return put(row)
 
     return checked
@@ -151,14 +149,14 @@ def _resolvers(load: Load, etl: FactETL, open_tables: ExitStack) -> dict[str, Re
             dimension,
             load.project.columns(dimension),
             load.warehouse,
-            _inferring(load, dimension, open_tables),
+            inferring(load, dimension, open_tables),
         )
         for dimension in load.project.dimensions_of(etl)
     }
     return {column: resolver(key, members[key.dimension]) for column, key in etl.keys.items()}
 
 
-def _inferring(load: Load, dimension: DimensionETL, open_tables: ExitStack) -> Infer:
+def inferring(load: Load, dimension: DimensionETL, open_tables: ExitStack) -> Infer:
     """Return what makes members that know only their natural key; its pygrametl object is made on first use."""
     factory, columns = dimension.factory, load.project.columns(dimension)
     target = Target(load.warehouse, columns)

@@ -1,5 +1,6 @@
 """From a factory to the live pygrametl object, for the length of one load and with nothing left behind."""
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +9,13 @@ from typing import Any
 
 import pygrametl
 from pygrametl import tables
-from pygrametl.tables import CachedDimension, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+from pygrametl.tables import (
+    BulkFactTable,
+    CachedDimension,
+    FactTable,
+    SlowlyChangingDimension,
+    TypeOneSlowlyChangingDimension,
+)
 
 from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database
@@ -21,7 +28,8 @@ _BEGINNING_OF_TIME = datetime(1900, 1, 1)  # noqa: DTZ001 - moments without zone
 _CACHES: Mapping[type, Mapping[str, Any]] = {
     CachedDimension: {"size": 0, "prefill": True},
     TypeOneSlowlyChangingDimension: {"cachesize": 0, "prefill": True},
-    SlowlyChangingDimension: {"cachesize": -1, "prefill": True},
+    # Not filled before: pygrametl would leave out members whose last version is closed, and begin them anew.
+    SlowlyChangingDimension: {"cachesize": -1},
 }
 _one_at_a_time = threading.Lock()
 
@@ -41,9 +49,10 @@ def pygrametl_table(
     first call. On leaving, what waits is written and the object is taken off pygrametl's list of all tables.
     """
     factory = etl.factory
-    arguments = {**_CACHES.get(factory.table_class, {}), **_versioning(factory, columns, now), **factory.arguments}
+    arguments = {**_CACHES.get(factory.table_class, {}), **versioning(factory, columns, now), **factory.arguments}
+    arguments |= _typed_bounds(factory, columns)
     with _quoted_names(warehouse):
-        table = factory.table_class(**{**arguments, "name": warehouse.quote(factory.table)}, targetconnection=target)
+        table = _row_class(factory)(**{**arguments, "name": warehouse.quote(factory.table)}, targetconnection=target)
     try:
         yield table
         table.endload()
@@ -54,19 +63,40 @@ def pygrametl_table(
         everyones[:] = [other for other in everyones if other is not table]
 
 
-def _versioning(factory: Factory, columns: Mapping[str, Column], now: datetime) -> dict[str, Any]:
+def _row_class(factory: Factory) -> Callable[..., Any]:
+    """Return the class that loads row by row: a BulkFactTable's rows are the FactTable's, which needs no file."""
+    if factory.table_class is BulkFactTable:
+        taken = inspect.signature(FactTable).parameters
+        return lambda **given: FactTable(**{name: value for name, value in given.items() if name in taken})
+    return factory.table_class
+
+
+def versioning(factory: Factory, columns: Mapping[str, Column], now: datetime) -> dict[str, Any]:
     """Return how a type-2 dimension dates its versions where the factory does not say: by this run's own time.
 
     A first version is valid from the beginning of time, so that facts older than the dimension's first load find it;
     but not with `srcdateatt`, where pygrametl takes a first version of another date than the source's for a change.
     """
-    since = factory.name("fromatt")
-    if not issubclass(factory.table_class, SlowlyChangingDimension) or not since:
+    if not issubclass(factory.table_class, SlowlyChangingDimension):
         return {}
-    dated = _dater(columns[since])
+    since, until = factory.name("fromatt"), factory.name("toatt")
+    if not (since or until):
+        return {}
+    dated = _dater(columns[str(since or until)])
     if factory.name("srcdateatt"):
         return {"srcdateparser": dated}
-    return {"minfrom": dated(_BEGINNING_OF_TIME), "fromfinder": lambda _connection, _row, _names: dated(now)}
+    first = {"minfrom": dated(_BEGINNING_OF_TIME)} if since else {}
+    return {**first, "fromfinder": lambda _connection, _row, _names: dated(now)}
+
+
+def _typed_bounds(factory: Factory, columns: Mapping[str, Column]) -> dict[str, Any]:
+    """Return the dates a factory gives for the first and the last version, in the types of their columns."""
+    bounds = {"minfrom": factory.name("fromatt"), "maxto": factory.name("toatt")}
+    return {
+        argument: _dater(columns[column])(factory.arguments[argument])
+        for argument, column in bounds.items()
+        if column and isinstance(factory.arguments.get(argument), str | date)
+    }
 
 
 def _dater(column: Column) -> Callable[[Any], date | None]:

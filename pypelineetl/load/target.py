@@ -12,7 +12,7 @@ from typing import Any
 
 from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database, Row
-from pypelineetl.errors import LoadError
+from pypelineetl.databases.holding import adapted
 
 _BATCH_ROWS = 10_000
 _ARGUMENT = re.compile(r"%\((.+?)\)s")
@@ -43,7 +43,7 @@ class Target:
         """Run a statement with `%(name)s` arguments; an INSERT waits for a full batch or another statement."""
         statement, names = _translated(stmt, self._database.placeholder)
         mapping, given = namemapping or {}, arguments or {}
-        values = self._adapted(names, tuple(given[mapping.get(name, name)] for name in names))
+        values = adapted(self._database.adapters, names, tuple(given[mapping.get(name, name)] for name in names))
         verb = stmt.lstrip()[:6].upper()
         if verb == "INSERT":
             self._gather(statement, values)
@@ -96,20 +96,6 @@ class Target:
             self.flush()
         self._insert = statement
         self._waiting.append(values)
-
-    def _adapted(self, names: Sequence[str], values: Row) -> Row:
-        """Return values as the driver takes them. Raises LoadError for one the database cannot hold."""
-        adapters = self._database.adapters
-        if not adapters:
-            return values
-        adapted = []
-        for name, value in zip(names, values, strict=True):
-            try:
-                adapted.append(adapters[type(value)](value) if type(value) in adapters else value)
-            except ValueError as error:
-                message = f'column "{name}" cannot take a value of type {type(value).__name__}, because {error}'
-                raise LoadError(message) from error
-        return tuple(adapted)
 
     def _converted(self, row: Row) -> Row:
         return tuple(

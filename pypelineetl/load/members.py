@@ -1,0 +1,99 @@
+"""Dimensions without versions as sets: new members are added, and type-1 attributes of known ones overwritten."""
+
+from collections.abc import Sequence
+
+from pygrametl.tables import TypeOneSlowlyChangingDimension
+
+from pypelineetl.declare import DimensionETL
+from pypelineetl.events import Counts
+from pypelineetl.load.loading import Load, Progress
+from pypelineetl.load.tablesets import EXISTING, ROWS, TableSets
+from pypelineetl.typed import TypedQuery
+from pypelineetl.workbench import Workbench
+
+_MET = "pypelineetl_met"
+_NEW = "pypelineetl_new"
+
+
+def load_members(load: Load, bench: Workbench, etl: DimensionETL, source: TypedQuery) -> Progress:
+    """Ensure that every source row is a member, as Dimension, CachedDimension and TypeOneSlowlyChangingDimension do.
+
+    A new member has the attributes of its first row, and the type-1 attributes of its last.
+    """
+    sets = TableSets(load, bench, etl)
+    key, natural_key = str(etl.factory.name("key")), etl.factory.natural_key
+    changing = _changing(etl)
+    given_key = [key] if key in source.columns else []
+    read = sets.number_rows(source, [sets.want(name) for name in (*given_key, *etl.factory.names("attributes"))])
+    yield read
+    sets.refuse_null(natural_key)
+    sets.bring_existing([key, *natural_key, *changing])
+    is_repeated = sets.repeated(natural_key, "r")
+    _keep_new(sets, natural_key, changing if is_repeated else (), is_repeated)
+    inserted = sets.insert(_numbered(sets, key, has_key=bool(given_key)))
+    updated = _update_known(sets, key, changing, is_repeated) if changing else 0
+    return Counts(read=read, inserted=inserted, updated=updated, unchanged=read - inserted - updated)
+
+
+def _changing(etl: DimensionETL) -> tuple[str, ...]:
+    if etl.factory.table_class is not TypeOneSlowlyChangingDimension:
+        return ()
+    others = tuple(name for name in etl.factory.names("attributes") if name not in etl.factory.natural_key)
+    return etl.factory.names("type1atts") or others
+
+
+def _keep_new(sets: TableSets, natural_key: Sequence[str], changing: Sequence[str], is_repeated: str) -> None:
+    """Keep one row of each new member; `changing` attributes are those of its last row, the others of its first."""
+    unknown = f"FROM {ROWS} AS r ANTI JOIN {EXISTING} AS e ON {sets.same(natural_key, 'r', 'e')}"
+    if not is_repeated:
+        sets.bench.keep(_NEW, f"SELECT * {unknown}")
+        return
+    last = ", ".join(f"last_value({sets.at(name)}) OVER member AS {sets.at(name)}" for name in changing)
+    sets.bench.keep(
+        _NEW,
+        f"""
+        SELECT * {f"REPLACE ({last})" if changing else ""} {unknown}
+        WINDOW member AS (
+          PARTITION BY {sets.names(natural_key)} ORDER BY ord
+          ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+        )
+        QUALIFY row_number() OVER (PARTITION BY {sets.names(natural_key)} ORDER BY ord) = 1
+        """,
+    )
+
+
+def _numbered(sets: TableSets, key: str, *, has_key: bool) -> str:
+    """Return the new members with their surrogate keys: those the source gives, and else the numbers that follow."""
+    # Over rows, not over equal values of `ord`, which takes a hundred times as long.
+    before = f"sum(CAST({sets.at(key)} IS NULL AS BIGINT))" if has_key else "count(*)"
+    number = f"{sets.largest(key)} + {before} OVER (ORDER BY ord ROWS UNBOUNDED PRECEDING)"
+    member = f"coalesce({sets.at(key)}, {number})" if has_key else number
+    return f"SELECT {member}, {sets.names(sets.etl.factory.names('attributes'))} FROM {_NEW} ORDER BY ord"
+
+
+def _update_known(sets: TableSets, key: str, changing: Sequence[str], is_repeated: str) -> int:
+    """Overwrite what changed, and return how many source rows changed something, one after the other."""
+    natural_key = sets.etl.factory.natural_key
+    before = ", ".join(
+        f"CASE WHEN lag(r.ord) OVER member IS NULL THEN e.{sets.at(name)} ELSE lag(r.{sets.at(name)}) OVER member END"
+        f" AS before_{sets.at(name)}, e.{sets.at(name)} AS kept_{sets.at(name)}"
+        for name in changing
+    )
+    sets.bench.keep(
+        _MET,
+        f"""
+        SELECT r.*, e.{sets.at(key)} AS member, {before},
+               lag(r.ord) OVER member IS NULL AS is_first, lead(r.ord) OVER member IS NULL AS is_last
+        FROM {ROWS} AS r LEFT JOIN {EXISTING} AS e ON {sets.same(natural_key, "r", "e")}
+        WHERE ({sets.differs(changing, "r", "e")} AND e.{sets.at(key)} IS NOT NULL) OR {is_repeated or "false"}
+        WINDOW member AS (PARTITION BY {sets.names(natural_key, "r.")} ORDER BY r.ord)
+        """,
+    )
+    differs = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in changing)
+    sets.update(
+        [key],
+        changing,
+        f"SELECT member, {sets.names(changing)} FROM {_MET} WHERE member IS NOT NULL AND is_last AND ({differs})",
+    )
+    changed = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM before_{sets.at(name)}" for name in changing)
+    return sets.bench.number(f"SELECT count(*) FROM {_MET} WHERE NOT (member IS NULL AND is_first) AND ({changed})")

@@ -1,0 +1,82 @@
+"""Which way an ETL's rows are loaded: as sets where the engine knows what its declaration means, else row by row."""
+
+import inspect
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import pygrametl
+from pygrametl.tables import (
+    AccumulatingSnapshotFactTable,
+    BatchFactTable,
+    BulkFactTable,
+    CachedDimension,
+    Dimension,
+    FactTable,
+    SlowlyChangingDimension,
+    TypeOneSlowlyChangingDimension,
+)
+
+from pypelineetl.conversion import UnknownError, held_as
+from pypelineetl.databases import database_class
+from pypelineetl.declare import ETL, DimensionETL
+from pypelineetl.errors import quoted
+from pypelineetl.project import Project
+
+_KNOWN = {
+    Dimension,
+    CachedDimension,
+    TypeOneSlowlyChangingDimension,
+    SlowlyChangingDimension,
+    FactTable,
+    BatchFactTable,
+    BulkFactTable,
+    AccumulatingSnapshotFactTable,
+}
+# pygrametl's classes that ask the database for each member, and so compare as it does.
+_COMPARED_BY_DATABASE = {Dimension, AccumulatingSnapshotFactTable}
+
+
+def rowwise_reason(project: Project, etl: ETL) -> str:
+    """Return why an ETL must go row by row; nothing where it is loaded as sets."""
+    return next(_reasons(project, etl), "")
+
+
+def rowwise_reason_of(etl: ETL, columns: Collection[str]) -> str:
+    """Return why a source with these columns makes an ETL go row by row; nothing where it does not."""
+    given = [name for name in etl.factory.versioning if name in columns]
+    return f"its source gives {quoted(given)}, by which the load itself tells versions apart" if given else ""
+
+
+def read_column(finder: Any) -> str | None:
+    """Return the column that a finder made by pygrametl's `datereader` reads; None for any other function."""
+    if getattr(finder, "__qualname__", "") != "datereader.<locals>.readerfunction":
+        return None
+    made_of = inspect.getclosurevars(finder).nonlocals
+    return str(made_of["dateattribute"]) if made_of["parsingfunction"] is pygrametl.ymdparser else None
+
+
+def _reasons(project: Project, etl: ETL) -> Iterator[str]:
+    factory = etl.factory
+    made = factory.table_class
+    if made not in _KNOWN:
+        yield f"{made.__name__} is a class the engine does not know"
+    for name, argument in factory.arguments.items():
+        if callable(argument) and name != "bulkloader" and read_column(argument) is None:
+            yield f"{name} is a Python function"
+    if factory.arguments.get("defaultidvalue") is not None:
+        yield "defaultidvalue stands for members that are not there"
+    if factory.name("srcdateatt") and {"minfrom", "fromfinder"} & factory.arguments.keys():
+        yield "srcdateatt stands beside minfrom or fromfinder"
+    columns = project.columns(etl)
+    try:
+        for name in factory.columns:
+            held_as(columns[name])
+    except UnknownError as unknown:
+        yield f"{unknown}, which no DuckDB type holds"
+    looked_up = factory.natural_key if isinstance(etl, DimensionETL) else factory.names("keyrefs")
+    if made in _COMPARED_BY_DATABASE and database_class(project.warehouse_url).folds_texts:
+        yield from (
+            f"it is looked up by the text {name}, which this warehouse compares by its collation"
+            for name in looked_up
+            if held_as(columns[name]) == "VARCHAR"
+        )

@@ -1,0 +1,141 @@
+"""The workbench: a DuckDB connection in which one load computes with whole columns.
+
+It lives as long as one load. In a DuckDB warehouse it is the warehouse's own connection, with temporary tables; for
+any other it is a database in memory, which spills to a private folder what does not fit.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+
+from pypelineetl.conversion import REFUSED
+from pypelineetl.errors import LoadError, SourceError
+
+Row = tuple[Any, ...]
+
+_MEMORY = "400MB"
+_SETTINGS = (
+    "SET TimeZone = 'UTC'",
+    # The optimizer would take a source's stream for the small side of a join, and hold all of it.
+    "SET disabled_optimizers = 'join_order,build_side_probe_side'",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+)
+
+
+MISSED = "pypelineetl misses a member"
+"""The error of a query that came upon a natural key which no member has."""
+
+
+class MissedError(Exception):
+    """A natural key in a fact's rows matches no member; which ones is found out by whoever catches this."""
+
+
+class ScanError(Exception):
+    """DuckDB could not read a value of the source; its driver may."""
+
+
+class Workbench:
+    """What a load may do at the bench; made by `workbench`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, scans: bool) -> None:
+        self.connection = connection
+        self.scans = scans
+        """Whether it may read other databases by itself; else their drivers do."""
+        self._attached: dict[str, str] = {}
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether an error has not ended the transaction the bench works in."""
+        with suppress(duckdb.Error):
+            self.connection.execute("SELECT 1")
+            return True
+        return False
+
+    def run(self, statement: str, arguments: Sequence[Any] = ()) -> None:
+        """Run a statement."""
+        with translated_errors():
+            self.connection.execute(statement, arguments or None)
+
+    def rows(self, query: str) -> list[Row]:
+        """Return all rows of a query."""
+        with translated_errors():
+            return self.connection.execute(query).fetchall()
+
+    def number(self, query: str) -> int:
+        """Return the one number a query gives; NULL is 0."""
+        return self.rows(query)[0][0] or 0
+
+    def batches(self, query: str, size: int) -> Iterator[list[Row]]:
+        """Yield the rows of a query, so many at a time; the bench can do nothing else meanwhile."""
+        with translated_errors():
+            self.connection.execute(query)
+            while batch := self.connection.fetchmany(size):
+                yield batch
+
+    def keep(self, name: str, query: str) -> None:
+        """Keep the rows of a query as a table of this load's own."""
+        self.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+
+    def insert(self, table: str, arrow: Any) -> None:
+        """Add an Arrow table's rows to a table of this load's own."""
+        with translated_errors():
+            self.connection.register("pypelineetl_arrow", arrow)
+            self.connection.execute(f"INSERT INTO {table} SELECT * FROM pypelineetl_arrow")
+            self.connection.unregister("pypelineetl_arrow")
+
+    def drop(self, table: str) -> None:
+        """Let go of a table of this load's own, whose rows are no longer needed."""
+        self.run(f"DROP TABLE {table}")
+
+    def types(self, query: str) -> dict[str, str]:
+        """Return the columns of a query and their DuckDB types, without running it."""
+        with translated_errors():
+            return {name: kind for name, kind, *_ in self.connection.execute(f"DESCRIBE {query}").fetchall()}
+
+    def attach(self, statements: Sequence[str]) -> str:
+        """Attach a database by statements in which `{name}` stands for its name here; return that name."""
+        key = "\n".join(statements)
+        if key not in self._attached:
+            name = f"pypelineetl_{len(self._attached)}"
+            for statement in statements:
+                self.connection.execute(statement.replace("{name}", name))
+            self._attached[key] = name
+        return self._attached[key]
+
+
+@contextmanager
+def workbench(connection: duckdb.DuckDBPyConnection | None, *, scans: bool = True) -> Iterator[Workbench]:
+    """Give a workbench: on this connection, which stays open, or else in memory."""
+    if connection is not None:
+        _set_up(connection, f"SET memory_limit = '{_MEMORY}'")
+        yield Workbench(connection, scans=scans)
+        return
+    with TemporaryDirectory(prefix="pypelineetl-") as folder, duckdb.connect(":memory:") as own:
+        _set_up(own, f"SET memory_limit = '{_MEMORY}'", f"SET temp_directory = '{folder}'")
+        yield Workbench(own, scans=scans)
+
+
+def _set_up(connection: duckdb.DuckDBPyConnection, *more: str) -> None:
+    for statement in (*_SETTINGS, *more):
+        connection.execute(statement)
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn what DuckDB raises into a refusal of ours, a member missed, a value it cannot read, or a source's fault."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if MISSED in str(error):
+            raise MissedError from error
+        _, refused, message = str(error).partition(REFUSED)
+        if refused:
+            raise LoadError(message.splitlines()[0]) from error
+        if isinstance(error, duckdb.ConversionException | duckdb.TypeMismatchException) or "Mismatch" in str(error):
+            raise ScanError(str(error).splitlines()[0]) from error
+        message = f"its rows stopped coming: {' '.join(str(error).split())}"
+        raise SourceError(message) from error
