@@ -1,1 +1,1 @@
-"""Measurements against pygrametl's own program, side by side in one run: it is the ratios that count."""
+"""What `make bench` runs: the engine beside other ways to do the same work, on the same machine in the same run."""

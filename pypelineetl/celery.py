@@ -19,6 +19,7 @@ from pypelineetl.declare import ETL, DimensionETL, FactETL
 from pypelineetl.errors import LoadError, PypeLineError, RefreshError, UsageError, quoted
 from pypelineetl.events import Event
 from pypelineetl.logs import RunLog
+from pypelineetl.parts import Parts, discard, load_part, parts_of, publish, split
 from pypelineetl.project import Project, read_project
 from pypelineetl.runner import Request, process, refresh
 
@@ -43,7 +44,7 @@ class Refreshes:
         results.register()
         self.app = Celery("pypelineetl", broker=config.BROKER_URL, backend=config.RESULT_URL)
         self.app.conf.update(_settings(), beat_schedule=_nightly(config), task_routes=(self._route,))
-        self._step, self._collect = self._steps()
+        self._step, self._part, self._collect = self._steps()
 
     @cached_property
     def project(self) -> Project:
@@ -83,8 +84,8 @@ class Refreshes:
         stages = [(kind, [etl.name for etl in etls if etl.active]) for kind, etls in asked.items()]
         if delete_existing_tables and not (run_dimensions or run_facts):
             self._delete_tables()
-        plan = {"refresh": task.request.id, "rebuild": delete_existing_tables, "stages": stages, "outcomes": []}
-        return self._advance(task, plan)
+        plan: Plan = {"refresh": task.request.id, "rebuild": delete_existing_tables, "stages": stages}
+        return self._advance(task, {**plan, "split": {}, "outcomes": []})
 
     def _rows_of(self, etl: ETL, *, rebuild: bool) -> int:
         for event in self._logged(process(self.project, etl, rebuild=rebuild)):
@@ -105,8 +106,8 @@ class Refreshes:
                 log(event)
                 yield event
 
-    def _steps(self) -> tuple[Task[..., Any], Task[..., Any]]:
-        """Return the two tasks a refresh is made of: one that runs an ETL, one that collects a stage of them."""
+    def _steps(self) -> tuple[Task[..., Any], Task[..., Any], Task[..., Any]]:
+        """Return the tasks a refresh is made of: one runs an ETL, one a part of it, one collects a stage of them."""
 
         @self.app.task(name="pypelineetl.step")
         def step(kind: str, name: str, rebuild: bool) -> Outcome:  # noqa: FBT001 - task arguments are positional
@@ -116,11 +117,58 @@ class Refreshes:
                 return {"kind": kind, "name": name, "error": error.message}
             return {"kind": kind, "name": name, "rows": rows}
 
+        @self.app.task(name="pypelineetl.part")
+        def part(kind: str, name: str, token: str, bounds: list[int], number: int) -> Outcome:
+            try:
+                rows = self._rows_of_part(self.project.find(kind, name), parts_of(token, bounds), number)
+            except PypeLineError as error:
+                return {"kind": kind, "name": name, "error": error.message}
+            return {"kind": kind, "name": name, "rows": rows}
+
         @self.app.task(name="pypelineetl.collect", bind=True, throws=(PypeLineError,))
         def collect(task: Task[..., Any], outcomes: list[Outcome], plan: Plan) -> list[list[Loaded]]:
-            return self._advance(task, {**plan, "outcomes": plan["outcomes"] + outcomes})
+            return self._advance(task, {**plan, "outcomes": plan["outcomes"] + self._whole(outcomes, plan)})
 
-        return step, collect
+        return step, part, collect
+
+    def _rows_of_part(self, etl: ETL, parts: Parts, number: int) -> int:
+        assert isinstance(etl, FactETL), etl.name  # noqa: S101 - only facts are sent in parts
+        rows = 0
+
+        def load() -> Iterator[Event]:
+            nonlocal rows
+            rows = (yield from load_part(self.project, etl, parts, number)).read
+
+        for _ in self._logged(load()):
+            pass
+        return rows
+
+    def _whole(self, outcomes: Sequence[Outcome], plan: Plan) -> list[Outcome]:
+        """Return a stage's outcomes with those of parts as one, their fact published if all of them are there."""
+        whole: dict[tuple[str, str], Outcome] = {}
+        for outcome in outcomes:
+            kind, name = str(outcome["kind"]), str(outcome["name"])
+            earlier = whole.setdefault((kind, name), {"kind": kind, "name": name, "rows": 0})
+            if "error" in outcome:
+                whole[kind, name] = earlier if "error" in earlier else outcome
+            elif "error" not in earlier:
+                earlier["rows"] = int(earlier["rows"]) + int(outcome["rows"])
+        for name, (token, bounds) in plan["split"].items():
+            whole["fact", name] = self._published(whole["fact", name], parts_of(token, bounds), plan["rebuild"])
+        return list(whole.values())
+
+    def _published(self, outcome: Outcome, parts: Parts, rebuild: bool) -> Outcome:  # noqa: FBT001 - as the plan has it
+        etl = self.project.find("fact", str(outcome["name"]))
+        assert isinstance(etl, FactETL), etl.name  # noqa: S101 - only facts are sent in parts
+        try:
+            if "error" not in outcome:
+                for _ in self._logged(publish(self.project, etl, parts, int(outcome["rows"]), rebuild=rebuild)):
+                    pass
+                return outcome
+        except PypeLineError as error:
+            outcome = {"kind": etl.kind, "name": etl.name, "error": error.message}
+        discard(self.project, etl, parts)
+        return outcome
 
     def _advance(self, task: Task[..., Any], plan: Plan) -> list[list[Loaded]]:
         """Replace `task` with the next stage that has anything to run, or end the refresh."""
@@ -132,15 +180,34 @@ class Refreshes:
         following = {**plan, "stages": rest, "outcomes": outcomes + skipped}
         if not runnable:
             return self._advance(task, following)
-        steps = [
-            self._step.s(kind, name, plan["rebuild"]).set(task_id=f"{plan['refresh']}.{kind}.{name}")
-            for name in runnable
-        ]
+        steps = self._signatures(kind, runnable, following)
+        if not steps:
+            return self._advance(task, following)
         # replace() ends this task by an exception of Celery's; in eager mode, which debuggers use, it joins the chord
         # here and returns the result.
         with allow_join_result():
             refreshed: list[list[Loaded]] = task.replace(chord(steps, self._collect.s(following)))
         return refreshed
+
+    def _signatures(self, kind: str, names: Sequence[str], plan: Plan) -> list[Any]:
+        """Return a stage's steps, with one for each part of the facts that are split; the plan tells how these are."""
+        steps: list[Any] = []
+        plan["split"] = {}
+        for name in names:
+            etl, step_id = self.project.find(kind, name), f"{plan['refresh']}.{kind}.{name}"
+            if not (isinstance(etl, FactETL) and etl.parts > 1):
+                steps.append(self._step.s(kind, name, plan["rebuild"]).set(task_id=step_id))
+                continue
+            try:
+                parts = split(self.project, etl)
+            except PypeLineError as error:
+                plan["outcomes"].append({"kind": kind, "name": name, "error": error.message})
+                continue
+            told = plan["split"][name] = [parts.token, list(parts.bounds)]
+            steps += [
+                self._part.s(kind, name, *told, number).set(task_id=f"{step_id}.{number}") for number in parts.numbers
+            ]
+        return steps
 
     def _skipped(self, kind: str, names: Sequence[str], outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Return the outcomes of facts that cannot run because a dimension they point to failed."""
@@ -161,7 +228,8 @@ class Refreshes:
         **_task: object,
     ) -> dict[str, str] | None:
         """Send an ETL that names a queue of its own there, whether it runs alone or as a step of a refresh."""
-        parameters = ("conf_type", "conf_name") if name == self._step.name else ("conf_name", "conf_type")
+        own = {self._step.name, self._part.name}
+        parameters = ("conf_type", "conf_name") if name in own else ("conf_name", "conf_type")
         values = {**dict(zip(parameters, args or (), strict=False)), **(kwargs or {})}
         etls: Sequence[DimensionETL | FactETL] = (*self._config.DIMENSIONS, *self._config.FACTS)
         for etl in etls:

@@ -127,7 +127,9 @@ def _run(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int:
 
 
 def _list(project: "pypelineetl.Project") -> None:
-    heading = ("ETL", "type", "active", "table", "class", "queue")
+    from pypelineetl.load.ways import rowwise_reason  # noqa: PLC0415 - needs pygrametl and DuckDB, which --help does not
+
+    heading = ("ETL", "type", "active", "table", "class", "queue", "loaded")
     lines = [
         (
             etl.name,
@@ -136,6 +138,7 @@ def _list(project: "pypelineetl.Project") -> None:
             etl.table,
             etl.factory.table_class.__name__,
             etl.queue or "",
+            f"row by row: {reason}" if (reason := rowwise_reason(project, etl)) else "as sets",
         )
         for etl in project.etls
     ]

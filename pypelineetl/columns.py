@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from sqlglot import exp
@@ -57,6 +57,7 @@ class Column:
         )
 
 
+@lru_cache(maxsize=1_000)
 def columns_of(sql: str, *, written: str) -> Mapping[str, Column]:
     """Return the columns of a CREATE TABLE by name, in their order. Raises DialectError if it is none."""
     create = ddl.table_definition(sql, written=written)

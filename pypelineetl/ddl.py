@@ -75,14 +75,14 @@ def create_statements(sql: str, *, written: str, target: str) -> list[str]:
     return [dialect.in_target(part, target) for part in _portable(tree, target)]
 
 
-def create_temporary(sql: str, name: str, *, written: str, target: str) -> str:
-    """Return the statement that creates an empty temporary table of another name with the same columns."""
+def create_bare(sql: str, name: str, *, written: str, target: str, temporary: bool) -> str:
+    """Return the statement that creates an empty table of another name with the same columns, and nothing else."""
     tree = table_definition(sql, written=written)
     create = tree if written == target else next(_portable(tree, target))
     create.this.this.set("this", exp.to_identifier(name, quoted=True))
     columns = [part for part in create.this.expressions if isinstance(part, exp.ColumnDef)]
     create.this.set("expressions", [exp.ColumnDef(this=column.this, kind=column.kind) for column in columns])
-    create.set("properties", exp.Properties(expressions=[exp.TemporaryProperty()]))
+    create.set("properties", exp.Properties(expressions=[exp.TemporaryProperty()]) if temporary else None)
     return dialect.in_target(create, target)
 
 

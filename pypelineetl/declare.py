@@ -208,11 +208,15 @@ class FactETL(_ETL):
 
     `keys` maps a fact's column to `member(...)` or `date_key(...)`; columns without an entry come from the source
     under their own name. `grain` names the columns that tell one row from another: with it a load updates the rows
-    that are there and adds the others; without it a load replaces the whole table.
+    that are there and adds the others; without it a load replaces the whole table. `parts` splits a big
+    fact into so many ranges of `split_by`, a column of whole numbers in its source: they load side by side, and
+    appear as one.
     """
 
     keys: Mapping[str, Key]
     grain: tuple[str, ...] = ()
+    parts: int = 1
+    split_by: str | None = None
 
     kind = "fact"
 

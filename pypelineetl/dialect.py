@@ -52,6 +52,8 @@ class _BacktickedSQLite(SQLite):  # type: ignore[misc] # sqlglot's dialects are 
         IDENTIFIERS: ClassVar[list[str | tuple[str, str]]] = ["`", '"', ("[", "]")]
 
 
+# What is computed from all rows that WHERE lets through, and would be another number for fewer.
+_AFTER_WHERE = ("group", "having", "distinct", "limit", "offset", "windows", "qualify")
 _WRITTEN_AS = {"sqlite": _BacktickedSQLite}
 
 
@@ -87,6 +89,33 @@ def attached(sql: str, *, read: str, catalog: str) -> str:
 def is_plain(sql: str, dialect: str) -> bool:
     """Whether a query is made of columns, joins and comparisons alone, which mean the same in every database."""
     return all(isinstance(node, _PLAIN) for node in single_statement(sql, dialect).walk())
+
+
+def extremes(sql: str, column: str, *, dialect: str) -> str:
+    """Return a query for the least and the largest value of a column of another query."""
+    tree = single_statement(sql, dialect)
+    assert isinstance(tree, exp.Query), sql  # noqa: S101 - the caller's own mistake: `query` lets nothing else through
+    found = exp.column(column, table="source", quoted=True)
+    both = exp.select(exp.Min(this=found), exp.Max(this=found.copy())).from_(tree.subquery("source"))
+    return both.sql(dialect=_WRITTEN_AS.get(dialect, dialect))
+
+
+def between(sql: str, column: str, least: int | None, below: int | None, *, dialect: str) -> str:
+    """Return a query for those rows of another whose whole number in a column is in a range; NULLs are in the first."""
+    tree = single_statement(sql, dialect)
+    assert isinstance(tree, exp.Query), sql  # noqa: S101 - as above
+    named = next((each for each in tree.selects if each.alias_or_name == column), None)
+    computed = any(tree.args.get(name) for name in _AFTER_WHERE) or tree.find(exp.AggFunc, exp.Window)
+    if not isinstance(tree, exp.Select) or named is None or computed:
+        tree = exp.select("*").from_(tree.subquery("source"))
+        named = exp.column(column, table="source", quoted=True)
+    value = named.unalias()
+    if least is not None:
+        tree = tree.where(value.copy() >= least)
+    if below is not None:
+        upper = value.copy() < below
+        tree = tree.where(upper if least is not None else exp.or_(upper, value.copy().is_(exp.null())))
+    return tree.sql(dialect=_WRITTEN_AS.get(dialect, dialect))
 
 
 def single_statement(sql: str, dialect: str) -> exp.Expr:

@@ -192,8 +192,23 @@ def _key_faults(fact: FactETL, dimensions: Mapping[str, DimensionETL], written: 
             _member_faults(key, dimension, written) if isinstance(key, Member) else _day_faults(key, dimension, written)
         )
         yield from (f'key "{column}": {fault}' for fault in faults)
+    yield from _part_faults(fact)
     if fact.grain and issubclass(fact.factory.table_class, AccumulatingSnapshotFactTable):
         yield "its grain is its factory's keyrefs, as for every accumulating snapshot; leave grain out"
+
+
+def _part_faults(fact: FactETL) -> Iterator[str]:
+    if not isinstance(fact.parts, int) or fact.parts < 1:
+        yield f"its parts are {fact.parts!r}; they must be a whole number, 1 or more"
+    elif fact.parts > 1:
+        if not fact.split_by or not isinstance(fact.source, str):
+            yield "its parts need split_by, a column of whole numbers in its source, which must be SQL"
+        if fact.grain or issubclass(fact.factory.table_class, AccumulatingSnapshotFactTable):
+            yield "its parts replace the whole fact, so it can have no grain; leave parts or grain out"
+        if any(isinstance(key, Member) and key.missing == "infer" for key in fact.keys.values()):
+            yield 'its parts cannot infer members, which several would make; use missing="reject", or leave parts out'
+    elif fact.split_by:
+        yield "its split_by needs parts, into how many to split it"
 
 
 def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterator[str]:

@@ -5,7 +5,6 @@ This checks what can be known without a connection; whether the sources answer i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,7 +73,7 @@ class Project:
 
     def columns(self, etl: ETL) -> Mapping[str, Column]:
         """Return the columns of an ETL's warehouse table by name, as its DDL declares them."""
-        return self._columns[etl.table]
+        return columns_of(etl.create, written=self.sql_dialect)
 
     def source_url(self, etl: ETL) -> URL:
         """Return the URL of the database an ETL's SQL asks: the one it names, or the first."""
@@ -102,7 +101,12 @@ class Project:
     def create_temporary(self, etl: ETL, name: str) -> str:
         """Return the statement that creates a temporary table of this name with the columns of an ETL's table."""
         target = self._dialect_of(self.warehouse_url)
-        return ddl.create_temporary(etl.create, name, written=self.sql_dialect, target=target)
+        return ddl.create_bare(etl.create, name, written=self.sql_dialect, target=target, temporary=True)
+
+    def create_staging(self, etl: ETL, name: str) -> str:
+        """Return the statement that creates a table of this name with the columns of an ETL's table, and no rules."""
+        target = self._dialect_of(self.warehouse_url)
+        return ddl.create_bare(etl.create, name, written=self.sql_dialect, target=target, temporary=False)
 
     def open_source(self, etl: ETL) -> Database:
         """Connect to the database an ETL's SQL asks, read-only."""
@@ -111,10 +115,6 @@ class Project:
     def open_warehouse(self) -> Database:
         """Connect to the warehouse, to write."""
         return databases.open_database(self.warehouse_url, read_only=False)
-
-    @cached_property
-    def _columns(self) -> Mapping[str, Mapping[str, Column]]:
-        return {etl.table: columns_of(etl.create, written=self.sql_dialect) for etl in self.etls}
 
     @staticmethod
     def _dialect_of(url: URL) -> str:

@@ -7,24 +7,20 @@ to a dimension that failed.
 import time
 import traceback
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pypelineetl import events
-from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, Member
-from pypelineetl.drift import check_drift
 from pypelineetl.errors import LoadError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.events import Counts, Event
-from pypelineetl.extract import source_rows, typed_source
+from pypelineetl.filling import load_rows, prepare_table
 from pypelineetl.load.loading import Load
-from pypelineetl.load.rowwise import load_dimension, load_fact, replaces
-from pypelineetl.load.setwise import load_as_sets
-from pypelineetl.load.ways import rowwise_reason, rowwise_reason_of
+from pypelineetl.parts import discard, load_part, publish, split
 from pypelineetl.project import Project
 from pypelineetl.sourcetests import test_source
-from pypelineetl.workbench import ScanError, workbench
+from pypelineetl.workbench import ScanError
 
 
 @dataclass(frozen=True)
@@ -120,11 +116,10 @@ def process(project: Project, etl: ETL, *, rebuild: bool) -> Iterator[Event]:
     started = time.monotonic()
     yield events.EtlStarted(etl)
     try:
-        try:
-            counts = yield from _load(project, etl, rebuild=rebuild, scans=True)
-        except ScanError as error:
-            yield events.EtlNoted(etl, f"read once more, through the driver, because DuckDB cannot read it: {error}")
-            counts = yield from _load(project, etl, rebuild=rebuild, scans=False)
+        if isinstance(etl, FactETL) and etl.parts > 1:
+            counts = yield from _load_parts(project, etl, rebuild=rebuild)
+        else:
+            counts = yield from _load_whole(project, etl, rebuild=rebuild)
     except PypeLineError as error:
         yield events.EtlFailed(etl, error.message)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other ETLs still run, and nothing is hidden
@@ -133,42 +128,54 @@ def process(project: Project, etl: ETL, *, rebuild: bool) -> Iterator[Event]:
         yield events.EtlFinished(etl, counts, timedelta(seconds=time.monotonic() - started))
 
 
+def _load_whole(project: Project, etl: ETL, *, rebuild: bool) -> Generator[Event, None, Counts]:
+    try:
+        return (yield from _load(project, etl, rebuild=rebuild, scans=True))
+    except ScanError as error:
+        yield events.EtlNoted(etl, f"read once more, through the driver, because DuckDB cannot read it: {error}")
+        return (yield from _load(project, etl, rebuild=rebuild, scans=False))
+
+
+def _load_parts(project: Project, etl: FactETL, *, rebuild: bool) -> Generator[Event, None, Counts]:
+    """Load a fact's parts side by side, a thread each: what takes time is done by servers, and by DuckDB."""
+    parts = split(project, etl)
+    published = False
+    try:
+        with ThreadPoolExecutor(len(parts.numbers)) as pool:
+            loads = [pool.submit(_gathered, load_part(project, etl, parts, number)) for number in parts.numbers]
+            read = 0
+            for load in as_completed(loads):
+                happened, counts = load.result()
+                yield from happened
+                read += counts.read
+        counts = yield from publish(project, etl, parts, read, rebuild=rebuild)
+        published = True
+    finally:
+        if not published:
+            discard(project, etl, parts)
+    return counts
+
+
+def _gathered(load: Generator[Event, None, Counts]) -> tuple[list[Event], Counts]:
+    happened = []
+    while True:
+        try:
+            happened.append(next(load))
+        except StopIteration as stop:
+            return happened, stop.value
+
+
 def _load(project: Project, etl: ETL, *, rebuild: bool, scans: bool) -> Generator[Event, None, Counts]:
     with project.open_warehouse() as warehouse:
         warehouse.lock([etl.table, *_inferring_tables(project, etl)])
         with warehouse.transaction():
-            yield from _prepare_table(project, etl, warehouse, rebuild=rebuild)
+            yield from prepare_table(project, etl, warehouse, rebuild=rebuild)
             yield events.SourceQueried(etl)
             load = Load(project, warehouse, datetime.now(UTC).replace(tzinfo=None, microsecond=0))
-            counts = yield from _load_rows(load, etl, scans=scans)
+            counts = yield from load_rows(load, etl, scans=scans)
             _check(counts)
         yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
     return counts
-
-
-def _load_rows(load: Load, etl: ETL, *, scans: bool) -> Generator[Event, None, Counts]:
-    if rowwise_reason(load.project, etl):
-        return (yield from _load_row_by_row(load, etl))
-    with (
-        workbench(load.warehouse.own_bench, scans=scans) as bench,
-        typed_source(load.project, etl, bench) as source,
-    ):
-        reason = rowwise_reason_of(etl, source.columns)
-        if not reason:
-            yield events.LoadStarted(etl)
-            counts = yield from _told(etl, load_as_sets(load, bench, etl, source))
-            if source.note:
-                yield events.EtlNoted(etl, source.note)
-            return counts
-    yield events.EtlNoted(etl, f"loaded row by row: {reason}")
-    return (yield from _load_row_by_row(load, etl))
-
-
-def _load_row_by_row(load: Load, etl: ETL) -> Generator[Event, None, Counts]:
-    with source_rows(load.project, etl) as rows:
-        yield events.LoadStarted(etl)
-        progress = load_fact(load, etl, rows) if isinstance(etl, FactETL) else load_dimension(load, etl, rows)
-        return (yield from _told(etl, progress))
 
 
 def _inferring_tables(project: Project, etl: ETL) -> list[str]:
@@ -177,36 +184,10 @@ def _inferring_tables(project: Project, etl: ETL) -> list[str]:
     return [project.dimension(key).table for key in keys if isinstance(key, Member) and key.missing == "infer"]
 
 
-def _told(etl: ETL, progress: Generator[int, None, Counts]) -> Generator[Event, None, Counts]:
-    with closing(progress):
-        while True:
-            try:
-                yield events.RowsLoaded(etl, next(progress))
-            except StopIteration as stop:
-                counts: Counts = stop.value
-                return counts
-
-
 def _check(counts: Counts) -> None:
     if not counts.adds_up:
         message = f"its rows do not add up: {counts}. Nothing was loaded; please report this as a fault of PypeLineETL."
         raise LoadError(message)
-
-
-def _prepare_table(project: Project, etl: ETL, warehouse: Database, *, rebuild: bool) -> Iterator[Event]:
-    exists = bool(warehouse.columns(etl.table))
-    if exists and not rebuild:
-        check_drift(project, etl, warehouse)
-        if isinstance(etl, FactETL) and replaces(etl):
-            warehouse.empty(etl.table)
-        return
-    if exists:
-        yield events.TableDropping(etl)
-        warehouse.set_aside(etl.table)
-        yield events.TableDropped(etl)
-    yield events.TableCreating(etl)
-    warehouse.create(etl.table, project.create_statements(etl))
-    yield events.TableCreated(etl)
 
 
 def _delete(project: Project, etls: Sequence[ETL]) -> Iterator[Event]:

@@ -1,0 +1,158 @@
+"""Where the works are done: a source and a warehouse, filled with the same rows on every machine.
+
+DuckDB makes the rows; each database takes them by its own bulk loader.
+"""
+
+import contextlib
+import csv
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import servers
+import sqlalchemy as sa
+from servers import Server
+
+PAIRS = ("mysql", "postgresql", "sqlite_duckdb")
+USERS = 200_000
+PRODUCTS = 20_000
+
+# What the source holds, as DuckDB makes it; {rows} order lines belong to half as many orders.
+_ROWS = {
+    "users": f"""
+        SELECT i::INT AS user_id, 'user_' || i AS username, 'user_' || i || '@example.org' AS email,
+               'First' || (i % 5000) AS first_name, 'Last' || (i % 7000) AS last_name, 'City ' || (i % 997) AS city,
+               'State ' || (i % 50) AS state, 'Country ' || (i % 20) AS country,
+               CASE WHEN i % 7 = 0 THEN NULL ELSE 'School of number ' || (i % 1700) END AS school,
+               DATE '1970-01-01' + (i % 12000)::INT AS born, ((i * 37 % 100000) / 100)::DECIMAL(10, 2) AS credit,
+               (i % 100)::INT AS score
+        FROM range(1, {USERS} + 1) AS numbers (i)
+    """,
+    "orders": f"""
+        SELECT i::INT AS id, (i * 7919 % {USERS} + 1)::INT AS buyer_id, (i % 500 + 1)::INT AS store_id,
+               (i % 10 + 1)::INT AS payment_id,
+               TIMESTAMP '2012-01-01' + INTERVAL (i * 137 % 130000000) SECOND AS ordered_at
+        FROM range(1, {{rows}} // 2 + 1) AS numbers (i)
+    """,
+    "order_lines": f"""
+        SELECT (i // 2 + 1)::INT AS order_id, (i % 2 + 1)::INT AS line_number,
+               (i * 31 % {PRODUCTS} + 1)::INT AS product_id, (i * 17 % {USERS} + 1)::INT AS seller_id,
+               (i % 5 + 1)::INT AS quantity, ((i % 9999) / 100)::DECIMAL(10, 2) AS unit_price,
+               ((i % 100) / 100)::DECIMAL(10, 2) AS discount
+        FROM range(0, {{rows}}) AS numbers (i)
+    """,
+}
+_COLUMNS = {
+    "users": """
+        user_id INT PRIMARY KEY, username VARCHAR(40), email VARCHAR(60), first_name VARCHAR(30), last_name VARCHAR(30),
+        city VARCHAR(30), state VARCHAR(20), country VARCHAR(20), school VARCHAR(50), born DATE, credit DECIMAL(10,2),
+        score INT
+    """,
+    "orders": "id INT PRIMARY KEY, buyer_id INT, store_id INT, payment_id INT, ordered_at {moment}",
+    "order_lines": """
+        order_id INT, line_number INT, product_id INT, seller_id INT, quantity INT, unit_price DECIMAL(10,2),
+        discount DECIMAL(10,2), PRIMARY KEY (order_id, line_number)
+    """,
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A source and a warehouse of one pair, by their SQLAlchemy URLs, and the order lines in the source."""
+
+    pair: str
+    source: str
+    warehouse: str
+    rows: int
+    version: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether both are files."""
+        return self.pair == "sqlite_duckdb"
+
+
+@contextlib.contextmanager
+def open_place(pair: str, rows: int) -> Iterator[Place]:
+    """Start the servers of a pair in a temporary folder, fill the source, and take it all away at the end."""
+    with TemporaryDirectory(prefix="pypelineetl-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        if pair == "sqlite_duckdb":
+            versions = f"SQLite {sqlite3.sqlite_version}, DuckDB {duckdb.__version__}"
+            place = Place(pair, f"sqlite:///{folder}/source.db", f"duckdb:///{folder}/warehouse.duckdb", rows, versions)
+            _fill(place, folder)
+            yield place
+            return
+        server = _start(pair, folder)
+        try:
+            databases = servers.mariadb_database if pair == "mysql" else servers.postgresql_database
+            with databases(server) as source, databases(server) as warehouse:
+                place = Place(pair, source, warehouse, rows, f"{server.name} {server.version.split()[0]}")
+                _fill(place, folder)
+                yield place
+        finally:
+            server.stop()
+
+
+def change_users(place: Place) -> None:
+    """Change one user in a hundred, half of them in what begins a version, and add one for each two hundred."""
+    columns = "username, email, first_name, last_name, city, state, country, school, born, credit, score"
+    with sa.create_engine(place.source, poolclass=sa.NullPool).begin() as connection:
+        run = connection.exec_driver_sql
+        run("UPDATE users SET city = 'Moved' WHERE user_id % 200 = 1")
+        run("UPDATE users SET email = 'corrected@example.org' WHERE user_id % 200 = 2")
+        run(
+            f"INSERT INTO users (user_id, {columns}) SELECT user_id + 1000000, {columns} FROM users"
+            " WHERE user_id % 200 = 3 AND user_id < 1000000"
+        )
+
+
+def _start(pair: str, folder: Path) -> Server:
+    if pair == "mysql":
+        options = ("--innodb-buffer-pool-size=2G", "--innodb-log-file-size=512M", "--max-allowed-packet=64M")
+        return servers.start_mariadb(folder, *options)
+    return servers.start_postgresql(folder)
+
+
+def _fill(place: Place, folder: Path) -> None:
+    engine = sa.create_engine(place.source, poolclass=sa.NullPool, connect_args=_local(place))
+    moment = "TIMESTAMP" if place.pair == "postgresql" else "DATETIME"
+    for table, query in _ROWS.items():
+        path = folder / f"{table}.csv"
+        with duckdb.connect() as maker:
+            target = f"COPY ({query.format(rows=place.rows)}) TO '{path}' (HEADER false, NULLSTR '\\N', QUOTE '')"
+            maker.execute(target)
+        path.chmod(0o644)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"CREATE TABLE {table} ({_COLUMNS[table].format(moment=moment)})")
+            _load(place.pair, connection, table, path)
+        path.unlink()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE TABLE users, orders, order_lines" if place.pair == "mysql" else "ANALYZE")
+
+
+def _local(place: Place) -> dict[str, Any]:
+    return {"local_infile": True} if place.pair == "mysql" else {}
+
+
+def _load(pair: str, connection: sa.Connection, table: str, path: Path) -> None:
+    if pair == "mysql":
+        connection.exec_driver_sql(f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {table} FIELDS TERMINATED BY ','")
+        return
+    driver: Any = connection.connection.driver_connection
+    if pair == "postgresql":
+        with path.open("rb") as rows, driver.cursor().copy(f"COPY {table} FROM STDIN (FORMAT csv, NULL '\\N')") as copy:
+            while block := rows.read(2**20):
+                copy.write(block)
+        return
+    with path.open(newline="") as lines:
+        rows_given = ([None if value == "\\N" else value for value in row] for row in csv.reader(lines))
+        first = next(rows_given)
+        marks = ", ".join("?" * len(first))
+        driver.execute(f"INSERT INTO {table} VALUES ({marks})", first)
+        driver.executemany(f"INSERT INTO {table} VALUES ({marks})", rows_given)

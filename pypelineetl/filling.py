@@ -1,0 +1,73 @@
+"""Filling one table: it is made ready, and its ETL's rows are loaded by the way that fits them."""
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+
+from pypelineetl import events
+from pypelineetl.databases.base import Database
+from pypelineetl.declare import ETL, FactETL
+from pypelineetl.drift import check_drift
+from pypelineetl.events import Counts, Event
+from pypelineetl.extract import source_rows, typed_source
+from pypelineetl.load.loading import Load
+from pypelineetl.load.rowwise import load_dimension, load_fact, replaces
+from pypelineetl.load.setwise import load_as_sets
+from pypelineetl.load.ways import rowwise_reason, rowwise_reason_of
+from pypelineetl.project import Project
+from pypelineetl.workbench import workbench
+
+
+def prepare_table(project: Project, etl: ETL, warehouse: Database, *, rebuild: bool) -> Iterator[Event]:
+    """Make a table ready for an ETL's rows: new with `rebuild`, or if there is none; else as it is, without drift."""
+    exists = bool(warehouse.columns(etl.table))
+    if exists and not rebuild:
+        check_drift(project, etl, warehouse)
+        if isinstance(etl, FactETL) and replaces(etl):
+            warehouse.empty(etl.table)
+        return
+    if exists:
+        yield events.TableDropping(etl)
+        warehouse.set_aside(etl.table)
+        yield events.TableDropped(etl)
+    yield events.TableCreating(etl)
+    warehouse.create(etl.table, project.create_statements(etl))
+    yield events.TableCreated(etl)
+
+
+def load_rows(load: Load, etl: ETL, *, scans: bool) -> Generator[Event, None, Counts]:
+    """Load an ETL's rows as sets, or row by row where they must.
+
+    Raises ScanError if DuckDB reads the source (`scans`) and comes upon a value that it cannot read.
+    """
+    if rowwise_reason(load.project, etl):
+        return (yield from _load_row_by_row(load, etl))
+    with (
+        workbench(load.warehouse.own_bench, scans=scans) as bench,
+        typed_source(load.project, etl, bench) as source,
+    ):
+        reason = rowwise_reason_of(etl, source.columns)
+        if not reason:
+            yield events.LoadStarted(etl)
+            counts = yield from _told(etl, load_as_sets(load, bench, etl, source))
+            if source.note:
+                yield events.EtlNoted(etl, source.note)
+            return counts
+    yield events.EtlNoted(etl, f"loaded row by row: {reason}")
+    return (yield from _load_row_by_row(load, etl))
+
+
+def _load_row_by_row(load: Load, etl: ETL) -> Generator[Event, None, Counts]:
+    with source_rows(load.project, etl) as rows:
+        yield events.LoadStarted(etl)
+        progress = load_fact(load, etl, rows) if isinstance(etl, FactETL) else load_dimension(load, etl, rows)
+        return (yield from _told(etl, progress))
+
+
+def _told(etl: ETL, progress: Generator[int, None, Counts]) -> Generator[Event, None, Counts]:
+    with closing(progress):
+        while True:
+            try:
+                yield events.RowsLoaded(etl, next(progress))
+            except StopIteration as stop:
+                counts: Counts = stop.value
+                return counts
