@@ -1,109 +1,132 @@
-"""`python -m benchmarks [--rows N] [--rounds R]`: the engine against pygrametl, SQLite to DuckDB.
+"""`python -m benchmarks [--work W1 …] [--pair mysql …] [--rows N]`: every contestant at every work, side by side.
 
-Each contestant loads the same dimension into an empty table, in turn, so that a machine that speeds up or slows down
-does so for both. One JSON line for each, from the median of its rounds, and the ratio; the tables must be equal.
+They take turns, so that a machine that speeds up or slows down does so for all; the median of their rounds counts.
+One JSON line each, then the ratios. Tables that do not agree end the run with status 1.
 """
 
 import argparse
 import json
-import sqlite3
+import platform
 import statistics
+import subprocess
 import sys
-import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import SimpleNamespace
-from typing import Any
 
-import duckdb
 import pygrametl
-from pygrametl.tables import CachedDimension
 
-from pypelineetl import DimensionETL, events, factory, process, read_project
+from benchmarks.contestant import NAMES
+from benchmarks.places import PAIRS, Place, open_place
+from benchmarks.pygrametl_programs import ROW_BY_ROW
+from benchmarks.warehouses import control, prepare_star, restore
+from benchmarks.works import WORKS, Work, work_of
 
-Load = Callable[[Path, Path], None]
-"""Loads the members of a source file into a warehouse file."""
+_WHOLE = {"engine", "bulk", "by_hand"}
+"""Those whose tables must agree: the classic program loads some rows only, and the pipe other columns."""
 
-_ATTRIBUTES = ["member_id", "name", "city", "joined"]
-_DDL = "CREATE TABLE member_dim (id INT NOT NULL, member_id INT, name VARCHAR(40), city VARCHAR(40), joined DATE)"
-_QUERY = "SELECT member_id, name, city, joined FROM members ORDER BY member_id"
-_ARGUMENTS: dict[str, Any] = {
-    "name": "member_dim",
-    "key": "id",
-    "attributes": _ATTRIBUTES,
-    "lookupatts": ["member_id"],
-    "size": 0,
-    "prefill": True,
-}
+
+@dataclass
+class Measured:
+    """What the rounds of one contestant gave."""
+
+    contestant: str
+    work: str
+    pair: str
+    rows: int
+    seconds: list[float] = field(default_factory=list)
+    peak: list[int] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Rows a second, by the median."""
+        return self.rows / statistics.median(self.seconds)
+
+    def line(self) -> str:
+        """Return one JSON line."""
+        taken = {"seconds": round(statistics.median(self.seconds), 3), "rows_per_s": round(self.rate)}
+        named = {"contestant": self.contestant, "work": self.work, "pair": self.pair, "rows": self.rows}
+        return json.dumps({**named, **taken, "peak_rss_mb": max(self.peak)})
 
 
 def main() -> int:
-    """Run the contestants and print what they took; 1 if their tables differ."""
+    """Run what the arguments choose, all by default."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rows", type=int, default=3_000)
+    parser.add_argument("--work", nargs="+", choices=WORKS, default=list(WORKS))
+    parser.add_argument("--pair", nargs="+", choices=PAIRS, default=list(PAIRS))
+    parser.add_argument("--contestants", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument("--rows", type=int, default=1_000_000, help="order lines in the source")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--record", type=Path, help="append the table of ratios to this file")
     arguments = parser.parse_args()
-    contestants: dict[str, Load] = {"engine": _engine, "pygrametl": _pygrametl}
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    with TemporaryDirectory() as folder:
-        source = Path(folder, "source.sqlite")
-        _write_source(source, arguments.rows)
-        tables = []
-        for number in range(arguments.rounds):
-            for name, load in contestants.items():
-                warehouse = Path(folder, f"{name}{number}.duckdb")
-                started = time.perf_counter()
-                load(source, warehouse)
-                seconds[name].append(time.perf_counter() - started)
-                with duckdb.connect(warehouse) as connection:
-                    tables.append(connection.execute("SELECT * FROM member_dim ORDER BY id").fetchall())
-    for name, taken in seconds.items():
-        median = statistics.median(taken)
-        measured = {"seconds": round(median, 3), "rows_per_s": round(arguments.rows / median)}
-        named = {"contestant": name, "work": "dimension", "pair": "sqlite to duckdb", "rows": arguments.rows}
-        sys.stdout.write(json.dumps({**named, **measured}) + "\n")
-    ratio = statistics.median(seconds["pygrametl"]) / statistics.median(seconds["engine"])
-    sys.stdout.write(f"the engine is {ratio:.1f} times as fast as pygrametl row by row\n")
-    return 0 if all(table == tables[0] for table in tables) else 1
+    agreed = True
+    for pair in arguments.pair:
+        with open_place(pair, arguments.rows) as place:
+            works = [work_of(name, place) for name in sorted(arguments.work)]
+            prepare_star(place, works)
+            for work in works:
+                found, agree = _compete(place, work, arguments.contestants, arguments.rounds)
+                agreed = agreed and agree
+                table = _table(place, found)
+                sys.stdout.write(table + "\n")
+                if arguments.record:
+                    with arguments.record.open("a") as record:
+                        record.write(table + "\n")
+    return 0 if agreed else 1
 
 
-def _write_source(path: Path, rows: int) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE members (member_id INTEGER, name TEXT, city TEXT, joined TEXT)")
-        members = ((number, f"Member {number}", f"City {number % 97}", "2014-01-31") for number in range(rows))
-        connection.executemany("INSERT INTO members VALUES (?, ?, ?, ?)", members)
-        connection.commit()
+def _compete(place: Place, work: Work, names: Sequence[str], rounds: int) -> tuple[list[Measured], bool]:
+    racing = [name for name in names if name != "read" or work.name == "W3N"]
+    found = {name: Measured(name, work.name, place.pair, _rows(name, work, place)) for name in racing}
+    controls = {}
+    for number in range(rounds):
+        for name in racing:
+            if name == "rowwise" and number:
+                continue
+            restore(place, work)
+            taken = _run(name, work, place)
+            found[name].seconds.append(taken["seconds"])
+            found[name].peak.append(int(taken["peak_rss_mb"]))
+            if name in _WHOLE:
+                controls[name] = control(place, work)
+    for measured in found.values():
+        sys.stdout.write(measured.line() + "\n")
+    sys.stdout.flush()
+    agree = len({str(sums) for sums in controls.values()}) <= 1
+    if not agree:
+        sys.stdout.write(f"THE TABLES DIFFER: {controls}\n")
+    return list(found.values()), agree
 
 
-def _engine(source: Path, warehouse: Path) -> None:
-    etl = DimensionETL("member", source=_QUERY, create=_DDL, factory=factory(CachedDimension, **_ARGUMENTS))
-    config: Any = SimpleNamespace(
-        SOURCE_URLS={"shop": f"sqlite:///{source}"},
-        WAREHOUSE_URL=f"duckdb:///{warehouse}",
-        LOG_HOME=warehouse.parent,
-        DIMENSIONS=[etl],
-        FACTS=[],
-    )
-    last = list(process(read_project(config), etl, rebuild=True))[-1]
-    if not isinstance(last, events.EtlFinished):
-        raise TypeError(last)
+def _rows(name: str, work: Work, place: Place) -> int:
+    return min(ROW_BY_ROW, work.rows(place)) if name == "rowwise" else work.rows(place)
 
 
-def _pygrametl(source: Path, warehouse: Path) -> None:
-    """Load as pygrametl's own guide does: one wrapper, one object, one call a row."""
-    with closing(sqlite3.connect(source)) as reading, duckdb.connect(warehouse) as connection:
-        connection.execute(_DDL)
-        # DuckDB's cursor() would be another connection; the guide's wrapper asks for one.
-        target: Any = SimpleNamespace(cursor=lambda: connection, commit=connection.commit, close=connection.close)
-        wrapper = pygrametl.ConnectionWrapper(target, paramstyle="qmark")
-        connection.begin()
-        table = CachedDimension(**_ARGUMENTS, targetconnection=wrapper)
-        for values in reading.execute(_QUERY):
-            table.ensure(dict(zip(_ATTRIBUTES, values, strict=True)))
-        wrapper.commit()
-        wrapper.close()
+def _run(name: str, work: Work, place: Place) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.contestant", name, work.name, json.dumps(asdict(place))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        message = f"{name} failed at {work.name}:\n{done.stderr}"
+        raise RuntimeError(message)
+    taken: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return taken
+
+
+def _table(place: Place, found: Sequence[Measured]) -> str:
+    """Return the ratios of one work as Markdown."""
+    engine = next((measured for measured in found if measured.contestant == "engine"), found[0])
+    versions = f"Python {platform.python_version()}, {place.version}, pygrametl {pygrametl.__version__}"
+    lines = [
+        f"**{engine.work}, {place.pair}** ({engine.rows:,} rows; {versions})\n",
+        "| contestant | seconds | rows a second | engine against it | peak MiB |",
+        "|---|---|---|---|---|",
+    ]
+    for measured in found:
+        seconds, ratio = statistics.median(measured.seconds), engine.rate / measured.rate
+        lines.append(
+            f"| {measured.contestant} | {seconds:.2f} | {measured.rate:,.0f} | {ratio:.2f}x | {max(measured.peak)} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

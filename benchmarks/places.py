@@ -103,7 +103,10 @@ def change_users(place: Place) -> None:
     """Change one user in a hundred, half of them in what begins a version, and add one for each two hundred."""
     columns = "username, email, first_name, last_name, city, state, country, school, born, credit, score"
     with sa.create_engine(place.source, poolclass=sa.NullPool).begin() as connection:
-        run = connection.exec_driver_sql
+
+        def run(statement: str) -> None:
+            connection.execute(sa.text(statement))
+
         run("UPDATE users SET city = 'Moved' WHERE user_id % 200 = 1")
         run("UPDATE users SET email = 'corrected@example.org' WHERE user_id % 200 = 2")
         run(

@@ -80,7 +80,7 @@ def days() -> Iterator[dict[str, Any]]:
 def _numbered(name: str, count: int, first: int) -> DimensionETL:
     table = f"{name}_dim"
     made = factory(CachedDimension, name=table, key="id", attributes=["number"], lookupatts=["number"])
-    create = f"CREATE TABLE {table} (id INT PRIMARY KEY, number INT)"
+    create = f"CREATE TABLE {table} (id INT PRIMARY KEY, number INT, KEY by_number (number))"
     return DimensionETL(name, source=rows(numbered, count=count, first=first), create=create, factory=made)
 
 
@@ -92,7 +92,7 @@ DIMENSIONS = (
     DimensionETL(
         "date",
         source=rows(days),
-        create="CREATE TABLE date_dim (id INT PRIMARY KEY, day DATE)",
+        create="CREATE TABLE date_dim (id INT PRIMARY KEY, day DATE, KEY by_day (day))",
         factory=factory(CachedDimension, name="date_dim", key="id", attributes=["day"], lookupatts=["day"]),
     ),
 )
@@ -119,9 +119,7 @@ _MEMBER = DimensionETL(
     "member",
     source=USERS_QUERY,
     create=f"CREATE TABLE member_dim (id INT PRIMARY KEY, {_USER_COLUMNS})",
-    factory=factory(
-        CachedDimension, name="member_dim", key="id", attributes=USER_ATTRIBUTES, lookupatts=["user_id"]
-    ),
+    factory=factory(CachedDimension, name="member_dim", key="id", attributes=USER_ATTRIBUTES, lookupatts=["user_id"]),
 )
 _VERSION = DimensionETL(
     "version",

@@ -1,0 +1,53 @@
+"""One contestant doing one work in a process of its own: `python -m benchmarks.contestant` with a place as JSON.
+
+Connecting, importing and making the contestant's own tables come before the clock starts. The engine connects within
+its time, as it does in use.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmarks import by_hand, engine, pipe, pygrametl_programs
+from benchmarks.places import Place
+from benchmarks.works import Work, work_of
+
+NAMES = ("engine", "rowwise", "bulk", "by_hand", "pipe", "read")
+
+
+def main() -> None:
+    """Do the work and print how long it took, in seconds, and the most memory it had, in MiB."""
+    name, work_name, place = sys.argv[1], sys.argv[2], Place(**json.loads(sys.argv[3]))
+    work = work_of(work_name, place)
+    load = _prepared(name, work, place)
+    started = time.perf_counter()
+    load()
+    seconds = time.perf_counter() - started
+    sys.stdout.write(json.dumps({"seconds": seconds, "peak_rss_mb": _peak()}) + "\n")
+
+
+def _prepared(name: str, work: Work, place: Place) -> Callable[[], None]:
+    if name == "by_hand":
+        return partial(by_hand.load, work, place, by_hand.connect(place))
+    if name == "pipe":
+        return partial(pipe.load, work, place, pipe.prepare(work, place))
+    plain = {
+        "engine": engine.load,
+        "rowwise": pygrametl_programs.load_by_row,
+        "bulk": pygrametl_programs.load_by_bulk,
+        "read": pipe.read,
+    }
+    return partial(plain[name], work, place)
+
+
+def _peak() -> int:
+    """Return the most memory this process had, in MiB; getrusage would count what its parent had before it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
+if __name__ == "__main__":
+    main()

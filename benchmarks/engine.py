@@ -1,0 +1,15 @@
+"""The contestant: this engine, through the same runner that run.py and the Celery tasks use."""
+
+from benchmarks.places import Place
+from benchmarks.works import Work, project_of
+from pypelineetl import events
+from pypelineetl.runner import process
+
+
+def load(work: Work, place: Place) -> None:
+    """Load the work's table. Raises RuntimeError if the ETL fails."""
+    last = list(process(project_of(place, work.etl), work.etl, rebuild=work.rebuilds))[-1]
+    if error := getattr(last, "error", ""):
+        raise RuntimeError(error)
+    if isinstance(last, events.EtlFinished) and work.name == "W3N" and last.counts.unchanged != last.counts.read:
+        raise RuntimeError(str(last.counts))

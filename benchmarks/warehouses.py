@@ -1,0 +1,59 @@
+"""The warehouse of a place before each contestant's turn, and the sums it is checked by after it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import engine
+from benchmarks.places import Place, change_users
+from benchmarks.works import DIMENSIONS, Work, project_of, work_of
+from pypelineetl import process
+
+
+def prepare_star(place: Place, works: Sequence[Work]) -> None:
+    """Load the dimensions of the star, and what W3 and W4 begin with, into copies that are kept."""
+    project = project_of(place)
+    for dimension in DIMENSIONS:
+        last = list(process(project, dimension, rebuild=True))[-1]
+        if error := getattr(last, "error", ""):
+            raise RuntimeError(error)
+    names = {work.name for work in works}
+    if names & {"W3", "W3N"}:
+        engine.load(work_of("W3", place), place)
+        _keep(place, "version_dim", "SELECT * FROM version_dim")
+    if "W4" in names:
+        engine.load(work_of("W1", place), place)
+        newest = work_of("W4", place).query.rpartition("> ")[2]
+        _keep(place, "sale_fact", f"SELECT * FROM sale_fact WHERE order_id <= {newest}")
+    if "W3" in names:
+        # W3N comes after W3, by name, and then finds the changed users already loaded.
+        change_users(place)
+
+
+def restore(place: Place, work: Work) -> None:
+    """Bring the work's table to what it was before the work: gone, empty for those who need it, or the kept copy."""
+    project = project_of(place, work.etl)
+    with project.open_warehouse() as warehouse, warehouse.transaction():
+        if warehouse.columns(work.etl.table):
+            warehouse.drop(work.etl.table)
+        for statement in project.create_statements(work.etl):
+            warehouse.execute(statement)
+        if not work.rebuilds:
+            warehouse.execute(f"INSERT INTO {work.etl.table} SELECT * FROM {work.etl.table}_kept")
+    if work.name == "W3N":
+        engine.load(work_of("W3", place), place)
+    if place.pair == "postgresql":
+        with project.open_warehouse() as warehouse:
+            warehouse.connection.autocommit = True
+            warehouse.execute(f"VACUUM ANALYZE {work.etl.table}")
+
+
+def control(place: Place, work: Work) -> list[tuple[Any, ...]]:
+    """Return the number of rows in the work's table, and its control sums."""
+    with project_of(place, work.etl).open_warehouse() as warehouse:
+        [row] = warehouse.query(f"SELECT COUNT(*), {work.control} FROM {work.etl.table}")
+        return [tuple(str(value).removesuffix(".0") for value in row)]
+
+
+def _keep(place: Place, table: str, query: str) -> None:
+    with project_of(place).open_warehouse() as warehouse, warehouse.transaction():
+        warehouse.execute(f"CREATE TABLE {table}_kept AS {query}")
