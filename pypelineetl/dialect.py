@@ -3,6 +3,7 @@
 SQL already in the database's own dialect passes through untouched. What sqlglot cannot translate is an error.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import sqlglot
@@ -98,6 +99,20 @@ def extremes(sql: str, column: str, *, dialect: str) -> str:
     found = exp.column(column, table="source", quoted=True)
     both = exp.select(exp.Min(this=found), exp.Max(this=found.copy())).from_(tree.subquery("source"))
     return both.sql(dialect=_WRITTEN_AS.get(dialect, dialect))
+
+
+def is_ordered(sql: str, columns: Sequence[str], *, dialect: str) -> bool:
+    """Whether a query says that its rows ascend by these of its columns, the first above all."""
+    tree = single_statement(sql, dialect)
+    order = tree.args.get("order")
+    if not isinstance(tree, exp.Select) or order is None:
+        return False
+    expressions = {each.alias_or_name: each.unalias() for each in tree.selects}
+    wanted = [(exp.column(column), expressions.get(column)) for column in columns]
+    given = [(each.this, each.args.get("desc")) for each in order.expressions]
+    return len(given) >= len(wanted) and all(
+        not descending and term in either for (term, descending), either in zip(given, wanted, strict=False)
+    )
 
 
 def between(sql: str, column: str, least: int | None, below: int | None, *, dialect: str) -> str:

@@ -34,15 +34,16 @@ def prepare_table(project: Project, etl: ETL, warehouse: Database, *, rebuild: b
     yield events.TableCreated(etl)
 
 
-def load_rows(load: Load, etl: ETL, *, scans: bool) -> Generator[Event, None, Counts]:
+def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True) -> Generator[Event, None, Counts]:
     """Load an ETL's rows as sets, or row by row where they must.
 
-    Raises ScanError if DuckDB reads the source (`scans`) and comes upon a value that it cannot read.
+    Raises ScanError if DuckDB reads the source (`scans`) and comes upon a value that it cannot read, UnorderedError if
+    rows are written as they come (`streams`) and come in another order than the source declares.
     """
     if rowwise_reason(load.project, etl):
         return (yield from _load_row_by_row(load, etl))
     with (
-        workbench(load.warehouse.own_bench, scans=scans) as bench,
+        workbench(load.warehouse.own_bench, scans=scans, streams=streams) as bench,
         typed_source(load.project, etl, bench) as source,
     ):
         reason = rowwise_reason_of(etl, source.columns)

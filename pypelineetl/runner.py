@@ -13,14 +13,14 @@ from datetime import UTC, datetime, timedelta
 
 from pypelineetl import events
 from pypelineetl.declare import ETL, DimensionETL, FactETL, Member
-from pypelineetl.errors import LoadError, PypeLineError, UsageError, did_you_mean, quoted
+from pypelineetl.errors import LoadError, PypeLineError, SourceError, UsageError, did_you_mean, quoted
 from pypelineetl.events import Counts, Event
 from pypelineetl.filling import load_rows, prepare_table
 from pypelineetl.load.loading import Load
 from pypelineetl.parts import discard, load_part, publish, split
 from pypelineetl.project import Project
 from pypelineetl.sourcetests import test_source
-from pypelineetl.workbench import ScanError
+from pypelineetl.workbench import ScanError, UnorderedError
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,19 @@ def process(project: Project, etl: ETL, *, rebuild: bool) -> Iterator[Event]:
 
 
 def _load_whole(project: Project, etl: ETL, *, rebuild: bool) -> Generator[Event, None, Counts]:
-    try:
-        return (yield from _load(project, etl, rebuild=rebuild, scans=True))
-    except ScanError as error:
-        yield events.EtlNoted(etl, f"read once more, through the driver, because DuckDB cannot read it: {error}")
-        return (yield from _load(project, etl, rebuild=rebuild, scans=False))
+    """Load an ETL the fast way, and again in a slower one if the source is not as that needs it to be."""
+    scans = streams = True
+    while True:
+        try:
+            return (yield from _load(project, etl, rebuild=rebuild, scans=scans, streams=streams))
+        except UnorderedError:
+            streams = False
+            yield events.EtlNoted(etl, "loaded once more, because its rows did not come in the order of its keys")
+        except ScanError as error:
+            if not scans:
+                raise SourceError(str(error)) from error
+            scans = False
+            yield events.EtlNoted(etl, f"read once more, through the driver, because DuckDB cannot read it: {error}")
 
 
 def _load_parts(project: Project, etl: FactETL, *, rebuild: bool) -> Generator[Event, None, Counts]:
@@ -165,14 +173,14 @@ def _gathered(load: Generator[Event, None, Counts]) -> tuple[list[Event], Counts
             return happened, stop.value
 
 
-def _load(project: Project, etl: ETL, *, rebuild: bool, scans: bool) -> Generator[Event, None, Counts]:
+def _load(project: Project, etl: ETL, *, rebuild: bool, scans: bool, streams: bool) -> Generator[Event, None, Counts]:
     with project.open_warehouse() as warehouse:
         warehouse.lock([etl.table, *_inferring_tables(project, etl)])
         with warehouse.transaction():
             yield from prepare_table(project, etl, warehouse, rebuild=rebuild)
             yield events.SourceQueried(etl)
             load = Load(project, warehouse, datetime.now(UTC).replace(tzinfo=None, microsecond=0))
-            counts = yield from load_rows(load, etl, scans=scans)
+            counts = yield from load_rows(load, etl, scans=scans, streams=streams)
             _check(counts)
         yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
     return counts

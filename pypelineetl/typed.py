@@ -128,8 +128,7 @@ class TypedQuery:
         return f"SELECT {', '.join(expressions)} FROM {scanned.relation} AS source"
 
     def _take(self, wants: Sequence[Want], table: str) -> None:
-        declared = ", ".join(f"{want.name} {want.held}" for want in wants)
-        self._bench.run(f"CREATE OR REPLACE TEMP TABLE {table} ({declared})")
+        self._bench.declare(table, {want.name: want.held for want in wants})
         rows = self._rows()
         for arrays in _arrays(rows, wants):
             self._bench.insert(table, pa.table(arrays, names=[want.name for want in wants]))

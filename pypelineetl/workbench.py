@@ -4,10 +4,12 @@ It lives as long as one load. In a DuckDB warehouse it is the warehouse's own co
 any other it is a database in memory, which spills to a private folder what does not fit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from tempfile import TemporaryDirectory
-from typing import Any
+from threading import Lock
+from typing import Any, Self
 
 import duckdb
 
@@ -34,6 +36,14 @@ class MissedError(Exception):
     """A natural key in a fact's rows matches no member; which ones is found out by whoever catches this."""
 
 
+UNORDERED = "pypelineetl needs rows in order"
+"""The error of a query whose rows do not come in the order that their source declares."""
+
+
+class UnorderedError(Exception):
+    """Rows did not come in the order of their natural keys; they must be gathered before any is written."""
+
+
 class ScanError(Exception):
     """DuckDB could not read a value of the source; its driver may."""
 
@@ -41,11 +51,16 @@ class ScanError(Exception):
 class Workbench:
     """What a load may do at the bench; made by `workbench`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, *, scans: bool) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, in_memory: bool, scans: bool, streams: bool) -> None:
         self.connection = connection
+        self._attaching = Lock()
         self.scans = scans
         """Whether it may read other databases by itself; else their drivers do."""
+        self.streams = streams
+        """Whether rows may be written while they come, trusting their order."""
         self._attached: dict[str, str] = {}
+        # In a warehouse, tables must be temporary; in memory all are, and a second connection must see them.
+        self._table = "TABLE" if in_memory else "TEMP TABLE"
 
     @property
     def is_usable(self) -> bool:
@@ -78,7 +93,16 @@ class Workbench:
 
     def keep(self, name: str, query: str) -> None:
         """Keep the rows of a query as a table of this load's own."""
-        self.run(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+        self.run(f"CREATE OR REPLACE {self._table} {name} AS {query}")
+
+    def declare(self, name: str, columns: Mapping[str, str]) -> None:
+        """Make an empty table of this load's own, by its columns and their types."""
+        declared = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        self.run(f"CREATE OR REPLACE {self._table} {name} ({declared})")
+
+    def view(self, name: str, query: str) -> None:
+        """Give a query a name."""
+        self.run(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
 
     def insert(self, table: str, arrow: Any) -> None:
         """Add an Arrow table's rows to a table of this load's own."""
@@ -99,24 +123,36 @@ class Workbench:
     def attach(self, statements: Sequence[str]) -> str:
         """Attach a database by statements in which `{name}` stands for its name here; return that name."""
         key = "\n".join(statements)
-        if key not in self._attached:
-            name = f"pypelineetl_{len(self._attached)}"
-            for statement in statements:
-                self.connection.execute(statement.replace("{name}", name))
-            self._attached[key] = name
-        return self._attached[key]
+        with self._attaching:
+            if key not in self._attached:
+                name = f"pypelineetl_{len(self._attached)}"
+                for statement in statements:
+                    self.connection.execute(statement.replace("{name}", name))
+                self._attached[key] = name
+            return self._attached[key]
+
+    @contextmanager
+    def beside(self) -> Iterator[Self]:
+        """Give a second bench of the same tables, on which another thread may work. Only for one in memory."""
+        with self.connection.cursor() as connection:
+            _set_up(connection)
+            second = copy(self)
+            second.connection = connection
+            yield second
 
 
 @contextmanager
-def workbench(connection: duckdb.DuckDBPyConnection | None, *, scans: bool = True) -> Iterator[Workbench]:
+def workbench(
+    connection: duckdb.DuckDBPyConnection | None, *, scans: bool = True, streams: bool = True
+) -> Iterator[Workbench]:
     """Give a workbench: on this connection, which stays open, or else in memory."""
     if connection is not None:
         _set_up(connection, f"SET memory_limit = '{_MEMORY}'")
-        yield Workbench(connection, scans=scans)
+        yield Workbench(connection, in_memory=False, scans=scans, streams=streams)
         return
     with TemporaryDirectory(prefix="pypelineetl-") as folder, duckdb.connect(":memory:") as own:
         _set_up(own, f"SET memory_limit = '{_MEMORY}'", f"SET temp_directory = '{folder}'")
-        yield Workbench(own, scans=scans)
+        yield Workbench(own, in_memory=True, scans=scans, streams=streams)
 
 
 def _set_up(connection: duckdb.DuckDBPyConnection, *more: str) -> None:
@@ -132,6 +168,8 @@ def translated_errors() -> Iterator[None]:
     except duckdb.Error as error:
         if MISSED in str(error):
             raise MissedError from error
+        if UNORDERED in str(error):
+            raise UnorderedError from error
         _, refused, message = str(error).partition(REFUSED)
         if refused:
             raise LoadError(message.splitlines()[0]) from error

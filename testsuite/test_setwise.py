@@ -256,6 +256,27 @@ def test_rows_keep_their_order_in_surrogate_keys(source_url: str, warehouse_url:
     assert star.table("thing_dim", "id", "code") == [(number + 1, f"{6_999 - number:05}") for number in range(7_000)]
 
 
+def test_another_order_than_declared_is_no_harm(source_url: str, warehouse_url: str, tmp_path: Path) -> None:
+    """A first load trusts ORDER BY; where a database orders texts by its own alphabet, it gathers them first."""
+    star = Star(source_url, warehouse_url, tmp_path)
+    codes = [*(f"{number:05}" for number in range(5_000)), "B", "a", "c", "D"]
+    star.write(THINGS, [{"code": code, "title": code} for code in codes])
+    with star.engine.connect() as connection:
+        ordered = list(connection.execute(sa.select(THINGS.c.code).order_by(THINGS.c.code)).scalars())
+    notes = tell(star, THING)
+    assert bool(notes) == (ordered != sorted(ordered))
+    assert [code for _, code in star.table("thing_dim", "id", "code")] == ordered
+
+
+def test_a_member_that_comes_twice_is_one_member(source_url: str, warehouse_url: str, tmp_path: Path) -> None:
+    """In order, but not once each: the first load finds out and begins again."""
+    star = Star(source_url, warehouse_url, tmp_path)
+    star.write(PEOPLE, [{"person_id": number, "name": f"{number // 2:04}", "city": "Bonn"} for number in range(9)])
+    twice = replace(THING, source="SELECT name AS code, city AS title FROM people ORDER BY name")
+    assert "once more" in tell(star, twice)[0]
+    assert star.table("thing_dim", "id", "code") == [(number + 1, f"{number:04}") for number in range(5)]
+
+
 def test_texts_that_look_alike_are_not_the_same_member(mariadb_url: str, tmp_path: Path) -> None:
     """A plain Dimension asks MySQL, which takes abc for ABC; it goes row by row there, and a cached one as sets."""
     star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", mariadb_url, tmp_path)

@@ -45,6 +45,8 @@ class Database(abc.ABC):
     """By a value's type, what turns it into what the driver takes, or raises ValueError with why it cannot be held."""
     unheld: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """By DuckDB type, a condition on `{}` that values this database cannot hold do not meet, and why it cannot."""
+    reads_beside: ClassVar[bool] = False
+    """Whether the bench reads this database through a connection of its own, while this one is used as well."""
     folds_texts: ClassVar[bool] = False
     """Whether texts are compared without regard to case, unless a column says otherwise."""
     orders_nulls: ClassVar[bool] = True

@@ -59,6 +59,7 @@ class MySQL(Database):
     dialect = "mysql"
     quote_character = "`"
     orders_nulls = False
+    reads_beside = True
     folds_texts = True
     adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {float: finite}
     unheld: ClassVar[Mapping[str, tuple[str, str]]] = {

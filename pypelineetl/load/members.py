@@ -6,6 +6,7 @@ from pygrametl.tables import TypeOneSlowlyChangingDimension
 
 from pypelineetl.declare import DimensionETL
 from pypelineetl.events import Counts
+from pypelineetl.load.first import comes_in_order, in_order
 from pypelineetl.load.loading import Load, Progress
 from pypelineetl.load.tablesets import EXISTING, ROWS, TableSets
 from pypelineetl.typed import TypedQuery
@@ -24,10 +25,16 @@ def load_members(load: Load, bench: Workbench, etl: DimensionETL, source: TypedQ
     key, natural_key = str(etl.factory.name("key")), etl.factory.natural_key
     changing = _changing(etl)
     given_key = [key] if key in source.columns else []
-    read = sets.number_rows(source, [sets.want(name) for name in (*given_key, *etl.factory.names("attributes"))])
+    if comes_in_order(sets, source):
+        yield 0
+        rows = source.select([sets.want(name) for name in etl.factory.names("attributes")], f"{ROWS}_given")
+        attributes = sets.names(etl.factory.names("attributes"))
+        inserted = sets.insert(f"SELECT ord, {attributes} FROM ({in_order(sets, rows)})")
+        return Counts(read=inserted, inserted=inserted)
+    with sets.meanwhile(lambda sets: sets.bring_existing([key, *natural_key, *changing])):
+        read = sets.number_rows(source, [sets.want(name) for name in (*given_key, *etl.factory.names("attributes"))])
     yield read
     sets.refuse_null(natural_key)
-    sets.bring_existing([key, *natural_key, *changing])
     is_repeated = sets.repeated(natural_key, "r")
     _keep_new(sets, natural_key, changing if is_repeated else (), is_repeated)
     inserted = sets.insert(_numbered(sets, key, has_key=bool(given_key)))

@@ -3,8 +3,10 @@
 The table's columns are a0, a1, … at the bench, in the order of the factory, so that no name needs quoting there.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pypelineetl.columns import Column
@@ -79,6 +81,18 @@ class TableSets:
             " OR ".join(f"{left}.{self.at(name)} IS DISTINCT FROM {right}.{self.at(name)}" for name in names) or "false"
         )
 
+    @contextmanager
+    def meanwhile(self, bring: Callable[["TableSets"], None]) -> Iterator[None]:
+        """Have something brought from the warehouse while the block reads the source; both are there after it."""
+        if not self.load.warehouse.reads_beside:
+            yield
+            bring(self)
+            return
+        with self.bench.beside() as bench, ThreadPoolExecutor(1) as thread:
+            brought = thread.submit(bring, replace(self, bench=bench))
+            yield
+            brought.result()
+
     def bring_existing(self, names: Sequence[str], where: str = "") -> None:
         """Bring these columns of the warehouse's rows to the bench."""
         warehouse = self.load.warehouse
@@ -86,8 +100,7 @@ class TableSets:
         table = warehouse.quote(self.etl.table)
         if not warehouse.query(f"SELECT 1 FROM {table} LIMIT 1"):
             # Nor could another connection read it: it may be new, and not yet anybody else's to see.
-            declared = ", ".join(f"{want.name} {want.held}" for want in wants)
-            self.bench.run(f"CREATE OR REPLACE TEMP TABLE {EXISTING} ({declared})")
+            self.bench.declare(EXISTING, {want.name: want.held for want in wants})
             return
         query = f"SELECT {warehouse.quoted(names)} FROM {table}" + (f" WHERE {where}" if where else "")
         scanned = warehouse.scanned_here(self.bench, self.load.project.warehouse_url, query)
@@ -96,7 +109,7 @@ class TableSets:
 
     def bring_more(self, names: Sequence[str], by: Sequence[str], where: str) -> None:
         """Bring further rows, but only those that the source's rows ask for by these columns and that are not there."""
-        keys = f"SELECT DISTINCT {self.names(by)} FROM {ROWS}"
+        keys = f"SELECT {self.names(by)} FROM {ROWS}"
         missing = f"SELECT * FROM ({keys}) ANTI JOIN {EXISTING} USING ({self.names(by)})"
         warehouse = self.load.warehouse
         asked = self.bench.rows(f"{missing} LIMIT {_ASKED_FOR + 1}")

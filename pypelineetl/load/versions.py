@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from pypelineetl.conversion import held_as, literal
 from pypelineetl.declare import DimensionETL, Factory
 from pypelineetl.events import Counts
+from pypelineetl.load.first import comes_in_order, in_order
 from pypelineetl.load.loading import Load, Progress
 from pypelineetl.load.tables import versioning
 from pypelineetl.load.tablesets import EXISTING, ROWS, TableSets
@@ -72,7 +73,12 @@ def versioning_of(factory: Factory) -> Versioning:
 def load_versions(load: Load, bench: Workbench, etl: DimensionETL, source: TypedQuery) -> Progress:
     """Ensure that the latest version of every member is as the source's last row of it, as `scdensure` does."""
     versions = _Versions(TableSets(load, bench, etl), versioning_of(etl.factory))
-    read = versions.number_rows(source)
+    if comes_in_order(versions.sets, source):
+        yield 0
+        inserted = versions.insert_first(source)
+        return Counts(read=inserted, inserted=inserted)
+    with versions.sets.meanwhile(versions.bring_current):
+        read = versions.number_rows(source)
     yield read
     versions.tell_story()
     bench.drop(ROWS)
@@ -100,18 +106,26 @@ class _Versions:
 
     def number_rows(self, source: TypedQuery) -> int:
         """Keep the source's rows at the bench."""
+        read = self.sets.number_rows(source, self._wants())
+        self.sets.refuse_null(self.how.natural_key)
+        return read
+
+    def insert_first(self, source: TypedQuery) -> int:
+        """Insert the first version of every member as the source's rows come, in the order of natural keys."""
+        rows = in_order(self.sets, source.select(self._wants(), f"{ROWS}_given"))
+        story = "NULL AS member, 1 AS versions, true AS is_latest, NULL AS next_closed, NULL AS kept_number"
+        return self._insert(f"SELECT *, {story} FROM ({rows})", "ord")
+
+    def _wants(self) -> list[Want]:
         how, sets = self.how, self.sets
         wants = [sets.want(name) for name in (*how.natural_key, *how.followed, *how.overwritten, *how.carried)]
-        wants += [self._want_date(name, column) for name, column in self._dates.items() if column]
-        read = sets.number_rows(source, wants)
-        sets.refuse_null(how.natural_key)
-        return read
+        return wants + [self._want_date(name, column) for name, column in self._dates.items() if column]
 
     def tell_story(self) -> None:
         """Keep the rows that may change something, with what each row's member was before it."""
         how, sets = self.how, self.sets
         self._is_repeated = sets.repeated(how.natural_key, "r")
-        self._bring_latest()
+        self._name_latest()
         compared = (*how.followed, *how.overwritten)
         before = [self._before(sets.at(name), sets.at(name)) for name in compared]
         begins = [f"{sets.at(name)} IS DISTINCT FROM before_{sets.at(name)}" for name in how.followed]
@@ -191,7 +205,19 @@ class _Versions:
     def insert_new(self) -> None:
         """Add the versions that began."""
         how, sets = self.how, self.sets
-        values = {how.key: f"{sets.largest(how.key)} + row_number() OVER (ORDER BY ord)"}
+        closed = self._date("closed") if how.until else "NULL"
+        by = sets.names(how.natural_key)
+        new = f"""
+            SELECT *, lead(ord) OVER story IS NULL AS is_latest, lead({closed}) OVER story AS next_closed
+            FROM ({self._with_last_overwrites()}) WHERE begins
+            WINDOW story AS (PARTITION BY {by} ORDER BY ord)
+        """
+        self._insert(f"{new} ORDER BY ord", f"{sets.largest(how.key)} + row_number() OVER (ORDER BY ord)")
+
+    def _insert(self, versions: str, key: str) -> int:
+        """Insert versions, each with the number of versions of its member that began with this load, up to it."""
+        how, sets = self.how, self.sets
+        values = {how.key: key}
         values |= {name: sets.at(name) for name in (*how.natural_key, *how.followed, *how.overwritten, *how.carried)}
         if how.number:
             values[how.number] = "coalesce(kept_number, 0) + versions"
@@ -201,15 +227,8 @@ class _Versions:
             values[how.since] = f"CASE WHEN member IS NULL AND versions = 1 THEN {first} ELSE {opening} END"
         if how.until:
             values[how.until] = f"CASE WHEN is_latest THEN {self._value(self._last, how.until)} ELSE next_closed END"
-        closed = self._date("closed") if how.until else "NULL"
-        by = sets.names(how.natural_key)
-        new = f"""
-            SELECT *, lead(ord) OVER story IS NULL AS is_latest, lead({closed}) OVER story AS next_closed
-            FROM ({self._with_last_overwrites()}) WHERE begins
-            WINDOW story AS (PARTITION BY {by} ORDER BY ord)
-        """
         columns = ", ".join(values[name] for name in sets.etl.factory.columns)
-        sets.insert(f"SELECT {columns} FROM ({new}) ORDER BY ord")
+        return sets.insert(f"SELECT {columns} FROM ({versions})")
 
     def _with_last_overwrites(self) -> str:
         """Return the story with each row's type-1 attributes as they are at the end of its member or version."""
@@ -229,32 +248,39 @@ class _Versions:
             WINDOW of_member AS (PARTITION BY {by} {whole}), of_version AS (PARTITION BY {by}, versions {whole})
         """
 
-    def _bring_latest(self) -> None:
-        """Bring the latest version of each member to the bench, with whether it is open."""
-        how, sets = self.how, self.sets
-        ordering = str(sets.etl.factory.name("orderingatt") or how.number or how.until or how.since)
-        versions = [name for name in (how.number, how.since, how.until, ordering) if name]
-        names = list(dict.fromkeys([how.key, *how.natural_key, *how.followed, *how.overwritten, *versions]))
-        if not how.until:
-            sets.bring_existing(names)
-            self._keep_latest(ordering, "true")
-            return
-        until = sets.load.warehouse.quote(how.until)
-        if self._last is None:
-            # Closed versions need not travel, but for members who have no open one.
-            sets.bring_existing(names, f"{until} IS NULL")
-            sets.bring_more(names, how.natural_key, f"{until} IS NOT NULL")
-        else:
-            sets.bring_existing(names)
-        self._keep_latest(ordering, f"{sets.at(how.until)} IS NOT DISTINCT FROM {self._value(self._last, how.until)}")
+    def bring_current(self, sets: TableSets) -> None:
+        """Bring the open version of each member to the bench, or all versions where they cannot be told apart so."""
+        until = self.how.until
+        is_enough = until and self._last is None
+        sets.bring_existing(self._kept, f"{sets.load.warehouse.quote(until)} IS NULL" if until and is_enough else "")
 
-    def _keep_latest(self, ordering: str, is_open: str) -> None:
+    @property
+    def _kept(self) -> list[str]:
+        """The columns of a version that its next row is compared with, or that its next version needs."""
+        how = self.how
+        apart = [how.number, how.until, self._ordering, how.since if how.compares_dates else None]
+        kept = [how.key, *how.natural_key, *how.followed, *how.overwritten, *(name for name in apart if name)]
+        return list(dict.fromkeys(kept))
+
+    @property
+    def _ordering(self) -> str:
+        how = self.how
+        return str(self.sets.etl.factory.name("orderingatt") or how.number or how.until or how.since)
+
+    def _name_latest(self) -> None:
+        """Give the latest version of each member a name at the bench, and tell whether it is open."""
         how, sets = self.how, self.sets
-        nulls = "FIRST" if ordering == how.until else "LAST"
-        by = sets.names(how.natural_key)
+        is_open = "true"
+        if how.until:
+            is_open = f"{sets.at(how.until)} IS NOT DISTINCT FROM {self._value(self._last, how.until)}"
+            if self._last is None:
+                # Closed versions need not travel, but for members who have no open one.
+                sets.bring_more(self._kept, how.natural_key, f"{sets.load.warehouse.quote(how.until)} IS NOT NULL")
+        nulls = "FIRST" if self._ordering == how.until else "LAST"
+        by, order = sets.names(how.natural_key), f"{sets.at(self._ordering)} DESC NULLS {nulls}"
         several = sets.bench.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {EXISTING}")
-        only = f"QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {sets.at(ordering)} DESC NULLS {nulls}) = 1"
-        sets.bench.keep(_LATEST, f"SELECT *, {is_open} AS is_open FROM {EXISTING} {only if several else ''}")
+        only = f"QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {order}) = 1" if several else ""
+        sets.bench.view(_LATEST, f"SELECT *, {is_open} AS is_open FROM {EXISTING} {only}")
 
     def _before(self, name: str, kept: str) -> str:
         return (
