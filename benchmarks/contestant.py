@@ -34,6 +34,8 @@ def _prepared(name: str, work: Work, place: Place) -> Callable[[], None]:
         return partial(by_hand.load, work, place, by_hand.connect(place))
     if name == "pipe":
         return partial(pipe.load, work, place, pipe.prepare(work, place))
+    if name == "engine":
+        engine.prepare(place)
     plain = {
         "engine": engine.load,
         "rowwise": pygrametl_programs.load_by_row,
