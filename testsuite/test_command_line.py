@@ -125,10 +125,20 @@ def test_only_runs_what_is_named(shop: Checkout) -> None:
 
 
 def test_the_list_shows_every_etl(checkout: Checkout) -> None:
-    """--list names each ETL, on or off, with its pygrametl class."""
+    """--list names each ETL, on or off, with its pygrametl class, and says which way it is loaded and why."""
     listed = checkout.run("run.py", "--list").stdout
     assert re.search(r"^user +dimension +on +user_dim +SlowlyChangingDimension", listed, re.MULTILINE)
-    assert re.search(r"^product_review +fact +off +product_review_fact +BatchFactTable", listed, re.MULTILINE)
+    assert re.search(r"^product_review +fact +off +product_review_fact +BatchFactTable +as sets$", listed, re.MULTILINE)
+    checkout.edit(
+        "dimensions",
+        "from pypelineetl import factory\n",
+        "from pypelineetl import factory\n\n\nclass Own(Dimension):\n    pass\n",
+    )
+    checkout.edit("dimensions", "site = factory(\n    Dimension,", "site = factory(\n    Own,")
+    checkout.edit("dimensions", 'name="affiliate_dim",', 'name="affiliate_dim", rowexpander=lambda row, names: row,')
+    told = checkout.run("run.py", "--list").stdout
+    assert "row by row: Own is a class the engine does not know" in told
+    assert "row by row: rowexpander is a Python function" in told
 
 
 def test_the_facts_that_are_off_work_when_switched_on(shop: Checkout) -> None:
