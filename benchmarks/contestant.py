@@ -15,7 +15,7 @@ from benchmarks import by_hand, engine, pipe, pygrametl_programs
 from benchmarks.places import Place
 from benchmarks.works import Work, work_of
 
-NAMES = ("engine", "rowwise", "bulk", "by_hand", "pipe", "read")
+NAMES = ("engine", "rowwise", "bulk", "by_hand", "pipe", "read", "scan")
 
 
 def main() -> None:
@@ -34,13 +34,14 @@ def _prepared(name: str, work: Work, place: Place) -> Callable[[], None]:
         return partial(by_hand.load, work, place, by_hand.connect(place))
     if name == "pipe":
         return partial(pipe.load, work, place, pipe.prepare(work, place))
-    if name == "engine":
+    if name in {"engine", "scan"}:
         engine.prepare(place)
     plain = {
         "engine": engine.load,
         "rowwise": pygrametl_programs.load_by_row,
         "bulk": pygrametl_programs.load_by_bulk,
         "read": pipe.read,
+        "scan": engine.scan,
     }
     return partial(plain[name], work, place)
 

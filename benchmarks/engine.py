@@ -6,13 +6,25 @@ from benchmarks.places import Place
 from benchmarks.works import Work, project_of
 from pypelineetl import events
 from pypelineetl.databases import database_class
+from pypelineetl.extract import typed_source
 from pypelineetl.runner import process
+from pypelineetl.typed import want_column
+from pypelineetl.workbench import workbench
 
 
 def prepare(place: Place) -> None:
     """Import the databases' drivers, as a worker has long before its next ETL."""
     for url in (place.source, place.warehouse):
         database_class(make_url(url))
+
+
+def scan(work: Work, place: Place) -> None:
+    """Read the work's source as the engine reads it, and do nothing with the rows."""
+    project = project_of(place, work.etl)
+    with workbench(None) as bench, typed_source(project, work.etl, bench) as source:
+        columns = project.columns(work.etl)
+        wants = [want_column(f"a{at}", name, columns[name]) for at, name in enumerate(source.columns)]
+        bench.run(f"COPY ({source.select(wants, 'given')}) TO '/dev/null' (FORMAT parquet, COMPRESSION uncompressed)")
 
 
 def load(work: Work, place: Place) -> None:

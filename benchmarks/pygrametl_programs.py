@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from functools import partial
 from itertools import islice
 from types import SimpleNamespace
@@ -60,6 +61,8 @@ def _run(work: Work, place: Place, *, by_bulk: bool, rows: int | None) -> None:
 def _connect(place: Place, text: str) -> Any:
     url = make_url(text)
     if url.drivername == "sqlite":
+        # As a float no price would equal the warehouse's, and every member would get a new version.
+        sqlite3.register_converter("DECIMAL", lambda text: Decimal(text.decode()))
         return sqlite3.connect(str(url.database), detect_types=sqlite3.PARSE_DECLTYPES)
     if url.drivername == "duckdb":
         return duckdb.connect(str(url.database))
