@@ -1,5 +1,5 @@
 # make demo    fill the sample warehouse and show it          make test    run every test, on real servers
-# make lint    ruff and mypy                                  make bench   measure against pygrametl's own program
+# make lint    ruff and mypy                                  make bench   measure against pygrametl and others
 # make wheel   build the wheel into dist/                     make clean   remove what the others made
 
 PYTHON ?= python3
