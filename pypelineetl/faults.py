@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pygrametl.tables import (
     AccumulatingSnapshotFactTable,
+    BulkDimension,
     BulkFactTable,
+    CachedBulkDimension,
     Dimension,
     FactTable,
     SlowlyChangingDimension,
@@ -27,6 +29,8 @@ from pypelineetl.errors import DialectError, did_you_mean, quoted
 
 _UNQUOTABLE = set('"`%()\0')
 _BASES = {"dimension": Dimension, "fact": FactTable}
+_BULK = ("fact", BulkFactTable)
+"""It is no FactTable to Python, but means one; what it would write with is the engine's business."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +127,15 @@ def _source_faults(source: Any, written: str) -> Iterator[str]:
 
 def _factory_faults(etl: ETL) -> Iterator[str]:
     made, base = etl.factory.table_class, _BASES[etl.kind]
-    # The bulk class is no FactTable, but means one; what it writes with is the engine's business.
-    if made is not BulkFactTable and not (isinstance(made, type) and issubclass(made, base)):
+    if not (isinstance(made, type) and issubclass(made, base)) and (etl.kind, made) != _BULK:
         given_class = getattr(made, "__name__", made)
         yield f"its factory's class is {given_class}; a {etl.kind} needs a pygrametl {base.__name__} or a subclass"
+        return
+    if issubclass(made, BulkDimension | CachedBulkDimension):
+        yield (
+            f"its factory's class is {made.__name__}, which loads by files of its own; use CachedDimension, which is"
+            " loaded in bulk as well"
+        )
         return
     known = inspect.signature(made).parameters
     given = etl.factory.arguments
@@ -137,7 +146,7 @@ def _factory_faults(etl: ETL) -> Iterator[str]:
             yield f'its factory has an argument "{name}", which {made.__name__} does not take.{near}'
     for name, parameter in known.items():
         required = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-        if required and name not in given and name != "bulkloader":
+        if required and name not in given and (made is not BulkFactTable or name != "bulkloader"):
             yield f'its factory lacks the argument "{name}", which {made.__name__} needs'
 
 

@@ -7,7 +7,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, SnowflakedDimension
+from pygrametl.tables import (
+    BulkFactTable,
+    CachedBulkDimension,
+    CachedDimension,
+    FactTable,
+    SlowlyChangingDimension,
+    SnowflakedDimension,
+)
 
 from pypelineetl import ConfigError, DimensionETL, FactETL, UsageError, date_key, factory, member, read_project, rows
 from pypelineetl.project import Project
@@ -114,6 +121,11 @@ Faulty = Callable[[], tuple[Any, ...]]
             'lacks the argument "attributes"',
         ),
         (lambda: (replace(SCHOOL, factory=factory(FactTable, name="x", keyrefs=[])),), "needs a pygrametl Dimension"),
+        (lambda: (replace(SCHOOL, factory=factory(BulkFactTable, name="x")),), "needs a pygrametl Dimension"),
+        (
+            lambda: (replace(SCHOOL, factory=factory(CachedBulkDimension, **SCHOOL.factory.arguments)),),
+            "use CachedDimension",
+        ),
         (
             lambda: (replace(SCHOOL, factory=factory(SnowflakedDimension, references=[])),),
             "needs a pygrametl Dimension",
