@@ -4,18 +4,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import duckdb
-
 from pypelineetl import dialect
 from pypelineetl.databases import database_class
 from pypelineetl.databases.base import FETCH_ROWS, Row, Stream
 from pypelineetl.databases.scanning import Scanned
 from pypelineetl.declare import ETL, File, Rows
-from pypelineetl.errors import PypeLineError, SourceError, did_you_mean, quoted
+from pypelineetl.errors import SourceError, did_you_mean, quoted
 from pypelineetl.files import dict_rows, file_rows
 from pypelineetl.project import Project
 from pypelineetl.typed import TypedQuery
-from pypelineetl.workbench import ScanError, Workbench
+from pypelineetl.workbench import Workbench
 
 
 @contextmanager
@@ -50,16 +48,10 @@ def typed_source(project: Project, etl: ETL, bench: Workbench) -> Iterator[Typed
 
 
 def _scanned(project: Project, etl: ETL, bench: Workbench) -> Scanned | None:
-    if not isinstance(etl.source, str) or not bench.scans:
+    if not isinstance(etl.source, str):
         return None
     url = project.source_url(etl)
-    try:
-        return database_class(url).scanned(bench, url, project.source_query(etl))
-    except (duckdb.Error, PypeLineError, ScanError) as error:
-        # What is wrong with the query itself, the driver tells better.
-        if not bench.is_usable:
-            raise ScanError(str(error)) from error
-        return None
+    return database_class(url).readable(bench, url, project.source_query(etl))
 
 
 def first_columns(project: Project, etl: ETL) -> tuple[str, ...]:

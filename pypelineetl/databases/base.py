@@ -10,14 +10,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import duckdb
 from sqlalchemy import URL
 
 from pypelineetl.columns import Column
 from pypelineetl.conversion import held_as, refusal
 from pypelineetl.databases.holding import adapted
 from pypelineetl.databases.scanning import Scanned
-from pypelineetl.errors import DatabaseError
-from pypelineetl.workbench import Workbench
+from pypelineetl.errors import DatabaseError, PypeLineError
+from pypelineetl.workbench import ScanError, Workbench
 
 FETCH_ROWS = 5_000
 LOCK_WAIT_SECONDS = 60.0
@@ -152,7 +153,19 @@ class Database(abc.ABC):
 
     def scanned_here(self, bench: Workbench, url: URL, query: str) -> Scanned | None:
         """Have the bench read what this connection's database (at this URL) holds, committed or written here."""
-        return self.scanned(bench, url, query) if bench.scans else None
+        return self.readable(bench, url, query)
+
+    @classmethod
+    def readable(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
+        """As `scanned`, and None as well where DuckDB refuses: what is wrong then, the driver tells better."""
+        if not bench.scans:
+            return None
+        try:
+            return cls.scanned(bench, url, query)
+        except (duckdb.Error, PypeLineError, ScanError) as error:
+            if not bench.is_usable:
+                raise ScanError(str(error)) from error
+            return None
 
     @property
     def own_bench(self) -> Any:
