@@ -247,6 +247,19 @@ def test_members_that_bring_their_own_versions_go_row_by_row(tmp_path: Path) -> 
     assert star.table("person_dim", "valid_from", "version") == [(datetime(2010, 1, 1).date(), 1)]
 
 
+def test_members_whose_keys_are_texts_go_row_by_row(warehouse_url: str, tmp_path: Path) -> None:
+    """A source may give the keys itself, and they need not be numbers."""
+    star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", warehouse_url, tmp_path)
+    etl = replace(
+        THING,
+        source=rows(lambda: [{"id": "A1", "code": "a", "title": "x"}, {"id": "B2", "code": "b", "title": None}]),
+        create=THING.create.replace("id INT", "id VARCHAR(9)"),
+    )
+    assert star.load(etl)[0].inserted == 2
+    assert star.load(etl)[0].unchanged == 2
+    assert star.table("thing_dim", "id", "code") == [("A1", "a"), ("B2", "b")]
+
+
 def test_rows_keep_their_order_in_surrogate_keys(source_url: str, warehouse_url: str, tmp_path: Path) -> None:
     """The query's order decides the keys, in every database, for more rows than one batch."""
     star = Star(source_url, warehouse_url, tmp_path)

@@ -73,6 +73,9 @@ def _reasons(project: Project, etl: ETL) -> Iterator[str]:
             held_as(columns[name])
     except UnknownError as unknown:
         yield f"{unknown}, which no DuckDB type holds"
+    key = factory.name("key")
+    if key and held_as(columns[key]) not in {"BIGINT", "UBIGINT"}:
+        yield f"its surrogate key {key} is no whole number"
     looked_up = factory.natural_key if isinstance(etl, DimensionETL) else factory.names("keyrefs")
     if made in _COMPARED_BY_DATABASE and database_class(project.warehouse_url).folds_texts:
         yield from (
