@@ -83,7 +83,7 @@ def open_place(pair: str, rows: int) -> Iterator[Place]:
         folder = Path(name)
         folder.chmod(0o711)
         if pair == "sqlite_duckdb":
-            versions = f"SQLite {sqlite3.sqlite_version}, DuckDB {duckdb.__version__}"
+            versions = f"SQLite {sqlite3.sqlite_version}"
             place = Place(pair, f"sqlite:///{folder}/source.db", f"duckdb:///{folder}/warehouse.duckdb", rows, versions)
             _fill(place, folder)
             yield place

@@ -24,9 +24,14 @@ def prepare_star(place: Place, works: Sequence[Work]) -> None:
         engine.load(work_of("W1", place), place)
         newest = work_of("W4", place).query.rpartition("> ")[2]
         _keep(place, "sale_fact", f"SELECT * FROM sale_fact WHERE order_id <= {newest}")
-    if "W3" in names:
-        # W3N comes after W3, by name, and then finds the changed users already loaded.
+
+
+def change_source(place: Place, work: Work, *, changed: bool) -> bool:
+    """Change the users before the first work that is about it, after W2; return whether they are changed."""
+    if work.name in {"W3", "W3N"} and not changed:
         change_users(place)
+        return True
+    return changed
 
 
 def restore(place: Place, work: Work) -> None:
@@ -47,10 +52,10 @@ def restore(place: Place, work: Work) -> None:
             warehouse.execute(f"VACUUM ANALYZE {work.etl.table}")
 
 
-def control(place: Place, work: Work) -> list[tuple[Any, ...]]:
-    """Return the number of rows in the work's table, and its control sums."""
+def control(place: Place, work: Work, *, among: str = "1 = 1") -> list[tuple[Any, ...]]:
+    """Return the number of rows in the work's table, and its control sums; all rows, or those among a condition."""
     with project_of(place, work.etl).open_warehouse() as warehouse:
-        [row] = warehouse.query(f"SELECT COUNT(*), {work.control} FROM {work.etl.table}")
+        [row] = warehouse.query(f"SELECT COUNT(*), {work.control} FROM {work.etl.table} WHERE {among}")
         return [tuple(str(value).removesuffix(".0") for value in row)]
 
 

@@ -134,6 +134,15 @@ _VERSION = DimensionETL(
 
 
 @dataclass(frozen=True)
+class First:
+    """The first rows of a work: how many, the query that gives them, and what picks them out of the loaded table."""
+
+    rows: int
+    query: str
+    condition: str
+
+
+@dataclass(frozen=True)
 class Work:
     """One work: its ETL, whether it begins with an empty table, and what all who do it must agree on."""
 
@@ -150,18 +159,31 @@ class Work:
             return place.rows
         if self.name == "W4":
             return min(NEW_ROWS, place.rows)
-        return USERS if self.name == "W2" else USERS + (USERS // 200 if self.name == "W3" else 0)
+        return USERS if self.name == "W2" else USERS + USERS // 200
+
+    def first(self, rows: int, place: Place) -> First:
+        """Return the first `rows` of the source, which need not give a fact's lines in any order."""
+        if self.name not in {"W1", "W4"}:
+            return First(rows, self.query, f"user_id <= {rows}")
+        before = _before_newest(place) if self.name == "W4" else 0
+        last = before + rows // 2
+        word = "AND" if self.name == "W4" else "WHERE"
+        return First(rows, f"{self.query} {word} l.order_id <= {last}", f"order_id > {before} AND order_id <= {last}")
 
 
 _SALE_SUMS = ", ".join(f"SUM({name})" for name in SALE_KEYREFS[2:9] + SALE_MEASURES)
 _USER_SUMS = "SUM(user_id), SUM(score), SUM(credit), COUNT(school)"
 
 
+def _before_newest(place: Place) -> int:
+    """Return the last order that W4 finds loaded; each order has two lines."""
+    return max(0, place.rows - NEW_ROWS) // 2
+
+
 def work_of(name: str, place: Place) -> Work:
     """Return a work by its name, for the rows of a place."""
     if name in {"W1", "W4"}:
-        newest = max(0, place.rows - NEW_ROWS) // 2
-        query = SALES_QUERY + (f"WHERE l.order_id > {newest}" if name == "W4" else "")
+        query = SALES_QUERY + (f"WHERE l.order_id > {_before_newest(place)}" if name == "W4" else "")
         grain = ("order_id", "line_number") if name == "W4" else ()
         return Work(name, FactETL("sale", source=query, grain=grain, **_SALE), name == "W1", query, _SALE_SUMS)
     if name == "W2":
