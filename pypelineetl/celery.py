@@ -123,6 +123,8 @@ class Refreshes:
                 rows = self._rows_of_part(self.project.find(kind, name), parts_of(token, bounds), number)
             except PypeLineError as error:
                 return {"kind": kind, "name": name, "error": error.message}
+            except Exception as error:  # noqa: BLE001 - a part that raised would end the refresh without its other ETLs
+                return {"kind": kind, "name": name, "error": f"{type(error).__name__}: {error}"}
             return {"kind": kind, "name": name, "rows": rows}
 
         @self.app.task(name="pypelineetl.collect", bind=True, throws=(PypeLineError,))

@@ -32,7 +32,7 @@ _ARROW = {
     "TIME": pa.time64("us"),
     "TIMESTAMP": pa.timestamp("us"),
 }
-_LEAST_DAY = timedelta(days=1)
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,6 @@ class TypedQuery:
             self._kept = ""
 
     def _scan(self, scanned: Scanned, wants: Sequence[Want]) -> str:
-        # MySQL and PostgreSQL may give a column's name in another case than the query wrote it.
         expressions = (f"{want.sql(_column(want.source), scanned.types[want.source])} AS {want.name}" for want in wants)
         return f"SELECT {', '.join(expressions)} FROM {scanned.relation} AS source"
 
@@ -157,11 +156,11 @@ def _column(name: str) -> str:
 
 def _offsets(zone: ZoneInfo, first: date, last: date) -> list[tuple[datetime, timedelta]]:
     """Return from when on (UTC) a zone has which offset, over all moments that may fall on these days there."""
-    moment = datetime.combine(max(first, date.min + 2 * _LEAST_DAY), time(), UTC) - _LEAST_DAY
-    end = datetime.combine(min(last, date.max - 3 * _LEAST_DAY), time(), UTC) + 2 * _LEAST_DAY
+    moment = datetime.combine(max(first, date.min + 2 * _DAY), time(), UTC) - _DAY
+    end = datetime.combine(min(last, date.max - 3 * _DAY), time(), UTC) + 2 * _DAY
     found = [(moment.replace(tzinfo=None), _offset(zone, moment))]
     while moment < end:
-        following = moment + _LEAST_DAY
+        following = moment + _DAY
         if _offset(zone, following) != found[-1][1]:
             found += _changes(zone, moment, following)
         moment = following
