@@ -7,13 +7,15 @@ import abc
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 FORMATS = ("csv", "tsv", "parquet", "jsonl")
 """The kinds of files that may be a source, as their names end."""
 
-Missing = Literal["reject", "infer"]
+Missing = Literal["reject", "unknown", "infer"]
+Unit = Literal["days", "hours", "minutes", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,10 @@ def factory(table_class: type, **arguments: Any) -> Factory:
 
 @dataclass(frozen=True)
 class Key(abc.ABC):
-    """How a fact's foreign key finds its dimension member; made by `member` or `date_key`."""
+    """How a fact's foreign key finds its dimension member; made by `member`, `junk`, `date_key` or `time_key`."""
 
     dimension: str
+    missing: Missing
 
     @property
     @abc.abstractmethod
@@ -76,11 +79,12 @@ class Key(abc.ABC):
 
 @dataclass(frozen=True)
 class Member(Key):
-    """A member found by its natural key; made by `member`."""
+    """A member found by its natural key; made by `member` or `junk`."""
 
     natural_key: Mapping[str, str]
     as_of: str | None = None
-    missing: Missing = "reject"
+    is_junk: bool = False
+    """Whether the natural key is all there is to the member, and a NULL in it a value like any other."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -93,18 +97,30 @@ def member(dimension: str, *, as_of: str | None = None, missing: Missing = "reje
 
     The keyword arguments map the dimension's attributes to the source's columns: `user_id="seller_id"`. `as_of`
     names the source column with the moment (UTC) at which a type-2 version must have been valid; without it the
-    current version is taken. A natural key with a NULL in it gives a NULL foreign key. One that matches no member
-    is rejected, and the ETL fails, or with `missing="infer"` becomes a new member that knows only its natural key.
+    current version is taken. A natural key with a NULL in it gives the dimension's `not_applicable` member, or NULL if
+    it has none. One that matches no member is rejected, or gives the dimension's `unknown` member
+    (`missing="unknown"`), or becomes a new member that knows only its natural key (`missing="infer"`).
     """
-    return Member(dimension, natural_key, as_of, missing)
+    return Member(dimension, missing, natural_key, as_of)
+
+
+def junk(dimension: str, **attributes: str) -> Member:
+    """Declare that a fact's foreign key is the member of a junk dimension with these values of the fact's own columns.
+
+    The keyword arguments map all attributes of the dimension to the source's columns. A combination of values that
+    is new becomes a member; NULL is a value like any other. The dimension needs no source of its own.
+    """
+    return Member(dimension, "infer", attributes, is_junk=True)
 
 
 @dataclass(frozen=True)
-class DateKey(Key):
-    """A day found by a moment; made by `date_key`."""
+class MomentKey(Key):
+    """A member found by a moment, in some time zone, between bounds."""
 
     column: str
     tz: str
+    first: date | None
+    last: date | None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -112,13 +128,52 @@ class DateKey(Key):
         return (self.column,)
 
 
-def date_key(column: str, *, tz: str = "UTC", dimension: str = "date") -> DateKey:
+@dataclass(frozen=True)
+class DateKey(MomentKey):
+    """A day found by a moment; made by `date_key`."""
+
+
+def date_key(  # noqa: PLR0913 - all but the column are seldom given
+    column: str,
+    *,
+    tz: str = "UTC",
+    dimension: str = "date",
+    missing: Missing = "reject",
+    first: date | None = None,
+    last: date | None = None,
+) -> DateKey:
     """Declare that a fact's foreign key is the day on which `column` fell in time zone `tz`.
 
     `column` is a source column of timestamps in UTC, or with a zone of their own, or of plain dates, which no time
-    zone moves. The date dimension's natural key must be one attribute of type DATE.
+    zone moves. The date dimension's natural key must be one attribute of type DATE. A day that the dimension does not
+    have, or that is before `first` or after `last`, is `missing`: rejected, or the dimension's `unknown` member.
     """
-    return DateKey(dimension, column, tz)
+    return DateKey(dimension, missing, column, tz, first, last)
+
+
+@dataclass(frozen=True)
+class TimeKey(MomentKey):
+    """A time of day found by a moment; made by `time_key`."""
+
+    step: timedelta
+
+
+def time_key(  # noqa: PLR0913 - as above
+    column: str,
+    *,
+    tz: str = "UTC",
+    dimension: str = "time",
+    step: timedelta = timedelta(minutes=1),
+    missing: Missing = "reject",
+    first: date = date(1900, 1, 1),
+    last: date = date(2100, 12, 31),
+) -> TimeKey:
+    """Declare that a fact's foreign key is the time of day of `column` in time zone `tz`, rounded down to `step`.
+
+    `column` is as for `date_key`; a plain date is midnight. The dimension's natural key must be one attribute of type
+    TIME, and it has a member every `step`. A moment before the day `first` or after `last` is `missing`.
+    """
+    return TimeKey(dimension, missing, column, tz, first, last, step)
 
 
 @dataclass(frozen=True)
@@ -161,15 +216,59 @@ def file(path: str) -> File:
     return File(path)
 
 
+@dataclass(frozen=True)
+class Watermark:
+    """Columns of a source that tell which of its rows are new; made by `watermark`."""
+
+    columns: tuple[str, ...]
+    overlap: timedelta | int
+
+
+def watermark(*columns: str, overlap: timedelta | int = 0) -> Watermark:
+    """Declare that a load reads only rows in which one of these columns is beyond what the loads before have read.
+
+    They are columns of moments, or of whole numbers, that only grow. `overlap` is how far below that a load begins
+    again: as long as the longest transaction of the source, whose rows come late; a length of time for moments, and
+    a number for numbers.
+    """
+    return Watermark(columns, overlap)
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What becomes of members that the source no longer has; made by `flag_deleted` or `close_deleted`."""
+
+    most: float
+    flag: str | None = None
+
+
+def flag_deleted(column: str, *, most: float = 0.1) -> Deleted:
+    """Declare that members which the source no longer has get 1 in `column`, and 0 again when they come back.
+
+    A load that finds more than a share of `most` of the members gone fails: an empty extract is no deletion.
+    """
+    return Deleted(most, column)
+
+
+def close_deleted(*, most: float = 0.1) -> Deleted:
+    """Declare that the current version of members which the source no longer has ends with the load.
+
+    A load that finds more than a share of `most` of the members gone fails: an empty extract is no deletion.
+    """
+    return Deleted(most)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _ETL:
     name: str = field(kw_only=False)
-    source: str | Rows | File
+    source: str | Rows | File | None
     create: str
     factory: Factory
     active: bool = True
     queue: str | None = None
     database: str | None = None
+    watermark: Watermark | None = None
+    most_rejected: float = 0.0
 
     kind: ClassVar[str]
     """What it is in messages and results: "dimension" or "fact"."""
@@ -185,36 +284,97 @@ class DimensionETL(_ETL):
     """One dimension: where its rows come from, the table they go to, and what that table means.
 
     `source` is SQL, `rows(...)` or `file(...)`, `create` the table's DDL; SQL is in the dialect that config.py names.
-    `database` names the source database in SOURCE_URLS, the first without it. `active=False` switches the ETL off;
-    `queue` names a Celery queue of its own.
+    Without a source the members are those that facts infer. `database` names the source database in SOURCE_URLS, the
+    first without it. `active=False` switches the ETL off; `queue` names a Celery queue of its own.
+
+    `unknown`, `not_applicable` and `error` are special members: the values of their columns, the key's among them.
+    `inferred` names the column that flags members which only a fact has named so far, until their row comes.
+    `original` attributes never change (type 0), `previous` maps a column to the attribute whose value before the last
+    change it keeps (type 3), `current` a column to the attribute whose latest value it has in every version (type 6).
+    `deleted` says what becomes of members that the source no longer has. `watermark` makes the loads incremental.
+    Up to a share of `most_rejected` of the rows may be rejected, which then wait in the table etl_reject.
     """
+
+    source: str | Rows | File | None = None
+    unknown: Mapping[str, Any] | None = None
+    not_applicable: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    inferred: str | None = None
+    original: tuple[str, ...] = ()
+    previous: Mapping[str, str] = field(default_factory=dict)
+    current: Mapping[str, str] = field(default_factory=dict)
+    deleted: Deleted | None = None
 
     kind = "dimension"
 
     @property
     def needs(self) -> tuple[str, ...]:
         """The columns the source must give."""
+        if self.source is None:
+            return ()
         if "rowexpander" in self.factory.arguments:
             return self.factory.natural_key
-        filled = self.factory.versioning
         source_date = self.factory.name("srcdateatt")
-        attributes = [name for name in self.factory.names("attributes") if name not in filled]
+        attributes = [name for name in self.factory.names("attributes") if name not in self.filled]
         return tuple(dict.fromkeys([*attributes, *([source_date] if source_date else [])]))
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The columns that say of a member that it was inferred, or is deleted."""
+        deleted = self.deleted.flag if self.deleted else None
+        return tuple(column for column in (self.inferred, deleted) if column)
+
+    @property
+    def filled(self) -> tuple[str, ...]:
+        """The attributes that the load fills itself."""
+        return (*self.factory.versioning, *self.flags, *self.previous, *self.current)
+
+    @property
+    def special(self) -> tuple[Mapping[str, Any], ...]:
+        """The special members."""
+        return tuple(member for member in (self.unknown, self.not_applicable, self.error) if member)
+
+    def special_key(self, which: Literal["unknown", "not_applicable", "error"]) -> Any:
+        """Return the surrogate key of a special member, None if the dimension has no such member."""
+        found = getattr(self, which)
+        return found[str(self.factory.name("key"))] if found else None
+
+
+@dataclass(frozen=True)
+class Lag:
+    """The time from one moment of a fact's source to another; made by `lag`."""
+
+    start: str
+    end: str
+    unit: Unit
+
+
+def lag(start: str, end: str, *, unit: Unit = "days") -> Lag:
+    """Declare that a measure is the time from one source column's moment to another's; NULL if one of them is.
+
+    Days are counted by the calendar (UTC), from 23:59 to 00:01 is one; the other units are whole ones that passed.
+    """
+    return Lag(start, end, unit)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FactETL(_ETL):
     """One fact table: as a dimension, and how each foreign key finds its member.
 
-    `keys` maps a fact's column to `member(...)` or `date_key(...)`; columns without an entry come from the source
-    under their own name. `grain` names the columns that tell one row from another: with it a load updates the rows
-    that are there and adds the others; without it a load replaces the whole table. `parts` splits a big
-    fact into so many ranges of `split_by`, a column of whole numbers in its source: they load side by side, and
-    appear as one.
+    `keys` maps a fact's column to `member(...)`, `date_key(...)`, `time_key(...)` or `junk(...)`, `lags` a measure to
+    `lag(...)`; other columns come from the source under their own name. A load replaces the whole table; but with
+    `grain`, the columns that tell one row from another, it updates the rows that are there and adds the others; with
+    `append` it adds all rows; and with `period`, a periodic snapshot's column, it replaces the periods that the source
+    gives, each as a whole. `parts` splits a big fact into so many ranges of `split_by`, a column of whole numbers in
+    its source: they load side by side, and appear as one.
     """
 
+    source: str | Rows | File
     keys: Mapping[str, Key]
+    lags: Mapping[str, Lag] = field(default_factory=dict)
     grain: tuple[str, ...] = ()
+    append: bool = False
+    period: str | None = None
     parts: int = 1
     split_by: str | None = None
 
@@ -225,8 +385,15 @@ class FactETL(_ETL):
         """The columns the source must give."""
         # A factexpander computes measures, such as the lags of an accumulating snapshot.
         computed = self.factory.names("measures") if "factexpander" in self.factory.arguments else ()
-        own = [name for name in self.factory.columns if name not in self.keys and name not in computed]
-        return tuple(dict.fromkeys([*own, *(column for key in self.keys.values() for column in key.columns)]))
+        own = [name for name in self.own if name not in computed]
+        found_by = [column for key in self.keys.values() for column in key.columns]
+        found_by += [column for lag in self.lags.values() for column in (lag.start, lag.end)]
+        return tuple(dict.fromkeys([*own, *found_by]))
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The columns that come from the source under their own name."""
+        return tuple(name for name in self.factory.columns if name not in self.keys and name not in self.lags)
 
 
 ETL = DimensionETL | FactETL

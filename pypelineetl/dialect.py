@@ -3,7 +3,8 @@
 SQL already in the database's own dialect passes through untouched. What sqlglot cannot translate is an error.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import sqlglot
@@ -101,6 +102,45 @@ def extremes(sql: str, column: str, *, dialect: str) -> str:
     return both.sql(dialect=_WRITTEN_AS.get(dialect, dialect))
 
 
+def maxima(sql: str, columns: Sequence[str], *, dialect: str) -> str:
+    """Return a query for the largest value of each of these columns of another query."""
+    tree = single_statement(sql, dialect)
+    assert isinstance(tree, exp.Query), sql  # noqa: S101 - as above
+    largest = [exp.Max(this=exp.column(column, table="source", quoted=True)) for column in columns]
+    return exp.select(*largest).from_(tree.subquery("source")).sql(dialect=_WRITTEN_AS.get(dialect, dialect))
+
+
+def beyond(sql: str, least: Mapping[str, str], most: Mapping[str, str], *, dialect: str) -> str:
+    """Return a query for those rows of another in which a column reaches its least value, and none is over its most.
+
+    The values are moments or numbers as SQL writes them. A NULL is over nothing and reaches nothing.
+    """
+    tree, columns = _filtered(sql, [*least, *most], dialect)
+    below = [
+        exp.or_(columns[name].copy() <= _literal(value), columns[name].is_(exp.null())) for name, value in most.items()
+    ]
+    reaching = [columns[name].copy() >= _literal(value) for name, value in least.items()]
+    conditions = [*below, *([exp.or_(*reaching)] if reaching else [])]
+    return tree.where(*conditions).sql(dialect=_WRITTEN_AS.get(dialect, dialect)) if conditions else sql
+
+
+def _literal(value: str) -> exp.Expr:
+    is_number = re.fullmatch(r"-?\d+(\.\d+)?", value)
+    return exp.Literal.number(value) if is_number else exp.Literal.string(value)
+
+
+def _filtered(sql: str, names: Sequence[str], dialect: str) -> tuple[exp.Select, dict[str, exp.Expr]]:
+    """Return a query to which conditions can be added, and these of its columns for that."""
+    tree = single_statement(sql, dialect)
+    assert isinstance(tree, exp.Query), sql  # noqa: S101 - as above
+    computed = any(tree.args.get(name) for name in _AFTER_WHERE) or tree.find(exp.AggFunc, exp.Window)
+    given = {each.alias_or_name: each.unalias() for each in tree.selects}
+    if not isinstance(tree, exp.Select) or computed or not set(names) <= set(given):
+        tree = exp.select("*").from_(tree.subquery("source"))
+        given = {name: exp.column(name, table="source", quoted=True) for name in names}
+    return tree, {name: given[name] for name in names}
+
+
 def is_ordered(sql: str, columns: Sequence[str], *, dialect: str) -> bool:
     """Whether a query says that its rows ascend by these of its columns, the first above all."""
     tree = single_statement(sql, dialect)
@@ -117,14 +157,8 @@ def is_ordered(sql: str, columns: Sequence[str], *, dialect: str) -> bool:
 
 def between(sql: str, column: str, least: int | None, below: int | None, *, dialect: str) -> str:
     """Return a query for those rows of another whose whole number in a column is in a range; NULLs are in the first."""
-    tree = single_statement(sql, dialect)
-    assert isinstance(tree, exp.Query), sql  # noqa: S101 - as above
-    named = next((each for each in tree.selects if each.alias_or_name == column), None)
-    computed = any(tree.args.get(name) for name in _AFTER_WHERE) or tree.find(exp.AggFunc, exp.Window)
-    if not isinstance(tree, exp.Select) or named is None or computed:
-        tree = exp.select("*").from_(tree.subquery("source"))
-        named = exp.column(column, table="source", quoted=True)
-    value = named.unalias()
+    tree, columns = _filtered(sql, [column], dialect)
+    value = columns[column]
     if least is not None:
         tree = tree.where(value.copy() >= least)
     if below is not None:

@@ -19,11 +19,22 @@ class Counts:
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
+    rejected: int = 0
+    versions: int = 0
+    """How many of the inserted are new versions of members that were there."""
+    closed: int = 0
+    """How many members that the source no longer has were flagged or ended."""
+    inferred: int = 0
+    """How many members facts have made."""
+    unknown: int = 0
+    """How many foreign keys are the unknown member's."""
+    not_applicable: int = 0
+    """How many foreign keys had a NULL in their natural key."""
 
     @property
     def adds_up(self) -> bool:
         """Whether every row read is accounted for."""
-        return self.read == self.inserted + self.updated + self.unchanged
+        return self.read == self.inserted + self.updated + self.unchanged + self.rejected
 
 
 @dataclass(frozen=True)

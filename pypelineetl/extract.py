@@ -67,6 +67,8 @@ def _opened(project: Project, etl: ETL, opened: ExitStack) -> Stream:
     match etl.source:
         case Rows():
             return _python_rows(etl.source.function(**etl.source.arguments))
+        case None:
+            return Stream((), iter(()))
         case File():
             return file_rows(project.home / etl.source.path, etl.source.format, opened)
     return opened.enter_context(project.open_source(etl)).stream(project.source_query(etl))

@@ -1,51 +1,73 @@
 """Filling one table: it is made ready, and its ETL's rows are loaded by the way that fits them."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
+from dataclasses import replace
 
 from pypelineetl import events
 from pypelineetl.databases.base import Database
-from pypelineetl.declare import ETL, FactETL
+from pypelineetl.declare import ETL, DimensionETL, FactETL
 from pypelineetl.drift import check_drift
 from pypelineetl.events import Counts, Event
 from pypelineetl.extract import source_rows, typed_source
+from pypelineetl.load.deletions import end_deleted
 from pypelineetl.load.loading import Load
+from pypelineetl.load.rejects import gather_rejects, write_rejects
+from pypelineetl.load.remembering import remember_members, take_versions_over
 from pypelineetl.load.rowwise import load_dimension, load_fact, replaces
 from pypelineetl.load.setwise import load_as_sets
+from pypelineetl.load.special import seed_special_members
 from pypelineetl.load.ways import rowwise_reason, rowwise_reason_of
 from pypelineetl.project import Project
-from pypelineetl.workbench import workbench
+from pypelineetl.workbench import Workbench, workbench
 
 
-def prepare_table(project: Project, etl: ETL, warehouse: Database, *, rebuild: bool) -> Iterator[Event]:
-    """Make a table ready for an ETL's rows: new with `rebuild`, or if there is none; else as it is, without drift."""
+def prepare_table(project: Project, etl: ETL, warehouse: Database, *, rebuild: bool) -> Generator[Event, None, str]:
+    """Make a table ready for an ETL's rows: new with `rebuild`, or if there is none; else as it is, without drift.
+
+    Returns the temporary table of the surrogate keys that the members of a rebuilt dimension had, if any.
+    """
     exists = bool(warehouse.columns(etl.table))
+    remembered = ""
     if exists and not rebuild:
         check_drift(project, etl, warehouse)
         if isinstance(etl, FactETL) and replaces(etl):
             warehouse.empty(etl.table)
-        return
-    if exists:
-        yield events.TableDropping(etl)
-        warehouse.set_aside(etl.table)
-        yield events.TableDropped(etl)
-    yield events.TableCreating(etl)
-    warehouse.create(etl.table, project.create_statements(etl))
-    yield events.TableCreated(etl)
+    else:
+        if exists:
+            remembered = remember_members(project, etl, warehouse) if isinstance(etl, DimensionETL) else ""
+            yield events.TableDropping(etl)
+            warehouse.set_aside(etl.table)
+            yield events.TableDropped(etl)
+        yield events.TableCreating(etl)
+        warehouse.create(etl.table, project.create_statements(etl))
+        yield events.TableCreated(etl)
+    if isinstance(etl, DimensionETL):
+        seed_special_members(project, etl, warehouse)
+        if remembered and etl.factory.versioning:
+            take_versions_over(etl, warehouse, remembered)
+    return remembered
 
 
 def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True) -> Generator[Event, None, Counts]:
-    """Load an ETL's rows as sets, or row by row where they must.
+    """Load an ETL's rows as sets, or row by row where they must; then see to members deleted, and to rows rejected.
 
     Raises ScanError if DuckDB reads the source (`scans`) and comes upon a value that it cannot read, UnorderedError if
     rows are written as they come (`streams`) and come in another order than the source declares.
     """
+    with workbench(load.warehouse.own_bench, scans=scans, streams=streams) as bench:
+        gather_rejects(bench)
+        counts = yield from _load_by_its_way(load, bench, etl)
+        if isinstance(etl, DimensionETL) and etl.deleted and load.is_whole:
+            counts = replace(counts, closed=end_deleted(load, bench, etl, counts.read))
+        write_rejects(load, bench, etl, counts)
+    return counts
+
+
+def _load_by_its_way(load: Load, bench: Workbench, etl: ETL) -> Generator[Event, None, Counts]:
     if rowwise_reason(load.project, etl):
-        return (yield from _load_row_by_row(load, etl))
-    with (
-        workbench(load.warehouse.own_bench, scans=scans, streams=streams) as bench,
-        typed_source(load.project, etl, bench) as source,
-    ):
+        return (yield from _load_row_by_row(load, bench, etl))
+    with typed_source(load.project, etl, bench) as source:
         reason = rowwise_reason_of(etl, source.columns)
         if not reason:
             yield events.LoadStarted(etl)
@@ -54,13 +76,16 @@ def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True)
                 yield events.EtlNoted(etl, source.note)
             return counts
     yield events.EtlNoted(etl, f"loaded row by row: {reason}")
-    return (yield from _load_row_by_row(load, etl))
+    return (yield from _load_row_by_row(load, bench, etl))
 
 
-def _load_row_by_row(load: Load, etl: ETL) -> Generator[Event, None, Counts]:
+def _load_row_by_row(load: Load, bench: Workbench, etl: ETL) -> Generator[Event, None, Counts]:
     with source_rows(load.project, etl) as rows:
         yield events.LoadStarted(etl)
-        progress = load_fact(load, etl, rows) if isinstance(etl, FactETL) else load_dimension(load, etl, rows)
+        if isinstance(etl, FactETL):
+            progress = load_fact(load, bench, etl, rows)
+        else:
+            progress = load_dimension(load, bench, etl, rows)
         return (yield from _told(etl, progress))
 
 

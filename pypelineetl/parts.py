@@ -8,7 +8,6 @@ import re
 import secrets
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from pypelineetl import dialect, events
 from pypelineetl.databases.base import Database
@@ -83,7 +82,7 @@ def _load_part(
                 warehouse.drop(part.table)
             warehouse.execute(project.create_staging(etl, part.table))
             yield events.SourceQueried(etl)
-            load = Load(project, warehouse, datetime.now(UTC).replace(tzinfo=None, microsecond=0))
+            load = Load(project, warehouse, project.clock())
             counts = yield from load_rows(load, part, scans=scans)
     return counts
 

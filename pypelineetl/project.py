@@ -3,8 +3,9 @@
 This checks what can be known without a connection; whether the sources answer is for `sourcetests.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,11 @@ from pypelineetl.faults import Surroundings, faults_of
 _REQUIRED = ("SOURCE_URLS", "WAREHOUSE_URL", "LOG_HOME", "DIMENSIONS", "FACTS")
 
 
+def present() -> datetime:
+    """Return the present moment in UTC, to the second."""
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+
+
 @dataclass(frozen=True)
 class Project:
     """A validated configuration: what config.py says, and what follows from it."""
@@ -33,6 +39,8 @@ class Project:
     sql_dialect: str
     dimensions: tuple[DimensionETL, ...]
     facts: tuple[FactETL, ...]
+    clock: Callable[[], datetime] = present
+    """What tells a load the time (UTC) by which it dates new versions."""
 
     @property
     def etls(self) -> tuple[ETL, ...]:
@@ -89,6 +97,8 @@ class Project:
         match etl.source:
             case File():
                 return f"-- the files {self.home / etl.source.path}"
+            case None:
+                return "-- none: facts make its members"
             case Rows():
                 return f"-- the rows of the Python function {etl.source.function.__qualname__}"
         return f"{self.source_query(etl)};"

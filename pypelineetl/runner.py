@@ -8,15 +8,21 @@ import time
 import traceback
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from pygrametl.tables import AccumulatingSnapshotFactTable
 
 from pypelineetl import events
-from pypelineetl.declare import ETL, DimensionETL, FactETL, Member
+from pypelineetl.databases.base import Database
+from pypelineetl.declare import ETL, DimensionETL, FactETL, rows
 from pypelineetl.errors import LoadError, PypeLineError, SourceError, UsageError, did_you_mean, quoted
 from pypelineetl.events import Counts, Event
 from pypelineetl.filling import load_rows, prepare_table
+from pypelineetl.history import History, Reject
+from pypelineetl.incremental import Extraction, extraction
 from pypelineetl.load.loading import Load
+from pypelineetl.load.versions import check_versions
 from pypelineetl.parts import discard, load_part, publish, split
 from pypelineetl.project import Project
 from pypelineetl.sourcetests import test_source
@@ -32,6 +38,10 @@ class Request:
     run_facts: bool = False
     delete_existing_tables: bool = False
     only: tuple[str, ...] = ()
+    full: bool = False
+    """Whether watermarks are ignored, so that all of every source is read."""
+    replay_rejects: bool = False
+    """Whether, instead of sources, the rows are read that were rejected before."""
 
 
 def refresh(project: Project, request: Request) -> Generator[Event, None, None]:
@@ -72,8 +82,11 @@ def _refresh(
     try:
         if request.test_sources:
             succeeded = yield from _test_sources(project, running or chosen)
-        if succeeded and running:
-            succeeded = yield from _run(project, running, rebuild=request.delete_existing_tables)
+        if succeeded and request.replay_rejects:
+            succeeded = yield from _replay(project, running or chosen)
+        elif succeeded and running:
+            how = How(rebuild=request.delete_existing_tables, full=request.full)
+            succeeded = yield from _run(project, running, how)
         elif succeeded and request.delete_existing_tables:
             yield from _delete(project, chosen)
     except PypeLineError as failure:
@@ -90,7 +103,7 @@ def _test_sources(project: Project, etls: Sequence[ETL]) -> Generator[Event, Non
     return passed
 
 
-def _run(project: Project, etls: Sequence[ETL], *, rebuild: bool) -> Generator[Event, None, bool]:
+def _run(project: Project, etls: Sequence[ETL], how: "How") -> Generator[Event, None, bool]:
     failed: set[str] = set()
     succeeded = True
     for etl in etls:
@@ -100,7 +113,7 @@ def _run(project: Project, etls: Sequence[ETL], *, rebuild: bool) -> Generator[E
                 yield events.EtlSkipped(etl, f"its dimension {quoted(lost)} failed")
                 succeeded = False
                 continue
-        for event in process(project, etl, rebuild=rebuild):
+        for event in process(project, etl, rebuild=how.rebuild, full=how.full):
             if isinstance(event, events.EtlFailed):
                 succeeded = False
                 failed |= {etl.name} if isinstance(etl, DimensionETL) else set()
@@ -108,18 +121,33 @@ def _run(project: Project, etls: Sequence[ETL], *, rebuild: bool) -> Generator[E
     return succeeded
 
 
-def process(project: Project, etl: ETL, *, rebuild: bool) -> Iterator[Event]:
+@dataclass(frozen=True)
+class How:
+    """How one ETL is run: into a new table or the one that is there, from all of its source or what is new in it."""
+
+    rebuild: bool = False
+    full: bool = False
+    is_replay: bool = False
+    """Whether the rows are those that were rejected before, and nothing is known of the others."""
+
+
+def process(project: Project, etl: ETL, *, rebuild: bool, full: bool = False) -> Iterator[Event]:
     """Run one ETL: with `rebuild` into a new table in place of the old one, else into the table that is there.
 
-    All or nothing: if it fails, its table holds what it held before. The last event is EtlFinished or EtlFailed.
+    With `full` all of its source is read, whatever its watermark says. All or nothing: if it fails, its table holds
+    what it held before. The last event is EtlFinished or EtlFailed.
     """
+    return _process(project, etl, How(rebuild=rebuild, full=full))
+
+
+def _process(project: Project, etl: ETL, how: How) -> Iterator[Event]:
     started = time.monotonic()
     yield events.EtlStarted(etl)
     try:
         if isinstance(etl, FactETL) and etl.parts > 1:
-            counts = yield from _load_parts(project, etl, rebuild=rebuild)
+            counts = yield from _load_parts(project, etl, rebuild=how.rebuild)
         else:
-            counts = yield from _load_whole(project, etl, rebuild=rebuild)
+            counts = yield from _load_whole(project, etl, how)
     except PypeLineError as error:
         yield events.EtlFailed(etl, error.message)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other ETLs still run, and nothing is hidden
@@ -128,12 +156,12 @@ def process(project: Project, etl: ETL, *, rebuild: bool) -> Iterator[Event]:
         yield events.EtlFinished(etl, counts, timedelta(seconds=time.monotonic() - started))
 
 
-def _load_whole(project: Project, etl: ETL, *, rebuild: bool) -> Generator[Event, None, Counts]:
+def _load_whole(project: Project, etl: ETL, how: How) -> Generator[Event, None, Counts]:
     """Load an ETL the fast way, and again in a slower one if the source is not as that needs it to be."""
     scans = streams = True
     while True:
         try:
-            return (yield from _load(project, etl, rebuild=rebuild, scans=scans, streams=streams))
+            return (yield from _load(project, etl, how, scans=scans, streams=streams))
         except UnorderedError:
             streams = False
             yield events.EtlNoted(etl, "loaded once more, because its rows did not come in the order of its keys")
@@ -173,23 +201,106 @@ def _gathered(load: Generator[Event, None, Counts]) -> tuple[list[Event], Counts
             return happened, stop.value
 
 
-def _load(project: Project, etl: ETL, *, rebuild: bool, scans: bool, streams: bool) -> Generator[Event, None, Counts]:
+def _load(project: Project, etl: ETL, how: How, *, scans: bool, streams: bool) -> Generator[Event, None, Counts]:
     with project.open_warehouse() as warehouse:
         warehouse.lock([etl.table, *_inferring_tables(project, etl)])
         with warehouse.transaction():
-            yield from prepare_table(project, etl, warehouse, rebuild=rebuild)
-            yield events.SourceQueried(etl)
-            load = Load(project, warehouse, datetime.now(UTC).replace(tzinfo=None, microsecond=0))
-            counts = yield from load_rows(load, etl, scans=scans, streams=streams)
-            _check(counts)
+            counts = yield from _fill(project, etl, how, warehouse, scans=scans, streams=streams)
         yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
     return counts
+
+
+def _fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it is tried
+    project: Project, etl: ETL, how: How, warehouse: Database, *, scans: bool, streams: bool
+) -> Generator[Event, None, Counts]:
+    """Do all that one load of an ETL is, in the transaction that is open."""
+    history = History(warehouse)
+    history.prepare(etl, rebuilds=how.rebuild and isinstance(etl, DimensionETL))
+    existed = bool(warehouse.columns(etl.table))
+    remembered = yield from prepare_table(project, etl, warehouse, rebuild=how.rebuild)
+    yield events.SourceQueried(etl)
+    is_full = how.full or how.rebuild or not existed
+    extracted = Extraction(etl, {}) if how.is_replay else extraction(project, etl, history, full=is_full)
+    if how.is_replay or is_full or not etl.watermark:
+        history.forget_rejects(etl)
+    load = Load(project, warehouse, project.clock(), remembered=remembered, is_whole=not how.is_replay)
+    counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
+    history.reach(etl, extracted.reached)
+    if isinstance(etl, DimensionETL) and counts.inserted + counts.closed:
+        check_versions(load, etl)
+    _check(counts)
+    return counts
+
+
+def _replay(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, bool]:
+    """Load the rows that were rejected before; those that are rejected again stay where they are."""
+    succeeded = True
+    for etl in etls:
+        with project.open_warehouse() as warehouse:
+            rejects = History(warehouse).rejects(etl)
+        if rejects:
+            for event in _process(project, _of_rejects(etl, rejects), How(is_replay=True)):
+                succeeded = succeeded and not isinstance(event, events.EtlFailed)
+                yield event
+    return succeeded
+
+
+def _of_rejects(etl: ETL, rejects: Sequence[Reject]) -> ETL:
+    """Return the ETL that loads rejected rows, beside those that are there; any may be rejected again."""
+    source = rows(lambda: [reject.given for reject in rejects])
+    if isinstance(etl, FactETL):
+        adds = not (etl.grain or etl.factory.table_class is AccumulatingSnapshotFactTable)
+        return replace(etl, source=source, most_rejected=1.0, watermark=None, period=None, append=adds)
+    return replace(etl, source=source, most_rejected=1.0, watermark=None)
+
+
+def plan(project: Project, request: Request) -> Generator[Event, None, None]:
+    """Tell by the events of a run what it would do, and undo all of it.
+
+    Every ETL is loaded as in a run, in one transaction that is rolled back: nobody else ever sees any of it.
+    """
+    chosen = choose(project, request)
+    wanted = {"dimension": request.run_dimensions, "fact": request.run_facts}
+    running = tuple(etl for etl in chosen if wanted[etl.kind])
+    return _plan(project, running or chosen, How(rebuild=request.delete_existing_tables, full=request.full))
+
+
+def _plan(project: Project, etls: Sequence[ETL], how: How) -> Generator[Event, None, None]:
+    started = time.monotonic()
+    yield events.RunStarted(tuple(etls))
+    succeeded, error = True, ""
+    try:
+        with project.open_warehouse() as warehouse:
+            warehouse.lock(sorted({table for etl in etls for table in (etl.table, *_inferring_tables(project, etl))}))
+            with warehouse.rehearsal():
+                for etl in etls:
+                    yield from _rehearse(project, etl, how, warehouse)
+                    warehouse.uncommitted |= {etl.table, *_inferring_tables(project, etl)}
+    except PypeLineError as failure:
+        # What came before it is told; what would come after it cannot be known.
+        succeeded, error = False, failure.message
+    yield events.RunFinished(succeeded, timedelta(seconds=time.monotonic() - started), error)
+
+
+def _rehearse(project: Project, etl: ETL, how: How, warehouse: Database) -> Generator[Event, None, None]:
+    started = time.monotonic()
+    yield events.EtlStarted(etl)
+    try:
+        counts = yield from _fill(project, _unsplit(etl), how, warehouse, scans=True, streams=False)
+    except PypeLineError as error:
+        yield events.EtlFailed(etl, error.message)
+        raise PypeLineError(error.message, f"{etl.kind} {etl.name}") from error
+    yield events.EtlFinished(etl, counts, timedelta(seconds=time.monotonic() - started))
+
+
+def _unsplit(etl: ETL) -> ETL:
+    return replace(etl, parts=1, split_by=None) if isinstance(etl, FactETL) else etl
 
 
 def _inferring_tables(project: Project, etl: ETL) -> list[str]:
     """Return the dimension tables a fact's load may add members to."""
     keys = etl.keys.values() if isinstance(etl, FactETL) else ()
-    return [project.dimension(key).table for key in keys if isinstance(key, Member) and key.missing == "infer"]
+    return [project.dimension(key).table for key in keys if key.missing == "infer"]
 
 
 def _check(counts: Counts) -> None:
@@ -208,3 +319,6 @@ def _delete(project: Project, etls: Sequence[ETL]) -> Iterator[Event]:
                     yield events.TableDropping(etl)
                     warehouse.drop(etl.table)
                     yield events.TableDropped(etl)
+            if set(etls) == set(project.etls):
+                # Nothing is left that could point to a member by a key that was given before.
+                History(warehouse).forget_keys()

@@ -4,8 +4,9 @@ DuckDB reads the database itself and converts whole columns, where an exact expr
 else rows come through the driver and Python's converters. The values are the same.
 """
 
+import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -14,9 +15,10 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from pypelineetl.columns import Column
-from pypelineetl.conversion import UnknownError, converted, held_as, moment_of
+from pypelineetl.conversion import REFUSED, UnknownError, converted, held_as, literal, moment_of
 from pypelineetl.databases.base import Stream
 from pypelineetl.databases.scanning import Scanned
+from pypelineetl.errors import LoadError
 from pypelineetl.values import moment
 from pypelineetl.workbench import Workbench
 
@@ -33,6 +35,8 @@ _ARROW = {
     "TIMESTAMP": pa.timestamp("us"),
 }
 _DAY = timedelta(days=1)
+# What conversions end a query with.
+_ERROR = re.compile(r"error\('((?:[^']|'')*)'\)")
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,28 @@ def want_day(name: str, source: str, zone: ZoneInfo, first: date, last: date) ->
     return Want(name, source, "DATE", sql, python)
 
 
+def want_time(name: str, source: str, zone: ZoneInfo, days: tuple[date, date], step: timedelta) -> Want:
+    """Want the time of day of a query's moments in a time zone, rounded down to a step; right between two days."""
+    seconds = int(step.total_seconds())
+
+    def sql(value: str, given: str) -> str:
+        if given == "DATE":
+            return f"CASE WHEN {value} IS NOT NULL THEN TIME '00:00:00' END"
+        local = f"({_local(moment_of(value, given), _offsets(zone, *days))})"
+        second = f"(hour({local}) * 3600 + minute({local}) * 60 + second({local})) // {seconds} * {seconds}"
+        return f"make_time({second} // 3600, {second} // 60 % 60, CAST({second} % 60 AS DOUBLE))"
+
+    def python(value: Any) -> time:
+        found = moment(value)
+        if not isinstance(found, datetime):
+            return time()
+        local = found.replace(tzinfo=UTC).astimezone(zone)
+        second = (local.hour * 3600 + local.minute * 60 + local.second) // seconds * seconds
+        return time(second // 3600, second // 60 % 60, second % 60)
+
+    return Want(name, source, "TIME", sql, python)
+
+
 class TypedQuery:
     """A query whose columns can be had in the types that a load computes with."""
 
@@ -105,14 +131,18 @@ class TypedQuery:
         self._scanned = scanned
         self._rows = rows
 
-    def select(self, wants: Sequence[Want], table: str) -> str:
-        """Return a bench's query for what is wanted, read as it runs, or kept in a table of this name before."""
+    def select(self, wants: Sequence[Want], table: str, *, lenient: bool = False) -> str:
+        """Return a bench's query for what is wanted, read as it runs, or kept in a table of this name before.
+
+        A value that does not fit ends the query, or, where it is `lenient`, is NULL: two more columns then tell of
+        each row what does not fit (`unfit`), and the values that were given, as JSON (`given`).
+        """
         if self._scanned:
             try:
-                return self._scan(self._scanned, wants)
+                return self._scan(self._scanned, wants, lenient=lenient)
             except UnknownError as unknown:
                 self.note = f"read through the driver, because DuckDB has no exact conversion for {unknown}"
-        self._take(wants, table)
+        self._take(wants, table, lenient=lenient)
         self._kept = table
         return f"SELECT * FROM {table}"
 
@@ -122,25 +152,93 @@ class TypedQuery:
             self._bench.drop(self._kept)
             self._kept = ""
 
-    def _scan(self, scanned: Scanned, wants: Sequence[Want]) -> str:
-        expressions = (f"{want.sql(_column(want.source), scanned.types[want.source])} AS {want.name}" for want in wants)
-        return f"SELECT {', '.join(expressions)} FROM {scanned.relation} AS source"
-
-    def _take(self, wants: Sequence[Want], table: str) -> None:
-        self._bench.declare(table, {want.name: want.held for want in wants})
-        rows = self._rows()
-        for arrays in _arrays(rows, wants):
-            self._bench.insert(table, pa.table(arrays, names=[want.name for want in wants]))
-
-
-def _arrays(rows: Stream, wants: Sequence[Want]) -> Iterator[list[Any]]:
-    kinds = [arrow_type(want.held) for want in wants]
-    for batch in rows.batches:
-        columns = dict(zip(rows.columns, zip(*batch, strict=True), strict=True))
-        yield [
-            pa.array([None if value is None else want.python(value) for value in columns[want.source]], kind)
-            for want, kind in zip(wants, kinds, strict=True)
+    def _scan(self, scanned: Scanned, wants: Sequence[Want], *, lenient: bool) -> str:
+        expressions = [
+            (want, _column(want.source), want.sql(_column(want.source), scanned.types[want.source])) for want in wants
         ]
+        if not lenient:
+            selected = ", ".join(f"{expression} AS {want.name}" for want, _, expression in expressions)
+            return f"SELECT {selected} FROM {scanned.relation} AS source"
+        fitting = [(want, source, _ERROR.sub("NULL", expression)) for want, source, expression in expressions]
+        unfit = ", ".join(
+            f"CASE WHEN {source} IS NOT NULL AND {fit} IS NULL THEN {literal(_unfit(want, expression))} END"
+            for (want, source, fit), (*_, expression) in zip(fitting, expressions, strict=True)
+        )
+        given = ", ".join(
+            f"{literal(source)}: CAST({_column(source)} AS VARCHAR)"
+            for source in dict.fromkeys(want.source for want in wants)
+        )
+        selected = ", ".join(f"{expression} AS {want.name}" for want, _, expression in fitting)
+        reasons = f"nullif(concat_ws('; ', {unfit}), '') AS unfit, CAST(to_json({{{given}}}) AS VARCHAR) AS given"
+        return f"SELECT {selected}, {reasons} FROM {scanned.relation} AS source"
+
+    def _take(self, wants: Sequence[Want], table: str, *, lenient: bool) -> None:
+        more = {"unfit": "VARCHAR", "given": "VARCHAR"} if lenient else {}
+        self._bench.declare(table, {want.name: want.held for want in wants} | more)
+        rows = self._rows()
+        names = [*(want.name for want in wants), *more]
+        for batch in rows.batches:
+            columns = dict(zip(rows.columns, zip(*batch, strict=True), strict=True))
+            arrays = lenient_arrays(columns, wants) if lenient else _arrays(columns, wants)
+            self._bench.insert(table, pa.table(arrays, names=names))
+
+
+Columns = Mapping[str, Sequence[Any]]
+"""A batch of rows, column by column."""
+
+
+def _arrays(columns: Columns, wants: Sequence[Want]) -> list[Any]:
+    return [
+        pa.array(
+            [None if value is None else want.python(value) for value in columns[want.source]], arrow_type(want.held)
+        )
+        for want in wants
+    ]
+
+
+def lenient_arrays(columns: Columns, wants: Sequence[Want]) -> list[Any]:
+    """Return what is wanted of a batch, with NULL for values that do not fit, then why, and the rows as JSON."""
+    rows = range(len(next(iter(columns.values()), ())))
+    unfit: list[list[str]] = [[] for _ in rows]
+    arrays = []
+    for want in wants:
+        values = [_fitting(want, value, unfit[row]) for row, value in enumerate(columns[want.source])]
+        arrays.append(pa.array(values, arrow_type(want.held)))
+    sources = list(dict.fromkeys(want.source for want in wants))
+    reasons = ["; ".join(dict.fromkeys(found)) or None for found in unfit]
+    given = [as_json({source: columns[source][row] for source in sources}) for row in rows]
+    return [*arrays, pa.array(reasons, pa.string()), pa.array(given, pa.string())]
+
+
+def as_json(values: Mapping[str, Any]) -> str:
+    """Return a row's values as JSON, each as the text that a CSV file would have for it."""
+    texts = {
+        name: value
+        if value is None or isinstance(value, str)
+        else value.hex()
+        if isinstance(value, bytes)
+        else str(value)
+        for name, value in values.items()
+    }
+    return json.dumps(texts, ensure_ascii=False)
+
+
+def _fitting(want: Want, value: Any, unfit: list[str]) -> Any:
+    if value is None:
+        return None
+    try:
+        return want.python(value)
+    except (LoadError, ValueError) as error:
+        unfit.append(str(error) if isinstance(error, LoadError) else f'column "{want.source}" holds no moment')
+        return None
+
+
+def _unfit(want: Want, expression: str) -> str:
+    """Return what to tell of a value that does not fit: what its conversion would have ended the query with."""
+    refusals = _ERROR.findall(expression)
+    if len(refusals) == 1:
+        return str(refusals[0].replace("''", "'").removeprefix(REFUSED))
+    return f'a value of "{want.source}" does not fit its column'
 
 
 def arrow_type(held: str) -> Any:

@@ -60,7 +60,8 @@ def converter(kind: exp.DataType, written: str) -> Converter:
 def moment(value: Any) -> datetime | date:
     """Return a timestamp without zone, in UTC, or a plain date as it is. Raises ValueError for anything else."""
     if isinstance(value, str):
-        value = datetime.fromisoformat(value)
+        # A day as it is written is a day, which no time zone moves.
+        value = (date if len(value) == len("2014-01-31") else datetime).fromisoformat(value)
     if not isinstance(value, date):
         raise ValueError(type(value).__name__)  # noqa: TRY004 - one error for all that is no moment
     if isinstance(value, datetime) and value.tzinfo:

@@ -7,6 +7,7 @@ any other it is a database in memory, which spills to a private folder what does
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
+from itertools import count
 from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any, Self
@@ -19,6 +20,7 @@ from pypelineetl.errors import LoadError, SourceError
 Row = tuple[Any, ...]
 
 _MEMORY = "400MB"
+_numbers = count()
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
     # The optimizer would take a source's stream for the small side of a join, and hold all of it.
@@ -125,7 +127,8 @@ class Workbench:
         key = "\n".join(statements)
         with self._attaching:
             if key not in self._attached:
-                name = f"pypelineetl_{len(self._attached)}"
+                # Another bench may have worked in this connection before.
+                name = f"pypelineetl_{next(_numbers)}"
                 for statement in statements:
                     self.connection.execute(statement.replace("{name}", name))
                 self._attached[key] = name

@@ -9,7 +9,19 @@ from typing import Any
 import sqlalchemy as sa
 from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
 
-from pypelineetl import DimensionETL, FactETL, date_key, events, factory, member, process, read_project, rows
+from pypelineetl import (
+    DimensionETL,
+    FactETL,
+    Request,
+    date_key,
+    events,
+    factory,
+    member,
+    process,
+    read_project,
+    refresh,
+    rows,
+)
 from pypelineetl.project import Project
 
 metadata = sa.MetaData()
@@ -157,6 +169,12 @@ class Star:
             assert isinstance(last, events.EtlFinished), last
             counts.append(last.counts)
         return counts
+
+    def clear(self) -> None:
+        """Delete all tables of the star, and what the warehouse remembers of their keys."""
+        last = list(refresh(self.project(), Request(test_sources=False, delete_existing_tables=True)))[-1]
+        assert isinstance(last, events.RunFinished)
+        assert last.succeeded, last
 
     def failure(self, etl: DimensionETL | FactETL, *, rebuild: bool = False) -> str:
         """Load an ETL that must fail, and return its error."""

@@ -168,7 +168,8 @@ def test_a_dimension_is_what_pygrametl_writes(table_class: type, arguments: Row,
                 for path in (as_sets, as_rows, theirs):
                     with closing(sqlite3.connect(path)) as connection:
                         connection.execute(
-                            "UPDATE t SET till = '2013-12-31' WHERE till IS NULL AND code = ?", (closed,)
+                            "UPDATE t SET till = coalesce(since, '2013-12-31') WHERE till IS NULL AND code = ?",
+                            (closed,),
                         )
                         connection.commit()
 

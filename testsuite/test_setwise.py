@@ -112,6 +112,7 @@ def _compare(star: Star, *story: list[dict[str, Any]]) -> None:
         found.append(
             (star.table("person_dim", *PERSON_COLUMNS), star.table("sale_fact", *SALE_COLUMNS), second, counts)
         )
+        star.clear()
     assert found[0] == found[1]
 
 

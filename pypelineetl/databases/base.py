@@ -58,6 +58,10 @@ class Database(abc.ABC):
     def __init__(self, connection: Any, name: str) -> None:
         self.connection = connection
         self.name = name
+        self.uncommitted: set[str] = set()
+        """The tables of which this connection alone can see what they hold."""
+        self.rehearses = False
+        """Whether the transaction will be undone, so that nothing may be done that cannot be."""
         self.notes: list[str] = []
         """What the user should know about how this connection had to work."""
 
@@ -151,9 +155,12 @@ class Database(abc.ABC):
         """
         return None
 
-    def scanned_here(self, bench: Workbench, url: URL, query: str) -> Scanned | None:
-        """Have the bench read what this connection's database (at this URL) holds, committed or written here."""
-        return self.readable(bench, url, query)
+    def scanned_here(self, bench: Workbench, url: URL, table: str, query: str) -> Scanned | None:
+        """Have the bench read a query of one table of this connection's database, which is at this URL.
+
+        None where the bench cannot, or where the table is not yet anybody else's to see.
+        """
+        return None if table in self.uncommitted else self.readable(bench, url, query)
 
     @classmethod
     def readable(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
@@ -246,10 +253,17 @@ class Database(abc.ABC):
         """Drop a temporary table."""
         self.drop(table)
 
-    def create(self, table: str, statements: Sequence[str]) -> None:  # noqa: ARG002 - some must remember the table
+    def create(self, table: str, statements: Sequence[str]) -> None:
         """Create a table by these statements, as part of the transaction."""
+        self.uncommitted.add(table)
         for statement in statements:
             self.execute(statement)
+
+    def ensure(self, table: str, statements: Sequence[str]) -> None:
+        """Create a table that is to stay whatever becomes of the transaction, if there is none."""
+        if not self.columns(table):
+            for statement in statements:
+                self.execute(statement)
 
     def drop(self, table: str) -> None:
         """Drop a table."""
@@ -269,6 +283,16 @@ class Database(abc.ABC):
 
         Called before anything is read. Raises DatabaseError if another run still has one after LOCK_WAIT_SECONDS.
         """
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Undo what the block did."""
+        self.rehearses = True
+        try:
+            yield
+        finally:
+            with suppress(self.driver_error):
+                self.connection.rollback()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -75,7 +75,7 @@ class DuckDB(Database):
         name = bench.attach([f"ATTACH {literal(url.database or '')} AS {{name}} (READ_ONLY)"])
         return _described(bench, dialect.attached(query, read=cls.dialect, catalog=name))
 
-    def scanned_here(self, bench: Workbench, url: URL, query: str) -> Scanned | None:  # noqa: ARG002 - this is it
+    def scanned_here(self, bench: Workbench, url: URL, table: str, query: str) -> Scanned | None:  # noqa: ARG002 - this is it
         return _described(bench, query)
 
     @property

@@ -221,9 +221,20 @@ class MySQL(Database):
 
     def create(self, table: str, statements: Sequence[str]) -> None:
         self._created.append(table)
-        super().create(table, statements)
+        super().create(table, self._rehearsed(statements))
+
+    def ensure(self, table: str, statements: Sequence[str]) -> None:
+        super().ensure(table, self._rehearsed(statements))
+
+    def _rehearsed(self, statements: Sequence[str]) -> Sequence[str]:
+        """Return what creates a table for good, or if all is to be undone, one that hides the table of its name."""
+        if not self.rehearses:
+            return statements
+        return [statement.replace("CREATE TABLE", "CREATE TEMPORARY TABLE", 1) for statement in statements]
 
     def set_aside(self, table: str) -> None:
+        if self.rehearses:
+            return
         self._rename(table, _aside(table))
         self._set_aside.append(table)
 

@@ -88,6 +88,12 @@ class PostgreSQL(Database):
         )
         return dict(found)
 
+    def ensure(self, table: str, statements: Sequence[str]) -> None:
+        if not self.columns(table):
+            # Two loads may want it at the same time.
+            self.query("SELECT pg_advisory_xact_lock(hashtextextended('pypelineetl history', 0))")
+            super().ensure(table, statements)
+
     @classmethod
     def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
         load = extension("postgres")

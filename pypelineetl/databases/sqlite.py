@@ -69,7 +69,7 @@ class SQLite(Database):
         with cls.open(url, read_only=True) as database:
             return bool(database.query("SELECT 1 FROM sqlite_master WHERE sql LIKE '%collate%' LIMIT 1"))
 
-    def scanned_here(self, bench: Workbench, url: URL, query: str) -> None:  # noqa: ARG002 - never
+    def scanned_here(self, bench: Workbench, url: URL, table: str, query: str) -> None:  # noqa: ARG002 - never
         """Nothing: two SQLites in one process that have the same file open take away each other's locks."""
         return
 

@@ -7,7 +7,7 @@ the dimension is loaded again the way that gathers all rows first.
 from pypelineetl import dialect
 from pypelineetl.conversion import literal
 from pypelineetl.declare import DimensionETL
-from pypelineetl.load.tablesets import TableSets
+from pypelineetl.load.tablesets import TableSets, not_special
 from pypelineetl.typed import TypedQuery
 from pypelineetl.workbench import UNORDERED
 
@@ -17,11 +17,12 @@ def comes_in_order(sets: TableSets, source: TypedQuery) -> bool:
     project, etl, warehouse = sets.load.project, sets.etl, sets.load.warehouse
     if not (isinstance(etl, DimensionETL) and isinstance(etl.source, str) and sets.bench.streams):
         return False
-    if str(etl.factory.name("key")) in source.columns:
+    if str(etl.factory.name("key")) in source.columns or etl.most_rejected or etl.deleted or sets.load.remembered:
         return False
     natural_key = etl.factory.natural_key
     ordered = dialect.is_ordered(etl.source, natural_key, dialect=project.sql_dialect)
-    return ordered and not warehouse.query(f"SELECT 1 FROM {warehouse.quote(etl.table)} LIMIT 1")
+    where = f" WHERE {not_special(sets.load, etl)}" if etl.special else ""
+    return ordered and not warehouse.query(f"SELECT 1 FROM {warehouse.quote(etl.table)}{where} LIMIT 1")
 
 
 def in_order(sets: TableSets, rows: str) -> str:

@@ -2,15 +2,20 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from typing import Any
 
+from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database
 from pypelineetl.errors import quoted
 from pypelineetl.events import Counts
 from pypelineetl.project import Project
+from pypelineetl.values import moment
 
 Progress = Generator[int, None, Counts]
 """Yields the number of rows dealt with so far, and returns what became of them."""
+
+BEGINNING_OF_TIME = datetime(1900, 1, 1)  # noqa: DTZ001 - moments without zone are UTC here
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,19 @@ class Load:
     project: Project
     warehouse: Database
     now: datetime
+    is_whole: bool = True
+    """Whether the source gives all there is, so that what it does not give is gone."""
+    remembered: str = ""
+    """The temporary table of the surrogate keys that a rebuilt dimension's members had; none if it is not rebuilt."""
+
+
+def dated(column: Column, value: Any) -> date | None:
+    """Return a moment or day in the type of a column that dates versions."""
+    if value is None:
+        return None
+    found = moment(value)
+    day: date = found.date() if column.is_date and isinstance(found, datetime) else column.convert(found)
+    return day
 
 
 def null_message(missing: Sequence[str]) -> str:

@@ -6,8 +6,17 @@ from pygrametl.tables import TypeOneSlowlyChangingDimension
 
 from pypelineetl.declare import DimensionETL
 from pypelineetl.events import Counts
+from pypelineetl.load.attributes import (
+    compared_attributes,
+    fill_inferred,
+    given_attributes,
+    settle_attributes,
+    with_constants,
+)
 from pypelineetl.load.first import comes_in_order, in_order
+from pypelineetl.load.gathering import gather, reject_unfit, see
 from pypelineetl.load.loading import Load, Progress
+from pypelineetl.load.remembering import REMEMBERED, bring_remembered
 from pypelineetl.load.tablesets import EXISTING, ROWS, TableSets
 from pypelineetl.typed import TypedQuery
 from pypelineetl.workbench import Workbench
@@ -24,29 +33,41 @@ def load_members(load: Load, bench: Workbench, etl: DimensionETL, source: TypedQ
     sets = TableSets(load, bench, etl)
     key, natural_key = str(etl.factory.name("key")), etl.factory.natural_key
     changing = _changing(etl)
-    given_key = [key] if key in source.columns else []
+    wants = given_attributes(sets, etl)
     if comes_in_order(sets, source):
         yield 0
-        rows = source.select([sets.want(name) for name in etl.factory.names("attributes")], f"{ROWS}_given")
+        rows = with_constants(sets, etl, source.select(wants, f"{ROWS}_given"))
         attributes = sets.names(etl.factory.names("attributes"))
-        inserted = sets.insert(f"SELECT ord, {attributes} FROM ({in_order(sets, rows)})")
+        inserted = sets.insert(f"SELECT {_first_key(sets)}, {attributes} FROM ({in_order(sets, rows)})")
         return Counts(read=inserted, inserted=inserted)
-    with sets.meanwhile(lambda sets: sets.bring_existing([key, *natural_key, *changing])):
-        read = sets.number_rows(source, [sets.want(name) for name in (*given_key, *etl.factory.names("attributes"))])
+    given_key = [sets.want(key)] if key in source.columns else []
+    compared = dict.fromkeys([key, *natural_key, *changing, *compared_attributes(etl)])
+    with sets.meanwhile(lambda sets: sets.bring_existing(list(compared))):
+        read = gather(sets, source, [*given_key, *wants])
     yield read
-    sets.refuse_null(natural_key)
+    rejected = reject_unfit(sets, natural_key)
+    filled = fill_inferred(sets, etl)
+    settle_attributes(sets, etl, EXISTING)
     is_repeated = sets.repeated(natural_key, "r")
     _keep_new(sets, natural_key, changing if is_repeated else (), is_repeated)
     inserted = sets.insert(_numbered(sets, key, has_key=bool(given_key)))
-    updated = _update_known(sets, key, changing, is_repeated) if changing else 0
-    return Counts(read=read, inserted=inserted, updated=updated, unchanged=read - inserted - updated)
+    updated = filled + (_update_known(sets, key, changing, is_repeated) if changing else 0)
+    see(sets, natural_key)
+    return Counts(read, inserted, updated, read - inserted - updated - rejected, rejected)
+
+
+def _first_key(sets: TableSets) -> str:
+    """Return the surrogate key of a row of a table that had no members before."""
+    return f"ord + {sets.largest(str(sets.etl.factory.name('key')))}"
 
 
 def _changing(etl: DimensionETL) -> tuple[str, ...]:
     if etl.factory.table_class is not TypeOneSlowlyChangingDimension:
         return ()
-    others = tuple(name for name in etl.factory.names("attributes") if name not in etl.factory.natural_key)
-    return etl.factory.names("type1atts") or others
+    others = (name for name in etl.factory.names("attributes") if name not in etl.factory.natural_key)
+    declared = etl.factory.names("type1atts")
+    changing = (*declared, *etl.previous, *etl.current) if declared else others
+    return tuple(dict.fromkeys(name for name in changing if name not in etl.flags))
 
 
 def _keep_new(sets: TableSets, natural_key: Sequence[str], changing: Sequence[str], is_repeated: str) -> None:
@@ -70,12 +91,22 @@ def _keep_new(sets: TableSets, natural_key: Sequence[str], changing: Sequence[st
 
 
 def _numbered(sets: TableSets, key: str, *, has_key: bool) -> str:
-    """Return the new members with their surrogate keys: those the source gives, and else the numbers that follow."""
+    """Return the new members with their surrogate keys: as given or remembered, and else the numbers that follow."""
+    given = [f"r.{sets.at(key)}"] if has_key else []
+    rows = f"{_NEW} AS r"
+    if sets.load.remembered:
+        bring_remembered(sets)
+        given.append("k.remembered")
+        rows += f" LEFT JOIN {REMEMBERED} AS k ON {sets.same(sets.etl.factory.natural_key, 'r', 'k')}"
+    member = f"coalesce({', '.join(given)}, NULL)" if given else "NULL"
+    attributes = sets.names(sets.etl.factory.names("attributes"), "r.")
     # Over rows, not over equal values of `ord`, which takes a hundred times as long.
-    before = f"sum(CAST({sets.at(key)} IS NULL AS BIGINT))" if has_key else "count(*)"
-    number = f"{sets.largest(key)} + {before} OVER (ORDER BY ord ROWS UNBOUNDED PRECEDING)"
-    member = f"coalesce({sets.at(key)}, {number})" if has_key else number
-    return f"SELECT {member}, {sets.names(sets.etl.factory.names('attributes'))} FROM {_NEW} ORDER BY ord"
+    before = "sum(CAST(member IS NULL AS BIGINT)) OVER (ORDER BY ord ROWS UNBOUNDED PRECEDING)"
+    number = f"coalesce(member, {sets.largest(key)} + {before})"
+    return f"""
+        SELECT {number}, * EXCLUDE (member, ord) FROM (SELECT {member} AS member, r.ord, {attributes} FROM {rows})
+        ORDER BY ord
+    """
 
 
 def _update_known(sets: TableSets, key: str, changing: Sequence[str], is_repeated: str) -> int:

@@ -1,14 +1,15 @@
 """Accumulating snapshots as sets: each fact is found by its keys, and filled in as its milestones are reached."""
 
+from dataclasses import replace
+
 from pypelineetl.declare import FactETL
-from pypelineetl.events import Counts
-from pypelineetl.load.facts import FactSets, within
+from pypelineetl.load.facts import FACTS, FactSets, within
 from pypelineetl.load.loading import Load, Progress
+from pypelineetl.load.rejects import reject_null
 from pypelineetl.load.tablesets import EXISTING, TableSets
 from pypelineetl.typed import TypedQuery
 from pypelineetl.workbench import Workbench
 
-_FACTS = "pypelineetl_facts"
 _STATES = "pypelineetl_states"
 
 
@@ -18,10 +19,10 @@ def load_snapshot(load: Load, bench: Workbench, etl: FactETL, source: TypedQuery
     sets = facts.sets
     keys = etl.factory.names("keyrefs")
     others = (*etl.factory.names("otherrefs"), *etl.factory.names("measures"))
-    read = facts.keep(_FACTS)
-    yield read
-    sets.refuse_null(keys, _FACTS)
-    sets.bring_existing(etl.factory.columns, within(sets, keys, _FACTS))
+    counts = facts.keep()
+    yield counts.read
+    rejected = counts.rejected + reject_null(sets, keys, FACTS)
+    sets.bring_existing(etl.factory.columns, within(sets, keys, FACTS))
     _keep_states(sets, keys, others)
     found = bench.number(f"SELECT count(*) FROM {_STATES} WHERE NOT is_known AND is_first")
     columns = ", ".join(sets.at(name) if name in keys else f"after_{sets.at(name)}" for name in etl.factory.columns)
@@ -34,7 +35,8 @@ def load_snapshot(load: Load, bench: Workbench, etl: FactETL, source: TypedQuery
         keys, others, f"SELECT {sets.names(keys)}, {after} FROM {_STATES} WHERE is_known AND is_last AND ({differs})"
     )
     assert inserted == found, "each fact is inserted once"  # noqa: S101 - what the windows above make sure of
-    return Counts(read=read, inserted=inserted, updated=updated, unchanged=read - inserted - updated)
+    unchanged = counts.read - inserted - updated - rejected
+    return replace(counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=rejected)
 
 
 def _keep_states(sets: TableSets, keys: tuple[str, ...], others: tuple[str, ...]) -> None:
@@ -49,7 +51,7 @@ def _keep_states(sets: TableSets, keys: tuple[str, ...], others: tuple[str, ...]
         SELECT {", ".join(filter(None, ["r.*", after, before, kept]))}, e.is_known IS NOT NULL AS is_known,
                lag(r.ord) OVER fact IS NULL AS is_first, lead(r.ord) OVER fact IS NULL AS is_last,
                min(r.ord) OVER (PARTITION BY {by}) AS first_ord
-        FROM {_FACTS} AS r LEFT JOIN (SELECT *, true AS is_known FROM {EXISTING}) AS e ON {sets.same(keys, "r", "e")}
+        FROM {FACTS} AS r LEFT JOIN (SELECT *, true AS is_known FROM {EXISTING}) AS e ON {sets.same(keys, "r", "e")}
         WINDOW fact AS (PARTITION BY {by} ORDER BY r.ord)
         """,
     )

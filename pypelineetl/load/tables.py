@@ -19,11 +19,10 @@ from pygrametl.tables import (
 
 from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database
-from pypelineetl.declare import ETL, Factory
+from pypelineetl.declare import ETL, DimensionETL, Factory
+from pypelineetl.load.loading import BEGINNING_OF_TIME, dated
 from pypelineetl.load.target import Target
-from pypelineetl.values import moment
 
-_BEGINNING_OF_TIME = datetime(1900, 1, 1)  # noqa: DTZ001 - moments without zone are UTC here
 # What a load may decide where the factory does not: caches that hold the whole table, so that no row costs a query.
 _CACHES: Mapping[type, Mapping[str, Any]] = {
     CachedDimension: {"size": 0, "prefill": True},
@@ -51,6 +50,8 @@ def pygrametl_table(
     factory = etl.factory
     arguments = {**_CACHES.get(factory.table_class, {}), **versioning(factory, columns, now), **factory.arguments}
     arguments |= _typed_bounds(factory, columns)
+    if isinstance(etl, DimensionETL) and issubclass(factory.table_class, SlowlyChangingDimension):
+        arguments |= {"type1atts": type_one(etl)} if type_one(etl) else {}
     with _quoted_names(warehouse):
         table = _row_class(factory)(**{**arguments, "name": warehouse.quote(factory.table)}, targetconnection=target)
     try:
@@ -71,6 +72,23 @@ def _row_class(factory: Factory) -> Callable[..., Any]:
     return factory.table_class
 
 
+def type_one(etl: DimensionETL) -> list[str | tuple[str, bool]]:
+    """Return the attributes of a type-2 dimension that are overwritten, as pygrametl takes them.
+
+    They are those its factory names, and those the load fills itself, but for a flag of deleted members.
+    """
+    declared: list[str | tuple[str, bool]] = list(etl.factory.arguments.get("type1atts") or ())
+    named = {each if isinstance(each, str) else each[0] for each in declared}
+    inferred = [(etl.inferred, False)] if etl.inferred else []
+    return [*declared, *(name for name in (*etl.previous, *etl.current) if name not in named), *inferred]
+
+
+def ensuring(table: Any) -> Callable[[dict[str, Any]], Any]:
+    """Return the method that looks a member up and inserts or changes it: slowly changing dimensions have their own."""
+    ensure: Callable[[dict[str, Any]], Any] = getattr(table, "scdensure", None) or table.ensure
+    return ensure
+
+
 def versioning(factory: Factory, columns: Mapping[str, Column], now: datetime) -> dict[str, Any]:
     """Return how a type-2 dimension dates its versions where the factory does not say: by this run's own time.
 
@@ -82,31 +100,21 @@ def versioning(factory: Factory, columns: Mapping[str, Column], now: datetime) -
     since, until = factory.name("fromatt"), factory.name("toatt")
     if not (since or until):
         return {}
-    dated = _dater(columns[str(since or until)])
+    column = columns[str(since or until)]
     if factory.name("srcdateatt"):
-        return {"srcdateparser": dated}
-    first = {"minfrom": dated(_BEGINNING_OF_TIME)} if since else {}
-    return {**first, "fromfinder": lambda _connection, _row, _names: dated(now)}
+        return {"srcdateparser": lambda value: dated(column, value)}
+    first = {"minfrom": dated(column, BEGINNING_OF_TIME)} if since else {}
+    return {**first, "fromfinder": lambda _connection, _row, _names: dated(column, now)}
 
 
 def _typed_bounds(factory: Factory, columns: Mapping[str, Column]) -> dict[str, Any]:
     """Return the dates a factory gives for the first and the last version, in the types of their columns."""
     bounds = {"minfrom": factory.name("fromatt"), "maxto": factory.name("toatt")}
     return {
-        argument: _dater(columns[column])(factory.arguments[argument])
+        argument: dated(columns[column], factory.arguments[argument])
         for argument, column in bounds.items()
         if column and isinstance(factory.arguments.get(argument), str | date)
     }
-
-
-def _dater(column: Column) -> Callable[[Any], date | None]:
-    def dated(value: Any) -> date | None:
-        if value is None:
-            return None
-        found = moment(value)
-        return found.date() if column.is_date and isinstance(found, datetime) else column.convert(found)
-
-    return dated
 
 
 @contextmanager

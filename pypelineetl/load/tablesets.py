@@ -12,8 +12,9 @@ from functools import cached_property
 from pypelineetl.columns import Column
 from pypelineetl.databases.base import Stream
 from pypelineetl.databases.holding import adapted
-from pypelineetl.declare import ETL
+from pypelineetl.declare import ETL, DimensionETL
 from pypelineetl.errors import LoadError
+from pypelineetl.history import History
 from pypelineetl.load.loading import Load, null_message
 from pypelineetl.typed import TypedQuery, Want, want_column
 from pypelineetl.workbench import Workbench
@@ -25,6 +26,14 @@ _ASKED_FOR = 500  # members asked for by name; of more, all rows are brought
 _CHANGES = "pypelineetl_changes"
 EXISTING = "pypelineetl_existing"
 """The warehouse's rows at the bench."""
+
+
+def not_special(load: Load, etl: ETL) -> str:
+    """Return the warehouse's condition that a member is none of its dimension's special members; nothing for a fact."""
+    special = etl.special if isinstance(etl, DimensionETL) else ()
+    key = str(etl.factory.name("key"))
+    keys = ", ".join(str(int(member[key])) for member in special)
+    return f"{load.warehouse.quote(key)} NOT IN ({keys})" if keys else ""
 
 
 @dataclass(frozen=True)
@@ -52,11 +61,9 @@ class TableSets:
         """Want a column of the table from the column of its name."""
         return want_column(self.at(name), name, self.columns[name])
 
-    def number_rows(self, source: TypedQuery, wants: Sequence[Want]) -> int:
-        """Keep the source's rows at the bench, and return how many there are."""
-        query = source.select(wants, f"{ROWS}_given")
-        self.bench.keep(ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({query})")
-        source.let_go()
+    def number_rows(self, rows: str) -> int:
+        """Keep a query's rows at the bench, and return how many there are."""
+        self.bench.keep(ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({rows})")
         return self.bench.number(f"SELECT count(*) FROM {ROWS}")
 
     def refuse_null(self, names: Sequence[str], rows: str = ROWS) -> None:
@@ -94,16 +101,16 @@ class TableSets:
             brought.result()
 
     def bring_existing(self, names: Sequence[str], where: str = "") -> None:
-        """Bring these columns of the warehouse's rows to the bench."""
+        """Bring these columns of the warehouse's rows to the bench; those of special members are left out."""
         warehouse = self.load.warehouse
+        where = " AND ".join(filter(None, [where, not_special(self.load, self.etl)]))
         wants = [self.want(name) for name in names]
         table = warehouse.quote(self.etl.table)
-        if not warehouse.query(f"SELECT 1 FROM {table} LIMIT 1"):
-            # Nor could another connection read it: it may be new, and not yet anybody else's to see.
+        if not warehouse.query(f"SELECT 1 FROM {table}{f' WHERE {where}' if where else ''} LIMIT 1"):
             self.bench.declare(EXISTING, {want.name: want.held for want in wants})
             return
         query = f"SELECT {warehouse.quoted(names)} FROM {table}" + (f" WHERE {where}" if where else "")
-        scanned = warehouse.scanned_here(self.bench, self.load.project.warehouse_url, query)
+        scanned = warehouse.scanned_here(self.bench, self.load.project.warehouse_url, self.etl.table, query)
         given = TypedQuery(self.bench, scanned, lambda: warehouse.stream(query))
         self.bench.keep(EXISTING, given.select(wants, f"{EXISTING}_given"))
 
@@ -125,7 +132,7 @@ class TableSets:
             rows = warehouse.query(query, values)
             given = TypedQuery(self.bench, None, lambda: Stream(tuple(names), iter([rows] if rows else [])))
         else:
-            scanned = warehouse.scanned_here(self.bench, self.load.project.warehouse_url, query)
+            scanned = warehouse.scanned_here(self.bench, self.load.project.warehouse_url, self.etl.table, query)
             given = TypedQuery(self.bench, scanned, lambda: warehouse.stream(query))
         self.bench.run(f"INSERT INTO {EXISTING} {given.select(wants, f'{EXISTING}_more')}")
 
@@ -141,7 +148,7 @@ class TableSets:
         """Return the largest whole number in a column of the warehouse's table, 0 if there is none."""
         warehouse = self.load.warehouse
         [(found,)] = warehouse.query(f"SELECT MAX({warehouse.quote(name)}) FROM {warehouse.quote(self.etl.table)}")
-        return found or 0
+        return max(found or 0, History(warehouse).largest_key(self.etl.table), 0)
 
     def insert(self, query: str) -> int:
         """Insert a query's rows, all columns of the factory in its order, into the warehouse's table."""

@@ -9,19 +9,32 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from pygrametl.tables import SlowlyChangingDimension
+
 from pypelineetl.conversion import held_as, literal
-from pypelineetl.declare import DimensionETL, Factory
+from pypelineetl.declare import DimensionETL
+from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts
+from pypelineetl.load.attributes import (
+    compared_attributes,
+    fill_inferred,
+    given_attributes,
+    settle_attributes,
+    with_constants,
+)
 from pypelineetl.load.first import comes_in_order, in_order
+from pypelineetl.load.gathering import gather, reject_unfit, see
 from pypelineetl.load.loading import Load, Progress
-from pypelineetl.load.tables import versioning
-from pypelineetl.load.tablesets import EXISTING, ROWS, TableSets
+from pypelineetl.load.splicing import Splices, splice
+from pypelineetl.load.tables import type_one, versioning
+from pypelineetl.load.tablesets import EXISTING, ROWS, TableSets, not_special
 from pypelineetl.load.ways import read_column
 from pypelineetl.typed import TypedQuery, Want, want_column, want_day
 from pypelineetl.workbench import Workbench
 
 _LATEST = "pypelineetl_latest"
 _STORY = "pypelineetl_story"
+_SHOWN = 5  # members told of when their versions are wrong
 
 
 @dataclass(frozen=True)
@@ -50,19 +63,20 @@ class Versioning:
         return (*self.everywhere, *self.latest)
 
 
-def versioning_of(factory: Factory) -> Versioning:
+def versioning_of(etl: DimensionETL) -> Versioning:
     """Return how a SlowlyChangingDimension's factory tells versions apart."""
-    type_one = [(each, True) if isinstance(each, str) else each for each in factory.arguments.get("type1atts", ())]
-    apart = {*factory.natural_key, *factory.versioning, *(name for name, _ in type_one)}
-    ordering = factory.name("orderingatt")
-    carried = (ordering,) if ordering and ordering not in apart else ()
+    factory = etl.factory
+    overwritten = [(each, True) if isinstance(each, str) else each for each in type_one(etl)]
+    apart = {*factory.natural_key, *factory.versioning, *(name for name, _ in overwritten)}
+    ordering, flag = factory.name("orderingatt"), etl.deleted.flag if etl.deleted else None
+    carried = tuple(name for name in (ordering, flag) if name and name not in apart)
     return Versioning(
         key=str(factory.name("key")),
         natural_key=factory.natural_key,
         followed=tuple(name for name in factory.names("attributes") if name not in {*apart, *carried}),
         carried=carried,
-        everywhere=tuple(name for name, is_everywhere in type_one if is_everywhere),
-        latest=tuple(name for name, is_everywhere in type_one if not is_everywhere),
+        everywhere=tuple(name for name, is_everywhere in overwritten if is_everywhere),
+        latest=tuple(name for name, is_everywhere in overwritten if not is_everywhere),
         number=factory.name("versionatt"),
         since=factory.name("fromatt"),
         until=factory.name("toatt"),
@@ -72,30 +86,69 @@ def versioning_of(factory: Factory) -> Versioning:
 
 def load_versions(load: Load, bench: Workbench, etl: DimensionETL, source: TypedQuery) -> Progress:
     """Ensure that the latest version of every member is as the source's last row of it, as `scdensure` does."""
-    versions = _Versions(TableSets(load, bench, etl), versioning_of(etl.factory))
+    versions = _Versions(TableSets(load, bench, etl), etl, versioning_of(etl))
     if comes_in_order(versions.sets, source):
         yield 0
         inserted = versions.insert_first(source)
         return Counts(read=inserted, inserted=inserted)
     with versions.sets.meanwhile(versions.bring_current):
-        read = versions.number_rows(source)
+        read = gather(versions.sets, source, versions.wants())
     yield read
+    rejected = reject_unfit(versions.sets, etl.factory.natural_key)
+    filled = fill_inferred(versions.sets, etl)
+    see(versions.sets, etl.factory.natural_key)
+    retroactive = versions.settle()
     versions.tell_story()
     bench.drop(ROWS)
     inserted = versions.count("begins")
-    updated = versions.count("NOT begins AND overwrites")
+    renewed = versions.count("begins AND NOT (member IS NULL AND versions = 1)")
+    updated = filled + versions.count("NOT begins AND overwrites")
     versions.close_old()
     versions.overwrite()
     versions.insert_new()
-    return Counts(read=read, inserted=inserted, updated=updated, unchanged=read - inserted - updated)
+    spliced = splice(load, etl, versions.how, retroactive)
+    inserted, updated = inserted + spliced.inserted, updated + spliced.updated
+    unchanged = read - inserted - updated - rejected
+    return Counts(read, inserted, updated, unchanged, rejected, versions=renewed + spliced.inserted)
+
+
+def check_versions(load: Load, etl: DimensionETL) -> None:
+    """Raise LoadError if a member of a type-2 dimension has versions that overlap, or not one that is current."""
+    since, until = etl.factory.name("fromatt"), etl.factory.name("toatt")
+    if not (since and until and issubclass(etl.factory.table_class, SlowlyChangingDimension)):
+        return
+    warehouse = load.warehouse
+    by, table = warehouse.quoted(etl.factory.natural_key), warehouse.quote(etl.table)
+    special = not_special(load, etl)
+    where = f"WHERE {special}" if special else ""
+    found = warehouse.query(
+        f"""
+        SELECT {by}
+        FROM (
+          SELECT {by}, {warehouse.quote(since)} AS since, {warehouse.quote(until)} AS until,
+                 LEAD({warehouse.quote(since)}) OVER (PARTITION BY {by} ORDER BY {warehouse.quote(since)}) AS next_since
+          FROM {table} {where}
+        ) AS versions
+        WHERE until < since OR until > next_since OR (until IS NULL AND next_since IS NOT NULL)
+        LIMIT {_SHOWN}
+        """
+    )
+    if found:
+        some = ", ".join(" + ".join(map(str, natural_key)) for natural_key in found)
+        message = (
+            f"the versions of {some} overlap, or end before they begin; mend their dates in the source, or rows that"
+            f' somebody else wrote to "{etl.table}"'
+        )
+        raise LoadError(message)
 
 
 class _Versions:
     """One load of a type-2 dimension."""
 
-    def __init__(self, sets: TableSets, how: Versioning) -> None:
+    def __init__(self, sets: TableSets, etl: DimensionETL, how: Versioning) -> None:
         self.sets = sets
         self.how = how
+        self._etl = etl
         arguments = sets.etl.factory.arguments
         defaults = versioning(sets.etl.factory, sets.columns, sets.load.now)
         self._first = arguments.get("minfrom", defaults.get("minfrom"))
@@ -104,28 +157,58 @@ class _Versions:
         self._dates = {"dated": dated, "closed": read_column(arguments.get("tofinder")) or dated}
         self._is_repeated = ""
 
-    def number_rows(self, source: TypedQuery) -> int:
-        """Keep the source's rows at the bench."""
-        read = self.sets.number_rows(source, self._wants())
-        self.sets.refuse_null(self.how.natural_key)
-        return read
-
     def insert_first(self, source: TypedQuery) -> int:
         """Insert the first version of every member as the source's rows come, in the order of natural keys."""
-        rows = in_order(self.sets, source.select(self._wants(), f"{ROWS}_given"))
+        rows = in_order(self.sets, with_constants(self.sets, self._etl, source.select(self.wants(), f"{ROWS}_given")))
         story = "NULL AS member, 1 AS versions, true AS is_latest, NULL AS next_closed, NULL AS kept_number"
-        return self._insert(f"SELECT *, {story} FROM ({rows})", "ord")
+        return self._insert(f"SELECT *, {story} FROM ({rows})", f"ord + {self.sets.largest(self.how.key)}")
 
-    def _wants(self) -> list[Want]:
+    def wants(self) -> list[Want]:
+        """Return what is wanted of the source."""
+        dates = [self._want_date(name, column) for name, column in self._dates.items() if column]
+        return [*given_attributes(self.sets, self._etl), *dates]
+
+    def settle(self) -> Splices:
+        """Bring the rows into the order of their dates, and return those dated before the latest version."""
         how, sets = self.how, self.sets
-        wants = [sets.want(name) for name in (*how.natural_key, *how.followed, *how.overwritten, *how.carried)]
-        return wants + [self._want_date(name, column) for name, column in self._dates.items() if column]
+        self._is_repeated = sets.repeated(how.natural_key, "r")
+        self._name_latest()
+        settle_attributes(sets, self._etl, _LATEST)
+        names = (*how.natural_key, *how.followed, *how.overwritten, *how.carried)
+        if not (self._dates["dated"] and how.since):
+            return Splices(names, [])
+        if self._is_repeated:
+            self._order_by_date()
+        since = sets.at(how.since)
+        earlier = f"""
+            SELECT {sets.names(names, "r.")}, r.dated, r.ord
+            FROM {ROWS} AS r JOIN {_LATEST} AS e ON {sets.same(how.natural_key, "r", "e")}
+            WHERE r.dated < e.{since}
+        """
+        found = sets.bench.rows(f"{earlier} ORDER BY r.dated, r.ord")
+        if found:
+            sets.bench.run(f"DELETE FROM {ROWS} WHERE ord IN (SELECT ord FROM ({earlier}))")
+        return Splices(names, [row[:-1] for row in found])
+
+    def _order_by_date(self) -> None:
+        """Renumber the rows, if those of a member do not come in the order of their dates."""
+        by = self.sets.names(self.how.natural_key)
+        before = f"lag(dated) OVER (PARTITION BY {by} ORDER BY ord)"
+        if self.sets.bench.rows(
+            f"SELECT 1 FROM (SELECT dated < {before} AS is_late FROM {ROWS}) WHERE is_late LIMIT 1"
+        ):
+            place = f"min(ord) OVER (PARTITION BY {by})"
+            self.sets.bench.keep(
+                ROWS,
+                f"""
+                SELECT * EXCLUDE (place) REPLACE (row_number() OVER (ORDER BY place, dated NULLS FIRST, ord) AS ord)
+                FROM (SELECT *, {place} AS place FROM {ROWS})
+                """,
+            )
 
     def tell_story(self) -> None:
         """Keep the rows that may change something, with what each row's member was before it."""
         how, sets = self.how, self.sets
-        self._is_repeated = sets.repeated(how.natural_key, "r")
-        self._name_latest()
         compared = (*how.followed, *how.overwritten)
         before = [self._before(sets.at(name), sets.at(name)) for name in compared]
         begins = [f"{sets.at(name)} IS DISTINCT FROM before_{sets.at(name)}" for name in how.followed]
@@ -258,9 +341,9 @@ class _Versions:
     def _kept(self) -> list[str]:
         """The columns of a version that its next row is compared with, or that its next version needs."""
         how = self.how
-        apart = [how.number, how.until, self._ordering, how.since if how.compares_dates else None]
+        apart = [how.number, how.until, self._ordering, how.since if self._dates["dated"] else None]
         kept = [how.key, *how.natural_key, *how.followed, *how.overwritten, *(name for name in apart if name)]
-        return list(dict.fromkeys(kept))
+        return list(dict.fromkeys([*kept, *compared_attributes(self._etl)]))
 
     @property
     def _ordering(self) -> str:
@@ -289,7 +372,8 @@ class _Versions:
 
     def _date(self, name: str) -> str:
         """Return what dates the beginning of a version (`dated`) or the end of the one before (`closed`)."""
-        return name if self._dates[name] else self._value(self.sets.load.now, str(self.how.since or self.how.until))
+        now = self._value(self.sets.load.now, str(self.how.since or self.how.until))
+        return f"coalesce({name}, {now})" if self._dates[name] else now
 
     def _want_date(self, name: str, source: str) -> Want:
         column = self.sets.columns[str(self.how.since or self.how.until)]

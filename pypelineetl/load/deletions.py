@@ -1,0 +1,74 @@
+"""Members that the source no longer has: flagged, or their current version ended, unless they are too many."""
+
+from pypelineetl.conversion import held_as, literal
+from pypelineetl.declare import Deleted, DimensionETL
+from pypelineetl.errors import LoadError
+from pypelineetl.load.loading import Load, dated
+from pypelineetl.load.tablesets import TableSets, not_special
+from pypelineetl.typed import TypedQuery
+from pypelineetl.workbench import Workbench
+
+SEEN = "pypelineetl_seen"
+"""The natural keys of the source's rows."""
+_MEMBERS = "pypelineetl_current_members"
+_GONE = f"{_MEMBERS} AS m ANTI JOIN {SEEN} AS s"
+
+
+def end_deleted(load: Load, bench: Workbench, etl: DimensionETL, read: int) -> int:
+    """Do as declared with the members that are not among those seen, and return how many they are.
+
+    Raises LoadError, and changes nothing, if they are more than the declared share of all.
+    """
+    assert etl.deleted  # noqa: S101 - nobody else calls it
+    sets = TableSets(load, bench, etl)
+    key, by = str(etl.factory.name("key")), etl.factory.natural_key
+    _bring_members(sets, etl)
+    same = sets.same(by, "m", "s")
+    flag = etl.deleted.flag
+    here = f"NOT CAST({sets.at(flag)} AS BOOLEAN)" if flag else "true"
+    gone = bench.number(f"SELECT count(*) FROM {_GONE} ON {same} WHERE {here}")
+    members = bench.number(f"SELECT count(*) FROM {_MEMBERS} WHERE {here}")
+    if gone > etl.deleted.most * members:
+        raise LoadError(_brake(etl.deleted, gone, members, read))
+    if flag:
+        kind = held_as(sets.columns[flag])
+        back = f"{_MEMBERS} AS m SEMI JOIN {SEEN} AS s ON {same} WHERE NOT ({here})"
+        sets.update([key], [flag], f"SELECT {sets.at(key)}, CAST(0 AS {kind}) FROM {back}")
+        sets.update([key], [flag], f"SELECT {sets.at(key)}, CAST(1 AS {kind}) FROM {_GONE} ON {same} WHERE {here}")
+        return gone
+    until = str(etl.factory.name("toatt"))
+    ended = f"CAST({literal(str(dated(sets.columns[until], load.now)))} AS {held_as(sets.columns[until])})"
+    sets.update([key], [until], f"SELECT {sets.at(key)}, {ended} FROM {_GONE} ON {same}")
+    return gone
+
+
+def _bring_members(sets: TableSets, etl: DimensionETL) -> None:
+    """Bring the current version of each member that its source has once given."""
+    load, factory = sets.load, etl.factory
+    names = [str(factory.name("key")), *factory.natural_key, *etl.flags]
+    warehouse = load.warehouse
+    conditions = [not_special(sets.load, etl)] if etl.special else []
+    if until := factory.name("toatt"):
+        last = factory.arguments.get("maxto")
+        is_open = f"{warehouse.quote(until)} IS NULL"
+        conditions.append(
+            is_open if last is None else f"{warehouse.quote(until)} = '{dated(sets.columns[until], last)}'"
+        )
+    where = " WHERE " + " AND ".join(conditions) if conditions else ""
+    query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(etl.table)}{where}"
+    # The rows that the load has just written are there as well.
+    warehouse.uncommitted.add(etl.table)
+    scanned = warehouse.scanned_here(sets.bench, load.project.warehouse_url, etl.table, query)
+    given = TypedQuery(sets.bench, scanned, lambda: warehouse.stream(query))
+    members = given.select([sets.want(name) for name in names], f"{_MEMBERS}_given")
+    arrived = f" WHERE NOT CAST({sets.at(etl.inferred)} AS BOOLEAN)" if etl.inferred else ""
+    sets.bench.keep(_MEMBERS, f"SELECT * FROM ({members}){arrived}")
+    given.let_go()
+
+
+def _brake(declared: Deleted, gone: int, members: int, read: int) -> str:
+    return (
+        f"its source, which gave {read:,} rows, lacks {gone:,} of {members:,} members, more than the share of"
+        f" {declared.most} that may be deleted at once; nothing was changed. If they are really gone, raise `most` for"
+        " one load; if the extract is not whole, load it again"
+    )

@@ -1,0 +1,81 @@
+"""Rows that are not loaded, and why: gathered at the bench, and written to the warehouse if they are few enough."""
+
+from collections.abc import Sequence
+
+from pypelineetl.conversion import literal
+from pypelineetl.declare import ETL
+from pypelineetl.errors import LoadError
+from pypelineetl.events import Counts
+from pypelineetl.history import REJECTS, History, name_of
+from pypelineetl.load.loading import Load, repeated_message
+from pypelineetl.load.tablesets import TableSets
+from pypelineetl.workbench import Workbench
+
+_REJECTED = "pypelineetl_rejected"
+_SHOWN = 3
+
+
+def gather_rejects(bench: Workbench) -> None:
+    """Make the bench's table of rejected rows, empty."""
+    bench.declare(_REJECTED, {"reason": "VARCHAR", "given": "VARCHAR"})
+
+
+def reject(bench: Workbench, rows: str) -> int:
+    """Take the rows that have a `reason` out of a table at the bench, and return how many they are."""
+    bench.run(f"INSERT INTO {_REJECTED} SELECT reason, given FROM {rows} WHERE reason IS NOT NULL")
+    return bench.number(f"DELETE FROM {rows} WHERE reason IS NOT NULL")
+
+
+def reject_given(bench: Workbench, reason: str, given: str) -> None:
+    """Take one row, whose values are given as JSON, for rejected."""
+    bench.run(f"INSERT INTO {_REJECTED} VALUES (?, ?)", (reason, given))
+
+
+def reject_null(sets: TableSets, names: Sequence[str], rows: str) -> int:
+    """Reject rows with a NULL in the columns by which rows are told apart; LoadError if none may be rejected."""
+    if not sets.etl.most_rejected:
+        sets.refuse_null(names, rows)
+        return 0
+    reason = literal(f"NULL in {' or '.join(names)}, by which rows are told apart")
+    return _reject_where(sets.bench, rows, reason, sets.any_null(names))
+
+
+def reject_repeated(sets: TableSets, grain: Sequence[str], rows: str) -> int:
+    """Reject all rows of a grain but the first; LoadError if none may be rejected."""
+    by = sets.names(grain)
+    if not sets.bench.rows(f"SELECT 1 FROM {rows} GROUP BY {by} HAVING count(*) > 1 LIMIT 1"):
+        return 0
+    if not sets.etl.most_rejected:
+        raise LoadError(repeated_message(grain))
+    first = f"SELECT min(ord) FROM {rows} GROUP BY {by}"
+    return _reject_where(sets.bench, rows, literal(repeated_message(grain)), f"ord NOT IN ({first})")
+
+
+def write_rejects(load: Load, bench: Workbench, etl: ETL, counts: Counts) -> None:
+    """Write the rejected rows to the warehouse. Raises LoadError if they are more than the ETL allows."""
+    if not counts.rejected:
+        return
+    if counts.rejected > etl.most_rejected * counts.read:
+        raise LoadError(_too_many(bench, etl, counts))
+    columns = History(load.warehouse).reject_columns()
+    load.warehouse.bulk_insert(
+        REJECTS,
+        columns,
+        bench,
+        f"SELECT {literal(name_of(etl))}, TIMESTAMP '{load.now}', reason, given FROM {_REJECTED} ORDER BY rowid",
+    )
+
+
+def _reject_where(bench: Workbench, rows: str, reason: str, condition: str) -> int:
+    bench.run(f"UPDATE {rows} SET reason = {reason} WHERE {condition}")
+    return reject(bench, rows)
+
+
+def _too_many(bench: Workbench, etl: ETL, counts: Counts) -> str:
+    found = bench.rows(f"SELECT reason, count(*) FROM {_REJECTED} GROUP BY 1 ORDER BY 2 DESC, 1")
+    some = "; ".join(f"{rows:,} rows: {reason}" for reason, rows in found[:_SHOWN])
+    more = f"; and {len(found) - _SHOWN:,} other reasons" if len(found) > _SHOWN else ""
+    return (
+        f"{counts.rejected:,} of {counts.read:,} rows were rejected, more than the share of {etl.most_rejected}"
+        f" that its most_rejected allows ({some}{more}); mend the source, or allow more"
+    )
