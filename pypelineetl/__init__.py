@@ -8,7 +8,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pypelineetl import events
-from pypelineetl.declare import DimensionETL, FactETL, date_key, environment, factory, file, member, rows
+from pypelineetl.declare import (
+    DimensionETL,
+    FactETL,
+    close_deleted,
+    date_key,
+    environment,
+    factory,
+    file,
+    flag_deleted,
+    junk,
+    lag,
+    member,
+    rows,
+    time_key,
+    watermark,
+)
 from pypelineetl.errors import (
     ConfigError,
     DatabaseError,
@@ -24,7 +39,7 @@ if TYPE_CHECKING:
     from pypelineetl.logs import RunLog
     from pypelineetl.progress import Display
     from pypelineetl.project import Project, read_project
-    from pypelineetl.runner import Request, process, refresh
+    from pypelineetl.runner import Request, plan, process, refresh
     from pypelineetl.sourcetests import source_tests
 
 __all__ = [  # noqa: RUF022 - in the order a user meets them
@@ -34,6 +49,12 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "factory",
     "member",
     "date_key",
+    "time_key",
+    "junk",
+    "lag",
+    "flag_deleted",
+    "close_deleted",
+    "watermark",
     "rows",
     "file",
     "environment",
@@ -43,6 +64,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "source_tests",
     "Request",
     "refresh",
+    "plan",
     "process",
     "events",
     "RunLog",
@@ -64,6 +86,7 @@ _ON_FIRST_USE = {
     "source_tests": "sourcetests",
     "Request": "runner",
     "refresh": "runner",
+    "plan": "runner",
     "process": "runner",
     "RunLog": "logs",
     "Display": "progress",

@@ -7,10 +7,8 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pygrametl.tables import (
-    AccumulatingSnapshotFactTable,
     BulkDimension,
     BulkFactTable,
     CachedBulkDimension,
@@ -24,8 +22,10 @@ from pypelineetl import dialect
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases import database_class
 from pypelineetl.ddl import table_definition
-from pypelineetl.declare import ETL, FORMATS, DateKey, DimensionETL, FactETL, Factory, File, Member, Rows
+from pypelineetl.declare import ETL, FORMATS, DimensionETL, FactETL, Factory, File, Rows
 from pypelineetl.errors import DialectError, did_you_mean, quoted
+from pypelineetl.keyfaults import key_faults
+from pypelineetl.modelfaults import model_faults, unknown
 
 _UNQUOTABLE = set('"`%()\0')
 _BASES = {"dimension": Dimension, "fact": FactTable}
@@ -79,7 +79,8 @@ def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], surroundings: 
     if etl.database is not None and etl.database not in surroundings.sources:
         near = did_you_mean(etl.database, surroundings.sources)
         yield f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are {quoted(surroundings.sources)}'
-    yield from _source_faults(etl.source, written)
+    if etl.source is not None or isinstance(etl, FactETL):
+        yield from _source_faults(etl.source, written)
     if not isinstance(etl.factory, Factory):
         yield "factory must be made with factory(...)"
         return
@@ -96,8 +97,9 @@ def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], surroundings: 
     if broken:
         return
     yield from _column_faults(etl, columns)
+    yield from model_faults(etl, columns)
     if isinstance(etl, FactETL):
-        yield from _key_faults(etl, dimensions, written)
+        yield from key_faults(etl, dimensions, written)
     elif warehouse is not None:
         yield from _version_faults(etl, warehouse)
 
@@ -162,15 +164,9 @@ def _column_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
             yield f'column "{name}" is NOT NULL in its DDL, and its factory does not fill it'
     if isinstance(etl, DimensionETL):
         others = (*etl.factory.names("lookupatts"), *etl.factory.versioning)
-        yield from _unknown(others, etl.factory.names("attributes"), "attributes do not have")
+        yield from unknown(others, etl.factory.names("attributes"), "attributes do not have")
     else:
-        yield from _unknown(etl.grain, written, "is in its grain but not in its factory;")
-
-
-def _unknown(names: Iterable[str], known: Sequence[str], rule: str) -> Iterator[str]:
-    for name in names:
-        if name not in known:
-            yield f'"{name}": {rule} it.{did_you_mean(name, known)}'
+        yield from unknown(etl.grain, written, "is in its grain but not in its factory;")
 
 
 def _version_faults(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
@@ -183,68 +179,3 @@ def _version_faults(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
         yield "its factory has cachesize=0 together with type1atts, on which pygrametl fails; leave cachesize out"
     if not ordered and not database_class(warehouse).orders_nulls:
         yield 'its factory lacks "versionatt", without which pygrametl cannot order versions here; add a version column'
-
-
-def _key_faults(fact: FactETL, dimensions: Mapping[str, DimensionETL], written: str) -> Iterator[str]:
-    for column, key in fact.keys.items():
-        if column not in fact.factory.columns:
-            near = did_you_mean(column, fact.factory.columns)
-            yield f'its keys name the column "{column}", which its factory does not have.{near}'
-        if not isinstance(key, Member | DateKey):
-            yield f'key "{column}" is a {type(key).__name__}; make it with member(...) or date_key(...)'
-            continue
-        dimension = dimensions.get(key.dimension)
-        if dimension is None:
-            yield f'key "{column}" names no dimension "{key.dimension}".{did_you_mean(key.dimension, dimensions)}'
-            continue
-        faults = (
-            _member_faults(key, dimension, written) if isinstance(key, Member) else _day_faults(key, dimension, written)
-        )
-        yield from (f'key "{column}": {fault}' for fault in faults)
-    yield from _part_faults(fact)
-    if fact.grain and issubclass(fact.factory.table_class, AccumulatingSnapshotFactTable):
-        yield "its grain is its factory's keyrefs, as for every accumulating snapshot; leave grain out"
-
-
-def _part_faults(fact: FactETL) -> Iterator[str]:
-    if not isinstance(fact.parts, int) or fact.parts < 1:
-        yield f"its parts are {fact.parts!r}; they must be a whole number, 1 or more"
-    elif fact.parts > 1:
-        if not fact.split_by or not isinstance(fact.source, str):
-            yield "its parts need split_by, a column of whole numbers in its source, which must be SQL"
-        if fact.grain or issubclass(fact.factory.table_class, AccumulatingSnapshotFactTable):
-            yield "its parts replace the whole fact, so it can have no grain; leave parts or grain out"
-        if any(isinstance(key, Member) and key.missing == "infer" for key in fact.keys.values()):
-            yield 'its parts cannot infer members, which several would make; use missing="reject", or leave parts out'
-    elif fact.split_by:
-        yield "its split_by needs parts, into how many to split it"
-
-
-def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterator[str]:
-    wanted = dimension.factory.natural_key
-    if set(key.natural_key) != set(wanted):
-        yield f'it gives {quoted(key.natural_key)}, and dimension "{dimension.name}" is looked up by {quoted(wanted)}'
-    if key.as_of and not dimension.factory.name("fromatt"):
-        yield f'as_of needs versions, and dimension "{dimension.name}" has no fromatt; leave as_of out'
-    if key.missing not in {"reject", "infer"}:
-        yield f'missing is "{key.missing}"; it must be "reject" or "infer"'
-    if key.missing == "infer":
-        known = {dimension.factory.name("key"), *wanted, *dimension.factory.versioning}
-        columns = columns_of(dimension.create, written=written).values()
-        unknown = [column.name for column in columns if column.required and column.name not in known]
-        if unknown:
-            yield (
-                f'missing="infer" makes members of which only the natural key is known, and {quoted(unknown)} of'
-                f' dimension "{dimension.name}" is NOT NULL; allow NULL there, or use missing="reject"'
-            )
-
-
-def _day_faults(key: DateKey, dimension: DimensionETL, written: str) -> Iterator[str]:
-    try:
-        ZoneInfo(key.tz)
-    except (ZoneInfoNotFoundError, ValueError):
-        yield f'there is no time zone "{key.tz}"; use a name such as "UTC" or "US/Eastern"'
-    wanted = dimension.factory.natural_key
-    columns = columns_of(dimension.create, written=written)
-    if len(wanted) != 1 or (wanted[0] in columns and not columns[wanted[0]].is_date):
-        yield f'date_key needs a dimension looked up by one DATE; "{key.dimension}" is looked up by {quoted(wanted)}'

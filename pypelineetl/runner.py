@@ -14,6 +14,7 @@ from datetime import timedelta
 from pygrametl.tables import AccumulatingSnapshotFactTable
 
 from pypelineetl import events
+from pypelineetl.databases import database_class
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, rows
 from pypelineetl.errors import LoadError, PypeLineError, SourceError, UsageError, did_you_mean, quoted
@@ -173,11 +174,12 @@ def _load_whole(project: Project, etl: ETL, how: How) -> Generator[Event, None, 
 
 
 def _load_parts(project: Project, etl: FactETL, *, rebuild: bool) -> Generator[Event, None, Counts]:
-    """Load a fact's parts side by side, a thread each: what takes time is done by servers, and by DuckDB."""
+    """Load a fact's parts side by side where the warehouse allows it: what takes time is done by servers."""
     parts = split(project, etl)
     published = False
     try:
-        with ThreadPoolExecutor(len(parts.numbers)) as pool:
+        beside = database_class(project.warehouse_url).loads_beside
+        with ThreadPoolExecutor(len(parts.numbers) if beside else 1) as pool:
             loads = [pool.submit(_gathered, load_part(project, etl, parts, number)) for number in parts.numbers]
             read = 0
             for load in as_completed(loads):

@@ -90,9 +90,17 @@ def want_day(name: str, source: str, zone: ZoneInfo, first: date, last: date) ->
 
     def python(value: Any) -> date:
         found = moment(value)
-        return found.replace(tzinfo=UTC).astimezone(zone).date() if isinstance(found, datetime) else found
+        return _in_zone(found, zone).date() if isinstance(found, datetime) else found
 
     return Want(name, source, "DATE", sql, python)
+
+
+def _in_zone(found: datetime, zone: ZoneInfo) -> datetime:
+    try:
+        return found.replace(tzinfo=UTC).astimezone(zone)
+    except OverflowError:
+        # The first or the last day that there is, in a zone where it is the one before or after.
+        return found
 
 
 def want_time(name: str, source: str, zone: ZoneInfo, days: tuple[date, date], step: timedelta) -> Want:
@@ -110,7 +118,7 @@ def want_time(name: str, source: str, zone: ZoneInfo, days: tuple[date, date], s
         found = moment(value)
         if not isinstance(found, datetime):
             return time()
-        local = found.replace(tzinfo=UTC).astimezone(zone)
+        local = _in_zone(found, zone)
         second = (local.hour * 3600 + local.minute * 60 + local.second) // seconds * seconds
         return time(second // 3600, second // 60 % 60, second % 60)
 

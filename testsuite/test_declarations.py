@@ -157,7 +157,7 @@ Faulty = Callable[[], tuple[Any, ...]]
         ),
         (
             lambda: (SCHOOL, DAY, replace(VISIT, keys={"school_fk": cast("Any", "school")})),
-            'key "school_fk" is a str; make it with member(...) or date_key(...)',
+            'key "school_fk" is a str; make it with member(...), date_key',
         ),
         (lambda: (SCHOOL, DAY, replace(VISIT, grain=("visit_id",))), '"visit_id": is in its grain'),
     ],

@@ -48,6 +48,8 @@ class Database(abc.ABC):
     """By DuckDB type, a condition on `{}` that values this database cannot hold do not meet, and why it cannot."""
     reads_beside: ClassVar[bool] = False
     """Whether the bench reads this database through a connection of its own, while this one is used as well."""
+    loads_beside: ClassVar[bool] = True
+    """Whether several connections of one process may load at the same time."""
     folds_texts: ClassVar[bool] = False
     """Whether texts are compared without regard to case, unless a column says otherwise."""
     orders_nulls: ClassVar[bool] = True

@@ -27,6 +27,8 @@ class DuckDB(Database):
 
     dialect = "duckdb"
     placeholder = "?"
+    # They are one DuckDB, which does not bear that one attaches a database while another looks at its catalog.
+    loads_beside = False
     driver_error: ClassVar[type[Exception]] = duckdb.Error
 
     @classmethod

@@ -7,7 +7,7 @@ from pypelineetl.declare import ETL
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts
 from pypelineetl.history import REJECTS, History, name_of
-from pypelineetl.load.loading import Load, repeated_message
+from pypelineetl.load.loading import Load, null_message, repeated_message
 from pypelineetl.load.tablesets import TableSets
 from pypelineetl.workbench import Workbench
 
@@ -36,8 +36,7 @@ def reject_null(sets: TableSets, names: Sequence[str], rows: str) -> int:
     if not sets.etl.most_rejected:
         sets.refuse_null(names, rows)
         return 0
-    reason = literal(f"NULL in {' or '.join(names)}, by which rows are told apart")
-    return _reject_where(sets.bench, rows, reason, sets.any_null(names))
+    return _reject_where(sets.bench, rows, literal(null_message(names)), sets.any_null(names))
 
 
 def reject_repeated(sets: TableSets, grain: Sequence[str], rows: str) -> int:

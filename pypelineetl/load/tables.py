@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
+from functools import cache
+from itertools import count
 from typing import Any
 
 import pygrametl
@@ -20,8 +22,10 @@ from pygrametl.tables import (
 from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, Factory
+from pypelineetl.history import History
 from pypelineetl.load.loading import BEGINNING_OF_TIME, dated
 from pypelineetl.load.target import Target
+from pypelineetl.load.ways import read_column
 
 # What a load may decide where the factory does not: caches that hold the whole table, so that no row costs a query.
 _CACHES: Mapping[type, Mapping[str, Any]] = {
@@ -50,6 +54,9 @@ def pygrametl_table(
     factory = etl.factory
     arguments = {**_CACHES.get(factory.table_class, {}), **versioning(factory, columns, now), **factory.arguments}
     arguments |= _typed_bounds(factory, columns)
+    arguments |= _dates(factory, columns, now)
+    if isinstance(etl, DimensionETL) and "idfinder" not in factory.arguments:
+        arguments["idfinder"] = _numbering(etl, warehouse)
     if isinstance(etl, DimensionETL) and issubclass(factory.table_class, SlowlyChangingDimension):
         arguments |= {"type1atts": type_one(etl)} if type_one(etl) else {}
     with _quoted_names(warehouse):
@@ -105,6 +112,32 @@ def versioning(factory: Factory, columns: Mapping[str, Column], now: datetime) -
         return {"srcdateparser": lambda value: dated(column, value)}
     first = {"minfrom": dated(column, BEGINNING_OF_TIME)} if since else {}
     return {**first, "fromfinder": lambda _connection, _row, _names: dated(column, now)}
+
+
+def _numbering(etl: DimensionETL, warehouse: Database) -> Callable[[object, object], int]:
+    """Return what numbers new members, from 1, and never as any was before; the largest number is read on first use.
+
+    pygrametl would go on from the key of a special member, such as -1, and know nothing of tables that were rebuilt.
+    """
+
+    @cache
+    def numbers() -> Iterator[int]:
+        key, table = warehouse.quote(str(etl.factory.name("key"))), warehouse.quote(etl.table)
+        [(largest,)] = warehouse.query(f"SELECT MAX({key}) FROM {table}")
+        return count(max(largest or 0, History(warehouse).largest_key(etl.table), 0) + 1)
+
+    return lambda _row, _names: next(numbers())
+
+
+def _dates(factory: Factory, columns: Mapping[str, Column], now: datetime) -> dict[str, Any]:
+    """Return the finders of dates that a `datereader` declares, with the run's own time where the source has NULL."""
+    dates = factory.name("fromatt") or factory.name("toatt")
+    read = {argument: read_column(factory.arguments.get(argument)) for argument in ("fromfinder", "tofinder")}
+    return {argument: _reader(name, columns[dates], now) for argument, name in read.items() if name and dates}
+
+
+def _reader(name: str, column: Column, now: datetime) -> Callable[..., date | None]:
+    return lambda _connection, row, _names: dated(column, now if row[name] is None else row[name])
 
 
 def _typed_bounds(factory: Factory, columns: Mapping[str, Column]) -> dict[str, Any]:

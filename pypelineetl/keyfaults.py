@@ -1,0 +1,87 @@
+"""What is wrong with a fact's keys: what was given, the rule, and what to do."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from sqlglot import exp
+
+from pypelineetl.columns import columns_of
+from pypelineetl.declare import DimensionETL, FactETL, Key, Member, MomentKey, TimeKey
+from pypelineetl.errors import did_you_mean, quoted
+
+_DAY = timedelta(days=1)
+_SECOND = timedelta(seconds=1)
+
+
+def key_faults(fact: FactETL, dimensions: Mapping[str, DimensionETL], written: str) -> Iterator[str]:
+    """Yield every fault of a fact's keys."""
+    for column, key in fact.keys.items():
+        if column not in fact.factory.columns:
+            near = did_you_mean(column, fact.factory.columns)
+            yield f'its keys name the column "{column}", which its factory does not have.{near}'
+        if not isinstance(key, Member | MomentKey):
+            made = "member(...), date_key(...), time_key(...) or junk(...)"
+            yield f'key "{column}" is a {type(key).__name__}; make it with {made}'
+            continue
+        dimension = dimensions.get(key.dimension)
+        if dimension is None:
+            yield f'key "{column}" names no dimension "{key.dimension}".{did_you_mean(key.dimension, dimensions)}'
+            continue
+        faults = [*_missing_faults(key, dimension)]
+        if isinstance(key, Member):
+            faults += _member_faults(key, dimension, written)
+        else:
+            faults += _moment_faults(key, dimension, written)
+        yield from (f'key "{column}": {fault}' for fault in faults)
+
+
+def _missing_faults(key: Key, dimension: DimensionETL) -> Iterator[str]:
+    rules = ["reject", "unknown", *(["infer"] if isinstance(key, Member) else [])]
+    if key.missing not in rules:
+        yield f'missing is "{key.missing}"; it must be one of {quoted(rules)}'
+    if key.missing == "unknown" and dimension.unknown is None:
+        yield f'missing="unknown" needs that dimension "{dimension.name}" declares its `unknown` member'
+
+
+def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterator[str]:
+    factory = dimension.factory
+    wanted = factory.natural_key
+    if set(key.natural_key) != set(wanted):
+        yield f'it gives {quoted(key.natural_key)}, and dimension "{dimension.name}" is looked up by {quoted(wanted)}'
+    if key.as_of and not factory.name("fromatt"):
+        yield f'as_of needs versions, and dimension "{dimension.name}" has no fromatt; leave as_of out'
+    others = [name for name in factory.names("attributes") if name not in {*wanted, *dimension.filled}]
+    if key.is_junk and others:
+        yield f'junk gives all attributes of a member, and {quoted(others)} of dimension "{dimension.name}" are others'
+    if key.missing == "infer":
+        known = {factory.name("key"), *wanted, *factory.versioning, *dimension.flags}
+        columns = columns_of(dimension.create, written=written).values()
+        required = [column.name for column in columns if column.required and column.name not in known]
+        if required:
+            yield (
+                f'missing="infer" makes members of which only the natural key is known, and {quoted(required)} of'
+                f' dimension "{dimension.name}" is NOT NULL; allow NULL there, or use missing="reject"'
+            )
+
+
+def _moment_faults(key: MomentKey, dimension: DimensionETL, written: str) -> Iterator[str]:
+    try:
+        ZoneInfo(key.tz)
+    except (ZoneInfoNotFoundError, ValueError):
+        yield f'there is no time zone "{key.tz}"; use a name such as "UTC" or "US/Eastern"'
+    wanted = dimension.factory.natural_key
+    columns = columns_of(dimension.create, written=written)
+    is_time = isinstance(key, TimeKey)
+    kinds = {exp.DType.TIME} if is_time else {exp.DType.DATE, exp.DType.DATE32}
+    if len(wanted) != 1 or (wanted[0] in columns and columns[wanted[0]].type.this not in kinds):
+        rule = (
+            "time_key needs a dimension looked up by one TIME"
+            if is_time
+            else "date_key needs a dimension looked up by one DATE"
+        )
+        yield f'{rule}; "{key.dimension}" is looked up by {quoted(wanted)}'
+    if key.first and key.last and key.first > key.last:
+        yield f"its first day, {key.first}, is after its last, {key.last}"
+    if isinstance(key, TimeKey) and (key.step < _SECOND or key.step % _SECOND or _DAY % key.step):
+        yield f"its step is {key.step}; it must be whole seconds that divide a day"

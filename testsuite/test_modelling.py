@@ -1,0 +1,440 @@
+"""What a dimensional modeller declares, on every warehouse, as sets and row by row alike."""
+
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from houses import House, nothing
+from pygrametl import datereader
+from pygrametl.tables import (
+    AccumulatingSnapshotFactTable,
+    CachedDimension,
+    FactTable,
+    SlowlyChangingDimension,
+    TypeOneSlowlyChangingDimension,
+)
+
+from pypelineetl import (
+    DimensionETL,
+    FactETL,
+    Request,
+    close_deleted,
+    date_key,
+    factory,
+    flag_deleted,
+    junk,
+    lag,
+    member,
+    rows,
+    time_key,
+)
+from pypelineetl.history import History
+
+EVER = "1900-01-01"
+
+
+@pytest.fixture(params=["as sets", "row by row"])
+def house(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> House:
+    """An empty warehouse of each kind, loaded in each way."""
+    return House(warehouse_url, tmp_path, as_sets=request.param == "as sets")
+
+
+def thing(**declared: Any) -> DimensionETL:
+    """Return a type-1 dimension of things."""
+    return DimensionETL(
+        "thing",
+        source=rows(nothing),
+        create="""
+            CREATE TABLE thing_dim (
+              id INT NOT NULL PRIMARY KEY, code VARCHAR(20), title VARCHAR(40), price INT, old_title VARCHAR(40),
+              is_guess TINYINT(1), is_gone TINYINT(1)
+            )
+        """,
+        factory=factory(
+            declared.pop("table_class", TypeOneSlowlyChangingDimension),
+            name="thing_dim",
+            key="id",
+            attributes=["code", "title", "price", *declared.pop("more", [])],
+            lookupatts=["code"],
+        ),
+        **declared,
+    )
+
+
+def person(*more: str, type1: tuple[str, ...] = ("email",), **declared: Any) -> DimensionETL:
+    """Return a type-2 dimension of people, whose versions begin when they moved."""
+    return DimensionETL(
+        "person",
+        source=rows(nothing),
+        create="""
+            CREATE TABLE person_dim (
+              id INT NOT NULL PRIMARY KEY, person_id INT, city VARCHAR(40), email VARCHAR(40), cohort INT,
+              city_now VARCHAR(40), city_before VARCHAR(40), is_guess TINYINT(1), is_gone TINYINT(1),
+              since DATE, until DATE, version INT
+            )
+        """,
+        factory=factory(
+            SlowlyChangingDimension,
+            name="person_dim",
+            key="id",
+            attributes=["person_id", "city", "email", *more, "since", "until", "version"],
+            lookupatts=["person_id"],
+            fromatt="since",
+            toatt="until",
+            versionatt="version",
+            type1atts=list(type1),
+            fromfinder=datereader("moved_on"),
+        ),
+        **declared,
+    )
+
+
+def day(**declared: Any) -> DimensionETL:
+    """Return a dimension of the days of January 2014."""
+    days = [{"id": 20140100 + number, "day": date(2014, 1, number)} for number in range(1, 32)]
+    return DimensionETL(
+        "date",
+        source=rows(lambda: days),
+        create="CREATE TABLE day_dim (id INT NOT NULL PRIMARY KEY, day DATE)",
+        factory=factory(CachedDimension, name="day_dim", key="id", attributes=["day"], lookupatts=["day"]),
+        **declared,
+    )
+
+
+def sale(keys: dict[str, Any], *more: str, **declared: Any) -> FactETL:
+    """Return a fact of sales."""
+    table_class = declared.pop("table_class", FactTable)
+    named = {"keyrefs": ["sale_id", *keys], "measures": ["price", *more]}
+    if table_class is AccumulatingSnapshotFactTable:
+        named = {"keyrefs": ["sale_id"], "otherrefs": list(keys), "measures": ["price", *more]}
+    return FactETL(
+        "sale",
+        source=rows(nothing),
+        create="""
+            CREATE TABLE sale_fact (
+              sale_id INT NOT NULL, thing_fk INT, person_fk INT, date_fk INT, time_fk INT, kind_fk INT, month DATE,
+              price DECIMAL(10,2), days INT, hours INT
+            )
+        """,
+        factory=factory(table_class, name="sale_fact", **named),
+        keys=keys,
+        **declared,
+    )
+
+
+def a_person(person_id: int, city: str | None, moved_on: date | None, email: str = "e", **more: Any) -> dict[str, Any]:
+    """Return a source row of a person."""
+    return {"person_id": person_id, "city": city, "email": email, "moved_on": moved_on, **more}
+
+
+def a_sale(sale_id: int, price: Any = 1, **more: Any) -> dict[str, Any]:
+    """Return a source row of a sale."""
+    return {"sale_id": sale_id, "price": price, **more}
+
+
+def test_special_members_stand_for_what_is_not_there(house: House) -> None:
+    """An unknown code and a NULL have their own members, seeded once, counted by no load and touched by none."""
+    special = {"unknown": {"id": -1, "title": "Unknown"}, "not_applicable": {"id": -2, "title": "None"}}
+    house.declare(thing(**special), sale({"thing_fk": member("thing", code="code", missing="unknown")}))
+    for inserted in (1, 0):
+        counts = house.load("thing", [{"code": "A", "title": "Algebra", "price": 5}])
+        assert (counts.read, counts.inserted, counts.unchanged) == (1, inserted, 1 - inserted)
+    assert house.table("thing_dim", "id", "title") == [(-1, "Unknown"), (-2, "None"), (1, "Algebra")]
+    counts = house.load("sale", [a_sale(1, code="A"), a_sale(2, code="X"), a_sale(3, code=None)])
+    assert house.table("sale_fact", "sale_id", "thing_fk") == [(1, 1), (2, -1), (3, -2)]
+    assert (counts.read, counts.inserted, counts.unknown, counts.not_applicable) == (3, 3, 1, 1)
+
+
+def test_dates_out_of_bounds_have_the_error_member(house: House) -> None:
+    """In its own time zone; a day between the bounds that the dimension lacks is unknown."""
+    key = date_key("at", tz="US/Eastern", missing="unknown", first=date(2013, 1, 1), last=date(2100, 1, 1))
+    house.declare(day(unknown={"id": -1}, error={"id": -3}), sale({"date_fk": key}))
+    assert house.load("date").inserted == 31
+    moments = [datetime(2014, 1, 2, 4, 59), datetime(2014, 1, 2, 5), datetime(2014, 3, 1), datetime(1, 1, 1), None]
+    house.load("sale", [a_sale(number, at=at) for number, at in enumerate(moments)])
+    assert house.table("sale_fact", "sale_id", "date_fk") == [
+        (0, 20140101),
+        (1, 20140102),
+        (2, -1),
+        (3, -3),
+        (4, None),
+    ]
+
+
+def test_times_of_day_are_found_in_any_time_zone(house: House) -> None:
+    """To the step below, on both sides of a change of the clock."""
+    hours = [{"id": hour * 100, "time": time(hour)} for hour in range(24)]
+    house.declare(
+        DimensionETL(
+            "time",
+            source=rows(lambda: hours),
+            create="CREATE TABLE time_dim (id INT NOT NULL PRIMARY KEY, time TIME)",
+            factory=factory(CachedDimension, name="time_dim", key="id", attributes=["time"], lookupatts=["time"]),
+        ),
+        sale({"time_fk": time_key("at", tz="US/Eastern", step=timedelta(hours=1))}),
+    )
+    house.load("time")
+    moments = [datetime(2014, 3, 9, 6, 59, 59), datetime(2014, 3, 9, 7), datetime(2014, 1, 1, 4, 30), None]
+    house.load("sale", [a_sale(number, at=at) for number, at in enumerate(moments)])
+    assert house.table("sale_fact", "sale_id", "time_fk") == [(0, 100), (1, 300), (2, 2300), (3, None)]
+
+
+def test_junk_members_are_made_of_the_facts_own_columns(house: House) -> None:
+    """Each combination once, NULL being a value like any other; the dimension has no source."""
+    house.declare(
+        DimensionETL(
+            "kind",
+            create="CREATE TABLE kind_dim (id INT NOT NULL PRIMARY KEY, colour VARCHAR(9), is_gift TINYINT(1))",
+            factory=factory(CachedDimension, name="kind_dim", key="id", attributes=["colour", "is_gift"]),
+        ),
+        sale({"kind_fk": junk("kind", colour="paint", is_gift="gift")}, grain=("sale_id",)),
+    )
+    assert house.load("kind").read == 0
+    given = [("red", 1), ("red", None), ("red", 1), (None, None)]
+    facts = [a_sale(number, paint=paint, gift=gift) for number, (paint, gift) in enumerate(given)]
+    assert house.load("sale", facts).inferred == 3
+    assert house.load("sale", facts).inferred == 0
+    assert [row[1:] for row in house.table("sale_fact", "sale_id", "kind_fk")] == [(1,), (2,), (1,), (3,)]
+    assert len(house.table("kind_dim", "id")) == 3
+
+
+@pytest.mark.parametrize("table_class", [CachedDimension, TypeOneSlowlyChangingDimension])
+def test_an_inferred_member_is_filled_in_place(house: House, table_class: type) -> None:
+    """It carries its flag and natural key until its row comes, and keeps its surrogate key then."""
+    house.declare(
+        thing(table_class=table_class, inferred="is_guess", more=["is_guess"]),
+        sale({"thing_fk": member("thing", code="code", missing="infer")}),
+    )
+    house.load("thing", [{"code": "A", "title": "Algebra", "price": 5}])
+    assert house.load("sale", [a_sale(1, code="A"), a_sale(2, code="B")]).inferred == 1
+    columns = ("id", "code", "title", "is_guess")
+    assert house.table("thing_dim", *columns) == [(1, "A", "Algebra", 0), (2, "B", None, 1)]
+    given = [{"code": "A", "title": "Algebra", "price": 5}, {"code": "B", "title": "B!", "price": 6}]
+    counts = house.load("thing", given)
+    assert (counts.inserted, counts.updated, counts.unchanged) == (0, 1, 1)
+    assert house.table("thing_dim", *columns) == [(1, "A", "Algebra", 0), (2, "B", "B!", 0)]
+    assert house.load("thing").unchanged == 2
+
+
+def test_an_inferred_member_of_a_type_2_dimension_is_filled_in_place(house: House) -> None:
+    """Its one version gets what its row says; only what comes after is a new version."""
+    house.declare(
+        person("is_guess", inferred="is_guess"),
+        sale({"person_fk": member("person", person_id="person", missing="infer")}),
+    )
+    house.load("person", [])
+    house.load("sale", [a_sale(1, person=7)])
+    columns = ("id", "person_id", "city", "is_guess", "since", "until", "version")
+    assert house.table("person_dim", *columns) == [(1, 7, None, 1, EVER, None, 1)]
+    counts = house.load("person", [a_person(7, "Bonn", date(2014, 5, 1))])
+    assert (counts.inserted, counts.updated) == (0, 1)
+    assert house.table("person_dim", *columns) == [(1, 7, "Bonn", 0, EVER, None, 1)]
+    counts = house.load("person", [a_person(7, "Rome", date(2014, 5, 2))])
+    assert (counts.inserted, counts.versions) == (1, 1)
+    assert house.table("person_dim", *columns) == [
+        (1, 7, "Bonn", 0, EVER, "2014-05-02", 1),
+        (2, 7, "Rome", 0, "2014-05-02", None, 2),
+    ]
+
+
+def test_each_attribute_changes_as_its_type_says(house: House) -> None:
+    """In one dimension: 0 stays, 1 is overwritten, 2 begins a version, 3 keeps the value before, 6 is the latest."""
+    house.declare(
+        person(
+            "cohort",
+            "city_now",
+            "city_before",
+            original=("cohort",),
+            current={"city_now": "city"},
+            previous={"city_before": "city"},
+        )
+    )
+    columns = ("id", "person_id", "city", "email", "cohort", "city_now", "city_before", "until")
+    house.load("person", [a_person(1, "Bonn", None, "a", cohort=2010), a_person(2, None, None, "x", cohort=None)])
+    house.load("person", [a_person(1, "Rome", date(2014, 2, 1), "b", cohort=2012)])
+    assert house.table("person_dim", *columns) == [
+        (1, 1, "Bonn", "b", 2010, "Rome", "Bonn", "2014-02-01"),
+        (2, 2, None, "x", None, None, None, None),
+        (3, 1, "Rome", "b", 2010, "Rome", "Bonn", None),
+    ]
+    counts = house.load(
+        "person", [a_person(1, "Rome", date(2014, 2, 1), "b", cohort=7), a_person(2, None, None, "x", cohort=8)]
+    )
+    assert counts.unchanged == 2
+    # Two changes of one member in one load, the first of them from NULL.
+    house.load(
+        "person", [a_person(2, "Oslo", date(2014, 3, 1), cohort=1), a_person(2, "Lima", date(2014, 4, 1), cohort=1)]
+    )
+    assert house.table("person_dim", *columns)[1:] == [
+        (2, 2, None, "e", None, "Lima", "Oslo", "2014-03-01"),
+        (3, 1, "Rome", "b", 2010, "Rome", "Bonn", None),
+        (4, 2, "Oslo", "e", None, "Lima", "Oslo", "2014-04-01"),
+        (5, 2, "Lima", "e", None, "Lima", "Oslo", None),
+    ]
+
+
+def test_a_type_1_dimension_keeps_original_and_previous_values(house: House) -> None:
+    """Type 0 and type 3 need no versions."""
+    house.declare(thing(more=["old_title"], original=("price",), previous={"old_title": "title"}))
+    for title in ("One", "Two", "Two", "Three"):
+        house.load("thing", [{"code": "A", "title": title, "price": len(title)}])
+    assert house.table("thing_dim", "id", "title", "price", "old_title") == [(1, "Three", 3, "Two")]
+
+
+def test_members_that_are_gone_are_flagged_and_come_back(house: House) -> None:
+    """Within the declared share; more of them are the brake's, and change nothing."""
+    house.declare(thing(more=["is_gone"], deleted=flag_deleted("is_gone", most=0.5)))
+    every = [{"code": code, "title": code, "price": 1} for code in "ABCD"]
+    house.load("thing", every)
+    assert house.load("thing", every[:3]).closed == 1
+    assert house.table("thing_dim", "id", "is_gone") == [(1, 0), (2, 0), (3, 0), (4, 1)]
+    assert house.load("thing", every[:3]).closed == 0
+    assert "lacks 3 of 3 members, more than the share of 0.5" in house.failure("thing", [])
+    assert house.table("thing_dim", "id", "is_gone") == [(1, 0), (2, 0), (3, 0), (4, 1)]
+    assert house.load("thing", every).closed == 0
+    assert house.table("thing_dim", "id", "is_gone") == [(1, 0), (2, 0), (3, 0), (4, 0)]
+
+
+def test_members_that_are_gone_are_closed_and_come_back(house: House) -> None:
+    """The current version ends with the load; a member that returns begins another, after a gap."""
+    house.declare(person(deleted=close_deleted(most=0.5)))
+    both = [a_person(1, "Bonn", None), a_person(2, "Rome", None)]
+    house.load("person", both)
+    house.now = datetime(2014, 6, 2, 3)
+    assert house.load("person", both[:1]).closed == 1
+    columns = ("id", "person_id", "since", "until", "version")
+    assert house.table("person_dim", *columns) == [(1, 1, EVER, None, 1), (2, 2, EVER, "2014-06-02", 1)]
+    assert "lacks 1 of 1 members" in house.failure("person", [])
+    house.now = datetime(2014, 6, 5)
+    house.load("person", both)
+    assert house.table("person_dim", *columns) == [
+        (1, 1, EVER, None, 1),
+        (2, 2, EVER, "2014-06-02", 1),
+        (3, 2, "2014-06-05", None, 2),
+    ]
+
+
+def test_a_change_of_the_past_is_spliced_into_history(house: House) -> None:
+    """Its version lasts to where the next began; the current one stays current, and versions are numbered by time."""
+    house.declare(person())
+    house.load("person", [a_person(1, "Bonn", None), a_person(2, "Oslo", None)])
+    house.load("person", [a_person(1, "Rome", date(2014, 4, 1))])
+    counts = house.load("person", [a_person(1, "Lima", date(2014, 2, 1)), a_person(2, "Oslo", None)])
+    assert (counts.inserted, counts.versions, counts.unchanged) == (1, 1, 1)
+    columns = ("id", "city", "since", "until", "version")
+    history = [
+        (1, "Bonn", EVER, "2014-02-01", 1),
+        (2, "Oslo", EVER, None, 1),
+        (3, "Rome", "2014-04-01", None, 3),
+        (4, "Lima", "2014-02-01", "2014-04-01", 2),
+    ]
+    assert house.table("person_dim", *columns) == history
+    assert house.load("person").unchanged == 2
+    assert house.table("person_dim", *columns) == history
+    house.load("person", [a_person(1, "Kyiv", date(2014, 5, 1)), a_person(1, "Riga", date(2014, 4, 15))])
+    assert house.table("person_dim", "version", "city", "until")[2:] == [
+        (2, "Lima", "2014-04-01"),
+        (3, "Rome", "2014-04-15"),
+        (4, "Riga", "2014-05-01"),
+        (5, "Kyiv", None),
+    ]
+
+
+def test_rows_of_a_member_are_taken_in_the_order_of_their_dates(house: House) -> None:
+    """However the source gives them."""
+    house.declare(person())
+    house.load("person", [a_person(1, "Rome", date(2014, 4, 1)), a_person(1, "Bonn", date(2014, 2, 1))])
+    assert house.table("person_dim", "version", "city", "since", "until") == [
+        (1, "Bonn", EVER, "2014-04-01"),
+        (2, "Rome", "2014-04-01", None),
+    ]
+
+
+def test_a_rebuilt_dimension_gives_each_member_its_old_key(house: House) -> None:
+    """In whatever order its rows come; a key is never given to another member, also when its own is gone."""
+    house.declare(thing())
+    house.load("thing", [{"code": code, "title": code, "price": 1} for code in "ABC"])
+    house.load("thing", [{"code": code, "title": "new", "price": 1} for code in "DBA"], rebuild=True)
+    assert house.table("thing_dim", "id", "code", "title") == [(1, "A", "new"), (2, "B", "new"), (4, "D", "new")]
+    house.load("thing", [{"code": "A", "title": "", "price": 1}], rebuild=True)
+    house.load("thing", [{"code": code, "title": "", "price": 1} for code in "EA"], rebuild=True)
+    assert house.table("thing_dim", "id", "code") == [(1, "A"), (5, "E")]
+
+
+def test_a_rebuilt_type_2_dimension_keeps_its_history(house: House) -> None:
+    """What its source no longer knows; facts that were not loaded again point to the versions they pointed to."""
+    house.declare(person(), sale({"person_fk": member("person", person_id="person", as_of="at")}))
+    house.load("person", [a_person(2, "Oslo", None), a_person(1, "Bonn", None)])
+    house.load("person", [a_person(1, "Rome", date(2014, 4, 1))])
+    house.load("sale", [a_sale(1, person=1, at=datetime(2014, 3, 1)), a_sale(2, person=1, at=datetime(2014, 5, 1))])
+    before = house.table("person_dim", "id", "person_id", "city", "since", "until", "version")
+    house.load("person", [a_person(1, "Rome", date(2014, 4, 1)), a_person(2, "Oslo", None)], rebuild=True)
+    assert house.table("person_dim", "id", "person_id", "city", "since", "until", "version") == before
+    assert house.table("sale_fact", "sale_id", "person_fk") == [(1, 2), (2, 3)]
+
+
+def test_facts_are_appended_where_that_is_declared(house: House) -> None:
+    """Every load adds what its source gives."""
+    house.declare(sale({}, append=True))
+    house.load("sale", [a_sale(1)])
+    house.load("sale", [a_sale(2)])
+    assert house.table("sale_fact", "sale_id") == [(1,), (2,)]
+
+
+def test_a_periodic_snapshot_replaces_whole_periods(house: House) -> None:
+    """Those that the source gives, and no others."""
+    january, february = date(2014, 1, 1), date(2014, 2, 1)
+    house.declare(sale({}, "month", period="month"))
+    house.load("sale", [a_sale(1, month=january), a_sale(2, month=january), a_sale(3, month=february)])
+    house.load("sale", [a_sale(4, month=february), a_sale(5, month=february)])
+    assert house.table("sale_fact", "sale_id") == [(1,), (2,), (4,), (5,)]
+
+
+def test_lags_are_computed_between_milestones(house: House) -> None:
+    """Days by the calendar, hours as they passed; NULL until both milestones are reached."""
+    house.declare(
+        sale(
+            {},
+            "days",
+            "hours",
+            table_class=AccumulatingSnapshotFactTable,
+            lags={"days": lag("ordered", "paid"), "hours": lag("ordered", "paid", unit="hours")},
+        )
+    )
+    ordered = datetime(2014, 1, 1, 23, 59)
+    house.load("sale", [a_sale(1, ordered=ordered, paid=None)])
+    assert house.table("sale_fact", "sale_id", "days", "hours") == [(1, None, None)]
+    house.load("sale", [a_sale(1, ordered=ordered, paid=datetime(2014, 1, 2, 1, 58))])
+    assert house.table("sale_fact", "sale_id", "days", "hours") == [(1, 1, 1)]
+
+
+def test_rejected_rows_are_kept_accounted_for_and_loaded_later(house: House) -> None:
+    """Unknown members, values that do not fit and repeated grains, up to the declared share of rows."""
+    house.declare(thing(), sale({"thing_fk": member("thing", code="code")}, grain=("sale_id",), most_rejected=0.5))
+    house.load("thing", [{"code": "A", "title": "", "price": 1}])
+    given = [a_sale(number, code="A") for number in range(5)]
+    given += [a_sale(5, code="B"), a_sale(6, "1e9", code="A"), a_sale(0, code="A"), a_sale(None, code="A")]  # type: ignore[arg-type] # that is the fault
+    counts = house.load("sale", given)
+    assert (counts.read, counts.inserted, counts.rejected) == (9, 5, 4)
+    assert counts.adds_up
+    with house.project.open_warehouse() as warehouse:
+        rejects = History(warehouse).rejects()
+    given_back = sorted((str(reject.given["sale_id"]), reject.given["code"]) for reject in rejects)
+    assert given_back == [("0", "A"), ("5", "B"), ("6", "A"), ("None", "A")]
+    assert {reject.etl for reject in rejects} == {"fact sale"}
+    assert any('"thing_fk" matches no member of dimension "thing"' in reject.reason for reject in rejects)
+    house.load("thing", [{"code": "B", "title": "", "price": 1}])
+    replayed = house.refresh(Request(test_sources=False, replay_rejects=True))["sale"]
+    assert (replayed.read, replayed.inserted, replayed.rejected) == (4, 1, 2)
+    assert [row[0] for row in house.table("sale_fact", "sale_id")] == [0, 1, 2, 3, 4, 5]
+
+
+def test_too_many_rejects_fail_the_load(house: House) -> None:
+    """The error tells how many, and why; nothing is loaded."""
+    house.declare(thing(most_rejected=0.2))
+    error = house.failure("thing", [{"code": code, "title": "x", "price": 1} for code in ("A", "B", None)])
+    assert "1 of 3 rows were rejected, more than the share of 0.2" in error
+    assert 'NULL in "code"' in error
+    with house.project.open_warehouse() as warehouse:
+        assert not warehouse.columns("thing_dim")
