@@ -12,7 +12,7 @@ from typing import Any
 
 import pypelineetl
 from pypelineetl.errors import ConfigError, UsageError
-from pypelineetl.events import RunFinished
+from pypelineetl.events import RunFinished, TableCreating, TableDropping
 
 _NOTE = """\
 NOTE: Only --test_dimension_source defaults to True, so simply invoking run.py
@@ -36,19 +36,27 @@ def main(config: ModuleType, argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         project = pypelineetl.read_project(config)
-        if arguments.list:
-            _list(project)
-            return 0
-        if arguments.show_sql:
-            _show_sql(project, arguments.show_sql)
-            return 0
-        return _run(project, _request(arguments))
+        return _do(project, arguments)
     except (ConfigError, UsageError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("stopped; the table that was being loaded holds what it held before\n")
         return _INTERRUPTED
+
+
+def _do(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
+    if arguments.list:
+        _list(project)
+    elif arguments.show_sql:
+        _show_sql(project, arguments.show_sql)
+    elif arguments.rejects:
+        _show_rejects(project)
+    elif arguments.plan:
+        return _plan(project, _request(arguments))
+    else:
+        return _run(project, _request(arguments))
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--show_sql", nargs="+", default=[], metavar="NAME", help="Show the SQL that these ETLs run, and exit"
     )
+    options.add_argument("--full", action="store_true", help="Read all of every source, whatever its watermark")
+    options.add_argument(
+        "--plan", action="store_true", help="Tell what a run would do to each table, undo it, and exit"
+    )
+    options.add_argument("--rejects", action="store_true", help="List the rows that were rejected, and exit")
+    options.add_argument("--replay_rejects", action="store_true", help="Load the rejected rows that now pass")
     options.add_argument("--list", action="store_true", help="List the configured ETLs and exit")
     return parser
 
@@ -108,6 +122,8 @@ def _request(arguments: argparse.Namespace) -> "pypelineetl.Request":
         run_facts=arguments.run_facts,
         delete_existing_tables=arguments.delete_existing_tables,
         only=tuple(arguments.only),
+        full=arguments.full,
+        replay_rejects=arguments.replay_rejects,
     )
 
 
@@ -124,6 +140,27 @@ def _run(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int:
             display(event)
             succeeded = isinstance(event, RunFinished) and event.succeeded
     return 0 if succeeded else 1
+
+
+def _plan(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int:
+    succeeded = False
+    with pypelineetl.Display() as display, closing(pypelineetl.plan(project, request)) as happening:
+        for event in happening:
+            if isinstance(event, TableDropping | TableCreating):
+                verb = "dropped" if isinstance(event, TableDropping) else "created"
+                sys.stdout.write(f"{event.etl.kind} {event.etl.name}: table {event.etl.table} would be {verb}\n")
+            display(event)
+            succeeded = isinstance(event, RunFinished) and event.succeeded
+    sys.stdout.write("This was a plan: nothing was changed.\n")
+    return 0 if succeeded else 1
+
+
+def _show_rejects(project: "pypelineetl.Project") -> None:
+    from pypelineetl.history import History, told  # noqa: PLC0415 - needs sqlglot and DuckDB, which --help does not
+
+    with project.open_warehouse() as warehouse:
+        rejects = History(warehouse).rejects()
+    sys.stdout.write("".join(f"{line}\n" for line in told(rejects)) or "No row is rejected.\n")
 
 
 def _list(project: "pypelineetl.Project") -> None:

@@ -15,9 +15,8 @@ from pypelineetl.databases.base import Database
 from pypelineetl.databases.holding import adapted
 from pypelineetl.declare import ETL, Watermark
 from pypelineetl.errors import LoadError
-from pypelineetl.values import moment
+from pypelineetl.values import MYSQL, moment
 
-_WRITTEN = "mysql"
 REJECTS = "etl_reject"
 _WATERMARKS = "etl_watermark"
 _KEYS = "etl_surrogate_key"
@@ -55,7 +54,7 @@ class History:
     def reject_columns(self) -> list[Column]:
         """Return the columns of the table of rejects, which is made if need be."""
         self._ensure(REJECTS)
-        return list(columns_of(_TABLES[REJECTS], written=_WRITTEN).values())
+        return list(columns_of(_TABLES[REJECTS], written=MYSQL).values())
 
     def prepare(self, etl: ETL, *, rebuilds: bool) -> None:
         """Make the tables that a load of an ETL may write, before it writes anything: on MySQL that commits."""
@@ -114,7 +113,7 @@ class History:
             self._warehouse.empty(_KEYS)
 
     def _ensure(self, table: str) -> None:
-        statements = ddl.create_statements(_TABLES[table], written=_WRITTEN, target=self._warehouse.dialect)
+        statements = ddl.create_statements(_TABLES[table], written=MYSQL, target=self._warehouse.dialect)
         self._warehouse.ensure(table, statements)
 
     def _is(self, *names: str) -> str:
@@ -122,7 +121,7 @@ class History:
 
     def _insert(self, table: str, *values: Any) -> None:
         marks = ", ".join([self._warehouse.placeholder] * len(values))
-        names = self._warehouse.quoted(columns_of(_TABLES[table], written=_WRITTEN))
+        names = self._warehouse.quoted(columns_of(_TABLES[table], written=MYSQL))
         self._change(f"INSERT INTO {self._warehouse.quote(table)} ({names}) VALUES ({marks})", *values)
 
     def _change(self, statement: str, *values: Any) -> None:

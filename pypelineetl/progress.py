@@ -1,5 +1,6 @@
 """What a person sees of a run: a bar for each ETL on a terminal, plain lines elsewhere, and a closing table."""
 
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import singledispatchmethod
@@ -114,22 +115,44 @@ class Display:
         self._console.print(escape(text), soft_wrap=True, highlight=False)
 
     def _table(self, run: events.RunFinished) -> Table:
+        counted = [ended.counts for ended in self._ended if isinstance(ended, events.EtlFinished)]
+        shown = {
+            title: number
+            for title, number in _NUMBERS.items()
+            if title in _ALWAYS or any(number(counts) for counts in counted)
+        }
         table = Table("ETL", "status", box=SIMPLE_HEAD)
-        for title in ("rows", "new", "updated", "unchanged", "seconds"):
+        table.columns[0].no_wrap = True
+        for title in (*shown, "seconds"):
             table.add_column(title, justify="right")
         for ended in self._ended:
-            table.add_row(_name(ended.etl), *_cells(ended))
+            table.add_row(_name(ended.etl), *_cells(ended, shown.values()))
         status = "succeeded" if run.succeeded else "FAILED"
         table.caption = f"run {status} in {_seconds(run.elapsed)} s"
         return table
 
 
-def _cells(ended: events.EtlFinished | events.EtlFailed | events.EtlSkipped) -> tuple[str, ...]:
+_ALWAYS = ("rows", "new", "updated", "unchanged")
+_NUMBERS: Mapping[str, Callable[[events.Counts], int]] = {
+    "rows": lambda counts: counts.read,
+    "new": lambda counts: counts.inserted - counts.versions,
+    "versions": lambda counts: counts.versions,
+    "updated": lambda counts: counts.updated,
+    "unchanged": lambda counts: counts.unchanged,
+    "rejected": lambda counts: counts.rejected,
+    "gone": lambda counts: counts.closed,
+    "inferred": lambda counts: counts.inferred,
+    "unknown": lambda counts: counts.unknown,
+}
+
+
+def _cells(
+    ended: events.EtlFinished | events.EtlFailed | events.EtlSkipped,
+    numbers: Iterable[Callable[[events.Counts], int]],
+) -> tuple[str, ...]:
     if not isinstance(ended, events.EtlFinished):
         return ("FAILED" if isinstance(ended, events.EtlFailed) else "did not run",)
-    counts = ended.counts
-    numbers = (counts.read, counts.inserted, counts.updated, counts.unchanged)
-    return ("ok", *(f"{number:,}" for number in numbers), _seconds(ended.elapsed))
+    return ("ok", *(f"{number(ended.counts):,}" for number in numbers), _seconds(ended.elapsed))
 
 
 def _name(etl: ETL) -> str:

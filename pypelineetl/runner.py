@@ -23,7 +23,7 @@ from pypelineetl.filling import load_rows, prepare_table
 from pypelineetl.history import History, Reject
 from pypelineetl.incremental import Extraction, extraction
 from pypelineetl.load.loading import Load
-from pypelineetl.load.versions import check_versions
+from pypelineetl.load.soundness import check_dimension
 from pypelineetl.parts import discard, load_part, publish, split
 from pypelineetl.project import Project
 from pypelineetl.sourcetests import test_source
@@ -229,7 +229,7 @@ def _fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it
     counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
     history.reach(etl, extracted.reached)
     if isinstance(etl, DimensionETL) and counts.inserted + counts.closed:
-        check_versions(load, etl)
+        check_dimension(load, etl)
     _check(counts)
     return counts
 

@@ -110,7 +110,9 @@ def _counts(happening: Iterator[events.Event]) -> dict[str, events.Counts]:
     happened = list(happening)
     last = happened[-1]
     assert isinstance(last, events.RunFinished)
-    assert last.succeeded, happened
+    assert last.succeeded, [
+        event.error for event in happened if isinstance(event, events.EtlFailed | events.RunFinished)
+    ]
     return {event.etl.name: event.counts for event in happened if isinstance(event, events.EtlFinished)}
 
 

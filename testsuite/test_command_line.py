@@ -36,9 +36,10 @@ def shop(checkout: Checkout) -> Checkout:
 
 
 def counts(checkout: Checkout) -> dict[str, int]:
-    """Return the number of rows of every table in the checkout's warehouse."""
+    """Return the number of rows of every table in the checkout's warehouse but those of the engine's own."""
     with duckdb.connect(checkout.folder / "local" / "warehouse.duckdb", read_only=True) as warehouse:
         tables = [name for (name,) in warehouse.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+        tables = [name for name in tables if not name.startswith("etl_")]
         return {table: warehouse.execute(f"SELECT COUNT(*) FROM {table}").fetchall()[0][0] for table in tables}
 
 

@@ -1,8 +1,10 @@
 """DuckDB, the embedded warehouse."""
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar
 
 import duckdb
@@ -19,6 +21,8 @@ from pypelineetl.errors import DatabaseError
 from pypelineetl.workbench import Workbench
 
 _RETRY_SECONDS = 0.05
+_locks: defaultdict[tuple[str, str], Lock] = defaultdict(Lock)
+"""By file and table: threads of one process share a file, of which DuckDB lets them all write."""
 _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
 
 
@@ -30,6 +34,10 @@ class DuckDB(Database):
     # They are one DuckDB, which does not bear that one attaches a database while another looks at its catalog.
     loads_beside = False
     driver_error: ClassVar[type[Exception]] = duckdb.Error
+
+    def __init__(self, connection: Any, name: str) -> None:
+        super().__init__(connection, name)
+        self._locks: list[Lock] = []
 
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
@@ -49,16 +57,13 @@ class DuckDB(Database):
         return self.connection
 
     def columns(self, table: str) -> Mapping[str, str]:
-        found = self.query(
-            """
-            SELECT column_name, data_type
-            FROM duckdb_columns()
-            WHERE database_name IN (current_database(), 'temp') AND schema_name = current_schema() AND table_name = ?
-            ORDER BY column_index
-            """,
-            (table,),
-        )
-        return dict(found)
+        # DuckDB's own list of columns would ask every database that is attached, and fail if one has failed.
+        try:
+            return {name: kind for name, kind, *_ in self.query(f"DESCRIBE {self.quote(table)}")}
+        except DatabaseError as error:
+            if isinstance(error.__cause__, duckdb.CatalogException):
+                return {}
+            raise
 
     def insert_many(self, statement: str, rows: Sequence[Row]) -> None:
         """Insert through Arrow, at a hundred times the speed that DuckDB has for bound values."""
@@ -95,7 +100,22 @@ class DuckDB(Database):
         bench.run(self._update_by(table, f"(SELECT * FROM ({query}) AS given ({names}))", keys, values))
 
     def lock(self, tables: Sequence[str]) -> None:
-        """Nothing to do: this process has the file to itself since it opened it."""
+        """Keep other threads of this process out; other processes cannot even open the file."""
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        for table in sorted(set(tables)):
+            lock = _locks[self.name, table]
+            if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                message = f'table "{table}" is being loaded by another run; tried for {LOCK_WAIT_SECONDS:.0f} s'
+                raise DatabaseError(message)
+            self._locks.append(lock)
+        # What is read from here on is not older than the locks are.
+        self.connection.commit()
+        self.connection.begin()
+
+    def close(self) -> None:
+        super().close()
+        while self._locks:
+            self._locks.pop().release()
 
 
 def _described(bench: Workbench, query: str) -> Scanned:

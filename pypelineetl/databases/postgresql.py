@@ -65,7 +65,7 @@ class PostgreSQL(Database):
 
     def _streaming_cursor(self) -> Any:
         # A named cursor stays on the server; an unnamed one would bring every row at once.
-        cursor = self.connection.cursor(name="pypelineetl")
+        cursor = self.connection.cursor(name=f"pypelineetl_{len(self._streams)}")
         self._streams.append(cursor)
         return cursor
 

@@ -55,7 +55,7 @@ def load_dimension(load: Load, bench: Workbench, etl: DimensionETL, rows: Stream
     seen, retroactive = Seen(bench, etl, columns), Retroactive(load, etl, columns)
     with pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now) as table:
         attributes = RowAttributes(load, etl, columns, target)
-        keys = RowKeys(load, etl) if load.remembered else None
+        keys = RowKeys(load, etl) if load.remembered and not etl.factory.versioning else None
         watched = Watched(target, ensuring(table))
 
         def put(row: Row) -> Outcome:
@@ -273,6 +273,7 @@ class Retroactive:
         since = factory.name("fromatt")
         is_versioned = issubclass(factory.table_class, SlowlyChangingDimension)
         self._since = columns[since] if since and self._dated and is_versioned else None
+        self._now = load.now
         self._natural_key = factory.natural_key
         self._names = tuple(name for name in factory.names("attributes") if name not in factory.versioning)
         self._flags = {name: columns[name].convert(0) for name in etl.flags} | dict.fromkeys(etl.previous)
@@ -293,7 +294,7 @@ class Retroactive:
             return rows
         at = rows.columns.index(str(self._dated)) if rows.columns else 0
         gathered = [row for batch in rows.batches for row in batch]
-        dates = [(row[at] is not None, moment_or_day(row[at])) for row in gathered]
+        dates = [moment_or_day(self._now if row[at] is None else row[at]) for row in gathered]
         order = sorted(range(len(gathered)), key=lambda number: dates[number])
         by_member = [gathered[number] for number in order] if order != list(range(len(gathered))) else gathered
         return Stream(rows.columns, iter([by_member] if by_member else []))
@@ -324,8 +325,6 @@ class Retroactive:
 
 def moment_or_day(value: Any) -> datetime:
     """Return what a row's date sorts by."""
-    if value is None:
-        return datetime.min  # noqa: DTZ901 - a moment without zone is UTC here
     found = moment(value)
     return found if isinstance(found, datetime) else datetime.combine(found, time())
 

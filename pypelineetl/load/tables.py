@@ -55,6 +55,9 @@ def pygrametl_table(
     arguments = {**_CACHES.get(factory.table_class, {}), **versioning(factory, columns, now), **factory.arguments}
     arguments |= _typed_bounds(factory, columns)
     arguments |= _dates(factory, columns, now)
+    if "usemultirow" in arguments:
+        # pygrametl would write dates without quotes; rows go in batches anyway.
+        arguments["usemultirow"] = False
     if isinstance(etl, DimensionETL) and "idfinder" not in factory.arguments:
         arguments["idfinder"] = _numbering(etl, warehouse)
     if isinstance(etl, DimensionETL) and issubclass(factory.table_class, SlowlyChangingDimension):

@@ -9,11 +9,8 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pygrametl.tables import SlowlyChangingDimension
-
 from pypelineetl.conversion import held_as, literal
 from pypelineetl.declare import DimensionETL
-from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts
 from pypelineetl.load.attributes import (
     compared_attributes,
@@ -27,14 +24,13 @@ from pypelineetl.load.gathering import gather, reject_unfit, see
 from pypelineetl.load.loading import Load, Progress
 from pypelineetl.load.splicing import Splices, splice
 from pypelineetl.load.tables import type_one, versioning
-from pypelineetl.load.tablesets import EXISTING, ROWS, TableSets, not_special
+from pypelineetl.load.tablesets import EXISTING, ROWS, TableSets
 from pypelineetl.load.ways import read_column
 from pypelineetl.typed import TypedQuery, Want, want_column, want_day
 from pypelineetl.workbench import Workbench
 
 _LATEST = "pypelineetl_latest"
 _STORY = "pypelineetl_story"
-_SHOWN = 5  # members told of when their versions are wrong
 
 
 @dataclass(frozen=True)
@@ -112,36 +108,6 @@ def load_versions(load: Load, bench: Workbench, etl: DimensionETL, source: Typed
     return Counts(read, inserted, updated, unchanged, rejected, versions=renewed + spliced.inserted)
 
 
-def check_versions(load: Load, etl: DimensionETL) -> None:
-    """Raise LoadError if a member of a type-2 dimension has versions that overlap, or not one that is current."""
-    since, until = etl.factory.name("fromatt"), etl.factory.name("toatt")
-    if not (since and until and issubclass(etl.factory.table_class, SlowlyChangingDimension)):
-        return
-    warehouse = load.warehouse
-    by, table = warehouse.quoted(etl.factory.natural_key), warehouse.quote(etl.table)
-    special = not_special(load, etl)
-    where = f"WHERE {special}" if special else ""
-    found = warehouse.query(
-        f"""
-        SELECT {by}
-        FROM (
-          SELECT {by}, {warehouse.quote(since)} AS since, {warehouse.quote(until)} AS until,
-                 LEAD({warehouse.quote(since)}) OVER (PARTITION BY {by} ORDER BY {warehouse.quote(since)}) AS next_since
-          FROM {table} {where}
-        ) AS versions
-        WHERE until < since OR until > next_since OR (until IS NULL AND next_since IS NOT NULL)
-        LIMIT {_SHOWN}
-        """
-    )
-    if found:
-        some = ", ".join(" + ".join(map(str, natural_key)) for natural_key in found)
-        message = (
-            f"the versions of {some} overlap, or end before they begin; mend their dates in the source, or rows that"
-            f' somebody else wrote to "{etl.table}"'
-        )
-        raise LoadError(message)
-
-
 class _Versions:
     """One load of a type-2 dimension."""
 
@@ -192,16 +158,15 @@ class _Versions:
 
     def _order_by_date(self) -> None:
         """Renumber the rows, if those of a member do not come in the order of their dates."""
-        by = self.sets.names(self.how.natural_key)
-        before = f"lag(dated) OVER (PARTITION BY {by} ORDER BY ord)"
-        if self.sets.bench.rows(
-            f"SELECT 1 FROM (SELECT dated < {before} AS is_late FROM {ROWS}) WHERE is_late LIMIT 1"
-        ):
+        by, date = self.sets.names(self.how.natural_key), self._date("dated")
+        before = f"lag({date}) OVER (PARTITION BY {by} ORDER BY ord)"
+        is_late = f"SELECT 1 FROM (SELECT {date} < {before} AS is_late FROM {ROWS}) WHERE is_late LIMIT 1"
+        if self.sets.bench.rows(is_late):
             place = f"min(ord) OVER (PARTITION BY {by})"
             self.sets.bench.keep(
                 ROWS,
                 f"""
-                SELECT * EXCLUDE (place) REPLACE (row_number() OVER (ORDER BY place, dated NULLS FIRST, ord) AS ord)
+                SELECT * EXCLUDE (place) REPLACE (row_number() OVER (ORDER BY place, {date}, ord) AS ord)
                 FROM (SELECT *, {place} AS place FROM {ROWS})
                 """,
             )

@@ -1,0 +1,208 @@
+"""Tables drawn as text: read, compared with rows that are there, and drawn again where the two differ.
+
+A drawing is a line with a table's name, one with its columns and one for each row; a blank line ends it. This knows no
+database and no types: whoever reads a drawing brings its cells to values.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+
+from pypelineetl.errors import UsageError
+
+Row = tuple[Any, ...]
+"""A table's name, and then the values of one of its rows."""
+
+_MOST_ROWS = 40  # of a table that a message shows whole
+_CELL = re.compile(r"\|[ \t]*(?:'((?:[^']|'')*)'|([^'| \t](?:[^|]*[^| \t])?))[ \t]*(?=\|)")
+_SPECIAL = re.compile(r"NULL|\$\w+||'.*|[ \t].*|.*[ \t]|.*\|.*")
+_CONTROL_PICTURES = {code: 0x2400 + code for code in range(32)}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A value that a drawing does not tell, only that it is the same wherever this name is."""
+
+    name: str
+
+
+Values = Mapping[Variable, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its text, and whether that stood in quotes, where it means nothing but itself."""
+
+    text: str
+    is_quoted: bool
+
+    @property
+    def is_null(self) -> bool:
+        """Whether it is NULL."""
+        return not self.is_quoted and self.text == "NULL"
+
+    @property
+    def variable(self) -> Variable | None:
+        """The variable it is, such as `$ann`; None for others."""
+        return Variable(self.text) if not self.is_quoted and re.fullmatch(r"\$\w+", self.text) else None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One drawn table."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def read_drawings(text: str) -> list[Drawing]:
+    """Return the tables a text draws. Raises UsageError for what is no drawing."""
+    lines = [line.strip(" \t\r") for line in text.split("\n")]
+    drawings = [_drawing(*block) for is_drawn, block in groupby(lines, bool) if is_drawn]
+    if not drawings:
+        message = "nothing is drawn"
+        raise UsageError(message)
+    tables = Counter(drawing.table for drawing in drawings)
+    for table in tables:
+        if tables[table] > 1:
+            message = f"{table} is drawn twice"
+            raise UsageError(message)
+    return drawings
+
+
+def _drawing(table: str, *lines: str) -> Drawing:
+    if table.startswith("|") or not lines:
+        message = f"{table}: a table is drawn as its name, its columns and its rows, a line each, with no blank line"
+        raise UsageError(message)
+    headings, *rows = [_cells(table, line) for line in lines]
+    columns = tuple(cell.text for cell in headings)
+    if len(set(columns)) < len(columns):
+        message = f"{table}: {lines[0]} names a column twice"
+        raise UsageError(message)
+    for line, row in zip(lines[1:], rows, strict=True):
+        if len(row) != len(columns):
+            message = f"{table}: the number of cells in {line} is {len(row)}, and in its heading {len(columns)}"
+            raise UsageError(message)
+    return Drawing(table, columns, tuple(rows))
+
+
+def _cells(table: str, line: str) -> tuple[Cell, ...]:
+    cells, end = [], 0
+    while match := _CELL.match(line, end):
+        plain, in_quotes = match[2], match[1]
+        cells.append(Cell(plain, is_quoted=False) if plain else Cell(in_quotes.replace("''", "'"), is_quoted=True))
+        end = match.end()
+    if not cells or line[end:] != "|":
+        message = (
+            f"{table}: {line} cannot be read from {line[end:]} on. A row begins and ends with |, and a cell is NULL,"
+            " a text, or a text in quotes: '' is the empty one, and 'it''s' has a quote in it"
+        )
+        raise UsageError(message)
+    return tuple(cells)
+
+
+def matched(expected: Sequence[Row], found: Sequence[Row], values: Values) -> Values | None:
+    """Return what the variables are if the expected rows are those found, in any order; None if they cannot be.
+
+    `values` are the variables that are known already.
+    """
+    if Counter(row[0] for row in expected) != Counter(row[0] for row in found):
+        return None
+    while expected:
+        row, choices = _surest(expected, found, values)
+        if not choices:
+            return None
+        if len(choices) > 1:
+            tries = (matched(_without(expected, row), _without(found, one), choices[one]) for one in choices)
+            return next((result for result in tries if result is not None), None)
+        [(choice, values)] = choices.items()
+        expected, found = _without(expected, row), _without(found, choice)
+    return values
+
+
+def _surest(expected: Sequence[Row], found: Sequence[Row], values: Values) -> tuple[Row, Mapping[Row, Values]]:
+    """Return the expected row with the fewest choices among those found, and what the variables are with each."""
+    surest: tuple[Row, Mapping[Row, Values]] = (), {}
+    for row in expected:
+        choices = {other: fit for other in found if (fit := _fit(row, other, values)) is not None}
+        if not surest[0] or len(choices) < len(surest[1]):
+            surest = row, choices
+        if len(choices) <= 1:
+            break
+    return surest
+
+
+def _fit(expected: Row, found: Row, values: Values) -> Values | None:
+    fit = dict(values)
+    # Rows of other tables, which may be shorter, differ in the first place.
+    for wanted, value in zip(expected, found, strict=False):
+        if isinstance(wanted, Variable):
+            if value is None or fit.setdefault(wanted, value) != value:
+                return None
+        elif wanted != value:
+            return None
+    return fit
+
+
+def _without(rows: Sequence[Row], row: Row) -> Sequence[Row]:
+    at = rows.index(row)
+    return [*rows[:at], *rows[at + 1 :]]
+
+
+def difference(drawings: Sequence[Drawing], expected: Sequence[Row], found: Sequence[Row], values: Values) -> str:
+    """Return the tables in which expected and found rows differ, drawn: `-` is missing, `+` is not expected."""
+    missing, rest, extra = [], expected, found
+    while rest:
+        row, choices = _surest(rest, extra, values)
+        rest = _without(rest, row)
+        if not choices:
+            missing.append(row)
+            continue
+        choice, values = next(iter(choices.items()))
+        extra = _without(extra, choice)
+    lines = []
+    for drawing in drawings:
+        if drawing.table in {row[0] for row in (*missing, *extra)}:
+            lines += [f"{drawing.table} is not as drawn", "expected:", *_drawn(drawing, expected, missing, "-", values)]
+            lines += ["found:", *_drawn(drawing, found, extra, "+", values)]
+    return "\n".join(lines)
+
+
+def _drawn(drawing: Drawing, rows: Sequence[Row], marked: Sequence[Row], mark: str, values: Values) -> list[str]:
+    """Return the lines of a table with some of its rows marked; only of these, and not of all, if it is large."""
+    own, waiting = [row for row in rows if row[0] == drawing.table], Counter(marked)
+    marks = []
+    for row in own:
+        marks.append(mark if waiting[row] > 0 else " ")
+        waiting[row] -= 1
+    shown = list(zip(marks, own, strict=True))
+    if len(own) > _MOST_ROWS:
+        shown = [(sign, row) for sign, row in shown if sign == mark][:_MOST_ROWS]
+    texts = [drawing.columns, *([_shown(value, values) for value in row[1:]] for _, row in shown)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    lines = [
+        f"{sign} | {' | '.join(text.ljust(width) for text, width in zip(row, widths, strict=True))} |"
+        for sign, row in zip([" ", *(sign for sign, _ in shown)], texts, strict=True)
+    ]
+    return [*lines, *([f"  … of {len(own):,} rows"] if len(own) > len(shown) else [])]
+
+
+def _shown(value: Any, values: Values) -> str:
+    """Return a value as it is drawn, and a variable with the value that it has."""
+    match value:
+        case None:
+            return "NULL"
+        case Variable():
+            return f"{value.name}={_shown(values[value], values)}" if value in values else value.name
+        case datetime():
+            return value.isoformat(sep=" ")
+        case Decimal():
+            return f"{value:f}"
+    text = str(value).translate(_CONTROL_PICTURES)
+    return "'" + text.replace("'", "''") + "'" if _SPECIAL.fullmatch(text) else text

@@ -1,0 +1,232 @@
+"""Incremental extraction, the plan of a run, and rejects by the command line, on real sources."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from houses import House
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pygrametl.tables import FactTable
+from test_modelling import a_person, a_sale, person, sale, thing
+
+from pypelineetl import FactETL, Request, factory, flag_deleted, member, watermark
+from pypelineetl.errors import ConfigError
+
+_METADATA = sa.MetaData()
+_VISITS = sa.Table(
+    "visits",
+    _METADATA,
+    sa.Column("visit_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("guests", sa.Integer),
+    sa.Column("changed_at", sa.DateTime),
+)
+_START = datetime(2014, 1, 1, 12)
+
+
+def visit(**declared: Any) -> FactETL:
+    """Return a fact of visits, of which a load reads those that were changed."""
+    return FactETL(
+        "visit",
+        source="SELECT visit_id, guests, changed_at FROM visits",
+        create="CREATE TABLE visit_fact (visit_id INT NOT NULL, guests INT)",
+        factory=factory(FactTable, name="visit_fact", keyrefs=["visit_id"], measures=["guests"]),
+        keys={},
+        grain=("visit_id",),
+        **declared,
+    )
+
+
+@pytest.fixture
+def visits(source_url: str, warehouse_url: str, tmp_path: Path) -> House:
+    """A warehouse of visits, whose source is a database."""
+    return _visits(source_url, warehouse_url, tmp_path, as_sets=True)
+
+
+def _visits(source_url: str, warehouse_url: str, folder: Path, *, as_sets: bool) -> House:
+    house = House(warehouse_url, folder, as_sets=as_sets, source_url=source_url)
+    _METADATA.create_all(sa.create_engine(source_url, poolclass=sa.NullPool))
+    house.declare(visit(watermark=watermark("changed_at", overlap=timedelta(minutes=10))))
+    return house
+
+
+@contextmanager
+def written(url: str) -> Iterator[sa.Connection]:
+    """Give a transaction in the source."""
+    with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
+        yield connection
+
+
+def a_visit(visit_id: int, minutes: int, guests: int = 1) -> dict[str, Any]:
+    """Return a row of the source that was changed so many minutes after the start."""
+    return {"visit_id": visit_id, "guests": guests, "changed_at": _START + timedelta(minutes=minutes)}
+
+
+def test_a_load_reads_what_is_new(visits: House, source_url: str) -> None:
+    """From the overlap below the last mark; a rerun loses nothing and doubles nothing; `full` reads all."""
+    _reads_what_is_new(visits, source_url)
+
+
+def test_a_load_row_by_row_reads_what_is_new(warehouse_url: str, tmp_path: Path) -> None:
+    """The same rows as a load of sets."""
+    source_url = f"sqlite:///{tmp_path}/source.sqlite"
+    _reads_what_is_new(_visits(source_url, warehouse_url, tmp_path, as_sets=False), source_url)
+
+
+def _reads_what_is_new(visits: House, source_url: str) -> None:
+    with written(source_url) as source:
+        source.execute(_VISITS.insert(), [a_visit(number, number * 5) for number in range(10)])
+    assert visits.load("visit").inserted == 10
+    again = visits.load("visit")
+    assert (again.read, again.unchanged) == (3, 3)
+    with written(source_url) as source:
+        source.execute(_VISITS.insert(), [a_visit(10, 60)])
+        source.execute(_VISITS.update().where(_VISITS.c.visit_id == 0), a_visit(0, 61, guests=9))
+    counts = visits.load("visit")
+    assert (counts.read, counts.inserted, counts.updated) == (5, 1, 1)
+    assert visits.load("visit", full=True).read == 11
+    assert visits.load("visit", rebuild=True).inserted == 11
+    assert visits.table("visit_fact", "visit_id", "guests")[0] == (0, 9)
+
+
+def test_rows_committed_late_are_loaded_by_the_next_run(visits: House, source_url: str) -> None:
+    """A transaction that was open during an extract, and whose rows are older than what was read, is not lost."""
+    if source_url.startswith("sqlite"):
+        with written(source_url) as source:
+            source.execute(_VISITS.insert(), [a_visit(1, 0), a_visit(2, 20)])
+        visits.load("visit")
+        with written(source_url) as source:
+            source.execute(_VISITS.insert(), [a_visit(3, 15)])
+    else:
+        with written(source_url) as late:
+            late.execute(_VISITS.insert(), [a_visit(3, 15)])
+            with written(source_url) as source:
+                source.execute(_VISITS.insert(), [a_visit(1, 0), a_visit(2, 20)])
+            assert visits.load("visit").read == 2
+    assert visits.load("visit").inserted == 1
+    assert visits.table("visit_fact", "visit_id") == [(1,), (2,), (3,)]
+
+
+def test_a_failed_load_does_not_move_the_mark(visits: House, source_url: str) -> None:
+    """The mark is stored with the data, in one transaction."""
+    with written(source_url) as source:
+        source.execute(_VISITS.insert(), [a_visit(1, 0)])
+    visits.load("visit")
+    with written(source_url) as source:
+        source.execute(_VISITS.insert(), [a_visit(2, 60)])
+    visits.declare(broken())
+    visits.failure("visit")
+    visits.declare(visit(watermark=watermark("changed_at")))
+    assert visits.load("visit").inserted == 1
+
+
+def broken() -> FactETL:
+    """Return the fact with a source that gives a value that does not fit."""
+    etl = visit(watermark=watermark("changed_at"))
+    return replace(etl, source="SELECT visit_id, guests * 3000000000 AS guests, changed_at FROM visits")
+
+
+def test_a_watermark_may_be_of_numbers_and_of_several_columns(visits: House, source_url: str) -> None:
+    """A row is new if any of them is beyond its mark."""
+    visits.declare(visit(watermark=watermark("visit_id", "guests")))
+    with written(source_url) as source:
+        source.execute(_VISITS.insert(), [a_visit(1, 0, guests=5), a_visit(2, 0, guests=1)])
+    visits.load("visit")
+    with written(source_url) as source:
+        source.execute(_VISITS.update().where(_VISITS.c.visit_id == 1), {"guests": 7})
+        source.execute(_VISITS.insert(), [a_visit(3, 0, guests=0)])
+    counts = visits.load("visit")
+    assert (counts.read, counts.inserted, counts.updated, counts.unchanged) == (3, 1, 1, 1)
+
+
+def test_what_a_watermark_cannot_be_told(tmp_path: Path) -> None:
+    """Each fault at configuration time."""
+    house = House(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, as_sets=True)
+    house.declare(
+        replace(visit(watermark=watermark("changed_at", overlap=-1)), grain=()),
+        thing(more=["is_gone"], deleted=flag_deleted("is_gone"), watermark=watermark("price")),
+    )
+    with pytest.raises(ConfigError) as caught:
+        _ = house.project
+    told = str(caught.value)
+    assert "overlap is -1; it must not be negative" in told
+    assert "needs a grain" in told
+    assert "needs a source of SQL" in told
+    assert "cannot tell which members are deleted" in told
+
+
+people = st.lists(
+    st.builds(
+        a_person,
+        st.integers(1, 4),
+        st.sampled_from(["Bonn", "Rome", None]),
+        st.sampled_from([None, date(2014, 1, 5), date(2014, 2, 5)]),
+        st.sampled_from(["a", "b"]),
+    ),
+    max_size=5,
+)
+sales = st.lists(st.integers(1, 6), max_size=6).map(
+    lambda drawn: [a_sale(number, person=each, at=datetime(2014, 1, 20)) for number, each in enumerate(drawn)]
+)
+
+
+@pytest.mark.parametrize("as_sets", [True, False])
+@pytest.mark.parametrize("warehouse", ["duckdb", "sqlite"])
+@settings(max_examples=10, deadline=None)
+@given(days=st.lists(st.tuples(people, sales), min_size=1, max_size=3), rebuild=st.booleans())
+def test_a_plan_tells_what_the_run_then_does(
+    warehouse: str, as_sets: bool, days: list[tuple[Any, Any]], rebuild: bool
+) -> None:
+    """Every count of every ETL, also of facts whose members the same run makes; and it changes nothing."""
+    with TemporaryDirectory() as folder:
+        house = House(f"{warehouse}:///{folder}/w.db", Path(folder), as_sets=as_sets)
+        _tell_and_do(house, days, rebuild=rebuild)
+
+
+def test_a_plan_tells_what_the_run_then_does_on_every_warehouse(warehouse_url: str, tmp_path: Path) -> None:
+    """The same for one story, into a new table, one that is there, and a rebuilt one."""
+    days = [
+        ([a_person(1, "Bonn", None), a_person(2, None, None)], [a_sale(1, person=1, at=datetime(2014, 1, 20))]),
+        ([a_person(1, "Rome", date(2014, 2, 5), "b")], [a_sale(1, person=9, at=datetime(2014, 1, 20))]),
+        ([a_person(1, "Oslo", date(2014, 1, 5)), a_person(9, "Lima", None)], [a_sale(2, person=1, at=None)]),
+    ]
+    house = House(warehouse_url, tmp_path, as_sets=True)
+    _tell_and_do(house, days, rebuild=False)
+    _tell_and_do(house, days, rebuild=True)
+
+
+def _tell_and_do(house: House, days: list[tuple[Any, Any]], *, rebuild: bool) -> None:
+    house.declare(
+        person("is_guess", inferred="is_guess"),
+        sale(
+            {"person_fk": member("person", person_id="person", as_of="at", missing="infer")},
+            grain=("sale_id",),
+            most_rejected=0.9,
+        ),
+    )
+    request = Request(
+        test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=rebuild, only=("person", "sale")
+    )
+    for given_people, given_sales in days:
+        house.give("person", given_people)
+        house.give("sale", given_sales)
+        with house.project.open_warehouse() as warehouse:
+            existed = [table for table in ("person_dim", "sale_fact") if warehouse.columns(table)]
+        before = [house.table(table, *_COLUMNS[table]) for table in existed]
+        told = house.plan(request)
+        with house.project.open_warehouse() as warehouse:
+            assert [table for table in ("person_dim", "sale_fact") if warehouse.columns(table)] == existed
+        assert [house.table(table, *_COLUMNS[table]) for table in existed] == before
+        assert told == house.refresh(request)
+
+
+_COLUMNS = {
+    "person_dim": ("id", "person_id", "city", "email", "is_guess", "since", "until", "version"),
+    "sale_fact": ("sale_id", "person_fk", "price"),
+}

@@ -1,0 +1,540 @@
+"""The kit for users' own tests: what is drawn is what the source holds, and what differs is told as it is drawn."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from pygrametl.tables import SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+from stars import DAY, PERSON, SALE, THING
+
+from pypelineetl import DimensionETL, FactETL, UsageError, factory, file, rows
+from pypelineetl.drawings import read_drawings
+from pypelineetl.events import Counts
+from pypelineetl.testing import Story
+
+SAMPLE = DimensionETL(
+    "sample",
+    source="SELECT code, title, price, made_on, seen_at FROM samples ORDER BY code",
+    create="""
+        CREATE TABLE sample_dim (
+          id INT NOT NULL PRIMARY KEY,
+          code INT NOT NULL,
+          title VARCHAR(60),
+          price DECIMAL(10,2),
+          made_on DATE,
+          seen_at DATETIME
+        )
+    """,
+    factory=factory(
+        TypeOneSlowlyChangingDimension,
+        name="sample_dim",
+        key="id",
+        attributes=["code", "title", "price", "made_on", "seen_at"],
+        lookupatts=["code"],
+    ),
+)
+COLUMNS = "| code:int | title:text | price:decimal | made_on:date | seen_at:datetime |"
+
+
+def config(*etls: DimensionETL | FactETL, **constants: Any) -> Any:
+    """Return a config module with these ETLs, whose databases are somewhere that no test may reach."""
+    given = {
+        "SOURCE_URLS": {"shop": "mysql://theirs/shop"},
+        "WAREHOUSE_URL": "postgresql://theirs/warehouse",
+        "LOG_HOME": Path("/theirs"),
+        "DIMENSIONS": [etl for etl in etls if etl.kind == "dimension"],
+        "FACTS": [etl for etl in etls if etl.kind == "fact"],
+    }
+    return SimpleNamespace(**{**given, **constants})
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    """A story of the small star and of samples, in a folder that is not there yet."""
+    return Story(
+        config(PERSON, THING, DAY, replace(SAMPLE, active=False), SALE), tmp_path / "new folder, 100% 'mine' #1"
+    )
+
+
+def samples(story: Story, *cells: str) -> None:
+    """Load samples with these titles, as they are drawn."""
+    drawn = "\n".join(f"| {code} | {cell} | NULL | NULL | NULL |" for code, cell in enumerate(cells))
+    story.day(f"samples\n{COLUMNS}\n{drawn}")
+    story.load("sample")
+
+
+def test_three_days_of_versions_and_facts(story: Story) -> None:
+    """A type-2 member moves, sales before and after find the version of their moment, and no key is a number."""
+    story.day(
+        """
+        people
+        | person_id | name | city |
+        | 1         | Ann  | Rome |
+        | 2         | Bob  | Oslo |
+
+        things
+        | code | title   |
+        | A    | Algebra |
+
+        sales
+        | sale_id | seller_id | buyer_id | thing_code | sold_at             | price:decimal |
+        | 1       | 1         | 2        | A          | 2014-01-05 12:00:00 | 5             |
+        """,
+        at="2014-01-05",
+    )
+    story.load()
+    story.expect(
+        """
+        person_dim
+        | id   | name | city | valid_from | valid_to | version |
+        | $ann | Ann  | Rome | 1900-01-01 | NULL     | 1       |
+        | $bob | Bob  | Oslo | 1900-01-01 | NULL     | 1       |
+
+        sale_fact
+        | sale_id | seller_fk | buyer_fk | local_date_fk | price |
+        | 1       | $ann      | $bob     | 20140105      | 5.00  |
+        """
+    )
+    story.day(
+        """
+        people
+        | person_id | name | city  |
+        | 1         | Ann  | Turin |
+        | 2         | Rob  | Oslo  |
+        """,
+        at="2014-02-01 08:00:00",
+    )
+    assert story.load("person") == {"person": Counts(2, inserted=1, updated=1, versions=1)}
+    story.day(
+        """
+        sales
+        | sale_id | seller_id | buyer_id | thing_code | sold_at             | price |
+        | 1       | 1         | 2        | A          | 2014-01-05 12:00:00 | 5     |
+        | 2       | 1         | 1        | A          | 2014-02-03 12:00:00 | 7.25  |
+        | 3       | 2         | 9        | NULL       | 2014-02-03 12:00:00 | 0.10  |
+        """,
+        at="2014-02-03",
+    )
+    story.load("person", "sale")
+    story.expect(
+        """
+        sale_fact
+        | sale_id | seller_fk | buyer_fk  | thing_fk | price |
+        | 3       | $bob      | $stranger | NULL     | 0.1   |
+        | 2       | $turin    | $turin    | $algebra | 7.25  |
+        | 1       | $ann      | $bob      | $algebra | 5     |
+
+        person_dim
+        | id        | person_id | name | city  | valid_from | valid_to   | version |
+        | $ann      | 1         | Ann  | Rome  | 1900-01-01 | 2014-02-01 | 1       |
+        | $turin    | 1         | Ann  | Turin | 2014-02-01 | NULL       | 2       |
+        | $bob      | 2         | Rob  | Oslo  | 1900-01-01 | NULL       | 1       |
+        | $stranger | 9         | NULL | NULL  | 1900-01-01 | NULL       | 1       |
+
+        thing_dim
+        | id       | code |
+        | $algebra | A    |
+        """
+    )
+
+
+def test_a_story_of_two_sources(tmp_path: Path) -> None:
+    """Each name of SOURCE_URLS is a database of its own, drawn by its name; tables of one name do not meet."""
+    titles = replace(THING, name="crm", database="crm", create=THING.create.replace("thing_dim", "crm_dim"))
+    titles = replace(
+        titles, factory=factory(THING.factory.table_class, **{**THING.factory.arguments, "name": "crm_dim"})
+    )
+    urls = {"shop": "mysql://theirs/shop", "crm": "mysql://theirs/crm"}
+    story = Story(config(THING, titles, SOURCE_URLS=urls), tmp_path)
+    story.day("things\n| code | title |\n| A | Algebra |")
+    story.day("things\n| code | title |\n| 1 | Alfred  |", database="crm")
+    story.load()
+    story.expect(
+        """
+        thing_dim
+        | code | title   |
+        | A    | Algebra |
+
+        crm_dim
+        | code | title  |
+        | 1    | Alfred |
+        """
+    )
+    with pytest.raises(UsageError, match=re.escape('no "crn". Did you mean "crm"? It has "shop", "crm"')):
+        story.day("things\n| code | title |", database="crn")
+
+
+@pytest.mark.parametrize(
+    ("cell", "title"),
+    [
+        ("NULL", None),
+        ("'NULL'", "NULL"),
+        ("''", ""),
+        ("' two  blanks '", " two  blanks "),
+        ("'a | b'", "a | b"),
+        ("'it''s'", "it's"),
+        ("''''", "'"),
+        ("it's", "it's"),
+        ('say "hi"', 'say "hi"'),
+        (r"back\slash\ ", "back\\slash\\"),
+        (r"\n", r"\n"),
+        ("😀 é 漢字", "😀 é 漢字"),
+        ("null", "null"),
+        ("'$ann'", "$ann"),
+        ("$5.00", "$5.00"),
+        ("%s ? :x", "%s ? :x"),
+        ("2014-01-05", "2014-01-05"),
+    ],
+)
+def test_a_cell_is_the_value_it_draws(story: Story, cell: str, title: str | None) -> None:
+    """Quotes, blanks, backslashes and characters of any script come through source and warehouse as they are."""
+    samples(story, cell)
+    assert story.rows("SELECT title FROM sample_dim") == [(title,)]
+    story.expect(f"sample_dim\n| title |\n| {cell} |")
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")), min_size=1))
+def test_any_text_can_be_drawn(texts: list[str]) -> None:
+    """In quotes, with those in it doubled, a text of one line is read as it is."""
+    row = " | ".join("'" + text.replace("'", "''") + "'" for text in texts)
+    heading = " | ".join(f"c{number}" for number in range(len(texts)))
+    [drawn] = read_drawings(f"things\n| {heading} |\n| {row} |\n")
+    assert [cell.text for cell in drawn.rows[0]] == texts
+
+
+def test_an_empty_table_is_its_heading(story: Story) -> None:
+    """A source table without rows loads nothing, and an expected one without rows has none."""
+    samples(story)
+    story.expect("sample_dim\n| code | title |")
+    samples(story, "one")
+    with pytest.raises(AssertionError, match=r"\+ \| 0    \| one   \|"):
+        story.expect("sample_dim\n| code | title |")
+
+
+def test_columns_without_a_type_are_what_their_cells_look_like(story: Story) -> None:
+    """Whole numbers, decimals, days and moments; with one cell that is neither, or stands in quotes, texts."""
+    story.day(
+        """
+        kinds
+        | i  | d   | day        | moment              | mixed            | zero | quoted | word | none | given:text |
+        | -1 | 1   | 2014-01-05 | 2014-01-05 10:00:00 | 2014-01-05       | 007  | '1'    | 1    | NULL | 1          |
+        | 20 | 2.5 | NULL       | 2014-01-05T10:00    | 2014-01-05 10:00 | 1    | 2      | x    | NULL | 2          |
+        """
+    )
+    with story.project.open_source(SAMPLE) as source:
+        assert list(source.columns("kinds").values()) == [
+            "INTEGER", "DECIMAL", "DATE", "DATETIME", "DATETIME", "TEXT", "TEXT", "TEXT", "TEXT", "TEXT",
+        ]  # fmt: skip
+        assert source.query("SELECT i, d, moment, mixed, zero, quoted, given FROM kinds") == [
+            (-1, 1, "2014-01-05 10:00:00", "2014-01-05 00:00:00", "007", "1", "1"),
+            (20, 2.5, "2014-01-05 10:00:00", "2014-01-05 10:00:00", "1", "2", "2"),
+        ]
+
+
+def test_a_column_keeps_its_type_from_day_to_day(story: Story) -> None:
+    """A type once given or seen is that of the days after, also where their cells would look like another."""
+    story.day("things\n| code | seen | later |\n| A7 | 1.5 | NULL |")
+    story.day("things\n| code | seen | later |\n| 7 | 1 | 2014-01-05 |")
+    with story.project.open_source(SAMPLE) as source:
+        assert source.columns("things") == {"code": "TEXT", "seen": "DECIMAL", "later": "DATE"}
+        assert source.query("SELECT code, seen, later FROM things") == [("7", 1, "2014-01-05")]
+    with pytest.raises(UsageError, match=re.escape('things: x is no decimal, and column "seen" is')):
+        story.day("things\n| code | seen |\n| 7 | x |")
+    story.day("things\n| code | seen:text |\n| 7 | x |")
+
+
+@pytest.mark.parametrize(
+    ("drawing", "told"),
+    [
+        ("things", "things: a table is drawn as its name, its columns and its rows, a line each, with no blank line"),
+        ("| code |\n| A |", "| code |: a table is drawn as its name, its columns and its rows"),
+        ("things\n| code |\n\n| A |", "| A |: a table is drawn as its name, its columns and its rows"),
+        ("things\n| code | title |\n| A |", "things: the number of cells in | A | is 1, and in its heading 2"),
+        ("things\n| code |\n| a\\|b |", r"things: the number of cells in | a\|b | is 2, and in its heading 1"),
+        ("things\n| code |\n| A", "things: | A cannot be read from | A on. A row begins and ends with |"),
+        ("things\n| code |\nA |", "things: A | cannot be read from A | on."),
+        ("things\n| code |\n|", "things: | cannot be read from | on."),
+        ("things\n| code | title |\n| A |  |", "things: | A |  | cannot be read from |  | on."),
+        ("things\n| code |\n| 'A |", "things: | 'A | cannot be read from | 'A | on."),
+        ("things\n| code |\n| 'A' s |", "things: | 'A' s | cannot be read from | 'A' s | on."),
+        ("things\n| code | code |", "things: | code | code | names a column twice"),
+        ("things\n| code |\n\nthings\n| code |", "things is drawn twice"),
+        (
+            "things\n| code:itn |",
+            'column "code" has a type "itn"; there are "int", "decimal", "date", "datetime", "text"',
+        ),
+        ("things\n| code:int |\n| A |", 'things: A is no int, and column "code" is; its heading may say code:text'),
+        ("things\n| code:int |\n| 7.5 |", "its heading may say code:decimal"),
+        (
+            "things\n| code:date |\n| 2014-02-30 |",
+            'things: 2014-02-30 is no date, and column "code" is; its heading may say code:text',
+        ),
+        ("things\n| price |\n| 0.12345678901234567890 |", 'column "price" cannot take a value of type Decimal'),
+    ],
+)
+def test_a_wrong_drawing_is_told_in_one_message(story: Story, drawing: str, told: str) -> None:
+    """It names the table, the line and the rule, and the source is as it was before."""
+    samples(story, "kept")
+    with pytest.raises(Exception, match=re.escape(told)) as caught:
+        story.day(f"samples\n{COLUMNS}\n\n{drawing}")
+    assert "\n" not in str(caught.value)
+    story.load("sample", rebuild=True)
+    story.expect("sample_dim\n| title |\n| kept |")
+
+
+@pytest.mark.parametrize(
+    ("drawing", "told"),
+    [
+        ("", "nothing is drawn"),
+        ("sample_dm\n| code |", 'no ETL has a table "sample_dm". Did you mean "sample_dim"?'),
+        ("sample_dim\n| cod |", 'sample_dim: there is no column "cod". Did you mean "code"?'),
+        ("sample_dim\n| code |\n| x |", 'sample_dim: x is no value of column "code", which is INT'),
+    ],
+)
+def test_an_expectation_that_cannot_be_met_is_a_wrong_drawing(story: Story, drawing: str, told: str) -> None:
+    """It is no mismatch: no table could ever be so."""
+    samples(story)
+    with pytest.raises(UsageError) as caught:
+        story.expect(drawing)
+    assert str(caught.value) == told
+
+
+def test_a_mismatch_is_drawn(story: Story) -> None:
+    """Expected and found stand under one another, rows that differ are marked, and variables have their values."""
+    samples(story, "one", "' two'", "three", "NULL")
+    story.expect("sample_dim\n| id | code |\n| $one | 0 |\n| $two | 1 |\n| $three | 2 |\n| $four | 3 |")
+    with pytest.raises(AssertionError) as caught:
+        story.expect(
+            """
+            sample_dim
+            | id     | code | title | price |
+            | $one   | 0    | one   | NULL  |
+            | $three | 1    | two   | 5     |
+            | $other | 2    | three | NULL  |
+            | $five  | 4    | NULL  | NULL  |
+            """
+        )
+    assert str(caught.value) == (
+        "sample_dim is not as drawn\n"
+        "expected:\n"
+        "  | id       | code | title | price |\n"
+        "  | $one=1   | 0    | one   | NULL  |\n"
+        "- | $three=3 | 1    | two   | 5.00  |\n"
+        "  | $other=3 | 2    | three | NULL  |\n"
+        "- | $five    | 4    | NULL  | NULL  |\n"
+        "found:\n"
+        "  | id | code | title  | price |\n"
+        "  | 1  | 0    | one    | NULL  |\n"
+        "+ | 2  | 1    | ' two' | NULL  |\n"
+        "  | 3  | 2    | three  | NULL  |\n"
+        "+ | 4  | 3    | NULL   | NULL  |"
+    )
+
+
+def test_what_a_mismatch_draws_can_be_drawn(story: Story) -> None:
+    """Rows found may be copied into the test that is to expect them."""
+    cells = ["''", "'NULL'", "NULL", "'a | b'", "'''x'", "it's", "' y'", "'$z'", "😀", r"\ "]
+    samples(story, *(cell.strip() for cell in cells))
+    with pytest.raises(AssertionError) as caught:
+        story.expect("sample_dim\n| code | title |")
+    found = str(caught.value).partition("found:\n")[2].replace("+ |", "  |")
+    story.expect(f"sample_dim\n{found}")
+
+
+def test_of_a_large_table_only_what_differs_is_drawn(story: Story) -> None:
+    """Two thousand rows of a calendar would hide the one that matters."""
+    samples(story, *(["same"] * 2_000))
+    with pytest.raises(AssertionError) as caught:
+        story.expect("sample_dim\n| code | title |\n| 0 | same |\n| 1 | other |")
+    lines = str(caught.value).splitlines()
+    assert lines[4:9] == [
+        "- | 1    | other |",
+        "found:",
+        "  | code | title |",
+        "+ | 1    | same  |",
+        "+ | 2    | same  |",
+    ]
+    assert (len(lines), lines[-1]) == (48, "  … of 2,000 rows")
+
+
+def test_rows_are_compared_as_often_as_they_are_there(story: Story) -> None:
+    """A row drawn once and found twice is a mismatch, and so is the reverse; their order is none."""
+    samples(story, "b", "a", "a")
+    story.expect("sample_dim\n| title |\n| a |\n| b |\n| a |")
+    for titles in (["a", "b"], ["a", "b", "b"], ["a", "a", "a", "b"]):
+        drawing = "\n".join(f"| {title} |" for title in titles)
+        with pytest.raises(AssertionError, match="sample_dim is not as drawn"):
+            story.expect(f"sample_dim\n| title |\n{drawing}")
+
+
+def test_variables_find_the_one_way_in_which_all_rows_fit(story: Story) -> None:
+    """Which of two rows a variable means may be told only by a later row; a first guess is not the last."""
+    story.day(
+        f"""
+        samples
+        {COLUMNS}
+        | 1 | p | 1 | NULL | NULL |
+        | 2 | p | 2 | NULL | NULL |
+        | 3 | q | 3 | NULL | NULL |
+        | 4 | q | 2 | NULL | NULL |
+        """
+    )
+    story.load("sample")
+    story.expect("sample_dim\n| title | price |\n| p | $x |\n| p | $y |\n| q | $z |\n| q | $x |")
+    story.expect("sample_dim\n| code | price |\n| 1 | $y |\n| 2 | $x |\n| 3 | $z |\n| 4 | $x |")
+    with pytest.raises(AssertionError, match=re.escape("- | 4    | $y=1.00 |")):
+        story.expect("sample_dim\n| code | price |\n| 1 | $y |\n| 2 | $x |\n| 3 | $z |\n| 4 | $y |")
+
+
+def test_a_variable_is_never_null(story: Story) -> None:
+    """A key that was not found would otherwise pass for any member."""
+    samples(story, "NULL")
+    with pytest.raises(AssertionError, match=re.escape("- | $title |")):
+        story.expect("sample_dim\n| title |\n| $title |")
+
+
+def test_an_expectation_that_fails_teaches_no_variable(story: Story) -> None:
+    """What a wrong drawing would have made of a name is forgotten."""
+    samples(story, "a", "b")
+    with pytest.raises(AssertionError):
+        story.expect("sample_dim\n| id | title |\n| $x | a |\n| $y | c |")
+    story.expect("sample_dim\n| id | title |\n| $x | b |\n| $y | a |")
+
+
+def test_a_failure_of_an_etl_fails_the_test(story: Story) -> None:
+    """With the ETL's own error, unless the test asked for it; and one that was asked for must come."""
+    with pytest.raises(AssertionError, match=r'dimension "sample" failed: .*no such table: samples'):
+        story.load("sample")
+    samples(story)
+    story.day(f"samples\n{COLUMNS}\n| NULL | x | NULL | NULL | NULL |")
+    assert "NULL in" in story.fails("sample")
+    samples(story)
+    with pytest.raises(AssertionError, match='dimension "sample" was to fail, and did not: Counts'):
+        story.fails("sample")
+    with pytest.raises(UsageError, match='there is no ETL "sampel"'):
+        story.load("sampel")
+
+
+def test_a_fault_in_the_users_own_python_is_shown_whole(tmp_path: Path) -> None:
+    """The traceback is what tells the line."""
+
+    def read() -> Any:
+        return vars(THING)["no such thing"]
+
+    story = Story(config(replace(THING, source=rows(read))), tmp_path)
+    with pytest.raises(AssertionError, match=re.escape('return vars(THING)["no such thing"]')):
+        story.load()
+
+
+def test_a_table_that_was_never_loaded_is_told_so(story: Story) -> None:
+    """An expectation of a table that is not there is not met, whatever it draws."""
+    with pytest.raises(AssertionError, match="sample_dim is not there: nothing was loaded into it"):
+        story.expect("sample_dim\n| code |")
+
+
+def test_a_rebuild_starts_anew(story: Story) -> None:
+    """As with --delete_existing_tables, what is no longer in the source is gone."""
+    samples(story, "a", "b")
+    story.day(f"samples\n{COLUMNS}\n| 1 | b | NULL | NULL | NULL |")
+    story.load("sample")
+    assert story.rows("SELECT count(*) FROM sample_dim") == [(2,)]
+    story.load("sample", rebuild=True)
+    assert story.rows("SELECT id, title FROM sample_dim") == [(2, "b")]
+
+
+def test_what_is_switched_off_is_loaded_by_name_only(tmp_path: Path) -> None:
+    """A story without names is what a refresh would do."""
+    story = Story(config(DAY, replace(SAMPLE, active=False)), tmp_path)
+    assert set(story.load()) == {"day"}
+    samples(story, "a")
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "2014-02-01",
+        "2014-02-01 23:59:59",
+        date(2014, 2, 1),
+        datetime(2014, 2, 1, 12),
+        datetime(2014, 2, 2, 1, tzinfo=timezone(timedelta(hours=2))),
+    ],
+)
+@pytest.mark.parametrize("made", [SlowlyChangingDimension, type("Own", (SlowlyChangingDimension,), {})])
+def test_a_story_says_which_day_it_is(tmp_path: Path, at: str | date, made: type) -> None:
+    """New versions begin on that day (UTC), as sets or row by row, and it stays that day until another is said."""
+    story = Story(config(replace(PERSON, factory=factory(made, **PERSON.factory.arguments))), tmp_path)
+    story.day("people\n| person_id | name | city |\n| 1 | Ann | Rome |")
+    story.load()
+    story.day("people\n| person_id | name | city |\n| 1 | Ann | Oslo |", at=at)
+    story.load()
+    story.day("people\n| person_id | name | city |\n| 1 | Ann | Bern |")
+    story.load()
+    story.day(at="2014-03-01")
+    story.day("people\n| person_id | name | city |\n| 1 | Ann | Graz |")
+    story.load()
+    story.expect(
+        """
+        person_dim
+        | city | valid_from |
+        | Rome | 1900-01-01 |
+        | Oslo | 2014-02-01 |
+        | Bern | 2014-02-01 |
+        | Graz | 2014-03-01 |
+        """
+    )
+
+
+def test_a_story_that_says_no_day_is_in_the_present(story: Story) -> None:
+    """Its clock is that of every other run."""
+    before = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    assert before <= story.project.clock() <= datetime.now(UTC).replace(tzinfo=None)
+
+
+def test_files_are_those_of_the_storys_folder(tmp_path: Path) -> None:
+    """A relative path begins there, and not where the real exports are."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "things.csv").write_text("code,title\nA,theirs\n")
+    read = replace(THING, source=file("things.csv"))
+    story = Story(config(read, __file__=str(theirs / "config.py")), tmp_path / "mine")
+    (tmp_path / "mine" / "things.csv").write_text("code,title\nA,mine\n")
+    story.load()
+    story.expect("thing_dim\n| title |\n| mine |")
+
+
+@pytest.mark.parametrize("name", ["warehouse.duckdb", "shop.sqlite"])
+def test_a_database_that_is_there_is_left_alone(tmp_path: Path, name: str) -> None:
+    """A story in the folder of the user's own warehouse would load into it."""
+    (tmp_path / name).write_text("theirs")
+    with pytest.raises(UsageError, match="is there already, and may be anybody's; give a story a new folder"):
+        Story(config(THING), tmp_path)
+    assert (tmp_path / name).read_text() == "theirs"
+
+
+def test_the_kit_stays_out_of_production() -> None:
+    """The package does not import it, and it does not import pytest."""
+    code = (
+        "import sys, pypelineetl, pypelineetl.cli, pypelineetl.celery\n"
+        "assert 'pypelineetl.testing' not in sys.modules\n"
+        "import pypelineetl.testing\n"
+        "assert 'pytest' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_documented_example_runs(tmp_path: Path) -> None:
+    """The test in docs/testing.md passes, on this repository's own config."""
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - it is ours
+    names["test_a_move_is_a_new_version"](tmp_path)
