@@ -5,7 +5,7 @@ Set the ETL_* variables in the environment or in a `.env` file beside this one. 
 
 from pathlib import Path
 
-from pypelineetl import DimensionETL, FactETL, environment
+from pypelineetl import DimensionETL, FactETL, environment, flag_deleted
 
 import creates
 import dimensions
@@ -30,8 +30,22 @@ NIGHTLY_REFRESH = None
 # In this order they run, and stand in the results. `active=False` switches an ETL off; `queue="name"` gives it a
 # Celery queue of its own.
 DIMENSIONS = [
-    DimensionETL("product", source=sources.PRODUCT, create=creates.PRODUCT_DIM, factory=dimensions.product),
-    DimensionETL("user", source=sources.USER, create=creates.USER_DIM, factory=dimensions.user),
+    # A sale may name a product that is gone, or a user who is not here yet: a member is inferred until its row comes.
+    DimensionETL(
+        "product",
+        source=sources.PRODUCT,
+        create=creates.PRODUCT_DIM,
+        factory=dimensions.product,
+        inferred="is_inferred",
+        deleted=flag_deleted("is_deleted"),
+    ),
+    DimensionETL(
+        "user",
+        source=sources.USER,
+        create=creates.USER_DIM,
+        factory=dimensions.user,
+        inferred="is_inferred",
+    ),
     DimensionETL("course", source=sources.COURSE, create=creates.COURSE_DIM, factory=dimensions.course),
     DimensionETL("date", source=sources.DATE, create=creates.DATE_DIM, factory=dimensions.date),
     DimensionETL("school", source=sources.SCHOOL, create=creates.SCHOOL_DIM, factory=dimensions.school),

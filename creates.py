@@ -12,6 +12,8 @@ PRODUCT_DIM = """
       subject VARCHAR(60),
       is_free TINYINT(1),
       uploaded_on DATE,
+      is_inferred TINYINT(1) NOT NULL,
+      is_deleted TINYINT(1) NOT NULL,
       PRIMARY KEY (id),
       KEY by_product (product_id)
     ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4
@@ -28,6 +30,7 @@ USER_DIM = """
       graduation_year SMALLINT,
       school_name VARCHAR(100),
       school_state CHAR(2),
+      is_inferred TINYINT(1) NOT NULL,
       valid_from DATE NOT NULL,
       valid_to DATE,
       version INT(11) NOT NULL,

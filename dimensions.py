@@ -18,7 +18,7 @@ product = factory(
     TypeOneSlowlyChangingDimension,
     name="product_dim",
     key="id",
-    attributes=["product_id", "title", "kind", "subject", "is_free", "uploaded_on"],
+    attributes=["product_id", "title", "kind", "subject", "is_free", "uploaded_on", "is_inferred", "is_deleted"],
     lookupatts=["product_id"],
 )
 
@@ -36,6 +36,7 @@ user = factory(
         "graduation_year",
         "school_name",
         "school_state",
+        "is_inferred",
         "valid_from",
         "valid_to",
         "version",

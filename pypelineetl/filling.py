@@ -13,7 +13,7 @@ from pypelineetl.extract import source_rows, typed_source
 from pypelineetl.load.deletions import end_deleted
 from pypelineetl.load.loading import Load
 from pypelineetl.load.rejects import gather_rejects, write_rejects
-from pypelineetl.load.remembering import remember_members, take_versions_over
+from pypelineetl.load.remembering import remember_members, restore_members, take_versions_over
 from pypelineetl.load.rowwise import load_dimension, load_fact, replaces
 from pypelineetl.load.setwise import load_as_sets
 from pypelineetl.load.special import seed_special_members
@@ -58,6 +58,8 @@ def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True)
     with workbench(load.warehouse.own_bench, scans=scans, streams=streams) as bench:
         gather_rejects(bench)
         counts = yield from _load_by_its_way(load, bench, etl)
+        if isinstance(etl, DimensionETL) and load.remembered:
+            restore_members(load, etl)
         if isinstance(etl, DimensionETL) and etl.deleted and load.is_whole:
             counts = replace(counts, closed=end_deleted(load, bench, etl, counts.read))
         write_rejects(load, bench, etl, counts)

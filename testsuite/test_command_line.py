@@ -395,3 +395,33 @@ def test_deleting_in_a_dead_warehouse_is_one_clear_message(shop: Checkout) -> No
     assert done.returncode == 1
     assert "FAILED: cannot connect to postgresql://etl:***@127.0.0.1:1/dw" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr + shop.log
+
+
+def test_a_plan_tells_and_changes_nothing(shop: Checkout) -> None:
+    """Every table that would be created, every count, and no table after it."""
+    done = shop.run("run.py", "--plan", "--run_dimensions", "--run_facts")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "dimension school: table school_dim would be created" in done.stdout
+    assert "fact product_sale: 2,615 rows" in done.stdout
+    assert done.stdout.endswith("This was a plan: nothing was changed.\n")
+    assert counts(shop) == {}
+
+
+def test_rejected_rows_are_listed_and_loaded_once_their_cause_is_mended(shop: Checkout) -> None:
+    """Facts of sellers who are missing: told by `--rejects`, and loaded by `--replay_rejects` once they are there."""
+    shop.edit("config", "factory=facts.product_upload,", "factory=facts.product_upload, most_rejected=0.5,")
+    assert shop.run("run.py", "--run_dimensions").returncode == 0
+    with duckdb.connect(shop.folder / "local" / "warehouse.duckdb") as warehouse:
+        warehouse.execute("DELETE FROM user_dim WHERE user_id <= 5")
+    done = shop.run("run.py", "--run_facts", "--only", "product_upload")
+    assert done.returncode == 0, done.stdout + done.stderr
+    listed = shop.run("run.py", "--rejects").stdout.splitlines()
+    assert all(line.startswith("fact product_upload  20") for line in listed)
+    assert '"seller_fk" matches no member of dimension "user"' in listed[0]
+    assert "product_id=" in listed[0]
+    assert counts(shop)["product_upload_fact"] == 850 - len(listed) < 850
+    assert shop.run("run.py", "--run_dimensions", "--only", "user").returncode == 0
+    done = shop.run("run.py", "--replay_rejects")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert counts(shop)["product_upload_fact"] == 850
+    assert shop.run("run.py", "--rejects").stdout == "No row is rejected.\n"

@@ -7,6 +7,7 @@ other dimensions only the keys are taken, for the members that the source still 
 from itertools import count
 from typing import Any
 
+from pypelineetl.conversion import held_as
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import DimensionETL
 from pypelineetl.history import History
@@ -48,6 +49,34 @@ def take_versions_over(etl: DimensionETL, warehouse: Database, remembered: str) 
     names = warehouse.quoted(warehouse.columns(remembered))
     table = warehouse.quote(etl.table)
     warehouse.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {warehouse.quote(remembered)}")
+
+
+def restore_members(load: Load, etl: DimensionETL) -> None:
+    """Put those members of old into a rebuilt table that its source does not give, and that are declared to stay.
+
+    They are the inferred ones, and all others if it is declared what becomes of members that are gone.
+    """
+    if etl.factory.versioning or not (etl.deleted or etl.inferred):
+        return
+    warehouse = load.warehouse
+    table, remembered = warehouse.quote(etl.table), warehouse.quote(load.remembered)
+    names = list(warehouse.columns(load.remembered))
+    if not set(etl.flags) <= set(names):
+        return
+    key = map(warehouse.quote, etl.factory.natural_key)
+    same = " AND ".join(f"there.{name} = old.{name}" for name in key)
+    staying = "" if etl.deleted else f" AND old.{warehouse.quote(str(etl.inferred))} = {_true(load, etl)}"
+    warehouse.execute(
+        f"""
+        INSERT INTO {table} ({warehouse.quoted(names)})
+        SELECT {", ".join(f"old.{warehouse.quote(name)}" for name in names)} FROM {remembered} AS old
+        WHERE NOT EXISTS (SELECT 1 FROM {table} AS there WHERE {same}){staying}
+        """
+    )
+
+
+def _true(load: Load, etl: DimensionETL) -> str:
+    return "true" if held_as(load.project.columns(etl)[str(etl.inferred)]) == "BOOLEAN" else "1"
 
 
 def bring_remembered(sets: TableSets) -> None:
