@@ -5,10 +5,12 @@ Nothing here connects, reads or checks anything; `project.py` checks the whole o
 
 import abc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
+
+from pypelineetl.checks import Check
 
 FORMATS = ("csv", "tsv", "parquet", "jsonl")
 """The kinds of files that may be a source, as their names end."""
@@ -170,6 +172,7 @@ class _ETL:
     active: bool = True
     queue: str | None = None
     database: str | None = None
+    checks: Sequence[Check] = ()
 
     kind: ClassVar[str]
     """What it is in messages and results: "dimension" or "fact"."""
@@ -186,7 +189,7 @@ class DimensionETL(_ETL):
 
     `source` is SQL, `rows(...)` or `file(...)`, `create` the table's DDL; SQL is in the dialect that config.py names.
     `database` names the source database in SOURCE_URLS, the first without it. `active=False` switches the ETL off;
-    `queue` names a Celery queue of its own.
+    `queue` names a Celery queue of its own. `checks` are what must be true of the table before a load is committed.
     """
 
     kind = "dimension"

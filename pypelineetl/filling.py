@@ -7,8 +7,10 @@ from pypelineetl import events
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, FactETL
 from pypelineetl.drift import check_drift
+from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts, Event
 from pypelineetl.extract import source_rows, typed_source
+from pypelineetl.load.checking import run_checks
 from pypelineetl.load.loading import Load
 from pypelineetl.load.rowwise import load_dimension, load_fact, replaces
 from pypelineetl.load.setwise import load_as_sets
@@ -55,6 +57,21 @@ def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True)
             return counts
     yield events.EtlNoted(etl, f"loaded row by row: {reason}")
     return (yield from _load_row_by_row(load, etl))
+
+
+def check_rows(load: Load, etl: ETL) -> Iterator[Event]:
+    """Run the checks of a table that is filled and not yet committed; those that only warn are noted.
+
+    Raises LoadError, which tells of all others that failed.
+    """
+    errors = []
+    for failure in run_checks(load, etl):
+        if failure.severity == "warn":
+            yield events.EtlNoted(etl, failure.text)
+        else:
+            errors.append(failure.text)
+    if errors:
+        raise LoadError("; ".join(errors))
 
 
 def _load_row_by_row(load: Load, etl: ETL) -> Generator[Event, None, Counts]:

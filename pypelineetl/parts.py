@@ -15,7 +15,7 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare import FactETL, Factory
 from pypelineetl.errors import LoadError, SourceError, UsageError
 from pypelineetl.events import Counts, Event
-from pypelineetl.filling import load_rows, prepare_table
+from pypelineetl.filling import check_rows, load_rows, prepare_table
 from pypelineetl.load.loading import Load
 from pypelineetl.project import Project
 from pypelineetl.workbench import ScanError
@@ -104,6 +104,8 @@ def publish(
             if published != rows:
                 message = f"its parts loaded {rows:,} rows, and {published:,} are there now; nothing was changed"
                 raise LoadError(message)
+            load = Load(project, warehouse, datetime.now(UTC).replace(tzinfo=None, microsecond=0))
+            yield from check_rows(load, etl)
         _drop(warehouse, _tables(etl, parts))
     return Counts(read=rows, inserted=rows)
 

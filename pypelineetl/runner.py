@@ -15,7 +15,7 @@ from pypelineetl import events
 from pypelineetl.declare import ETL, DimensionETL, FactETL, Member
 from pypelineetl.errors import LoadError, PypeLineError, SourceError, UsageError, did_you_mean, quoted
 from pypelineetl.events import Counts, Event
-from pypelineetl.filling import load_rows, prepare_table
+from pypelineetl.filling import check_rows, load_rows, prepare_table
 from pypelineetl.load.loading import Load
 from pypelineetl.parts import discard, load_part, publish, split
 from pypelineetl.project import Project
@@ -182,6 +182,7 @@ def _load(project: Project, etl: ETL, *, rebuild: bool, scans: bool, streams: bo
             load = Load(project, warehouse, datetime.now(UTC).replace(tzinfo=None, microsecond=0))
             counts = yield from load_rows(load, etl, scans=scans, streams=streams)
             _check(counts)
+            yield from check_rows(load, etl)
         yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
     return counts
 
