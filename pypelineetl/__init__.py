@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pypelineetl import events
+from pypelineetl.checks import accepted, bad_rows, between, fresh, not_null, refers, unique
 from pypelineetl.declare import (
     DimensionETL,
     FactETL,
@@ -58,6 +59,14 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "rows",
     "file",
     "environment",
+    # Check
+    "not_null",
+    "unique",
+    "accepted",
+    "between",
+    "refers",
+    "fresh",
+    "bad_rows",
     # Run
     "Project",
     "read_project",

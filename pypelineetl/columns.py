@@ -9,9 +9,10 @@ from sqlglot import exp
 
 from pypelineetl import ddl
 from pypelineetl.errors import DialectError, LoadError
-from pypelineetl.values import UnfitError, converter
+from pypelineetl.values import DATETIMES, UnfitError, converter
 
 _T = exp.DType
+_TEXTS = {*exp.DataType.TEXT_TYPES, _T.CHAR, _T.NCHAR, _T.ENUM}
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,23 @@ class Column:
     """The dialect the type is written in."""
     required: bool
     has_default: bool
+    is_key: bool
+    """Whether it is the primary key, or a part of it."""
 
     @cached_property
     def is_date(self) -> bool:
         """Whether the column holds days."""
         return self.type.this in {_T.DATE, _T.DATE32}
+
+    @cached_property
+    def is_moment(self) -> bool:
+        """Whether the column holds days, or moments."""
+        return self.is_date or self.type.this in DATETIMES
+
+    @cached_property
+    def is_text(self) -> bool:
+        """Whether the column holds texts, which a collation may compare."""
+        return self.type.this in _TEXTS
 
     @cached_property
     def convert(self) -> Callable[[Any], Any]:
@@ -69,13 +82,10 @@ def columns_of(sql: str, *, written: str) -> Mapping[str, Column]:
 
 def _column(definition: exp.ColumnDef, keys: set[str], written: str) -> Column:
     kinds = [constraint.kind for constraint in definition.constraints]
-    not_null = any(
-        isinstance(kind, exp.PrimaryKeyColumnConstraint)
-        or (isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null"))
-        for kind in kinds
-    )
+    is_key = definition.name in keys or any(isinstance(kind, exp.PrimaryKeyColumnConstraint) for kind in kinds)
+    not_null = any(isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null") for kind in kinds)
     default = any(isinstance(kind, exp.DefaultColumnConstraint | exp.AutoIncrementColumnConstraint) for kind in kinds)
     if definition.kind is None:
         message = f'column "{definition.name}" has no type'
         raise DialectError(message)
-    return Column(definition.name, definition.kind, written, not_null or definition.name in keys, default)
+    return Column(definition.name, definition.kind, written, not_null or is_key, default, is_key)

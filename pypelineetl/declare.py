@@ -5,11 +5,13 @@ Nothing here connects, reads or checks anything; `project.py` checks the whole o
 
 import abc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
+
+from pypelineetl.checks import Check
 
 FORMATS = ("csv", "tsv", "parquet", "jsonl")
 """The kinds of files that may be a source, as their names end."""
@@ -269,6 +271,7 @@ class _ETL:
     database: str | None = None
     watermark: Watermark | None = None
     most_rejected: float = 0.0
+    checks: Sequence[Check] = ()
 
     kind: ClassVar[str]
     """What it is in messages and results: "dimension" or "fact"."""
@@ -292,7 +295,8 @@ class DimensionETL(_ETL):
     `original` attributes never change (type 0), `previous` maps a column to the attribute whose value before the last
     change it keeps (type 3), `current` a column to the attribute whose latest value it has in every version (type 6).
     `deleted` says what becomes of members that the source no longer has. `watermark` makes the loads incremental.
-    Up to a share of `most_rejected` of the rows may be rejected, which then wait in the table etl_reject.
+    Up to a share of `most_rejected` of the rows may be rejected, which then wait in the table etl_reject. `checks` are
+    what must be true of the table before a load is committed.
     """
 
     source: str | Rows | File | None = None

@@ -69,7 +69,7 @@ def query(sql: str, *, written: str, target: str) -> str:
     if not isinstance(tree, _QUERIES) or (writes and not isinstance(writes, exp.Query)):
         offender = tree if not isinstance(tree, _QUERIES) or writes is None else writes
         kind = offender.key.upper()
-        message = f"a source must be one SELECT, and this is a statement with {kind} in it; nothing was run"
+        message = f"it must be one SELECT, and this is a statement with {kind} in it; nothing was run"
         raise DialectError(message)
     return sql.strip().rstrip(";") if written == target else _translated(tree, target)
 

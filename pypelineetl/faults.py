@@ -19,6 +19,7 @@ from pygrametl.tables import (
 from sqlalchemy import URL
 
 from pypelineetl import dialect
+from pypelineetl.checkfaults import check_faults
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases import database_class
 from pypelineetl.ddl import table_definition
@@ -98,6 +99,7 @@ def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], surroundings: 
         return
     yield from _column_faults(etl, columns)
     yield from model_faults(etl, columns)
+    yield from check_faults(etl, columns, dimensions, written, warehouse)
     if isinstance(etl, FactETL):
         yield from key_faults(etl, dimensions, written)
     elif warehouse is not None:

@@ -1,6 +1,6 @@
 """Filling one table: it is made ready, and its ETL's rows are loaded by the way that fits them."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 
@@ -8,8 +8,10 @@ from pypelineetl import events
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL
 from pypelineetl.drift import check_drift
+from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts, Event
 from pypelineetl.extract import source_rows, typed_source
+from pypelineetl.load.checking import run_checks
 from pypelineetl.load.deletions import end_deleted
 from pypelineetl.load.loading import Load
 from pypelineetl.load.rejects import gather_rejects, write_rejects
@@ -79,6 +81,21 @@ def _load_by_its_way(load: Load, bench: Workbench, etl: ETL) -> Generator[Event,
             return counts
     yield events.EtlNoted(etl, f"loaded row by row: {reason}")
     return (yield from _load_row_by_row(load, bench, etl))
+
+
+def check_rows(load: Load, etl: ETL) -> Iterator[Event]:
+    """Run the checks of a table that is filled and not yet committed; those that only warn are noted.
+
+    Raises LoadError, which tells of all others that failed.
+    """
+    errors = []
+    for failure in run_checks(load, etl):
+        if failure.severity == "warn":
+            yield events.EtlNoted(etl, failure.text)
+        else:
+            errors.append(failure.text)
+    if errors:
+        raise LoadError("; ".join(errors))
 
 
 def _load_row_by_row(load: Load, bench: Workbench, etl: ETL) -> Generator[Event, None, Counts]:

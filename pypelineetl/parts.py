@@ -14,7 +14,7 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare import FactETL, Factory
 from pypelineetl.errors import LoadError, SourceError, UsageError
 from pypelineetl.events import Counts, Event
-from pypelineetl.filling import load_rows, prepare_table
+from pypelineetl.filling import check_rows, load_rows, prepare_table
 from pypelineetl.load.loading import Load
 from pypelineetl.project import Project
 from pypelineetl.workbench import ScanError
@@ -103,6 +103,8 @@ def publish(
             if published != rows:
                 message = f"its parts loaded {rows:,} rows, and {published:,} are there now; nothing was changed"
                 raise LoadError(message)
+            load = Load(project, warehouse, project.clock())
+            yield from check_rows(load, etl)
         _drop(warehouse, _tables(etl, parts))
     return Counts(read=rows, inserted=rows)
 

@@ -92,6 +92,10 @@ class Project:
         assert isinstance(etl.source, str), etl.name  # noqa: S101 - the caller's own mistake
         return dialect.query(etl.source, written=self.sql_dialect, target=self._dialect_of(self.source_url(etl)))
 
+    def warehouse_query(self, sql: str) -> str:
+        """Return a SELECT on the warehouse in the dialect of the warehouse."""
+        return dialect.query(sql, written=self.sql_dialect, target=self._dialect_of(self.warehouse_url))
+
     def source_text(self, etl: ETL) -> str:
         """Return what an ETL's source is: its SQL in the dialect of the source, or a comment on files or Python."""
         match etl.source:

@@ -19,7 +19,7 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, rows
 from pypelineetl.errors import LoadError, PypeLineError, SourceError, UsageError, did_you_mean, quoted
 from pypelineetl.events import Counts, Event
-from pypelineetl.filling import load_rows, prepare_table
+from pypelineetl.filling import check_rows, load_rows, prepare_table
 from pypelineetl.history import History, Reject
 from pypelineetl.incremental import Extraction, extraction
 from pypelineetl.load.loading import Load
@@ -231,6 +231,7 @@ def _fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it
     if isinstance(etl, DimensionETL) and counts.inserted + counts.closed:
         check_dimension(load, etl)
     _check(counts)
+    yield from check_rows(load, etl)
     return counts
 
 
@@ -251,7 +252,7 @@ def _of_rejects(etl: ETL, rejects: Sequence[Reject]) -> ETL:
     """Return the ETL that loads rejected rows, beside those that are there; any may be rejected again."""
     source = rows(lambda: [reject.given for reject in rejects])
     if isinstance(etl, FactETL):
-        adds = not (etl.grain or etl.factory.table_class is AccumulatingSnapshotFactTable)
+        adds = not (etl.grain or issubclass(etl.factory.table_class, AccumulatingSnapshotFactTable))
         return replace(etl, source=source, most_rejected=1.0, watermark=None, period=None, append=adds)
     return replace(etl, source=source, most_rejected=1.0, watermark=None)
 

@@ -213,7 +213,7 @@ def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
     shop.edit("sources", "SELECT id AS site_id, name, domain\n    FROM sites\n    ORDER BY id", "DELETE FROM sites")
     done = shop.run("run.py", "--run_dimensions")
     assert done.returncode == 2
-    assert 'dimension "site": its source: a source must be one SELECT' in done.stderr
+    assert 'dimension "site": its source: it must be one SELECT' in done.stderr
     with sqlite3.connect(shop.folder / "local" / "source.db") as source:
         assert source.execute("SELECT COUNT(*) FROM sites").fetchone() == (1,)
 

@@ -90,7 +90,7 @@ def test_all_faults_are_told_at_once() -> None:
     )
     assert told.splitlines() == [
         (
-            'config.py: dimension "school": its source: a source must be one SELECT, and this is a statement with'
+            'config.py: dimension "school": its source: it must be one SELECT, and this is a statement with'
             " DELETE in it; nothing was run"
         ),
         (

@@ -38,7 +38,7 @@ CREATE TABLE `product_dim` (
 )
 def test_a_source_is_only_ever_read(sql: str) -> None:
     """Anything but one SELECT is refused, wherever in the statement the writing is."""
-    with pytest.raises(DialectError, match="a source must be one SELECT"):
+    with pytest.raises(DialectError, match="it must be one SELECT"):
         dialect.query(sql, written="mysql", target="mysql")
 
 

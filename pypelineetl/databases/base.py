@@ -237,6 +237,10 @@ class Database(abc.ABC):
         """Return names as this database quotes them, separated by commas."""
         return ", ".join(map(self.quote, names))
 
+    def exactly(self, text: str) -> str:
+        """Return the expression of a text so that it is compared to the letter, which a collation may not do."""
+        return text
+
     @abc.abstractmethod
     def columns(self, table: str) -> Mapping[str, str]:
         """Return a table's columns in their order, with their types in this database's own words; none without a table.

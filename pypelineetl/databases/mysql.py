@@ -112,6 +112,10 @@ class MySQL(Database):
                 result.unbuffered_active = False
         super().close()
 
+    def exactly(self, text: str) -> str:
+        # Binary collations would still not see blanks at the end, and belong to one character set.
+        return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)"
+
     def columns(self, table: str) -> Mapping[str, str]:
         # information_schema has no temporary tables.
         try:
