@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pypelineetl import events
+from pypelineetl.calendar import dates, times_of_day
 from pypelineetl.checks import accepted, bad_rows, between, fresh, not_null, refers, unique
 from pypelineetl.declare import (
     DimensionETL,
@@ -58,6 +59,8 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "watermark",
     "rows",
     "file",
+    "dates",
+    "times_of_day",
     "environment",
     # Check
     "not_null",
