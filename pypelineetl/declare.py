@@ -85,6 +85,8 @@ class Member(Key):
 
     natural_key: Mapping[str, str]
     as_of: str | None = None
+    follows_history: bool = False
+    """Whether facts that are there are pointed to another version when the past of their member changes."""
     is_junk: bool = False
     """Whether the natural key is all there is to the member, and a NULL in it a value like any other."""
 
@@ -94,16 +96,25 @@ class Member(Key):
         return (*self.natural_key.values(), *((self.as_of,) if self.as_of else ()))
 
 
-def member(dimension: str, *, as_of: str | None = None, missing: Missing = "reject", **natural_key: str) -> Member:
+def member(
+    dimension: str,
+    *,
+    as_of: str | None = None,
+    missing: Missing = "reject",
+    follows_history: bool = False,
+    **natural_key: str,
+) -> Member:
     """Declare that a fact's foreign key is the member of `dimension` with this natural key.
 
     The keyword arguments map the dimension's attributes to the source's columns: `user_id="seller_id"`. `as_of`
     names the source column with the moment (UTC) at which a type-2 version must have been valid; without it the
     current version is taken. A natural key with a NULL in it gives the dimension's `not_applicable` member, or NULL if
     it has none. One that matches no member is rejected, or gives the dimension's `unknown` member
-    (`missing="unknown"`), or becomes a new member that knows only its natural key (`missing="infer"`).
+    (`missing="unknown"`), or becomes a new member that knows only its natural key (`missing="infer"`). With
+    `follows_history` every load also looks at the facts that are there: those that now belong to another version, as
+    a change of the past was told late, are pointed to it; the fact keeps the moment in a column of that name.
     """
-    return Member(dimension, missing, natural_key, as_of)
+    return Member(dimension, missing, natural_key, as_of, follows_history)
 
 
 def junk(dimension: str, **attributes: str) -> Member:

@@ -24,6 +24,8 @@ class Counts:
     """How many of the inserted are new versions of members that were there."""
     closed: int = 0
     """How many members that the source no longer has were flagged or ended."""
+    rekeyed: int = 0
+    """How many facts that were there point to another version of their member now."""
     inferred: int = 0
     """How many members facts have made."""
     unknown: int = 0

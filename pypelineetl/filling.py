@@ -15,6 +15,7 @@ from pypelineetl.load.checking import run_checks
 from pypelineetl.load.deletions import end_deleted
 from pypelineetl.load.loading import Load
 from pypelineetl.load.rejects import gather_rejects, write_rejects
+from pypelineetl.load.rekeying import rekey_facts
 from pypelineetl.load.remembering import remember_members, restore_members, take_versions_over
 from pypelineetl.load.rowwise import load_dimension, load_fact, replaces
 from pypelineetl.load.setwise import load_as_sets
@@ -64,6 +65,8 @@ def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True)
             restore_members(load, etl)
         if isinstance(etl, DimensionETL) and etl.deleted and load.is_whole:
             counts = replace(counts, closed=end_deleted(load, bench, etl, counts.read))
+        if isinstance(etl, FactETL):
+            counts = replace(counts, rekeyed=rekey_facts(load, bench, etl))
         write_rejects(load, bench, etl, counts)
     return counts
 

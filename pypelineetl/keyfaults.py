@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pygrametl.tables import AccumulatingSnapshotFactTable
 from sqlglot import exp
 
 from pypelineetl.columns import columns_of
@@ -30,7 +31,7 @@ def key_faults(fact: FactETL, dimensions: Mapping[str, DimensionETL], written: s
             continue
         faults = [*_missing_faults(key, dimension)]
         if isinstance(key, Member):
-            faults += _member_faults(key, dimension, written)
+            faults += [*_member_faults(key, dimension, written), *_history_faults(key, fact)]
         else:
             faults += _moment_faults(key, dimension, written)
         yield from (f'key "{column}": {fault}' for fault in faults)
@@ -42,6 +43,15 @@ def _missing_faults(key: Key, dimension: DimensionETL) -> Iterator[str]:
         yield f'missing is "{key.missing}"; it must be one of {quoted(rules)}'
     if key.missing == "unknown" and dimension.unknown is None:
         yield f'missing="unknown" needs that dimension "{dimension.name}" declares its `unknown` member'
+
+
+def _history_faults(key: Member, fact: FactETL) -> Iterator[str]:
+    if not key.follows_history:
+        return
+    if not key.as_of or key.as_of not in fact.own:
+        yield "follows_history needs as_of, and a column of the fact of that name, which keeps the moment"
+    if not (fact.grain or issubclass(fact.factory.table_class, AccumulatingSnapshotFactTable)):
+        yield "follows_history needs a fact that keeps its rows, by a grain; others are replaced and need it not"
 
 
 def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterator[str]:

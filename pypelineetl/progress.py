@@ -141,6 +141,7 @@ _NUMBERS: Mapping[str, Callable[[events.Counts], int]] = {
     "unchanged": lambda counts: counts.unchanged,
     "rejected": lambda counts: counts.rejected,
     "gone": lambda counts: counts.closed,
+    "rekeyed": lambda counts: counts.rekeyed,
     "inferred": lambda counts: counts.inferred,
     "unknown": lambda counts: counts.unknown,
 }

@@ -341,6 +341,25 @@ def test_a_change_of_the_past_is_spliced_into_history(house: House) -> None:
     ]
 
 
+def test_facts_follow_a_change_of_the_past_where_that_is_declared(house: House) -> None:
+    """Those between the spliced date and the version after it; the others stay, and so do keys that do not say so."""
+    keys = {
+        "person_fk": member("person", person_id="person", as_of="month", follows_history=True),
+        "kind_fk": member("person", person_id="person", as_of="month"),
+    }
+    house.declare(person(), sale(keys, "month", grain=("sale_id",)))
+    house.load("person", [a_person(1, "Bonn", None)])
+    house.load("person", [a_person(1, "Rome", date(2014, 4, 1))])
+    house.load("sale", [a_sale(month, person=1, month=date(2014, month, 1)) for month in (1, 3, 5)])
+    columns = ("sale_id", "person_fk", "kind_fk")
+    assert house.table("sale_fact", *columns) == [(1, 1, 1), (3, 1, 1), (5, 2, 2)]
+    house.load("person", [a_person(1, "Lima", date(2014, 2, 1))])
+    counts = house.load("sale", [])
+    assert (counts.read, counts.rekeyed) == (0, 1)
+    assert house.table("sale_fact", *columns) == [(1, 1, 1), (3, 3, 1), (5, 2, 2)]
+    assert house.load("sale").rekeyed == 0
+
+
 def test_rows_of_a_member_are_taken_in_the_order_of_their_dates(house: House) -> None:
     """However the source gives them."""
     house.declare(person())
