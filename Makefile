@@ -14,12 +14,13 @@ demo: export ETL_SOURCE_URL := sqlite:///local/source.db
 demo: export ETL_WAREHOUSE_URL := duckdb:///local/warehouse.duckdb
 demo: $(READY)
 	mkdir -p local
+	rm -f local/warehouse.duckdb
 	$(RUN) -m sample --url $$ETL_SOURCE_URL --scale 1
 	$(RUN) run.py --run_dimensions --run_facts --delete_existing_tables
 	$(RUN) -m sample.show
 
 test: $(READY) servers
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -39,9 +39,10 @@ from pypelineetl.errors import (
 
 if TYPE_CHECKING:
     from pypelineetl.logs import RunLog
+    from pypelineetl.planning import plan
     from pypelineetl.progress import Display
     from pypelineetl.project import Project, read_project
-    from pypelineetl.runner import Request, plan, process, refresh
+    from pypelineetl.runner import Request, process, refresh
     from pypelineetl.sourcetests import source_tests
 
 __all__ = [  # noqa: RUF022 - in the order a user meets them
@@ -98,7 +99,7 @@ _ON_FIRST_USE = {
     "source_tests": "sourcetests",
     "Request": "runner",
     "refresh": "runner",
-    "plan": "runner",
+    "plan": "planning",
     "process": "runner",
     "RunLog": "logs",
     "Display": "progress",

@@ -1,8 +1,8 @@
-"""Filling one table: it is made ready, and its ETL's rows are loaded by the way that fits them."""
+"""All that one load of an ETL is: its table made ready, its rows loaded by the way that fits them, and checked."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pypelineetl import events
 from pypelineetl.databases.base import Database
@@ -11,6 +11,8 @@ from pypelineetl.drift import check_drift
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts, Event
 from pypelineetl.extract import source_rows, typed_source
+from pypelineetl.history import History
+from pypelineetl.incremental import Extraction, extraction
 from pypelineetl.load.checking import run_checks
 from pypelineetl.load.deletions import end_deleted
 from pypelineetl.load.loading import Load
@@ -19,10 +21,56 @@ from pypelineetl.load.rekeying import rekey_facts
 from pypelineetl.load.remembering import remember_members, restore_members, take_versions_over
 from pypelineetl.load.rowwise import load_dimension, load_fact, replaces
 from pypelineetl.load.setwise import load_as_sets
+from pypelineetl.load.soundness import check_dimension
 from pypelineetl.load.special import seed_special_members
 from pypelineetl.load.ways import rowwise_reason, rowwise_reason_of
 from pypelineetl.project import Project
 from pypelineetl.workbench import Workbench, workbench
+
+
+@dataclass(frozen=True)
+class How:
+    """How one ETL is run: into a new table or the one that is there, from all of its source or what is new in it."""
+
+    rebuild: bool = False
+    full: bool = False
+    is_replay: bool = False
+    """Whether the rows are those that were rejected before, and nothing is known of the others."""
+
+
+def tables_written(project: Project, etl: ETL) -> list[str]:
+    """Return the tables that a load may write: its own, and those of dimensions that it may add members to."""
+    keys = etl.keys.values() if isinstance(etl, FactETL) else ()
+    return [etl.table, *(project.dimension(key).table for key in keys if key.missing == "infer")]
+
+
+def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it is tried
+    project: Project, etl: ETL, how: How, warehouse: Database, *, scans: bool, streams: bool
+) -> Generator[Event, None, Counts]:
+    """Do all that one load of an ETL is, in the transaction that is open."""
+    history = History(warehouse)
+    history.prepare(etl, rebuilds=how.rebuild and isinstance(etl, DimensionETL))
+    existed = bool(warehouse.columns(etl.table))
+    remembered = yield from prepare_table(project, etl, warehouse, rebuild=how.rebuild)
+    yield events.SourceQueried(etl)
+    is_full = how.full or how.rebuild or not existed
+    extracted = Extraction(etl, {}) if how.is_replay else extraction(project, etl, history, full=is_full)
+    if how.is_replay or is_full or not etl.watermark:
+        history.forget_rejects(etl)
+    load = Load(project, warehouse, project.clock(), remembered=remembered, is_whole=not how.is_replay)
+    counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
+    history.reach(etl, extracted.reached)
+    if isinstance(etl, DimensionETL) and counts.inserted + counts.closed:
+        check_dimension(load, etl)
+    _check(counts)
+    yield from check_rows(load, etl)
+    return counts
+
+
+def _check(counts: Counts) -> None:
+    if not counts.adds_up:
+        message = f"its rows do not add up: {counts}. Nothing was loaded; please report this as a fault of PypeLineETL."
+        raise LoadError(message)
 
 
 def prepare_table(project: Project, etl: ETL, warehouse: Database, *, rebuild: bool) -> Generator[Event, None, str]:

@@ -15,15 +15,11 @@ from pygrametl.tables import AccumulatingSnapshotFactTable
 
 from pypelineetl import events
 from pypelineetl.databases import database_class
-from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, rows
-from pypelineetl.errors import LoadError, PypeLineError, SourceError, UsageError, did_you_mean, quoted
+from pypelineetl.errors import PypeLineError, SourceError, UsageError, did_you_mean, quoted
 from pypelineetl.events import Counts, Event
-from pypelineetl.filling import check_rows, load_rows, prepare_table
+from pypelineetl.filling import How, fill, tables_written
 from pypelineetl.history import History, Reject
-from pypelineetl.incremental import Extraction, extraction
-from pypelineetl.load.loading import Load
-from pypelineetl.load.soundness import check_dimension
 from pypelineetl.parts import discard, load_part, publish, split
 from pypelineetl.project import Project
 from pypelineetl.sourcetests import test_source
@@ -122,16 +118,6 @@ def _run(project: Project, etls: Sequence[ETL], how: "How") -> Generator[Event, 
     return succeeded
 
 
-@dataclass(frozen=True)
-class How:
-    """How one ETL is run: into a new table or the one that is there, from all of its source or what is new in it."""
-
-    rebuild: bool = False
-    full: bool = False
-    is_replay: bool = False
-    """Whether the rows are those that were rejected before, and nothing is known of the others."""
-
-
 def process(project: Project, etl: ETL, *, rebuild: bool, full: bool = False) -> Iterator[Event]:
     """Run one ETL: with `rebuild` into a new table in place of the old one, else into the table that is there.
 
@@ -205,33 +191,10 @@ def _gathered(load: Generator[Event, None, Counts]) -> tuple[list[Event], Counts
 
 def _load(project: Project, etl: ETL, how: How, *, scans: bool, streams: bool) -> Generator[Event, None, Counts]:
     with project.open_warehouse() as warehouse:
-        warehouse.lock([etl.table, *_inferring_tables(project, etl)])
+        warehouse.lock(tables_written(project, etl))
         with warehouse.transaction():
-            counts = yield from _fill(project, etl, how, warehouse, scans=scans, streams=streams)
+            counts = yield from fill(project, etl, how, warehouse, scans=scans, streams=streams)
         yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
-    return counts
-
-
-def _fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it is tried
-    project: Project, etl: ETL, how: How, warehouse: Database, *, scans: bool, streams: bool
-) -> Generator[Event, None, Counts]:
-    """Do all that one load of an ETL is, in the transaction that is open."""
-    history = History(warehouse)
-    history.prepare(etl, rebuilds=how.rebuild and isinstance(etl, DimensionETL))
-    existed = bool(warehouse.columns(etl.table))
-    remembered = yield from prepare_table(project, etl, warehouse, rebuild=how.rebuild)
-    yield events.SourceQueried(etl)
-    is_full = how.full or how.rebuild or not existed
-    extracted = Extraction(etl, {}) if how.is_replay else extraction(project, etl, history, full=is_full)
-    if how.is_replay or is_full or not etl.watermark:
-        history.forget_rejects(etl)
-    load = Load(project, warehouse, project.clock(), remembered=remembered, is_whole=not how.is_replay)
-    counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
-    history.reach(etl, extracted.reached)
-    if isinstance(etl, DimensionETL) and counts.inserted + counts.closed:
-        check_dimension(load, etl)
-    _check(counts)
-    yield from check_rows(load, etl)
     return counts
 
 
@@ -255,61 +218,6 @@ def _of_rejects(etl: ETL, rejects: Sequence[Reject]) -> ETL:
         adds = not (etl.grain or issubclass(etl.factory.table_class, AccumulatingSnapshotFactTable))
         return replace(etl, source=source, most_rejected=1.0, watermark=None, period=None, append=adds)
     return replace(etl, source=source, most_rejected=1.0, watermark=None)
-
-
-def plan(project: Project, request: Request) -> Generator[Event, None, None]:
-    """Tell by the events of a run what it would do, and undo all of it.
-
-    Every ETL is loaded as in a run, in one transaction that is rolled back: nobody else ever sees any of it.
-    """
-    chosen = choose(project, request)
-    wanted = {"dimension": request.run_dimensions, "fact": request.run_facts}
-    running = tuple(etl for etl in chosen if wanted[etl.kind])
-    return _plan(project, running or chosen, How(rebuild=request.delete_existing_tables, full=request.full))
-
-
-def _plan(project: Project, etls: Sequence[ETL], how: How) -> Generator[Event, None, None]:
-    started = time.monotonic()
-    yield events.RunStarted(tuple(etls))
-    succeeded, error = True, ""
-    try:
-        with project.open_warehouse() as warehouse:
-            warehouse.lock(sorted({table for etl in etls for table in (etl.table, *_inferring_tables(project, etl))}))
-            with warehouse.rehearsal():
-                for etl in etls:
-                    yield from _rehearse(project, etl, how, warehouse)
-                    warehouse.uncommitted |= {etl.table, *_inferring_tables(project, etl)}
-    except PypeLineError as failure:
-        # What came before it is told; what would come after it cannot be known.
-        succeeded, error = False, failure.message
-    yield events.RunFinished(succeeded, timedelta(seconds=time.monotonic() - started), error)
-
-
-def _rehearse(project: Project, etl: ETL, how: How, warehouse: Database) -> Generator[Event, None, None]:
-    started = time.monotonic()
-    yield events.EtlStarted(etl)
-    try:
-        counts = yield from _fill(project, _unsplit(etl), how, warehouse, scans=True, streams=False)
-    except PypeLineError as error:
-        yield events.EtlFailed(etl, error.message)
-        raise PypeLineError(error.message, f"{etl.kind} {etl.name}") from error
-    yield events.EtlFinished(etl, counts, timedelta(seconds=time.monotonic() - started))
-
-
-def _unsplit(etl: ETL) -> ETL:
-    return replace(etl, parts=1, split_by=None) if isinstance(etl, FactETL) else etl
-
-
-def _inferring_tables(project: Project, etl: ETL) -> list[str]:
-    """Return the dimension tables a fact's load may add members to."""
-    keys = etl.keys.values() if isinstance(etl, FactETL) else ()
-    return [project.dimension(key).table for key in keys if key.missing == "infer"]
-
-
-def _check(counts: Counts) -> None:
-    if not counts.adds_up:
-        message = f"its rows do not add up: {counts}. Nothing was loaded; please report this as a fault of PypeLineETL."
-        raise LoadError(message)
 
 
 def _delete(project: Project, etls: Sequence[ETL]) -> Iterator[Event]:

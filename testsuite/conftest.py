@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as redis_client
@@ -22,7 +23,8 @@ from servers import Server
 
 ROOT = Path(__file__).parent.parent
 _FLAT_MODULES = ("config", "sources", "creates", "dimensions", "facts", "run", "tests", "tasks")
-_started: list[Server] = []
+_started: list[str] = []
+"""What to tell of each server that was started, by this process or by those that share its tests."""
 
 
 def pytest_configure() -> None:
@@ -37,8 +39,20 @@ def pytest_report_header() -> str:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name the servers that the tests started."""
-    for server in _started:
-        terminalreporter.write_line(f"started {server.name} {server.version} on port {server.port}, and stopped it")
+    for told in _started:
+        terminalreporter.write_line(told)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what a process was told of its servers to the one that it works for."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["started"] = _started
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a process that shared the tests has started."""
+    _started.extend(getattr(node, "workeroutput", {}).get("started", []))
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +84,7 @@ def redis(server_folder: Path) -> Iterator[Server]:
 
 def _running(start: Callable[[Path], Server], folder: Path) -> Iterator[Server]:
     server = start(folder)
-    _started.append(server)
+    _started.append(f"started {server.name} {server.version} on port {server.port}, and stopped it")
     yield server
     server.stop()
 

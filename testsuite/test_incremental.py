@@ -18,6 +18,7 @@ from test_modelling import a_person, a_sale, person, sale, thing
 
 from pypelineetl import FactETL, Request, factory, flag_deleted, member, watermark
 from pypelineetl.errors import ConfigError
+from pypelineetl.history import History
 
 _METADATA = sa.MetaData()
 _VISITS = sa.Table(
@@ -230,3 +231,20 @@ _COLUMNS = {
     "person_dim": ("id", "person_id", "city", "email", "is_guess", "since", "until", "version"),
     "sale_fact": ("sale_id", "person_fk", "price"),
 }
+
+
+def test_values_that_do_not_fit_are_rejected_from_every_source(
+    source_url: str, warehouse_url: str, tmp_path: Path
+) -> None:
+    """Whichever way they are read, with the values that the source gave."""
+    house = _visits(source_url, warehouse_url, tmp_path, as_sets=True)
+    too_many = "SELECT visit_id, CASE WHEN guests = 9 THEN 3000000000 ELSE guests END AS guests FROM visits"
+    house.declare(replace(visit(most_rejected=0.5), source=too_many))
+    with written(source_url) as source:
+        source.execute(_VISITS.insert(), [a_visit(1, 0), a_visit(2, 0, guests=9), a_visit(3, 0)])
+    counts = house.load("visit")
+    assert (counts.read, counts.inserted, counts.rejected) == (3, 2, 1)
+    with house.project.open_warehouse() as warehouse:
+        [reject] = History(warehouse).rejects()
+    assert reject.given == {"visit_id": "2", "guests": "3000000000"}
+    assert 'column "guests" is INT' in reject.reason

@@ -1,11 +1,17 @@
 """Members that the source no longer has: flagged, or their current version ended, unless they are too many."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from pypelineetl.columns import Column
 from pypelineetl.conversion import held_as, literal
 from pypelineetl.declare import Deleted, DimensionETL
 from pypelineetl.errors import LoadError
 from pypelineetl.load.loading import Load, dated
 from pypelineetl.load.tablesets import TableSets, not_special
-from pypelineetl.typed import TypedQuery
+from pypelineetl.typed import TypedQuery, arrow_type
 from pypelineetl.workbench import Workbench
 
 SEEN = "pypelineetl_seen"
@@ -72,3 +78,33 @@ def _brake(declared: Deleted, gone: int, members: int, read: int) -> str:
         f" {declared.most} that may be deleted at once; nothing was changed. If they are really gone, raise `most` for"
         " one load; if the extract is not whole, load it again"
     )
+
+
+class Seen:
+    """The natural keys of a dimension's rows, noted at the bench if members that have no row are to be found."""
+
+    _ROWS = 10_000
+
+    def __init__(self, bench: Workbench, etl: DimensionETL, columns: Mapping[str, Column]) -> None:
+        self._bench = bench
+        self._is_wanted = etl.deleted is not None
+        self._names = etl.factory.natural_key
+        self._held = {f"a{etl.factory.columns.index(name)}": held_as(columns[name]) for name in self._names}
+        self._waiting: list[tuple[Any, ...]] = []
+        if self._is_wanted:
+            bench.declare(SEEN, self._held)
+
+    def note(self, row: Mapping[str, Any]) -> None:
+        """Note a row's natural key."""
+        if self._is_wanted:
+            self._waiting.append(tuple(row[name] for name in self._names))
+            if len(self._waiting) >= self._ROWS:
+                self.flush()
+
+    def flush(self) -> None:
+        """Put what was noted to the bench."""
+        if self._waiting:
+            kinds = map(arrow_type, self._held.values())
+            arrays = [pa.array(part, kind) for part, kind in zip(zip(*self._waiting, strict=True), kinds, strict=True)]
+            self._bench.insert(SEEN, pa.table(arrays, names=list(self._held)))
+            self._waiting = []

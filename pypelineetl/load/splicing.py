@@ -7,12 +7,19 @@ Such rows are few, so each is dealt with by itself.
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
 
+from pygrametl.tables import SlowlyChangingDimension
+
+from pypelineetl.columns import Column
+from pypelineetl.databases.base import Stream
 from pypelineetl.databases.holding import adapted
 from pypelineetl.declare import DimensionETL
 from pypelineetl.history import History
-from pypelineetl.load.loading import Load
+from pypelineetl.load.loading import Load, dated
+from pypelineetl.load.ways import read_column
+from pypelineetl.values import moment
 
 if TYPE_CHECKING:
     from pypelineetl.load.versions import Versioning
@@ -132,3 +139,68 @@ class _Histories:
 
     def _held(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         return adapted(self._warehouse.adapters, list(values), tuple(values.values()))
+
+
+class Retroactive:
+    """The rows of a type-2 dimension whose changes are dated before its member's latest version."""
+
+    def __init__(self, load: Load, etl: DimensionETL, columns: Mapping[str, Column]) -> None:
+        factory = etl.factory
+        self._dated = read_column(factory.arguments.get("fromfinder")) or factory.name("srcdateatt")
+        since = factory.name("fromatt")
+        is_versioned = issubclass(factory.table_class, SlowlyChangingDimension)
+        self._since = columns[since] if since and self._dated and is_versioned else None
+        self._now = load.now
+        self._natural_key = factory.natural_key
+        self._names = tuple(name for name in factory.names("attributes") if name not in factory.versioning)
+        self._flags = {name: columns[name].convert(0) for name in etl.flags} | dict.fromkeys(etl.previous)
+        self._current = etl.current
+        self._rows: list[tuple[Any, ...]] = []
+        self._latest: dict[tuple[Any, ...], Any] = {}
+        if self._since:
+            self._latest = self._read(load, etl, columns)
+
+    @property
+    def splices(self) -> Splices:
+        """The rows, in the order of their dates."""
+        return Splices(self._names, sorted(self._rows, key=lambda row: row[-1]))
+
+    def in_order(self, rows: Stream) -> Stream:
+        """Return the rows in the order of their dates; all are held for that."""
+        if not self._since:
+            return rows
+        at = rows.columns.index(str(self._dated)) if rows.columns else 0
+        gathered = [row for batch in rows.batches for row in batch]
+        dates = [_sorted_by(self._now if row[at] is None else row[at]) for row in gathered]
+        order = sorted(range(len(gathered)), key=lambda number: dates[number])
+        by_member = [gathered[number] for number in order] if order != list(range(len(gathered))) else gathered
+        return Stream(rows.columns, iter([by_member] if by_member else []))
+
+    def keep(self, row: Row) -> bool:
+        """Whether a row changes the past; it is kept if it does."""
+        if not self._since or row[str(self._dated)] is None:
+            return False
+        date = dated(self._since, row[str(self._dated)])
+        latest = self._latest.get(tuple(row[name] for name in self._natural_key))
+        if latest is None or date is None or date >= latest:
+            return False
+        given = row | self._flags | {name: row[base] for name, base in self._current.items()}
+        self._rows.append((*(given[name] for name in self._names), date))
+        return True
+
+    def _read(self, load: Load, etl: DimensionETL, columns: Mapping[str, Column]) -> dict[tuple[Any, ...], Any]:
+        warehouse, factory = load.warehouse, etl.factory
+        names = [*factory.natural_key, str(factory.name("fromatt"))]
+        by = warehouse.quoted(factory.natural_key)
+        query = f"SELECT {by}, MAX({warehouse.quote(names[-1])}) FROM {warehouse.quote(etl.table)} GROUP BY {by}"
+        found = (
+            [columns[name].convert(value) for name, value in zip(names, row, strict=True)]
+            for row in warehouse.query(query)
+        )
+        return {tuple(natural_key): latest for *natural_key, latest in found}
+
+
+def _sorted_by(value: Any) -> datetime:
+    """Return what a row's date sorts by."""
+    found = moment(value)
+    return found if isinstance(found, datetime) else datetime.combine(found, time())
