@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis as redis_client
 import servers
@@ -29,6 +30,9 @@ _started: list[str] = []
 
 def pytest_configure() -> None:
     """Take the servers and their folder away also when the tests are told to end, as they are at Ctrl-C."""
+    # How long an example takes is the machine's business.
+    hypothesis.settings.register_profile("here", deadline=None)
+    hypothesis.settings.load_profile("here")
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to end", returncode=128 + signal.SIGTERM))
 
 
