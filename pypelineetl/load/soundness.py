@@ -11,10 +11,21 @@ from pypelineetl.load.tablesets import not_special
 _SHOWN = 5  # members told of when something is wrong with them
 
 
-def check_dimension(load: Load, etl: DimensionETL) -> None:
-    """Raise LoadError if a member has versions that overlap, or there are two members of one natural key."""
+def largest_key(load: Load, etl: DimensionETL) -> int:
+    """Return the largest surrogate key of a dimension, 0 if it has none, or others than whole numbers."""
+    key, table = load.warehouse.quote(str(etl.factory.name("key"))), load.warehouse.quote(etl.table)
+    [(found,)] = load.warehouse.query(f"SELECT MAX({key}) FROM {table}")
+    return found if isinstance(found, int) else 0
+
+
+def check_dimension(load: Load, etl: DimensionETL, before: int) -> None:
+    """Raise LoadError if a member has versions that overlap, or there are two members of one natural key.
+
+    Of versions those members are looked at that have one with a surrogate key above `before`: the others did not
+    change, or their latest version has only ended.
+    """
     if issubclass(etl.factory.table_class, SlowlyChangingDimension):
-        _check_versions(load, etl)
+        _check_versions(load, etl, before)
     elif load.warehouse.folds_texts:
         _check_natural_keys(load, etl)
 
@@ -41,15 +52,20 @@ def _check_natural_keys(load: Load, etl: DimensionETL) -> None:
         raise LoadError(message)
 
 
-def _check_versions(load: Load, etl: DimensionETL) -> None:
+def _check_versions(load: Load, etl: DimensionETL, before: int) -> None:
     """Raise LoadError if a member of a type-2 dimension has versions that overlap, or not one that is current."""
     since, until = etl.factory.name("fromatt"), etl.factory.name("toatt")
     if not (since and until and issubclass(etl.factory.table_class, SlowlyChangingDimension)):
         return
     warehouse = load.warehouse
     by, table = warehouse.quoted(etl.factory.natural_key), warehouse.quote(etl.table)
-    special = not_special(load, etl)
-    where = f"WHERE {special}" if special else ""
+    conditions = [not_special(load, etl)]
+    if before and etl.table not in warehouse.uncommitted:
+        # MySQL cannot read a table twice in one query if it is temporary, as new ones are in a plan.
+        new = f"SELECT {by} FROM {table} WHERE {warehouse.quote(str(etl.factory.name('key')))} > {before}"
+        conditions.append(f"({by}) IN ({new})")
+    where = " AND ".join(filter(None, conditions))
+    where = f"WHERE {where}" if where else ""
     found = warehouse.query(
         f"""
         SELECT DISTINCT {by}
