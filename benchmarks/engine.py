@@ -29,7 +29,13 @@ def scan(work: Work, place: Place) -> None:
 
 def load(work: Work, place: Place) -> None:
     """Load the work's table. Raises RuntimeError if the ETL fails."""
-    last = list(process(project_of(place, work.etl), work.etl, rebuild=work.rebuilds))[-1]
+    project = project_of(place, work.etl)
+    if work.rebuilds:
+        # As the others do: a rebuild would give the members of before their keys again.
+        with project.open_warehouse() as warehouse, warehouse.transaction():
+            if warehouse.columns(work.etl.table):
+                warehouse.drop(work.etl.table)
+    last = list(process(project, work.etl, rebuild=work.rebuilds))[-1]
     if error := getattr(last, "error", ""):
         raise RuntimeError(error)
     if isinstance(last, events.EtlFinished) and work.name == "W3N" and last.counts.unchanged != last.counts.read:
