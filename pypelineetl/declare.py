@@ -17,6 +17,7 @@ FORMATS = ("csv", "tsv", "parquet", "jsonl")
 """The kinds of files that may be a source, as their names end."""
 
 Missing = Literal["reject", "unknown", "infer"]
+Every = Literal["day", "week", "month", "quarter", "year"]
 Unit = Literal["days", "hours", "minutes", "seconds"]
 
 
@@ -380,8 +381,8 @@ class FactETL(_ETL):
     `lag(...)`; other columns come from the source under their own name. A load replaces the whole table; but with
     `grain`, the columns that tell one row from another, it updates the rows that are there and adds the others; with
     `append` it adds all rows; and with `period`, a periodic snapshot's column, it replaces the periods that the source
-    gives, each as a whole. `parts` splits a big fact into so many ranges of `split_by`, a column of whole numbers in
-    its source: they load side by side, and appear as one.
+    gives, each as a whole; `every` says how far they are apart, so that gaps are named. `parts` splits a big fact into
+    so many ranges of `split_by`, a column of whole numbers in its source: they load side by side, and appear as one.
     """
 
     source: str | Rows | File
@@ -390,6 +391,7 @@ class FactETL(_ETL):
     grain: tuple[str, ...] = ()
     append: bool = False
     period: str | None = None
+    every: Every | None = None
     parts: int = 1
     split_by: str | None = None
 

@@ -16,6 +16,7 @@ from pypelineetl.incremental import Extraction, extraction
 from pypelineetl.load.checking import run_checks
 from pypelineetl.load.deletions import end_deleted
 from pypelineetl.load.loading import Load
+from pypelineetl.load.periods import missing_periods
 from pypelineetl.load.rejects import gather_rejects, write_rejects
 from pypelineetl.load.rekeying import rekey_facts
 from pypelineetl.load.remembering import remember_members, restore_members, take_versions_over
@@ -67,6 +68,8 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
         check_dimension(load, etl, before)
     _check(counts)
     yield from check_rows(load, etl)
+    if isinstance(etl, FactETL) and (gaps := missing_periods(load, etl)):
+        yield events.EtlNoted(etl, gaps)
     return counts
 
 

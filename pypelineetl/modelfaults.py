@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pygrametl.tables import AccumulatingSnapshotFactTable
 
 from pypelineetl.columns import Column
-from pypelineetl.declare import ETL, DimensionETL, FactETL, Member, Unit
+from pypelineetl.declare import ETL, DimensionETL, Every, FactETL, Member, Unit
 from pypelineetl.errors import LoadError, did_you_mean, quoted
 
 
@@ -18,6 +18,7 @@ def model_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
     yield from _watermark_faults(etl)
     if isinstance(etl, FactETL):
         yield from _fact_faults(etl)
+        yield from _period_faults(etl, columns)
         yield from _part_faults(etl)
     else:
         yield from _special_faults(etl, columns)
@@ -64,6 +65,15 @@ def _fact_faults(etl: FactETL) -> Iterator[str]:
             yield f'lag "{column}": its unit is "{lag.unit}"; it must be one of {quoted(get_args(Unit))}'
         if column in etl.keys:
             yield f'"{column}" is in its lags and in its keys; leave one of them out'
+
+
+def _period_faults(etl: FactETL, columns: Mapping[str, Column]) -> Iterator[str]:
+    if etl.every is None:
+        return
+    if etl.every not in get_args(Every):
+        yield f'its every is "{etl.every}"; it must be one of {quoted(get_args(Every))}'
+    if etl.period is None or not (etl.period in columns and columns[etl.period].is_date):
+        yield "its every needs a period that is a column of days (DATE)"
 
 
 def _part_faults(etl: FactETL) -> Iterator[str]:

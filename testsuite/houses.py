@@ -56,6 +56,12 @@ class House:
         assert isinstance(last, events.EtlFinished), getattr(last, "error", last)
         return last.counts
 
+    def notes(self, name: str) -> list[str]:
+        """Load one ETL, and return what is noted of it."""
+        project = self.project
+        etl = next(etl for etl in project.etls if etl.name == name)
+        return [event.note for event in process(project, etl, rebuild=False) if isinstance(event, events.EtlNoted)]
+
     def failure(self, name: str, given: Sequence[Row] | None = None) -> str:
         """Load one ETL, which must fail, and return its error."""
         last = self._last(name, given)

@@ -315,6 +315,22 @@ def test_members_that_are_gone_are_closed_and_come_back(house: House) -> None:
     ]
 
 
+def test_a_member_that_comes_back_unchanged_was_away_meanwhile(house: House) -> None:
+    """Its new version begins with the load, though its last change is dated before it went."""
+    house.declare(person(deleted=close_deleted(most=1)))
+    moved = [a_person(1, "Bonn", date(2014, 3, 1))]
+    house.load("person", moved)
+    house.now = datetime(2014, 6, 2)
+    house.load("person", [])
+    house.now = datetime(2014, 6, 5)
+    house.load("person", moved)
+    assert house.table("person_dim", "version", "since", "until") == [
+        (1, EVER, "2014-06-02"),
+        (2, "2014-06-05", None),
+    ]
+    assert house.load("person").unchanged == 1
+
+
 def test_a_change_of_the_past_is_spliced_into_history(house: House) -> None:
     """Its version lasts to where the next began; the current one stays current, and versions are numbered by time."""
     house.declare(person())
@@ -408,6 +424,17 @@ def test_a_periodic_snapshot_replaces_whole_periods(house: House) -> None:
     house.load("sale", [a_sale(1, month=january), a_sale(2, month=january), a_sale(3, month=february)])
     house.load("sale", [a_sale(4, month=february), a_sale(5, month=february)])
     assert house.table("sale_fact", "sale_id") == [(1,), (2,), (4,), (5,)]
+
+
+def test_gaps_of_a_periodic_snapshot_are_named(house: House) -> None:
+    """Between its first and its last period, counted by the calendar."""
+    house.declare(sale({}, "month", period="month", every="month"))
+    house.give("sale", [a_sale(1, month=date(2014, 1, 31)), a_sale(2, month=date(2014, 2, 28))])
+    assert not house.notes("sale")
+    house.give("sale", [a_sale(number, month=date(2014, number, 30)) for number in (6, 9)])
+    [note] = house.notes("sale")
+    missing = "2014-03-31, 2014-04-30, 2014-05-31, 2014-07-31, 2014-08-31"
+    assert note == f"it has no rows of the month {missing}, between others that are there"
 
 
 def test_lags_are_computed_between_milestones(house: House) -> None:

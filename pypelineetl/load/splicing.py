@@ -156,7 +156,7 @@ class Retroactive:
         self._flags = {name: columns[name].convert(0) for name in etl.flags} | dict.fromkeys(etl.previous)
         self._current = etl.current
         self._rows: list[tuple[Any, ...]] = []
-        self._latest: dict[tuple[Any, ...], Any] = {}
+        self._latest: dict[tuple[Any, ...], tuple[Any, Any]] = {}
         if self._since:
             self._latest = self._read(load, etl, columns)
 
@@ -181,23 +181,32 @@ class Retroactive:
         if not self._since or row[str(self._dated)] is None:
             return False
         date = dated(self._since, row[str(self._dated)])
-        latest = self._latest.get(tuple(row[name] for name in self._natural_key))
-        if latest is None or date is None or date >= latest:
+        since, ended = self._latest.get(tuple(row[name] for name in self._natural_key), (None, None))
+        if ended is not None and date is not None and since <= date < ended:
+            # Who comes back was away until now, whatever the date of the last change.
+            row[str(self._dated)] = self._now
+        if since is None or date is None or date >= since:
             return False
         given = row | self._flags | {name: row[base] for name, base in self._current.items()}
         self._rows.append((*(given[name] for name in self._names), date))
         return True
 
-    def _read(self, load: Load, etl: DimensionETL, columns: Mapping[str, Column]) -> dict[tuple[Any, ...], Any]:
+    def _read(
+        self, load: Load, etl: DimensionETL, columns: Mapping[str, Column]
+    ) -> dict[tuple[Any, ...], tuple[Any, Any]]:
+        """Return since when each member's latest version is valid, and until when if it has ended."""
         warehouse, factory = load.warehouse, etl.factory
-        names = [*factory.natural_key, str(factory.name("fromatt"))]
-        by = warehouse.quoted(factory.natural_key)
-        query = f"SELECT {by}, MAX({warehouse.quote(names[-1])}) FROM {warehouse.quote(etl.table)} GROUP BY {by}"
-        found = (
-            [columns[name].convert(value) for name, value in zip(names, row, strict=True)]
-            for row in warehouse.query(query)
-        )
-        return {tuple(natural_key): latest for *natural_key, latest in found}
+        since, until = str(factory.name("fromatt")), factory.name("toatt")
+        names = [*factory.natural_key, since, *([until] if until else [])]
+        query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(etl.table)}"
+        latest: dict[tuple[Any, ...], tuple[Any, Any]] = {}
+        last = dated(columns[until], factory.arguments.get("maxto")) if until else None
+        parts = len(factory.natural_key)
+        for values in warehouse.query(f"{query} ORDER BY {warehouse.quote(since)}"):
+            row = [columns[name].convert(value) for name, value in zip(names, values, strict=True)]
+            ended = row[-1] if until and row[-1] != last else None
+            latest[tuple(row[:parts])] = (row[parts], ended)
+        return latest
 
 
 def _sorted_by(value: Any) -> datetime:

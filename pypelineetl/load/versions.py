@@ -127,6 +127,7 @@ class _Versions:
         """Insert the first version of every member as the source's rows come, in the order of natural keys."""
         rows = in_order(self.sets, with_constants(self.sets, self._etl, source.select(self.wants(), f"{ROWS}_given")))
         story = "NULL AS member, 1 AS versions, true AS is_latest, NULL AS next_closed, NULL AS kept_number"
+        story += ", true AS is_open, NULL AS kept_until"
         return self._insert(f"SELECT *, {story} FROM ({rows})", f"ord + {self.sets.largest(self.how.key)}")
 
     def wants(self) -> list[Want]:
@@ -185,6 +186,7 @@ class _Versions:
             changes.append(f"r.dated IS DISTINCT FROM e.{sets.at(str(how.since))}")
         kept = [f"e.{sets.at(name)} AS kept_{sets.at(name)}" for name in how.latest]
         kept += [f"e.{sets.at(how.number)} AS kept_number"] if how.number else []
+        kept += [f"e.{sets.at(how.until)} AS kept_until"] if how.until else []
         overwrites = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM before_{sets.at(name)}" for name in how.overwritten)
         compared_rows = f"""
             SELECT {", ".join(["r.*", f"e.{sets.at(how.key)} AS member", "e.is_open", *before, *kept])},
@@ -272,7 +274,12 @@ class _Versions:
         if how.since:
             opening = self._date("dated")
             first = opening if self._first is None else self._value(self._first, how.since)
-            values[how.since] = f"CASE WHEN member IS NULL AND versions = 1 THEN {first} ELSE {opening} END"
+            cases = f"WHEN member IS NULL AND versions = 1 THEN {first}"
+            if how.until:
+                # Who comes back was away until now, whatever the date of the last change.
+                now = self._value(sets.load.now, how.since)
+                cases += f" WHEN versions = 1 AND NOT is_open AND {opening} < kept_until THEN {now}"
+            values[how.since] = f"CASE {cases} ELSE {opening} END"
         if how.until:
             values[how.until] = f"CASE WHEN is_latest THEN {self._value(self._last, how.until)} ELSE next_closed END"
         columns = ", ".join(values[name] for name in sets.etl.factory.columns)
