@@ -23,15 +23,17 @@ _KEYS = "etl_surrogate_key"
 _TABLES: Mapping[str, str] = {
     REJECTS: f"""
         CREATE TABLE {REJECTS} (
-          etl VARCHAR(130) NOT NULL, rejected_at DATETIME NOT NULL, reason LONGTEXT NOT NULL, given LONGTEXT NOT NULL
+          etl VARCHAR(130) NOT NULL, rejected_at DATETIME NOT NULL, reason LONGTEXT NOT NULL, given LONGTEXT NOT NULL,
+          KEY by_etl (etl)
         )
     """,
     _WATERMARKS: f"""
         CREATE TABLE {_WATERMARKS} (
-          etl VARCHAR(130) NOT NULL, source_column VARCHAR(130) NOT NULL, reached VARCHAR(60) NOT NULL
+          etl VARCHAR(130) NOT NULL, source_column VARCHAR(130) NOT NULL, reached VARCHAR(60) NOT NULL,
+          PRIMARY KEY (etl, source_column)
         )
     """,
-    _KEYS: f"CREATE TABLE {_KEYS} (table_name VARCHAR(130) NOT NULL, largest BIGINT NOT NULL)",
+    _KEYS: f"CREATE TABLE {_KEYS} (table_name VARCHAR(130) NOT NULL PRIMARY KEY, largest BIGINT NOT NULL)",
 }
 
 
@@ -76,7 +78,7 @@ class History:
 
     def forget_rejects(self, etl: ETL) -> None:
         """Forget an ETL's rejected rows: its whole source is about to be read again."""
-        if self._warehouse.columns(REJECTS):
+        if self.rejects(etl):
             self._change(f"DELETE FROM {self._warehouse.quote(REJECTS)} WHERE {self._is('etl')}", name_of(etl))
 
     def watermarks(self, etl: ETL) -> Mapping[str, str]:
@@ -89,10 +91,8 @@ class History:
 
     def reach(self, etl: ETL, watermarks: Mapping[str, str]) -> None:
         """Remember how far an ETL has read its source."""
-        table = self._warehouse.quote(_WATERMARKS)
         for column, reached in watermarks.items():
-            self._change(f"DELETE FROM {table} WHERE {self._is('etl', 'source_column')}", name_of(etl), column)
-            self._insert(_WATERMARKS, name_of(etl), column, reached)
+            self._put(_WATERMARKS, {"etl": name_of(etl), "source_column": column}, "reached", reached)
 
     def largest_key(self, table: str) -> int:
         """Return the largest surrogate key of a rebuilt table's earlier generations, 0 if there is none."""
@@ -104,8 +104,7 @@ class History:
 
     def keep_largest_key(self, table: str, largest: int) -> None:
         """Remember the largest surrogate key of a table that is about to be rebuilt, so that none is given twice."""
-        self._change(f"DELETE FROM {self._warehouse.quote(_KEYS)} WHERE {self._is('table_name')}", table)
-        self._insert(_KEYS, table, largest)
+        self._put(_KEYS, {"table_name": table}, "largest", largest)
 
     def forget_keys(self) -> None:
         """Forget which surrogate keys were given."""
@@ -119,10 +118,15 @@ class History:
     def _is(self, *names: str) -> str:
         return " AND ".join(f"{self._warehouse.quote(name)} = {self._warehouse.placeholder}" for name in names)
 
-    def _insert(self, table: str, *values: Any) -> None:
-        marks = ", ".join([self._warehouse.placeholder] * len(values))
-        names = self._warehouse.quoted(columns_of(_TABLES[table], written=MYSQL))
-        self._change(f"INSERT INTO {self._warehouse.quote(table)} ({names}) VALUES ({marks})", *values)
+    def _put(self, table: str, key: Mapping[str, str], name: str, value: Any) -> None:
+        """Set a row's value, or add the row. Locking no more than that row, loads side by side do not meet."""
+        quote, mark = self._warehouse.quote, self._warehouse.placeholder
+        where = f"WHERE {self._is(*key)}"
+        if self._warehouse.query(f"SELECT 1 FROM {quote(table)} {where}", tuple(key.values())):
+            self._change(f"UPDATE {quote(table)} SET {quote(name)} = {mark} {where}", value, *key.values())
+            return
+        names, marks = self._warehouse.quoted([*key, name]), ", ".join([mark] * (len(key) + 1))
+        self._change(f"INSERT INTO {quote(table)} ({names}) VALUES ({marks})", *key.values(), value)
 
     def _change(self, statement: str, *values: Any) -> None:
         names = [str(at) for at in range(len(values))]

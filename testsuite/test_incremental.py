@@ -1,6 +1,7 @@
 """Incremental extraction, the plan of a run, and rejects by the command line, on real sources."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from houses import House
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pygrametl.tables import FactTable
+from pygrametl.tables import CachedDimension, FactTable
 from test_modelling import a_person, a_sale, person, sale, thing
 
 from pypelineetl import FactETL, Request, factory, flag_deleted, member, watermark
@@ -248,3 +249,21 @@ def test_values_that_do_not_fit_are_rejected_from_every_source(
         [reject] = History(warehouse).rejects()
     assert reject.given == {"visit_id": "2", "guests": "3000000000"}
     assert 'column "guests" is INT' in reject.reason
+
+
+@pytest.mark.parametrize("server", ["mariadb_url", "postgresql_url"])
+def test_dimensions_rebuilt_side_by_side_do_not_meet(
+    server: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """What the warehouse remembers of each is written at the same time, as four workers do."""
+    house = House(request.getfixturevalue(server), tmp_path, as_sets=True)
+    made = [{**thing().factory.arguments, "name": f"thing_{number}"} for number in range(4)]
+    for number, arguments in enumerate(made):
+        create = thing().create.replace("thing_dim", f"thing_{number}")
+        etl = replace(thing(), name=f"thing{number}", create=create, factory=factory(CachedDimension, **arguments))
+        house.declare(etl)
+        house.give(etl.name, [{"code": code, "title": code, "price": number} for code in "ABC"])
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            loads = [pool.submit(house.load, f"thing{number}", rebuild=True) for number in range(4)]
+            assert [load.result().inserted for load in loads] == [3] * 4

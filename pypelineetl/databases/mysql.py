@@ -26,6 +26,8 @@ from pypelineetl.workbench import Workbench
 _TLS_OPTIONS = {"ssl", "ssl_ca", "ssl_cert", "ssl_key"}
 _OPTIONS = {"charset", "unix_socket", *_TLS_OPTIONS}
 _NO_SUCH_TABLE = 1146
+_BEING_CHANGED = 1684  # by another connection, for a moment
+_RETRY_SECONDS = 0.05
 _LOCAL_REFUSED = {1148, 3948, 4166}
 _LOCAL_NOTE = (
     "the server refuses LOAD DATA LOCAL, so rows go by INSERT, which is several times slower;"
@@ -121,8 +123,12 @@ class MySQL(Database):
         try:
             found = self.query(f"SHOW COLUMNS FROM {self.quote(table)}")
         except DatabaseError as error:
-            if error.__cause__ and error.__cause__.args[0] == _NO_SUCH_TABLE:
+            code = error.__cause__.args[0] if error.__cause__ else None
+            if code == _NO_SUCH_TABLE:
                 return {}
+            if code == _BEING_CHANGED:
+                time.sleep(_RETRY_SECONDS)
+                return self.columns(table)
             raise
         return {name: kind for name, kind, *_ in found}
 
@@ -228,7 +234,9 @@ class MySQL(Database):
         super().create(table, self._rehearsed(statements))
 
     def ensure(self, table: str, statements: Sequence[str]) -> None:
-        super().ensure(table, self._rehearsed(statements))
+        # Two loads may want it at the same time.
+        created = [statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1) for statement in statements]
+        super().ensure(table, self._rehearsed(statements) if self.rehearses else created)
 
     def _rehearsed(self, statements: Sequence[str]) -> Sequence[str]:
         """Return what creates a table for good, or if all is to be undone, one that hides the table of its name."""
