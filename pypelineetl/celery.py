@@ -5,35 +5,48 @@ collects their outcomes and replaces itself with the chord of the facts, and so 
 outcome and never raises, so that the last collector can tell of everything at once.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Any
 
-from celery import Celery, Task, chord
+from celery import Celery, Task, chord, current_task
 from celery.result import allow_join_result
 from celery.schedules import crontab
 
 from pypelineetl import events, results
+from pypelineetl.building import begin, build, build_of_parts, build_part, publish
+from pypelineetl.claiming import claim_at_once, give_up
 from pypelineetl.declare import ETL, DimensionETL, FactETL
-from pypelineetl.errors import LoadError, PypeLineError, RefreshError, UsageError, quoted
+from pypelineetl.errors import BusyError, LoadError, PypeLineError, RefreshError, UsageError, quoted
 from pypelineetl.events import Event
+from pypelineetl.filling import How
+from pypelineetl.history import name_of
 from pypelineetl.logs import RunLog
-from pypelineetl.parts import Parts, discard, load_part, parts_of, publish, split
+from pypelineetl.parts import parts_of, split
 from pypelineetl.project import Project, read_project
-from pypelineetl.runner import Request, process, refresh
+from pypelineetl.runner import Request, perform, refresh
+from pypelineetl.runs import LOADED, SUCCEEDED, EndedError, Ledger, Run, generation_of, new_run
+from pypelineetl.staging import Staging, stage
+from pypelineetl.updating import told
 
 Loaded = tuple[str, str, int]
 """What a finished ETL returns: its type, its name, and the number of rows loaded."""
 Outcome = dict[str, str | int]
 """What a step returns: `kind` and `name`, and either `rows` or `error`, or `skipped` with the reason."""
 Plan = dict[str, Any]
-"""A refresh under way: `refresh` (its id), `rebuild`, `stages` (type and names, still to come), `outcomes` so far."""
+"""A refresh under way: `refresh` (its id), `etls`, `stages` (type and names, still to come), `outcomes` so far."""
 
 _SOFT_LIMIT_SECONDS = 4 * 3600
 _HARD_LIMIT_SECONDS = _SOFT_LIMIT_SECONDS + 300
 # Above the hard limit, or Redis hands a task that still runs to a second worker.
 _VISIBILITY_SECONDS = _HARD_LIMIT_SECONDS + 300
+# Between its tasks nobody holds a refresh's name; when none has begun or ended for so long, it is taken for dead.
+_LEASE = timedelta(minutes=5)
+_RETRY_SECONDS = 3
 
 
 class Refreshes:
@@ -56,7 +69,10 @@ class Refreshes:
         names = ", ".join(f"{etl.kind} {etl.name}" for etl in self.project.etls if etl.active)
         _check_types(str, f"of one of: {names}", conf_name=name, conf_type=kind)
         etl = self.project.find(kind, name)
-        return etl.kind, etl.name, self._rows_of(etl, rebuild=False)
+        [outcome] = self._performed([etl])
+        if "error" in outcome:
+            raise LoadError(str(outcome["error"]), f"{kind} {name}")
+        return etl.kind, etl.name, int(outcome["rows"])
 
     def refresh(
         self,
@@ -66,9 +82,10 @@ class Refreshes:
         run_facts: bool,
         delete_existing_tables: bool,
     ) -> list[list[Loaded]]:
-        """Run all switched-on ETLs as chords that take the place of `task`, dimensions before facts.
+        """Run all switched-on ETLs, dimensions before facts, and publish what they load all at once.
 
-        Raises RefreshError, at the end, if an ETL failed.
+        New tables are built by chords that take the place of `task`; what goes into tables that are there is one
+        transaction, and so is done by this task alone. Raises RefreshError, at the end, if an ETL failed.
         """
         _check_types(
             bool,
@@ -82,18 +99,96 @@ class Refreshes:
             "fact": self.project.facts if run_facts else (),
         }
         stages = [(kind, [etl.name for etl in etls if etl.active]) for kind, etls in asked.items()]
+        chosen = [self.project.find(kind, name) for kind, names in stages for name in names]
         if delete_existing_tables and not (run_dimensions or run_facts):
             self._delete_tables()
-        plan: Plan = {"refresh": task.request.id, "rebuild": delete_existing_tables, "stages": stages}
-        return self._advance(task, {**plan, "split": {}, "outcomes": []})
+        if not chosen:
+            return _ended([])
+        if not delete_existing_tables:
+            return _ended(self._performed(chosen))
+        run, recorded = self._claimed(chosen)
+        if recorded:
+            return _ended(recorded)
+        with self._given_up_if_it_fails(run):
+            begin(self.project, run, chosen)
+        names = [(etl.kind, etl.name) for etl in chosen]
+        return self._advance(task, {"refresh": run.id, "etls": names, "stages": stages, "split": {}, "outcomes": []})
 
-    def _rows_of(self, etl: ETL, *, rebuild: bool) -> int:
-        for event in self._logged(process(self.project, etl, rebuild=rebuild)):
-            if isinstance(event, events.EtlFailed):
-                raise LoadError(event.error, f"{etl.kind} {etl.name}")
+    def _performed(self, etls: Sequence[ETL]) -> list[Outcome]:
+        """Run ETLs in this task, once: a task that is delivered again waits for the first and has its outcomes."""
+        run = self._run()
+        try:
+            with self._waiting_for_others():
+                return self._outcomes(run, etls)
+        except EndedError:
+            return self._recorded(run)
+
+    def _outcomes(self, run: Run, etls: Sequence[ETL]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        at_once = replace(self.project, lock_wait=timedelta())
+        for event in self._logged(perform(at_once, run, etls, How(), builds=False)):
             if isinstance(event, events.EtlFinished):
-                rows = event.counts.read
-        return rows
+                outcomes.append({"kind": event.etl.kind, "name": event.etl.name, "rows": event.counts.read})
+            elif isinstance(event, events.EtlFailed):
+                outcomes.append({"kind": event.etl.kind, "name": event.etl.name, "error": event.error})
+            elif isinstance(event, events.EtlSkipped):
+                outcomes.append({"kind": event.etl.kind, "name": event.etl.name, "skipped": event.reason})
+        return outcomes
+
+    def _claimed(self, etls: Sequence[ETL]) -> tuple[Run, list[Outcome]]:
+        """Return the run of a refresh that has its tables now, or what is recorded of it if it has ended before."""
+        run = replace(self._run(), lease=_LEASE)
+        try:
+            with self._waiting_for_others():
+                for _ in self._logged(claim_at_once(self.project, run, etls)):
+                    pass
+        except EndedError:
+            return run, self._recorded(run)
+        return run, []
+
+    @contextmanager
+    def _waiting_for_others(self) -> Iterator[None]:
+        """Put the task off if another run has a table that it needs; the worker is free meanwhile."""
+        try:
+            yield
+        except BusyError as error:
+            request = current_task.request
+            if request.retries * _RETRY_SECONDS >= self.project.lock_wait.total_seconds():
+                raise
+            raise current_task.retry(exc=error, countdown=_RETRY_SECONDS, max_retries=None) from error
+
+    @contextmanager
+    def _given_up_if_it_fails(self, run: Run) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            give_up(self.project, run, error)
+            raise
+
+    def _run(self) -> Run:
+        """Return the run that the present task is; its id is the task's."""
+        if current_task and current_task.request.id:
+            return Run(current_task.request.id, self.project.digest)
+        return new_run(self.project.digest)
+
+    def _recorded(self, run: Run) -> list[Outcome]:
+        """Return the outcomes of a run as the warehouse knows them, in configured order."""
+        with self.project.open_warehouse() as warehouse:
+            records = {record.etl: record for record in Ledger(warehouse).records(run.id)}
+        outcomes: list[Outcome] = []
+        for etl in self.project.etls:
+            if record := records.get(name_of(etl)):
+                told: Outcome = {"kind": etl.kind, "name": etl.name}
+                if record.status == SUCCEEDED:
+                    outcomes.append(told | {"rows": record.counts.read if record.counts else 0})
+                else:
+                    outcomes.append(told | {"error": record.error or record.status})
+        return outcomes
+
+    def _staging(self, plan: Plan) -> tuple[Run, Staging]:
+        run = Run(plan["refresh"], self.project.digest, lease=_LEASE)
+        etls = [self.project.find(kind, name) for kind, name in plan["etls"]]
+        return run, stage(self.project, etls, run.generation)
 
     def _delete_tables(self) -> None:
         for event in self._logged(refresh(self.project, Request(test_sources=False, delete_existing_tables=True))):
@@ -107,25 +202,17 @@ class Refreshes:
                 yield event
 
     def _steps(self) -> tuple[Task[..., Any], Task[..., Any], Task[..., Any]]:
-        """Return the tasks a refresh is made of: one runs an ETL, one a part of it, one collects a stage of them."""
+        """Return the tasks a refresh is made of: one builds a table, one a part of it, one collects a stage of them."""
 
         @self.app.task(name="pypelineetl.step")
-        def step(kind: str, name: str, rebuild: bool) -> Outcome:  # noqa: FBT001 - task arguments are positional
-            try:
-                rows = self._rows_of(self.project.find(kind, name), rebuild=rebuild)
-            except PypeLineError as error:
-                return {"kind": kind, "name": name, "error": error.message}
-            return {"kind": kind, "name": name, "rows": rows}
+        def step(kind: str, name: str, plan: Plan) -> Outcome:
+            etl = self.project.find(kind, name)
+            return self._outcome(etl, lambda: self._rows_of(etl, plan))
 
         @self.app.task(name="pypelineetl.part")
-        def part(kind: str, name: str, token: str, bounds: list[int], number: int) -> Outcome:
-            try:
-                rows = self._rows_of_part(self.project.find(kind, name), parts_of(token, bounds), number)
-            except PypeLineError as error:
-                return {"kind": kind, "name": name, "error": error.message}
-            except Exception as error:  # noqa: BLE001 - a part that raised would end the refresh without its other ETLs
-                return {"kind": kind, "name": name, "error": f"{type(error).__name__}: {error}"}
-            return {"kind": kind, "name": name, "rows": rows}
+        def part(kind: str, name: str, plan: Plan, bounds: list[int], number: int) -> Outcome:
+            etl = self.project.find(kind, name)
+            return self._outcome(etl, lambda: self._rows_of_part(etl, plan, bounds, number))
 
         @self.app.task(name="pypelineetl.collect", bind=True, throws=(PypeLineError,))
         def collect(task: Task[..., Any], outcomes: list[Outcome], plan: Plan) -> list[list[Loaded]]:
@@ -133,20 +220,39 @@ class Refreshes:
 
         return step, part, collect
 
-    def _rows_of_part(self, etl: ETL, parts: Parts, number: int) -> int:
-        assert isinstance(etl, FactETL), etl.name  # noqa: S101 - only facts are sent in parts
+    def _outcome(self, etl: ETL, rows: Callable[[], int]) -> Outcome:
+        """Return what became of a step, which never raises: the refresh would end without its other ETLs."""
+        try:
+            with self._waiting_for_others():
+                return {"kind": etl.kind, "name": etl.name, "rows": rows()}
+        except PypeLineError as error:
+            return {"kind": etl.kind, "name": etl.name, "error": error.message}
+
+    def _rows_of(self, etl: ETL, plan: Plan) -> int:
+        run, staging = self._staging(plan)
+        with self.project.open_warehouse() as warehouse:
+            done = {record.etl: record for record in Ledger(warehouse).records(run.id)}.get(name_of(etl))
+        if done and done.status == LOADED and done.counts:
+            return done.counts.read
+        for event in self._logged(told(etl, build(staging, run, etl))):
+            if isinstance(event, events.EtlFinished):
+                rows = event.counts.read
+        return rows
+
+    def _rows_of_part(self, etl: ETL, plan: Plan, bounds: list[int], number: int) -> int:
+        run, staging = self._staging(plan)
         rows = 0
 
         def load() -> Iterator[Event]:
             nonlocal rows
-            rows = (yield from load_part(self.project, etl, parts, number)).read
+            rows = (yield from build_part(staging, run, etl, parts_of(run.generation, bounds), number)).read
 
         for _ in self._logged(load()):
             pass
         return rows
 
     def _whole(self, outcomes: Sequence[Outcome], plan: Plan) -> list[Outcome]:
-        """Return a stage's outcomes with those of parts as one, their fact published if all of them are there."""
+        """Return a stage's outcomes with those of parts as one, their table built if all of them are there."""
         whole: dict[tuple[str, str], Outcome] = {}
         for outcome in outcomes:
             kind, name = str(outcome["kind"]), str(outcome["name"])
@@ -155,33 +261,27 @@ class Refreshes:
                 whole[kind, name] = earlier if "error" in earlier else outcome
             elif "error" not in earlier:
                 earlier["rows"] = int(earlier["rows"]) + int(outcome["rows"])
-        for name, (token, bounds) in plan["split"].items():
-            whole["fact", name] = self._published(whole["fact", name], parts_of(token, bounds), plan["rebuild"])
+        for name, bounds in plan["split"].items():
+            outcome = whole["fact", name]
+            if "error" not in outcome:
+                etl, read = self.project.find("fact", name), int(outcome["rows"])
+                whole["fact", name] = self._outcome(etl, partial(self._rows_of_all_parts, etl, plan, bounds, read))
         return list(whole.values())
 
-    def _published(self, outcome: Outcome, parts: Parts, rebuild: bool) -> Outcome:  # noqa: FBT001 - as the plan has it
-        etl = self.project.find("fact", str(outcome["name"]))
-        assert isinstance(etl, FactETL), etl.name  # noqa: S101 - only facts are sent in parts
-        try:
-            if "error" not in outcome:
-                for _ in self._logged(publish(self.project, etl, parts, int(outcome["rows"]), rebuild=rebuild)):
-                    pass
-                return outcome
-        except PypeLineError as error:
-            outcome = {"kind": etl.kind, "name": etl.name, "error": error.message}
-        discard(self.project, etl, parts)
-        return outcome
+    def _rows_of_all_parts(self, etl: ETL, plan: Plan, bounds: list[int], read: int) -> int:
+        run, staging = self._staging(plan)
+        for _ in self._logged(build_of_parts(staging, run, etl, parts_of(run.generation, bounds), read)):
+            pass
+        return read
 
     def _advance(self, task: Task[..., Any], plan: Plan) -> list[list[Loaded]]:
         """Replace `task` with the next stage that has anything to run, or end the refresh."""
         if not plan["stages"]:
-            return _ended(plan["outcomes"])
+            return self._published(plan)
         ((kind, names), *rest), outcomes = plan["stages"], list(plan["outcomes"])
         skipped = self._skipped(kind, names, outcomes)
         runnable = [name for name in names if name not in {outcome["name"] for outcome in skipped}]
         following = {**plan, "stages": rest, "outcomes": outcomes + skipped}
-        if not runnable:
-            return self._advance(task, following)
         steps = self._signatures(kind, runnable, following)
         if not steps:
             return self._advance(task, following)
@@ -191,23 +291,41 @@ class Refreshes:
             refreshed: list[list[Loaded]] = task.replace(chord(steps, self._collect.s(following)))
         return refreshed
 
+    def _published(self, plan: Plan) -> list[list[Loaded]]:
+        """Publish what a refresh has built, or give it up, and return or raise what it ends with."""
+        run, staging = self._staging(plan)
+        with self.project.open_warehouse() as warehouse:
+            records = Ledger(warehouse).records(run.id)
+        if records and all(record.status == SUCCEEDED for record in records):
+            # This task has been here before.
+            return _ended(plan["outcomes"])
+        if any("rows" not in outcome for outcome in plan["outcomes"]):
+            give_up(self.project, run)
+            return _ended(plan["outcomes"])
+        with self._given_up_if_it_fails(run):
+            for _ in self._logged(publish(staging, run)):
+                pass
+        return _ended(plan["outcomes"])
+
     def _signatures(self, kind: str, names: Sequence[str], plan: Plan) -> list[Any]:
         """Return a stage's steps, with one for each part of the facts that are split; the plan tells how these are."""
         steps: list[Any] = []
         plan["split"] = {}
+        told = {"refresh": plan["refresh"], "etls": plan["etls"]}
         for name in names:
             etl, step_id = self.project.find(kind, name), f"{plan['refresh']}.{kind}.{name}"
             if not (isinstance(etl, FactETL) and etl.parts > 1):
-                steps.append(self._step.s(kind, name, plan["rebuild"]).set(task_id=step_id))
+                steps.append(self._step.s(kind, name, told).set(task_id=step_id))
                 continue
             try:
-                parts = split(self.project, etl)
+                parts = split(self.project, etl, generation_of(plan["refresh"]))
             except PypeLineError as error:
                 plan["outcomes"].append({"kind": kind, "name": name, "error": error.message})
                 continue
-            told = plan["split"][name] = [parts.token, list(parts.bounds)]
+            bounds = plan["split"][name] = list(parts.bounds)
             steps += [
-                self._part.s(kind, name, *told, number).set(task_id=f"{step_id}.{number}") for number in parts.numbers
+                self._part.s(kind, name, told, bounds, number).set(task_id=f"{step_id}.{number}")
+                for number in parts.numbers
             ]
         return steps
 
@@ -259,7 +377,7 @@ def _failure(outcomes: Sequence[Outcome]) -> str:
             if reason in outcome
         ]
     succeeded = ", ".join(f"{outcome['kind']} {outcome['name']}" for outcome in outcomes if "rows" in outcome)
-    return "\n".join([*parts, f"succeeded: {succeeded or 'nothing'}"])
+    return "\n".join([*parts, f"succeeded, and not published: {succeeded or 'nothing'}"])
 
 
 def _check_types(wanted: type, rule: str, **given: object) -> None:
@@ -287,6 +405,8 @@ def _settings() -> dict[str, Any]:
         "task_track_started": True,
         # A worker that dies leaves its task to another; running an ETL again is safe.
         "task_acks_late": True,
+        # Safe, because an ETL that kills its process again and again is not begun again.
+        "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
         "task_soft_time_limit": _SOFT_LIMIT_SECONDS,
         "task_time_limit": _HARD_LIMIT_SECONDS,

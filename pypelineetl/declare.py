@@ -356,6 +356,10 @@ class DimensionETL(_ETL):
         return found[str(self.factory.name("key"))] if found else None
 
 
+MOST_PARTS = 64
+"""Into which a fact may be split."""
+
+
 @dataclass(frozen=True)
 class Lag:
     """The time from one moment of a fact's source to another; made by `lag`."""

@@ -167,6 +167,28 @@ def between(sql: str, column: str, least: int | None, below: int | None, *, dial
     return tree.sql(dialect=_WRITTEN_AS.get(dialect, dialect))
 
 
+def renamed(sql: str, names: Mapping[str, str], *, dialect: str, mark: str) -> str:
+    """Return a statement about other tables: those of `names` by their new names, all else to the letter.
+
+    Constraints, whose names may be shared by the whole schema, get the `mark` at the end of theirs.
+    """
+    tree = single_statement(sql, dialect)
+    own = {each.alias for each in tree.find_all(exp.CTE)}
+    tables = [table for table in tree.find_all(exp.Table) if table.name in names.keys() - own]
+    # A query may qualify columns by the name of a table that has no alias.
+    aliased = isinstance(tree, exp.Query)
+    places = [
+        (table.this, [names[table.name], *([table.name] if aliased and not table.alias else [])]) for table in tables
+    ]
+    places += [(each.this, [f"{each.this.name}{mark}"]) for each in tree.find_all(exp.Constraint)]
+    for identifier, written in sorted(places, key=lambda place: place[0].meta["start"], reverse=True):
+        quoted = [
+            exp.to_identifier(each, quoted=True).sql(dialect=_WRITTEN_AS.get(dialect, dialect)) for each in written
+        ]
+        sql = sql[: identifier.meta["start"]] + " AS ".join(quoted) + sql[identifier.meta["end"] + 1 :]
+    return sql
+
+
 def single_statement(sql: str, dialect: str) -> exp.Expr:
     """Return the one statement of a text, parsed. Raises DialectError, with the place, if it is anything else."""
     try:

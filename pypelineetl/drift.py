@@ -10,18 +10,24 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL
 from pypelineetl.errors import LoadError
 from pypelineetl.project import Project
+from pypelineetl.staging import short_name
 
 
 def check_drift(project: Project, etl: ETL, warehouse: Database) -> None:
     """Raise LoadError if the existing table is not what its DDL says; every difference is told at once."""
-    temporary = f"{etl.table}__ddl"
-    meant = warehouse.meant(project.create_temporary(etl, temporary), temporary)
-    if differences := _differences(meant, warehouse.columns(etl.table)):
+    if found := differences(project, etl, warehouse):
         message = (
-            f'the table "{etl.table}" is not what its DDL says: {"; ".join(differences)}.'
+            f'the table "{etl.table}" is not what its DDL says: {"; ".join(found)}.'
             " Rebuild it (--delete_existing_tables), or change the table or its DDL until they agree."
         )
         raise LoadError(message)
+
+
+def differences(project: Project, etl: ETL, warehouse: Database) -> list[str]:
+    """Return in what an existing table is not what its DDL says."""
+    temporary = f"{short_name(etl.table)}__ddl"
+    meant = warehouse.meant(project.create_temporary(etl, temporary), temporary)
+    return _differences(meant, warehouse.columns(etl.table))
 
 
 def _differences(meant: Mapping[str, str], found: Mapping[str, str]) -> list[str]:

@@ -5,6 +5,7 @@
     ├── UsageError        a command or task argument is wrong; nothing was started
     ├── DialectError      SQL that cannot be read, is not allowed here, or cannot be translated
     ├── DatabaseError     a database cannot be reached, or refused a statement
+    │   └── BusyError     another run has what this one needs; the message names it
     ├── SourceError       the source gives other columns than the ETL needs, or stopped half way
     ├── LoadError         a row cannot be loaded: a value, a natural key, a count that does not add up
     └── RefreshError      one or more ETLs of a refresh failed
@@ -44,6 +45,10 @@ class DialectError(PypeLineError):
 
 class DatabaseError(PypeLineError):
     """A database cannot be reached or refused a statement."""
+
+
+class BusyError(DatabaseError):
+    """Another run has what this one needs."""
 
 
 class SourceError(PypeLineError):

@@ -34,6 +34,11 @@ class Counts:
     """How many foreign keys had a NULL in their natural key."""
 
     @property
+    def changed(self) -> bool:
+        """Whether anything was written."""
+        return bool(self.inserted or self.updated or self.closed or self.rekeyed or self.inferred)
+
+    @property
     def adds_up(self) -> bool:
         """Whether every row read is accounted for."""
         return self.read == self.inserted + self.updated + self.unchanged + self.rejected
@@ -64,14 +69,14 @@ class EtlStarted:
 
 @dataclass(frozen=True)
 class TableDropping:
-    """An existing table is about to be dropped."""
+    """An existing table is about to be dropped: what is built now will take its place, and has nothing of its rows."""
 
     etl: ETL
 
 
 @dataclass(frozen=True)
 class TableDropped:
-    """The table is gone."""
+    """The table is gone, or will be as soon as the one that is built is published."""
 
     etl: ETL
 
@@ -122,7 +127,7 @@ class EtlNoted:
 
 @dataclass(frozen=True)
 class EtlFinished:
-    """One ETL is done and its rows are committed."""
+    """One ETL is done. If its table was built anew, readers see it when it is published."""
 
     etl: ETL
     counts: Counts
@@ -144,6 +149,28 @@ class EtlSkipped:
 
     etl: ETL
     reason: str
+
+
+@dataclass(frozen=True)
+class RunWaiting:
+    """Another run has a table that this one needs; it waits for it. `why` names that run."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class RunRecovered:
+    """Something that a dead run had left was finished or cleared."""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """The tables of these ETLs, which a run has built, are in their places now, all at once."""
+
+    etls: tuple[ETL, ...]
+    elapsed: timedelta
 
 
 @dataclass(frozen=True)
@@ -170,6 +197,9 @@ Event = (
     | EtlFinished
     | EtlFailed
     | EtlSkipped
+    | RunWaiting
+    | RunRecovered
+    | Published
     | RunFinished
 )
 Listener = Callable[[Event], None]

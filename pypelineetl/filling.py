@@ -11,7 +11,7 @@ from pypelineetl.drift import check_drift
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts, Event
 from pypelineetl.extract import source_rows, typed_source
-from pypelineetl.history import History
+from pypelineetl.history import LIVE, History
 from pypelineetl.incremental import Extraction, extraction
 from pypelineetl.load.checking import run_checks
 from pypelineetl.load.deletions import end_deleted
@@ -31,12 +31,14 @@ from pypelineetl.workbench import Workbench, workbench
 
 @dataclass(frozen=True)
 class How:
-    """How one ETL is run: into a new table or the one that is there, from all of its source or what is new in it."""
+    """How one ETL is run: from all of its source or what is new in it, into the live table or a staged one."""
 
-    rebuild: bool = False
     full: bool = False
     is_replay: bool = False
     """Whether the rows are those that were rejected before, and nothing is known of the others."""
+    live: ETL | None = None
+    """The ETL of the live table whose place a staged one is to take; None if the rows go into the live table itself."""
+    generation: str = LIVE
 
 
 def tables_written(project: Project, etl: ETL) -> list[str]:
@@ -48,17 +50,23 @@ def tables_written(project: Project, etl: ETL) -> list[str]:
 def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it is tried
     project: Project, etl: ETL, how: How, warehouse: Database, *, scans: bool, streams: bool
 ) -> Generator[Event, None, Counts]:
-    """Do all that one load of an ETL is, in the transaction that is open."""
-    history = History(warehouse)
-    history.prepare(etl, rebuilds=how.rebuild and isinstance(etl, DimensionETL))
-    existed = bool(warehouse.columns(etl.table))
-    remembered = yield from prepare_table(project, etl, warehouse, rebuild=how.rebuild)
+    """Do all that one load of an ETL is, in the transaction that is open. A live table that is to be loaded exists."""
+    history = History(warehouse, how.generation)
+    history.prepare(etl, rebuilds=isinstance(how.live, DimensionETL))
+    remembered = yield from prepare_table(project, etl, how.live, warehouse)
     yield events.SourceQueried(etl)
-    is_full = how.full or how.rebuild or not existed
+    is_full = how.full or how.live is not None
     extracted = Extraction(etl, {}) if how.is_replay else extraction(project, etl, history, full=is_full)
     if how.is_replay or is_full or not etl.watermark:
         history.forget_rejects(etl)
-    load = Load(project, warehouse, project.clock(), remembered=remembered, is_whole=not how.is_replay)
+    load = Load(
+        project,
+        warehouse,
+        project.clock(),
+        is_whole=not how.is_replay,
+        generation=how.generation,
+        remembered=remembered,
+    )
     before = largest_key(load, etl) if isinstance(etl, DimensionETL) else 0
     counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
     history.reach(etl, extracted.reached)
@@ -79,31 +87,36 @@ def _check(counts: Counts) -> None:
         raise LoadError(message)
 
 
-def prepare_table(project: Project, etl: ETL, warehouse: Database, *, rebuild: bool) -> Generator[Event, None, str]:
-    """Make a table ready for an ETL's rows: new with `rebuild`, or if there is none; else as it is, without drift.
+def prepare_table(project: Project, etl: ETL, live: ETL | None, warehouse: Database) -> Generator[Event, None, str]:
+    """Make a table ready for an ETL's rows: a new one to take the place of a live one's, or the live one as it is.
 
     Returns the temporary table of the surrogate keys that the members of a rebuilt dimension had, if any.
     """
-    exists = bool(warehouse.columns(etl.table))
     remembered = ""
-    if exists and not rebuild:
+    if live is None:
         check_drift(project, etl, warehouse)
         if isinstance(etl, FactETL) and replaces(etl):
             warehouse.empty(etl.table)
     else:
-        if exists:
-            remembered = remember_members(project, etl, warehouse) if isinstance(etl, DimensionETL) else ""
+        if warehouse.columns(live.table):
+            remembered = remember_members(project, live, warehouse) if isinstance(live, DimensionETL) else ""
             yield events.TableDropping(etl)
-            warehouse.set_aside(etl.table)
             yield events.TableDropped(etl)
-        yield events.TableCreating(etl)
-        warehouse.create(etl.table, project.create_statements(etl))
-        yield events.TableCreated(etl)
+        yield from create_table(project, etl, warehouse)
     if isinstance(etl, DimensionETL):
         seed_special_members(project, etl, warehouse)
         if remembered and etl.factory.versioning:
             take_versions_over(etl, warehouse, remembered)
     return remembered
+
+
+def create_table(project: Project, etl: ETL, warehouse: Database) -> Iterator[Event]:
+    """Create an ETL's table; one of its name that an earlier attempt has left is dropped."""
+    if warehouse.columns(etl.table):
+        warehouse.drop(etl.table)
+    yield events.TableCreating(etl)
+    warehouse.create(etl.table, project.create_statements(etl))
+    yield events.TableCreated(etl)
 
 
 def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True) -> Generator[Event, None, Counts]:

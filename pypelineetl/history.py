@@ -24,16 +24,16 @@ _TABLES: Mapping[str, str] = {
     REJECTS: f"""
         CREATE TABLE {REJECTS} (
           etl VARCHAR(130) NOT NULL, rejected_at DATETIME NOT NULL, reason LONGTEXT NOT NULL, given LONGTEXT NOT NULL,
-          KEY by_etl (etl)
+          generation VARCHAR(8) NOT NULL, KEY by_etl (etl)
         )
     """,
     _WATERMARKS: f"""
         CREATE TABLE {_WATERMARKS} (
           etl VARCHAR(130) NOT NULL, source_column VARCHAR(130) NOT NULL, reached VARCHAR(60) NOT NULL,
-          PRIMARY KEY (etl, source_column)
+          generation VARCHAR(8) NOT NULL, PRIMARY KEY (etl, source_column, generation)
         )
     """,
-    _KEYS: f"CREATE TABLE {_KEYS} (table_name VARCHAR(130) NOT NULL PRIMARY KEY, largest BIGINT NOT NULL)",
+    _KEYS: f"CREATE TABLE {_KEYS} (etl VARCHAR(130) NOT NULL PRIMARY KEY, largest BIGINT NOT NULL)",
 }
 
 
@@ -47,11 +47,20 @@ class Reject:
     given: Mapping[str, str | None]
 
 
-class History:
-    """What one warehouse remembers; its tables are made when something is first written to them."""
+LIVE = ""
+"""The generation that everyone sees; others are being built, or are kept."""
+_OF_A_GENERATION = (REJECTS, _WATERMARKS)
 
-    def __init__(self, warehouse: Database) -> None:
+
+class History:
+    """What one warehouse remembers; its tables are made when something is first written to them.
+
+    Of what is rejected and how far a source is read, each generation of a table has its own rows.
+    """
+
+    def __init__(self, warehouse: Database, generation: str = LIVE) -> None:
         self._warehouse = warehouse
+        self._generation = generation
 
     def reject_columns(self) -> list[Column]:
         """Return the columns of the table of rejects, which is made if need be."""
@@ -69,42 +78,67 @@ class History:
         if not self._warehouse.columns(REJECTS):
             return []
         names = self._warehouse.quoted(("etl", "rejected_at", "reason", "given"))
-        where = f" WHERE {self._is('etl')}" if etl else ""
+        where = self._is("generation", *(["etl"] if etl else []))
         found = self._warehouse.query(
-            f"SELECT {names} FROM {self._warehouse.quote(REJECTS)}{where} ORDER BY 1, 2, 4",
-            (name_of(etl),) if etl else (),
+            f"SELECT {names} FROM {self._warehouse.quote(REJECTS)} WHERE {where} ORDER BY 1, 2, 4",
+            (self._generation, *([name_of(etl)] if etl else [])),
         )
         return [Reject(name, _at(rejected_at), reason, json.loads(given)) for name, rejected_at, reason, given in found]
 
     def forget_rejects(self, etl: ETL) -> None:
         """Forget an ETL's rejected rows: its whole source is about to be read again."""
-        if self.rejects(etl):
-            self._change(f"DELETE FROM {self._warehouse.quote(REJECTS)} WHERE {self._is('etl')}", name_of(etl))
+        if self._warehouse.columns(REJECTS):
+            self._forget(REJECTS, name_of(etl), self._generation)
 
     def watermarks(self, etl: ETL) -> Mapping[str, str]:
         """Return how far an ETL has read its source, by column; nothing if it never has."""
         if not self._warehouse.columns(_WATERMARKS):
             return {}
         names = self._warehouse.quoted(("source_column", "reached"))
-        query = f"SELECT {names} FROM {self._warehouse.quote(_WATERMARKS)} WHERE {self._is('etl')}"
-        return dict(self._warehouse.query(query, (name_of(etl),)))
+        query = f"SELECT {names} FROM {self._warehouse.quote(_WATERMARKS)} WHERE {self._is('etl', 'generation')}"
+        return dict(self._warehouse.query(query, (name_of(etl), self._generation)))
 
     def reach(self, etl: ETL, watermarks: Mapping[str, str]) -> None:
         """Remember how far an ETL has read its source."""
         for column, reached in watermarks.items():
-            self._put(_WATERMARKS, {"etl": name_of(etl), "source_column": column}, "reached", reached)
+            key = {"etl": name_of(etl), "source_column": column, "generation": self._generation}
+            self._put(_WATERMARKS, key, "reached", reached)
 
-    def largest_key(self, table: str) -> int:
+    def adopt(self, etl: str, generation: str, *, keep: str = "") -> None:
+        """Take what another generation remembers of an ETL; what this one does is forgotten, or kept as `keep`."""
+        for table in filter(self._warehouse.columns, _OF_A_GENERATION):
+            changed = f"UPDATE {self._warehouse.quote(table)} SET {self._is('generation')}"
+            where = f"WHERE {self._is('etl', 'generation')}"
+            if keep:
+                self._forget(table, etl, keep)
+                self._change(f"{changed} {where}", keep, etl, self._generation)
+            else:
+                self._forget(table, etl, self._generation)
+            self._change(f"{changed} {where}", self._generation, etl, generation)
+
+    def forget_generation(self) -> None:
+        """Forget all that this generation remembers."""
+        for table in filter(self._warehouse.columns, _OF_A_GENERATION):
+            where = self._is("generation")
+            self._change(f"DELETE FROM {self._warehouse.quote(table)} WHERE {where}", self._generation)
+
+    def _forget(self, table: str, etl: str, generation: str) -> None:
+        name, where = self._warehouse.quote(table), self._is("etl", "generation")
+        # A DELETE that finds nothing would still lock what is beside it on MySQL, where other loads may write.
+        if self._warehouse.query(f"SELECT 1 FROM {name} WHERE {where} LIMIT 1", (etl, generation)):
+            self._change(f"DELETE FROM {name} WHERE {where}", etl, generation)
+
+    def largest_key(self, etl: ETL) -> int:
         """Return the largest surrogate key of a rebuilt table's earlier generations, 0 if there is none."""
         if not self._warehouse.columns(_KEYS):
             return 0
         query = f"SELECT MAX({self._warehouse.quote('largest')}) FROM {self._warehouse.quote(_KEYS)}"
-        [(largest,)] = self._warehouse.query(f"{query} WHERE {self._is('table_name')}", (table,))
+        [(largest,)] = self._warehouse.query(f"{query} WHERE {self._is('etl')}", (name_of(etl),))
         return largest or 0
 
-    def keep_largest_key(self, table: str, largest: int) -> None:
+    def keep_largest_key(self, etl: ETL, largest: int) -> None:
         """Remember the largest surrogate key of a table that is about to be rebuilt, so that none is given twice."""
-        self._put(_KEYS, {"table_name": table}, "largest", largest)
+        self._put(_KEYS, {"etl": name_of(etl)}, "largest", largest)
 
     def forget_keys(self) -> None:
         """Forget which surrogate keys were given."""

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pygrametl.tables import AccumulatingSnapshotFactTable
 
 from pypelineetl.columns import Column
-from pypelineetl.declare import ETL, DimensionETL, Every, FactETL, Member, Unit
+from pypelineetl.declare import ETL, MOST_PARTS, DimensionETL, Every, FactETL, Member, Unit
 from pypelineetl.errors import LoadError, did_you_mean, quoted
 
 
@@ -77,8 +77,8 @@ def _period_faults(etl: FactETL, columns: Mapping[str, Column]) -> Iterator[str]
 
 
 def _part_faults(etl: FactETL) -> Iterator[str]:
-    if not isinstance(etl.parts, int) or etl.parts < 1:
-        yield f"its parts are {etl.parts!r}; they must be a whole number, 1 or more"
+    if not isinstance(etl.parts, int) or not 1 <= etl.parts <= MOST_PARTS:
+        yield f"its parts are {etl.parts!r}; they must be a whole number from 1 to {MOST_PARTS}"
     elif etl.parts > 1:
         if not etl.split_by or not isinstance(etl.source, str):
             yield "its parts need split_by, a column of whole numbers in its source, which must be SQL"

@@ -1,30 +1,30 @@
 """One big fact in parts: ranges of a whole number in its source, loaded side by side, published as one.
 
-Each part goes to a table of its own, which is made anew if the part is run again. When all are there, their rows take
-the place of the fact's in one transaction; before that nobody sees any of them.
+Each part goes to a table of its own, which is made anew if the part is run again. When all are there, their rows go
+to the fact's table in one transaction.
 """
 
 import re
-import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
 from pypelineetl import dialect, events
+from pypelineetl.databases import database_class
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import FactETL, Factory
 from pypelineetl.errors import LoadError, SourceError, UsageError
 from pypelineetl.events import Counts, Event
-from pypelineetl.filling import check_rows, load_rows, prepare_table
+from pypelineetl.filling import How, check_rows, load_rows, prepare_table
 from pypelineetl.load.loading import Load
 from pypelineetl.project import Project
+from pypelineetl.staging import short_name
 from pypelineetl.workbench import ScanError
-
-_NAME_LENGTH = 40  # of the fact's own name in the parts' names, which PostgreSQL would cut at 63
 
 
 @dataclass(frozen=True)
 class Parts:
-    """How one load of a fact is split: `token` tells this load's tables from another's, `bounds` are between parts."""
+    """How one load of a fact is split: `token` is the generation it belongs to, `bounds` are between its parts."""
 
     token: str
     bounds: tuple[int, ...]
@@ -46,20 +46,42 @@ def parts_of(token: object, bounds: object) -> Parts:
     return Parts(token, tuple(bounds))
 
 
-def split(project: Project, etl: FactETL) -> Parts:
+def split(project: Project, etl: FactETL, generation: str) -> Parts:
     """Ask the source between which numbers a fact is to be split. Raises SourceError if they are no whole numbers."""
     column = str(etl.split_by)
     with project.open_source(etl) as source:
         query = dialect.extremes(project.source_query(etl), column, dialect=source.dialect)
         [(least, most)] = source.query(query)
     if least is None:
-        return Parts(secrets.token_hex(4), ())
+        return Parts(generation, ())
     if int(least) != least or int(most) != most:
         message = f'it is split by "{column}", which holds other values than whole numbers'
         raise SourceError(message)
     width = int(most) - int(least) + 1
     bounds = {int(least) + width * number // etl.parts for number in range(1, etl.parts)} - {int(least)}
-    return Parts(secrets.token_hex(4), tuple(sorted(bounds)))
+    return Parts(generation, tuple(sorted(bounds)))
+
+
+def load_parts(project: Project, etl: FactETL, parts: Parts) -> Generator[Event, None, int]:
+    """Load all parts side by side where the warehouse allows it; return how many rows they have read."""
+    read = 0
+    beside = database_class(project.warehouse_url).loads_beside
+    with ThreadPoolExecutor(len(parts.numbers) if beside else 1) as pool:
+        loads = [pool.submit(_gathered, load_part(project, etl, parts, number)) for number in parts.numbers]
+        for load in as_completed(loads):
+            happened, counts = load.result()
+            yield from happened
+            read += counts.read
+    return read
+
+
+def _gathered(load: Generator[Event, None, Counts]) -> tuple[list[Event], Counts]:
+    happened = []
+    while True:
+        try:
+            happened.append(next(load))
+        except StopIteration as stop:
+            return happened, stop.value
 
 
 def load_part(project: Project, etl: FactETL, parts: Parts, number: int) -> Generator[Event, None, Counts]:
@@ -76,51 +98,33 @@ def _load_part(
 ) -> Generator[Event, None, Counts]:
     with project.open_warehouse() as warehouse:
         part = _part(project, etl, parts, number)
-        warehouse.lock([part.table])
         with warehouse.transaction():
             if warehouse.columns(part.table):
                 warehouse.drop(part.table)
-            warehouse.execute(project.create_staging(etl, part.table))
+            warehouse.create(part.table, [project.create_staging(etl, part.table)])
             yield events.SourceQueried(etl)
             load = Load(project, warehouse, project.clock())
             counts = yield from load_rows(load, part, scans=scans)
     return counts
 
 
-def publish(
-    project: Project, etl: FactETL, parts: Parts, rows: int, *, rebuild: bool
+def merge(  # noqa: PLR0913, PLR0917 - what the fill of a fact is given, and what its parts are
+    project: Project, etl: FactETL, how: How, parts: Parts, rows: int, warehouse: Database
 ) -> Generator[Event, None, Counts]:
-    """Put the rows of all parts in the place of the fact's. Raises LoadError if they are not as many as were loaded."""
-    with project.open_warehouse() as warehouse:
-        warehouse.lock([etl.table])
-        names = warehouse.quoted(etl.factory.columns)
-        with warehouse.transaction():
-            yield from prepare_table(project, etl, warehouse, rebuild=rebuild)
-            table = warehouse.quote(etl.table)
-            for staged in _tables(etl, parts):
-                warehouse.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {warehouse.quote(staged)}")
-            [(published,)] = warehouse.query(f"SELECT COUNT(*) FROM {table}")
-            if published != rows:
-                message = f"its parts loaded {rows:,} rows, and {published:,} are there now; nothing was changed"
-                raise LoadError(message)
-            load = Load(project, warehouse, project.clock())
-            yield from check_rows(load, etl)
-        _drop(warehouse, _tables(etl, parts))
+    """Put the rows of all parts in the place of the fact's, in the transaction that is open.
+
+    Raises LoadError if they are not as many as were loaded.
+    """
+    names, table = warehouse.quoted(etl.factory.columns), warehouse.quote(etl.table)
+    yield from prepare_table(project, etl, how.live, warehouse)
+    for staged in tables_of(etl, parts):
+        warehouse.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {warehouse.quote(staged)}")
+    [(merged,)] = warehouse.query(f"SELECT COUNT(*) FROM {table}")
+    if merged != rows:
+        message = f"its parts loaded {rows:,} rows, and {merged:,} are there now; nothing was changed"
+        raise LoadError(message)
+    yield from check_rows(Load(project, warehouse, project.clock()), etl)
     return Counts(read=rows, inserted=rows)
-
-
-def discard(project: Project, etl: FactETL, parts: Parts) -> None:
-    """Drop the tables of parts that will not be published."""
-    with project.open_warehouse() as warehouse:
-        _drop(warehouse, _tables(etl, parts))
-
-
-def _drop(warehouse: Database, tables: Sequence[str]) -> None:
-    warehouse.lock(tables)
-    with warehouse.transaction():
-        for table in tables:
-            if warehouse.columns(table):
-                warehouse.drop(table)
 
 
 def _part(project: Project, etl: FactETL, parts: Parts, number: int) -> FactETL:
@@ -129,9 +133,10 @@ def _part(project: Project, etl: FactETL, parts: Parts, number: int) -> FactETL:
     source = dialect.between(
         str(etl.source), str(etl.split_by), edges[number], edges[number + 1], dialect=project.sql_dialect
     )
-    arguments = {**etl.factory.arguments, "name": _tables(etl, parts)[number]}
+    arguments = {**etl.factory.arguments, "name": tables_of(etl, parts)[number]}
     return replace(etl, source=source, factory=Factory(etl.factory.table_class, arguments), parts=1)
 
 
-def _tables(etl: FactETL, parts: Parts) -> list[str]:
-    return [f"{etl.table[:_NAME_LENGTH]}__part_{parts.token}_{number}" for number in parts.numbers]
+def tables_of(etl: FactETL, parts: Parts) -> list[str]:
+    """Return the tables of a fact's parts."""
+    return [f"{short_name(etl.table)}__part_{parts.token}_{number}" for number in parts.numbers]

@@ -2,17 +2,23 @@
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 from pypelineetl import events
+from pypelineetl.building import copy, told_of_the_live
 from pypelineetl.databases.base import Database
-from pypelineetl.declare import ETL, FactETL
+from pypelineetl.declare import ETL
 from pypelineetl.errors import PypeLineError
 from pypelineetl.events import Event
-from pypelineetl.filling import How, fill, tables_written
+from pypelineetl.filling import How, create_table, fill, tables_written
 from pypelineetl.project import Project
+from pypelineetl.publishing import refuse_unpublishable
 from pypelineetl.runner import Request, choose
+from pypelineetl.staging import stage
+from pypelineetl.updating import told, whole
+
+_GENERATION = "00000000"
+"""Of tables that nobody will ever see."""
 
 
 def plan(project: Project, request: Request) -> Generator[Event, None, None]:
@@ -23,36 +29,44 @@ def plan(project: Project, request: Request) -> Generator[Event, None, None]:
     chosen = choose(project, request)
     wanted = {"dimension": request.run_dimensions, "fact": request.run_facts}
     running = tuple(etl for etl in chosen if wanted[etl.kind])
-    return _plan(project, running or chosen, How(rebuild=request.delete_existing_tables, full=request.full))
+    return _plan(project, running or chosen, request)
 
 
-def _plan(project: Project, etls: Sequence[ETL], how: How) -> Generator[Event, None, None]:
+def _plan(project: Project, etls: Sequence[ETL], request: Request) -> Generator[Event, None, None]:
     started = time.monotonic()
     yield events.RunStarted(tuple(etls))
     succeeded, error = True, ""
     try:
-        with project.open_warehouse() as warehouse:
-            warehouse.lock(sorted({table for etl in etls for table in tables_written(project, etl)}))
-            with warehouse.rehearsal():
-                for etl in etls:
-                    yield from _rehearse(project, etl, how, warehouse)
-                    warehouse.uncommitted |= set(tables_written(project, etl))
+        with project.open_warehouse() as warehouse, warehouse.rehearsal():
+            if request.delete_existing_tables or not any(warehouse.columns(etl.table) for etl in etls):
+                yield from _rehearse_building(project, etls, warehouse)
+            else:
+                yield from _rehearse_updating(project, etls, request, warehouse)
     except PypeLineError as failure:
         # What came before it is told; what would come after it cannot be known.
         succeeded, error = False, failure.message
     yield events.RunFinished(succeeded, timedelta(seconds=time.monotonic() - started), error)
 
 
-def _rehearse(project: Project, etl: ETL, how: How, warehouse: Database) -> Generator[Event, None, None]:
-    started = time.monotonic()
-    yield events.EtlStarted(etl)
-    try:
-        counts = yield from fill(project, _unsplit(etl), how, warehouse, scans=True, streams=False)
-    except PypeLineError as error:
-        yield events.EtlFailed(etl, error.message)
-        raise PypeLineError(error.message, f"{etl.kind} {etl.name}") from error
-    yield events.EtlFinished(etl, counts, timedelta(seconds=time.monotonic() - started))
+def _rehearse_building(project: Project, etls: Sequence[ETL], warehouse: Database) -> Generator[Event, None, None]:
+    staging = stage(project, etls, _GENERATION)
+    refuse_unpublishable(staging, warehouse)
+    for copied in staging.copied:
+        copy(staging, copied, warehouse)
+    for etl in etls:
+        staged, how = staging.staged(etl), How(live=etl, generation=_GENERATION)
+        loading = fill(staging.project, whole(staged), how, warehouse, scans=True, streams=False)
+        yield from told(etl, told_of_the_live(loading, staging, etl))
+        warehouse.uncommitted |= set(staging.tables.values())
 
 
-def _unsplit(etl: ETL) -> ETL:
-    return replace(etl, parts=1, split_by=None) if isinstance(etl, FactETL) else etl
+def _rehearse_updating(
+    project: Project, etls: Sequence[ETL], request: Request, warehouse: Database
+) -> Generator[Event, None, None]:
+    for etl in etls:
+        missing = not warehouse.columns(etl.table)
+        if missing:
+            yield from create_table(project, etl, warehouse)
+        how = How(full=request.full or missing)
+        yield from told(etl, fill(project, whole(etl), how, warehouse, scans=True, streams=False))
+        warehouse.uncommitted |= set(tables_written(project, etl))

@@ -4,8 +4,9 @@ This checks what can be known without a connection; whether the sources answer i
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,6 +40,8 @@ class Project:
     sql_dialect: str
     dimensions: tuple[DimensionETL, ...]
     facts: tuple[FactETL, ...]
+    lock_wait: timedelta = timedelta(minutes=10)
+    """How long a run waits for another that has a table it needs."""
     clock: Callable[[], datetime] = present
     """What tells a load the time (UTC) by which it dates new versions."""
 
@@ -46,6 +49,12 @@ class Project:
     def etls(self) -> tuple[ETL, ...]:
         """Every ETL, dimensions first, in configured order."""
         return (*self.dimensions, *self.facts)
+
+    @property
+    def digest(self) -> str:
+        """A hash of all that its ETLs declare, by which runs of one configuration are told from those of another."""
+        declared = [(etl.kind, etl.name, _declared(etl)) for etl in self.etls]
+        return sha256(repr(declared).encode()).hexdigest()
 
     def find(self, kind: str, name: str) -> ETL:
         """Return the active ETL of this kind and name. Raises UsageError, listing the valid ones, if there is none."""
@@ -135,6 +144,17 @@ class Project:
         return databases.database_class(url).dialect
 
 
+def _declared(value: Any) -> Any:
+    """Return what a declaration says, in a form that is the same in every process."""
+    if is_dataclass(value):
+        return [(each.name, _declared(getattr(value, each.name))) for each in fields(value)]
+    if isinstance(value, Mapping):
+        return [(name, _declared(each)) for name, each in value.items()]
+    if isinstance(value, list | tuple):
+        return [_declared(each) for each in value]
+    return getattr(value, "__qualname__", value)
+
+
 def read_project(config: ModuleType) -> Project:
     """Return the project a config module describes. Raises ConfigError with every fault, one a line."""
     faults = [f'config.py: "{name}" is missing' for name in _REQUIRED if not hasattr(config, name)]
@@ -158,6 +178,7 @@ def read_project(config: ModuleType) -> Project:
         sql_dialect=written,
         dimensions=tuple(config.DIMENSIONS),
         facts=tuple(config.FACTS),
+        lock_wait=timedelta(seconds=getattr(config, "LOCK_WAIT_SECONDS", 600)),
     )
     if untranslated := list(_untranslated(project)):
         raise ConfigError("\n".join(untranslated))

@@ -1,29 +1,29 @@
 """The one runner: the command line and the Celery tasks drive every ETL through it, and it tells them as events.
 
-It never prints, logs or exits. An ETL's failure is an event; the other ETLs still run, but for the facts that point
-to a dimension that failed.
+It never prints, logs or exits. A run is all or nothing: what its ETLs load is seen by others when all of them are done.
+An ETL's failure is an event.
 """
 
 import time
-import traceback
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from pygrametl.tables import AccumulatingSnapshotFactTable
 
 from pypelineetl import events
-from pypelineetl.databases import database_class
-from pypelineetl.declare import ETL, DimensionETL, FactETL, rows
-from pypelineetl.errors import PypeLineError, SourceError, UsageError, did_you_mean, quoted
-from pypelineetl.events import Counts, Event
-from pypelineetl.filling import How, fill, tables_written
+from pypelineetl.building import begin, build, publish
+from pypelineetl.claiming import claim, give_up
+from pypelineetl.databases.base import Database
+from pypelineetl.declare import ETL, FactETL, rows
+from pypelineetl.errors import PypeLineError, RefreshError, UsageError, did_you_mean, quoted
+from pypelineetl.events import Event
+from pypelineetl.filling import How
 from pypelineetl.history import History, Reject
-from pypelineetl.parts import discard, load_part, publish, split
 from pypelineetl.project import Project
+from pypelineetl.runs import Run, finish, hold, new_run
 from pypelineetl.sourcetests import test_source
-from pypelineetl.workbench import ScanError, UnorderedError
+from pypelineetl.updating import told, update
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def _refresh(
         if succeeded and request.replay_rejects:
             succeeded = yield from _replay(project, running or chosen)
         elif succeeded and running:
-            how = How(rebuild=request.delete_existing_tables, full=request.full)
-            succeeded = yield from _run(project, running, how)
+            how, builds = How(full=request.full), request.delete_existing_tables
+            succeeded = yield from perform(project, new_run(project.digest), running, how, builds=builds)
         elif succeeded and request.delete_existing_tables:
             yield from _delete(project, chosen)
     except PypeLineError as failure:
@@ -100,115 +100,90 @@ def _test_sources(project: Project, etls: Sequence[ETL]) -> Generator[Event, Non
     return passed
 
 
-def _run(project: Project, etls: Sequence[ETL], how: "How") -> Generator[Event, None, bool]:
-    failed: set[str] = set()
-    succeeded = True
-    for etl in etls:
-        if isinstance(etl, FactETL):
-            lost = [dimension.name for dimension in project.dimensions_of(etl) if dimension.name in failed]
-            if lost:
-                yield events.EtlSkipped(etl, f"its dimension {quoted(lost)} failed")
-                succeeded = False
-                continue
-        for event in process(project, etl, rebuild=how.rebuild, full=how.full):
-            if isinstance(event, events.EtlFailed):
-                succeeded = False
-                failed |= {etl.name} if isinstance(etl, DimensionETL) else set()
-            yield event
-    return succeeded
-
-
 def process(project: Project, etl: ETL, *, rebuild: bool, full: bool = False) -> Iterator[Event]:
     """Run one ETL: with `rebuild` into a new table in place of the old one, else into the table that is there.
 
     With `full` all of its source is read, whatever its watermark says. All or nothing: if it fails, its table holds
     what it held before. The last event is EtlFinished or EtlFailed.
     """
-    return _process(project, etl, How(rebuild=rebuild, full=full))
-
-
-def _process(project: Project, etl: ETL, how: How) -> Iterator[Event]:
-    started = time.monotonic()
-    yield events.EtlStarted(etl)
+    last: Event = events.EtlFailed(etl, "it did not run")
     try:
-        if isinstance(etl, FactETL) and etl.parts > 1:
-            counts = yield from _load_parts(project, etl, rebuild=how.rebuild)
-        else:
-            counts = yield from _load_whole(project, etl, how)
+        for event in perform(project, new_run(project.digest), [etl], How(full=full), builds=rebuild):
+            if isinstance(event, events.EtlFinished | events.EtlFailed):
+                # Not before all is committed.
+                last = event
+            elif not isinstance(event, events.Published):
+                yield event
     except PypeLineError as error:
-        yield events.EtlFailed(etl, error.message)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other ETLs still run, and nothing is hidden
-        yield events.EtlFailed(etl, f"{type(error).__name__}: {error}", traceback.format_exc())
-    else:
-        yield events.EtlFinished(etl, counts, timedelta(seconds=time.monotonic() - started))
+        last = events.EtlFailed(etl, error.message)
+    yield last
 
 
-def _load_whole(project: Project, etl: ETL, how: How) -> Generator[Event, None, Counts]:
-    """Load an ETL the fast way, and again in a slower one if the source is not as that needs it to be."""
-    scans = streams = True
-    while True:
-        try:
-            return (yield from _load(project, etl, how, scans=scans, streams=streams))
-        except UnorderedError:
-            streams = False
-            yield events.EtlNoted(etl, "loaded once more, because its rows did not come in the order of its keys")
-        except ScanError as error:
-            if not scans:
-                raise SourceError(str(error)) from error
-            scans = False
-            yield events.EtlNoted(etl, f"read once more, through the driver, because DuckDB cannot read it: {error}")
+def perform(project: Project, run: Run, etls: Sequence[ETL], how: How, *, builds: bool) -> Generator[Event, None, bool]:
+    """Run these ETLs, so that all of it is seen at once, or nothing; return whether it all went well.
 
-
-def _load_parts(project: Project, etl: FactETL, *, rebuild: bool) -> Generator[Event, None, Counts]:
-    """Load a fact's parts side by side where the warehouse allows it: what takes time is done by servers."""
-    parts = split(project, etl)
-    published = False
-    try:
-        beside = database_class(project.warehouse_url).loads_beside
-        with ThreadPoolExecutor(len(parts.numbers) if beside else 1) as pool:
-            loads = [pool.submit(_gathered, load_part(project, etl, parts, number)) for number in parts.numbers]
-            read = 0
-            for load in as_completed(loads):
-                happened, counts = load.result()
-                yield from happened
-                read += counts.read
-        counts = yield from publish(project, etl, parts, read, rebuild=rebuild)
-        published = True
-    finally:
-        if not published:
-            discard(project, etl, parts)
-    return counts
-
-
-def _gathered(load: Generator[Event, None, Counts]) -> tuple[list[Event], Counts]:
-    happened = []
-    while True:
-        try:
-            happened.append(next(load))
-        except StopIteration as stop:
-            return happened, stop.value
-
-
-def _load(project: Project, etl: ETL, how: How, *, scans: bool, streams: bool) -> Generator[Event, None, Counts]:
+    With `builds` into new tables, as without if none of the tables is there; else into those that are. Raises
+    BusyError if another run has one of them for too long, EndedError if this run has ended before.
+    """
     with project.open_warehouse() as warehouse:
-        warehouse.lock(tables_written(project, etl))
-        with warehouse.transaction():
-            counts = yield from fill(project, etl, how, warehouse, scans=scans, streams=streams)
-        yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
-    return counts
+        # As long as this connection lives, nobody takes the run for dead.
+        hold(warehouse, run.id)
+        yield from claim(project, run, etls)
+        try:
+            # Parts, which replace a whole fact, find only members that are published.
+            in_parts = len(etls) == 1 and isinstance(etls[0], FactETL) and etls[0].parts > 1
+            if builds or in_parts or not any(warehouse.columns(etl.table) for etl in etls):
+                return (yield from _build(project, run, etls))
+            return (yield from _update(project, run, etls, how, warehouse))
+        except BaseException as error:
+            give_up(project, run, error)
+            raise
+
+
+def _build(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, bool]:
+    staging = begin(project, run, etls)
+    failed: set[ETL] = set()
+    for etl in etls:
+        if isinstance(etl, FactETL) and (lost := failed.intersection(project.dimensions_of(etl))):
+            yield events.EtlSkipped(etl, f"its dimension {quoted(sorted(each.name for each in lost))} failed")
+            continue
+        try:
+            yield from told(etl, build(staging, run, etl))
+        except RefreshError:
+            failed.add(etl)
+    if failed:
+        give_up(project, run)
+        return False
+    yield from publish(staging, run)
+    return True
+
+
+def _update(
+    project: Project, run: Run, etls: Sequence[ETL], how: How, warehouse: Database
+) -> Generator[Event, None, bool]:
+    started, ended = time.monotonic(), set()
+    try:
+        for event in update(project, run, etls, how, warehouse):
+            if isinstance(event, events.EtlFinished | events.EtlFailed):
+                ended.add(event.etl.name)
+            yield event
+    except RefreshError as error:
+        give_up(project, run, error)
+        for etl in etls:
+            if etl.name not in ended:
+                yield events.EtlSkipped(etl, f"{error.etl} failed, and a run is all or nothing")
+        return False
+    yield events.Published(tuple(etls), timedelta(seconds=time.monotonic() - started))
+    return True
 
 
 def _replay(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, bool]:
     """Load the rows that were rejected before; those that are rejected again stay where they are."""
-    succeeded = True
-    for etl in etls:
-        with project.open_warehouse() as warehouse:
-            rejects = History(warehouse).rejects(etl)
-        if rejects:
-            for event in _process(project, _of_rejects(etl, rejects), How(is_replay=True)):
-                succeeded = succeeded and not isinstance(event, events.EtlFailed)
-                yield event
-    return succeeded
+    with project.open_warehouse() as warehouse:
+        found = {etl: History(warehouse).rejects(etl) for etl in etls}
+    replayed = [_of_rejects(etl, rejects) for etl, rejects in found.items() if rejects]
+    how, run = How(is_replay=True), new_run(project.digest)
+    return not replayed or (yield from perform(project, run, replayed, how, builds=False))
 
 
 def _of_rejects(etl: ETL, rejects: Sequence[Reject]) -> ETL:
@@ -220,16 +195,23 @@ def _of_rejects(etl: ETL, rejects: Sequence[Reject]) -> ETL:
     return replace(etl, source=source, most_rejected=1.0, watermark=None)
 
 
-def _delete(project: Project, etls: Sequence[ETL]) -> Iterator[Event]:
+def _delete(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, None]:
+    run = new_run(project.digest)
     with project.open_warehouse() as warehouse:
-        warehouse.lock([etl.table for etl in etls])
-        with warehouse.transaction():
-            # Facts before the dimensions they may point to.
-            for etl in reversed(etls):
-                if warehouse.columns(etl.table):
-                    yield events.TableDropping(etl)
-                    warehouse.drop(etl.table)
-                    yield events.TableDropped(etl)
-            if set(etls) == set(project.etls):
-                # Nothing is left that could point to a member by a key that was given before.
-                History(warehouse).forget_keys()
+        hold(warehouse, run.id)
+        yield from claim(project, run, etls)
+        try:
+            with warehouse.transaction():
+                # Facts before the dimensions they may point to.
+                for etl in reversed(etls):
+                    if warehouse.columns(etl.table):
+                        yield events.TableDropping(etl)
+                        warehouse.drop(etl.table)
+                        yield events.TableDropped(etl)
+                if set(etls) == set(project.etls):
+                    # Nothing is left that could point to a member by a key that was given before.
+                    History(warehouse).forget_keys()
+                finish(warehouse, run, [])
+        except BaseException as error:
+            give_up(project, run, error)
+            raise

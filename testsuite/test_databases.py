@@ -273,20 +273,4 @@ def test_a_connection_killed_half_way_leaves_the_old_table(mariadb: Server, tmp_
                 error = event.error
         assert any(told in error for told in ("Lost connection", "gone away", "killed", "stopped coming")), error
         assert star.table("thing_dim", "COUNT(*)") == [(20_000,)]
-        assert not star.exists("thing_dim__pypelineetl_old")
         assert star.load(THING, rebuild=True)[0].inserted == 20_000
-
-
-def test_a_rebuild_that_was_killed_is_put_right_by_the_next_load(mariadb_url: str, tmp_path: Path) -> None:
-    """A process that died between setting the old table aside and finishing the new one has lost nothing."""
-    star = Star(f"sqlite:///{tmp_path / 'star.sqlite'}", mariadb_url, tmp_path)
-    star.write(THINGS, [{"code": "A", "title": "Algebra"}])
-    star.load(THING)
-    died = open_database(parse_url(mariadb_url), read_only=False)
-    died.set_aside("thing_dim")
-    died.create("thing_dim", star.project().create_statements(THING))
-    died.close()
-    assert star.table("thing_dim", "code") == []
-    assert star.load(THING)[0].unchanged == 1
-    assert star.table("thing_dim", "id", "code") == [(1, "A")]
-    assert not star.exists("thing_dim__pypelineetl_old")

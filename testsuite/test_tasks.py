@@ -120,7 +120,7 @@ def test_a_refresh_that_fails_tells_all_of_it(shell: Checkout) -> None:
     assert 'dimension affiliate failed: column "name" is VARCHAR(6)' in text
     assert 'fact product_sale did not run: its dimension "affiliate" failed' in text
     succeeded = text.splitlines()[-1]
-    assert succeeded.startswith("succeeded: dimension product, dimension user")
+    assert succeeded.startswith("succeeded, and not published: dimension product, dimension user")
     assert succeeded.endswith("fact product_upload")
 
 

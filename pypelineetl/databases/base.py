@@ -27,6 +27,23 @@ Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
+class Hanger:
+    """Something that hangs on a table: what it is in words, and for a foreign key the table that it belongs to."""
+
+    what: str
+    table: str = ""
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """A live table, the staged one that takes its place, and the statements that create the live one."""
+
+    table: str
+    staged: str
+    create: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Stream:
     """The rows of one query: column names, and batches of tuples in their order."""
 
@@ -48,6 +65,8 @@ class Database(abc.ABC):
     """By DuckDB type, a condition on `{}` that values this database cannot hold do not meet, and why it cannot."""
     reads_beside: ClassVar[bool] = False
     """Whether the bench reads this database through a connection of its own, while this one is used as well."""
+    exchanges_tables: ClassVar[bool] = False
+    """Whether many tables can take each other's places at once, though not within a transaction."""
     loads_beside: ClassVar[bool] = True
     """Whether several connections of one process may load at the same time."""
     folds_texts: ClassVar[bool] = False
@@ -118,6 +137,13 @@ class Database(abc.ABC):
             if not cursor.description:
                 return (), []
             return _names(cursor), [tuple(row) for row in cursor.fetchall()]
+
+    def change(self, statement: str, arguments: Sequence[Any]) -> int:
+        """Run one statement that changes rows, and return how many it found."""
+        with self.translated_errors():
+            cursor = self._cursor()
+            cursor.execute(statement, arguments)
+            return int(cursor.rowcount)
 
     def stream(self, query: str) -> Stream:
         """Run a query and return its rows as they come, in memory that does not grow with them.
@@ -279,9 +305,35 @@ class Database(abc.ABC):
         """Delete every row of a table, as part of the transaction."""
         self.execute(f"DELETE FROM {self.quote(table)}")
 
-    def set_aside(self, table: str) -> None:
-        """Take a table out of the way of a new one of its name; `transaction` makes that final or undoes it."""
-        self.drop(table)
+    @abc.abstractmethod
+    def tables(self) -> list[str]:
+        """Return the names of the tables that are there, temporary ones left out."""
+
+    @abc.abstractmethod
+    def hangers(self, table: str) -> list[Hanger]:
+        """Return what hangs on a table, and would be lost if another took its place."""
+
+    def exchange(self, renewals: Sequence[Renewal], kept: Mapping[str, str]) -> bool:  # noqa: ARG002 - for those that can
+        """Put staged tables in the place of live ones, all at once and outside of any transaction, if that can be done.
+
+        The live ones get the names of `kept`. Returns whether it was done; otherwise rows are to be exchanged.
+        """
+        return False
+
+    def inherit(self, renewal: Renewal) -> None:  # noqa: B027 - most databases' tables have nothing of the kind
+        """Give a staged table what belongs to the live one and not to its rows: who may do what with it."""
+
+    def put_in_place(self, renewal: Renewal) -> None:
+        """Give a staged table the live one's name, which is free, as part of the transaction."""
+        for index in self._indexes(renewal.staged):
+            self.execute(f"DROP INDEX {self.quote(index)}")
+        self.execute(f"ALTER TABLE {self.quote(renewal.staged)} RENAME TO {self.quote(renewal.table)}")
+        for index in renewal.create[1:]:
+            self.execute(index)
+
+    def _indexes(self, table: str) -> list[str]:  # noqa: ARG002 - for those that rename tables in this way
+        """Return the names of a table's indexes that statements of their own have made."""
+        return []
 
     @abc.abstractmethod
     def lock(self, tables: Sequence[str]) -> None:
@@ -289,6 +341,14 @@ class Database(abc.ABC):
 
         Called before anything is read. Raises DatabaseError if another run still has one after LOCK_WAIT_SECONDS.
         """
+
+    @abc.abstractmethod
+    def hold(self, name: str) -> bool:
+        """Take a name until this connection is closed, or its process dies; return whether nobody else has it."""
+
+    @abc.abstractmethod
+    def is_held(self, name: str) -> bool:
+        """Whether another connection holds a name."""
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:

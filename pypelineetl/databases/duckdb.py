@@ -2,7 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
@@ -14,10 +15,11 @@ from sqlalchemy import URL
 from pypelineetl import dialect
 from pypelineetl.columns import Column
 from pypelineetl.conversion import literal
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Row
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Row
+from pypelineetl.databases.fileholds import FileHolds
 from pypelineetl.databases.scanning import Scanned
 from pypelineetl.databases.urls import options_of
-from pypelineetl.errors import DatabaseError
+from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.workbench import Workbench
 
 _RETRY_SECONDS = 0.05
@@ -38,6 +40,7 @@ class DuckDB(Database):
     def __init__(self, connection: Any, name: str) -> None:
         super().__init__(connection, name)
         self._locks: list[Lock] = []
+        self._holds = FileHolds(name)
 
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
@@ -64,6 +67,10 @@ class DuckDB(Database):
             if isinstance(error.__cause__, duckdb.CatalogException):
                 return {}
             raise
+
+    def change(self, statement: str, arguments: Sequence[Any]) -> int:
+        [(found,)] = self.query(statement, arguments)
+        return int(found)
 
     def insert_many(self, statement: str, rows: Sequence[Row]) -> None:
         """Insert through Arrow, at a hundred times the speed that DuckDB has for bound values."""
@@ -106,14 +113,56 @@ class DuckDB(Database):
             lock = _locks[self.name, table]
             if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
                 message = f'table "{table}" is being loaded by another run; tried for {LOCK_WAIT_SECONDS:.0f} s'
-                raise DatabaseError(message)
+                raise BusyError(message)
             self._locks.append(lock)
         # What is read from here on is not older than the locks are.
         self.connection.commit()
         self.connection.begin()
 
+    def hold(self, name: str) -> bool:
+        return self._holds.hold(name)
+
+    def is_held(self, name: str) -> bool:
+        return self._holds.is_held(name)
+
+    def tables(self) -> list[str]:
+        found = self.query(
+            """
+            SELECT table_name FROM duckdb_tables()
+            WHERE database_name = current_database() AND schema_name = current_schema() AND NOT temporary
+            """
+        )
+        return [name for (name,) in found]
+
+    def hangers(self, table: str) -> list[Hanger]:
+        found = self.query(
+            """
+            SELECT DISTINCT table_name FROM duckdb_constraints()
+            WHERE database_name = current_database() AND constraint_type = 'FOREIGN KEY' AND referenced_table = ?
+            """,
+            (table,),
+        )
+        return [Hanger(f'a foreign key of "{owner}"', owner) for (owner,) in found]
+
+    def _indexes(self, table: str) -> list[str]:
+        found = self.query(
+            "SELECT index_name FROM duckdb_indexes() WHERE database_name = current_database() AND table_name = ?",
+            (table,),
+        )
+        return [name for (name,) in found]
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        try:
+            with super().transaction():
+                yield
+        finally:
+            # DuckDB begins none of its own accord.
+            self.connection.begin()
+
     def close(self) -> None:
         super().close()
+        self._holds.close()
         while self._locks:
             self._locks.pop().release()
 
@@ -139,5 +188,5 @@ def _open_in_turn(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
                 raise
             if time.monotonic() > deadline:
                 message = f"{path} is open in another process; tried for {LOCK_WAIT_SECONDS:.0f} s"
-                raise DatabaseError(message) from error
+                raise BusyError(message) from error
             time.sleep(_RETRY_SECONDS)

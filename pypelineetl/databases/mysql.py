@@ -3,24 +3,24 @@
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import Any, ClassVar
 
 import pymysql
-from pymysql.constants import FIELD_TYPE
+from pymysql.constants import CLIENT, FIELD_TYPE
 from pymysql.converters import conversions, decoders
 from pymysql.cursors import SSCursor
 from sqlalchemy import URL
 
 from pypelineetl.columns import Column
 from pypelineetl.conversion import APPROXIMATE, held_as, literal
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Renewal
 from pypelineetl.databases.holding import NOT_FINITE, finite
 from pypelineetl.databases.piping import CsvPipe
 from pypelineetl.databases.scanning import Scanned, extension, secret
 from pypelineetl.databases.urls import options_of, password_of
-from pypelineetl.errors import DatabaseError
+from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.workbench import Workbench
 
 _TLS_OPTIONS = {"ssl", "ssl_ca", "ssl_cert", "ssl_key"}
@@ -28,6 +28,10 @@ _OPTIONS = {"charset", "unix_socket", *_TLS_OPTIONS}
 _NO_SUCH_TABLE = 1146
 _BEING_CHANGED = 1684  # by another connection, for a moment
 _RETRY_SECONDS = 0.05
+_LOCK_WAITED = 1205
+_READERS_WAIT_SECONDS = 1
+_PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
+"""Between two tries to get tables that readers have open, in seconds."""
 _LOCAL_REFUSED = {1148, 3948, 4166}
 _LOCAL_NOTE = (
     "the server refuses LOAD DATA LOCAL, so rows go by INSERT, which is several times slower;"
@@ -56,12 +60,13 @@ _CSV = {"BLOB": "hex({})", "BOOLEAN": "CAST({} AS TINYINT)"}
 
 
 class MySQL(Database):
-    """A MySQL or MariaDB connection. DDL commits at once here, so a rebuild sets the old table aside."""
+    """A MySQL or MariaDB connection. DDL commits at once here, so what a transaction created is dropped if it fails."""
 
     dialect = "mysql"
     quote_character = "`"
     orders_nulls = False
     reads_beside = True
+    exchanges_tables = True
     folds_texts = True
     adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {float: finite}
     unheld: ClassVar[Mapping[str, tuple[str, str]]] = {
@@ -72,8 +77,7 @@ class MySQL(Database):
 
     def __init__(self, connection: Any, name: str) -> None:
         super().__init__(connection, name)
-        # What the open transaction's DDL, which no rollback undoes, has done so far.
-        self._set_aside: list[str] = []
+        # What the open transaction has created, which no rollback undoes.
         self._created: list[str] = []
         self._streams: list[SSCursor] = []
 
@@ -93,6 +97,8 @@ class MySQL(Database):
             # A server may ask for any file: only the one that is loaded from our own pipes is asked at all.
             local_infile=not read_only,
             conv={**conversions, **_DATES},
+            # An UPDATE tells how many rows it has found, as elsewhere, not how many were other than that before.
+            client_flag=CLIENT.FOUND_ROWS,
         )
         with connection.cursor() as cursor:
             # Strict: the server must refuse a value that does not fit, never cut it.
@@ -137,19 +143,77 @@ class MySQL(Database):
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
         for table in sorted(set(tables)):
             [(database,)] = self.query("SELECT DATABASE()")
-            # A lock's name holds 64 characters at most and is shared by the whole server.
-            name = sha256(f"{database}.{table}".encode()).hexdigest()[:60]
+            name = _lock_name(f"{database}.{table}")
             [(taken,)] = self.query("SELECT GET_LOCK(%s, %s)", (name, max(0.0, deadline - time.monotonic())))
             if not taken:
                 message = (
                     f'{self.name}: table "{table}" is being loaded by another run; tried for {LOCK_WAIT_SECONDS:.0f} s'
                 )
-                raise DatabaseError(message)
-            if self.columns(_aside(table)):
-                # A run died between setting this table aside and finishing the new one: this one is whole.
-                self.execute(f"DROP TABLE IF EXISTS {self.quote(table)}")
-                self._rename(_aside(table), table)
+                raise BusyError(message)
         self.connection.commit()
+
+    def hold(self, name: str) -> bool:
+        # As long as a session may idle, for the lock ends with it.
+        self.execute("SET SESSION wait_timeout = 31536000")
+        [(taken,)] = self.query("SELECT GET_LOCK(%s, 0)", (_lock_name(name),))
+        return bool(taken)
+
+    def is_held(self, name: str) -> bool:
+        [(holder,)] = self.query("SELECT IS_USED_LOCK(%s)", (_lock_name(name),))
+        return holder is not None
+
+    def tables(self) -> list[str]:
+        return [name for name, kind in self.query("SHOW FULL TABLES") if kind == "BASE TABLE"]
+
+    def hangers(self, table: str) -> list[Hanger]:
+        keys = self.query(
+            """
+            SELECT CONSTRAINT_NAME, TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS
+            WHERE UNIQUE_CONSTRAINT_SCHEMA = DATABASE() AND REFERENCED_TABLE_NAME = %s
+            """,
+            (table,),
+        )
+        triggers = self.query(
+            """
+            SELECT TRIGGER_NAME FROM information_schema.TRIGGERS
+            WHERE EVENT_OBJECT_SCHEMA = DATABASE() AND EVENT_OBJECT_TABLE = %s
+            """,
+            (table,),
+        )
+        return [
+            *(Hanger(f'the foreign key "{name}" of "{owner}"', owner) for name, owner in keys),
+            *(Hanger(f'the trigger "{name}"') for (name,) in triggers),
+        ]
+
+    def exchange(self, renewals: Sequence[Renewal], kept: Mapping[str, str]) -> bool:
+        tables = {renewal.table for renewal in renewals}
+        hangers = [hanger for table in tables for hanger in self.hangers(table)]
+        if any(hanger.table not in tables for hanger in hangers):
+            return False
+        quote = self.quote
+        renamed = [
+            name
+            for each in renewals
+            for name in (
+                *([f"{quote(each.table)} TO {quote(kept[each.table])}"] if self.columns(each.table) else []),
+                f"{quote(each.staged)} TO {quote(each.table)}",
+            )
+        ]
+        return self._within_a_moment(f"RENAME TABLE {', '.join(renamed)}")
+
+    def _within_a_moment(self, statement: str) -> bool:
+        """Run DDL if open readers let it soon: while it waits, each new reader would wait behind it."""
+        self.execute(f"SET SESSION lock_wait_timeout = {_READERS_WAIT_SECONDS}")
+        for pause in _PAUSES:
+            try:
+                self.execute(statement)
+            except DatabaseError as error:
+                if not error.__cause__ or error.__cause__.args[0] != _LOCK_WAITED:
+                    raise
+                time.sleep(pause)
+            else:
+                return True
+        return False
 
     def drop_temporary(self, table: str) -> None:
         # A plain DROP TABLE would commit.
@@ -244,45 +308,24 @@ class MySQL(Database):
             return statements
         return [statement.replace("CREATE TABLE", "CREATE TEMPORARY TABLE", 1) for statement in statements]
 
-    def set_aside(self, table: str) -> None:
-        if self.rehearses:
-            return
-        self._rename(table, _aside(table))
-        self._set_aside.append(table)
-
     @contextmanager
     def transaction(self) -> Iterator[None]:
         try:
             with super().transaction():
                 yield
-            for table in self._set_aside:
-                self.drop(_aside(table))
-        except BaseException as error:
-            self._undo(error)
+        except BaseException:
+            self._undo()
             raise
         finally:
-            self._set_aside, self._created = [], []
+            self._created = []
 
-    def _undo(self, error: BaseException) -> None:
-        """Drop what the transaction created and put back what it set aside, on a new connection if need be."""
-        if not (self._created or self._set_aside):
-            return
-        try:
-            if not self.connection.open:
+    def _undo(self) -> None:
+        """Drop what the transaction created, on a new connection if need be; failing that, the next run will."""
+        with suppress(pymysql.MySQLError, DatabaseError):
+            if self._created and not self.connection.open:
                 self.connection.connect()
             for table in self._created:
                 self.execute(f"DROP TABLE IF EXISTS {self.quote(table)}")
-            for table in self._set_aside:
-                self._rename(_aside(table), table)
-        except (pymysql.MySQLError, DatabaseError) as undoing:
-            aside = ", ".join(map(_aside, self._set_aside))
-            message = (
-                f"{error} The old table could not be put back ({undoing}): it is {aside}, and the next load does so."
-            )
-            raise DatabaseError(message) from error
-
-    def _rename(self, old: str, new: str) -> None:
-        self.execute(f"RENAME TABLE {self.quote(old)} TO {self.quote(new)}")
 
 
 def _verifying(options: Mapping[str, str]) -> ssl.SSLContext:
@@ -293,6 +336,6 @@ def _verifying(options: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
-def _aside(table: str) -> str:
-    # A name that nobody gives a table of their own: what has it is put back or dropped.
-    return f"{table}__pypelineetl_old"
+def _lock_name(name: str) -> str:
+    # Of 64 characters at most, and shared by the whole server.
+    return sha256(name.encode()).hexdigest()[:60]

@@ -11,15 +11,16 @@ from sqlalchemy import URL
 
 from pypelineetl.columns import Column
 from pypelineetl.conversion import NUMERIC, held_as, literal
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Renewal
 from pypelineetl.databases.holding import NUL, without_nul
 from pypelineetl.databases.piping import CsvPipe
 from pypelineetl.databases.scanning import Scanned, extension, secret
 from pypelineetl.databases.urls import options_of, password_of
-from pypelineetl.errors import DatabaseError
+from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.workbench import Workbench
 
 _BLOCK = 2**18
+_LOCK = "hashtextextended(current_schema() || '.' || %s, 0)"
 _UNVERIFIED = {"allow", "prefer", "require"}
 
 
@@ -94,6 +95,72 @@ class PostgreSQL(Database):
             self.query("SELECT pg_advisory_xact_lock(hashtextextended('pypelineetl history', 0))")
             super().ensure(table, statements)
 
+    def tables(self) -> list[str]:
+        found = self.query(
+            """
+            SELECT relname FROM pg_class
+            WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND relpersistence <> 't'
+            """
+        )
+        return [name for (name,) in found]
+
+    def hangers(self, table: str) -> list[Hanger]:
+        found = self.query(
+            """
+            WITH own AS (SELECT to_regclass(quote_ident(%s))::oid AS id)
+            SELECT DISTINCT 'the view "' || viewed.relname || '"', ''
+            FROM own, pg_depend AS d, pg_rewrite AS r, pg_class AS viewed
+            WHERE d.refobjid = own.id AND d.objid = r.oid AND r.ev_class = viewed.oid AND viewed.oid <> own.id
+            UNION ALL SELECT 'the foreign key "' || conname || '" of "' || relname || '"', relname::text
+            FROM own, pg_constraint AS c JOIN pg_class AS t ON t.oid = c.conrelid WHERE c.confrelid = own.id
+            UNION ALL SELECT 'the trigger "' || tgname || '"', ''
+            FROM own, pg_trigger WHERE tgrelid = own.id AND NOT tgisinternal
+            UNION ALL SELECT 'the row policy "' || polname || '"', '' FROM own, pg_policy WHERE polrelid = own.id
+            UNION ALL SELECT 'a grant on column "' || attname || '"', ''
+            FROM own, pg_attribute WHERE attrelid = own.id AND attacl IS NOT NULL
+            """,
+            (table,),
+        )
+        return [Hanger(what, owner) for what, owner in dict.fromkeys(found)]
+
+    def inherit(self, renewal: Renewal) -> None:
+        grants = self.query(
+            """
+            SELECT format('GRANT %%s ON %%I TO %%s', privilege_type, %s::text, coalesce(quote_ident(rolname), 'PUBLIC'))
+                   || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+            FROM pg_class AS t, aclexplode(t.relacl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+            WHERE t.oid = to_regclass(quote_ident(%s)) AND a.grantee <> t.relowner
+            """,
+            (renewal.staged, renewal.table),
+        )
+        for (grant,) in grants:
+            self.execute(grant)
+
+    def put_in_place(self, renewal: Renewal) -> None:
+        self.execute(f"ALTER TABLE {self.quote(renewal.staged)} RENAME TO {self.quote(renewal.table)}")
+        indexes = self.query(
+            """
+            SELECT i.relname FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid
+            WHERE x.indrelid = to_regclass(quote_ident(%s)) AND starts_with(i.relname, %s)
+            """,
+            (renewal.table, renewal.staged),
+        )
+        for (index,) in indexes:
+            name = renewal.table + index.removeprefix(renewal.staged)
+            self.execute(f"ALTER INDEX {self.quote(index)} RENAME TO {self.quote(name)}")
+
+    def hold(self, name: str) -> bool:
+        [(taken,)] = self.query(f"SELECT pg_try_advisory_lock({_LOCK})", (name,))
+        self.connection.commit()
+        return bool(taken)
+
+    def is_held(self, name: str) -> bool:
+        free = self.hold(name)
+        if free:
+            self.query(f"SELECT pg_advisory_unlock({_LOCK})", (name,))
+            self.connection.commit()
+        return not free
+
     @classmethod
     def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
         load = extension("postgres")
@@ -135,14 +202,14 @@ class PostgreSQL(Database):
         # In order, so that two loads that need the same tables cannot wait for each other.
         for table in sorted(set(tables)):
             try:
-                self.query("SELECT pg_advisory_lock(hashtextextended(current_schema() || '.' || %s, 0))", (table,))
+                self.query(f"SELECT pg_advisory_lock({_LOCK})", (table,))
             except DatabaseError as error:
                 if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
                     raise
                 message = (
                     f'{self.name}: table "{table}" is being loaded by another run; tried for {LOCK_WAIT_SECONDS:.0f} s'
                 )
-                raise DatabaseError(message) from error
+                raise BusyError(message) from error
         # The locks belong to the session and outlive this; what is read from here on is not older than they are.
         self.connection.commit()
 

@@ -1,7 +1,8 @@
 """SQLite, through the standard library's sqlite3."""
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -11,11 +12,12 @@ from sqlalchemy import URL
 
 from pypelineetl import dialect
 from pypelineetl.conversion import literal
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger
+from pypelineetl.databases.fileholds import FileHolds
 from pypelineetl.databases.holding import decimal_as_number, finite, whole_64
 from pypelineetl.databases.scanning import Scanned, extension
 from pypelineetl.databases.urls import options_of
-from pypelineetl.errors import DatabaseError
+from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.workbench import Workbench
 
 
@@ -73,10 +75,52 @@ class SQLite(Database):
         """Nothing: two SQLites in one process that have the same file open take away each other's locks."""
         return
 
+    def __init__(self, connection: Any, name: str) -> None:
+        super().__init__(connection, name)
+        self._holds = FileHolds(name)
+
+    def close(self) -> None:
+        super().close()
+        self._holds.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        if not self.connection.in_transaction:
+            self.lock(())
+        with super().transaction():
+            yield
+
+    def hold(self, name: str) -> bool:
+        return self._holds.hold(name)
+
+    def is_held(self, name: str) -> bool:
+        return self._holds.is_held(name)
+
+    def tables(self) -> list[str]:
+        return [name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")]
+
+    def hangers(self, table: str) -> list[Hanger]:
+        triggers = self.query("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (table,))
+        keys = self.query(
+            """
+            SELECT DISTINCT m.name FROM sqlite_master AS m, pragma_foreign_key_list(m.name) AS k
+            WHERE m.type = 'table' AND lower(k."table") = lower(?)
+            """,
+            (table,),
+        )
+        return [
+            *(Hanger(f'a foreign key of "{owner}"', owner) for (owner,) in keys),
+            *(Hanger(f'the trigger "{name}"') for (name,) in triggers),
+        ]
+
+    def _indexes(self, table: str) -> list[str]:
+        found = self.query("SELECT name FROM pragma_index_list(?) WHERE origin = 'c'", (table,))
+        return [name for (name,) in found]
+
     def lock(self, tables: Sequence[str]) -> None:  # noqa: ARG002 - one lock for them all
         """Take the file's one write lock, which is every table's."""
         try:
             self.execute("BEGIN IMMEDIATE")
         except DatabaseError as error:
             message = f"{self.name} is being written by another run; tried for {LOCK_WAIT_SECONDS:.0f} s"
-            raise DatabaseError(message) from error
+            raise BusyError(message) from error

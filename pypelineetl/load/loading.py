@@ -27,6 +27,8 @@ class Load:
     now: datetime
     is_whole: bool = True
     """Whether the source gives all there is, so that what it does not give is gone."""
+    generation: str = ""
+    """The generation of the table that is being built; none if it is the one that everyone sees."""
     remembered: str = ""
     """The temporary table of the surrogate keys that a rebuilt dimension's members had; none if it is not rebuilt."""
 

@@ -61,7 +61,10 @@ def write_rejects(load: Load, bench: Workbench, etl: ETL, counts: Counts) -> Non
         REJECTS,
         columns,
         bench,
-        f"SELECT {literal(name_of(etl))}, TIMESTAMP '{load.now}', reason, given FROM {_REJECTED} ORDER BY rowid",
+        f"""
+        SELECT {literal(name_of(etl))}, TIMESTAMP '{load.now}', reason, given, {literal(load.generation)}
+        FROM {_REJECTED} ORDER BY rowid
+        """,
     )
 
 

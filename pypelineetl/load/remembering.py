@@ -22,7 +22,7 @@ _NAME_LENGTH = 40  # of the table's own name in the temporary one's, which Postg
 
 
 def remember_members(project: Project, etl: DimensionETL, warehouse: Database) -> str:
-    """Keep what a dimension's table has that a rebuild must not lose; return the temporary table that has it.
+    """Note what a dimension's table has that a rebuild must not lose; return the temporary table that has it.
 
     Nothing if the table is not one whose members could be known again.
     """
@@ -40,7 +40,7 @@ def remember_members(project: Project, etl: DimensionETL, warehouse: Database) -
     [(largest,)] = warehouse.query(f"SELECT MAX({warehouse.quote(key)}) FROM {warehouse.quote(table)}")
     if isinstance(largest, int):
         history = History(warehouse)
-        history.keep_largest_key(etl.table, max(largest, history.largest_key(etl.table)))
+        history.keep_largest_key(etl, max(largest, history.largest_key(etl)))
     return table
 
 
@@ -106,7 +106,7 @@ class RowKeys:
         self._known: dict[tuple[Any, ...], Any] = {
             tuple(each(value) for each, value in zip(convert, row, strict=False)): row[-1] for row in rows
         }
-        self._numbers = count(History(load.warehouse).largest_key(etl.table) + 1)
+        self._numbers = count(History(load.warehouse).largest_key(etl) + 1)
 
     def give(self, row: dict[str, Any]) -> None:
         """Give a row the key that its member had, or the next that none ever had."""

@@ -64,7 +64,7 @@ class _Histories:
         self._how = how
         query = f"SELECT MAX({self._warehouse.quote(how.key)}) FROM {self._warehouse.quote(self._table)}"
         [(largest,)] = self._warehouse.query(query)
-        self._key = max(largest, History(load.warehouse).largest_key(etl.table))
+        self._key = max(largest, History(load.warehouse).largest_key(etl))
 
     def splice(self, row: Row, date: Any) -> str:
         """Put one change into its member's history, and return what became of it."""

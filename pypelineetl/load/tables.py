@@ -127,7 +127,7 @@ def _numbering(etl: DimensionETL, warehouse: Database) -> Callable[[object, obje
     def numbers() -> Iterator[int]:
         key, table = warehouse.quote(str(etl.factory.name("key"))), warehouse.quote(etl.table)
         [(largest,)] = warehouse.query(f"SELECT MAX({key}) FROM {table}")
-        return count(max(largest or 0, History(warehouse).largest_key(etl.table), 0) + 1)
+        return count(max(largest or 0, History(warehouse).largest_key(etl), 0) + 1)
 
     return lambda _row, _names: next(numbers())
 

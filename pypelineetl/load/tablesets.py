@@ -148,7 +148,7 @@ class TableSets:
         """Return the largest whole number in a column of the warehouse's table, 0 if there is none."""
         warehouse = self.load.warehouse
         [(found,)] = warehouse.query(f"SELECT MAX({warehouse.quote(name)}) FROM {warehouse.quote(self.etl.table)}")
-        return max(found or 0, History(warehouse).largest_key(self.etl.table), 0)
+        return max(found or 0, History(warehouse).largest_key(self.etl), 0)
 
     def insert(self, query: str) -> int:
         """Insert a query's rows, all columns of the factory in its order, into the warehouse's table."""

@@ -1,0 +1,61 @@
+"""From staging into the warehouse: all tables of a run in one step, of which readers see all or nothing.
+
+Where tables can be exchanged at once they are (MySQL, MariaDB); elsewhere, or where something hangs on a table that
+would not come along, rows are exchanged in one transaction, and nobody who reads the old ones is disturbed.
+"""
+
+from collections.abc import Sequence
+
+from pypelineetl.databases.base import Database, Renewal
+from pypelineetl.drift import differences
+from pypelineetl.errors import LoadError
+from pypelineetl.staging import Staging
+
+
+def refuse_unpublishable(staging: Staging, warehouse: Database) -> None:
+    """Raise LoadError if a table cannot be renewed without losing what hangs on it.
+
+    A foreign key of a table that is not renewed would hold on to the old rows; and a table whose columns change has to
+    be made anew, which views, triggers and policies do not outlive.
+    """
+    faults = []
+    for etl in staging.etls:
+        hangers = warehouse.hangers(etl.table)
+        others = [hanger.what for hanger in hangers if hanger.table and hanger.table not in staging.tables]
+        if others:
+            faults.append(f'{_listed(others)} points to "{etl.table}", and its table is not part of this run')
+        lost = [hanger.what for hanger in hangers if not hanger.table]
+        if lost and differences(staging.live, etl, warehouse):
+            faults.append(
+                f'"{etl.table}" has other columns than its DDL, so it would be made anew, and {_listed(lost)} lost'
+            )
+    if faults:
+        message = f"{'; '.join(faults)}. Drop that, run again, and make it again afterwards; nothing was changed."
+        raise LoadError(message)
+
+
+def exchange_rows(warehouse: Database, renewals: Sequence[Renewal]) -> None:
+    """Put the rows of staged tables in the place of the live ones', in the transaction that is open."""
+    # Facts before the dimensions they may point to.
+    made_anew = [renewal for renewal in reversed(renewals) if not _has_the_columns(warehouse, renewal)]
+    for renewal in reversed(renewals):
+        if renewal not in made_anew:
+            warehouse.empty(renewal.table)
+        elif warehouse.columns(renewal.table):
+            warehouse.inherit(renewal)
+            warehouse.drop(renewal.table)
+    for renewal in renewals:
+        if renewal in made_anew:
+            warehouse.put_in_place(renewal)
+        else:
+            names = warehouse.quoted(warehouse.columns(renewal.staged))
+            into = f"INSERT INTO {warehouse.quote(renewal.table)} ({names})"
+            warehouse.execute(f"{into} SELECT {names} FROM {warehouse.quote(renewal.staged)}")
+
+
+def _has_the_columns(warehouse: Database, renewal: Renewal) -> bool:
+    return warehouse.columns(renewal.table) == warehouse.columns(renewal.staged)
+
+
+def _listed(things: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(things))

@@ -1,0 +1,412 @@
+"""The runs that a warehouse has seen, and which of its tables one of them has for itself: etl_run and etl_lock.
+
+A run has its tables from its first moment to its last, whatever connections it uses meanwhile: as long as one of them
+holds its name, or, between the tasks of a refresh on Celery, as long as its lease lasts. With neither it is dead.
+"""
+
+import re
+import socket
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from importlib.metadata import version
+from os import getpid
+from typing import Any
+from uuid import uuid4
+
+from pypelineetl import ddl
+from pypelineetl.databases.base import Database
+from pypelineetl.databases.holding import adapted
+from pypelineetl.declare import ETL, MOST_PARTS
+from pypelineetl.errors import BusyError, LoadError
+from pypelineetl.events import Counts
+from pypelineetl.history import History, name_of
+from pypelineetl.staging import STAGED, staged_name
+from pypelineetl.values import MYSQL, moment
+
+WAITING, RUNNING, LOADED, PUBLISHING = "waiting", "running", "loaded", "publishing"
+SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED, LOST = "succeeded", "failed", "not run", "not published", "lost"
+UNFINISHED = (WAITING, RUNNING, LOADED, PUBLISHING)
+_BEGUN = (RUNNING, LOADED, PUBLISHING)
+MOST_ATTEMPTS = 3
+
+_RUNS, _LOCKS = "etl_run", "etl_lock"
+_COUNTS = tuple(asdict(Counts()))
+_TABLES: Mapping[str, str] = {
+    _RUNS: f"""
+        CREATE TABLE {_RUNS} (
+          run_id VARCHAR(64) NOT NULL, etl VARCHAR(130) NOT NULL, status VARCHAR(20) NOT NULL, attempt INT NOT NULL,
+          started DATETIME NOT NULL, ended DATETIME,
+          {", ".join(f"rows_{name} BIGINT" for name in _COUNTS)},
+          watermark LONGTEXT, error LONGTEXT, host VARCHAR(255) NOT NULL,
+          code_version VARCHAR(60) NOT NULL, config_hash VARCHAR(64) NOT NULL,
+          PRIMARY KEY (run_id, etl), KEY by_started (started)
+        )
+    """,
+    _LOCKS: f"""
+        CREATE TABLE {_LOCKS} (
+          table_name VARCHAR(130) NOT NULL PRIMARY KEY, run_id VARCHAR(64) NOT NULL, holder VARCHAR(255) NOT NULL,
+          since DATETIME NOT NULL, lease DATETIME NOT NULL, KEY by_run (run_id)
+        )
+    """,
+}
+_OURS = re.compile(rf"({STAGED}|__part_|__old_)(?P<generation>[0-9a-f]{{8}})(_\d+)?$")
+_PAUSE_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its id, who runs it, and with which configuration (a hash)."""
+
+    id: str
+    config_hash: str
+    lease: timedelta = timedelta()
+    """How long it has its tables while no connection holds its name."""
+
+    @property
+    def generation(self) -> str:
+        """What the tables that this run builds are marked with."""
+        return generation_of(self.id)
+
+
+class EndedError(LoadError):
+    """A run of this id has ended already."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one ETL in one run; times are UTC."""
+
+    run_id: str
+    etl: str
+    status: str
+    attempt: int
+    started: datetime
+    ended: datetime | None
+    counts: Counts | None
+    error: str
+    host: str
+
+
+def new_run(config_hash: str) -> Run:
+    """Return a run that nobody has seen yet."""
+    return Run(uuid4().hex, config_hash)
+
+
+def generation_of(run_id: str) -> str:
+    """Return eight hexadecimal digits that stand for a run in the names of its tables."""
+    return sha256(run_id.encode()).hexdigest()[:8]
+
+
+def present_holder() -> str:
+    """Return who is asking: the machine and the process."""
+    return f"{socket.gethostname()}, process {getpid()}"
+
+
+class Ledger:
+    """What one warehouse knows of its runs."""
+
+    def __init__(self, warehouse: Database) -> None:
+        self._warehouse = warehouse
+
+    def lock(self) -> None:
+        """Keep everyone else from claiming anything until this connection is closed."""
+        self._warehouse.lock([_LOCKS])
+
+    def claim(self, run: Run, etls: Sequence[ETL], tables: Iterable[str]) -> list[str]:
+        """Have these tables for a run, and note that it has begun; return what was done about dead ones.
+
+        To be called on a connection of its own, which is then to be closed. Raises BusyError if a run that lives has one
+        of them, EndedError if this run has ended before, and LoadError if it has been tried too often.
+        """
+        self._ensure()
+        self.lock()
+        with self._warehouse.transaction():
+            notes = self._free(run, sorted(set(tables)))
+            attempt = self._attempt(run)
+            self._write("DELETE", f"FROM {self._quote(_RUNS)} WHERE {self._is('run_id')}", run.id)
+            now = _now()
+            for etl in etls:
+                self._insert(
+                    _RUNS,
+                    run_id=run.id,
+                    etl=name_of(etl),
+                    status=WAITING,
+                    attempt=attempt,
+                    started=now,
+                    host=present_holder(),
+                    code_version=version("pypelineetl"),
+                    config_hash=run.config_hash,
+                )
+            for table in sorted(set(tables)):
+                lock = {"table_name": table, "run_id": run.id, "holder": present_holder()}
+                self._insert(_LOCKS, **lock, since=now, lease=now + run.lease)
+        self._sweep()
+        return notes
+
+    def recover(self) -> list[str]:
+        """Finish or clear what dead runs left; return what was found and done, a line for each run."""
+        self._ensure()
+        self.lock()
+        with self._warehouse.transaction():
+            notes = [self._bury(run_id, holder) for run_id, holder, *_ in self._dead(self._locks())]
+            notes += [self._bury(run_id, "its process") for run_id in self._unlocked()]
+        return [*notes, *(f'dropped the leftover table "{table}"' for table in self._sweep())]
+
+    def abandon(self, run: Run, failed: str, error: str) -> bool:
+        """Give a run up whose process still lives; return whether it turns out that its tables were published.
+
+        `failed` is the ETL because of whose error that is, if it is known.
+        """
+        self.lock()
+        with self._warehouse.transaction():
+            if failed:
+                self.end(run, failed, FAILED, error=error)
+            ends = {WAITING: NOT_RUN, RUNNING: FAILED, LOADED: NOT_PUBLISHED, PUBLISHING: NOT_PUBLISHED}
+            published = self._settle(run, ends, error or "another ETL of its run failed")
+        self._sweep()
+        return published
+
+    def verify(self, run: Run) -> None:
+        """Raise LoadError unless this run still has its tables."""
+        if not self._warehouse.query(
+            f"SELECT 1 FROM {self._quote(_LOCKS)} WHERE {self._is('run_id')} LIMIT 1", (run.id,)
+        ):
+            raise _lost(run)
+
+    def begin(self, run: Run, etl: ETL) -> None:
+        """Note that a run turns to an ETL.
+
+        Raises LoadError unless the run still has its tables, and if the ETL was begun too often.
+        """
+        self.verify(run)
+        [record] = [record for record in self.records(run.id) if record.etl == name_of(etl)]
+        attempt = record.attempt + (record.status == RUNNING)
+        if attempt > MOST_ATTEMPTS:
+            raise _poisoned(f"{record.etl} in run {run.id}", record.attempt)
+        self._set(run, [record.etl], status=RUNNING, attempt=attempt, started=_now(), host=present_holder())
+        self.renew(run)
+
+    def renew(self, run: Run) -> None:
+        """Have a run's lease begin anew. Raises LoadError unless it still has its tables."""
+        statement = f"{self._quote(_LOCKS)} SET {self._is('lease')} WHERE {self._is('run_id')}"
+        if not self._write("UPDATE", statement, _now() + run.lease, run.id):
+            raise _lost(run)
+
+    def end(self, run: Run, etl: str, status: str, counts: Counts | None = None, error: str = "") -> None:
+        """Note how an ETL ended."""
+        numbers = {f"rows_{name}": number for name, number in asdict(counts).items()} if counts else {}
+        self._set(run, [etl], status=status, ended=_now(), error=error or None, **numbers)
+
+    def move(self, run: Run, before: Sequence[str], after: str, error: str = "") -> None:
+        """Give all ETLs of a run that are in one of these states another one."""
+        names = [record.etl for record in self.records(run.id) if record.status in before]
+        changes = {"ended": _now()} | ({"error": error} if error else {})
+        if names:
+            self._set(run, names, status=after, **changes)
+
+    def release(self, run: Run) -> None:
+        """Let a run's tables go. Raises LoadError unless it still has them: what it has done must then be undone."""
+        if not self._write("DELETE", f"FROM {self._quote(_LOCKS)} WHERE {self._is('run_id')}", run.id):
+            raise _lost(run)
+
+    def records(self, run_id: str = "", *, limit: int | None = None) -> list[Record]:
+        """Return what is known of one run, or of all, the latest first."""
+        if not self._warehouse.columns(_RUNS):
+            return []
+        columns = ("run_id", "etl", "status", "attempt", "started", "ended", "error", "host")
+        numbers = [f"rows_{name}" for name in _COUNTS]
+        where = f" WHERE {self._is('run_id')}" if run_id else ""
+        found = self._warehouse.query(
+            f"SELECT {self._warehouse.quoted([*columns, *numbers])} FROM {self._quote(_RUNS)}{where}"
+            f" ORDER BY {self._quote('started')} DESC, 1, 2" + (f" LIMIT {limit}" if limit else ""),
+            (run_id,) if run_id else (),
+        )
+        return [_record(dict(zip((*columns, *numbers), row, strict=True))) for row in found]
+
+    def _ensure(self) -> None:
+        for table, create in _TABLES.items():
+            self._warehouse.ensure(table, ddl.create_statements(create, written=MYSQL, target=self._warehouse.dialect))
+        with self._warehouse.transaction():
+            pass
+
+    def _free(self, run: Run, tables: Sequence[str]) -> list[str]:
+        """Bury dead runs that have any of these tables. Raises BusyError for one that lives."""
+        taken = [lock for lock in self._locks() if lock[2] in tables or lock[0] == run.id]
+        dead = self._dead(taken)
+        for run_id, holder, table, since, _ in taken:
+            if run_id not in {lock[0] for lock in dead}:
+                message = (
+                    f'table "{table}" is being loaded by run {run_id} ({holder}) since {since:%Y-%m-%d %H:%M:%S} UTC'
+                )
+                raise BusyError(message)
+        return [self._bury(run_id, holder) for run_id, holder, *_ in dead]
+
+    def _locks(self) -> list[tuple[str, str, str, datetime, datetime]]:
+        names = self._warehouse.quoted(("run_id", "holder", "table_name", "since", "lease"))
+        found = self._warehouse.query(f"SELECT {names} FROM {self._quote(_LOCKS)} ORDER BY 1, 3")
+        return [
+            (run_id, holder, table, _moment(since), _moment(lease)) for run_id, holder, table, since, lease in found
+        ]
+
+    def _dead(self, locks: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Return one lock of each run that is dead."""
+        runs = {lock[0]: lock for lock in locks}
+        return [lock for run_id, lock in runs.items() if lock[4] <= _now() and not self._is_held(run_id)]
+
+    def _is_held(self, run_id: str) -> bool:
+        if self._warehouse.is_held(run_id):
+            return True
+        begun = [f"{run_id} {record.etl}" for record in self.records(run_id) if record.status in UNFINISHED]
+        parts = [f"{name} {number}" for name in begun if " fact " in name for number in range(MOST_PARTS)]
+        return any(map(self._warehouse.is_held, [*begun, *parts]))
+
+    def _unlocked(self) -> list[str]:
+        """Return the runs that are not finished and have no table."""
+        having = {lock[0] for lock in self._locks()}
+        return sorted({each.run_id for each in self.records() if each.status in UNFINISHED} - having)
+
+    def _attempt(self, run: Run) -> int:
+        """Return the number of this attempt at a run."""
+        records = self.records(run.id)
+        if not records:
+            return 1
+        if all(record.status in {SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED} for record in records):
+            message = f"run {run.id} has ended already"
+            raise EndedError(message)
+        attempts = max(record.attempt for record in records)
+        if attempts >= MOST_ATTEMPTS:
+            raise _poisoned(f"run {run.id}", attempts)
+        return attempts + 1
+
+    def _bury(self, run_id: str, holder: str) -> str:
+        """Finish a dead run's publication if its tables are in place, and clear all else that it left."""
+        run = Run(run_id, "")
+        lost = dict.fromkeys(UNFINISHED, LOST)
+        if self._settle(run, lost, f"{holder} died, or lost its connection; what it had done was undone"):
+            return f"run {run_id} of {holder} had died after its tables were published: noted that it succeeded"
+        return f"run {run_id} of {holder} had died: its tables hold what they held before"
+
+    def _settle(self, run: Run, ends: Mapping[str, str], error: str) -> bool:
+        """Note that a run succeeded if its tables are in their places, and otherwise undo what it remembers."""
+        tables = [lock[2] for lock in self._locks() if lock[0] == run.id]
+        publishing = [record.etl for record in self.records(run.id) if record.status == PUBLISHING]
+        there = self._warehouse.tables()
+        if publishing and not any(staged_name(table, run.generation) in there for table in tables):
+            finish(self._warehouse, run, publishing)
+            return True
+        History(self._warehouse, run.generation).forget_generation()
+        for before, after in ends.items():
+            self.move(run, (before,), after, error if before in _BEGUN else "")
+        if tables:
+            self.release(run)
+        return False
+
+    def _sweep(self) -> list[str]:
+        """Drop the tables that no living run is building."""
+        alive = {generation_of(lock[0]) for lock in self._locks()}
+        dropped = [
+            table
+            for table in self._warehouse.tables()
+            if (ours := _OURS.search(table)) and ours["generation"] not in alive
+        ]
+        with self._warehouse.transaction():
+            drop_all(self._warehouse, dropped)
+        return dropped
+
+    def _set(self, run: Run, etls: Sequence[str], **changes: Any) -> None:
+        settings = ", ".join(self._is(name) for name in changes)
+        mark = self._warehouse.placeholder
+        where = f"{self._is('run_id')} AND {self._quote('etl')} IN ({', '.join([mark] * len(etls))})"
+        self._write("UPDATE", f"{self._quote(_RUNS)} SET {settings} WHERE {where}", *changes.values(), run.id, *etls)
+
+    def _insert(self, table: str, **values: Any) -> None:
+        marks = ", ".join([self._warehouse.placeholder] * len(values))
+        into = f"INTO {self._quote(table)} ({self._warehouse.quoted(values)})"
+        self._write("INSERT", f"{into} VALUES ({marks})", *values.values())
+
+    def _write(self, verb: str, rest: str, *values: Any) -> int:
+        names = [str(at) for at in range(len(values))]
+        return self._warehouse.change(f"{verb} {rest}", adapted(self._warehouse.adapters, names, values))
+
+    def _is(self, name: str) -> str:
+        return f"{self._quote(name)} = {self._warehouse.placeholder}"
+
+    def _quote(self, name: str) -> str:
+        return self._warehouse.quote(name)
+
+
+def finish(warehouse: Database, run: Run, etls: Sequence[str]) -> None:
+    """Make what a run remembers that of the tables it has published, note that it succeeded, and let its tables go."""
+    ledger = Ledger(warehouse)
+    for etl in etls:
+        History(warehouse).adopt(etl, run.generation)
+    ledger.move(run, (LOADED, PUBLISHING), SUCCEEDED)
+    ledger.release(run)
+
+
+def drop_all(warehouse: Database, tables: Sequence[str]) -> None:
+    """Drop tables of which some may point to others."""
+    left = list(tables)
+    while left:
+        table = left.pop(0)
+        if any(hanger.table and hanger.table in left for hanger in warehouse.hangers(table)):
+            left.append(table)
+        else:
+            warehouse.drop(table)
+
+
+def hold(warehouse: Database, name: str) -> None:
+    """Hold a name, which somebody may just be asking about. Raises BusyError if another connection has it."""
+    for _ in range(5):
+        if warehouse.hold(name):
+            return
+        time.sleep(_PAUSE_SECONDS)
+    message = f"another process is already at work for run {name}"
+    raise BusyError(message)
+
+
+def _poisoned(what: str, attempts: int) -> LoadError:
+    message = (
+        f"{what} was begun {attempts} times, and its process died each time; it is not begun again."
+        " Look for what kills it, such as too little memory, and start a new run"
+    )
+    return LoadError(message)
+
+
+def _lost(run: Run) -> LoadError:
+    message = (
+        f"run {run.id} has lost its tables, because it was taken for dead; nothing of it is published."
+        " Another run may have loaded them meanwhile: see run.py --history"
+    )
+    return LoadError(message)
+
+
+def _record(row: Mapping[str, Any]) -> Record:
+    counts = None
+    if row["rows_read"] is not None:
+        counts = Counts(**{name: row[f"rows_{name}"] or 0 for name in _COUNTS})
+    ended = row["ended"]
+    return Record(
+        run_id=row["run_id"],
+        etl=row["etl"],
+        status=row["status"],
+        attempt=row["attempt"],
+        started=_moment(row["started"]),
+        ended=None if ended is None else _moment(ended),
+        counts=counts,
+        error=row["error"] or "",
+        host=row["host"],
+    )
+
+
+def _moment(value: Any) -> datetime:
+    found = moment(value)
+    assert isinstance(found, datetime)  # noqa: S101 - we wrote it ourselves
+    return found
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
