@@ -8,18 +8,20 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from pypelineetl import events
 from pypelineetl.databases import database_class
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, FactETL
-from pypelineetl.errors import DatabaseError, PypeLineError, SourceError
+from pypelineetl.errors import DatabaseError, PypeLineError, SourceError, TransientError
 from pypelineetl.events import Counts, Event
 from pypelineetl.filling import How, create_table, fill
 from pypelineetl.history import name_of
 from pypelineetl.parts import Parts, load_part, load_parts, merge, split, tables_of
 from pypelineetl.project import Project
 from pypelineetl.publishing import exchange_rows, refuse_unpublishable
+from pypelineetl.retrying import attempts, given_up, tried_again
 from pypelineetl.runs import FAILED, LOADED, PUBLISHING, Ledger, Run, drop_all, finish, hold
 from pypelineetl.staging import Staging, short_name, stage
 from pypelineetl.workbench import ScanError, UnorderedError
@@ -37,7 +39,15 @@ def begin(project: Project, run: Run, etls: Sequence[ETL]) -> Staging:
 
 
 def build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts]:
-    """Load one ETL into its staged table, and commit that."""
+    """Load one ETL into its staged table, and commit that; again from its beginning after a transient fault."""
+    again = partial(_begin_and_build, staging, run, etl)
+    try:
+        return (yield from tried_again(again, partial(events.EtlNoted, etl)))
+    except TransientError as error:
+        raise given_up(error) from error
+
+
+def _begin_and_build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts]:
     with staging.live.open_warehouse() as keeper:
         # As long as this connection lives, nobody takes the run for dead.
         hold(keeper, f"{run.id} {name_of(etl)}")
@@ -54,12 +64,25 @@ def build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts
 def publish(staging: Staging, run: Run) -> Generator[Event, None, None]:
     """Put what a run has built in the place of what was there, and let its tables go."""
     started = time.monotonic()
+    try:
+        for attempt in attempts():
+            with attempt:
+                _publish(staging, run)
+    except TransientError as error:
+        raise given_up(error) from error
+    yield events.Published(staging.etls, timedelta(seconds=time.monotonic() - started))
+
+
+def _publish(staging: Staging, run: Run) -> None:
+    with staging.live.open_warehouse() as warehouse:
+        if Ledger(warehouse).has_succeeded(run):
+            # It was told of an error in the very moment when it had.
+            return
     exchanges = database_class(staging.live.warehouse_url).exchanges_tables
     if not (exchanges and _exchanged_at_once(staging, run)):
         with staging.live.open_warehouse() as warehouse, warehouse.transaction():
             exchange_rows(warehouse, staging.renewals)
             finish(warehouse, run, [name_of(etl) for etl in staging.etls])
-    yield events.Published(staging.etls, timedelta(seconds=time.monotonic() - started))
 
 
 def _exchanged_at_once(staging: Staging, run: Run) -> bool:

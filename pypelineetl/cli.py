@@ -12,7 +12,7 @@ from typing import Any
 
 import pypelineetl
 from pypelineetl.errors import ConfigError, UsageError
-from pypelineetl.events import RunFinished, TableCreating, TableDropping
+from pypelineetl.events import Counts, RunFinished, TableCreating, TableDropping
 
 _NOTE = """\
 NOTE: Only --test_dimension_source defaults to True, so simply invoking run.py
@@ -21,6 +21,7 @@ A run begins with them too, and stops before it changes anything if one fails.
 """
 
 _INTERRUPTED = 130  # as a shell tells of a program that SIGINT ended
+_HISTORY_LINES = 50
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -52,6 +53,10 @@ def _do(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
         _show_sql(project, arguments.show_sql)
     elif arguments.rejects:
         _show_rejects(project)
+    elif arguments.history:
+        _show_history(project)
+    elif arguments.recover:
+        _recover(project)
     elif arguments.plan:
         return _plan(project, _request(arguments))
     else:
@@ -111,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--rejects", action="store_true", help="List the rows that were rejected, and exit")
     options.add_argument("--replay_rejects", action="store_true", help="Load the rejected rows that now pass")
+    options.add_argument("--history", action="store_true", help="Show the latest runs, and exit")
+    options.add_argument("--recover", action="store_true", help="Finish or clear what dead runs have left, and exit")
     options.add_argument("--list", action="store_true", help="List the configured ETLs and exit")
     return parser
 
@@ -163,6 +170,40 @@ def _show_rejects(project: "pypelineetl.Project") -> None:
     sys.stdout.write("".join(f"{line}\n" for line in told(rejects)) or "No row is rejected.\n")
 
 
+def _show_history(project: "pypelineetl.Project") -> None:
+    from pypelineetl.runs import Ledger  # noqa: PLC0415 - as above
+
+    heading = ("run", "started", "ETL", "status", "attempt", "rows", "new", "updated", "ended", "error")
+    with project.open_warehouse() as warehouse:
+        records = Ledger(warehouse).records(limit=_HISTORY_LINES)
+    lines = [
+        (
+            record.run_id[:8],
+            f"{record.started:%Y-%m-%d %H:%M:%S}",
+            record.etl,
+            record.status,
+            str(record.attempt),
+            *(f"{number:,}" for number in _shown(record.counts)),
+            f"{record.ended:%H:%M:%S}" if record.ended else "",
+            record.error.partition("\n")[0],
+        )
+        for record in records
+    ]
+    _write_table(heading, lines) if lines else sys.stdout.write("There was no run yet.\n")
+
+
+def _shown(counts: Counts | None) -> tuple[int, int, int]:
+    return (counts.read, counts.inserted, counts.updated) if counts else (0, 0, 0)
+
+
+def _recover(project: "pypelineetl.Project") -> None:
+    from pypelineetl.runs import Ledger  # noqa: PLC0415 - as above
+
+    with project.open_warehouse() as warehouse:
+        notes = Ledger(warehouse).recover()
+    sys.stdout.write("".join(f"{note}\n" for note in notes) or "No run has left anything.\n")
+
+
 def _list(project: "pypelineetl.Project") -> None:
     from pypelineetl.load.ways import rowwise_reason  # noqa: PLC0415 - needs pygrametl and DuckDB, which --help does not
 
@@ -179,6 +220,10 @@ def _list(project: "pypelineetl.Project") -> None:
         )
         for etl in project.etls
     ]
+    _write_table(heading, lines)
+
+
+def _write_table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(heading, *lines, strict=True)]
     for line in (heading, *lines):
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))

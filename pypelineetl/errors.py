@@ -5,8 +5,10 @@
     ├── UsageError        a command or task argument is wrong; nothing was started
     ├── DialectError      SQL that cannot be read, is not allowed here, or cannot be translated
     ├── DatabaseError     a database cannot be reached, or refused a statement
-    │   └── BusyError     another run has what this one needs; the message names it
+    │   ├── BusyError     another run has what this one needs; the message names it
+    │   └── TransientError  a connection was lost, or others stood in the way: it may go well when tried again
     ├── SourceError       the source gives other columns than the ETL needs, or stopped half way
+    │   └── SourceLostError  the source's connection was lost; it is a TransientError as well
     ├── LoadError         a row cannot be loaded: a value, a natural key, a count that does not add up
     └── RefreshError      one or more ETLs of a refresh failed
 
@@ -51,8 +53,16 @@ class BusyError(DatabaseError):
     """Another run has what this one needs."""
 
 
+class TransientError(DatabaseError):
+    """A fault of a database that may be gone when the same is tried again."""
+
+
 class SourceError(PypeLineError):
     """The source does not give what the ETL needs."""
+
+
+class SourceLostError(SourceError, TransientError):
+    """The connection to a source was lost half way."""
 
 
 class LoadError(PypeLineError):

@@ -172,6 +172,11 @@ class Published:
     etls: tuple[ETL, ...]
     elapsed: timedelta
 
+    @property
+    def tables(self) -> str:
+        """The tables, separated by commas."""
+        return ", ".join(etl.table for etl in self.etls)
+
 
 @dataclass(frozen=True)
 class RunFinished:

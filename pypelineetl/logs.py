@@ -14,15 +14,24 @@ from pypelineetl import events
 from pypelineetl.errors import ConfigError
 from pypelineetl.events import Event
 
-# The original's own lines, word for word.
-_STEPS: Mapping[type, str] = {
-    events.TableDropping: "Dropping table {etl.table}",
-    events.TableDropped: "Dropped table {etl.table}",
-    events.TableCreating: "Creating table {etl.table}.",
-    events.TableCreated: "Table {etl.table} created.",
-    events.SourceQueried: "Executing source query for {etl.kind} {etl.table}",
-    events.LoadStarted: "Loading data",
-    events.EtlFinished: "Loaded {counts.read} rows into table {etl.table} (elapsed time: {elapsed})",
+_LINES: Mapping[type, tuple[str, str]] = {
+    # The original's own lines, word for word.
+    events.TableDropping: ("INFO", "Dropping table {event.etl.table}"),
+    events.TableDropped: ("INFO", "Dropped table {event.etl.table}"),
+    events.TableCreating: ("INFO", "Creating table {event.etl.table}."),
+    events.TableCreated: ("INFO", "Table {event.etl.table} created."),
+    events.SourceQueried: ("INFO", "Executing source query for {event.etl.kind} {event.etl.table}"),
+    events.LoadStarted: ("INFO", "Loading data"),
+    events.EtlFinished: (
+        "INFO",
+        "Loaded {event.counts.read} rows into table {event.etl.table} (elapsed time: {event.elapsed})",
+    ),
+    # Ours.
+    events.EtlNoted: ("WARNING", "{event.etl.kind} {event.etl.table}: {event.note}"),
+    events.EtlSkipped: ("ERROR", "{event.etl.kind} {event.etl.table} did not run: {event.reason}"),
+    events.RunWaiting: ("WARNING", "Waiting: {event.why}"),
+    events.RunRecovered: ("WARNING", "Recovered: {event.what}"),
+    events.Published: ("INFO", "Published {event.tables} (elapsed time: {event.elapsed})"),
 }
 
 
@@ -68,17 +77,14 @@ def _lines(event: Event) -> Iterator[tuple[str, str]]:
         case events.EtlFailed():
             failed = f"{event.etl.kind} {event.etl.table} failed, and its table holds what it held before"
             yield "ERROR", "\n".join(filter(None, [f"{failed}: {event.error}", event.details.rstrip()]))
-        case events.EtlNoted():
-            yield "WARNING", f"{event.etl.kind} {event.etl.table}: {event.note}"
-        case events.EtlSkipped():
-            yield "ERROR", f"{event.etl.kind} {event.etl.table} did not run: {event.reason}"
         case events.RunFinished():
             if event.error:
                 yield "ERROR", event.error
             ended = "succeeded" if event.succeeded else "failed"
             yield "INFO", f"Run {ended} at {_now()} (elapsed time: {event.elapsed})"
-        case _ if type(event) in _STEPS:
-            yield "INFO", _STEPS[type(event)].format(**vars(event))
+        case _ if type(event) in _LINES:
+            level, text = _LINES[type(event)]
+            yield level, text.format(event=event)
 
 
 def _now() -> str:

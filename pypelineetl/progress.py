@@ -100,6 +100,14 @@ class Display:
         self._line(f"{_name(event.etl)}: did not run: {event.reason}")
 
     @__call__.register
+    def _(self, event: events.RunWaiting) -> None:
+        self._line(f"waiting: {event.why}")
+
+    @__call__.register
+    def _(self, event: events.RunRecovered) -> None:
+        self._line(event.what)
+
+    @__call__.register
     def _(self, event: events.RunFinished) -> None:
         # The bars end here, or they would be drawn below the table.
         self._bars.stop()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 from pygrametl.tables import AccumulatingSnapshotFactTable
 
@@ -16,11 +17,12 @@ from pypelineetl.building import begin, build, publish
 from pypelineetl.claiming import claim, give_up
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, FactETL, rows
-from pypelineetl.errors import PypeLineError, RefreshError, UsageError, did_you_mean, quoted
+from pypelineetl.errors import PypeLineError, RefreshError, TransientError, UsageError, did_you_mean, quoted
 from pypelineetl.events import Event
 from pypelineetl.filling import How
 from pypelineetl.history import History, Reject
 from pypelineetl.project import Project
+from pypelineetl.retrying import tried_again
 from pypelineetl.runs import Run, finish, hold, new_run
 from pypelineetl.sourcetests import test_source
 from pypelineetl.updating import told, update
@@ -84,6 +86,7 @@ def _refresh(
         elif succeeded and running:
             how, builds = How(full=request.full), request.delete_existing_tables
             succeeded = yield from perform(project, new_run(project.digest), running, how, builds=builds)
+            error = "" if succeeded else "nothing was published: every table holds what it held before"
         elif succeeded and request.delete_existing_tables:
             yield from _delete(project, chosen)
     except PypeLineError as failure:
@@ -125,6 +128,17 @@ def perform(project: Project, run: Run, etls: Sequence[ETL], how: How, *, builds
     With `builds` into new tables, as without if none of the tables is there; else into those that are. Raises
     BusyError if another run has one of them for too long, EndedError if this run has ended before.
     """
+    again = partial(_perform, project, run, etls, how, builds=builds)
+    try:
+        return (yield from tried_again(again, events.RunRecovered))
+    except TransientError as error:
+        give_up(project, run, error)
+        raise
+
+
+def _perform(
+    project: Project, run: Run, etls: Sequence[ETL], how: How, *, builds: bool
+) -> Generator[Event, None, bool]:
     with project.open_warehouse() as warehouse:
         # As long as this connection lives, nobody takes the run for dead.
         hold(warehouse, run.id)
@@ -135,6 +149,9 @@ def perform(project: Project, run: Run, etls: Sequence[ETL], how: How, *, builds
             if builds or in_parts or not any(warehouse.columns(etl.table) for etl in etls):
                 return (yield from _build(project, run, etls))
             return (yield from _update(project, run, etls, how, warehouse))
+        except TransientError:
+            # Not given up yet: begun again, this run finds what it has left.
+            raise
         except BaseException as error:
             give_up(project, run, error)
             raise

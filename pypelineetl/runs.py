@@ -116,10 +116,10 @@ class Ledger:
         self._warehouse.lock([_LOCKS])
 
     def claim(self, run: Run, etls: Sequence[ETL], tables: Iterable[str]) -> list[str]:
-        """Have these tables for a run, and note that it has begun; return what was done about dead ones.
+        """Have these tables for a run, and note its begin; return what was done about dead runs.
 
-        To be called on a connection of its own, which is then to be closed. Raises BusyError if a run that lives has one
-        of them, EndedError if this run has ended before, and LoadError if it has been tried too often.
+        To be called on a connection of its own, which is then to be closed. Raises BusyError if a run that lives has
+        one of them, EndedError if this run has ended before, and LoadError if it has been tried too often.
         """
         self._ensure()
         self.lock()
@@ -169,6 +169,11 @@ class Ledger:
         self._sweep()
         return published
 
+    def has_succeeded(self, run: Run) -> bool:
+        """Whether a run has ended, and all went well."""
+        records = self.records(run.id)
+        return bool(records) and all(record.status == SUCCEEDED for record in records)
+
     def verify(self, run: Run) -> None:
         """Raise LoadError unless this run still has its tables."""
         if not self._warehouse.query(
@@ -183,9 +188,10 @@ class Ledger:
         """
         self.verify(run)
         [record] = [record for record in self.records(run.id) if record.etl == name_of(etl)]
-        attempt = record.attempt + (record.status == RUNNING)
-        if attempt > MOST_ATTEMPTS:
-            raise _poisoned(f"{record.etl} in run {run.id}", record.attempt)
+        attempt = record.attempt + (record.status != WAITING)
+        if record.status == RUNNING and record.attempt >= MOST_ATTEMPTS:
+            what = f"{record.etl} in run {run.id}"
+            raise _poisoned(what, record.attempt)
         self._set(run, [record.etl], status=RUNNING, attempt=attempt, started=_now(), host=present_holder())
         self.renew(run)
 
@@ -235,7 +241,7 @@ class Ledger:
     def _free(self, run: Run, tables: Sequence[str]) -> list[str]:
         """Bury dead runs that have any of these tables. Raises BusyError for one that lives."""
         taken = [lock for lock in self._locks() if lock[2] in tables or lock[0] == run.id]
-        dead = self._dead(taken)
+        dead = self._dead(taken, own="" if run.lease else run.id)
         for run_id, holder, table, since, _ in taken:
             if run_id not in {lock[0] for lock in dead}:
                 message = (
@@ -251,10 +257,12 @@ class Ledger:
             (run_id, holder, table, _moment(since), _moment(lease)) for run_id, holder, table, since, lease in found
         ]
 
-    def _dead(self, locks: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        """Return one lock of each run that is dead."""
+    def _dead(self, locks: Sequence[tuple[Any, ...]], own: str = "") -> list[tuple[Any, ...]]:
+        """Return one lock of each run that is dead; `own` is the run whose name we hold, of which nobody else can."""
         runs = {lock[0]: lock for lock in locks}
-        return [lock for run_id, lock in runs.items() if lock[4] <= _now() and not self._is_held(run_id)]
+        return [
+            lock for run_id, lock in runs.items() if run_id == own or (lock[4] <= _now() and not self._is_held(run_id))
+        ]
 
     def _is_held(self, run_id: str) -> bool:
         if self._warehouse.is_held(run_id):
@@ -278,7 +286,8 @@ class Ledger:
             raise EndedError(message)
         attempts = max(record.attempt for record in records)
         if attempts >= MOST_ATTEMPTS:
-            raise _poisoned(f"run {run.id}", attempts)
+            what = f"run {run.id}"
+            raise _poisoned(what, attempts)
         return attempts + 1
 
     def _bury(self, run_id: str, holder: str) -> str:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pypelineetl import events
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, FactETL
-from pypelineetl.errors import PypeLineError, RefreshError, SourceError
+from pypelineetl.errors import PypeLineError, RefreshError, SourceError, TransientError
 from pypelineetl.events import Counts, Event
 from pypelineetl.filling import How, create_table, fill, tables_written
 from pypelineetl.history import History, name_of
@@ -65,13 +65,13 @@ def _update(  # noqa: PLR0913 - as `update`, and the two ways in which it is tri
 def told(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[Event, None, Counts]:
     """Tell of one ETL's load by its events from EtlStarted to EtlFinished, or to EtlFailed, and then raise its error.
 
-    ScanError and UnorderedError are raised untold: they mean that the load is to be tried in another way.
+    ScanError, UnorderedError and TransientError are raised untold: the load is to be tried again, or in another way.
     """
     started = time.monotonic()
     yield events.EtlStarted(etl)
     try:
         counts = yield from loading
-    except (ScanError, UnorderedError):
+    except (ScanError, UnorderedError, TransientError):
         raise
     except PypeLineError as error:
         yield events.EtlFailed(etl, error.message)

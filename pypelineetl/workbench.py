@@ -4,6 +4,7 @@ It lives as long as one load. In a DuckDB warehouse it is the warehouse's own co
 any other it is a database in memory, which spills to a private folder what does not fit.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -15,7 +16,7 @@ from typing import Any, Self
 import duckdb
 
 from pypelineetl.conversion import REFUSED
-from pypelineetl.errors import LoadError, SourceError
+from pypelineetl.errors import LoadError, SourceError, SourceLostError
 
 Row = tuple[Any, ...]
 
@@ -44,6 +45,14 @@ UNORDERED = "pypelineetl needs rows in order"
 
 class UnorderedError(Exception):
     """Rows did not come in the order of their natural keys; they must be gathered before any is written."""
+
+
+# What DuckDB's scanners pass on, in words alone, when it was the connection and not the query.
+_LOST = re.compile(
+    r"lost connection|gone away|was killed|(closed|terminating|terminated|failed to) connect|can't connect"
+    r"|closed the connection|connection (refused|reset|not open)|is locked|failed to fetch result row.*:\s*$",
+    re.IGNORECASE,
+)
 
 
 class ScanError(Exception):
@@ -178,5 +187,6 @@ def translated_errors() -> Iterator[None]:
             raise LoadError(message.splitlines()[0]) from error
         if isinstance(error, duckdb.ConversionException | duckdb.TypeMismatchException) or "Mismatch" in str(error):
             raise ScanError(str(error).splitlines()[0]) from error
-        message = f"its rows stopped coming: {' '.join(str(error).split())}"
-        raise SourceError(message) from error
+        told = " ".join(str(error).split())
+        message = f"its rows stopped coming: {told}"
+        raise (SourceLostError if _LOST.search(told) else SourceError)(message) from error

@@ -17,7 +17,7 @@ from pypelineetl.columns import Column
 from pypelineetl.conversion import held_as, refusal
 from pypelineetl.databases.holding import adapted
 from pypelineetl.databases.scanning import Scanned
-from pypelineetl.errors import DatabaseError, PypeLineError
+from pypelineetl.errors import DatabaseError, PypeLineError, TransientError
 from pypelineetl.workbench import ScanError, Workbench
 
 FETCH_ROWS = 5_000
@@ -98,12 +98,17 @@ class Database(abc.ABC):
             return cls(cls._connect(url, read_only=read_only), shown)
         except (cls.driver_error, OSError, TypeError, ValueError) as error:
             message = f"cannot connect to {shown}: {error}. Check the URL, and that the server runs and lets you in."
-            raise DatabaseError(message) from error
+            raise cls._kind_of(error)(message) from error
 
     @classmethod
     @abc.abstractmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
         """Return a PEP 249 connection with autocommit off, in UTC."""
+
+    @classmethod
+    @abc.abstractmethod
+    def is_transient(cls, error: BaseException) -> bool:
+        """Whether the same statement, or connecting, may go well when it is tried again."""
 
     def __enter__(self) -> Self:
         return self
@@ -380,7 +385,11 @@ class Database(abc.ABC):
             yield
         except self.driver_error as error:
             message = f"{self.name}: {type(error).__name__}: {error}"
-            raise DatabaseError(message) from error
+            raise self._kind_of(error)(message) from error
+
+    @classmethod
+    def _kind_of(cls, error: BaseException) -> type[DatabaseError]:
+        return TransientError if cls.is_transient(error) else DatabaseError
 
 
 def _names(cursor: Any) -> tuple[str, ...]:

@@ -55,6 +55,11 @@ class DuckDB(Database):
         connection.execute("BEGIN")
         return connection
 
+    @classmethod
+    def is_transient(cls, error: BaseException) -> bool:
+        # Two transactions wrote the same rows.
+        return isinstance(error, duckdb.TransactionException) and "onflict" in str(error)
+
     def _cursor(self) -> Any:
         # DuckDB's cursor() is a second connection, with a transaction of its own.
         return self.connection

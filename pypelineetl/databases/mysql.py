@@ -29,6 +29,8 @@ _NO_SUCH_TABLE = 1146
 _BEING_CHANGED = 1684  # by another connection, for a moment
 _RETRY_SECONDS = 0.05
 _LOCK_WAITED = 1205
+# Too many connections, shutting down, waited for a lock, deadlock, a table changed, killed, no connection, lost.
+_TRANSIENT = {0, 1040, 1053, _LOCK_WAITED, 1213, 1412, 1927, 2002, 2003, 2006, 2013, 2055}
 _READERS_WAIT_SECONDS = 1
 _PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 """Between two tries to get tables that readers have open, in seconds."""
@@ -107,6 +109,10 @@ class MySQL(Database):
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
                 cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
         return connection
+
+    @classmethod
+    def is_transient(cls, error: BaseException) -> bool:
+        return isinstance(error, pymysql.MySQLError) and bool(error.args) and error.args[0] in _TRANSIENT
 
     def _streaming_cursor(self) -> Any:
         cursor = self.connection.cursor(SSCursor)

@@ -20,6 +20,8 @@ from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.workbench import Workbench
 
 _BLOCK = 2**18
+# Connection, rollback (deadlock, serialization), too many connections, shutting down or starting up, waited for a lock.
+_TRANSIENT = ("08", "40", "53300", "57P", "55P03")
 _LOCK = "hashtextextended(current_schema() || '.' || %s, 0)"
 _UNVERIFIED = {"allow", "prefer", "require"}
 
@@ -63,6 +65,15 @@ class PostgreSQL(Database):
             # One snapshot for all that one ETL reads.
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         return connection
+
+    @classmethod
+    def is_transient(cls, error: BaseException) -> bool:
+        if not isinstance(error, psycopg.Error):
+            return False
+        # What has no code did not come from the server: the connection is lost, or was refused.
+        return (
+            isinstance(error, psycopg.OperationalError) if not error.sqlstate else error.sqlstate.startswith(_TRANSIENT)
+        )
 
     def _streaming_cursor(self) -> Any:
         # A named cursor stays on the server; an unnamed one would bring every row at once.

@@ -20,6 +20,8 @@ from pypelineetl.databases.urls import options_of
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.workbench import Workbench
 
+_TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
 
 class SQLite(Database):
     """A SQLite file. It knows no dates, which are kept as ISO text, and no exact decimals, which become numbers."""
@@ -82,6 +84,11 @@ class SQLite(Database):
     def close(self) -> None:
         super().close()
         self._holds.close()
+
+    @classmethod
+    def is_transient(cls, error: BaseException) -> bool:
+        # The lowest byte is the kind; the others say more about it.
+        return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
