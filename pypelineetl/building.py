@@ -20,10 +20,10 @@ from pypelineetl.filling import How, create_table, fill
 from pypelineetl.history import name_of
 from pypelineetl.parts import Parts, load_part, load_parts, merge, split, tables_of
 from pypelineetl.project import Project
-from pypelineetl.publishing import exchange_rows, refuse_unpublishable
+from pypelineetl.publishing import exchange_rows, exchanging, refuse_unpublishable
 from pypelineetl.retrying import attempts, given_up, tried_again
-from pypelineetl.runs import FAILED, LOADED, PUBLISHING, Ledger, Run, drop_all, finish, hold
-from pypelineetl.staging import Staging, short_name, stage
+from pypelineetl.runs import BUILT, Ledger, Run, drop_all, hold
+from pypelineetl.staging import Staging, kept_name, stage
 from pypelineetl.workbench import ScanError, UnorderedError
 
 
@@ -57,7 +57,7 @@ def _begin_and_build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, N
             return (yield from told_of_the_live(_build(staging, run, etl), staging, etl))
         except BaseException as error:
             with suppress(DatabaseError), staging.live.open_warehouse() as warehouse, warehouse.transaction():
-                Ledger(warehouse).end(run, name_of(etl), FAILED, error=_text(error))
+                Ledger(warehouse).failed(run, name_of(etl), _text(error))
             raise
 
 
@@ -80,9 +80,13 @@ def _publish(staging: Staging, run: Run) -> None:
             return
     exchanges = database_class(staging.live.warehouse_url).exchanges_tables
     if not (exchanges and _exchanged_at_once(staging, run)):
-        with staging.live.open_warehouse() as warehouse, warehouse.transaction():
-            exchange_rows(warehouse, staging.renewals)
-            finish(warehouse, run, [name_of(etl) for etl in staging.etls])
+        keeps = staging.live.keep_previous
+        kept = {table: kept_name(table, run.generation) for table in staging.tables} if keeps else {}
+        with staging.live.open_warehouse() as warehouse:
+            with warehouse.transaction():
+                exchange_rows(warehouse, staging.renewals, kept)
+                Ledger(warehouse).finish(run, BUILT)
+            Ledger(warehouse).clear()
 
 
 def _exchanged_at_once(staging: Staging, run: Run) -> bool:
@@ -96,16 +100,16 @@ def _exchanged_at_once(staging: Staging, run: Run) -> bool:
         ledger.lock()
         ledger.verify(run)
         with warehouse.transaction():
-            ledger.move(run, (LOADED,), PUBLISHING)
-        kept = {table: f"{short_name(table)}__old_{run.generation}" for table in staging.tables}
+            ledger.publishing(run, BUILT)
+        there = warehouse.tables()
         # A task that is run again may find that it has exchanged them already.
-        is_done = not set(staging.tables.values()).intersection(warehouse.tables())
-        if not (is_done or warehouse.exchange(staging.renewals, kept)):
+        is_done = not set(staging.tables.values()).intersection(there)
+        moves = exchanging(staging, there)
+        if not (is_done or warehouse.exchange(list(staging.tables), moves)):
             return False
         with warehouse.transaction():
-            finish(warehouse, run, [name_of(etl) for etl in staging.etls])
-        there = warehouse.tables()
-        drop_all(warehouse, [table for table in kept.values() if table in there])
+            ledger.finish(run, BUILT)
+        ledger.sweep()
     return True
 
 
@@ -143,7 +147,7 @@ def _build_once(staging: Staging, run: Run, etl: ETL, *, scans: bool, streams: b
     with staging.live.open_warehouse() as warehouse:
         with warehouse.transaction():
             counts = yield from fill(staging.project, staging.staged(etl), how, warehouse, scans=scans, streams=streams)
-            Ledger(warehouse).end(run, name_of(etl), LOADED, counts)
+            Ledger(warehouse).loaded(run, etl, counts)
         yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
     return counts
 
@@ -175,7 +179,7 @@ def build_of_parts(staging: Staging, run: Run, etl: ETL, parts: Parts, read: int
         with warehouse.transaction():
             Ledger(warehouse).verify(run)
             counts = yield from merge(staging.project, staged, how, parts, read, warehouse)
-            Ledger(warehouse).end(run, name_of(etl), LOADED, counts)
+            Ledger(warehouse).loaded(run, etl, counts)
         with warehouse.transaction():
             drop_all(warehouse, tables_of(staged, parts))
     return counts

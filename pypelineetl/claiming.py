@@ -55,7 +55,7 @@ def give_up(project: Project, run: Run, error: BaseException | None = None) -> b
     if isinstance(error, RefreshError):
         failed, why = error.etl, error.message
     elif error is not None:
-        why = error.message if isinstance(error, PypeLineError) else type(error).__name__
+        why = error.message if isinstance(error, PypeLineError) else str(error) or type(error).__name__
     with suppress(DatabaseError), project.open_warehouse() as warehouse:
         return Ledger(warehouse).abandon(run, failed, why)
     return False

@@ -1,6 +1,7 @@
 """The command line of run.py: arguments in, exit status out; what it does is the runner's.
 
-Exit status 0: all went well; 1: a source test or an ETL failed; 2: wrong use or configuration; 130: stopped by Ctrl-C.
+Exit status 0: all went well; 1: a source test or an ETL failed; 2: wrong use or configuration; 130, 143 and other
+numbers above 128: stopped by Ctrl-C, SIGTERM or another signal, as shells tell it; 142: by the time limit.
 """
 
 import argparse
@@ -11,8 +12,9 @@ from types import ModuleType
 from typing import Any
 
 import pypelineetl
-from pypelineetl.errors import ConfigError, UsageError
-from pypelineetl.events import Counts, RunFinished, TableCreating, TableDropping
+from pypelineetl.errors import ConfigError, PypeLineError, UsageError
+from pypelineetl.events import Counts, Published, RunFinished, TableCreating, TableDropping
+from pypelineetl.stopping import StoppedError, stoppable
 
 _NOTE = """\
 NOTE: Only --test_dimension_source defaults to True, so simply invoking run.py
@@ -20,7 +22,6 @@ will run the dimension source tests. This can be a good way to do basic environm
 A run begins with them too, and stops before it changes anything if one fails.
 """
 
-_INTERRUPTED = 130  # as a shell tells of a program that SIGINT ended
 _HISTORY_LINES = 50
 
 
@@ -37,13 +38,17 @@ def main(config: ModuleType, argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         project = pypelineetl.read_project(config)
-        return _do(project, arguments)
+        with stoppable(project.time_limit):
+            return _do(project, arguments)
     except (ConfigError, UsageError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the table that was being loaded holds what it held before\n")
-        return _INTERRUPTED
+    except PypeLineError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except StoppedError as stopped:
+        sys.stderr.write(f"{stopped}; nothing is half done, and --history tells how it ended\n")
+        return stopped.status
 
 
 def _do(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
@@ -57,6 +62,8 @@ def _do(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
         _show_history(project)
     elif arguments.recover:
         _recover(project)
+    elif arguments.rollback:
+        _roll_back(project)
     elif arguments.plan:
         return _plan(project, _request(arguments))
     else:
@@ -118,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument("--replay_rejects", action="store_true", help="Load the rejected rows that now pass")
     options.add_argument("--history", action="store_true", help="Show the latest runs, and exit")
     options.add_argument("--recover", action="store_true", help="Finish or clear what dead runs have left, and exit")
+    options.add_argument("--rollback", action="store_true", help="Bring back what the last build replaced, and exit")
     options.add_argument("--list", action="store_true", help="List the configured ETLs and exit")
     return parser
 
@@ -202,6 +210,16 @@ def _recover(project: "pypelineetl.Project") -> None:
     with project.open_warehouse() as warehouse:
         notes = Ledger(warehouse).recover()
     sys.stdout.write("".join(f"{note}\n" for note in notes) or "No run has left anything.\n")
+
+
+def _roll_back(project: "pypelineetl.Project") -> None:
+    from pypelineetl.rollback import roll_back  # noqa: PLC0415 - as above
+
+    with pypelineetl.RunLog(project.log_home / "run.log") as log:
+        for event in roll_back(project):
+            log(event)
+            if isinstance(event, Published):
+                sys.stdout.write(f"Back are the rows before the last build of {event.tables}.\n")
 
 
 def _list(project: "pypelineetl.Project") -> None:

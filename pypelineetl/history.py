@@ -47,8 +47,8 @@ class Reject:
     given: Mapping[str, str | None]
 
 
-LIVE = ""
-"""The generation that everyone sees; others are being built, or are kept."""
+LIVE, PREVIOUS = "", "previous"
+"""The generation that everyone sees, and the one before it if it is kept; others are being built."""
 _OF_A_GENERATION = (REJECTS, _WATERMARKS)
 
 

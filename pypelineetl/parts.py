@@ -18,7 +18,7 @@ from pypelineetl.events import Counts, Event
 from pypelineetl.filling import How, check_rows, load_rows, prepare_table
 from pypelineetl.load.loading import Load
 from pypelineetl.project import Project
-from pypelineetl.staging import short_name
+from pypelineetl.staging import PART, short_name
 from pypelineetl.workbench import ScanError
 
 
@@ -139,4 +139,4 @@ def _part(project: Project, etl: FactETL, parts: Parts, number: int) -> FactETL:
 
 def tables_of(etl: FactETL, parts: Parts) -> list[str]:
     """Return the tables of a fact's parts."""
-    return [f"{short_name(etl.table)}__part_{parts.token}_{number}" for number in parts.numbers]
+    return [f"{short_name(etl.table)}{PART}{parts.token}_{number}" for number in parts.numbers]

@@ -42,6 +42,10 @@ class Project:
     facts: tuple[FactETL, ...]
     lock_wait: timedelta = timedelta(minutes=10)
     """How long a run waits for another that has a table it needs."""
+    time_limit: timedelta | None = None
+    """How long a run may take; none if it may take for ever."""
+    keep_previous: bool = False
+    """Whether the rows that a build replaces are kept, so that they can be brought back."""
     clock: Callable[[], datetime] = present
     """What tells a load the time (UTC) by which it dates new versions."""
 
@@ -179,6 +183,8 @@ def read_project(config: ModuleType) -> Project:
         dimensions=tuple(config.DIMENSIONS),
         facts=tuple(config.FACTS),
         lock_wait=timedelta(seconds=getattr(config, "LOCK_WAIT_SECONDS", 600)),
+        keep_previous=getattr(config, "KEEP_PREVIOUS", False),
+        time_limit=timedelta(seconds=config.TIME_LIMIT_SECONDS) if hasattr(config, "TIME_LIMIT_SECONDS") else None,
     )
     if untranslated := list(_untranslated(project)):
         raise ConfigError("\n".join(untranslated))

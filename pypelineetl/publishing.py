@@ -4,12 +4,12 @@ Where tables can be exchanged at once they are (MySQL, MariaDB); elsewhere, or w
 would not come along, rows are exchanged in one transaction, and nobody who reads the old ones is disturbed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pypelineetl.databases.base import Database, Renewal
 from pypelineetl.drift import differences
 from pypelineetl.errors import LoadError
-from pypelineetl.staging import Staging
+from pypelineetl.staging import OLD, Staging, kept_name, short_name
 
 
 def refuse_unpublishable(staging: Staging, warehouse: Database) -> None:
@@ -34,10 +34,28 @@ def refuse_unpublishable(staging: Staging, warehouse: Database) -> None:
         raise LoadError(message)
 
 
-def exchange_rows(warehouse: Database, renewals: Sequence[Renewal]) -> None:
-    """Put the rows of staged tables in the place of the live ones', in the transaction that is open."""
+def exchanging(staging: Staging, there: Collection[str]) -> list[tuple[str, str]]:
+    """Return by which moves to other names staged tables take the live ones' places; the others are swept, or kept."""
+    moves = []
+    for table, staged in staging.tables.items():
+        old = f"{short_name(table)}{OLD}{staging.generation}"
+        away = kept_name(table, staging.generation) if staging.live.keep_previous else old
+        moves += [(table, away)] if table in there else []
+        moves.append((staged, table))
+    return moves
+
+
+def exchange_rows(warehouse: Database, renewals: Sequence[Renewal], kept: Mapping[str, str]) -> None:
+    """Put the rows of staged tables in the place of the live ones', in the transaction that is open.
+
+    The rows of live tables are kept in tables of the names in `kept`. Raises LoadError for a table whose columns
+    change, where a transaction cannot make it anew.
+    """
+    _keep(warehouse, kept)
+    if warehouse.exchanges_tables:
+        _create_missing(warehouse, renewals)
+    made_anew = [renewal for renewal in renewals if not _has_the_columns(warehouse, renewal)]
     # Facts before the dimensions they may point to.
-    made_anew = [renewal for renewal in reversed(renewals) if not _has_the_columns(warehouse, renewal)]
     for renewal in reversed(renewals):
         if renewal not in made_anew:
             warehouse.empty(renewal.table)
@@ -51,6 +69,26 @@ def exchange_rows(warehouse: Database, renewals: Sequence[Renewal]) -> None:
             names = warehouse.quoted(warehouse.columns(renewal.staged))
             into = f"INSERT INTO {warehouse.quote(renewal.table)} ({names})"
             warehouse.execute(f"{into} SELECT {names} FROM {warehouse.quote(renewal.staged)}")
+
+
+def _create_missing(warehouse: Database, renewals: Sequence[Renewal]) -> None:
+    """Create the tables that are not there, before anything is changed: that would end the transaction."""
+    for renewal in renewals:
+        if not warehouse.columns(renewal.table):
+            warehouse.create(renewal.table, renewal.create)
+        elif not _has_the_columns(warehouse, renewal):
+            message = (
+                f'"{renewal.table}" gets other columns, so it has to be exchanged as a whole, and readers held it open'
+                " for too long; run again when they are done. Nothing was changed."
+            )
+            raise LoadError(message)
+
+
+def _keep(warehouse: Database, kept: Mapping[str, str]) -> None:
+    for table, name in kept.items():
+        if warehouse.columns(table):
+            rows = f"SELECT * FROM {warehouse.quote(table)}"
+            warehouse.execute(f"CREATE TABLE {warehouse.quote(name)} AS {rows}")
 
 
 def _has_the_columns(warehouse: Database, renewal: Renewal) -> bool:

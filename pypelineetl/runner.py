@@ -23,7 +23,7 @@ from pypelineetl.filling import How
 from pypelineetl.history import History, Reject
 from pypelineetl.project import Project
 from pypelineetl.retrying import tried_again
-from pypelineetl.runs import Run, finish, hold, new_run
+from pypelineetl.runs import DELETED, Ledger, Run, hold, new_run
 from pypelineetl.sourcetests import test_source
 from pypelineetl.updating import told, update
 
@@ -228,7 +228,7 @@ def _delete(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, Non
                 if set(etls) == set(project.etls):
                     # Nothing is left that could point to a member by a key that was given before.
                     History(warehouse).forget_keys()
-                finish(warehouse, run, [])
+                Ledger(warehouse).finish(run, DELETED)
         except BaseException as error:
             give_up(project, run, error)
             raise

@@ -22,12 +22,13 @@ from pypelineetl.databases.holding import adapted
 from pypelineetl.declare import ETL, MOST_PARTS
 from pypelineetl.errors import BusyError, LoadError
 from pypelineetl.events import Counts
-from pypelineetl.history import History, name_of
-from pypelineetl.staging import STAGED, staged_name
+from pypelineetl.history import PREVIOUS, History, name_of
+from pypelineetl.staging import KEPT, OLD, PART, STAGED, kept_name, staged_name
 from pypelineetl.values import MYSQL, moment
 
 WAITING, RUNNING, LOADED, PUBLISHING = "waiting", "running", "loaded", "publishing"
 SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED, LOST = "succeeded", "failed", "not run", "not published", "lost"
+BUILT, UPDATED, DELETED, ROLLED_BACK = "built", "updated", "deleted", "rolled back"
 UNFINISHED = (WAITING, RUNNING, LOADED, PUBLISHING)
 _BEGUN = (RUNNING, LOADED, PUBLISHING)
 MOST_ATTEMPTS = 3
@@ -37,8 +38,9 @@ _COUNTS = tuple(asdict(Counts()))
 _TABLES: Mapping[str, str] = {
     _RUNS: f"""
         CREATE TABLE {_RUNS} (
-          run_id VARCHAR(64) NOT NULL, etl VARCHAR(130) NOT NULL, status VARCHAR(20) NOT NULL, attempt INT NOT NULL,
-          started DATETIME NOT NULL, ended DATETIME,
+          run_id VARCHAR(64) NOT NULL, etl VARCHAR(130) NOT NULL, status VARCHAR(20) NOT NULL, way VARCHAR(20),
+          attempt INT NOT NULL,
+          started DATETIME(6) NOT NULL, ended DATETIME(6),
           {", ".join(f"rows_{name} BIGINT" for name in _COUNTS)},
           watermark LONGTEXT, error LONGTEXT, host VARCHAR(255) NOT NULL,
           code_version VARCHAR(60) NOT NULL, config_hash VARCHAR(64) NOT NULL,
@@ -48,11 +50,11 @@ _TABLES: Mapping[str, str] = {
     _LOCKS: f"""
         CREATE TABLE {_LOCKS} (
           table_name VARCHAR(130) NOT NULL PRIMARY KEY, run_id VARCHAR(64) NOT NULL, holder VARCHAR(255) NOT NULL,
-          since DATETIME NOT NULL, lease DATETIME NOT NULL, KEY by_run (run_id)
+          since DATETIME(6) NOT NULL, lease DATETIME(6) NOT NULL, KEY by_run (run_id)
         )
     """,
 }
-_OURS = re.compile(rf"({STAGED}|__part_|__old_)(?P<generation>[0-9a-f]{{8}})(_\d+)?$")
+_OURS = re.compile(rf"(?P<kind>{STAGED}|{PART}|{OLD}|{KEPT})(?P<generation>[0-9a-f]{{8}})(_\d+)?$")
 _PAUSE_SECONDS = 0.05
 
 
@@ -82,6 +84,8 @@ class Record:
     run_id: str
     etl: str
     status: str
+    way: str
+    """What was done to the table, if the run succeeded."""
     attempt: int
     started: datetime
     ended: datetime | None
@@ -143,7 +147,7 @@ class Ledger:
             for table in sorted(set(tables)):
                 lock = {"table_name": table, "run_id": run.id, "holder": present_holder()}
                 self._insert(_LOCKS, **lock, since=now, lease=now + run.lease)
-        self._sweep()
+        self.sweep()
         return notes
 
     def recover(self) -> list[str]:
@@ -153,7 +157,7 @@ class Ledger:
         with self._warehouse.transaction():
             notes = [self._bury(run_id, holder) for run_id, holder, *_ in self._dead(self._locks())]
             notes += [self._bury(run_id, "its process") for run_id in self._unlocked()]
-        return [*notes, *(f'dropped the leftover table "{table}"' for table in self._sweep())]
+        return [*notes, *(f'dropped the leftover table "{table}"' for table in self.sweep())]
 
     def abandon(self, run: Run, failed: str, error: str) -> bool:
         """Give a run up whose process still lives; return whether it turns out that its tables were published.
@@ -163,11 +167,31 @@ class Ledger:
         self.lock()
         with self._warehouse.transaction():
             if failed:
-                self.end(run, failed, FAILED, error=error)
+                self.failed(run, failed, error)
             ends = {WAITING: NOT_RUN, RUNNING: FAILED, LOADED: NOT_PUBLISHED, PUBLISHING: NOT_PUBLISHED}
             published = self._settle(run, ends, error or "another ETL of its run failed")
-        self._sweep()
+        self.sweep()
         return published
+
+    def clear(self) -> None:
+        """Drop the tables that no living run is building."""
+        self.lock()
+        self.sweep()
+
+    def last(self, *ways: str) -> list[Record]:
+        """Return the records of the last run that succeeded, of those that went one of these ways, if any are given."""
+        if not self._warehouse.columns(_RUNS):
+            return []
+        marks = ", ".join([self._warehouse.placeholder] * len(ways))
+        where = self._is("status") + (f" AND {self._quote('way')} IN ({marks})" if ways else "")
+        found = self._warehouse.query(
+            f"""
+            SELECT {self._quote("run_id")} FROM {self._quote(_RUNS)} WHERE {where}
+            ORDER BY {self._quote("ended")} DESC LIMIT 1
+            """,
+            (SUCCEEDED, *ways),
+        )
+        return self.records(found[0][0]) if found else []
 
     def has_succeeded(self, run: Run) -> bool:
         """Whether a run has ended, and all went well."""
@@ -201,19 +225,46 @@ class Ledger:
         if not self._write("UPDATE", statement, _now() + run.lease, run.id):
             raise _lost(run)
 
-    def end(self, run: Run, etl: str, status: str, counts: Counts | None = None, error: str = "") -> None:
-        """Note how an ETL ended."""
-        numbers = {f"rows_{name}": number for name, number in asdict(counts).items()} if counts else {}
-        self._set(run, [etl], status=status, ended=_now(), error=error or None, **numbers)
+    def loaded(self, run: Run, etl: ETL, counts: Counts) -> None:
+        """Note that an ETL's rows are where they are to be when the run succeeds."""
+        numbers = {f"rows_{name}": number for name, number in asdict(counts).items()}
+        self._set(run, [name_of(etl)], status=LOADED, ended=_now(), error=None, **numbers)
 
-    def move(self, run: Run, before: Sequence[str], after: str, error: str = "") -> None:
-        """Give all ETLs of a run that are in one of these states another one."""
+    def failed(self, run: Run, etl: str, error: str) -> None:
+        """Note that an ETL failed."""
+        self._set(run, [etl], status=FAILED, ended=_now(), error=error)
+
+    def publishing(self, run: Run, way: str) -> None:
+        """Note that all that a run has done is about to be seen, and what that is."""
+        self._move(run, (WAITING, LOADED), status=PUBLISHING, way=way)
+
+    def finish(self, run: Run, way: str) -> None:
+        """Note that a run succeeded, and let its tables go.
+
+        What is remembered of the generation that everyone sees now is what is remembered from here on.
+        """
+        if way == BUILT:
+            names = {kept_name(table, run.generation) for table in self._claimed(run)}
+            kept = PREVIOUS if names.intersection(self._warehouse.tables()) else ""
+            for record in self.records(run.id):
+                History(self._warehouse).adopt(record.etl, run.generation, keep=kept)
+        if way == ROLLED_BACK:
+            for record in self.records(run.id):
+                History(self._warehouse).adopt(record.etl, PREVIOUS, keep=run.generation)
+                History(self._warehouse, PREVIOUS).adopt(record.etl, run.generation)
+        self._move(run, UNFINISHED, status=SUCCEEDED, way=way, ended=_now())
+        self._release(run)
+
+    def _move(self, run: Run, before: Sequence[str], **changes: Any) -> None:
+        """Change the records of all ETLs of a run that are in one of these states."""
         names = [record.etl for record in self.records(run.id) if record.status in before]
-        changes = {"ended": _now()} | ({"error": error} if error else {})
         if names:
-            self._set(run, names, status=after, **changes)
+            self._set(run, names, **changes)
 
-    def release(self, run: Run) -> None:
+    def _claimed(self, run: Run) -> list[str]:
+        return [lock[2] for lock in self._locks() if lock[0] == run.id]
+
+    def _release(self, run: Run) -> None:
         """Let a run's tables go. Raises LoadError unless it still has them: what it has done must then be undone."""
         if not self._write("DELETE", f"FROM {self._quote(_LOCKS)} WHERE {self._is('run_id')}", run.id):
             raise _lost(run)
@@ -222,7 +273,7 @@ class Ledger:
         """Return what is known of one run, or of all, the latest first."""
         if not self._warehouse.columns(_RUNS):
             return []
-        columns = ("run_id", "etl", "status", "attempt", "started", "ended", "error", "host")
+        columns = ("run_id", "etl", "status", "way", "attempt", "started", "ended", "error", "host")
         numbers = [f"rows_{name}" for name in _COUNTS]
         where = f" WHERE {self._is('run_id')}" if run_id else ""
         found = self._warehouse.query(
@@ -300,26 +351,28 @@ class Ledger:
 
     def _settle(self, run: Run, ends: Mapping[str, str], error: str) -> bool:
         """Note that a run succeeded if its tables are in their places, and otherwise undo what it remembers."""
-        tables = [lock[2] for lock in self._locks() if lock[0] == run.id]
-        publishing = [record.etl for record in self.records(run.id) if record.status == PUBLISHING]
-        there = self._warehouse.tables()
-        if publishing and not any(staged_name(table, run.generation) in there for table in tables):
-            finish(self._warehouse, run, publishing)
+        tables, there = self._claimed(run), set(self._warehouse.tables())
+        publishing = {record.way for record in self.records(run.id) if record.status == PUBLISHING}
+        is_built = BUILT in publishing and not there.intersection(staged_name(each, run.generation) for each in tables)
+        is_back = ROLLED_BACK in publishing and there.intersection(kept_name(each, run.generation) for each in tables)
+        if is_built or is_back:
+            self.finish(run, *publishing)
             return True
         History(self._warehouse, run.generation).forget_generation()
         for before, after in ends.items():
-            self.move(run, (before,), after, error if before in _BEGUN else "")
+            self._move(run, (before,), status=after, ended=_now(), error=error if before in _BEGUN else None)
         if tables:
-            self.release(run)
+            self._release(run)
         return False
 
-    def _sweep(self) -> list[str]:
-        """Drop the tables that no living run is building."""
+    def sweep(self) -> list[str]:
+        """Drop the tables that no living run is building, and those kept by others than the last run that built any."""
         alive = {generation_of(lock[0]) for lock in self._locks()}
+        kept = alive.union(generation_of(record.run_id) for record in self.last(BUILT, ROLLED_BACK))
         dropped = [
             table
             for table in self._warehouse.tables()
-            if (ours := _OURS.search(table)) and ours["generation"] not in alive
+            if (ours := _OURS.search(table)) and ours["generation"] not in (kept if ours["kind"] == KEPT else alive)
         ]
         with self._warehouse.transaction():
             drop_all(self._warehouse, dropped)
@@ -347,15 +400,6 @@ class Ledger:
         return self._warehouse.quote(name)
 
 
-def finish(warehouse: Database, run: Run, etls: Sequence[str]) -> None:
-    """Make what a run remembers that of the tables it has published, note that it succeeded, and let its tables go."""
-    ledger = Ledger(warehouse)
-    for etl in etls:
-        History(warehouse).adopt(etl, run.generation)
-    ledger.move(run, (LOADED, PUBLISHING), SUCCEEDED)
-    ledger.release(run)
-
-
 def drop_all(warehouse: Database, tables: Sequence[str]) -> None:
     """Drop tables of which some may point to others."""
     left = list(tables)
@@ -379,7 +423,7 @@ def hold(warehouse: Database, name: str) -> None:
 
 def _poisoned(what: str, attempts: int) -> LoadError:
     message = (
-        f"{what} was begun {attempts} times, and its process died each time; it is not begun again."
+        f"{what} was begun {attempts} times, and its process or connection died each time; it is not begun again."
         " Look for what kills it, such as too little memory, and start a new run"
     )
     return LoadError(message)
@@ -402,6 +446,7 @@ def _record(row: Mapping[str, Any]) -> Record:
         run_id=row["run_id"],
         etl=row["etl"],
         status=row["status"],
+        way=row["way"] or "",
         attempt=row["attempt"],
         started=_moment(row["started"]),
         ended=None if ended is None else _moment(ended),
@@ -418,4 +463,4 @@ def _moment(value: Any) -> datetime:
 
 
 def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -14,7 +14,8 @@ from pypelineetl.databases.base import Renewal
 from pypelineetl.declare import ETL, DimensionETL, FactETL, Factory
 from pypelineetl.project import Project
 
-STAGED = "__staged_"
+STAGED, PART, OLD, KEPT = "__staged_", "__part_", "__old_", "__previous_"
+"""What marks the tables that the engine makes beside the live ones, before the generation of the run that made them."""
 _NAME_LENGTH = 20  # of the table's own name in the staged one's: indexes are named after it, within 63 characters
 _DIGEST_LENGTH = 4
 
@@ -77,6 +78,11 @@ def _dimensions_first(etl: ETL) -> bool:
 def staged_name(table: str, generation: str) -> str:
     """Return the name of the table that is built in the place of another."""
     return short_name(table) + STAGED + generation
+
+
+def kept_name(table: str, generation: str) -> str:
+    """Return the name under which the rows are kept that a run has replaced in a table."""
+    return short_name(table) + KEPT + generation
 
 
 def short_name(table: str) -> str:

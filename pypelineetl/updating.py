@@ -15,9 +15,9 @@ from pypelineetl.declare import ETL, FactETL
 from pypelineetl.errors import PypeLineError, RefreshError, SourceError, TransientError
 from pypelineetl.events import Counts, Event
 from pypelineetl.filling import How, create_table, fill, tables_written
-from pypelineetl.history import History, name_of
+from pypelineetl.history import History
 from pypelineetl.project import Project
-from pypelineetl.runs import SUCCEEDED, Ledger, Run
+from pypelineetl.runs import UPDATED, Ledger, Run
 from pypelineetl.workbench import ScanError, UnorderedError
 
 
@@ -57,8 +57,8 @@ def _update(  # noqa: PLR0913 - as `update`, and the two ways in which it is tri
             if counts.changed:
                 # What did not change, others may read as well as this connection.
                 warehouse.uncommitted |= set(tables_written(project, etl))
-            ledger.end(run, name_of(etl), SUCCEEDED, counts)
-        ledger.release(run)
+            ledger.loaded(run, etl, counts)
+        ledger.finish(run, UPDATED)
     yield from (events.EtlNoted(etls[0], note) for note in warehouse.notes)
 
 

@@ -318,10 +318,10 @@ class Database(abc.ABC):
     def hangers(self, table: str) -> list[Hanger]:
         """Return what hangs on a table, and would be lost if another took its place."""
 
-    def exchange(self, renewals: Sequence[Renewal], kept: Mapping[str, str]) -> bool:  # noqa: ARG002 - for those that can
-        """Put staged tables in the place of live ones, all at once and outside of any transaction, if that can be done.
+    def exchange(self, tables: Sequence[str], moves: Sequence[tuple[str, str]]) -> bool:  # noqa: ARG002 - for those that can
+        """Give these tables' names to others by moving tables to other names, in order, yet all at once.
 
-        The live ones get the names of `kept`. Returns whether it was done; otherwise rows are to be exchanged.
+        That is outside of any transaction. Returns whether it could be done; otherwise rows are to be exchanged.
         """
         return False
 

@@ -15,7 +15,7 @@ from sqlalchemy import URL
 
 from pypelineetl.columns import Column
 from pypelineetl.conversion import APPROXIMATE, held_as, literal
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Renewal
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger
 from pypelineetl.databases.holding import NOT_FINITE, finite
 from pypelineetl.databases.piping import CsvPipe
 from pypelineetl.databases.scanning import Scanned, extension, secret
@@ -191,21 +191,12 @@ class MySQL(Database):
             *(Hanger(f'the trigger "{name}"') for (name,) in triggers),
         ]
 
-    def exchange(self, renewals: Sequence[Renewal], kept: Mapping[str, str]) -> bool:
-        tables = {renewal.table for renewal in renewals}
+    def exchange(self, tables: Sequence[str], moves: Sequence[tuple[str, str]]) -> bool:
         hangers = [hanger for table in tables for hanger in self.hangers(table)]
         if any(hanger.table not in tables for hanger in hangers):
             return False
-        quote = self.quote
-        renamed = [
-            name
-            for each in renewals
-            for name in (
-                *([f"{quote(each.table)} TO {quote(kept[each.table])}"] if self.columns(each.table) else []),
-                f"{quote(each.staged)} TO {quote(each.table)}",
-            )
-        ]
-        return self._within_a_moment(f"RENAME TABLE {', '.join(renamed)}")
+        renamed = ", ".join(f"{self.quote(old)} TO {self.quote(new)}" for old, new in moves)
+        return self._within_a_moment(f"RENAME TABLE {renamed}")
 
     def _within_a_moment(self, statement: str) -> bool:
         """Run DDL if open readers let it soon: while it waits, each new reader would wait behind it."""

@@ -1,0 +1,83 @@
+"""Back to the rows that the last build replaced, if they were kept; and, asked again, forward to those it brought."""
+
+import time
+from collections.abc import Generator, Sequence
+from datetime import timedelta
+
+from pypelineetl import events
+from pypelineetl.claiming import claim, give_up
+from pypelineetl.databases.base import Database, Renewal
+from pypelineetl.declare import ETL
+from pypelineetl.errors import LoadError, UsageError, quoted
+from pypelineetl.events import Event
+from pypelineetl.history import name_of
+from pypelineetl.project import Project
+from pypelineetl.publishing import exchange_rows
+from pypelineetl.runs import BUILT, ROLLED_BACK, Ledger, Record, Run, generation_of, hold, new_run
+from pypelineetl.staging import kept_name
+
+
+def roll_back(project: Project) -> Generator[Event, None, None]:
+    """Exchange the tables of the last build for what they held before it, which is then what is kept.
+
+    Raises UsageError if nothing is kept, or if tables were loaded since, so that they would not fit together.
+    """
+    started, run = time.monotonic(), new_run(project.digest)
+    with project.open_warehouse() as warehouse:
+        hold(warehouse, run.id)
+        last = _last_run(warehouse)
+        kept = {etl.table: kept_name(etl.table, generation_of(last[0].run_id)) for etl in project.etls}
+        there = warehouse.tables()
+        renewed = tuple(etl for etl in project.etls if kept[etl.table] in there)
+        if not renewed:
+            message = "nothing is kept to go back to; KEEP_PREVIOUS = True in config.py keeps what a build replaces"
+            raise UsageError(message)
+        names = {record.etl for record in last}
+        yield from claim(project, run, [etl for etl in project.etls if name_of(etl) in names])
+        try:
+            _exchange(warehouse, run, [_renewal(project, etl, kept[etl.table]) for etl in renewed])
+        except BaseException as error:
+            give_up(project, run, error)
+            raise
+    yield events.Published(renewed, timedelta(seconds=time.monotonic() - started))
+
+
+def _last_run(warehouse: Database) -> list[Record]:
+    """Return the records of the last run, which must be one that built tables or went back."""
+    ledger = Ledger(warehouse)
+    built, succeeded = ledger.last(BUILT, ROLLED_BACK), ledger.last()
+    if not built:
+        message = "no run has built any table yet, so there is nothing to go back to"
+        raise UsageError(message)
+    if built[0].run_id != succeeded[0].run_id:
+        message = (
+            f"run {succeeded[0].run_id} has loaded tables since the last build, {built[0].run_id}; what was before that"
+            " would not fit to them. Build anew instead (--delete_existing_tables)"
+        )
+        raise UsageError(message)
+    return built
+
+
+def _renewal(project: Project, etl: ETL, kept: str) -> Renewal:
+    return Renewal(etl.table, kept, tuple(project.create_statements(etl)))
+
+
+def _exchange(warehouse: Database, run: Run, renewals: Sequence[Renewal]) -> None:
+    ledger = Ledger(warehouse)
+    kept = {renewal.table: kept_name(renewal.table, run.generation) for renewal in renewals}
+    if warehouse.exchanges_tables:
+        with warehouse.transaction():
+            ledger.publishing(run, ROLLED_BACK)
+        moves = [move for each in renewals for move in ((each.table, kept[each.table]), (each.staged, each.table))]
+        if warehouse.exchange(list(kept), moves):
+            with warehouse.transaction():
+                ledger.finish(run, ROLLED_BACK)
+            return
+    if other := [each.table for each in renewals if warehouse.columns(each.table) != warehouse.columns(each.staged)]:
+        message = f"the columns of {quoted(other)} were others before the last build; build anew instead"
+        raise LoadError(message)
+    with warehouse.transaction():
+        exchange_rows(warehouse, renewals, kept)
+        ledger.finish(run, ROLLED_BACK)
+    # The rows that were kept are in their places, and those that were there are kept.
+    ledger.clear()
