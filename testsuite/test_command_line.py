@@ -199,13 +199,14 @@ def test_a_source_that_does_not_fit_stops_the_run_before_it_changes_anything(
 
 
 def test_leaving_the_source_tests_out_is_possible(shop: Checkout) -> None:
-    """--no-test_dimension_source starts the ETLs at once, and those that can run do."""
+    """--no-test_dimension_source starts the ETLs at once; those that can run do, and nothing is published."""
     shop.edit("sources", "FROM affiliates", "FROM afiliates")
     done = shop.run("run.py", "--run_dimensions", "--no-test_dimension_source")
     assert done.returncode == 1
     assert "source ok" not in done.stdout
-    assert counts(shop)["site_dim"] == 1
-    assert "affiliate_dim" not in counts(shop)
+    assert "dimension site: 1 rows" in done.stdout
+    assert "nothing was published: every table holds what it held before" in done.stdout
+    assert counts(shop) == {}
 
 
 def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
@@ -376,7 +377,8 @@ def test_ctrl_c_leaves_the_tables_as_they_were(shop: Checkout) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert said == "stopped; the table that was being loaded holds what it held before\n"
+    assert said == "stopped by SIGINT; nothing is half done, and --history tells how it ended\n"
+    assert "stopped by SIGINT" in shop.run("run.py", "--history").stdout
     assert counts(shop) == {"date_dim": 2191}
 
 

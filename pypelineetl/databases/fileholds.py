@@ -8,12 +8,14 @@ import os
 from contextlib import suppress
 from hashlib import sha256
 
+from sqlalchemy import make_url
+
 
 class FileHolds:
-    """What one connection to a database file holds."""
+    """What one connection to a database file, given by its URL, holds."""
 
-    def __init__(self, database: str) -> None:
-        self._database = database.partition(":///")[2]
+    def __init__(self, url: str) -> None:
+        self._database = make_url(url).database
         self._held: dict[str, int] = {}
 
     def hold(self, name: str) -> bool:

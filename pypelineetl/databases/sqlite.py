@@ -91,6 +91,12 @@ class SQLite(Database):
         return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT
 
     @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        self.lock(())
+        with super().rehearsal():
+            yield
+
+    @contextmanager
     def transaction(self) -> Iterator[None]:
         if not self.connection.in_transaction:
             self.lock(())
