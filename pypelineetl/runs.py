@@ -376,6 +376,7 @@ class Ledger:
         ]
         with self._warehouse.transaction():
             drop_all(self._warehouse, dropped)
+        self._warehouse.clear_holds()
         return dropped
 
     def _set(self, run: Run, etls: Sequence[str], **changes: Any) -> None:

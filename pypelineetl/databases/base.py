@@ -351,6 +351,9 @@ class Database(abc.ABC):
     def hold(self, name: str) -> bool:
         """Take a name until this connection is closed, or its process dies; return whether nobody else has it."""
 
+    def clear_holds(self) -> None:  # noqa: B027 - a server's sessions leave nothing
+        """Remove what is left of names that died with who held them."""
+
     @abc.abstractmethod
     def is_held(self, name: str) -> bool:
         """Whether another connection holds a name."""

@@ -130,6 +130,9 @@ class DuckDB(Database):
     def is_held(self, name: str) -> bool:
         return self._holds.is_held(name)
 
+    def clear_holds(self) -> None:
+        self._holds.clear()
+
     def tables(self) -> list[str]:
         found = self.query(
             """

@@ -6,21 +6,28 @@ Each is a file with a lock on it, readable by nobody else, that is removed when 
 import fcntl
 import os
 from contextlib import suppress
+from glob import escape
 from hashlib import sha256
+from pathlib import Path
 
 from sqlalchemy import make_url
+
+
+_DIGITS = 12
 
 
 class FileHolds:
     """What one connection to a database file, given by its URL, holds."""
 
     def __init__(self, url: str) -> None:
-        self._database = make_url(url).database
+        self._database = str(make_url(url).database)
         self._held: dict[str, int] = {}
 
     def hold(self, name: str) -> bool:
         """Take a name; return whether nobody else has it."""
-        path = self._path(name)
+        return self._take(self._path(name))
+
+    def _take(self, path: str) -> bool:
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -43,6 +50,13 @@ class FileHolds:
             self._let_go(self._path(name))
         return not free
 
+    def clear(self) -> None:
+        """Remove the files of names that nobody holds any more, because who did was killed."""
+        base = Path(self._database)
+        for path in base.parent.glob(f"{escape(base.name)}.{'[0-9a-f]' * _DIGITS}.lock"):
+            if str(path) not in self._held and self._take(str(path)):
+                self._let_go(str(path))
+
     def close(self) -> None:
         """Let all names go."""
         for path in list(self._held):
@@ -54,7 +68,7 @@ class FileHolds:
         os.close(self._held.pop(path))
 
     def _path(self, name: str) -> str:
-        return f"{self._database}.{sha256(name.encode()).hexdigest()[:12]}.lock"
+        return f"{self._database}.{sha256(name.encode()).hexdigest()[:_DIGITS]}.lock"
 
 
 def _is_still(path: str, descriptor: int) -> bool:

@@ -109,6 +109,9 @@ class SQLite(Database):
     def is_held(self, name: str) -> bool:
         return self._holds.is_held(name)
 
+    def clear_holds(self) -> None:
+        self._holds.clear()
+
     def tables(self) -> list[str]:
         return [name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")]
 

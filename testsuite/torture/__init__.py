@@ -1,0 +1,1 @@
+"""The fault grid: a small star is refreshed, a fault strikes at a point of it, and what is left is judged."""

@@ -1,0 +1,178 @@
+"""One refresh in a process of its own, in which a fault strikes at a named point: `python -m torture.driver CASE`.
+
+The engine's own functions are wrapped at that point; what happens there is real: an exception, a killed process, a killed
+connection, a killed server.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymysql
+from sqlalchemy import make_url
+
+from pypelineetl import Request, building, events, filling, refresh, retrying, runs
+from pypelineetl.databases import duckdb, mysql, postgresql, sqlite
+from pypelineetl.databases.base import Database
+from torture import star as a_star
+from torture.star import Star
+
+
+_OF_DATABASES = {"bulk_insert": "mid-load", "exchange": "committed, not recorded", "create": "staging made"}
+
+
+class InjectedError(RuntimeError):
+    """The fault that is an exception."""
+
+
+def main(case: dict[str, Any]) -> None:
+    """Refresh the star, with the fault of the case, and print what came of it as JSON."""
+    os.environ["TORTURE_GENERATION"] = str(case["generation"])
+    print(json.dumps(refreshed(case)))  # noqa: T201 - that is how it tells
+
+
+def refreshed(case: dict[str, Any]) -> dict[str, Any]:
+    """Refresh the star in this process, with the fault of the case; return what came of it."""
+    star = Star(case["source"], case["warehouse"], Path(case["folder"]))
+    request = Request(
+        test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=case["mode"] == "build"
+    )
+    said, last = [], None
+    with ExitStack() as patches:
+        # The pauses of a real run would make the grid long.
+        _put(patches, retrying, "_FIRST_PAUSE_SECONDS", 0.2)
+        struck = _armed(case, patches)
+        with suppress(InjectedError):
+            for event in refresh(star.project(case["generation"]), request):
+                said.append(str(getattr(event, "error", "") or getattr(event, "what", "")))
+                last = event
+    succeeded = isinstance(last, events.RunFinished) and last.succeeded
+    return {"succeeded": succeeded, "struck": bool(struck), "said": [text for text in said if text]}
+
+
+def _armed(case: dict[str, Any], patches: ExitStack) -> list[str]:
+    if case["fault"].startswith("call"):
+        return _fail_nth_call(int(case["fault"].removeprefix("call ")), patches)
+    return _arm(case["point"], _faults(case)[case["fault"]], patches)
+
+
+def _put(patches: ExitStack, owner: Any, name: str, value: Any) -> Any:
+    """Replace an attribute for as long as the patches last; return what it was."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    patches.callback(setattr, owner, name, original)
+    return original
+
+
+def _faults(case: dict[str, Any]) -> dict[str, Callable[[], None]]:
+    def raised() -> None:
+        message = "a fault was injected"
+        raise InjectedError(message)
+
+    return {
+        "exception": raised,
+        "kill process": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "kill connections": lambda: _kill_connections(case["warehouse"]),
+        "kill server": lambda: os.kill(case["server"], signal.SIGKILL),
+    }
+
+
+def _kill_connections(text: str) -> None:
+    url = make_url(text)
+    options: dict[str, Any] = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
+    if url.drivername.startswith("mysql"):
+        connection = pymysql.connect(**options)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", (url.database,))
+            for (number,) in cursor.fetchall():
+                cursor.execute(f"KILL {number}")
+        connection.close()
+        return
+    with psycopg.connect(**options, dbname=url.database, autocommit=True) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+            (url.database,),
+        )
+
+
+def _arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
+    """Have a fault happen when a point is reached for the first time; return the list that will tell of it."""
+    struck: list[str] = []
+
+    def strike(reached: str) -> None:
+        if reached == point and not struck:
+            struck.append(reached)
+            fault()
+
+    _put(patches, a_star, "strike", strike)
+    after, before = partial(_wrap, patches, strike, False), partial(_wrap, patches, strike, True)  # noqa: FBT003
+    after(runs.Ledger, "claim", "lock taken")
+    after(runs.Ledger, "loaded", "history written")
+    after(runs.Ledger, "publishing", "inside publish")
+    after(Database, "empty", "inside publish")
+    before(building, "_publish", "before publish")
+    before(runs.Ledger, "clear", "committed, not recorded")
+    for kind in (Database, duckdb.DuckDB, mysql.MySQL, postgresql.PostgreSQL, sqlite.SQLite):
+        for name, reached in _OF_DATABASES.items():
+            if name in vars(kind):
+                after(kind, name, reached)
+    opened = filling.typed_source
+
+    @contextmanager
+    def typed_source(*arguments: Any) -> Any:
+        with opened(*arguments) as source:
+            strike("source connected")
+            yield source
+
+    _put(patches, filling, "typed_source", typed_source)
+    return struck
+
+
+def _wrap(  # noqa: PLR0913, PLR0917 - the first three are the same for all
+    patches: ExitStack,
+    strike: Callable[[str], None],
+    is_before: bool,  # noqa: FBT001
+    owner: Any,
+    name: str,
+    point: str,
+) -> None:
+    original = getattr(owner, name)
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        if is_before:
+            strike(point)
+        result = original(*arguments, **named)
+        if not is_before:
+            strike(point)
+        return result
+
+    _put(patches, owner, name, wrapped)
+
+
+def _fail_nth_call(number: int, patches: ExitStack) -> list[str]:
+    """Have the Nth call of a database fail, as its driver tells it; return the list that will tell of it."""
+    struck: list[str] = []
+    calls = count(1)
+
+    @contextmanager
+    def translated_errors(self: Database) -> Any:
+        with original(self):
+            if next(calls) == number:
+                struck.append("call")
+                raise self.driver_error(f"call {number} fails")
+            yield
+
+    original = _put(patches, Database, "translated_errors", translated_errors)
+    return struck
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

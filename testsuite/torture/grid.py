@@ -1,0 +1,51 @@
+"""Which faults strike where: the cases of the grid, and the loop that fails the Nth call of a database."""
+
+from collections.abc import Iterator
+from itertools import product
+
+from torture.judge import Case
+
+POINTS = (
+    "lock taken",
+    "source connected",
+    "mid-extract",
+    "staging made",
+    "mid-load",
+    "history written",
+    "before publish",
+    "inside publish",
+    "committed, not recorded",
+)
+FAULTS = ("exception", "kill process", "kill connections", "kill server")
+WAREHOUSES = ("mysql", "postgresql", "duckdb", "sqlite")
+MODES = ("build", "update")
+_SERVERS = {"mysql", "postgresql"}
+# A run in place has no staging, and its publication is the commit itself.
+_ONLY_BUILDING = {"staging made", "before publish", "inside publish", "committed, not recorded"}
+
+
+def every() -> Iterator[Case]:
+    """Yield every warehouse, mode, point and fault together, also where there is no such thing."""
+    yield from (Case(*each) for each in product(WAREHOUSES, MODES, POINTS, FAULTS))
+
+
+def cases() -> Iterator[Case]:
+    """Yield every case of the grid that exists."""
+    yield from (case for case in every() if not left_out(case))
+
+
+def left_out(case: Case) -> str:
+    """Return why a case does not exist, if it does not."""
+    if case.fault in {"kill connections", "kill server"} and case.warehouse not in _SERVERS:
+        return "there is no server"
+    if case.mode == "update" and case.point in _ONLY_BUILDING:
+        return "a run in place has no such point"
+    return ""
+
+
+def calls(warehouse: str, mode: str) -> Iterator[Case]:
+    """Yield the cases in which the first call of a database fails, the second, and so on; for ever."""
+    number = 0
+    while True:
+        number += 1
+        yield Case(warehouse, mode, "", f"call {number}")

@@ -1,0 +1,225 @@
+"""What must hold after a fault: the old or the new content, whole; a ledger that agrees; and nothing left behind."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from servers import Server
+
+from pypelineetl import Request, refresh
+from pypelineetl.events import EtlFailed, RunFinished
+from pypelineetl.runs import FAILED, LOST, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Ledger
+from torture import driver
+from torture.star import SALES_A_GENERATION, TABLES, THINGS, Star
+
+BOUND_SECONDS = 90
+_HERE = Path(__file__).parent
+_POLL = """
+    SELECT (SELECT MIN(generation) FROM thing_dim), (SELECT MAX(generation) FROM thing_dim),
+           (SELECT COUNT(*) FROM thing_dim), (SELECT MIN(generation) FROM sale_fact),
+           (SELECT MAX(generation) FROM sale_fact), (SELECT COUNT(*) FROM sale_fact)
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault at a point of one way to run, on one warehouse."""
+
+    warehouse: str
+    mode: str
+    point: str
+    fault: str
+
+    def __str__(self) -> str:
+        return f"{self.warehouse}, {self.mode}: {self.fault} {f'at {self.point}' if self.point else ''}".rstrip()
+
+
+@dataclass
+class Poller:
+    """A reader that asks all the time, and what it saw that it must not."""
+
+    url: str
+    excuses_errors: bool
+    queries: int = 0
+    wrong: list[str] = field(default_factory=list)
+    longest: float = 0.0
+
+    @contextmanager
+    def polling(self) -> Iterator[None]:
+        """Poll while the block runs; a DuckDB file that another process writes cannot be read."""
+        if self.url.startswith("duckdb"):
+            yield
+            return
+        stop = threading.Event()
+        thread = threading.Thread(target=self._poll, args=(stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _poll(self, stop: threading.Event) -> None:
+        timeout = {"timeout": 60} if self.url.startswith("sqlite") else {}
+        engine = sa.create_engine(self.url, poolclass=sa.NullPool, connect_args=timeout)
+        while not stop.is_set():
+            started = time.monotonic()
+            try:
+                with engine.connect() as connection:
+                    row = connection.execute(sa.text(_POLL)).one()
+            except sa.exc.SQLAlchemyError as error:
+                if not self.excuses_errors:
+                    self.wrong.append(f"a reader got an error: {str(error).splitlines()[0]}")
+                time.sleep(0.05)
+                continue
+            self.longest = max(self.longest, time.monotonic() - started)
+            self.queries += 1
+            generation = row[0]
+            if tuple(row) != (generation, generation, THINGS, generation, generation, SALES_A_GENERATION * generation):
+                self.wrong.append(f"a reader saw {tuple(row)}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The invariants that a case broke, and whether the fault has struck at all."""
+
+    broken: list[str]
+    struck: bool
+
+
+def judged(case: Case, star: Star, server: Server | None) -> Verdict:
+    """Run one case, and the refresh after it."""
+    star.supply(1)
+    if failures := _refresh(star, "build", 1):
+        return Verdict([f"the first load failed: {failures}"], struck=False)
+    old, broken = star.content(), []
+    star.supply(2)
+    poller = Poller(star.warehouse_url, excuses_errors=case.fault in {"kill server", "kill connections"})
+    with poller.polling():
+        started = time.monotonic()
+        struck = _drive(star, case, server)
+        elapsed = time.monotonic() - started
+        _revive(server)
+        held = star.content()
+        new = _expected(star, case)
+        broken += _wrong_content(struck, held, old, new)
+        again = _refresh(star, case.mode, 2)
+    broken += poller.wrong[:3]
+    if elapsed > BOUND_SECONDS:
+        broken.append(f"it took {elapsed:.0f} s")
+    if again:
+        broken.append(f"the next run failed: {again}")
+    if star.content() != new:
+        broken.append("the next run's result is another than without a fault")
+    broken += _leftovers(star, held == new)
+    # What did not live to tell was struck.
+    return Verdict(broken, struck=struck.get("struck", True))
+
+
+def _wrong_content(struck: dict[str, Any], held: Any, old: Any, new: Any) -> Iterator[str]:
+    if held not in (old, new):
+        yield f"the warehouse holds neither the old nor the new rows: { {table: len(rows) for table, rows in held.items()} }"
+    if struck.get("succeeded") is True and held != new:
+        yield "the run told of success, and the new rows are not there"
+
+
+def _leftovers(star: Star, was_new: bool) -> Iterator[str]:  # noqa: FBT001 - it is the one thing to tell
+    with star.warehouse() as warehouse:
+        tables = set(warehouse.tables()) - set(TABLES)
+        if others := {table for table in tables if not table.startswith("etl_")}:
+            yield f"left are the tables {sorted(others)}"
+        if warehouse.query("SELECT table_name FROM etl_lock"):
+            yield "a table is still locked"
+        records = Ledger(warehouse).records()
+    ended = {SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED, LOST}
+    if unfinished := {record.status for record in records} - ended:
+        yield f"the ledger has unfinished runs: {unfinished}"
+    runs = list(dict.fromkeys(record.run_id for record in sorted(records, key=lambda record: record.started)))
+    succeeded = [all(each.status == SUCCEEDED for each in records if each.run_id == run) for run in runs]
+    # The first load, perhaps the one that was struck, and the one after it.
+    if sum(succeeded) != (3 if was_new else 2):
+        yield f"the ledger tells of {sum(succeeded)} runs that succeeded, and the new rows were there: {was_new}"
+    if files := [path.name for path in star.folder.iterdir() if path.name.endswith(".lock")]:
+        yield f"left are the files {files}"
+
+
+_known: dict[tuple[str, str], Any] = {}
+
+
+def _expected(star: Star, case: Case) -> Any:
+    """Return what a refresh of this kind gives without a fault, which is found once."""
+    return _known[case.warehouse, case.mode]
+
+
+def learn(case: Case, star: Star) -> None:
+    """Find what a refresh of this kind gives without a fault."""
+    star.supply(1)
+    failures = _refresh(star, "build", 1)
+    star.supply(2)
+    failures += _refresh(star, case.mode, 2)
+    assert not failures, failures
+    _known[case.warehouse, case.mode] = star.content()
+
+
+def is_learnt(case: Case) -> bool:
+    """Whether that is known already."""
+    return (case.warehouse, case.mode) in _known
+
+
+def _refresh(star: Star, mode: str, generation: int) -> list[str]:
+    """Refresh the star in this process, without a fault, and return the errors."""
+    request = Request(test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=mode == "build")
+    happened = list(refresh(star.project(generation), request))
+    return [event.error for event in happened if isinstance(event, EtlFailed | RunFinished) and event.error]
+
+
+def _drive(star: Star, case: Case, server: Server | None) -> dict[str, Any]:
+    """Refresh the star, in which the fault strikes; in a process of its own, if that may not outlive it."""
+    told = {
+        "source": star.source_url,
+        "warehouse": star.warehouse_url,
+        "folder": str(star.folder),
+        "mode": case.mode,
+        "generation": 2,
+        "point": case.point,
+        "fault": case.fault,
+        "server": server.process.pid if server and server.process else 0,
+    }
+    if not case.fault.startswith("kill"):
+        return driver.refreshed(told)
+    path = os.pathsep.join([str(_HERE.parent), str(_HERE.parent.parent)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torture.driver", json.dumps(told)],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    reviver = threading.Thread(target=_revive_while, args=(process, server))
+    reviver.start()
+    said, wrong = process.communicate(timeout=4 * BOUND_SECONDS)
+    reviver.join()
+    with suppress(json.JSONDecodeError, IndexError):
+        return dict(json.loads(said.splitlines()[-1]))
+    return {"status": process.returncode, "stderr": wrong[-2000:]}
+
+
+def _revive_while(process: "subprocess.Popen[str]", server: Server | None) -> None:
+    while process.poll() is None:
+        _revive(server)
+        time.sleep(0.1)
+
+
+def _revive(server: Server | None) -> None:
+    """Start a server again that was killed."""
+    if server and server.process and server.process.poll() is not None:
+        server.start()
