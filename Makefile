@@ -1,13 +1,14 @@
 # make demo    fill the sample warehouse and show it          make test    run every test, on real servers
 # make lint    ruff and mypy                                  make bench   measure against pygrametl and others
 # make wheel   build the wheel into dist/                     make clean   remove what the others made
+# make torture strike refreshes with every fault at every point
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench wheel clean servers
+.PHONY: demo test torture lint bench wheel clean servers
 
 # The demo deletes and rebuilds tables: never those of the warehouse that a user's environment or .env names.
 demo: export ETL_SOURCE_URL := sqlite:///local/source.db
@@ -21,6 +22,9 @@ demo: $(READY)
 
 test: $(READY) servers
 	$(RUN) -m pytest -n 2 --dist worksteal
+
+torture: $(READY) servers
+	cd testsuite && ../$(RUN) -m torture
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

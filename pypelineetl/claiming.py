@@ -42,7 +42,13 @@ def claim_at_once(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[
     """Get the tables that these ETLs write for a run. Raises BusyError if another run has one."""
     tables = {table for etl in etls for table in tables_written(project, etl)}
     with project.open_warehouse() as warehouse:
-        notes = Ledger(warehouse).claim(run, etls, tables)
+        ledger = Ledger(warehouse)
+        try:
+            notes = ledger.claim(run, etls, tables)
+        except BusyError as error:
+            # A database with one writer does not say who that is; our own record does.
+            named = "" if "run " in error.message else f": {ledger.holders(tables)}"
+            raise BusyError(error.message + named) from error
     yield from map(events.RunRecovered, notes)
 
 

@@ -54,7 +54,11 @@ def exchange_rows(warehouse: Database, renewals: Sequence[Renewal], kept: Mappin
     _keep(warehouse, kept)
     if warehouse.exchanges_tables:
         _create_missing(warehouse, renewals)
-    made_anew = [renewal for renewal in renewals if not _has_the_columns(warehouse, renewal)]
+    made_anew = [
+        renewal
+        for renewal in renewals
+        if not _has_the_columns(warehouse, renewal) or warehouse.is_remade(renewal.table)
+    ]
     # Facts before the dimensions they may point to.
     for renewal in reversed(renewals):
         if renewal not in made_anew:
@@ -87,8 +91,10 @@ def _create_missing(warehouse: Database, renewals: Sequence[Renewal]) -> None:
 def _keep(warehouse: Database, kept: Mapping[str, str]) -> None:
     for table, name in kept.items():
         if warehouse.columns(table):
-            rows = f"SELECT * FROM {warehouse.quote(table)}"
-            warehouse.execute(f"CREATE TABLE {warehouse.quote(name)} AS {rows}")
+            # With their types, which SQLite would lose by CREATE TABLE AS.
+            columns = ", ".join(f"{warehouse.quote(each)} {kind}" for each, kind in warehouse.columns(table).items())
+            warehouse.execute(f"CREATE TABLE {warehouse.quote(name)} ({columns})")
+            warehouse.execute(f"INSERT INTO {warehouse.quote(name)} SELECT * FROM {warehouse.quote(table)}")
 
 
 def _has_the_columns(warehouse: Database, renewal: Renewal) -> bool:

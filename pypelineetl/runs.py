@@ -7,7 +7,7 @@ holds its name, or, between the tasks of a refresh on Celery, as long as its lea
 import re
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -17,7 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from pypelineetl import ddl
-from pypelineetl.databases.base import Database
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
 from pypelineetl.databases.holding import adapted
 from pypelineetl.declare import ETL, MOST_PARTS
 from pypelineetl.errors import BusyError, LoadError
@@ -56,6 +56,7 @@ _TABLES: Mapping[str, str] = {
 }
 _OURS = re.compile(rf"(?P<kind>{STAGED}|{PART}|{OLD}|{KEPT})(?P<generation>[0-9a-f]{{8}})(_\d+)?$")
 _PAUSE_SECONDS = 0.05
+_CLAIM_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,14 @@ class Ledger:
     def __init__(self, warehouse: Database) -> None:
         self._warehouse = warehouse
 
-    def lock(self) -> None:
+    def lock(self, wait: float = LOCK_WAIT_SECONDS) -> None:
         """Keep everyone else from claiming anything until this connection is closed."""
-        self._warehouse.lock([_LOCKS])
+        self._warehouse.lock([_LOCKS], wait)
+
+    def holders(self, tables: Collection[str]) -> str:
+        """Return which runs have any of these tables, in words."""
+        taken = {(run_id, holder) for run_id, holder, table, *_ in self._locks() if table in tables}
+        return ", ".join(f"run {run_id} ({holder})" for run_id, holder in sorted(taken))
 
     def claim(self, run: Run, etls: Sequence[ETL], tables: Iterable[str]) -> list[str]:
         """Have these tables for a run, and note its begin; return what was done about dead runs.
@@ -126,7 +132,7 @@ class Ledger:
         one of them, EndedError if this run has ended before, and LoadError if it has been tried too often.
         """
         self._ensure()
-        self.lock()
+        self.lock(_CLAIM_SECONDS)
         with self._warehouse.transaction():
             notes = self._free(run, sorted(set(tables)))
             attempt = self._attempt(run)
@@ -284,10 +290,12 @@ class Ledger:
         return [_record(dict(zip((*columns, *numbers), row, strict=True))) for row in found]
 
     def _ensure(self) -> None:
-        for table, create in _TABLES.items():
-            self._warehouse.ensure(table, ddl.create_statements(create, written=MYSQL, target=self._warehouse.dialect))
+        if all(map(self._warehouse.columns, _TABLES)):
+            return
         with self._warehouse.transaction():
-            pass
+            for table, create in _TABLES.items():
+                statements = ddl.create_statements(create, written=MYSQL, target=self._warehouse.dialect)
+                self._warehouse.ensure(table, statements)
 
     def _free(self, run: Run, tables: Sequence[str]) -> list[str]:
         """Bury dead runs that have any of these tables. Raises BusyError for one that lives."""

@@ -107,7 +107,7 @@ def start_mariadb(folder: Path, *options: str) -> Server:
     return server
 
 
-def start_postgresql(folder: Path, certificates: Path | None = None) -> Server:
+def start_postgresql(folder: Path, certificates: Path | None = None, *options: str) -> Server:
     """Start PostgreSQL with the same account; with TLS if there are certificates (server.pem and server.key)."""
     data, port = folder / "postgresql", free_port()
     user = "postgres" if os.geteuid() == 0 else None
@@ -117,8 +117,8 @@ def start_postgresql(folder: Path, certificates: Path | None = None) -> Server:
     if user:
         shutil.chown(data, user)
         shutil.chown(password, user)
-    options = ["--username", USER, "--auth", "scram-sha-256", "--pwfile", str(password), "--encoding", "UTF8"]
-    _run([_program("initdb"), "--pgdata", str(data), *options, "--no-sync", "--locale", "C"], user=user)
+    access = ["--username", USER, "--auth", "scram-sha-256", "--pwfile", str(password), "--encoding", "UTF8"]
+    _run([_program("initdb"), "--pgdata", str(data), *access, "--no-sync", "--locale", "C"], user=user)
     command = [_program("postgres"), "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
     command += ["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "synchronous_commit=off"]
     if certificates:
@@ -127,6 +127,7 @@ def start_postgresql(folder: Path, certificates: Path | None = None) -> Server:
         Path(key).chmod(0o600)
         shutil.chown(key, user) if user else None
         command += ["-c", "ssl=on", "-c", f"ssl_cert_file={certificates}/server.pem", "-c", f"ssl_key_file={key}"]
+    command += options
     # At SIGTERM it would wait for its clients to leave.
     server = Server("postgresql", port, command, user, folder, _postgresql_version, stop_signal=signal.SIGINT)
     server.start()

@@ -325,6 +325,10 @@ class Database(abc.ABC):
         """
         return False
 
+    def is_remade(self, table: str) -> bool:  # noqa: ARG002 - for those that must
+        """Whether a table must be made anew because its rows cannot be exchanged within a transaction."""
+        return False
+
     def inherit(self, renewal: Renewal) -> None:  # noqa: B027 - most databases' tables have nothing of the kind
         """Give a staged table what belongs to the live one and not to its rows: who may do what with it."""
 
@@ -341,10 +345,10 @@ class Database(abc.ABC):
         return []
 
     @abc.abstractmethod
-    def lock(self, tables: Sequence[str]) -> None:
-        """Keep others from loading these tables until this connection is closed.
+    def lock(self, tables: Sequence[str], wait: float = LOCK_WAIT_SECONDS) -> None:
+        """Keep others from these tables until this connection is closed, or on SQLite until its transaction ends.
 
-        Called before anything is read. Raises DatabaseError if another run still has one after LOCK_WAIT_SECONDS.
+        Called before anything is read. Raises BusyError if another connection still has one after `wait` seconds.
         """
 
     @abc.abstractmethod
@@ -371,6 +375,8 @@ class Database(abc.ABC):
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what the block did, or undo it if the block raises."""
+        with self.translated_errors():
+            self._begin()
         try:
             yield
             with self.translated_errors():
@@ -380,6 +386,10 @@ class Database(abc.ABC):
             with suppress(self.driver_error):
                 self.connection.rollback()
             raise
+
+    def _begin(self) -> None:
+        """Begin a transaction that sees all that others have committed by now; nothing was written before it."""
+        self.connection.commit()
 
     @contextmanager
     def translated_errors(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from sqlalchemy import URL
 from pypelineetl import dialect
 from pypelineetl.columns import Column
 from pypelineetl.conversion import literal
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Row
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Renewal, Row
 from pypelineetl.databases.fileholds import FileHolds
 from pypelineetl.databases.scanning import Scanned
 from pypelineetl.databases.urls import options_of
@@ -111,13 +111,13 @@ class DuckDB(Database):
         names = self.quoted(column.name for column in (*keys, *values))
         bench.run(self._update_by(table, f"(SELECT * FROM ({query}) AS given ({names}))", keys, values))
 
-    def lock(self, tables: Sequence[str]) -> None:
+    def lock(self, tables: Sequence[str], wait: float = LOCK_WAIT_SECONDS) -> None:
         """Keep other threads of this process out; other processes cannot even open the file."""
-        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        deadline = time.monotonic() + wait
         for table in sorted(set(tables)):
             lock = _locks[self.name, table]
             if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                message = f'table "{table}" is being loaded by another run; tried for {LOCK_WAIT_SECONDS:.0f} s'
+                message = f'table "{table}" is being loaded by another run; tried for {wait:.0f} s'
                 raise BusyError(message)
             self._locks.append(lock)
         # What is read from here on is not older than the locks are.
@@ -159,14 +159,42 @@ class DuckDB(Database):
         )
         return [name for (name,) in found]
 
+    def _begin(self) -> None:
+        # DuckDB begins none of its own accord, and one that has ended by an error is no longer there to commit.
+        with suppress(duckdb.TransactionException):
+            self.connection.commit()
+        self.connection.begin()
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         try:
             with super().transaction():
                 yield
         finally:
-            # DuckDB begins none of its own accord.
-            self.connection.begin()
+            with suppress(duckdb.Error):
+                self.connection.begin()
+
+    def is_remade(self, table: str) -> bool:
+        # Within a transaction, DuckDB takes rows that were deleted for rows that still point to others.
+        return self._has_foreign_keys(table) or bool(self.hangers(table))
+
+    def put_in_place(self, renewal: Renewal) -> None:
+        if not self.is_remade(renewal.staged):
+            super().put_in_place(renewal)
+            return
+        # DuckDB renames no table that a foreign key begins or ends at.
+        for statement in renewal.create:
+            self.execute(statement)
+        names = self.quoted(self.columns(renewal.staged))
+        into = f"INSERT INTO {self.quote(renewal.table)} ({names})"
+        self.execute(f"{into} SELECT {names} FROM {self.quote(renewal.staged)}")
+
+    def _has_foreign_keys(self, table: str) -> bool:
+        query = """
+            SELECT 1 FROM duckdb_constraints()
+            WHERE database_name = current_database() AND constraint_type = 'FOREIGN KEY' AND table_name = ?
+        """
+        return bool(self.query(query, (table,)))
 
     def close(self) -> None:
         super().close()

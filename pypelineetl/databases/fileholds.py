@@ -12,7 +12,6 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-
 _DIGITS = 12
 
 

@@ -144,17 +144,15 @@ class MySQL(Database):
             raise
         return {name: kind for name, kind, *_ in found}
 
-    def lock(self, tables: Sequence[str]) -> None:
+    def lock(self, tables: Sequence[str], wait: float = LOCK_WAIT_SECONDS) -> None:
         # In order, so that two loads that need the same tables cannot wait for each other.
-        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        deadline = time.monotonic() + wait
         for table in sorted(set(tables)):
             [(database,)] = self.query("SELECT DATABASE()")
             name = _lock_name(f"{database}.{table}")
             [(taken,)] = self.query("SELECT GET_LOCK(%s, %s)", (name, max(0.0, deadline - time.monotonic())))
             if not taken:
-                message = (
-                    f'{self.name}: table "{table}" is being loaded by another run; tried for {LOCK_WAIT_SECONDS:.0f} s'
-                )
+                message = f'{self.name}: table "{table}" is being loaded by another run; tried for {wait:.0f} s'
                 raise BusyError(message)
         self.connection.commit()
 

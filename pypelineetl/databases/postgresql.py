@@ -208,8 +208,8 @@ class PostgreSQL(Database):
                     copy.write(block)
             return int(cursor.rowcount)
 
-    def lock(self, tables: Sequence[str]) -> None:
-        self.execute(f"SET lock_timeout = '{LOCK_WAIT_SECONDS:.0f}s'")
+    def lock(self, tables: Sequence[str], wait: float = LOCK_WAIT_SECONDS) -> None:
+        self.execute(f"SET lock_timeout = '{wait:.0f}s'")
         # In order, so that two loads that need the same tables cannot wait for each other.
         for table in sorted(set(tables)):
             try:
@@ -217,9 +217,7 @@ class PostgreSQL(Database):
             except DatabaseError as error:
                 if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
                     raise
-                message = (
-                    f'{self.name}: table "{table}" is being loaded by another run; tried for {LOCK_WAIT_SECONDS:.0f} s'
-                )
+                message = f'{self.name}: table "{table}" is being loaded by another run; tried for {wait:.0f} s'
                 raise BusyError(message) from error
         # The locks belong to the session and outlive this; what is read from here on is not older than they are.
         self.connection.commit()

@@ -96,12 +96,9 @@ class SQLite(Database):
         with super().rehearsal():
             yield
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def _begin(self) -> None:
         if not self.connection.in_transaction:
-            self.lock(())
-        with super().transaction():
-            yield
+            self.connection.execute("BEGIN IMMEDIATE")
 
     def hold(self, name: str) -> bool:
         return self._holds.hold(name)
@@ -133,10 +130,13 @@ class SQLite(Database):
         found = self.query("SELECT name FROM pragma_index_list(?) WHERE origin = 'c'", (table,))
         return [name for (name,) in found]
 
-    def lock(self, tables: Sequence[str]) -> None:  # noqa: ARG002 - one lock for them all
+    def lock(self, tables: Sequence[str], wait: float = LOCK_WAIT_SECONDS) -> None:  # noqa: ARG002 - one lock for all
         """Take the file's one write lock, which is every table's."""
+        self.execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
         try:
             self.execute("BEGIN IMMEDIATE")
         except DatabaseError as error:
-            message = f"{self.name} is being written by another run; tried for {LOCK_WAIT_SECONDS:.0f} s"
+            message = f"{self.name} is being written by another run; tried for {wait:.0f} s"
             raise BusyError(message) from error
+        finally:
+            self.execute(f"PRAGMA busy_timeout = {int(LOCK_WAIT_SECONDS * 1000)}")

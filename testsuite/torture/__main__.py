@@ -7,15 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import servers
 from servers import Server
 
 from torture.grid import MODES, WAREHOUSES, calls, cases, every, left_out
-from torture.judge import Case, Verdict, is_learnt, judged, learn
-from torture.star import Star
-
+from torture.judge import Case, Verdict
+from torture.running import run
 
 Ended = tuple[Case, Verdict, float]
 
@@ -32,15 +30,6 @@ def main(words: list[str]) -> int:
     bad = sum(bool(verdict.broken) for _, verdict, _ in ended)
     sys.stdout.write(f"\n{len(ended)} cases, {bad} broken, in {time.monotonic() - started:.0f} s\n")
     return 1 if bad else 0
-
-
-def run(case: Case, folder: Path, running: dict[str, Server]) -> Verdict:
-    """Run one case on new, empty databases."""
-    if not is_learnt(case):
-        with _star(case.warehouse, folder, running) as star:
-            learn(case, star)
-    with _star(case.warehouse, folder, running) as star:
-        return judged(case, star, running.get(case.warehouse) if case.fault == "kill server" else None)
 
 
 def _all(words: list[str], folder: Path, running: dict[str, Server]) -> Iterator[Ended]:
@@ -73,27 +62,16 @@ def _told(ended: Iterator[Ended]) -> Iterator[Ended]:
 
 @contextmanager
 def _running(folder: Path) -> Iterator[dict[str, Server]]:
-    running = {"mysql": servers.start_mariadb(folder), "postgresql": servers.start_postgresql(folder)}
+    # Other tests' servers may forget their last second when they are killed; these must not.
+    running = {
+        "mysql": servers.start_mariadb(folder, "--innodb-flush-log-at-trx-commit=2"),
+        "postgresql": servers.start_postgresql(folder, None, "-c", "synchronous_commit=on"),
+    }
     try:
         yield running
     finally:
         for server in running.values():
             server.stop()
-
-
-@contextmanager
-def _star(warehouse: str, folder: Path, running: dict[str, Server]) -> Iterator[Star]:
-    own = folder / uuid4().hex
-    own.mkdir()
-    source = f"sqlite:///{own}/source.sqlite"
-    if warehouse == "mysql":
-        with servers.mariadb_database(running["mysql"]) as url:
-            yield Star(source, url, own)
-    elif warehouse == "postgresql":
-        with servers.postgresql_database(running["postgresql"]) as url:
-            yield Star(source, url, own)
-    else:
-        yield Star(source, f"{warehouse}:///{own}/warehouse.{warehouse}", own)
 
 
 def _tell(ended: Sequence[Ended]) -> None:

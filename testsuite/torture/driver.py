@@ -1,7 +1,7 @@
 """One refresh in a process of its own, in which a fault strikes at a named point: `python -m torture.driver CASE`.
 
-The engine's own functions are wrapped at that point; what happens there is real: an exception, a killed process, a killed
-connection, a killed server.
+The engine's own functions are wrapped at that point; what happens there is real: an exception, a killed process, a
+killed connection, a killed server.
 """
 
 import json
@@ -19,12 +19,11 @@ import psycopg
 import pymysql
 from sqlalchemy import make_url
 
-from pypelineetl import Request, building, events, filling, refresh, retrying, runs
+from pypelineetl import Request, building, events, extract, filling, refresh, retrying, runs
 from pypelineetl.databases import duckdb, mysql, postgresql, sqlite
 from pypelineetl.databases.base import Database
 from torture import star as a_star
 from torture.star import Star
-
 
 _OF_DATABASES = {"bulk_insert": "mid-load", "exchange": "committed, not recorded", "create": "staging made"}
 
@@ -113,7 +112,7 @@ def _arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]
             fault()
 
     _put(patches, a_star, "strike", strike)
-    after, before = partial(_wrap, patches, strike, False), partial(_wrap, patches, strike, True)  # noqa: FBT003
+    after, before = partial(_wrap, patches, strike, False), partial(_wrap, patches, strike, True)
     after(runs.Ledger, "claim", "lock taken")
     after(runs.Ledger, "loaded", "history written")
     after(runs.Ledger, "publishing", "inside publish")
@@ -124,7 +123,7 @@ def _arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]
         for name, reached in _OF_DATABASES.items():
             if name in vars(kind):
                 after(kind, name, reached)
-    opened = filling.typed_source
+    opened = extract.typed_source
 
     @contextmanager
     def typed_source(*arguments: Any) -> Any:
@@ -139,7 +138,7 @@ def _arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]
 def _wrap(  # noqa: PLR0913, PLR0917 - the first three are the same for all
     patches: ExitStack,
     strike: Callable[[str], None],
-    is_before: bool,  # noqa: FBT001
+    is_before: bool,
     owner: Any,
     name: str,
     point: str,
@@ -167,7 +166,8 @@ def _fail_nth_call(number: int, patches: ExitStack) -> list[str]:
         with original(self):
             if next(calls) == number:
                 struck.append("call")
-                raise self.driver_error(f"call {number} fails")
+                message = f"call {number} fails"
+                raise self.driver_error(message)
             yield
 
     original = _put(patches, Database, "translated_errors", translated_errors)

@@ -101,7 +101,8 @@ def judged(case: Case, star: Star, server: Server | None) -> Verdict:
     star.supply(1)
     if failures := _refresh(star, "build", 1):
         return Verdict([f"the first load failed: {failures}"], struck=False)
-    old, broken = star.content(), []
+    old = star.content()
+    broken: list[str] = []
     star.supply(2)
     poller = Poller(star.warehouse_url, excuses_errors=case.fault in {"kill server", "kill connections"})
     with poller.polling():
@@ -110,7 +111,7 @@ def judged(case: Case, star: Star, server: Server | None) -> Verdict:
         elapsed = time.monotonic() - started
         _revive(server)
         held = star.content()
-        new = _expected(star, case)
+        new = _expected(case)
         broken += _wrong_content(struck, held, old, new)
         again = _refresh(star, case.mode, 2)
     broken += poller.wrong[:3]
@@ -127,12 +128,13 @@ def judged(case: Case, star: Star, server: Server | None) -> Verdict:
 
 def _wrong_content(struck: dict[str, Any], held: Any, old: Any, new: Any) -> Iterator[str]:
     if held not in (old, new):
-        yield f"the warehouse holds neither the old nor the new rows: { {table: len(rows) for table, rows in held.items()} }"
+        numbers = {table: len(found) for table, found in held.items()}
+        yield f"the warehouse holds neither the old nor the new rows: {numbers}"
     if struck.get("succeeded") is True and held != new:
         yield "the run told of success, and the new rows are not there"
 
 
-def _leftovers(star: Star, was_new: bool) -> Iterator[str]:  # noqa: FBT001 - it is the one thing to tell
+def _leftovers(star: Star, was_new: bool) -> Iterator[str]:
     with star.warehouse() as warehouse:
         tables = set(warehouse.tables()) - set(TABLES)
         if others := {table for table in tables if not table.startswith("etl_")}:
@@ -155,7 +157,7 @@ def _leftovers(star: Star, was_new: bool) -> Iterator[str]:  # noqa: FBT001 - it
 _known: dict[tuple[str, str], Any] = {}
 
 
-def _expected(star: Star, case: Case) -> Any:
+def _expected(case: Case) -> Any:
     """Return what a refresh of this kind gives without a fault, which is found once."""
     return _known[case.warehouse, case.mode]
 
@@ -204,22 +206,23 @@ def _drive(star: Star, case: Case, server: Server | None) -> dict[str, Any]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    reviver = threading.Thread(target=_revive_while, args=(process, server))
-    reviver.start()
-    said, wrong = process.communicate(timeout=4 * BOUND_SECONDS)
-    reviver.join()
+    while True:
+        try:
+            said, wrong = process.communicate(timeout=0.1)
+            break
+        except subprocess.TimeoutExpired:
+            # In this thread: a server dies with the thread that started it.
+            _revive(server)
     with suppress(json.JSONDecodeError, IndexError):
         return dict(json.loads(said.splitlines()[-1]))
     return {"status": process.returncode, "stderr": wrong[-2000:]}
 
 
-def _revive_while(process: "subprocess.Popen[str]", server: Server | None) -> None:
-    while process.poll() is None:
-        _revive(server)
-        time.sleep(0.1)
-
-
 def _revive(server: Server | None) -> None:
-    """Start a server again that was killed."""
-    if server and server.process and server.process.poll() is not None:
-        server.start()
+    """Start a server again that was killed; the old one may still have its files for a moment."""
+    for pause in (0.2, 1.0, 5.0):
+        if not server or not server.process or server.process.poll() is None:
+            return
+        with suppress(RuntimeError):
+            server.start()
+        time.sleep(pause)

@@ -136,12 +136,21 @@ class Star:
         os.environ["TORTURE_GENERATION"] = str(generation)
         people = [(number, f"person {number} of {generation // 2}", generation) for number in range(10)]
         sales = [
-            (number, f"T{number % THINGS:03}", number % 12, f"2014-02-{1 + number % 28:02} 12:00:00", number / 4, generation)
+            (
+                number,
+                f"T{number % THINGS:03}",
+                number % 12,
+                f"2014-02-{1 + number % 28:02} 12:00:00",
+                number / 4,
+                generation,
+            )
             for number in range(SALES_A_GENERATION * generation)
         ]
         with open_database(parse_url(self.source_url), read_only=False) as source, source.transaction():
             _make(source, "people", "person_id INT, name VARCHAR(60), generation INT", people)
-            columns = "sale_id INT, code VARCHAR(20), person_id INT, sold_at TIMESTAMP, price DECIMAL(10,2), generation INT"
+            columns = (
+                "sale_id INT, code VARCHAR(20), person_id INT, sold_at TIMESTAMP, price DECIMAL(10,2), generation INT"
+            )
             _make(source, "sales", columns, sales)
 
     def content(self) -> dict[str, list[tuple[str, ...]]]:
@@ -150,8 +159,7 @@ class Star:
             there = set(warehouse.tables())
             return {
                 table: sorted(
-                    tuple(map(str, row))
-                    for row in warehouse.query(f"SELECT {', '.join(columns)} FROM {table}")
+                    tuple(map(str, row)) for row in warehouse.query(f"SELECT {', '.join(columns)} FROM {table}")
                 )
                 for table, columns in TABLES.items()
                 if table in there

@@ -1,0 +1,329 @@
+"""A run is all or nothing for the whole star: what hangs on its tables survives, and readers see whole generations."""
+
+import os
+import threading
+import time
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
+
+from pypelineetl import LoadError, Request, UsageError, events, refresh
+from pypelineetl.errors import BusyError
+from pypelineetl.rollback import roll_back
+from pypelineetl.runs import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Ledger, Record, Run, new_run
+
+BUILD = Request(test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=True)
+UPDATE = replace(BUILD, delete_existing_tables=False)
+TABLES = ("person_dim", "thing_dim", "day_dim", "sale_fact")
+
+
+@pytest.fixture
+def star(warehouse_url: str, tmp_path: Path) -> Star:
+    """A star with a thing that was sold."""
+    star = Star(f"sqlite:///{tmp_path}/source.sqlite", warehouse_url, tmp_path)
+    supply(star, "Algebra")
+    return star
+
+
+def supply(star: Star, title: str, sales: int = 3) -> None:
+    """Make the source one thing of this title that was sold so often."""
+    star.write(PEOPLE, [{"person_id": 1, "name": title, "city": "Bonn"}])
+    star.write(THINGS, [{"code": "A", "title": title}])
+    sold = {"seller_id": 1, "buyer_id": 1, "thing_code": "A", "sold_at": datetime(2014, 2, 3), "price": "1.50"}
+    star.write(SALES, [{"sale_id": number, **sold} for number in range(sales)])
+
+
+def run(star: Star, request: Request, *etls: Any, **project: Any) -> list[events.Event]:
+    """Refresh the star, with these ETLs in the place of its own, and return what happened."""
+    chosen = {etl.name: etl for etl in (PERSON, THING, DAY, SALE, *etls)}.values()
+    return list(refresh(replace(star.project(*chosen), **project), request))
+
+
+def succeeds(star: Star, request: Request, *etls: Any, **project: Any) -> None:
+    """Refresh the star, which must go well."""
+    last = run(star, request, *etls, **project)[-1]
+    assert isinstance(last, events.RunFinished)
+    assert last.succeeded, last
+
+
+def content(star: Star) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all rows of the star that a new title would change."""
+    columns: dict[str, tuple[str, ...]] = {
+        "person_dim": ("id", "name", "version"),
+        "thing_dim": ("id", "code", "title"),
+    }
+    columns |= {"day_dim": ("id",), "sale_fact": ("sale_id", "thing_fk", "price")}
+    return {table: star.table(table, *names) for table, names in columns.items() if star.exists(table)}
+
+
+def records(star: Star) -> list[Record]:
+    """Return what the ledger knows, the latest run first."""
+    with star.project().open_warehouse() as warehouse:
+        return Ledger(warehouse).records()
+
+
+def own_tables(star: Star) -> set[str]:
+    """Return the tables that are not the star's."""
+    with star.project().open_warehouse() as warehouse:
+        return {table for table in warehouse.tables() if table not in TABLES and not table.startswith("etl_")}
+
+
+def execute(star: Star, *statements: str) -> None:
+    """Run statements in the warehouse, as somebody else."""
+    with star.project().open_warehouse() as warehouse, warehouse.transaction():
+        for statement in statements:
+            warehouse.execute(statement)
+
+
+@pytest.mark.parametrize("request_", [BUILD, UPDATE])
+def test_one_etl_that_fails_leaves_the_whole_star(star: Star, request_: Request) -> None:
+    """The dimensions before it were loaded without a fault, and nobody ever sees that."""
+    succeeds(star, BUILD)
+    before = content(star)
+    supply(star, "Biology")
+    broken = replace(SALE, source=str(SALE.source).replace("thing_code", "'X' AS thing_code"))
+    happened = run(star, request_, broken)
+    assert isinstance(happened[-1], events.RunFinished)
+    assert happened[-1].error == "nothing was published: every table holds what it held before"
+    assert content(star) == before
+    assert own_tables(star) == set()
+    ended = {record.etl: record.status for record in records(star)[:4]}
+    assert ended["fact sale"] == FAILED
+    assert set(ended.values()) <= {FAILED, NOT_PUBLISHED, NOT_RUN}
+    succeeds(star, request_)
+    assert content(star)["thing_dim"] == [(1, "A", "Biology")]
+
+
+def test_a_first_load_that_fails_leaves_no_table(star: Star) -> None:
+    """There was nothing, and there is nothing."""
+    broken = replace(SALE, source=str(SALE.source).replace("thing_code", "'X' AS thing_code"))
+    run(star, UPDATE, broken)
+    assert content(star) == {}
+    assert own_tables(star) == set()
+
+
+def test_what_hangs_on_tables_survives(star: Star) -> None:
+    """Views and triggers, and foreign keys within the star, are as they were after a build."""
+    succeeds(star, BUILD)
+    joined = "sale_fact f JOIN thing_dim t ON t.id = f.thing_fk GROUP BY t.title"
+    execute(star, f"CREATE VIEW titles AS SELECT t.title, COUNT(*) AS sold FROM {joined}")
+    triggered = _make_trigger(star)
+    supply(star, "Biology", sales=5)
+    for _ in range(2):
+        succeeds(star, BUILD)
+    assert star.table("titles", "title", "sold") == [("Biology", 5)]
+    if triggered:
+        execute(star, "UPDATE thing_dim SET title = 'Chemistry'")
+        assert star.table("thing_dim", "id", "title") == [(1, "Chemistry!")]
+
+
+def _make_trigger(star: Star) -> bool:
+    """Have every title that is set by hand end with an exclamation mark."""
+    with star.project().open_warehouse() as warehouse:
+        dialect = warehouse.dialect
+    statements = {
+        "mysql": [
+            "CREATE TRIGGER shout BEFORE UPDATE ON thing_dim FOR EACH ROW SET NEW.title = CONCAT(NEW.title, '!')"
+        ],
+        "postgres": [
+            """
+            CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.title := NEW.title || '!'; RETURN NEW; END $$
+            """,
+            "CREATE TRIGGER shout BEFORE UPDATE ON thing_dim FOR EACH ROW EXECUTE FUNCTION shout()",
+        ],
+        "sqlite": [
+            """
+            CREATE TRIGGER shout AFTER UPDATE ON thing_dim WHEN NEW.title NOT LIKE '%!'
+            BEGIN UPDATE thing_dim SET title = NEW.title || '!' WHERE id = NEW.id; END
+            """
+        ],
+    }.get(dialect, [])
+    if statements:
+        execute(star, *statements)
+    return bool(statements)
+
+
+def test_foreign_keys_within_the_star_survive(star: Star) -> None:
+    """Declared in the DDL, they hold between the new tables as between the old."""
+    key = ", FOREIGN KEY (thing_fk) REFERENCES thing_dim (id)\n        )"
+    child = replace(SALE, create=SALE.create.rstrip()[:-1].rstrip() + key)
+    for title in ("Algebra", "Biology", "Chemistry"):
+        supply(star, title)
+        succeeds(star, BUILD, child)
+        assert content(star)["thing_dim"] == [(1, "A", title)]
+    with star.project().open_warehouse() as warehouse:
+        assert [hanger.table for hanger in warehouse.hangers("thing_dim")] == ["sale_fact"]
+
+
+def test_a_foreign_key_from_elsewhere_is_refused_before_the_start(star: Star) -> None:
+    """It would hold on to the old rows: one message names it, and nothing is changed."""
+    succeeds(star, BUILD)
+    execute(star, "CREATE TABLE notes (thing_id INT, FOREIGN KEY (thing_id) REFERENCES thing_dim (id))")
+    before = content(star)
+    supply(star, "Biology")
+    last = run(star, BUILD)[-1]
+    assert isinstance(last, events.RunFinished)
+    assert '"notes" points to "thing_dim", and its table is not part of this run' in last.error
+    assert content(star) == before
+    succeeds(star, UPDATE)
+
+
+def test_a_view_on_a_table_whose_columns_change_is_refused(postgresql_url: str, tmp_path: Path) -> None:
+    """PostgreSQL's views belong to the table and not to its name."""
+    star = Star(f"sqlite:///{tmp_path}/source.sqlite", postgresql_url, tmp_path)
+    supply(star, "Algebra")
+    succeeds(star, BUILD)
+    execute(star, "CREATE VIEW titles AS SELECT title FROM thing_dim")
+    wider = replace(THING, create=THING.create.replace("title VARCHAR(60)", "title VARCHAR(90)"))
+    last = run(star, BUILD, wider)[-1]
+    assert isinstance(last, events.RunFinished)
+    assert 'it would be made anew, and the view "titles" lost' in last.error
+    execute(star, "DROP VIEW titles")
+    succeeds(star, BUILD, wider)
+
+
+def test_grants_outlive_new_columns(postgresql_url: str, tmp_path: Path) -> None:
+    """A table that is made anew because its columns change can be read by whoever could read the old one."""
+    star = Star(f"sqlite:///{tmp_path}/source.sqlite", postgresql_url, tmp_path)
+    supply(star, "Algebra")
+    succeeds(star, BUILD)
+    execute(star, 'CREATE ROLE "the analyst"', 'GRANT SELECT ON thing_dim TO "the analyst"')
+    try:
+        succeeds(star, BUILD, replace(THING, create=THING.create.replace("title VARCHAR(60)", "title VARCHAR(90)")))
+        query = "SELECT grantee::text FROM information_schema.role_table_grants WHERE privilege_type = 'SELECT'"
+        with star.project().open_warehouse() as warehouse:
+            assert ("the analyst",) in warehouse.query(f"{query} AND table_name = 'thing_dim'")
+    finally:
+        execute(star, 'DROP OWNED BY "the analyst"', 'DROP ROLE "the analyst"')
+
+
+def test_back_to_the_generation_before_and_forward_again(star: Star) -> None:
+    """Rows of all tables, and as often as one likes."""
+    contents = []
+    for title in ("Algebra", "Biology"):
+        supply(star, title, sales=len(title))
+        succeeds(star, BUILD, keep_previous=True)
+        contents.append(content(star))
+    project = star.project()
+    for expected in (*contents, *contents):
+        list(roll_back(project))
+        assert content(star) == expected
+    assert records(star)[0].way == "rolled back"
+    succeeds(star, UPDATE)
+    with pytest.raises(UsageError, match="has loaded tables since the last build"):
+        list(roll_back(project))
+    succeeds(star, BUILD)
+    assert own_tables(star) == set()
+    with pytest.raises(UsageError, match="nothing is kept to go back to"):
+        list(roll_back(project))
+
+
+def test_a_second_run_waits_or_names_the_first(star: Star) -> None:
+    """One run is half way: the second fails when it has waited long enough, or goes on when the first has ended."""
+    succeeds(star, BUILD)
+    with closing(refresh(star.project(), BUILD)) as first:
+        for event in first:
+            if isinstance(event, events.LoadStarted):
+                break
+        short = run(star, UPDATE, lock_wait=timedelta(seconds=3))
+        assert isinstance(short[1], events.RunWaiting)
+        assert isinstance(short[-1], events.RunFinished)
+        assert "run " + records(star)[0].run_id in short[-1].error
+        assert f"process {os.getpid()}" in short[-1].error
+        second: list[events.Event] = []
+        thread = threading.Thread(target=lambda: second.extend(run(star, UPDATE, lock_wait=timedelta(seconds=60))))
+        thread.start()
+        time.sleep(0.5)
+        assert list(first)[-1].succeeded  # type: ignore[union-attr] # it is RunFinished
+        thread.join()
+    assert isinstance(second[-1], events.RunFinished)
+    assert second[-1].succeeded, second[-1]
+
+
+def test_an_etl_that_kills_its_process_is_begun_three_times(star: Star) -> None:
+    """Whoever begins a run again that died is told so at the fourth time."""
+    project = star.project()
+    begun = replace(new_run(project.digest), lease=timedelta(seconds=0))
+
+    def claim() -> None:
+        with project.open_warehouse() as warehouse:
+            Ledger(warehouse).claim(begun, [THING], ["thing_dim"])
+
+    for _ in range(3):
+        claim()
+    with pytest.raises(LoadError, match="was begun 3 times, and its process or connection died each time"):
+        claim()
+
+
+def test_a_lease_keeps_others_out_until_it_is_over(star: Star) -> None:
+    """Between the tasks of a refresh on Celery nobody holds its name; it is taken for dead only after a while."""
+    project = star.project()
+    leased = Run("leased", project.digest, lease=timedelta(minutes=5))
+    for other in (leased, new_run(project.digest)):
+        with project.open_warehouse() as warehouse:
+            if other is leased:
+                Ledger(warehouse).claim(other, [THING], ["thing_dim"])
+            else:
+                with pytest.raises(BusyError, match="run leased"):
+                    Ledger(warehouse).claim(other, [THING], ["thing_dim"])
+    execute(star, "UPDATE etl_lock SET lease = since")
+    succeeds(star, BUILD)
+    assert {record.status for record in records(star) if record.run_id == "leased"} == {"lost"}
+
+
+def test_the_ledger_tells_of_every_run(star: Star) -> None:
+    """Counts, watermarks' absence, host, and the hash of a configuration, which changes with it."""
+    succeeds(star, BUILD)
+    supply(star, "Biology")
+    succeeds(star, UPDATE)
+    latest, first = records(star)[:4], records(star)[4:]
+    assert {record.status for record in (*latest, *first)} == {SUCCEEDED}
+    assert ({record.way for record in latest}, {record.way for record in first}) == ({"updated"}, {"built"})
+    [sale] = [record for record in latest if record.etl == "fact sale"]
+    assert sale.counts == events.Counts(read=3, inserted=3)
+    other = star.project(PERSON, replace(THING, source="SELECT code, title FROM things"), DAY, SALE)
+    assert star.project().digest == star.project().digest != other.digest
+
+
+@pytest.fixture(params=["mysql", "postgresql"])
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Star:
+    """A star on a server, where others read while it is refreshed."""
+    url = request.getfixturevalue("mariadb_url" if request.param == "mysql" else "postgresql_url")
+    star = Star(f"sqlite:///{tmp_path}/source.sqlite", url, tmp_path)
+    supply(star, "0", sales=100)
+    succeeds(star, BUILD)
+    return star
+
+
+def test_a_dashboard_sees_whole_generations_only(served: Star) -> None:
+    """One query after the other while the star is built anew again and again: no error, and no row of two runs."""
+    query = "SELECT MIN(t.title), MAX(t.title), COUNT(*) FROM sale_fact f JOIN thing_dim t ON t.id = f.thing_fk"
+    done, wrong, queries = threading.Event(), [], [0]
+
+    def look() -> None:
+        engine = sa.create_engine(served.urls[1])
+        while not done.is_set():
+            with engine.connect() as connection:
+                least, most, rows = connection.execute(sa.text(query)).one()
+            queries[0] += 1
+            if not (least == most and rows == 100 + int(least)):
+                wrong.append((least, most, rows))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for number in range(1, 9):
+            supply(served, str(number), sales=100 + number)
+            succeeds(served, BUILD if number % 3 else UPDATE)
+    finally:
+        done.set()
+        thread.join()
+    assert wrong == []
+    assert queries[0] > 8

@@ -1,0 +1,52 @@
+"""A sample of the fault grid, which `make torture` runs as a whole: whatever strikes, all is old or all is new."""
+
+from pathlib import Path
+
+import pytest
+from servers import Server
+from torture.grid import WAREHOUSES, cases
+from torture.judge import Case
+from torture.running import run
+
+SAMPLE = [
+    ("build", "mid-extract", "exception"),
+    ("build", "staging made", "kill process"),
+    ("build", "inside publish", "exception"),
+    ("build", "committed, not recorded", "kill process"),
+    ("update", "mid-load", "kill process"),
+    ("update", "history written", "exception"),
+    ("build", "", "call 40"),
+    ("update", "", "call 60"),
+]
+KILLED_CONNECTIONS = [("build", "mid-load"), ("build", "inside publish"), ("update", "history written")]
+
+
+@pytest.fixture
+def running(mariadb: Server, postgresql: Server) -> dict[str, Server]:
+    """The servers of the warehouses that have one."""
+    return {"mysql": mariadb, "postgresql": postgresql}
+
+
+@pytest.mark.parametrize(("mode", "point", "fault"), SAMPLE)
+@pytest.mark.parametrize("warehouse", WAREHOUSES)
+def test_a_fault_leaves_all_old_or_all_new(  # noqa: PLR0913, PLR0917 - what a case is made of, and fixtures
+    warehouse: str, mode: str, point: str, fault: str, running: dict[str, Server], tmp_path: Path
+) -> None:
+    """Nothing is left behind, the ledger agrees, and the next run ends as if there had been no fault."""
+    verdict = run(Case(warehouse, mode, point, fault), tmp_path, running)
+    assert verdict.struck
+    assert verdict.broken == []
+
+
+@pytest.mark.parametrize(("mode", "point"), KILLED_CONNECTIONS)
+@pytest.mark.parametrize("warehouse", ["mysql", "postgresql"])
+def test_killed_connections_are_made_again(
+    warehouse: str, mode: str, point: str, running: dict[str, Server], tmp_path: Path
+) -> None:
+    """The server drops every connection: the run begins again where that is safe."""
+    assert run(Case(warehouse, mode, point, "kill connections"), tmp_path, running).broken == []
+
+
+def test_the_grid_has_every_case_that_exists() -> None:
+    """Two warehouses have servers to kill, and a run in place has no staging."""
+    assert len(list(cases())) == 2 * (9 + 5) * 4 + 2 * (9 + 5) * 2
