@@ -47,6 +47,7 @@ _VISIBILITY_SECONDS = _HARD_LIMIT_SECONDS + 300
 # Between its tasks nobody holds a refresh's name; when none has begun or ended for so long, it is taken for dead.
 _LEASE = timedelta(minutes=5)
 _RETRY_SECONDS = 3
+_MOST_CHARACTERS = 130  # of a name in a message, which is told in the answer
 
 
 class Refreshes:
@@ -384,6 +385,11 @@ def _check_types(wanted: type, rule: str, **given: object) -> None:
     for name, value in given.items():
         if type(value) is not wanted:
             message = f"{name} is a {type(value).__name__}; it must be a {wanted.__name__}, {rule}"
+            raise UsageError(message)
+        if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
+            message = (
+                f"{name} is a text of {len(value):,} characters; it must be the name of {rule.removeprefix('of ')}"
+            )
             raise UsageError(message)
 
 

@@ -4,7 +4,7 @@
 """
 
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from pypelineetl.declare import ETL
@@ -27,7 +27,26 @@ def test_source(project: Project, etl: ETL) -> SourceTested:
     except Exception as error:  # noqa: BLE001 - a Python source may raise anything, which is then its fault to tell
         return SourceTested(etl, (f"{type(error).__name__}: {error}",))
     spare = superfluous_columns(etl, columns)
-    return SourceTested(etl, (), (f"its source gives {quoted(spare)}, which nothing uses",) if spare else ())
+    warnings = [f"its source gives {quoted(spare)}, which nothing uses"] if spare else []
+    return SourceTested(etl, (), (*warnings, *_of_the_account(project, etl)))
+
+
+def _of_the_account(project: Project, etl: ETL) -> Iterator[str]:
+    """Yield what is wrong with the account of a source, told once: with the first ETL that reads it."""
+    if not isinstance(etl.source, str) or etl is not _first_reader(project, etl):
+        return
+    with project.open_source(etl) as source:
+        if excess := source.excess():
+            yield (
+                f"the account of {source.name} may do more than read: {', '.join(excess)}."
+                " Use one that can only SELECT; docs/security.md has the grants"
+            )
+
+
+def _first_reader(project: Project, etl: ETL) -> ETL:
+    url = project.source_url(etl)
+    readers = (each for each in project.etls if each.active and isinstance(each.source, str))
+    return next((each for each in readers if project.source_url(each) == url), etl)
 
 
 def source_tests(config: ModuleType) -> type[unittest.TestCase]:

@@ -110,6 +110,10 @@ class Database(abc.ABC):
     def is_transient(cls, error: BaseException) -> bool:
         """Whether the same statement, or connecting, may go well when it is tried again."""
 
+    def excess(self) -> list[str]:
+        """Return what this account may do that reading a source does not need; nothing where there are no accounts."""
+        return []
+
     def __enter__(self) -> Self:
         return self
 

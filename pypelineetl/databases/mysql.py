@@ -1,5 +1,6 @@
 """MySQL and MariaDB, through PyMySQL."""
 
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,10 +35,14 @@ _TRANSIENT = {0, 1040, 1053, _LOCK_WAITED, 1213, 1412, 1927, 2002, 2003, 2006, 2
 _READERS_WAIT_SECONDS = 1
 _PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 """Between two tries to get tables that readers have open, in seconds."""
+_LOCAL_FORBIDDEN = 2068
 _LOCAL_REFUSED = {1148, 3948, 4166}
 _LOCAL_NOTE = (
     "the server refuses LOAD DATA LOCAL, so rows go by INSERT, which is several times slower;"
     " allow it with SET GLOBAL local_infile = 1, or local_infile = 1 in the server's configuration"
+)
+_WRITING = re.compile(
+    r"\b(?:ALL PRIVILEGES|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|TRUNCATE|FILE|SUPER|TRIGGER|EVENT|EXECUTE)\b"
 )
 # What the scanner does of its own accord to a query, its types and its time zone.
 _SCAN_SETTINGS = (
@@ -59,6 +64,33 @@ _DATES: Mapping[Any, Callable[[str], Any]] = {
 }
 # How a value is written for LOAD DATA, by the DuckDB type that holds it.
 _CSV = {"BLOB": "hex({})", "BOOLEAN": "CAST({} AS TINYINT)"}
+
+
+class _Connection(pymysql.Connection):
+    """A connection that gives a server no file but the one that is being loaded, whatever the server asks for."""
+
+    def __init__(self, **options: Any) -> None:
+        self._offered = ""
+        super().__init__(**options)
+        # The server was told in the handshake that there may be files; none is offered yet.
+        self._local_infile = False
+
+    @contextmanager
+    def offering(self, path: str) -> Iterator[None]:
+        """Give the server this file, if it asks for it, for as long as the block runs."""
+        self._offered, self._local_infile = path, True
+        try:
+            yield
+        finally:
+            self._offered, self._local_infile = "", False
+
+    def _read_packet(self, *packet_type: Any) -> Any:
+        packet = super()._read_packet(*packet_type)  # type: ignore[no-untyped-call] # PyMySQL's stubs leave it so
+        # Outside of `offering` such a packet may as well be a row, and PyMySQL itself refuses it if it is not.
+        if self._offered and packet.is_load_local_packet() and packet.get_all_data()[1:] != self._offered.encode():
+            message = "the server asked for another file than the one that is loaded; it was not given"
+            raise pymysql.OperationalError(_LOCAL_FORBIDDEN, message)
+        return packet
 
 
 class MySQL(Database):
@@ -86,7 +118,7 @@ class MySQL(Database):
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
         options = options_of(url, _OPTIONS)
-        connection = pymysql.connect(
+        connection = _Connection(
             host=url.host or "localhost",
             port=url.port or 3306,
             user=url.username,
@@ -96,7 +128,6 @@ class MySQL(Database):
             charset=options.get("charset", "utf8mb4"),
             # PyMySQL's own ssl_ca encrypts but does not look at who answers; this does.
             ssl=_verifying(options) if options.keys() & _TLS_OPTIONS else None,
-            # A server may ask for any file: only the one that is loaded from our own pipes is asked at all.
             local_infile=not read_only,
             conv={**conversions, **_DATES},
             # An UPDATE tells how many rows it has found, as elsewhere, not how many were other than that before.
@@ -113,6 +144,10 @@ class MySQL(Database):
     @classmethod
     def is_transient(cls, error: BaseException) -> bool:
         return isinstance(error, pymysql.MySQLError) and bool(error.args) and error.args[0] in _TRANSIENT
+
+    def excess(self) -> list[str]:
+        grants = " ".join(grant.partition(" ON ")[0] for (grant,) in self.query("SHOW GRANTS"))
+        return sorted(set(_WRITING.findall(grants)))
 
     def _streaming_cursor(self) -> Any:
         cursor = self.connection.cursor(SSCursor)
@@ -267,7 +302,7 @@ class MySQL(Database):
             FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '"' ESCAPED BY ''
             ({", ".join(targets)}) {"SET " + ", ".join(settings) if settings else ""}
         """
-        with self.translated_errors(), self.connection.cursor() as cursor:
+        with self.translated_errors(), self.connection.offering(path), self.connection.cursor() as cursor:
             loaded: int = cursor.execute(statement)
             if cursor.warning_count:
                 # LOCAL makes warnings of errors: a value that was cut, a row that was left out.

@@ -75,6 +75,19 @@ class PostgreSQL(Database):
             isinstance(error, psycopg.OperationalError) if not error.sqlstate else error.sqlstate.startswith(_TRANSIENT)
         )
 
+    def excess(self) -> list[str]:
+        found = self.query(
+            """
+            SELECT 'SUPERUSER' FROM pg_roles WHERE rolname = current_user AND rolsuper
+            UNION ALL SELECT 'CREATE' WHERE has_schema_privilege(current_schema(), 'CREATE')
+            UNION ALL SELECT DISTINCT verb
+            FROM pg_class, unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS verb
+            WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+              AND has_table_privilege(pg_class.oid, verb)
+            """
+        )
+        return sorted(verb for (verb,) in found)
+
     def _streaming_cursor(self) -> Any:
         # A named cursor stays on the server; an unnamed one would bring every row at once.
         cursor = self.connection.cursor(name=f"pypelineetl_{len(self._streams)}")

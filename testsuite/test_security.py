@@ -1,0 +1,434 @@
+"""Nothing lost, nobody let in: secrets stay where they are, and what comes from outside does nothing it must not."""
+
+import json
+import pickle
+import re
+import socket
+import sqlite3
+import stat
+import struct
+import threading
+import traceback
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_client
+import sqlalchemy as sa
+from conftest import ROOT, Checkout
+from pygrametl.tables import CachedDimension, FactTable
+from stars import PEOPLE, PERSON, SALE, THING, THINGS, Star
+from test_publishing import BUILD, UPDATE
+
+import sample
+from pypelineetl import DimensionETL, FactETL, events, factory, member, process, refresh
+from pypelineetl.databases import open_database, parse_url
+from pypelineetl.databases.mysql import MySQL
+from pypelineetl.errors import DatabaseError, PypeLineError
+from pypelineetl.sourcetests import test_source as try_source
+
+CANARY = "canary7Zq"
+"""In every secret of these tests, and nowhere else."""
+
+
+def test_a_password_may_come_from_a_command(postgresql_url: str, tmp_path: Path) -> None:
+    """Run without a shell; what a command says when it fails is never repeated."""
+    url = sa.make_url(postgresql_url)
+    (tmp_path / "secret").write_text(f"{url.password}\nnot this\n")
+    bare = url.set(password=None).render_as_string()
+    with open_database(parse_url(f"{bare}?password_command=cat%20{tmp_path}/secret"), read_only=True) as database:
+        assert database.query("SELECT 1") == [(1,)]
+    for command in (f"sh -c 'echo {CANARY}; exit 3'", "/no/such/program", f"sh -c 'echo {CANARY} >&2'"):
+        wrong = sa.make_url(bare).update_query_dict({"password_command": command})
+        with pytest.raises(DatabaseError, match="the password command") as caught:
+            open_database(wrong, read_only=True)
+        assert CANARY not in str(caught.value)
+
+
+def test_an_account_that_can_write_is_told(mariadb_url: str, postgresql_url: str, tmp_path: Path) -> None:
+    """Once for each source, with what it may do too much; a file has no accounts."""
+    for source_url, told in ((mariadb_url, "ALL PRIVILEGES"), (postgresql_url, "CREATE, DELETE, INSERT, SUPERUSER")):
+        star = Star(source_url, f"duckdb:///{tmp_path}/w.duckdb", tmp_path)
+        project = star.project()
+        warnings = [try_source(project, etl).warnings for etl in (PERSON, THING, SALE)]
+        assert warnings[1:] == [(), ()]
+        assert f"may do more than read: {told}" in warnings[0][0]
+        assert "p@ss" not in warnings[0][0]
+    star = Star(f"sqlite:///{tmp_path}/s.sqlite", f"duckdb:///{tmp_path}/w.duckdb", tmp_path)
+    assert try_source(star.project(), PERSON).warnings == ()
+
+
+class Rogue:
+    """A server that speaks just enough of MySQL's protocol to ask, in answer to a query, for a file of the client's."""
+
+    def __init__(self, asks_at: str) -> None:
+        self._asks_at = asks_at
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.received = b""
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._talk, args=(client,), daemon=True).start()
+
+    def _talk(self, client: socket.socket) -> None:
+        flags = 0xF7FF | 0x0080  # all of the old ones, and LOCAL FILES
+        greeting = b"\x0a10.11.0\0" + struct.pack("<I", 1) + b"12345678\0" + struct.pack("<HBHH", flags, 45, 2, 0x000F)
+        greeting += b"\x15" + b"\0" * 10 + b"123456789012\0" + b"mysql_native_password\0"
+        ok = b"\0\0\0\x02\0\0\0"
+        with suppress(OSError, ConnectionError):
+            self._send(client, 0, greeting)
+            self._packet(client)
+            self._send(client, 2, ok)
+            while query := self._packet(client):
+                if self._asks_at.encode() in query[1:]:
+                    self._send(client, 1, b"\xfb/etc/passwd")
+                    self.received += self._packet(client)
+                    return
+                self._send(client, 1, ok)
+
+    @staticmethod
+    def _send(client: socket.socket, number: int, payload: bytes) -> None:
+        client.sendall(struct.pack("<I", len(payload))[:3] + bytes([number]) + payload)
+
+    @staticmethod
+    def _packet(client: socket.socket) -> bytes:
+        head = client.recv(4)
+        length = int.from_bytes(head[:3], "little")
+        data = b""
+        while len(data) < length and (more := client.recv(length - len(data))):
+            data += more
+        return data
+
+
+@pytest.mark.parametrize(("read_only", "asks_at"), [(True, "SELECT 1"), (False, "SELECT 1"), (False, "LOAD DATA")])
+def test_a_server_gets_no_file_that_it_asks_for(read_only: bool, asks_at: str) -> None:
+    """Neither in answer to a query, nor another file than the one that is being loaded."""
+    rogue = Rogue(asks_at)
+    try:
+        with pytest.raises((DatabaseError, RuntimeError)):
+            _ask(parse_url(f"mysql://etl@127.0.0.1:{rogue.port}/shop"), asks_at, read_only=read_only)
+    finally:
+        rogue.close()
+    assert b"root:" not in rogue.received
+
+
+def _ask(url: sa.URL, query: str, *, read_only: bool) -> None:
+    database = MySQL.open(url, read_only=read_only)
+    if query == "LOAD DATA":
+        database._load_data("/tmp/pipe", "t", [], [])  # noqa: S108, SLF001 - the file is never opened
+    database.query(query)
+
+
+NAMES = ["order by", "a'b", "semi;colon", "sélect ✓", "DROP TABLE x; --"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_quoted_wherever_they_stand(name: str, warehouse_url: str, tmp_path: Path) -> None:
+    """Tables and columns may be called what they like, but for the characters that pygrametl cannot quote."""
+    star = Star(f"sqlite:///{tmp_path}/s.sqlite", warehouse_url, tmp_path)
+    star.write(THINGS, [{"code": "A", "title": "'; DROP TABLE things; --"}])
+    table, column = f"{name} dim", f"{name} column"
+    dimension = DimensionETL(
+        "odd",
+        source=f"SELECT code, title AS `{column}` FROM things",
+        create=f"CREATE TABLE `{table}` (id INT PRIMARY KEY, code VARCHAR(20), `{column}` VARCHAR(60))",
+        factory=factory(CachedDimension, name=table, key="id", attributes=["code", column], lookupatts=["code"]),
+    )
+    fact = FactETL(
+        "odd_fact",
+        source="SELECT code FROM things",
+        create=f"CREATE TABLE `{table} fact` (`{name} fk` INT)",
+        factory=factory(FactTable, name=f"{table} fact", keyrefs=[f"{name} fk"]),
+        keys={f"{name} fk": member("odd", code="code")},
+    )
+    project = star.project(dimension, fact)
+    for _ in range(2):
+        for etl in (dimension, fact):
+            for rebuild in (True, False):
+                last = list(process(project, etl, rebuild=rebuild))[-1]
+                assert isinstance(last, events.EtlFinished), last
+    with project.open_warehouse() as warehouse:
+        assert warehouse.query(f"SELECT {warehouse.quote(column)} FROM {warehouse.quote(table)}") == [
+            ("'; DROP TABLE things; --",)
+        ]
+
+
+HOSTILE = [
+    "tab\tnew\nline\r",
+    "back\\slash \\N \\",
+    "quotes ' \" ` ''",
+    "emoji 🙂 café",
+    "percent %s %(a)s %%",
+    "NULL",
+    "",
+    ";--/* */",
+    "a" * 60,
+]
+
+
+def test_values_arrive_to_the_letter(source_url: str, warehouse_url: str, tmp_path: Path) -> None:
+    """Whatever is in a text, and whichever way it goes through pipes, bulk loaders and statements."""
+    star = Star(source_url, warehouse_url, tmp_path)
+    star.write(THINGS, [{"code": f"{number}", "title": text} for number, text in enumerate(HOSTILE)])
+    for rebuild in (True, False, True):
+        star.load(THING, rebuild=rebuild)
+        assert dict(star.table("thing_dim", "code", "title")) == {str(at): text for at, text in enumerate(HOSTILE)}
+
+
+def test_invalid_utf8_is_refused_in_words(warehouse_url: str, tmp_path: Path) -> None:
+    """SQLite keeps any bytes as a text; the table holds what it held before."""
+    star = Star(f"sqlite:///{tmp_path}/s.sqlite", warehouse_url, tmp_path)
+    star.write(THINGS, [{"code": "A", "title": "good"}])
+    star.load(THING)
+    with sqlite3.connect(tmp_path / "s.sqlite") as source:
+        source.execute("UPDATE things SET title = CAST(x'ff41fe' AS TEXT)")
+    error = star.failure(THING, rebuild=True)
+    assert "UTF-8" in error or "utf-8" in error or "unicode" in error.lower(), error
+    assert star.table("thing_dim", "title") == [("good",)]
+
+
+@pytest.fixture
+def shop(checkout: Checkout, redis_url: str) -> Checkout:
+    """A checkout whose secrets all have the canary in them, with Redis and its source."""
+    name = f"{CANARY}_broker"
+    port = sa.make_url(redis_url).port
+    with redis_client.Redis(port=port or 6379) as admin:
+        admin.execute_command("ACL", "SETUSER", "etl", "on", f">{name}", "~*", "&*", "+@all")
+    urls = {"ETL_BROKER_URL": f"redis://etl:{name}@127.0.0.1:{port}/0"}
+    urls["ETL_RESULT_URL"] = urls["ETL_BROKER_URL"][:-1] + "1"
+    (checkout.folder / "local").mkdir()
+    sample.write(f"sqlite:///{checkout.folder}/local/source.db")
+    return replace(checkout, environment={**checkout.environment, **urls})
+
+
+def _told_by_redis(shop: Checkout) -> str:
+    """Return all keys and values of Redis."""
+    told = []
+    for database in (0, 1):
+        with redis_client.Redis.from_url(shop.environment["ETL_BROKER_URL"].replace("/0", f"/{database}")) as client:
+            for key in client.scan_iter():
+                kind = client.type(key)
+                read = {b"list": lambda k: client.lrange(k, 0, -1), b"hash": client.hgetall, b"set": client.smembers}
+                told.append((key, read.get(kind, client.get)(key) if kind != b"zset" else client.zrange(key, 0, -1)))
+    return repr(told)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "arguments"),
+    [
+        ({}, ["--run_dimensions", "--run_facts", "--delete_existing_tables"]),
+        ({}, ["--history"]),
+        ({"ETL_WAREHOUSE_URL": f"mysql://etl:{CANARY}@127.0.0.1:1/dw"}, ["--run_dimensions"]),
+        ({"ETL_WAREHOUSE_URL": f"postgresql://etl:{CANARY}@127.0.0.1:1/dw?sslmode=require"}, ["--run_dimensions"]),
+        ({"ETL_WAREHOUSE_URL": f"mysqll://etl:{CANARY}@127.0.0.1:1/dw"}, []),
+        ({"ETL_SOURCE_URL": f"mysql://etl:{CANARY}@127.0.0.1:1/shop?oops={CANARY}"}, []),
+        ({"ETL_SOURCE_URL": f"postgresql://etl@127.0.0.1:1/shop?password_command=echo%20{CANARY}"}, []),
+    ],
+)
+def test_no_secret_is_told_by_the_command_line(shop: Checkout, spoilt: dict[str, str], arguments: list[str]) -> None:
+    """On the screen, in the log or in the warehouse, whether all goes well or not."""
+    done = shop.run("run.py", *arguments, **{"ETL_WAREHOUSE_URL": f"duckdb:///{shop.folder}/w.duckdb", **spoilt})
+    logs = "".join(path.read_text() for path in shop.folder.rglob("*.log"))
+    warehouse = shop.folder / "w.duckdb"
+    assert CANARY not in done.stdout + done.stderr + logs
+    assert CANARY.encode() not in (warehouse.read_bytes() if warehouse.exists() else b"")
+    assert "Traceback" not in done.stderr
+
+
+def test_no_secret_is_told_by_celery(shop: Checkout) -> None:
+    """In messages, results, the worker's log or what a worker tells of itself, after a success and a failure."""
+    with shop.worker(1) as worker:
+        for call in ("process_etl.delay('school', 'dimension')", "refresh_data_warehouse.delay(True, False, False)"):
+            assert shop.run("-c", f"import tasks; tasks.{call}.get(timeout=60)").returncode == 0
+        failed = shop.run("-c", "import tasks; tasks.process_etl.delay('nobody', 'dimension').get(timeout=60)")
+        assert failed.returncode == 1
+        told = shop.run("-m", "celery", "-A", "tasks", "inspect", "conf")
+        assert worker.poll() is None
+    logs = "".join(path.read_text() for path in shop.folder.rglob("*.log"))
+    assert CANARY not in told.stdout + told.stderr + failed.stdout + logs + _told_by_redis(shop)
+
+
+def test_no_secret_is_in_what_a_debugger_shows(tmp_path: Path) -> None:
+    """The representation of a project, and errors with the values of all variables, as error trackers send them."""
+    star = Star(f"sqlite:///{tmp_path}/s.sqlite", f"mysql://etl:{CANARY}@127.0.0.1:1/dw", tmp_path)
+    project = star.project()
+    assert CANARY not in repr(project)
+    try:
+        with project.open_warehouse():
+            pass
+    except PypeLineError as error:
+        shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    ours = [line for line in shown.splitlines() if CANARY in line]
+    assert not [line for line in ours if "password" not in line], ours
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param({"args": ["x" * 10_000_000, "dimension"]}, id="10 MB of text"),
+        pytest.param({"args": ["school", "dimension", "more"]}, id="too many"),
+        pytest.param({"args": [{"$gt": ""}, ["dimension"]]}, id="other types"),
+        pytest.param({"kwargs": {"conf_name": "school", "conf_type": "../etc"}}, id="no such type"),
+    ],
+)
+def test_messages_are_checked(shop: Checkout, message: dict[str, Any]) -> None:
+    """A wrong one fails in a few words, and the worker goes on."""
+    (shop.folder / "message.json").write_text(json.dumps(message))
+    with shop.worker(1):
+        code = (
+            "import json, tasks\n"
+            "sent = tasks.celery.send_task('tasks.process_etl', **json.load(open('message.json')))\n"
+            "error = sent.get(timeout=60, propagate=False)\n"
+            "print(sent.status, len(str(error)))\n"
+            "print(tasks.process_etl.delay('site', 'dimension').get(timeout=60))\n"
+        )
+        done = shop.run("-c", code)
+    status, length = done.stdout.split()[:2]
+    assert (status, int(length) < 2_000) == ("FAILURE", True), done.stdout[:500]
+    assert done.stdout.splitlines()[1] == "('dimension', 'site', 1)"
+    logs = "".join(path.read_text() for path in shop.folder.rglob("*.log"))
+    assert "x" * 5_000 not in logs
+
+
+class Bomb:
+    """What runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("exploded"),))
+
+
+def test_a_pickled_message_is_not_opened(shop: Checkout) -> None:
+    """A worker throws it away, and goes on."""
+    message = {
+        "body": b64encode(pickle.dumps(((Bomb(),), {}, {}))).decode(),
+        "content-encoding": "binary",
+        "content-type": "application/x-python-serialize",
+        "headers": {"task": "tasks.process_etl", "id": "bomb", "lang": "py", "argsrepr": "", "kwargsrepr": ""},
+        "properties": {
+            "delivery_info": {"exchange": "", "routing_key": "celery"},
+            "delivery_tag": "1",
+            "body_encoding": "base64",
+        },
+    }
+    with redis_client.Redis.from_url(shop.environment["ETL_BROKER_URL"]) as broker:
+        broker.lpush("celery", json.dumps(message))
+    with shop.worker(1):
+        done = shop.run("-c", "import tasks; print(tasks.process_etl.delay('site', 'dimension').get(timeout=60))")
+    assert done.stdout.strip() == "('dimension', 'site', 1)"
+    assert not list(shop.folder.rglob("exploded"))
+
+
+def test_files_are_private_and_removed(tmp_path: Path) -> None:
+    """Locks, pipes and spilt rows are for their owner alone, and gone when the load is."""
+    star = Star(f"sqlite:///{tmp_path}/s.sqlite", f"duckdb:///{tmp_path}/w.duckdb", tmp_path)
+    star.write(PEOPLE, [{"person_id": 1, "name": "x", "city": None}])
+    modes = {}
+    for event in process(star.project(), PERSON, rebuild=True):
+        if isinstance(event, events.LoadStarted):
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*.lock")}
+    assert modes
+    assert set(modes.values()) == {0o600}
+    assert list(tmp_path.glob("*.lock")) == []
+
+
+def statements(database: str, role: str, names: dict[str, str]) -> list[str]:
+    """Return the statements that docs/security.md has for an account, with other names."""
+    found = re.search(
+        rf"```sql\n-- {database}: {role}\n(.*?)```", (ROOT / "docs" / "security.md").read_text(), re.DOTALL
+    )
+    assert found
+    text = found[1]
+    for old, new in names.items():
+        text = text.replace(old, new)
+    return [statement for statement in map(str.strip, text.split(";\n")) if statement]
+
+
+def _as(url: str, user: str) -> str:
+    account = sa.make_url(url).set(username=user, password="change me")  # noqa: S106 - as the guide has it
+    return account.render_as_string(hide_password=False)
+
+
+def _refused(url: str, *attempts: str) -> None:
+    """Try statements, each of which must be refused."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    for attempt in attempts:
+        with (
+            pytest.raises(sa.exc.DBAPIError, match=r"(?i)denied|permission|must be|privilege|does not exist"),
+            engine.begin() as connection,
+        ):
+            connection.execute(sa.text(attempt))
+
+
+@pytest.fixture
+def accounts_on_mariadb(mariadb_url: str, other_mysql_url: str) -> Iterator[tuple[str, str, str]]:
+    """The accounts of the guide: the URLs of the source and the warehouse as these, and of the source as the owner."""
+    # As the administrator: the tests' own account may do all, but grant nothing.
+    admin = sa.create_engine(sa.make_url(other_mysql_url).set(username="root", password=""), poolclass=sa.NullPool)
+    databases = {
+        "`shop`": f"`{sa.make_url(other_mysql_url).database}`",
+        "`dw`": f"`{sa.make_url(mariadb_url).database}`",
+    }
+    with admin.begin() as connection:
+        for role in ("source", "warehouse"):
+            for statement in statements("MySQL, MariaDB", role, databases):
+                connection.exec_driver_sql(statement.replace("%", "%%"))
+    yield _as(other_mysql_url, "etl_reader"), _as(mariadb_url, "etl_loader"), other_mysql_url
+    with admin.begin() as connection:
+        connection.exec_driver_sql("DROP USER etl_reader, etl_loader")
+
+
+@pytest.fixture
+def accounts_on_postgresql(postgresql_url: str, other_postgresql_url: str) -> Iterator[tuple[str, str, str]]:
+    """As on MariaDB."""
+    urls = {"source": other_postgresql_url, "warehouse": postgresql_url}
+    # The tables that the reader is to read exist before it is told so.
+    Star(other_postgresql_url, "duckdb:///none", Path())
+    for role, url in urls.items():
+        with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
+            for statement in statements("PostgreSQL", role, {"DATABASE dw": f'DATABASE "{sa.make_url(url).database}"'}):
+                connection.exec_driver_sql(statement)
+    yield _as(other_postgresql_url, "etl_reader"), _as(postgresql_url, "etl_loader"), other_postgresql_url
+    for url, role in ((postgresql_url, "etl_loader"), (other_postgresql_url, "etl_reader")):
+        with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
+            connection.exec_driver_sql(f"DROP OWNED BY {role}")
+            connection.exec_driver_sql(f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize("server", ["mariadb", "postgresql"])
+def test_the_accounts_of_the_guide_can_do_their_work_and_no_more(
+    server: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """A star built, built again with what it replaces kept, and loaded in place; then what must be refused is."""
+    source, warehouse, owner = request.getfixturevalue(f"accounts_on_{server}")
+    star = Star(owner, warehouse, tmp_path)
+    star.write(PEOPLE, [{"person_id": 1, "name": "x", "city": None}])
+    star.urls = (source, warehouse)
+    for request_ in (BUILD, BUILD, UPDATE):
+        happened = list(refresh(replace(star.project(), keep_previous=True), request_))
+        assert isinstance(happened[-1], events.RunFinished)
+        assert happened[-1].succeeded, happened
+    assert try_source(star.project(), PERSON).warnings == ()
+    _refused(source, "INSERT INTO people (person_id) VALUES (2)", "UPDATE people SET name = 'y'", "DELETE FROM people")
+    _refused(source, "DROP TABLE people", "CREATE TABLE mine (a INT)", "ALTER TABLE people ADD more INT")
+    if server == "mariadb":
+        other = sa.make_url(owner).database
+        _refused(warehouse, f"SELECT * FROM {other}.people", "SELECT * FROM mysql.user", "CREATE USER another")
+        _refused(warehouse, "SELECT 1 INTO OUTFILE '/tmp/pypelineetl-out'", "SET GLOBAL local_infile = 1")
+        _refused(source, "SELECT * FROM mysql.user", f"SELECT * FROM {sa.make_url(warehouse).database}.person_dim")
+    else:
+        _refused(
+            warehouse, "CREATE ROLE another", "COPY (SELECT 1) TO '/tmp/pypelineetl-out'", "SELECT * FROM pg_authid"
+        )
+        _refused(warehouse, "CREATE SCHEMA another", "SET ROLE postgres", "DROP ROLE etl_reader")
