@@ -27,6 +27,13 @@ SQL_DIALECT = "mysql"  # of sources.py and creates.py; the databases may be othe
 # When `celery -A tasks beat` refreshes the whole warehouse, in UTC: {"hour": 3, "minute": 30} is every night.
 NIGHTLY_REFRESH = None
 
+# Who is told of a run that failed, that went well again, or that did not come within so many hours: URLs of Apprise.
+ALERTS = _env.get("ETL_ALERTS", "").split()
+LATE_AFTER_HOURS = None
+
+# What a build replaces can be kept, and brought back by `run.py --rollback`.
+KEEP_PREVIOUS = False
+
 # In this order they run, and stand in the results. `active=False` switches an ETL off; `queue="name"` gives it a
 # Celery queue of its own.
 DIMENSIONS = [

@@ -18,6 +18,7 @@ from celery.result import allow_join_result
 from celery.schedules import crontab
 
 from pypelineetl import events, results
+from pypelineetl.alerts import Alerts
 from pypelineetl.building import begin, build, build_of_parts, build_part, publish
 from pypelineetl.claiming import claim_at_once, give_up
 from pypelineetl.declare import ETL, DimensionETL, FactETL
@@ -47,6 +48,7 @@ _VISIBILITY_SECONDS = _HARD_LIMIT_SECONDS + 300
 # Between its tasks nobody holds a refresh's name; when none has begun or ended for so long, it is taken for dead.
 _LEASE = timedelta(minutes=5)
 _RETRY_SECONDS = 3
+_WATCH, _WATCH_EVERY = "pypelineetl.watch", timedelta(minutes=15)
 _MOST_CHARACTERS = 130  # of a name in a message, which is told in the answer
 
 
@@ -70,9 +72,10 @@ class Refreshes:
         names = ", ".join(f"{etl.kind} {etl.name}" for etl in self.project.etls if etl.active)
         _check_types(str, f"of one of: {names}", conf_name=name, conf_type=kind)
         etl = self.project.find(kind, name)
-        [outcome] = self._performed([etl])
-        if "error" in outcome:
-            raise LoadError(str(outcome["error"]), f"{kind} {name}")
+        with self._alerted():
+            [outcome] = self._performed([etl])
+            if "error" in outcome:
+                raise LoadError(str(outcome["error"]), f"{kind} {name}")
         return etl.kind, etl.name, int(outcome["rows"])
 
     def refresh(
@@ -106,11 +109,12 @@ class Refreshes:
         if not chosen:
             return _ended([])
         if not delete_existing_tables:
-            return _ended(self._performed(chosen))
+            with self._alerted():
+                return _ended(self._performed(chosen))
         run, recorded = self._claimed(chosen)
         if recorded:
             return _ended(recorded)
-        with self._given_up_if_it_fails(run):
+        with self._alerted_of_failure(), self._given_up_if_it_fails(run):
             begin(self.project, run, chosen)
         names = [(etl.kind, etl.name) for etl in chosen]
         return self._advance(task, {"refresh": run.id, "etls": names, "stages": stages, "split": {}, "outcomes": []})
@@ -219,6 +223,10 @@ class Refreshes:
         def collect(task: Task[..., Any], outcomes: list[Outcome], plan: Plan) -> list[list[Loaded]]:
             return self._advance(task, {**plan, "outcomes": plan["outcomes"] + self._whole(outcomes, plan)})
 
+        @self.app.task(name=_WATCH)
+        def watch() -> None:
+            self._tell(lambda alerts: alerts.late())
+
         return step, part, collect
 
     def _outcome(self, etl: ETL, rows: Callable[[], int]) -> Outcome:
@@ -300,13 +308,37 @@ class Refreshes:
         if records and all(record.status == SUCCEEDED for record in records):
             # This task has been here before.
             return _ended(plan["outcomes"])
-        if any("rows" not in outcome for outcome in plan["outcomes"]):
-            give_up(self.project, run)
+        with self._alerted():
+            if any("rows" not in outcome for outcome in plan["outcomes"]):
+                give_up(self.project, run)
+                return _ended(plan["outcomes"])
+            with self._given_up_if_it_fails(run):
+                for _ in self._logged(publish(staging, run)):
+                    pass
             return _ended(plan["outcomes"])
-        with self._given_up_if_it_fails(run):
-            for _ in self._logged(publish(staging, run)):
-                pass
-        return _ended(plan["outcomes"])
+
+    @contextmanager
+    def _alerted(self) -> Iterator[None]:
+        """Tell people of a run that fails in the block, and of one that goes well again."""
+        with self._alerted_of_failure():
+            yield
+        self._tell(lambda alerts: alerts.went_well())
+
+    @contextmanager
+    def _alerted_of_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except PypeLineError as error:
+            told = str(error)
+            self._tell(lambda alerts: alerts.failed(told))
+            raise
+
+    def _tell(self, what: Callable[[Alerts], object]) -> None:
+        alerts = Alerts(self.project)
+        what(alerts)
+        with RunLog(self.project.log_home / "run.log") as log:
+            for undelivered in alerts.undelivered:
+                log.error(undelivered)
 
     def _signatures(self, kind: str, names: Sequence[str], plan: Plan) -> list[Any]:
         """Return a stage's steps, with one for each part of the facts that are split; the plan tells how these are."""
@@ -394,11 +426,13 @@ def _check_types(wanted: type, rule: str, **given: object) -> None:
 
 
 def _nightly(config: ModuleType) -> dict[str, Any]:
-    """Return beat's schedule: a whole refresh at the time config.py gives, or nothing."""
-    when = getattr(config, "NIGHTLY_REFRESH", None)
-    if when is None:
-        return {}
-    return {"nightly-refresh": {"task": "tasks.refresh_data_warehouse", "schedule": crontab(**when)}}
+    """Return beat's schedule: a whole refresh at the time config.py gives, and a look whether there was one."""
+    schedule: dict[str, Any] = {}
+    if (when := getattr(config, "NIGHTLY_REFRESH", None)) is not None:
+        schedule["nightly-refresh"] = {"task": "tasks.refresh_data_warehouse", "schedule": crontab(**when)}
+    if getattr(config, "LATE_AFTER_HOURS", None) is not None:
+        schedule["watch"] = {"task": _WATCH, "schedule": _WATCH_EVERY}
+    return schedule
 
 
 def _settings() -> dict[str, Any]:

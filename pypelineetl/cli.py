@@ -64,6 +64,8 @@ def _do(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
         _recover(project)
     elif arguments.rollback:
         _roll_back(project)
+    elif arguments.alert_if_late:
+        return _alert_if_late(project)
     elif arguments.plan:
         return _plan(project, _request(arguments))
     else:
@@ -126,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument("--history", action="store_true", help="Show the latest runs, and exit")
     options.add_argument("--recover", action="store_true", help="Finish or clear what dead runs have left, and exit")
     options.add_argument("--rollback", action="store_true", help="Bring back what the last build replaced, and exit")
+    options.add_argument("--alert_if_late", action="store_true", help="Alert if no run came when it should, and exit")
     options.add_argument("--list", action="store_true", help="List the configured ETLs and exit")
     return parser
 
@@ -143,17 +146,23 @@ def _request(arguments: argparse.Namespace) -> "pypelineetl.Request":
 
 
 def _run(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int:
+    from pypelineetl.alerts import Alerts  # noqa: PLC0415 - needs sqlglot and DuckDB, which --help does not
+
     happening = pypelineetl.refresh(project, request)
     succeeded = False
     with ExitStack() as listening:
         log = listening.enter_context(pypelineetl.RunLog(project.log_home / "run.log"))
         display = listening.enter_context(pypelineetl.Display())
+        alerts = listening.enter_context(Alerts(project))
         # Closed at once if a listener fails or a person stops it, so that nothing stays half done.
         listening.enter_context(closing(happening))
         for event in happening:
             log(event)
             display(event)
+            alerts(event)
             succeeded = isinstance(event, RunFinished) and event.succeeded
+        for told in alerts.undelivered:
+            log.error(told)
     return 0 if succeeded else 1
 
 
@@ -220,6 +229,19 @@ def _roll_back(project: "pypelineetl.Project") -> None:
             log(event)
             if isinstance(event, Published):
                 sys.stdout.write(f"Back are the rows before the last build of {event.tables}.\n")
+
+
+def _alert_if_late(project: "pypelineetl.Project") -> int:
+    from pypelineetl.alerts import Alerts  # noqa: PLC0415 - as above
+
+    alerts = Alerts(project)
+    late = alerts.late()
+    with pypelineetl.RunLog(project.log_home / "run.log") as log:
+        for told in (late, *alerts.undelivered):
+            if told:
+                log.error(told)
+    sys.stdout.write(f"{late or 'No run is late.'}\n")
+    return 1 if late else 0
 
 
 def _list(project: "pypelineetl.Project") -> None:

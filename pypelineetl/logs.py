@@ -55,6 +55,10 @@ class RunLog:
     def __exit__(self, *_exception: object) -> None:
         os.close(self._file)
 
+    def error(self, text: str) -> None:
+        """Write a line about what is no event of a run."""
+        os.write(self._file, f"ERROR:__main__:{text}\n".encode())
+
     def __call__(self, event: Event) -> None:
         """Write the lines of an event; some have none."""
         # The name is the one a script's own logger has, whichever process writes: a refresh reads the same everywhere.

@@ -4,7 +4,7 @@ This checks what can be known without a connection; whether the sources answer i
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -14,12 +14,14 @@ from typing import Any
 from sqlalchemy import URL
 
 from pypelineetl import databases, ddl, dialect
+from pypelineetl.alertfaults import alert_faults
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, File, Key, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.faults import Surroundings, faults_of
 
+_NUMBERS = ("LOCK_WAIT_SECONDS", "TIME_LIMIT_SECONDS", "LATE_AFTER_HOURS")
 _REQUIRED = ("SOURCE_URLS", "WAREHOUSE_URL", "LOG_HOME", "DIMENSIONS", "FACTS")
 
 
@@ -46,6 +48,10 @@ class Project:
     """How long a run may take; none if it may take for ever."""
     keep_previous: bool = False
     """Whether the rows that a build replaces are kept, so that they can be brought back."""
+    alerts: tuple[str, ...] = field(default=(), repr=False)
+    """Where failures are told: URLs of Apprise, with secrets in them."""
+    late_after: timedelta | None = None
+    """After how long without a whole run that is told, too; never if it is None."""
     clock: Callable[[], datetime] = present
     """What tells a load the time (UTC) by which it dates new versions."""
 
@@ -148,6 +154,25 @@ class Project:
         return databases.database_class(url).dialect
 
 
+def _seconds(config: ModuleType, name: str) -> timedelta | None:
+    value = getattr(config, name, None)
+    return None if value is None else timedelta(seconds=value)
+
+
+def _hours(config: ModuleType, name: str) -> timedelta | None:
+    value = getattr(config, name, None)
+    return None if value is None else timedelta(hours=value)
+
+
+def _number_faults(config: ModuleType) -> list[str]:
+    return [
+        f"config.py: {name} is {value!r}; it must be a number above 0, or None"
+        for name in _NUMBERS
+        if (value := getattr(config, name, None)) is not None
+        and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0)
+    ]
+
+
 def _declared(value: Any) -> Any:
     """Return what a declaration says, in a form that is the same in every process."""
     if is_dataclass(value):
@@ -171,6 +196,7 @@ def read_project(config: ModuleType) -> Project:
     sources = {name: _url(f'SOURCE_URLS["{name}"]', url, faults) for name, url in config.SOURCE_URLS.items()}
     written = getattr(config, "SQL_DIALECT", "mysql")
     surroundings = Surroundings(written, warehouse, tuple(sources))
+    faults += [*_number_faults(config), *alert_faults(getattr(config, "ALERTS", ()))]
     faults += faults_of(config.DIMENSIONS, config.FACTS, surroundings)
     if faults:
         raise ConfigError("\n".join(faults))
@@ -182,9 +208,11 @@ def read_project(config: ModuleType) -> Project:
         sql_dialect=written,
         dimensions=tuple(config.DIMENSIONS),
         facts=tuple(config.FACTS),
-        lock_wait=timedelta(seconds=getattr(config, "LOCK_WAIT_SECONDS", 600)),
+        lock_wait=_seconds(config, "LOCK_WAIT_SECONDS") or timedelta(minutes=10),
+        alerts=tuple(getattr(config, "ALERTS", ())),
+        late_after=_hours(config, "LATE_AFTER_HOURS"),
         keep_previous=getattr(config, "KEEP_PREVIOUS", False),
-        time_limit=timedelta(seconds=config.TIME_LIMIT_SECONDS) if hasattr(config, "TIME_LIMIT_SECONDS") else None,
+        time_limit=_seconds(config, "TIME_LIMIT_SECONDS"),
     )
     if untranslated := list(_untranslated(project)):
         raise ConfigError("\n".join(untranslated))

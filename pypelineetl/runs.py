@@ -29,6 +29,8 @@ from pypelineetl.values import MYSQL, moment
 WAITING, RUNNING, LOADED, PUBLISHING = "waiting", "running", "loaded", "publishing"
 SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED, LOST = "succeeded", "failed", "not run", "not published", "lost"
 BUILT, UPDATED, DELETED, ROLLED_BACK = "built", "updated", "deleted", "rolled back"
+LATE = "late"
+"""Of a record that is of no run: it tells that there was none."""
 UNFINISHED = (WAITING, RUNNING, LOADED, PUBLISHING)
 _BEGUN = (RUNNING, LOADED, PUBLISHING)
 MOST_ATTEMPTS = 3
@@ -178,6 +180,17 @@ class Ledger:
             published = self._settle(run, ends, error or "another ETL of its run failed")
         self.sweep()
         return published
+
+    def note_late(self, last: str) -> bool:
+        """Note that no run came after this one when it should have; return whether that is new."""
+        self._ensure()
+        late = f"late after {last}"[:64]
+        if self.records(late):
+            return False
+        with self._warehouse.transaction():
+            note = {"run_id": late, "etl": "the whole star", "status": LATE, "attempt": 0, "started": _now()}
+            self._insert(_RUNS, **note, host=present_holder(), code_version=version("pypelineetl"), config_hash="")
+        return True
 
     def clear(self) -> None:
         """Drop the tables that no living run is building."""
