@@ -107,7 +107,9 @@ def _portable(create: exp.Create, target: str) -> Iterator[exp.Expr]:
         ):
             constraint.pop()
     yield create
-    for index in indexes:
+    # DuckDB scans columns, which needs no index; and one that is made anew from the log of a process that was killed
+    # may lack rows, so that they are not found.
+    for index in indexes if target != "duckdb" else ():
         yield _create_index(schema.this, index)
 
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from pypelineetl.errors import DatabaseError, TransientError
 from pypelineetl.events import Event
 
 _MOST_TRIES = 6
-# In all about half a minute to a minute, which a server needs to come back.
+# Up to a minute in all, which a server needs to come back; of random length, so that many do not come at once.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 20.0
 
 Result = TypeVar("Result")
@@ -21,7 +21,7 @@ def attempts() -> Iterator[AbstractContextManager[object]]:
     yield from Retrying(
         retry=retry_if_exception_type(TransientError),
         stop=stop_after_attempt(_MOST_TRIES),
-        wait=wait_exponential_jitter(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS),
+        wait=wait_random_exponential(multiplier=2 * _FIRST_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS),
         reraise=True,
     )
 

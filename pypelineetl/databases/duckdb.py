@@ -152,13 +152,6 @@ class DuckDB(Database):
         )
         return [Hanger(f'a foreign key of "{owner}"', owner) for (owner,) in found]
 
-    def _indexes(self, table: str) -> list[str]:
-        found = self.query(
-            "SELECT index_name FROM duckdb_indexes() WHERE database_name = current_database() AND table_name = ?",
-            (table,),
-        )
-        return [name for (name,) in found]
-
     def _begin(self) -> None:
         # DuckDB begins none of its own accord, and one that has ended by an error is no longer there to commit.
         with suppress(duckdb.TransactionException):

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -125,7 +125,7 @@ class Star:
             FACTS=[SALE],
             LOCK_WAIT_SECONDS=20,
         )
-        return replace(read_project(config), clock=lambda: datetime(2014, 3, generation))
+        return replace(read_project(config), clock=lambda: datetime(2014, 3, 1) + timedelta(days=generation))
 
     def warehouse(self) -> Database:
         """Connect to the warehouse."""
