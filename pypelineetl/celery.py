@@ -41,10 +41,8 @@ Outcome = dict[str, str | int]
 Plan = dict[str, Any]
 """A refresh under way: `refresh` (its id), `etls`, `stages` (type and names, still to come), `outcomes` so far."""
 
-_SOFT_LIMIT_SECONDS = 4 * 3600
-_HARD_LIMIT_SECONDS = _SOFT_LIMIT_SECONDS + 300
-# Above the hard limit, or Redis hands a task that still runs to a second worker.
-_VISIBILITY_SECONDS = _HARD_LIMIT_SECONDS + 300
+_LIMIT_SECONDS = 4 * 3600
+_GRACE_SECONDS = 300
 # Between its tasks nobody holds a refresh's name; when none has begun or ended for so long, it is taken for dead.
 _LEASE = timedelta(minutes=5)
 _RETRY_SECONDS = 3
@@ -59,7 +57,7 @@ class Refreshes:
         self._config = config
         results.register()
         self.app = Celery("pypelineetl", broker=config.BROKER_URL, backend=config.RESULT_URL)
-        self.app.conf.update(_settings(), beat_schedule=_nightly(config), task_routes=(self._route,))
+        self.app.conf.update(_settings(config), beat_schedule=_nightly(config), task_routes=(self._route,))
         self._step, self._part, self._collect = self._steps()
 
     @cached_property
@@ -157,10 +155,9 @@ class Refreshes:
         try:
             yield
         except BusyError as error:
-            request = current_task.request
-            if request.retries * _RETRY_SECONDS >= self.project.lock_wait.total_seconds():
-                raise
-            raise current_task.retry(exc=error, countdown=_RETRY_SECONDS, max_retries=None) from error
+            # Celery takes None for its own default, which is three.
+            most = int(self.project.lock_wait.total_seconds() / _RETRY_SECONDS)
+            raise current_task.retry(exc=error, countdown=_RETRY_SECONDS, max_retries=most) from error
 
     @contextmanager
     def _given_up_if_it_fails(self, run: Run) -> Iterator[None]:
@@ -435,7 +432,10 @@ def _nightly(config: ModuleType) -> dict[str, Any]:
     return schedule
 
 
-def _settings() -> dict[str, Any]:
+def _settings(config: ModuleType) -> dict[str, Any]:
+    limit = getattr(config, "TIME_LIMIT_SECONDS", None) or _LIMIT_SECONDS
+    # Above the hard limit, or Redis hands a task that still runs to a second worker.
+    visible = limit + 2 * _GRACE_SECONDS
     return {
         "task_serializer": "json",
         "accept_content": ["json"],
@@ -448,15 +448,15 @@ def _settings() -> dict[str, Any]:
         # Safe, because an ETL that kills its process again and again is not begun again.
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
-        "task_soft_time_limit": _SOFT_LIMIT_SECONDS,
-        "task_time_limit": _HARD_LIMIT_SECONDS,
-        "visibility_timeout": _VISIBILITY_SECONDS,
+        "task_soft_time_limit": limit,
+        "task_time_limit": limit + _GRACE_SECONDS,
+        "visibility_timeout": visible,
         "broker_transport_options": {
-            "visibility_timeout": _VISIBILITY_SECONDS,
+            "visibility_timeout": visible,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
         },
-        "result_backend_transport_options": {"visibility_timeout": _VISIBILITY_SECONDS},
+        "result_backend_transport_options": {"visibility_timeout": visible},
         "broker_connection_retry_on_startup": True,
         "worker_soft_shutdown_timeout": 60.0,
         # The application's own logs must not redirect what an ETL prints into a task's log.

@@ -159,11 +159,15 @@ class Ledger:
         return notes
 
     def recover(self) -> list[str]:
-        """Finish or clear what dead runs left; return what was found and done, a line for each run."""
+        """Finish or clear what dead runs left; return what was found and done, a line for each run.
+
+        Leases are not waited for: a refresh of which no task is at work at this moment is taken for dead.
+        """
         self._ensure()
         self.lock()
         with self._warehouse.transaction():
-            notes = [self._bury(run_id, holder) for run_id, holder, *_ in self._dead(self._locks())]
+            locks = {lock[0]: lock[1] for lock in self._locks()}
+            notes = [self._bury(run_id, holder) for run_id, holder in locks.items() if not self._is_held(run_id)]
             notes += [self._bury(run_id, "its process") for run_id in self._unlocked()]
         return [*notes, *(f'dropped the leftover table "{table}"' for table in self.sweep())]
 

@@ -308,7 +308,7 @@ def test_a_dashboard_sees_whole_generations_only(served: Star) -> None:
     done, wrong, queries = threading.Event(), [], [0]
 
     def look() -> None:
-        engine = sa.create_engine(served.urls[1])
+        engine = sa.create_engine(served.urls[1], poolclass=sa.NullPool)
         while not done.is_set():
             with engine.connect() as connection:
                 least, most, rows = connection.execute(sa.text(query)).one()
