@@ -7,7 +7,6 @@ import logging
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from typing import Self
 
 from pypelineetl import events
@@ -102,8 +101,11 @@ class Alerts:
 
 
 def _runs(records: Sequence[Record]) -> list[list[Record]]:
-    """Return records by run, the latest first."""
-    return [list(run) for _, run in groupby(records, key=lambda record: record.run_id)]
+    """Return records by run, the latest first; those of runs side by side come mixed."""
+    runs: dict[str, list[Record]] = {}
+    for record in records:
+        runs.setdefault(record.run_id, []).append(record)
+    return list(runs.values())
 
 
 def _succeeded(run: Sequence[Record]) -> bool:
