@@ -26,7 +26,9 @@ class StoppedError(BaseException):
 @contextmanager
 def stoppable(limit: timedelta | None) -> Iterator[None]:
     """Raise StoppedError in the block when the process is told to stop, or when it takes longer than a limit."""
-    before = {number: signal.signal(number, _stop) for number in _SIGNALS}
+    # What is ignored, as by nohup, stays ignored.
+    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, _stop) for number in heard}
     signal.setitimer(signal.ITIMER_REAL, limit.total_seconds() if limit else 0)
     try:
         yield
@@ -38,7 +40,8 @@ def stoppable(limit: timedelta | None) -> Iterator[None]:
 
 def _stop(number: int, _frame: FrameType | None) -> None:
     for other in _SIGNALS:
-        signal.signal(other, _stop_at_once)
+        if signal.getsignal(other) == _stop:
+            signal.signal(other, _stop_at_once)
     raise StoppedError(number)
 
 
