@@ -21,7 +21,7 @@ demo: $(READY)
 	$(RUN) -m sample.show
 
 test: $(READY) servers
-	$(RUN) -m pytest -n 2 --dist worksteal
+	$(RUN) -m pytest -n 3 --dist worksteal
 
 torture: $(READY) servers
 	cd testsuite && ../$(RUN) -m torture
