@@ -54,6 +54,8 @@ _LOST = re.compile(
     re.IGNORECASE,
 )
 
+_UNREADABLE = re.compile("Mismatch|Invalid unicode")
+
 
 class ScanError(Exception):
     """DuckDB could not read a value of the source; its driver may."""
@@ -177,6 +179,10 @@ def translated_errors() -> Iterator[None]:
     """Turn what DuckDB raises into a refusal of ours, a member missed, a value it cannot read, or a source's fault."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        # Of the text of its error, which repeats the value.
+        message = "a text of the source is no UTF-8"
+        raise ScanError(message) from error
     except duckdb.Error as error:
         if MISSED in str(error):
             raise MissedError from error
@@ -185,7 +191,9 @@ def translated_errors() -> Iterator[None]:
         _, refused, message = str(error).partition(REFUSED)
         if refused:
             raise LoadError(message.splitlines()[0]) from error
-        if isinstance(error, duckdb.ConversionException | duckdb.TypeMismatchException) or "Mismatch" in str(error):
+        if isinstance(error, duckdb.ConversionException | duckdb.TypeMismatchException) or _UNREADABLE.search(
+            str(error)
+        ):
             raise ScanError(str(error).splitlines()[0]) from error
         told = " ".join(str(error).split())
         message = f"its rows stopped coming: {told}"
