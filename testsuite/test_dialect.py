@@ -121,7 +121,7 @@ def test_mysql_ddl_runs_untouched_on_mysql() -> None:
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
 def test_mysql_ddl_becomes_a_table_and_its_indexes_elsewhere(target: str) -> None:
-    """KEY becomes CREATE INDEX, but on DuckDB; widths, engine, comments and AUTO_INCREMENT are gone; constraints stay."""
+    """KEY becomes CREATE INDEX, but on DuckDB; widths, engine, comments, AUTO_INCREMENT are gone; constraints stay."""
     create, *indexes = ddl.create_statements(DDL, written="mysql", target=target)
     for word in ("ENGINE", "COMMENT", "AUTO", "(11)", "(1)", "INDEX", "IDENTITY"):
         assert word not in create
