@@ -195,7 +195,8 @@ class Rows:
     """A source made of Python rows; made by `rows`."""
 
     function: Callable[..., Any]
-    arguments: Mapping[str, Any]
+    # A token may be among them.
+    arguments: Mapping[str, Any] = field(repr=False)
 
 
 def rows(

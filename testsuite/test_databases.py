@@ -23,6 +23,7 @@ from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 import sample
 from pypelineetl import ConfigError, DatabaseError, DimensionETL, ddl, events, factory, file, process, read_project
 from pypelineetl.databases import open_database, parse_url
+from pypelineetl.errors import TransientError
 
 
 @pytest.fixture
@@ -228,6 +229,16 @@ def test_a_password_may_come_from_the_environment_or_a_file(
     for place, told in (("password_env=NOT_SET", "NOT_SET"), (f"password_file={tmp_path}/none", "cannot be read")):
         with pytest.raises(DatabaseError, match=told):
             open_database(parse_url(f"{bare}?{place}"), read_only=True)
+
+
+def test_a_wrong_password_is_not_tried_again(postgresql_url: str) -> None:
+    """It will be wrong the next time as well; a server that is not there may be."""
+    wrong = sa.make_url(postgresql_url).set(password="wrong")  # noqa: S106 - that is what it is
+    with pytest.raises(DatabaseError) as caught:
+        open_database(wrong, read_only=False)
+    assert not isinstance(caught.value, TransientError)
+    with pytest.raises(TransientError):
+        open_database(wrong.set(port=1), read_only=False)
 
 
 def test_an_option_that_is_not_known_is_refused(mariadb_url: str, tmp_path: Path) -> None:

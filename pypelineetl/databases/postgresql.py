@@ -1,6 +1,7 @@
 """PostgreSQL, through psycopg."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from pypelineetl.workbench import Workbench
 
 _BLOCK = 2**18
 # Connection, rollback (deadlock, serialization), too many connections, shutting down or starting up, waited for a lock.
+_PASSING = re.compile("starting up|shutting down|recovery|too many|remaining connection slots|terminating")
 _TRANSIENT = ("08", "40", "53300", "57P", "55P03")
 _LOCK = "hashtextextended(current_schema() || '.' || %s, 0)"
 _UNVERIFIED = {"allow", "prefer", "require"}
@@ -70,10 +72,12 @@ class PostgreSQL(Database):
     def is_transient(cls, error: BaseException) -> bool:
         if not isinstance(error, psycopg.Error):
             return False
-        # What has no code did not come from the server: the connection is lost, or was refused.
-        return (
-            isinstance(error, psycopg.OperationalError) if not error.sqlstate else error.sqlstate.startswith(_TRANSIENT)
-        )
+        if error.sqlstate:
+            return error.sqlstate.startswith(_TRANSIENT)
+        # Errors of connecting have no code: what is FATAL there, such as a wrong password, stays so, but for a server
+        # that is not up yet or full.
+        refused = "FATAL:" in str(error) and not _PASSING.search(str(error))
+        return isinstance(error, psycopg.OperationalError) and not refused
 
     def excess(self) -> list[str]:
         found = self.query(
