@@ -54,6 +54,7 @@ _LOST = re.compile(
     re.IGNORECASE,
 )
 
+_INTERRUPTED = "Query interrupted"
 _UNREADABLE = re.compile("Mismatch|Invalid unicode")
 
 
@@ -175,10 +176,22 @@ def _set_up(connection: duckdb.DuckDBPyConnection, *more: str) -> None:
 
 
 @contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise what a signal's handler raised while DuckDB computed in the block, of which DuckDB makes its own error."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == _INTERRUPTED and error.__cause__:
+            raise error.__cause__ from None
+        raise
+
+
+@contextmanager
 def translated_errors() -> Iterator[None]:
     """Turn what DuckDB raises into a refusal of ours, a member missed, a value it cannot read, or a source's fault."""
     try:
-        yield
+        with interruptible():
+            yield
     except UnicodeDecodeError as error:
         # Of the text of its error, which repeats the value.
         message = "a text of the source is no UTF-8"

@@ -87,7 +87,7 @@ class Rogue:
         greeting = b"\x0a10.11.0\0" + struct.pack("<I", 1) + b"12345678\0" + struct.pack("<HBHH", flags, 45, 2, 0x000F)
         greeting += b"\x15" + b"\0" * 10 + b"123456789012\0" + b"mysql_native_password\0"
         ok = b"\0\0\0\x02\0\0\0"
-        with suppress(OSError, ConnectionError):
+        with client, suppress(OSError, ConnectionError):
             self._send(client, 0, greeting)
             self._packet(client)
             self._send(client, 2, ok)

@@ -20,7 +20,7 @@ from pypelineetl.databases.fileholds import FileHolds
 from pypelineetl.databases.scanning import Scanned
 from pypelineetl.databases.urls import options_of
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.workbench import Workbench
+from pypelineetl.workbench import Workbench, interruptible
 
 _RETRY_SECONDS = 0.05
 _locks: defaultdict[tuple[str, str], Lock] = defaultdict(Lock)
@@ -157,6 +157,11 @@ class DuckDB(Database):
         with suppress(duckdb.TransactionException):
             self.connection.commit()
         self.connection.begin()
+
+    @contextmanager
+    def translated_errors(self) -> Iterator[None]:
+        with super().translated_errors(), interruptible():
+            yield
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
