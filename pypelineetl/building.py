@@ -14,7 +14,7 @@ from pypelineetl import events
 from pypelineetl.databases import database_class
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, FactETL
-from pypelineetl.errors import DatabaseError, PypeLineError, SourceError, TransientError
+from pypelineetl.errors import DatabaseError, PypeLineError, SourceError, TransientError, in_words
 from pypelineetl.events import Counts, Event
 from pypelineetl.filling import How, create_table, fill
 from pypelineetl.history import name_of
@@ -57,7 +57,7 @@ def _begin_and_build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, N
             return (yield from told_of_the_live(_build(staging, run, etl), staging, etl))
         except BaseException as error:
             with suppress(DatabaseError), staging.live.open_warehouse() as warehouse, warehouse.transaction():
-                Ledger(warehouse).failed(run, name_of(etl), _text(error))
+                Ledger(warehouse).failed(run, name_of(etl), in_words(error))
             raise
 
 
@@ -204,7 +204,3 @@ def told_of_the_live(
         raise type(error)(message, error.etl) from error
     finally:
         happening.close()
-
-
-def _text(error: BaseException) -> str:
-    return error.message if isinstance(error, PypeLineError) else f"{type(error).__name__}: {error}".rstrip(": ")

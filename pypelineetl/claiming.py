@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from pypelineetl import events
 from pypelineetl.declare import ETL
-from pypelineetl.errors import BusyError, DatabaseError, PypeLineError, RefreshError
+from pypelineetl.errors import BusyError, DatabaseError, RefreshError, in_words
 from pypelineetl.events import Event
 from pypelineetl.filling import tables_written
 from pypelineetl.project import Project
@@ -61,7 +61,7 @@ def give_up(project: Project, run: Run, error: BaseException | None = None) -> b
     if isinstance(error, RefreshError):
         failed, why = error.etl, error.message
     elif error is not None:
-        why = error.message if isinstance(error, PypeLineError) else str(error) or type(error).__name__
+        why = in_words(error)
     with suppress(DatabaseError), project.open_warehouse() as warehouse:
         return Ledger(warehouse).abandon(run, failed, why)
     return False

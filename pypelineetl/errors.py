@@ -73,6 +73,13 @@ class RefreshError(PypeLineError):
     """One or more ETLs of a refresh failed."""
 
 
+def in_words(error: BaseException) -> str:
+    """Return an error as it is told: with its type, unless it is one of ours or no error, like a wish to stop."""
+    if isinstance(error, PypeLineError):
+        return error.message
+    return f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error) or type(error).__name__
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return ` Did you mean "x"?` for the name nearest to the given one, or nothing."""
     by_folded = {name.casefold(): name for name in known}

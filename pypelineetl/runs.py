@@ -32,7 +32,6 @@ BUILT, UPDATED, DELETED, ROLLED_BACK = "built", "updated", "deleted", "rolled ba
 LATE = "late"
 """Of a record that is of no run: it tells that there was none."""
 UNFINISHED = (WAITING, RUNNING, LOADED, PUBLISHING)
-_BEGUN = (RUNNING, LOADED, PUBLISHING)
 MOST_ATTEMPTS = 3
 
 _RUNS, _LOCKS = "etl_run", "etl_lock"
@@ -180,7 +179,10 @@ class Ledger:
         with self._warehouse.transaction():
             if failed:
                 self.failed(run, failed, error)
-            ends = {WAITING: NOT_RUN, RUNNING: FAILED, LOADED: NOT_PUBLISHED, PUBLISHING: NOT_PUBLISHED}
+            # Of a run in place, nothing is noted before its one commit.
+            has_begun = any(record.status != WAITING for record in self.records(run.id))
+            ends = {RUNNING: FAILED, LOADED: NOT_PUBLISHED, PUBLISHING: NOT_PUBLISHED}
+            ends[WAITING] = NOT_RUN if has_begun else FAILED
             published = self._settle(run, ends, error or "another ETL of its run failed")
         self.sweep()
         return published
@@ -385,7 +387,7 @@ class Ledger:
             return True
         History(self._warehouse, run.generation).forget_generation()
         for before, after in ends.items():
-            self._move(run, (before,), status=after, ended=_now(), error=error if before in _BEGUN else None)
+            self._move(run, (before,), status=after, ended=_now(), error=error)
         if tables:
             self._release(run)
         return False

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from pypelineetl.declare import ETL
-from pypelineetl.errors import ConfigError, PypeLineError, quoted
+from pypelineetl.errors import ConfigError, in_words, quoted
 from pypelineetl.events import SourceTested
 from pypelineetl.extract import check_columns, first_columns, superfluous_columns
 from pypelineetl.logs import RunLog
@@ -22,10 +22,8 @@ def test_source(project: Project, etl: ETL) -> SourceTested:
     try:
         columns = first_columns(project, etl)
         check_columns(etl, columns)
-    except PypeLineError as error:
-        return SourceTested(etl, (error.message,))
     except Exception as error:  # noqa: BLE001 - a Python source may raise anything, which is then its fault to tell
-        return SourceTested(etl, (f"{type(error).__name__}: {error}",))
+        return SourceTested(etl, (in_words(error),))
     spare = superfluous_columns(etl, columns)
     warnings = [f"its source gives {quoted(spare)}, which nothing uses"] if spare else []
     return SourceTested(etl, (), (*warnings, *_of_the_account(project, etl)))

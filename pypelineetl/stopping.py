@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
 
@@ -38,13 +39,27 @@ def stoppable(limit: timedelta | None) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def heed() -> None:
+    """Raise StoppedError once more if the process was told to stop; for errors in which others may have hidden it."""
+    for number in _SIGNALS:
+        handler = signal.getsignal(number)
+        if isinstance(handler, _AtOnce):
+            raise handler.stopped
+
+
+@dataclass(frozen=True)
+class _AtOnce:
+    """Ends the process at a second signal: whoever asks twice does not want to wait, and the next run clears up."""
+
+    stopped: StoppedError
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        os._exit(_AS_A_SHELL_TELLS + number)
+
+
 def _stop(number: int, _frame: FrameType | None) -> None:
+    stopped = StoppedError(number)
     for other in _SIGNALS:
         if signal.getsignal(other) == _stop:
-            signal.signal(other, _stop_at_once)
-    raise StoppedError(number)
-
-
-def _stop_at_once(number: int, _frame: FrameType | None) -> None:
-    # Whoever asks twice does not want to wait for anything; the next run clears what is left.
-    os._exit(_AS_A_SHELL_TELLS + number)
+            signal.signal(other, _AtOnce(stopped))
+    raise stopped

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pypelineetl import events
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, FactETL
-from pypelineetl.errors import PypeLineError, RefreshError, SourceError, TransientError
+from pypelineetl.errors import PypeLineError, RefreshError, SourceError, TransientError, in_words
 from pypelineetl.events import Counts, Event
 from pypelineetl.filling import How, create_table, fill, tables_written
 from pypelineetl.history import History
@@ -78,7 +78,7 @@ def told(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[Event, 
         raise RefreshError(error.message, f"{etl.kind} {etl.name}") from error
     except Exception as error:
         # Whatever it is, it is told with the ETL's name, and nothing is hidden.
-        message = f"{type(error).__name__}: {error}"
+        message = in_words(error)
         yield events.EtlFailed(etl, message, traceback.format_exc())
         raise RefreshError(message, f"{etl.kind} {etl.name}") from error
     yield events.EtlFinished(etl, counts, timedelta(seconds=time.monotonic() - started))

@@ -17,6 +17,7 @@ import duckdb
 
 from pypelineetl.conversion import REFUSED
 from pypelineetl.errors import LoadError, SourceError, SourceLostError
+from pypelineetl.stopping import StoppedError, heed
 
 Row = tuple[Any, ...]
 
@@ -183,6 +184,11 @@ def interruptible() -> Iterator[None]:
     except RuntimeError as error:
         if str(error) == _INTERRUPTED and error.__cause__:
             raise error.__cause__ from None
+        raise
+    except duckdb.Error as error:
+        # While it asked Python for rows, it tells of it in words alone.
+        if StoppedError.__name__ in str(error):
+            heed()
         raise
 
 

@@ -4,12 +4,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from stars import DAY, THING, THINGS, Star
 
+from pypelineetl import Request, refresh
+from pypelineetl.runs import FAILED, Ledger
 from pypelineetl.stopping import StoppedError, stoppable
+from pypelineetl.workbench import workbench
 
 CODE = """
 import signal, sys, time
@@ -25,6 +30,11 @@ try:
 except StoppedError as stopped:
     print(stopped, flush=True)
     sys.exit(stopped.status)
+"""
+
+ENDLESS = """
+    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000000000)
+    SELECT CAST(n AS CHAR) AS code, 'x' AS title FROM numbers
 """
 
 
@@ -76,3 +86,29 @@ def test_a_time_limit_is_a_signal_of_its_own() -> None:
         time.sleep(20)
     assert caught.value.status == 142
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_computing_bench_is_stopped_as_well() -> None:
+    """DuckDB makes an error of its own of what a signal's handler raises."""
+    with pytest.raises(StoppedError), stoppable(timedelta(seconds=0.2)), workbench(None) as bench:
+        bench.number("SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b WHERE a.range % 7 = b.range % 11")
+
+
+@pytest.mark.parametrize("builds", [True, False])
+def test_a_refresh_that_takes_too_long_leaves_all_as_it_was(
+    warehouse_url: str, tmp_path: Path, *, builds: bool
+) -> None:
+    """Nothing is left of it, nothing stays locked, and the history says why."""
+    star = Star(f"sqlite:///{tmp_path}/source.sqlite", warehouse_url, tmp_path)
+    star.write(THINGS, [{"code": "A", "title": "Algebra"}])
+    star.load(THING)
+    project = star.project(replace(THING, source=ENDLESS), DAY)
+    request = Request(test_sources=False, run_dimensions=True, delete_existing_tables=builds)
+    with pytest.raises(StoppedError), stoppable(timedelta(seconds=1)):
+        list(refresh(project, request))
+    assert star.table("thing_dim", "title") == [("Algebra",)]
+    with project.open_warehouse() as warehouse:
+        told = {(record.etl, record.status, record.error) for record in Ledger(warehouse).records(limit=2)}
+        assert ("dimension thing", FAILED, "stopped by its time limit") in told
+        assert warehouse.query("SELECT count(*) FROM etl_lock") == [(0,)]
+        assert not [table for table in warehouse.tables() if "__" in table]
