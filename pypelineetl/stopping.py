@@ -1,15 +1,21 @@
-"""Being told to stop: a first signal ends a run in good order, a second one at once; both leave the warehouse whole."""
+"""Being told to stop: a first signal ends a run in good order, a second one at once; both leave the warehouse whole.
+
+Python runs a signal's handler only between two steps of its own, and who waits for a database's answer in DuckDB's code
+takes none. A thread therefore hears the signals as well, and ends the process if they are not heeded.
+"""
 
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from datetime import timedelta
+from socket import socket, socketpair
+from threading import Event, Thread
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 _AS_A_SHELL_TELLS = 128
+_HEEDED_WITHIN_SECONDS = 15.0
 
 
 class StoppedError(BaseException):
@@ -29,37 +35,79 @@ def stoppable(limit: timedelta | None) -> Iterator[None]:
     """Raise StoppedError in the block when the process is told to stop, or when it takes longer than a limit."""
     # What is ignored, as by nohup, stays ignored.
     heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, _stop) for number in heard}
-    signal.setitimer(signal.ITIMER_REAL, limit.total_seconds() if limit else 0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    stop = _Stop()
+    with stop.watched():
+        before = {number: signal.signal(number, stop) for number in heard}
+        signal.setitimer(signal.ITIMER_REAL, limit.total_seconds() if limit else 0)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def heed() -> None:
     """Raise StoppedError once more if the process was told to stop; for errors in which others may have hidden it."""
-    for number in _SIGNALS:
-        handler = signal.getsignal(number)
-        if isinstance(handler, _AtOnce):
+    for handler in map(signal.getsignal, _SIGNALS):
+        if isinstance(handler, _Stop) and handler.stopped:
             raise handler.stopped
 
 
-@dataclass(frozen=True)
-class _AtOnce:
-    """Ends the process at a second signal: whoever asks twice does not want to wait, and the next run clears up."""
+class _Stop:
+    """What a signal does: the first raises StoppedError, any other ends the process."""
 
-    stopped: StoppedError
+    def __init__(self) -> None:
+        self.stopped: StoppedError | None = None
+        self._is_heard = Event()
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        os._exit(_AS_A_SHELL_TELLS + number)
+        if self.stopped:
+            _end(number)
+        self.stopped = StoppedError(number)
+        self._is_heard.set()
+        # The time limit must not take itself for somebody who asks again.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        raise self.stopped
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Have a thread see to it that the signals are heard."""
+        here, there = socketpair()
+        with closing(here), closing(there):
+            there.settimeout(0)
+            before = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
+            thread = Thread(target=self._watch, args=(here,), daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                signal.set_wakeup_fd(before)
+                there.close()
+                thread.join()
+
+    def _watch(self, signals: socket) -> None:
+        first = _next(signals)
+        if not first:
+            return
+        signals.settimeout(_HEEDED_WITHIN_SECONDS)
+        try:
+            number = _next(signals)
+        except TimeoutError:
+            signals.settimeout(None)
+            number = _next(signals) if self._is_heard.is_set() else first
+        if number:
+            _end(number)
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
-    stopped = StoppedError(number)
-    for other in _SIGNALS:
-        if signal.getsignal(other) == _stop:
-            signal.signal(other, _AtOnce(stopped))
-    raise stopped
+def _next(signals: socket) -> int:
+    """Wait for a signal that is a wish to stop, and return its number; 0 at the end."""
+    while received := signals.recv(1):
+        if received[0] in _SIGNALS:
+            return received[0]
+    return 0
+
+
+def _end(number: int) -> None:
+    # Whoever asks twice does not want to wait for anything; the next run clears what is left.
+    os._exit(_AS_A_SHELL_TELLS + number)

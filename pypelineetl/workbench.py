@@ -87,12 +87,12 @@ class Workbench:
 
     def run(self, statement: str, arguments: Sequence[Any] = ()) -> None:
         """Run a statement."""
-        with translated_errors():
+        with translated_errors(self.connection):
             self.connection.execute(statement, arguments or None)
 
     def rows(self, query: str) -> list[Row]:
         """Return all rows of a query."""
-        with translated_errors():
+        with translated_errors(self.connection):
             return self.connection.execute(query).fetchall()
 
     def number(self, query: str) -> int:
@@ -101,7 +101,7 @@ class Workbench:
 
     def batches(self, query: str, size: int) -> Iterator[list[Row]]:
         """Yield the rows of a query, so many at a time; the bench can do nothing else meanwhile."""
-        with translated_errors():
+        with translated_errors(self.connection):
             self.connection.execute(query)
             while batch := self.connection.fetchmany(size):
                 yield batch
@@ -121,7 +121,7 @@ class Workbench:
 
     def insert(self, table: str, arrow: Any) -> None:
         """Add an Arrow table's rows to a table of this load's own."""
-        with translated_errors():
+        with translated_errors(self.connection):
             self.connection.register("pypelineetl_arrow", arrow)
             self.connection.execute(f"INSERT INTO {table} SELECT * FROM pypelineetl_arrow")
             self.connection.unregister("pypelineetl_arrow")
@@ -132,7 +132,7 @@ class Workbench:
 
     def types(self, query: str) -> dict[str, str]:
         """Return the columns of a query and their DuckDB types, without running it."""
-        with translated_errors():
+        with translated_errors(self.connection):
             return {name: kind for name, kind, *_ in self.connection.execute(f"DESCRIBE {query}").fetchall()}
 
     def attach(self, statements: Sequence[str]) -> str:
@@ -177,12 +177,14 @@ def _set_up(connection: duckdb.DuckDBPyConnection, *more: str) -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Raise what a signal's handler raised while DuckDB computed in the block, of which DuckDB makes its own error."""
     try:
         yield
     except RuntimeError as error:
         if str(error) == _INTERRUPTED and error.__cause__:
+            # Some of its threads still compute, and whatever it is asked next would wait for them.
+            connection.interrupt()
             raise error.__cause__ from None
         raise
     except duckdb.Error as error:
@@ -193,10 +195,10 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
+def translated_errors(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Turn what DuckDB raises into a refusal of ours, a member missed, a value it cannot read, or a source's fault."""
     try:
-        with interruptible():
+        with interruptible(connection):
             yield
     except UnicodeDecodeError as error:
         # Of the text of its error, which repeats the value.

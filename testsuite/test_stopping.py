@@ -32,15 +32,19 @@ except StoppedError as stopped:
     sys.exit(stopped.status)
 """
 
+# A lock that is taken twice.
+DEAF = "import ctypes\nlock, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)" + CODE.replace(
+    "time.sleep(30)", "[library.pthread_mutex_lock(lock) for _ in range(2)]"
+)
 ENDLESS = """
     WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000000000)
     SELECT CAST(n AS CHAR) AS code, 'x' AS title FROM numbers
 """
 
 
-def start(pause: str, *prefix: str) -> "subprocess.Popen[str]":
+def start(pause: str, *prefix: str, code: str = CODE) -> "subprocess.Popen[str]":
     """Start a process that can be stopped, and then takes this many seconds to end."""
-    command = [*prefix, sys.executable, "-c", CODE, pause]
+    command = [*prefix, sys.executable, "-c", code, pause]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent)
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
@@ -66,6 +70,19 @@ def test_a_second_signal_ends_at_once() -> None:
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 130
+        assert time.monotonic() - started < 15
+
+
+def test_a_second_signal_ends_what_hears_none() -> None:
+    """Who waits in another language's code, as DuckDB waits for a server's answer, runs no handler of Python's."""
+    with start("0", "env", "--default-signal", code=DEAF) as process:
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
         assert time.monotonic() - started < 15
 
 

@@ -160,7 +160,7 @@ class DuckDB(Database):
 
     @contextmanager
     def translated_errors(self) -> Iterator[None]:
-        with super().translated_errors(), interruptible():
+        with super().translated_errors(), interruptible(self.connection):
             yield
 
     @contextmanager

@@ -41,7 +41,7 @@ class CsvPipe:
         self._thread.join()
         stopped_by_us = error is not None and isinstance(self._error, duckdb.InterruptException | duckdb.IOException)
         if self._error is not None and not stopped_by_us:
-            with translated_errors():
+            with translated_errors(self._bench.connection):
                 raise self._error
 
     def _write(self) -> None:
