@@ -143,13 +143,17 @@ def _build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Count
 
 
 def _build_once(staging: Staging, run: Run, etl: ETL, *, scans: bool, streams: bool) -> Generator[Event, None, Counts]:
-    how = How(live=etl, generation=run.generation)
     with staging.live.open_warehouse() as warehouse:
         with warehouse.transaction():
+            how = _how(run, etl, warehouse)
             counts = yield from fill(staging.project, staging.staged(etl), how, warehouse, scans=scans, streams=streams)
-            Ledger(warehouse).loaded(run, etl, counts)
+            Ledger(warehouse).loaded(run, etl, counts, run.generation)
         yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
     return counts
+
+
+def _how(run: Run, etl: ETL, warehouse: Database) -> How:
+    return How(live=etl, generation=run.generation, audit_key=Ledger(warehouse).audit_key(run, etl))
 
 
 def _build_parts(staging: Staging, run: Run, etl: FactETL) -> Generator[Event, None, Counts]:
@@ -173,13 +177,14 @@ def build_part(staging: Staging, run: Run, etl: ETL, parts: Parts, number: int) 
 
 def build_of_parts(staging: Staging, run: Run, etl: ETL, parts: Parts, read: int) -> Generator[Event, None, Counts]:
     """Put the rows of a fact's parts into its staged table, and commit that."""
-    staged, how = staging.staged(etl), How(live=etl, generation=run.generation)
+    staged = staging.staged(etl)
     assert isinstance(staged, FactETL)  # noqa: S101 - only facts have parts
     with staging.live.open_warehouse() as warehouse:
         with warehouse.transaction():
             Ledger(warehouse).verify(run)
+            how = _how(run, etl, warehouse)
             counts = yield from merge(staging.project, staged, how, parts, read, warehouse)
-            Ledger(warehouse).loaded(run, etl, counts)
+            Ledger(warehouse).loaded(run, etl, counts, run.generation)
         with warehouse.transaction():
             drop_all(warehouse, tables_of(staged, parts))
     return counts

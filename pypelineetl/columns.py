@@ -12,6 +12,8 @@ from pypelineetl.errors import DialectError, LoadError
 from pypelineetl.values import DATETIMES, UnfitError, converter
 
 _T = exp.DType
+AUDIT_KEY = "audit_key"
+"""The column that tells which run's ETL has written a row, where a table has it: a key of etl_run."""
 _TEXTS = {*exp.DataType.TEXT_TYPES, _T.CHAR, _T.NCHAR, _T.ENUM}
 
 
@@ -37,6 +39,11 @@ class Column:
     def is_moment(self) -> bool:
         """Whether the column holds days, or moments."""
         return self.is_date or self.type.this in DATETIMES
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether the column holds whole numbers."""
+        return self.type.this in exp.DataType.INTEGER_TYPES
 
     @cached_property
     def is_text(self) -> bool:

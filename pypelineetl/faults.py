@@ -20,7 +20,7 @@ from sqlalchemy import URL
 
 from pypelineetl import dialect
 from pypelineetl.checkfaults import check_faults
-from pypelineetl.columns import Column, columns_of
+from pypelineetl.columns import AUDIT_KEY, Column, columns_of
 from pypelineetl.databases import database_class
 from pypelineetl.ddl import table_definition
 from pypelineetl.declare import ETL, FORMATS, DimensionETL, FactETL, Factory, File, Rows
@@ -162,8 +162,10 @@ def _column_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
         elif _UNQUOTABLE & set(name):
             yield f'column "{name}" has a character that pygrametl cannot quote; rename it'
     for name, column in columns.items():
-        if column.required and not column.has_default and name not in written:
+        if column.required and not column.has_default and name not in {*written, AUDIT_KEY}:
             yield f'column "{name}" is NOT NULL in its DDL, and its factory does not fill it'
+    if AUDIT_KEY in columns and AUDIT_KEY not in written and not columns[AUDIT_KEY].is_whole:
+        yield f'column "{AUDIT_KEY}" is for the key of the run that wrote a row; make it INT, or rename it'
     if isinstance(etl, DimensionETL):
         others = (*etl.factory.names("lookupatts"), *etl.factory.versioning)
         yield from unknown(others, etl.factory.names("attributes"), "attributes do not have")

@@ -39,6 +39,8 @@ class How:
     live: ETL | None = None
     """The ETL of the live table whose place a staged one is to take; None if the rows go into the live table itself."""
     generation: str = LIVE
+    audit_key: int = 0
+    """What rows that it writes have in their audit column, if they have one."""
 
 
 def tables_written(project: Project, etl: ETL) -> list[str]:
@@ -53,7 +55,7 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
     """Do all that one load of an ETL is, in the transaction that is open. A live table that is to be loaded exists."""
     history = History(warehouse, how.generation)
     history.prepare(etl, rebuilds=isinstance(how.live, DimensionETL))
-    remembered = yield from prepare_table(project, etl, how.live, warehouse)
+    remembered = yield from prepare_table(project, etl, how, warehouse)
     yield events.SourceQueried(etl)
     is_full = how.full or how.live is not None
     extracted = Extraction(etl, {}) if how.is_replay else extraction(project, etl, history, full=is_full)
@@ -66,6 +68,7 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
         is_whole=not how.is_replay,
         generation=how.generation,
         remembered=remembered,
+        audit_key=how.audit_key,
     )
     before = largest_key(load, etl) if isinstance(etl, DimensionETL) else 0
     counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
@@ -87,24 +90,25 @@ def _check(counts: Counts) -> None:
         raise LoadError(message)
 
 
-def prepare_table(project: Project, etl: ETL, live: ETL | None, warehouse: Database) -> Generator[Event, None, str]:
+def prepare_table(project: Project, etl: ETL, how: How, warehouse: Database) -> Generator[Event, None, str]:
     """Make a table ready for an ETL's rows: a new one to take the place of a live one's, or the live one as it is.
 
     Returns the temporary table of the surrogate keys that the members of a rebuilt dimension had, if any.
     """
-    remembered = ""
+    remembered, live = "", how.live
     if live is None:
         check_drift(project, etl, warehouse)
         if isinstance(etl, FactETL) and replaces(etl):
             warehouse.empty(etl.table)
     else:
         if warehouse.columns(live.table):
-            remembered = remember_members(project, live, warehouse) if isinstance(live, DimensionETL) else ""
+            if isinstance(live, DimensionETL):
+                remembered = remember_members(project, live, warehouse, how.audit_key)
             yield events.TableDropping(etl)
             yield events.TableDropped(etl)
         yield from create_table(project, etl, warehouse)
     if isinstance(etl, DimensionETL):
-        seed_special_members(project, etl, warehouse)
+        seed_special_members(project, etl, warehouse, how.audit_key)
         if remembered and etl.factory.versioning:
             take_versions_over(etl, warehouse, remembered)
     return remembered

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pygrametl.tables import AccumulatingSnapshotFactTable
 from sqlglot import exp
 
-from pypelineetl.columns import columns_of
+from pypelineetl.columns import AUDIT_KEY, columns_of
 from pypelineetl.declare import DimensionETL, FactETL, Key, Member, MomentKey, TimeKey
 from pypelineetl.errors import did_you_mean, quoted
 
@@ -65,7 +65,7 @@ def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterat
     if key.is_junk and others:
         yield f'junk gives all attributes of a member, and {quoted(others)} of dimension "{dimension.name}" are others'
     if key.missing == "infer":
-        known = {factory.name("key"), *wanted, *factory.versioning, *dimension.flags}
+        known = {factory.name("key"), *wanted, *factory.versioning, *dimension.flags, AUDIT_KEY}
         columns = columns_of(dimension.create, written=written).values()
         required = [column.name for column in columns if column.required and column.name not in known]
         if required:

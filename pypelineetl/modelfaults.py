@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pygrametl.tables import AccumulatingSnapshotFactTable
 
-from pypelineetl.columns import Column
+from pypelineetl.columns import AUDIT_KEY, Column
 from pypelineetl.declare import ETL, MOST_PARTS, DimensionETL, Every, FactETL, Member, Unit
 from pypelineetl.errors import LoadError, did_you_mean, quoted
 
@@ -115,7 +115,12 @@ def _member_faults(etl: DimensionETL, member: Mapping[str, Any], columns: Mappin
                 columns[name].convert(value)
         except LoadError as error:
             yield error.message
-    given = {*(name for name, value in member.items() if value is not None), *etl.factory.versioning, *etl.flags}
+    given = {
+        *(name for name, value in member.items() if value is not None),
+        *etl.factory.versioning,
+        *etl.flags,
+        AUDIT_KEY,
+    }
     if required := [name for name, column in columns.items() if column.required and name not in given]:
         yield f"{quoted(required)} is NOT NULL; give it a value"
 

@@ -115,10 +115,12 @@ def merge(  # noqa: PLR0913, PLR0917 - what the fill of a fact is given, and wha
 
     Raises LoadError if they are not as many as were loaded.
     """
-    names, table = warehouse.quoted(etl.factory.columns), warehouse.quote(etl.table)
-    yield from prepare_table(project, etl, how.live, warehouse)
+    audited = Load(project, warehouse, project.clock(), audit_key=how.audit_key).audited(etl)
+    names, table = warehouse.quoted((*etl.factory.columns, *audited)), warehouse.quote(etl.table)
+    values = ", ".join([*map(warehouse.quote, etl.factory.columns), *map(str, audited.values())])
+    yield from prepare_table(project, etl, how, warehouse)
     for staged in tables_of(etl, parts):
-        warehouse.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {warehouse.quote(staged)}")
+        warehouse.execute(f"INSERT INTO {table} ({names}) SELECT {values} FROM {warehouse.quote(staged)}")
     [(merged,)] = warehouse.query(f"SELECT COUNT(*) FROM {table}")
     if merged != rows:
         message = f"its parts loaded {rows:,} rows, and {merged:,} are there now; nothing was changed"

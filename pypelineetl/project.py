@@ -15,7 +15,7 @@ from sqlalchemy import URL
 
 from pypelineetl import databases, ddl, dialect
 from pypelineetl.alertfaults import alert_faults
-from pypelineetl.columns import Column, columns_of
+from pypelineetl.columns import AUDIT_KEY, Column, columns_of
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, File, Key, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
@@ -101,6 +101,10 @@ class Project:
     def columns(self, etl: ETL) -> Mapping[str, Column]:
         """Return the columns of an ETL's warehouse table by name, as its DDL declares them."""
         return columns_of(etl.create, written=self.sql_dialect)
+
+    def audit_column(self, etl: ETL) -> Column | None:
+        """Return the column of an ETL's table that the load fills with its audit key, if the table has it."""
+        return None if AUDIT_KEY in etl.factory.columns else self.columns(etl).get(AUDIT_KEY)
 
     def source_url(self, etl: ETL) -> URL:
         """Return the URL of the database an ETL's SQL asks: the one it names, or the first."""

@@ -39,13 +39,13 @@ _COUNTS = tuple(asdict(Counts()))
 _TABLES: Mapping[str, str] = {
     _RUNS: f"""
         CREATE TABLE {_RUNS} (
-          run_id VARCHAR(64) NOT NULL, etl VARCHAR(130) NOT NULL, status VARCHAR(20) NOT NULL, way VARCHAR(20),
-          attempt INT NOT NULL,
+          audit_key BIGINT NOT NULL, run_id VARCHAR(64) NOT NULL, etl VARCHAR(130) NOT NULL,
+          status VARCHAR(20) NOT NULL, way VARCHAR(20), attempt INT NOT NULL,
           started DATETIME(6) NOT NULL, ended DATETIME(6),
           {", ".join(f"rows_{name} BIGINT" for name in _COUNTS)},
           watermark LONGTEXT, error LONGTEXT, host VARCHAR(255) NOT NULL,
           code_version VARCHAR(60) NOT NULL, config_hash VARCHAR(64) NOT NULL,
-          PRIMARY KEY (run_id, etl), KEY by_started (started)
+          PRIMARY KEY (run_id, etl), KEY by_started (started), KEY by_audit_key (audit_key)
         )
     """,
     _LOCKS: f"""
@@ -137,11 +137,12 @@ class Ledger:
         with self._warehouse.transaction():
             notes = self._free(run, sorted(set(tables)))
             attempt = self._attempt(run)
+            now, last = _now(), self._last_audit_key()
             self._write("DELETE", f"FROM {self._quote(_RUNS)} WHERE {self._is('run_id')}", run.id)
-            now = _now()
-            for etl in etls:
+            for number, etl in enumerate(etls, 1):
                 self._insert(
                     _RUNS,
+                    audit_key=last + number,
                     run_id=run.id,
                     etl=name_of(etl),
                     status=WAITING,
@@ -195,7 +196,9 @@ class Ledger:
             return False
         with self._warehouse.transaction():
             note = {"run_id": late, "etl": "the whole star", "status": LATE, "attempt": 0, "started": _now()}
-            self._insert(_RUNS, **note, host=present_holder(), code_version=version("pypelineetl"), config_hash="")
+            self._insert(
+                _RUNS, audit_key=0, **note, host=present_holder(), code_version=version("pypelineetl"), config_hash=""
+            )
         return True
 
     def clear(self) -> None:
@@ -250,10 +253,24 @@ class Ledger:
         if not self._write("UPDATE", statement, _now() + run.lease, run.id):
             raise _lost(run)
 
-    def loaded(self, run: Run, etl: ETL, counts: Counts) -> None:
-        """Note that an ETL's rows are where they are to be when the run succeeds."""
+    def audit_key(self, run: Run, etl: ETL) -> int:
+        """Return the number that tells a run's ETL from every other, by which its rows name it."""
+        query = f"SELECT {self._quote('audit_key')} FROM {self._quote(_RUNS)}"
+        [(key,)] = self._warehouse.query(
+            f"{query} WHERE {self._is('run_id')} AND {self._is('etl')}", (run.id, name_of(etl))
+        )
+        return int(key)
+
+    def _last_audit_key(self) -> int:
+        [(key,)] = self._warehouse.query(f"SELECT MAX({self._quote('audit_key')}) FROM {self._quote(_RUNS)}")
+        return int(key or 0)
+
+    def loaded(self, run: Run, etl: ETL, counts: Counts, generation: str) -> None:
+        """Note that an ETL's rows, of this generation, are where they are to be when the run succeeds."""
         numbers = {f"rows_{name}": number for name, number in asdict(counts).items()}
-        self._set(run, [name_of(etl)], status=LOADED, ended=_now(), error=None, **numbers)
+        reached = History(self._warehouse, generation).watermarks(etl) if etl.watermark else {}
+        watermark = ", ".join(f"{column} {value}" for column, value in reached.items()) or None
+        self._set(run, [name_of(etl)], status=LOADED, ended=_now(), error=None, watermark=watermark, **numbers)
 
     def failed(self, run: Run, etl: str, error: str) -> None:
         """Note that an ETL failed."""

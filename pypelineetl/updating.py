@@ -51,13 +51,13 @@ def _update(  # noqa: PLR0913 - as `update`, and the two ways in which it is tri
     with warehouse.transaction():
         created = yield from _create_missing(project, etls, warehouse)
         for etl in etls:
-            here = replace(how, full=how.full or etl in created)
+            here = replace(how, full=how.full or etl in created, audit_key=ledger.audit_key(run, etl))
             loading = fill(project, whole(etl), here, warehouse, scans=scans, streams=streams)
             counts = yield from told(etl, loading)
             if counts.changed:
                 # What did not change, others may read as well as this connection.
                 warehouse.uncommitted |= set(tables_written(project, etl))
-            ledger.loaded(run, etl, counts)
+            ledger.loaded(run, etl, counts, here.generation)
         ledger.finish(run, UPDATED)
     yield from (events.EtlNoted(etls[0], note) for note in warehouse.notes)
 

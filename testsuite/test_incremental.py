@@ -95,6 +95,11 @@ def _reads_what_is_new(visits: House, source_url: str) -> None:
     assert visits.load("visit", full=True).read == 11
     assert visits.load("visit", rebuild=True).inserted == 11
     assert visits.table("visit_fact", "visit_id", "guests")[0] == (0, 9)
+    with visits.project.open_warehouse() as warehouse:
+        told = warehouse.query("SELECT watermark FROM etl_run ORDER BY audit_key")
+    assert len(told) == 5
+    assert told[0][0].startswith(f"changed_at {_START + timedelta(minutes=45)}")
+    assert all(reached.startswith(f"changed_at {_START + timedelta(minutes=61)}") for (reached,) in told[2:])
 
 
 def test_rows_committed_late_are_loaded_by_the_next_run(visits: House, source_url: str) -> None:

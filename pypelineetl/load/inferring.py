@@ -18,7 +18,7 @@ Infer = Callable[[NaturalKey], Any]
 def inferring(load: Load, dimension: DimensionETL, open_tables: ExitStack) -> Infer:
     """Return what makes such members; its pygrametl object is made on first use."""
     factory, columns = dimension.factory, load.project.columns(dimension)
-    target = Target(load.warehouse, columns)
+    target = Target(load, dimension)
     unknown: dict[str, Any] = {name: None for name in factory.names("attributes") if name not in factory.versioning}
     unknown |= {name: columns[name].convert(name == dimension.inferred) for name in dimension.flags}
 

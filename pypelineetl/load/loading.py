@@ -7,6 +7,7 @@ from typing import Any
 
 from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database
+from pypelineetl.declare import ETL
 from pypelineetl.errors import quoted
 from pypelineetl.events import Counts
 from pypelineetl.project import Project
@@ -31,6 +32,13 @@ class Load:
     """The generation of the table that is being built; none if it is the one that everyone sees."""
     remembered: str = ""
     """The temporary table of the surrogate keys that a rebuilt dimension's members had; none if it is not rebuilt."""
+    audit_key: int = 0
+    """What rows that the load writes have in their audit column, if they have one."""
+
+    def audited(self, etl: ETL) -> dict[str, int]:
+        """Return the audit column of an ETL's table with what the load writes there; empty if it has none."""
+        column = self.project.audit_column(etl)
+        return {column.name: self.audit_key} if column else {}
 
 
 def dated(column: Column, value: Any) -> date | None:

@@ -7,6 +7,7 @@ other dimensions only the keys are taken, for the members that the source still 
 from itertools import count
 from typing import Any
 
+from pypelineetl.columns import AUDIT_KEY
 from pypelineetl.conversion import held_as
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import DimensionETL
@@ -21,7 +22,7 @@ REMEMBERED = "pypelineetl_remembered"
 _NAME_LENGTH = 40  # of the table's own name in the temporary one's, which PostgreSQL would cut at 63
 
 
-def remember_members(project: Project, etl: DimensionETL, warehouse: Database) -> str:
+def remember_members(project: Project, etl: DimensionETL, warehouse: Database, audit_key: int) -> str:
     """Note what a dimension's table has that a rebuild must not lose; return the temporary table that has it.
 
     Nothing if the table is not one whose members could be known again.
@@ -34,7 +35,8 @@ def remember_members(project: Project, etl: DimensionETL, warehouse: Database) -
     table = f"{etl.table[:_NAME_LENGTH]}__remembered"
     special = ", ".join(str(int(member[key])) for member in etl.special)
     where = f" WHERE {warehouse.quote(key)} NOT IN ({special})" if special else ""
-    selected = f"SELECT {warehouse.quoted(wanted)} FROM {warehouse.quote(etl.table)}{where}"
+    audited = f", {audit_key} AS {AUDIT_KEY}" if project.audit_column(etl) and AUDIT_KEY not in wanted else ""
+    selected = f"SELECT {warehouse.quoted(wanted)}{audited} FROM {warehouse.quote(etl.table)}{where}"
     warehouse.execute(f"CREATE TEMPORARY TABLE {warehouse.quote(table)} AS {selected}")
     warehouse.uncommitted.add(table)
     [(largest,)] = warehouse.query(f"SELECT MAX({warehouse.quote(key)}) FROM {warehouse.quote(table)}")

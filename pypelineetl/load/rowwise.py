@@ -38,7 +38,7 @@ def load_dimension(load: Load, bench: Workbench, etl: DimensionETL, rows: Stream
     be rejected.
     """
     columns = load.project.columns(etl)
-    target = Target(load.warehouse, columns)
+    target = Target(load, etl)
     seen, retroactive = Seen(bench, etl, columns), Retroactive(load, etl, columns)
     with pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now) as table:
         attributes = RowAttributes(load, etl, columns, target)
@@ -71,7 +71,7 @@ def load_fact(load: Load, bench: Workbench, etl: FactETL, rows: Stream) -> Progr
     for a grain with a NULL in it, if no rows may be rejected.
     """
     columns = load.project.columns(etl)
-    target = Target(load.warehouse, columns)
+    target = Target(load, etl)
     with ExitStack() as open_tables:
         batches = FactBatches(bench, etl, columns, BatchKeys(load, bench, etl, open_tables))
         table = open_tables.enter_context(pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now))

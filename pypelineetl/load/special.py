@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pypelineetl.columns import AUDIT_KEY
 from pypelineetl.databases.base import Database
 from pypelineetl.databases.holding import adapted
 from pypelineetl.declare import DimensionETL
@@ -10,12 +11,14 @@ from pypelineetl.load.loading import BEGINNING_OF_TIME, dated
 from pypelineetl.project import Project
 
 
-def seed_special_members(project: Project, etl: DimensionETL, warehouse: Database) -> None:
+def seed_special_members(project: Project, etl: DimensionETL, warehouse: Database, audit_key: int) -> None:
     """Insert those special members of a dimension that are not there yet."""
     key = warehouse.quote(str(etl.factory.name("key")))
     table = warehouse.quote(etl.table)
     for declared in etl.special:
         member = _whole(project, etl, declared)
+        if project.audit_column(etl):
+            member.setdefault(AUDIT_KEY, audit_key)
         own = int(declared[str(etl.factory.name("key"))])
         if not warehouse.query(f"SELECT 1 FROM {table} WHERE {key} = {own}"):
             marks = ", ".join([warehouse.placeholder] * len(member))

@@ -62,6 +62,7 @@ class _Histories:
         self._columns = load.project.columns(etl)
         self._table = etl.table
         self._how = how
+        self._audited = load.audited(etl)
         query = f"SELECT MAX({self._warehouse.quote(how.key)}) FROM {self._warehouse.quote(self._table)}"
         [(largest,)] = self._warehouse.query(query)
         self._key = max(largest, History(load.warehouse).largest_key(etl))
@@ -125,11 +126,13 @@ class _Histories:
         return True
 
     def _update(self, values: Mapping[str, Any], member: Mapping[str, Any]) -> None:
+        values = {**values, **self._audited}
         settings, where = self._equal(values, ", "), self._equal(member, " AND ")
         statement = f"UPDATE {self._warehouse.quote(self._table)} SET {settings} WHERE {where}"
         self._warehouse.query(statement, (*self._held(values), *self._held(member)))
 
     def _insert(self, version: Mapping[str, Any]) -> None:
+        version = {**version, **self._audited}
         marks = ", ".join([self._warehouse.placeholder] * len(version))
         into = f"{self._warehouse.quote(self._table)} ({self._warehouse.quoted(version)})"
         self._warehouse.query(f"INSERT INTO {into} VALUES ({marks})", self._held(version))

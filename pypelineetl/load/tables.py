@@ -12,6 +12,7 @@ from typing import Any
 import pygrametl
 from pygrametl import tables
 from pygrametl.tables import (
+    AccumulatingSnapshotFactTable,
     BulkFactTable,
     CachedDimension,
     FactTable,
@@ -55,6 +56,9 @@ def pygrametl_table(
     arguments = {**_CACHES.get(factory.table_class, {}), **versioning(factory, columns, now), **factory.arguments}
     arguments |= _typed_bounds(factory, columns)
     arguments |= _dates(factory, columns, now)
+    if issubclass(factory.table_class, AccumulatingSnapshotFactTable):
+        # pygrametl adds them to each other, and has an empty tuple where one is not given.
+        arguments |= {name: list(factory.names(name)) for name in ("keyrefs", "otherrefs", "measures")}
     if "usemultirow" in arguments:
         # pygrametl would write dates without quotes; rows go in batches anyway.
         arguments["usemultirow"] = False

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pypelineetl.columns import Column
+from pypelineetl.conversion import held_as
 from pypelineetl.databases.base import Stream
 from pypelineetl.databases.holding import adapted
 from pypelineetl.declare import ETL, DimensionETL
@@ -152,17 +153,21 @@ class TableSets:
 
     def insert(self, query: str) -> int:
         """Insert a query's rows, all columns of the factory in its order, into the warehouse's table."""
-        columns = [self.columns[name] for name in self.etl.factory.columns]
+        columns, query = self._audited(self.etl.factory.columns, query)
         return self.load.warehouse.bulk_insert(self.etl.table, columns, self.bench, query)
 
     def update(self, keys: Sequence[str], values: Sequence[str], query: str) -> None:
         """Set these values in the warehouse's rows that have these keys, as a query gives them, keys first."""
         self.bench.keep(f"{_CHANGES}", query)
         if values and self.bench.number(f"SELECT count(*) FROM {_CHANGES}"):
+            changed, changes = self._audited(values, f"SELECT * FROM {_CHANGES}")
             self.load.warehouse.bulk_update(
-                self.etl.table,
-                [self.columns[name] for name in keys],
-                [self.columns[name] for name in values],
-                self.bench,
-                f"SELECT * FROM {_CHANGES}",
+                self.etl.table, [self.columns[name] for name in keys], changed, self.bench, changes
             )
+
+    def _audited(self, names: Iterable[str], query: str) -> tuple[list[Column], str]:
+        """Return columns, and a query whose last ones they are, with the audit column after them if there is one."""
+        audited = self.load.audited(self.etl)
+        constants = "".join(f", CAST({key} AS {held_as(self.columns[name])})" for name, key in audited.items())
+        columns = [self.columns[name] for name in (*names, *audited)]
+        return columns, f"SELECT *{constants} FROM ({query})" if constants else query

@@ -10,9 +10,10 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from pypelineetl.columns import Column
-from pypelineetl.databases.base import Database, Row
+from pypelineetl.databases.base import Row
 from pypelineetl.databases.holding import adapted
+from pypelineetl.declare import ETL
+from pypelineetl.load.loading import Load
 
 _BATCH_ROWS = 10_000
 _ARGUMENT = re.compile(r"%\((.+?)\)s")
@@ -21,13 +22,19 @@ Arguments = Mapping[str, Any]
 
 
 class Target:
-    """A pygrametl target connection. Values read are brought to the types of `columns`, as values written are."""
+    """The target connection of an ETL's pygrametl object.
 
-    def __init__(self, database: Database, columns: Mapping[str, Column]) -> None:
+    Values read are brought to the types of the table's columns, as values written are. Rows written get the load's
+    audit key, if the table has a column for it, of which pygrametl knows nothing.
+    """
+
+    def __init__(self, load: Load, etl: ETL) -> None:
         self.inserts = 0
         self.updates = 0
-        self._database = database
-        self._columns = columns
+        self._database = load.warehouse
+        self._columns = load.project.columns(etl)
+        self._table = load.warehouse.quote(etl.table)
+        self._audited = load.audited(etl)
         self._waiting: list[Row] = []
         self._insert = ""
         self._names: tuple[str, ...] = ()
@@ -45,6 +52,8 @@ class Target:
         mapping, given = namemapping or {}, arguments or {}
         values = adapted(self._database.adapters, names, tuple(given[mapping.get(name, name)] for name in names))
         verb = stmt.lstrip()[:6].upper()
+        if self._audited:
+            statement, values = self._with_audit_key(statement, values)
         if verb == "INSERT":
             self._gather(statement, values)
             return
@@ -89,6 +98,17 @@ class Target:
         """Return the rows that remain, as dicts."""
         shown = names or self._names
         return (dict(zip(shown, row, strict=True)) for row in self._rows)
+
+    def _with_audit_key(self, statement: str, values: Row) -> tuple[str, Row]:
+        """Return a statement that writes rows so that they have the audit key; any other as it is."""
+        [(name, key)] = self._audited.items()
+        column, mark = self._database.quote(name), self._database.placeholder
+        if statement.startswith(update := f"UPDATE {self._table} SET "):
+            return f"{update}{column} = {mark}, {statement.removeprefix(update)}", (key, *values)
+        columns, given, marks = statement.rpartition(") VALUES (")
+        if given and statement.startswith(f"INSERT INTO {self._table}"):
+            return f"{columns}, {column}{given}{mark}, {marks}", (*values, key)
+        return statement, values
 
     def _gather(self, statement: str, values: Row) -> None:
         self.inserts += 1

@@ -1,0 +1,195 @@
+"""The audit key: every row of a table that has the column tells which run's ETL has written it last."""
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from houses import House, nothing
+from pygrametl.tables import (
+    AccumulatingSnapshotFactTable,
+    FactTable,
+    SlowlyChangingDimension,
+    TypeOneSlowlyChangingDimension,
+)
+from stars import SALES, Star
+
+from pypelineetl import ConfigError, DimensionETL, FactETL, Request, factory, flag_deleted, member, read_project, rows
+from pypelineetl.runs import Ledger
+
+THING = DimensionETL(
+    "thing",
+    source=rows(nothing),
+    create="""
+        CREATE TABLE thing_dim (
+          id INT NOT NULL PRIMARY KEY, code VARCHAR(20), title VARCHAR(40), is_guess INT, is_gone INT,
+          audit_key INT NOT NULL
+        )
+    """,
+    factory=factory(
+        TypeOneSlowlyChangingDimension,
+        name="thing_dim",
+        key="id",
+        attributes=["code", "title", "is_guess", "is_gone"],
+        lookupatts=["code"],
+    ),
+    unknown={"id": -1, "code": "?"},
+    inferred="is_guess",
+    deleted=flag_deleted("is_gone", most=1.0),
+)
+PERSON = DimensionETL(
+    "person",
+    source=rows(nothing),
+    create="""
+        CREATE TABLE person_dim (
+          id INT NOT NULL PRIMARY KEY, person_id INT, city VARCHAR(40), email VARCHAR(40), since DATE, until DATE,
+          version INT, audit_key BIGINT NOT NULL
+        )
+    """,
+    factory=factory(
+        SlowlyChangingDimension,
+        name="person_dim",
+        key="id",
+        attributes=["person_id", "city", "email", "since", "until", "version"],
+        lookupatts=["person_id"],
+        fromatt="since",
+        toatt="until",
+        versionatt="version",
+        type1atts=["email"],
+    ),
+)
+SALE = FactETL(
+    "sale",
+    source=rows(nothing),
+    create="CREATE TABLE sale_fact (sale_id INT NOT NULL, thing_fk INT, price INT, audit_key BIGINT NOT NULL)",
+    factory=factory(FactTable, name="sale_fact", keyrefs=["sale_id", "thing_fk"], measures=["price"]),
+    grain=("sale_id",),
+    keys={"thing_fk": member("thing", code="code", missing="infer")},
+)
+
+
+@pytest.fixture(params=["as sets", "row by row"])
+def house(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> House:
+    """An empty warehouse of each kind, loaded in each way."""
+    return House(warehouse_url, tmp_path, as_sets=request.param == "as sets")
+
+
+def keys(house: House) -> dict[int, str]:
+    """Return what each audit key stands for, as the history tells it."""
+    with house.project.open_warehouse() as warehouse:
+        return dict(warehouse.query("SELECT audit_key, etl FROM etl_run"))
+
+
+def last(house: House) -> int:
+    """Return the audit key of the last ETL that ran."""
+    return max(keys(house))
+
+
+def test_a_member_tells_who_wrote_it_last(house: House) -> None:
+    """Who is inserted or changed has the run's key; who is as before keeps the earlier one, special members too."""
+    house.declare(THING)
+    house.load("thing", [{"code": "A", "title": "a"}, {"code": "B", "title": "b"}, {"code": "C", "title": "c"}])
+    first = last(house)
+    house.load("thing", [{"code": "A", "title": "a"}, {"code": "B", "title": "new 'b'"}, {"code": "D", "title": "d"}])
+    second = last(house)
+    assert second > first
+    assert house.table("thing_dim", "code", "audit_key") == [
+        ("?", first), ("A", first), ("B", second), ("C", second), ("D", second),
+    ]  # fmt: skip
+    assert keys(house)[second] == "dimension thing"
+
+
+def test_versions_tell_it_each(house: House) -> None:
+    """A version that ends was changed, and so are all whose type-1 attribute was overwritten."""
+    house.declare(PERSON)
+    house.load("person", [{"person_id": number, "city": "Bonn", "email": "e"} for number in (1, 2, 3)])
+    first = last(house)
+    moved = [{"person_id": 1, "city": "Ulm", "email": "e"}, {"person_id": 2, "city": "Bonn", "email": "f"}]
+    house.load("person", [*moved, {"person_id": 3, "city": "Bonn", "email": "e"}])
+    second = last(house)
+    assert house.table("person_dim", "person_id", "version", "audit_key") == [
+        (1, 1, second), (1, 2, second), (2, 1, second), (3, 1, first),
+    ]  # fmt: skip
+    house.load("person", moved, rebuild=True)
+    assert {key for (key,) in house.table("person_dim", "audit_key")} == {first, second}
+
+
+def test_facts_and_the_members_they_make_tell_it(house: House) -> None:
+    """A member that a fact has inferred is the fact's, until its own row comes."""
+    house.declare(THING, SALE)
+    house.load("thing", [{"code": "A", "title": "a"}])
+    things = last(house)
+    house.load("sale", [{"sale_id": 1, "code": "A", "price": 1}, {"sale_id": 2, "code": "Z", "price": 2}])
+    first = last(house)
+    assert house.table("thing_dim", "code", "audit_key") == [("?", things), ("A", things), ("Z", first)]
+    house.load("sale", [{"sale_id": 1, "code": "A", "price": 1}, {"sale_id": 2, "code": "Z", "price": 3}])
+    assert house.table("sale_fact", "sale_id", "audit_key") == [(1, first), (2, last(house))]
+    house.load("thing", [{"code": "A", "title": "a"}, {"code": "Z", "title": "z"}])
+    assert house.table("thing_dim", "code", "audit_key") == [("?", things), ("A", things), ("Z", last(house))]
+
+
+def test_an_accumulating_snapshot_tells_it(house: House) -> None:
+    """Its rows are changed in place."""
+    house.declare(
+        FactETL(
+            "order",
+            source=rows(nothing),
+            create="CREATE TABLE order_fact (order_id INT NOT NULL, sent DATE, audit_key INT NOT NULL)",
+            factory=factory(AccumulatingSnapshotFactTable, name="order_fact", keyrefs=["order_id"], otherrefs=["sent"]),
+            keys={},
+        )
+    )
+    house.load("order", [{"order_id": 1, "sent": None}, {"order_id": 2, "sent": None}])
+    first = last(house)
+    house.load("order", [{"order_id": 1, "sent": date(2014, 2, 3)}, {"order_id": 2, "sent": None}])
+    assert house.table("order_fact", "order_id", "audit_key") == [(1, last(house)), (2, first)]
+
+
+def test_a_rebuild_gives_every_row_its_key(house: House) -> None:
+    """Each ETL of a run has a key of its own; a rebuilt table's rows are all written anew."""
+    house.declare(THING, PERSON, SALE)
+    house.give("thing", [{"code": "A", "title": "a"}])
+    house.give("person", [{"person_id": 1, "city": "Bonn", "email": "e"}])
+    house.give("sale", [{"sale_id": 1, "code": "Z", "price": 1}])
+    request = Request(test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=True)
+    for _ in range(2):
+        house.refresh(request)
+    with house.project.open_warehouse() as warehouse:
+        latest = {record.run_id for record in Ledger(warehouse).records(limit=1)}
+        [run] = latest
+        own: dict[str, int] = dict(
+            warehouse.query(f"SELECT etl, audit_key FROM etl_run WHERE run_id = {warehouse.placeholder}", (run,))
+        )
+    assert len(set(own.values())) == 3
+    assert house.table("sale_fact", "audit_key") == [(own["fact sale"],)]
+    written = dict(house.table("thing_dim", "code", "audit_key"))
+    assert written["?"] == written["A"] == own["dimension thing"]
+    assert written["Z"] in keys(house)
+
+
+def test_parts_of_a_fact_tell_it(warehouse_url: str, tmp_path: Path) -> None:
+    """They are loaded into tables of their own first, which have no such column."""
+    star = Star(f"sqlite:///{tmp_path}/source.sqlite", warehouse_url, tmp_path)
+    star.write(SALES, [{"sale_id": number, "price": number} for number in range(20)])
+    query = "SELECT sale_id, sale_id AS thing_fk, price FROM sales"
+    fact = replace(SALE, source=query, grain=(), keys={}, parts=3, split_by="sale_id")
+    star.load(fact, rebuild=True)
+    with star.project().open_warehouse() as warehouse:
+        expected = warehouse.query("SELECT MAX(audit_key) FROM etl_run")
+        assert warehouse.query("SELECT DISTINCT audit_key FROM sale_fact") == expected
+
+
+def test_what_is_no_whole_number_is_refused(tmp_path: Path) -> None:
+    """The column is known by its name, so another meaning of it is told."""
+    create = "CREATE TABLE sale_fact (sale_id INT NOT NULL, thing_fk INT, price INT, audit_key VARCHAR(10))"
+    config: Any = SimpleNamespace(
+        SOURCE_URLS={"shop": f"sqlite:///{tmp_path}/none.sqlite"},
+        WAREHOUSE_URL=f"sqlite:///{tmp_path}/warehouse.sqlite",
+        LOG_HOME=tmp_path,
+        DIMENSIONS=[THING],
+        FACTS=[FactETL("sale", source=rows(nothing), create=create, factory=SALE.factory, keys=SALE.keys)],
+    )
+    with pytest.raises(ConfigError, match="is for the key of the run that wrote a row; make it INT"):
+        read_project(config)
