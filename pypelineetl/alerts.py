@@ -5,17 +5,16 @@ What is told goes to the URLs in `ALERTS`, by Apprise. A message that cannot be 
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from pypelineetl import events
+from pypelineetl.errors import DatabaseError, in_words
 from pypelineetl.events import Event
 from pypelineetl.history import name_of
 from pypelineetl.project import Project
-from pypelineetl.runs import SUCCEEDED, Ledger, Record
-
-_LOOKED_AT = 2_000  # records of the ledger
+from pypelineetl.runs import SUCCEEDED, Ledger
 
 
 class Alerts:
@@ -26,65 +25,88 @@ class Alerts:
 
     def __init__(self, project: Project) -> None:
         self._project = project
+        self._etls: tuple[str, ...] = ()
         self._faults: list[str] = []
         self.undelivered: list[str] = []
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_exception: object) -> None:
-        pass
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Tell of a run that ends by what no event tells, such as a signal or its time limit."""
+        if error and self._etls:
+            self.failed("\n".join([*self._faults, in_words(error)]))
 
     def __call__(self, event: Event) -> None:
-        """Gather what went wrong, and tell it when the run is over."""
+        """Gather what went wrong, and tell it when the run is over; tests of sources alone are no run."""
         match event:
+            case events.RunStarted():
+                self._etls = tuple(map(name_of, event.etls))
             case events.SourceTested(faults=faults):
                 self._faults += [f"source of {name_of(event.etl)}: {fault}" for fault in faults]
+            case events.RunRecovered():
+                self._faults.append(event.what)
             case events.EtlFailed():
                 self._faults.append(f"{name_of(event.etl)} failed: {event.error}")
             case events.EtlSkipped():
                 self._faults.append(f"{name_of(event.etl)} did not run: {event.reason}")
-            case events.RunFinished(succeeded=True):
-                self.went_well()
-            case events.RunFinished():
-                self.failed("\n".join(filter(None, [*self._faults, event.error])))
+            case events.RunFinished() if self._etls:
+                if event.succeeded:
+                    self.went_well(self._etls)
+                else:
+                    self.failed("\n".join(filter(None, [*self._faults, event.error])))
+                self._etls = ()
 
     def failed(self, why: str) -> None:
         """Tell that a run failed."""
         self._tell("ETL run failed", why)
 
-    def went_well(self) -> None:
-        """Tell that a run went well, if the one before it did not."""
+    def went_well(self, etls: Iterable[str]) -> None:
+        """Tell of those of the ETLs of a run that went well whose run before had not, whatever other runs did."""
         if not self._project.alerts:
             return
-        with self._project.open_warehouse() as warehouse:
-            runs = _runs(Ledger(warehouse).records(limit=_LOOKED_AT))
-        failed = [run for run in runs[1:] if not _succeeded(run)]
-        if len(runs) > 1 and failed and failed[0] is runs[1]:
-            since = f"{runs[1][0].started:%Y-%m-%d %H:%M} UTC"
-            self._tell("ETL runs go well again", f"The run before, of {since}, had failed; this one succeeded.")
+        try:
+            with self._project.open_warehouse() as warehouse:
+                before = [(name, Ledger(warehouse).before_last(name)) for name in etls]
+        except DatabaseError as error:
+            self.undelivered.append(f"nobody knows whether this run is a recovery: {error.message}")
+            return
+        failed = [
+            f"{name}, {record.status} at {_minute(record.started)}"
+            for name, record in before
+            if record and record.status != SUCCEEDED
+        ]
+        if failed:
+            self._tell("ETL runs go well again", "\n".join(["These are loaded again:", *failed]))
 
     def late(self) -> str:
-        """Tell, once, that the whole star was last loaded longer ago than it should be; return that, if it is so."""
+        """Tell, once, of the ETLs that were last loaded longer ago than they should be; return that, if there are any.
+
+        A warehouse that cannot be reached is told every time: it cannot remember that it was.
+        """
         expected = self._project.late_after
         if expected is None:
             return ""
-        with self._project.open_warehouse() as warehouse:
-            ledger = Ledger(warehouse)
-            wanted = {name_of(etl) for etl in self._project.etls if etl.active}
-            whole = [
-                run
-                for run in _runs(ledger.records(limit=_LOOKED_AT))
-                if _succeeded(run) and wanted <= {record.etl for record in run}
-            ]
-            last = max((record.ended for record in whole[0] if record.ended), default=None) if whole else None
-            if last and datetime.now(UTC).replace(tzinfo=None) - last <= expected:
-                return ""
-            when = f"was last loaded at {last:%Y-%m-%d %H:%M} UTC" if last else "was never loaded as a whole"
-            why = f"The warehouse {when}, and is to be loaded every {_hours(expected)} hours."
-            if ledger.note_late(whole[0][0].run_id if whole else "none"):
-                self._tell("ETL run did not happen", why)
+        try:
+            with self._project.open_warehouse() as warehouse:
+                lines, is_new = self._late(Ledger(warehouse), datetime.now(UTC).replace(tzinfo=None) - expected)
+        except DatabaseError as error:
+            lines, is_new = [f"Whether the warehouse was loaded cannot be known: {error.message}"], True
+        why = "\n".join([*lines, f"The longest time allowed is {_hours(expected)} hours."]) if lines else ""
+        if is_new:
+            self._tell("ETL run did not happen", why)
         return why
+
+    def _late(self, ledger: Ledger, since: datetime) -> tuple[list[str], bool]:
+        """Return what was not loaded since a moment, and whether that was not yet told of one of them."""
+        lines, is_new = [], False
+        loads = ledger.last_loads()
+        for name in (name_of(etl) for etl in self._project.etls if etl.active):
+            last = loads.get(name)
+            if last is None or last < since:
+                lines.append(f"{name} was {f'last loaded at {_minute(last)}' if last else 'never loaded'}")
+                is_new = ledger.note_late(name, last) or is_new
+        return lines, is_new
 
     def _tell(self, title: str, body: str) -> None:
         if not self._project.alerts:
@@ -100,16 +122,8 @@ class Alerts:
             self.undelivered.append(f"{title}: the alert could not be delivered everywhere")
 
 
-def _runs(records: Sequence[Record]) -> list[list[Record]]:
-    """Return records by run, the latest first; those of runs side by side come mixed."""
-    runs: dict[str, list[Record]] = {}
-    for record in records:
-        runs.setdefault(record.run_id, []).append(record)
-    return list(runs.values())
-
-
-def _succeeded(run: Sequence[Record]) -> bool:
-    return all(record.status == SUCCEEDED for record in run)
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _hours(length: timedelta) -> str:

@@ -5,7 +5,7 @@ collects their outcomes and replaces itself with the chord of the facts, and so 
 outcome and never raises, so that the last collector can tell of everything at once.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from celery import Celery, Task, chord, current_task
+from celery.exceptions import TaskPredicate
 from celery.result import allow_join_result
 from celery.schedules import crontab
 
@@ -22,7 +23,7 @@ from pypelineetl.alerts import Alerts
 from pypelineetl.building import begin, build, build_of_parts, build_part, publish
 from pypelineetl.claiming import claim_at_once, give_up
 from pypelineetl.declare import ETL, DimensionETL, FactETL
-from pypelineetl.errors import BusyError, LoadError, PypeLineError, RefreshError, UsageError, quoted
+from pypelineetl.errors import BusyError, LoadError, PypeLineError, RefreshError, UsageError, in_words, quoted
 from pypelineetl.events import Event
 from pypelineetl.filling import How
 from pypelineetl.history import name_of
@@ -70,10 +71,11 @@ class Refreshes:
         names = ", ".join(f"{etl.kind} {etl.name}" for etl in self.project.etls if etl.active)
         _check_types(str, f"of one of: {names}", conf_name=name, conf_type=kind)
         etl = self.project.find(kind, name)
-        with self._alerted():
+        with self._alerted_of_failure():
             [outcome] = self._performed([etl])
             if "error" in outcome:
                 raise LoadError(str(outcome["error"]), f"{kind} {name}")
+        self._went_well([etl])
         return etl.kind, etl.name, int(outcome["rows"])
 
     def refresh(
@@ -102,20 +104,22 @@ class Refreshes:
         }
         stages = [(kind, [etl.name for etl in etls if etl.active]) for kind, etls in asked.items()]
         chosen = [self.project.find(kind, name) for kind, names in stages for name in names]
-        if delete_existing_tables and not (run_dimensions or run_facts):
-            self._delete_tables()
-        if not chosen:
-            return _ended([])
-        if not delete_existing_tables:
-            with self._alerted():
-                return _ended(self._performed(chosen))
-        run, recorded = self._claimed(chosen)
-        if recorded:
-            return _ended(recorded)
-        with self._alerted_of_failure(), self._given_up_if_it_fails(run):
-            begin(self.project, run, chosen)
-        names = [(etl.kind, etl.name) for etl in chosen]
-        return self._advance(task, {"refresh": run.id, "etls": names, "stages": stages, "split": {}, "outcomes": []})
+        with self._alerted_of_failure():
+            if delete_existing_tables and not (run_dimensions or run_facts):
+                self._delete_tables()
+            if not chosen:
+                return _ended([])
+            if not delete_existing_tables:
+                ended = _ended(self._performed(chosen))
+                self._went_well(chosen)
+                return ended
+            run, recorded = self._claimed(chosen)
+            if recorded:
+                return _ended(recorded)
+            with self._given_up_if_it_fails(run):
+                begin(self.project, run, chosen)
+            etls = [(etl.kind, etl.name) for etl in chosen]
+            return self._advance(task, {"refresh": run.id, "etls": etls, "stages": stages, "split": {}, "outcomes": []})
 
     def _performed(self, etls: Sequence[ETL]) -> list[Outcome]:
         """Run ETLs in this task, once: a task that is delivered again waits for the first and has its outcomes."""
@@ -218,7 +222,8 @@ class Refreshes:
 
         @self.app.task(name="pypelineetl.collect", bind=True, throws=(PypeLineError,))
         def collect(task: Task[..., Any], outcomes: list[Outcome], plan: Plan) -> list[list[Loaded]]:
-            return self._advance(task, {**plan, "outcomes": plan["outcomes"] + self._whole(outcomes, plan)})
+            with self._alerted_of_failure():
+                return self._advance(task, {**plan, "outcomes": plan["outcomes"] + self._whole(outcomes, plan)})
 
         @self.app.task(name=_WATCH)
         def watch() -> None:
@@ -305,30 +310,31 @@ class Refreshes:
         if records and all(record.status == SUCCEEDED for record in records):
             # This task has been here before.
             return _ended(plan["outcomes"])
-        with self._alerted():
-            if any("rows" not in outcome for outcome in plan["outcomes"]):
-                give_up(self.project, run)
-                return _ended(plan["outcomes"])
-            with self._given_up_if_it_fails(run):
-                for _ in self._logged(publish(staging, run)):
-                    pass
+        if any("rows" not in outcome for outcome in plan["outcomes"]):
+            give_up(self.project, run)
             return _ended(plan["outcomes"])
-
-    @contextmanager
-    def _alerted(self) -> Iterator[None]:
-        """Tell people of a run that fails in the block, and of one that goes well again."""
-        with self._alerted_of_failure():
-            yield
-        self._tell(lambda alerts: alerts.went_well())
+        with self._given_up_if_it_fails(run):
+            for _ in self._logged(publish(staging, run)):
+                pass
+        self._went_well(staging.etls)
+        return _ended(plan["outcomes"])
 
     @contextmanager
     def _alerted_of_failure(self) -> Iterator[None]:
+        """Tell people of a run that fails in the block."""
         try:
             yield
-        except PypeLineError as error:
-            told = str(error)
+        except TaskPredicate:
+            # That is how Celery puts a task off, or replaces it.
+            raise
+        except Exception as error:
+            told = str(error) if isinstance(error, PypeLineError) else in_words(error)
             self._tell(lambda alerts: alerts.failed(told))
             raise
+
+    def _went_well(self, etls: Iterable[ETL]) -> None:
+        """Tell people of the ETLs of a run that go well again."""
+        self._tell(lambda alerts: alerts.went_well(map(name_of, etls)))
 
     def _tell(self, what: Callable[[Alerts], object]) -> None:
         alerts = Alerts(self.project)

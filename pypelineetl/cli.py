@@ -9,12 +9,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pypelineetl
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError
 from pypelineetl.events import Counts, Published, RunFinished, TableCreating, TableDropping
 from pypelineetl.stopping import StoppedError, stoppable
+
+if TYPE_CHECKING:
+    from pypelineetl.alerts import Alerts
 
 _NOTE = """\
 NOTE: Only --test_dimension_source defaults to True, so simply invoking run.py
@@ -148,12 +151,13 @@ def _request(arguments: argparse.Namespace) -> "pypelineetl.Request":
 def _run(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int:
     from pypelineetl.alerts import Alerts  # noqa: PLC0415 - needs sqlglot and DuckDB, which --help does not
 
-    happening = pypelineetl.refresh(project, request)
+    happening, alerts = pypelineetl.refresh(project, request), Alerts(project)
     succeeded = False
     with ExitStack() as listening:
         log = listening.enter_context(pypelineetl.RunLog(project.log_home / "run.log"))
         display = listening.enter_context(pypelineetl.Display())
-        alerts = listening.enter_context(Alerts(project))
+        listening.callback(_log_undelivered, log, alerts)
+        listening.enter_context(alerts)
         # Closed at once if a listener fails or a person stops it, so that nothing stays half done.
         listening.enter_context(closing(happening))
         for event in happening:
@@ -161,9 +165,12 @@ def _run(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int:
             display(event)
             alerts(event)
             succeeded = isinstance(event, RunFinished) and event.succeeded
-        for told in alerts.undelivered:
-            log.error(told)
     return 0 if succeeded else 1
+
+
+def _log_undelivered(log: pypelineetl.RunLog, alerts: "Alerts") -> None:
+    for told in alerts.undelivered:
+        log.error(told)
 
 
 def _plan(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int:

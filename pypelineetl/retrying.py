@@ -8,6 +8,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from pypelineetl.errors import DatabaseError, TransientError
 from pypelineetl.events import Event
+from pypelineetl.stopping import heed
 
 _MOST_TRIES = 6
 # Up to a minute in all, which a server needs to come back; of random length, so that many do not come at once.
@@ -38,6 +39,8 @@ def tried_again(
             try:
                 return (yield from happening())
             except TransientError as failure:
+                # It may be a wish to stop, of which a driver made an error of its own.
+                heed()
                 error = failure
                 raise
     raise AssertionError

@@ -20,7 +20,7 @@ from pypelineetl.declare import ETL, FactETL, rows
 from pypelineetl.errors import PypeLineError, RefreshError, TransientError, UsageError, did_you_mean, quoted
 from pypelineetl.events import Event
 from pypelineetl.filling import How
-from pypelineetl.history import History, Reject
+from pypelineetl.history import History, Reject, name_of
 from pypelineetl.project import Project
 from pypelineetl.retrying import tried_again
 from pypelineetl.runs import DELETED, Ledger, Run, hold, new_run
@@ -80,7 +80,11 @@ def _refresh(
     succeeded, error = True, ""
     try:
         if request.test_sources:
-            succeeded = yield from _test_sources(project, running or chosen)
+            errors = yield from _test_sources(project, running or chosen)
+            succeeded = not any(errors.values())
+            if running and not succeeded:
+                with project.open_warehouse() as warehouse:
+                    Ledger(warehouse).note_refused(new_run(project.digest), errors)
         if succeeded and request.replay_rejects:
             succeeded = yield from _replay(project, running or chosen)
         elif succeeded and running:
@@ -94,13 +98,14 @@ def _refresh(
     yield events.RunFinished(succeeded, timedelta(seconds=time.monotonic() - started), error)
 
 
-def _test_sources(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, bool]:
-    passed = True
+def _test_sources(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, dict[str, str]]:
+    """Test the sources of ETLs, and return what is wrong with each; nothing if all is well."""
+    errors = {}
     for etl in etls:
         tested = test_source(project, etl)
-        passed = passed and not tested.faults
+        errors[name_of(etl)] = "; ".join(tested.faults)
         yield tested
-    return passed
+    return errors
 
 
 def process(project: Project, etl: ETL, *, rebuild: bool, full: bool = False) -> Iterator[Event]:

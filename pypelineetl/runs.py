@@ -140,18 +140,7 @@ class Ledger:
             now, last = _now(), self._last_audit_key()
             self._write("DELETE", f"FROM {self._quote(_RUNS)} WHERE {self._is('run_id')}", run.id)
             for number, etl in enumerate(etls, 1):
-                self._insert(
-                    _RUNS,
-                    audit_key=last + number,
-                    run_id=run.id,
-                    etl=name_of(etl),
-                    status=WAITING,
-                    attempt=attempt,
-                    started=now,
-                    host=present_holder(),
-                    code_version=version("pypelineetl"),
-                    config_hash=run.config_hash,
-                )
+                self._add(run, name_of(etl), status=WAITING, attempt=attempt, started=now, audit_key=last + number)
             for table in sorted(set(tables)):
                 lock = {"table_name": table, "run_id": run.id, "holder": present_holder()}
                 self._insert(_LOCKS, **lock, since=now, lease=now + run.lease)
@@ -188,18 +177,49 @@ class Ledger:
         self.sweep()
         return published
 
-    def note_late(self, last: str) -> bool:
-        """Note that no run came after this one when it should have; return whether that is new."""
+    def note_late(self, etl: str, last: datetime | None) -> bool:
+        """Note that an ETL was not loaded again when it should have been; return whether that is new."""
         self._ensure()
-        late = f"late after {last}"[:64]
-        if self.records(late):
+        late = Run(f"late after {last:%Y-%m-%d %H:%M:%S.%f}" if last else "never loaded", "")
+        if any(record.etl == etl for record in self.records(late.id)):
             return False
         with self._warehouse.transaction():
-            note = {"run_id": late, "etl": "the whole star", "status": LATE, "attempt": 0, "started": _now()}
-            self._insert(
-                _RUNS, audit_key=0, **note, host=present_holder(), code_version=version("pypelineetl"), config_hash=""
-            )
+            self._add(late, etl, status=LATE, attempt=0, audit_key=0)
         return True
+
+    def note_refused(self, run: Run, errors: Mapping[str, str]) -> None:
+        """Note that a run did not begin, because of these errors; ETLs that have none could not begin either."""
+        self._ensure()
+        with self._warehouse.transaction():
+            for etl, error in errors.items():
+                self._add(
+                    run,
+                    etl,
+                    status=FAILED if error else NOT_RUN,
+                    attempt=1,
+                    audit_key=0,
+                    ended=_now(),
+                    error=error or "the source of another ETL of its run is not as it should be",
+                )
+
+    def last_loads(self) -> dict[str, datetime]:
+        """Return when each ETL was last loaded."""
+        if not self._warehouse.columns(_RUNS):
+            return {}
+        etl, mark = self._quote("etl"), self._warehouse.placeholder
+        found = self._warehouse.query(
+            f"""
+            SELECT {etl}, MAX({self._quote("ended")}) FROM {self._quote(_RUNS)}
+            WHERE {self._is("status")} AND {self._quote("way")} IN ({mark}, {mark}) GROUP BY {etl}
+            """,
+            (SUCCEEDED, BUILT, UPDATED),
+        )
+        return {name: _moment(ended) for name, ended in found}
+
+    def before_last(self, etl: str) -> Record | None:
+        """Return what is known of an ETL in the run before its last one that has ended."""
+        ended = [record for record in self.records(etl=etl, limit=20) if record.status not in {*UNFINISHED, LATE}]
+        return ended[1] if len(ended) > 1 else None
 
     def clear(self) -> None:
         """Drop the tables that no living run is building."""
@@ -311,17 +331,18 @@ class Ledger:
         if not self._write("DELETE", f"FROM {self._quote(_LOCKS)} WHERE {self._is('run_id')}", run.id):
             raise _lost(run)
 
-    def records(self, run_id: str = "", *, limit: int | None = None) -> list[Record]:
-        """Return what is known of one run, or of all, the latest first."""
+    def records(self, run_id: str = "", *, etl: str = "", limit: int | None = None) -> list[Record]:
+        """Return what is known of one run, of one ETL or of all, the latest first."""
         if not self._warehouse.columns(_RUNS):
             return []
         columns = ("run_id", "etl", "status", "way", "attempt", "started", "ended", "error", "host")
         numbers = [f"rows_{name}" for name in _COUNTS]
-        where = f" WHERE {self._is('run_id')}" if run_id else ""
+        asked = {name: value for name, value in (("run_id", run_id), ("etl", etl)) if value}
+        where = f" WHERE {' AND '.join(map(self._is, asked))}" if asked else ""
         found = self._warehouse.query(
             f"SELECT {self._warehouse.quoted([*columns, *numbers])} FROM {self._quote(_RUNS)}{where}"
             f" ORDER BY {self._quote('started')} DESC, 1, 2" + (f" LIMIT {limit}" if limit else ""),
-            (run_id,) if run_id else (),
+            tuple(asked.values()),
         )
         return [_record(dict(zip((*columns, *numbers), row, strict=True))) for row in found]
 
@@ -428,6 +449,11 @@ class Ledger:
         mark = self._warehouse.placeholder
         where = f"{self._is('run_id')} AND {self._quote('etl')} IN ({', '.join([mark] * len(etls))})"
         self._write("UPDATE", f"{self._quote(_RUNS)} SET {settings} WHERE {where}", *changes.values(), run.id, *etls)
+
+    def _add(self, run: Run, etl: str, **columns: Any) -> None:
+        """Add a record of an ETL in a run."""
+        columns = {"run_id": run.id, "etl": etl, "started": _now(), "config_hash": run.config_hash, **columns}
+        self._insert(_RUNS, **columns, host=present_holder(), code_version=version("pypelineetl"))
 
     def _insert(self, table: str, **values: Any) -> None:
         marks = ", ".join([self._warehouse.placeholder] * len(values))

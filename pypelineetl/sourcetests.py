@@ -13,6 +13,7 @@ from pypelineetl.events import SourceTested
 from pypelineetl.extract import check_columns, first_columns, superfluous_columns
 from pypelineetl.logs import RunLog
 from pypelineetl.project import Project, read_project
+from pypelineetl.stopping import heed
 
 Test = Callable[[unittest.TestCase], None]
 
@@ -23,6 +24,7 @@ def test_source(project: Project, etl: ETL) -> SourceTested:
         columns = first_columns(project, etl)
         check_columns(etl, columns)
     except Exception as error:  # noqa: BLE001 - a Python source may raise anything, which is then its fault to tell
+        heed()
         return SourceTested(etl, (in_words(error),))
     spare = superfluous_columns(etl, columns)
     warnings = [f"its source gives {quoted(spare)}, which nothing uses"] if spare else []

@@ -6,16 +6,19 @@ takes none. A thread therefore hears the signals as well, and ends the process i
 
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from socket import socket, socketpair
 from threading import Event, Thread
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+_ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (*_ASKED, signal.SIGALRM)
 _AS_A_SHELL_TELLS = 128
 _HEEDED_WITHIN_SECONDS = 15.0
+_AGAIN_AFTER_SECONDS = 0.01
 
 
 class StoppedError(BaseException):
@@ -36,11 +39,12 @@ def stoppable(limit: timedelta | None) -> Iterator[None]:
     # What is ignored, as by nohup, stays ignored.
     heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     stop = _Stop()
-    with stop.watched():
+    with stop.watched(), stop.noticed():
         before = {number: signal.signal(number, stop) for number in heard}
         signal.setitimer(signal.ITIMER_REAL, limit.total_seconds() if limit else 0)
         try:
             yield
+            heed()
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
@@ -55,20 +59,45 @@ def heed() -> None:
 
 
 class _Stop:
-    """What a signal does: the first raises StoppedError, any other ends the process."""
+    """What a signal does: the first raises StoppedError, any that asks again ends the process; a clock does not ask."""
 
     def __init__(self) -> None:
         self.stopped: StoppedError | None = None
         self._is_heard = Event()
+        self._is_lost = False
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        if self.stopped:
+        if self.stopped and number != signal.SIGALRM:
             _end(number)
+        if self.stopped:
+            self._raise_again(self.stopped)
+            return
         self.stopped = StoppedError(number)
         self._is_heard.set()
-        # The time limit must not take itself for somebody who asks again.
         signal.setitimer(signal.ITIMER_REAL, 0)
         raise self.stopped
+
+    def _raise_again(self, stopped: StoppedError) -> None:
+        if self._is_lost:
+            self._is_lost = False
+            raise stopped
+
+    @contextmanager
+    def noticed(self) -> Iterator[None]:
+        """Raise StoppedError once more where Python, collecting garbage for one, has ignored it."""
+
+        def ignored(unraisable: "sys.UnraisableHookArgs") -> None:
+            if unraisable.exc_value is self.stopped:
+                self._is_lost = True
+                signal.setitimer(signal.ITIMER_REAL, _AGAIN_AFTER_SECONDS)
+            else:
+                before(unraisable)
+
+        before, sys.unraisablehook = sys.unraisablehook, ignored
+        try:
+            yield
+        finally:
+            sys.unraisablehook = before
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -87,23 +116,23 @@ class _Stop:
                 thread.join()
 
     def _watch(self, signals: socket) -> None:
-        first = _next(signals)
+        first = _next(signals, _SIGNALS)
         if not first:
             return
         signals.settimeout(_HEEDED_WITHIN_SECONDS)
         try:
-            number = _next(signals)
+            number = _next(signals, _ASKED)
         except TimeoutError:
             signals.settimeout(None)
-            number = _next(signals) if self._is_heard.is_set() else first
+            number = _next(signals, _ASKED) if self._is_heard.is_set() else first
         if number:
             _end(number)
 
 
-def _next(signals: socket) -> int:
-    """Wait for a signal that is a wish to stop, and return its number; 0 at the end."""
+def _next(signals: socket, wanted: Collection[int]) -> int:
+    """Wait for one of the wanted signals, and return its number; 0 at the end."""
     while received := signals.recv(1):
-        if received[0] in _SIGNALS:
+        if received[0] in wanted:
             return received[0]
     return 0
 

@@ -18,6 +18,7 @@ from pypelineetl.filling import How, create_table, fill, tables_written
 from pypelineetl.history import History
 from pypelineetl.project import Project
 from pypelineetl.runs import UPDATED, Ledger, Run
+from pypelineetl.stopping import heed
 from pypelineetl.workbench import ScanError, UnorderedError
 
 
@@ -71,15 +72,14 @@ def told(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[Event, 
     yield events.EtlStarted(etl)
     try:
         counts = yield from loading
-    except (ScanError, UnorderedError, TransientError):
-        raise
-    except PypeLineError as error:
-        yield events.EtlFailed(etl, error.message)
-        raise RefreshError(error.message, f"{etl.kind} {etl.name}") from error
     except Exception as error:
+        # A driver may have made an error of its own of a wish to stop.
+        heed()
+        if isinstance(error, ScanError | UnorderedError | TransientError):
+            raise
         # Whatever it is, it is told with the ETL's name, and nothing is hidden.
-        message = in_words(error)
-        yield events.EtlFailed(etl, message, traceback.format_exc())
+        message, is_foreseen = in_words(error), isinstance(error, PypeLineError)
+        yield events.EtlFailed(etl, message, "" if is_foreseen else traceback.format_exc())
         raise RefreshError(message, f"{etl.kind} {etl.name}") from error
     yield events.EtlFinished(etl, counts, timedelta(seconds=time.monotonic() - started))
     return counts

@@ -88,6 +88,8 @@ def start_mariadb(folder: Path, *options: str) -> Server:
         _program("mariadbd"),
         "--no-defaults",
         f"--datadir={data}",
+        # Where several share one, the next that starts removes the temporary tables of the others.
+        f"--tmpdir={data}",
         f"--port={port}",
         "--bind-address=127.0.0.1",
         f"--socket={data / 'mariadb.sock'}",

@@ -1,6 +1,7 @@
 """People are told of a run that fails, of the next one that goes well, of one that does not come; secrets are not."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -94,6 +95,54 @@ def test_a_source_test_that_fails_is_told(shop: Checkout, webhook: Webhook) -> N
     shop.edit("sources", *BROKEN)
     assert run(shop, webhook.url) == 1
     assert "source of dimension affiliate: " in webhook.received[0]["message"]
+    history = shop.run("run.py", "--history").stdout
+    assert re.search("dimension affiliate +failed .* no such table: afiliates", history), history
+    assert re.search("dimension date +not run .* the source of another ETL of its run", history), history
+
+
+def test_tests_of_sources_alone_tell_nobody(shop: Checkout, webhook: Webhook) -> None:
+    """Whoever tries them sees it, and they write nothing."""
+    shop.edit("sources", *BROKEN)
+    assert shop.run("run.py", ETL_ALERTS=webhook.url).returncode == 1
+    assert webhook.received == []
+    assert shop.run("run.py", "--history").stdout == "There was no run yet.\n"
+
+
+def test_another_etl_is_no_recovery(shop: Checkout, webhook: Webhook) -> None:
+    """What failed is told to go well again when it does itself."""
+    shop.edit("sources", *BROKEN)
+    only = ("--run_dimensions", "--no-test_dimension_source", "--only")
+    assert run(shop, webhook.url, *only, "affiliate") == 1
+    assert run(shop, webhook.url, *only, "date") == 0
+    assert webhook.titles == ["ETL run failed"]
+    shop.edit("sources", *reversed(BROKEN))
+    assert run(shop, webhook.url, *only, "affiliate", "date") == 0
+    assert webhook.titles == ["ETL run failed", "ETL runs go well again"]
+    assert "dimension affiliate, failed at 20" in webhook.received[1]["message"]
+    assert "date" not in webhook.received[1]["message"]
+
+
+def test_a_run_that_is_stopped_is_told(shop: Checkout, webhook: Webhook) -> None:
+    """By its time limit, as by a signal."""
+    shop.edit("config", "LATE_AFTER_HOURS = None", "TIME_LIMIT_SECONDS = 1.0")
+    endless = "FROM (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n) AS n, affiliates"
+    shop.edit("sources", BROKEN[0], endless)
+    assert run(shop, webhook.url, "--run_dimensions", "--no-test_dimension_source") == 142
+    assert webhook.titles == ["ETL run failed"]
+    assert webhook.received[0]["message"] == "stopped by its time limit"
+
+
+def test_a_warehouse_that_cannot_be_reached_is_told(shop: Checkout, webhook: Webhook) -> None:
+    """By the run, and by who looks whether there was one."""
+    shop.edit("config", "LATE_AFTER_HOURS = None", "LATE_AFTER_HOURS = 24")
+    gone = replace(
+        shop,
+        environment={**shop.environment, "ETL_WAREHOUSE_URL": "mysql+pymysql://etl:x@127.0.0.1:1/warehouse"},
+    )
+    assert run(gone, webhook.url, "--run_dimensions") == 1
+    assert run(gone, webhook.url, "--alert_if_late") == 1
+    assert webhook.titles == ["ETL run failed", "ETL run did not happen"]
+    assert all("cannot connect to mysql" in message["message"] for message in webhook.received)
 
 
 def test_a_run_that_did_not_come_is_told_once(shop: Checkout, webhook: Webhook) -> None:
@@ -102,12 +151,14 @@ def test_a_run_that_did_not_come_is_told_once(shop: Checkout, webhook: Webhook) 
     for _ in range(2):
         assert run(shop, webhook.url, "--alert_if_late") == 1
     assert webhook.titles == ["ETL run did not happen"]
-    assert "was never loaded as a whole, and is to be loaded every 24 hours" in webhook.received[0]["message"]
+    told = webhook.received[0]["message"]
+    assert "fact product_sale was never loaded" in told
+    assert "The longest time allowed is 24 hours." in told
     assert run(shop, webhook.url, "--run_dimensions", "--run_facts") == 0
     assert run(shop, webhook.url, "--alert_if_late") == 0
     shop.edit("config", "LATE_AFTER_HOURS = 24", "LATE_AFTER_HOURS = 0.000001")
     assert run(shop, webhook.url, "--alert_if_late") == 1
-    assert "was last loaded at 20" in webhook.received[-1]["message"]
+    assert "dimension date was last loaded at 20" in webhook.received[-1]["message"]
     code = "import tasks; print(sorted(tasks.celery.conf.beat_schedule))"
     assert shop.run("-c", code).stdout.strip() == "['watch']"
 

@@ -105,6 +105,26 @@ def test_a_time_limit_is_a_signal_of_its_own() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_signal_that_python_ignores_is_heeded() -> None:
+    """As in what it calls when it collects garbage, where nothing can be raised."""
+    collected = []
+
+    class Garbage:
+        def __del__(self) -> None:
+            collected.append(self)
+            time.sleep(20)
+
+    def wait(*_garbage: Garbage) -> None:
+        del _garbage
+        time.sleep(20)
+
+    started = time.monotonic()
+    with pytest.raises(StoppedError), stoppable(timedelta(seconds=0.2)):
+        wait(Garbage())
+    assert collected
+    assert time.monotonic() - started < 10
+
+
 def test_a_computing_bench_is_stopped_as_well() -> None:
     """DuckDB makes an error of its own of what a signal's handler raises."""
     with pytest.raises(StoppedError), stoppable(timedelta(seconds=0.2)), workbench(None) as bench:
