@@ -31,7 +31,7 @@ from pypelineetl.logs import RunLog
 from pypelineetl.parts import parts_of, split
 from pypelineetl.project import Project, read_project
 from pypelineetl.runner import Request, perform, refresh
-from pypelineetl.runs import LOADED, SUCCEEDED, EndedError, Ledger, Run, generation_of, new_run
+from pypelineetl.runs import LOADED, SUCCEEDED, EndedError, Ledger, Run, generation_of, hold, new_run
 from pypelineetl.staging import Staging, stage
 from pypelineetl.updating import told
 
@@ -113,11 +113,9 @@ class Refreshes:
                 ended = _ended(self._performed(chosen))
                 self._went_well(chosen)
                 return ended
-            run, recorded = self._claimed(chosen)
+            run, recorded = self._begun(chosen)
             if recorded:
                 return _ended(recorded)
-            with self._given_up_if_it_fails(run):
-                begin(self.project, run, chosen)
             etls = [(etl.kind, etl.name) for etl in chosen]
             return self._advance(task, {"refresh": run.id, "etls": etls, "stages": stages, "split": {}, "outcomes": []})
 
@@ -142,13 +140,19 @@ class Refreshes:
                 outcomes.append({"kind": event.etl.kind, "name": event.etl.name, "skipped": event.reason})
         return outcomes
 
-    def _claimed(self, etls: Sequence[ETL]) -> tuple[Run, list[Outcome]]:
+    def _begun(self, etls: Sequence[ETL]) -> tuple[Run, list[Outcome]]:
         """Return the run of a refresh that has its tables now, or what is recorded of it if it has ended before."""
-        run = replace(self._run(), lease=_LEASE)
+        run = self._run()
         try:
-            with self._waiting_for_others():
+            with self._waiting_for_others(), self.project.open_warehouse() as warehouse:
+                # As long as this connection lives, nobody takes the run for dead; then its lease does that.
+                hold(warehouse, run.id)
                 for _ in self._logged(claim_at_once(self.project, run, etls)):
                     pass
+                with self._given_up_if_it_fails(run):
+                    begin(self.project, run, etls)
+                    with warehouse.transaction():
+                        Ledger(warehouse).renew(replace(run, lease=_LEASE))
         except EndedError:
             return run, self._recorded(run)
         return run, []

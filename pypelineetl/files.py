@@ -10,13 +10,19 @@ from typing import Any
 
 import duckdb
 
+from pypelineetl.conversion import literal
 from pypelineetl.databases.base import FETCH_ROWS, Row, Stream
 from pypelineetl.errors import SourceError, quoted
 
+# Everything is text: the DDL says what it is. Only an empty field without quotes is NULL. All is said, for DuckDB would
+# guess the rest by what the file has in it: that a backslash escapes, that # begins a comment, that lines are no rows.
+_CSV = """
+    header = true, all_varchar = true, nullstr = '', allow_quoted_nulls = false, quote = '"', escape = '"',
+    comment = '', skip = 0
+"""
 _READERS = {
-    # Everything is text: the DDL says what it is. Only an empty field without quotes is NULL.
-    "csv": "read_csv(?, header = true, all_varchar = true, nullstr = '', allow_quoted_nulls = false, delim = ',')",
-    "tsv": "read_csv(?, header = true, all_varchar = true, nullstr = '', allow_quoted_nulls = false, delim = '\t')",
+    "csv": f"read_csv(?, {_CSV}, delim = ',')",
+    "tsv": f"read_csv(?, {_CSV}, delim = '\t')",
     "parquet": "read_parquet(?)",
 }
 
@@ -34,6 +40,8 @@ def file_rows(path: Path, file_format: str, opened: ExitStack) -> Stream:
         return dict_rows(_objects(found))
     connection = opened.enter_context(duckdb.connect(":memory:"))
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(f"SET allowed_paths = [{', '.join(map(literal, found))}]")
+    connection.execute("SET enable_external_access = false")
     try:
         connection.execute(f"SELECT * FROM {_READERS[file_format]}", [found])
     except duckdb.Error as error:

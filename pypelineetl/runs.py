@@ -357,7 +357,7 @@ class Ledger:
     def _free(self, run: Run, tables: Sequence[str]) -> list[str]:
         """Bury dead runs that have any of these tables. Raises BusyError for one that lives."""
         taken = [lock for lock in self._locks() if lock[2] in tables or lock[0] == run.id]
-        dead = self._dead(taken, own="" if run.lease else run.id)
+        dead = self._dead(taken, own=run.id)
         for run_id, holder, table, since, _ in taken:
             if run_id not in {lock[0] for lock in dead}:
                 message = (
@@ -374,14 +374,15 @@ class Ledger:
         ]
 
     def _dead(self, locks: Sequence[tuple[Any, ...]], own: str = "") -> list[tuple[Any, ...]]:
-        """Return one lock of each run that is dead; `own` is the run whose name we hold, of which nobody else can."""
+        """Return one lock of each run that is dead; `own` is the run whose name we hold, so that nobody else can."""
         runs = {lock[0]: lock for lock in locks}
         return [
-            lock for run_id, lock in runs.items() if run_id == own or (lock[4] <= _now() and not self._is_held(run_id))
+            lock for run_id, lock in runs.items() if lock[4] <= _now() and not self._is_held(run_id, own=run_id == own)
         ]
 
-    def _is_held(self, run_id: str) -> bool:
-        if self._warehouse.is_held(run_id):
+    def _is_held(self, run_id: str, *, own: bool = False) -> bool:
+        """Whether somebody else is at work for a run; one whose name we hold ourselves is our `own`."""
+        if not own and self._warehouse.is_held(run_id):
             return True
         begun = [f"{run_id} {record.etl}" for record in self.records(run_id) if record.status in UNFINISHED]
         parts = [f"{name} {number}" for name in begun if " fact " in name for number in range(MOST_PARTS)]

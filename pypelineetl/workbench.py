@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from itertools import count
-from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any, Self
 
@@ -17,6 +16,7 @@ import duckdb
 
 from pypelineetl.conversion import REFUSED
 from pypelineetl.errors import LoadError, SourceError, SourceLostError
+from pypelineetl.spilling import spill_folder
 from pypelineetl.stopping import StoppedError, heed
 
 Row = tuple[Any, ...]
@@ -166,7 +166,7 @@ def workbench(
         _set_up(connection, f"SET memory_limit = '{_MEMORY}'")
         yield Workbench(connection, in_memory=False, scans=scans, streams=streams)
         return
-    with TemporaryDirectory(prefix="pypelineetl-") as folder, duckdb.connect(":memory:") as own:
+    with spill_folder() as folder, duckdb.connect(":memory:") as own:
         _set_up(own, f"SET memory_limit = '{_MEMORY}'", f"SET temp_directory = '{folder}'")
         yield Workbench(own, in_memory=True, scans=scans, streams=streams)
 

@@ -83,7 +83,7 @@ def start_mariadb(folder: Path, *options: str) -> Server:
     data, port = folder / "mariadb", free_port()
     as_root = os.geteuid() == 0
     install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"]
-    _run([*install, "--skip-test-db", *(["--user=mysql"] if as_root else [])])
+    _run([*install, f"--tmpdir={data}", "--skip-test-db", *(["--user=mysql"] if as_root else [])])
     command = [
         _program("mariadbd"),
         "--no-defaults",

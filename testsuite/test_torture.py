@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from servers import Server
+from torture.case import Case
 from torture.grid import WAREHOUSES, cases
-from torture.judge import Case
 from torture.running import run
 
 SAMPLE = [
@@ -18,13 +18,18 @@ SAMPLE = [
     ("build", "", "call 40"),
     ("update", "", "call 60"),
 ]
+KILLED_WORKERS = [
+    ("mysql", "build", "lock taken"),
+    ("postgresql", "build", "result stored, not acknowledged"),
+    ("sqlite", "update", "history written"),
+]
 KILLED_CONNECTIONS = [("build", "mid-load"), ("build", "inside publish"), ("update", "history written")]
 
 
 @pytest.fixture
-def running(mariadb: Server, postgresql: Server) -> dict[str, Server]:
-    """The servers of the warehouses that have one."""
-    return {"mysql": mariadb, "postgresql": postgresql}
+def running(mariadb: Server, postgresql: Server, redis: Server) -> dict[str, Server]:
+    """The broker, and the servers of the warehouses that have one."""
+    return {"mysql": mariadb, "postgresql": postgresql, "redis": redis}
 
 
 @pytest.mark.parametrize(("mode", "point", "fault"), SAMPLE)
@@ -47,6 +52,16 @@ def test_killed_connections_are_made_again(
     assert run(Case(warehouse, mode, point, "kill connections"), tmp_path, running).broken == []
 
 
+@pytest.mark.parametrize(("warehouse", "mode", "point"), KILLED_WORKERS)
+def test_another_worker_ends_what_a_killed_one_began(
+    warehouse: str, mode: str, point: str, running: dict[str, Server], tmp_path: Path
+) -> None:
+    """The caller has its result, and there is nothing left for anybody to do."""
+    verdict = run(Case(warehouse, mode, point, "kill worker"), tmp_path, running)
+    assert verdict.struck
+    assert verdict.broken == []
+
+
 def test_the_grid_has_every_case_that_exists() -> None:
-    """Two warehouses have servers to kill, and a run in place has no staging."""
-    assert len(list(cases())) == 2 * (9 + 5) * 4 + 2 * (9 + 5) * 2
+    """Two warehouses have servers to kill, a run in place has no staging, and two points are Celery's own."""
+    assert len(list(cases())) == 2 * (9 + 5) * 4 + 2 * (9 + 5) * 2 + 5 * (11 + 7)

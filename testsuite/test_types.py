@@ -285,6 +285,16 @@ def test_a_file_that_does_not_fit_is_told(tmp_path: Path, name: str, text: str |
     assert told in error
 
 
+def test_nothing_is_guessed_of_a_csv_file(tmp_path: Path) -> None:
+    """A backslash, # and an apostrophe are characters like others, wherever they stand."""
+    rows = {1: "#x", 2: "\\0", 3: "'y'", 4: "\\"}
+    (tmp_path / "t.csv").write_text("number,value\n" + "".join(f"{number},{text}\n" for number, text in rows.items()))
+    warehouse = f"sqlite:///{tmp_path}/w.sqlite"
+    ddl, columns = "CREATE TABLE t (number INT, value TEXT)", ["number", "value"]
+    assert trip("sqlite:///none", warehouse, file(str(tmp_path / "t.csv")), ddl, columns) == ""
+    assert content(warehouse, ddl, columns) == [{"number": number, "value": text} for number, text in rows.items()]
+
+
 @given(st.text(string.printable, max_size=30))
 def test_any_printable_text_survives_a_csv_file(text: str) -> None:
     """Quotes, commas, line ends and blanks in a quoted field come through."""

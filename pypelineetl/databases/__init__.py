@@ -34,6 +34,10 @@ def parse_url(text: str) -> URL:
     if driver and driver != _DRIVERS.get(database):
         message = f'driver "{driver}" is not known for {database}; leave it out'
         raise ConfigError(message)
+    if database in _DRIVERS and ("@" in f"{url.host}{url.database}" or "password" in url.query):
+        # Nor is it here: what seems to be the host is a part of the password.
+        message = "its password must stand between : and @, with @ written as %40, or be named by ?password_env=NAME"
+        raise ConfigError(message)
     return url
 
 

@@ -8,6 +8,7 @@ import abc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from traceback import clear_frames
 from typing import Any, ClassVar, Self
 
 import duckdb
@@ -97,6 +98,8 @@ class Database(abc.ABC):
         try:
             return cls(cls._connect(url, read_only=read_only), shown)
         except (cls.driver_error, OSError, TypeError, ValueError) as error:
+            # The driver's own variables hold the password, and some tools show those of a traceback.
+            clear_frames(error.__traceback__)
             message = f"cannot connect to {shown}: {error}. Check the URL, and that the server runs and lets you in."
             raise cls._kind_of(error)(message) from error
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import servers
 from servers import Server
 
+from torture.case import Case
 from torture.grid import MODES, WAREHOUSES, calls, cases, every, left_out
-from torture.judge import Case, Verdict
+from torture.judge import Verdict
 from torture.running import run
 
 Ended = tuple[Case, Verdict, float]
@@ -66,6 +67,7 @@ def _running(folder: Path) -> Iterator[dict[str, Server]]:
     running = {
         "mysql": servers.start_mariadb(folder, "--innodb-flush-log-at-trx-commit=2"),
         "postgresql": servers.start_postgresql(folder, None, "-c", "synchronous_commit=on"),
+        "redis": servers.start_redis(folder),
     }
     try:
         yield running

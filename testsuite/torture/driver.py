@@ -60,7 +60,7 @@ def refreshed(case: dict[str, Any]) -> dict[str, Any]:
 def _armed(case: dict[str, Any], patches: ExitStack) -> list[str]:
     if case["fault"].startswith("call"):
         return _fail_nth_call(int(case["fault"].removeprefix("call ")), patches)
-    return _arm(case["point"], _faults(case)[case["fault"]], patches)
+    return arm(case["point"], _faults(case)[case["fault"]], patches)
 
 
 def _put(patches: ExitStack, owner: Any, name: str, value: Any) -> Any:
@@ -102,7 +102,7 @@ def _kill_connections(text: str) -> None:
         )
 
 
-def _arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
+def arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
     """Have a fault happen when a point is reached for the first time; return the list that will tell of it."""
     struck: list[str] = []
 

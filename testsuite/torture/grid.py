@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from itertools import product
 
-from torture.judge import Case
+from torture.case import Case
+from torture.drive import ON_CELERY
 
 POINTS = (
     "lock taken",
@@ -15,13 +16,17 @@ POINTS = (
     "before publish",
     "inside publish",
     "committed, not recorded",
+    "result stored, not acknowledged",
+    "acknowledged",
 )
-FAULTS = ("exception", "kill process", "kill connections", "kill server")
+FAULTS = ("exception", "kill process", "kill connections", "kill server", "kill worker", "kill broker")
 WAREHOUSES = ("mysql", "postgresql", "duckdb", "sqlite")
 MODES = ("build", "update")
+_WITH_BROKER = "mysql"
 _SERVERS = {"mysql", "postgresql"}
 # A run in place has no staging, and its publication is the commit itself.
 _ONLY_BUILDING = {"staging made", "before publish", "inside publish", "committed, not recorded"}
+_ONLY_ON_CELERY = {"result stored, not acknowledged", "acknowledged"}
 
 
 def every() -> Iterator[Case]:
@@ -40,6 +45,10 @@ def left_out(case: Case) -> str:
         return "there is no server"
     if case.mode == "update" and case.point in _ONLY_BUILDING:
         return "a run in place has no such point"
+    if case.fault == "kill broker" and case.warehouse != _WITH_BROKER:
+        return "one warehouse is enough to kill the broker"
+    if case.point in _ONLY_ON_CELERY and case.fault not in ON_CELERY:
+        return "only a worker has such a point"
     return ""
 
 

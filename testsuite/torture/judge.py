@@ -1,15 +1,10 @@
 """What must hold after a fault: the old or the new content, whole; a ledger that agrees; and nothing left behind."""
 
-import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,29 +13,15 @@ from servers import Server
 from pypelineetl import Request, refresh
 from pypelineetl.events import EtlFailed, RunFinished
 from pypelineetl.runs import FAILED, LOST, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Ledger
-from torture import driver
+from torture.case import Case
+from torture.drive import BOUND_SECONDS, drive
 from torture.star import SALES_A_GENERATION, TABLES, THINGS, Star
 
-BOUND_SECONDS = 90
-_HERE = Path(__file__).parent
 _POLL = """
     SELECT (SELECT MIN(generation) FROM thing_dim), (SELECT MAX(generation) FROM thing_dim),
            (SELECT COUNT(*) FROM thing_dim), (SELECT MIN(generation) FROM sale_fact),
            (SELECT MAX(generation) FROM sale_fact), (SELECT COUNT(*) FROM sale_fact)
 """
-
-
-@dataclass(frozen=True)
-class Case:
-    """A fault at a point of one way to run, on one warehouse."""
-
-    warehouse: str
-    mode: str
-    point: str
-    fault: str
-
-    def __str__(self) -> str:
-        return f"{self.warehouse}, {self.mode}: {self.fault} {f'at {self.point}' if self.point else ''}".rstrip()
 
 
 @dataclass
@@ -96,7 +77,7 @@ class Verdict:
     struck: bool
 
 
-def judged(case: Case, star: Star, server: Server | None) -> Verdict:
+def judged(case: Case, star: Star, running: dict[str, Server]) -> Verdict:
     """Run one case, and the refresh after it."""
     star.supply(1)
     if failures := _refresh(star, "build", 1):
@@ -107,12 +88,11 @@ def judged(case: Case, star: Star, server: Server | None) -> Verdict:
     poller = Poller(star.warehouse_url, excuses_errors=case.fault in {"kill server", "kill connections"})
     with poller.polling():
         started = time.monotonic()
-        struck = _drive(star, case, server)
+        struck = drive(star, case, running)
         elapsed = time.monotonic() - started
-        _revive(server)
         held = star.content()
         new = _expected(case)
-        broken += _wrong_content(struck, held, old, new)
+        broken += _wrong_content(case, struck, held, old, new)
         again = _refresh(star, case.mode, 2)
     broken += poller.wrong[:3]
     if elapsed > BOUND_SECONDS:
@@ -126,12 +106,14 @@ def judged(case: Case, star: Star, server: Server | None) -> Verdict:
     return Verdict(broken, struck=struck.get("struck", True))
 
 
-def _wrong_content(struck: dict[str, Any], held: Any, old: Any, new: Any) -> Iterator[str]:
+def _wrong_content(case: Case, struck: dict[str, Any], held: Any, old: Any, new: Any) -> Iterator[str]:
     if held not in (old, new):
         numbers = {table: len(found) for table, found in held.items()}
         yield f"the warehouse holds neither the old nor the new rows: {numbers}"
     if struck.get("succeeded") is True and held != new:
         yield "the run told of success, and the new rows are not there"
+    if case.fault == "kill worker" and struck["said"]:
+        yield f"no other worker ended the refresh well: {struck['said']}"
 
 
 def _leftovers(star: Star, was_new: bool) -> Iterator[str]:
@@ -182,47 +164,3 @@ def _refresh(star: Star, mode: str, generation: int) -> list[str]:
     request = Request(test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=mode == "build")
     happened = list(refresh(star.project(generation), request))
     return [event.error for event in happened if isinstance(event, EtlFailed | RunFinished) and event.error]
-
-
-def _drive(star: Star, case: Case, server: Server | None) -> dict[str, Any]:
-    """Refresh the star, in which the fault strikes; in a process of its own, if that may not outlive it."""
-    told = {
-        "source": star.source_url,
-        "warehouse": star.warehouse_url,
-        "folder": str(star.folder),
-        "mode": case.mode,
-        "generation": 2,
-        "point": case.point,
-        "fault": case.fault,
-        "server": server.process.pid if server and server.process else 0,
-    }
-    if not case.fault.startswith("kill"):
-        return driver.refreshed(told)
-    path = os.pathsep.join([str(_HERE.parent), str(_HERE.parent.parent)])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "torture.driver", json.dumps(told)],
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while True:
-        try:
-            said, wrong = process.communicate(timeout=0.1)
-            break
-        except subprocess.TimeoutExpired:
-            # In this thread: a server dies with the thread that started it.
-            _revive(server)
-    with suppress(json.JSONDecodeError, IndexError):
-        return dict(json.loads(said.splitlines()[-1]))
-    return {"status": process.returncode, "stderr": wrong[-2000:]}
-
-
-def _revive(server: Server | None) -> None:
-    """Start a server again that was killed; the old one may still have its files for a moment."""
-    for pause in (0.2, 1.0, 5.0):
-        if not server or not server.process or server.process.poll() is None:
-            return
-        with suppress(RuntimeError):
-            server.start()
-        time.sleep(pause)

@@ -8,7 +8,8 @@ from uuid import uuid4
 import servers
 from servers import Server
 
-from torture.judge import Case, Verdict, is_learnt, judged, learn
+from torture.case import Case
+from torture.judge import Verdict, is_learnt, judged, learn
 from torture.star import Star
 
 
@@ -18,7 +19,7 @@ def run(case: Case, folder: Path, running: dict[str, Server]) -> Verdict:
         with _star(case.warehouse, folder, running) as star:
             learn(case, star)
     with _star(case.warehouse, folder, running) as star:
-        return judged(case, star, running.get(case.warehouse) if case.fault == "kill server" else None)
+        return judged(case, star, running)
 
 
 @contextmanager

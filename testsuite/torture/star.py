@@ -117,15 +117,19 @@ class Star:
 
     def project(self, generation: int) -> Project:
         """Return the project, at a time that belongs to a generation of the source."""
-        config: Any = SimpleNamespace(
+        return replace(read_project(self.config()), clock=lambda: datetime(2014, 3, 1) + timedelta(days=generation))
+
+    def config(self, **more: str) -> Any:
+        """Return what config.py would hold, and more settings."""
+        return SimpleNamespace(
             SOURCE_URLS={"shop": self.source_url},
             WAREHOUSE_URL=self.warehouse_url,
             LOG_HOME=self.folder,
             DIMENSIONS=[THING, PERSON, DAY],
             FACTS=[SALE],
             LOCK_WAIT_SECONDS=20,
+            **more,
         )
-        return replace(read_project(config), clock=lambda: datetime(2014, 3, 1) + timedelta(days=generation))
 
     def warehouse(self) -> Database:
         """Connect to the warehouse."""

@@ -1,0 +1,95 @@
+"""The Celery application of the star, and of workers in which a fault strikes: `celery -A torture.app worker`.
+
+A worker reads its case from TORTURE_CASE. What strikes kills the broker, or all processes of the worker, as the end of
+its machine would.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from celery import Task
+from celery.backends.base import Backend
+from celery.worker.request import Request
+
+from pypelineetl import PypeLineError, celery
+from pypelineetl.celery import Refreshes
+from torture.driver import arm
+from torture.star import Star
+
+# Long enough for each task of the star, and short enough not to wait for.
+_VISIBLE_SECONDS, _LOOK_EACH_SECONDS = 5, 1
+_LEASE = timedelta(seconds=8)
+
+
+def refreshes(case: dict[str, Any]) -> Refreshes:
+    """Return the star's application and its task `torture.refresh`."""
+    star = Star(case["source"], case["warehouse"], Path(case["folder"]))
+    made = Refreshes(star.config(BROKER_URL=case["broker"], RESULT_URL=case["broker"]))
+    made.project = star.project(case["generation"])
+    restored = {
+        "visibility_timeout": _VISIBLE_SECONDS,
+        "unacked_restore_interval": _LOOK_EACH_SECONDS,
+        "unacked_restore_throttle": _LOOK_EACH_SECONDS,
+    }
+    made.app.conf.update(visibility_timeout=_VISIBLE_SECONDS, broker_transport_options=restored)
+
+    @made.app.task(name="torture.refresh", bind=True, throws=(PypeLineError,))
+    def refresh(task: Task[..., Any], *, builds: bool) -> Any:
+        return made.refresh(task, run_dimensions=True, run_facts=True, delete_existing_tables=builds)
+
+    return made
+
+
+def marker(case: dict[str, Any]) -> Path:
+    """Return the file that tells that the fault has struck; in one of the workers, and once."""
+    return Path(case["folder"]) / "struck"
+
+
+def _strike(case: dict[str, Any]) -> None:
+    with suppress(FileExistsError):
+        marker(case).touch(exist_ok=False)
+        if case["fault"] == "kill broker":
+            os.kill(case["server"], signal.SIGKILL)
+        else:
+            os.killpg(0, signal.SIGKILL)
+
+
+def _arm(case: dict[str, Any]) -> None:
+    """Have the worker killed at the case's point, which may be one of Celery's own."""
+    fault = partial(_strike, case)
+    arm(case["point"], fault, ExitStack())
+    if case["point"] == "result stored, not acknowledged":
+        # Of the task with which the refresh ends.
+        _after(Backend, "mark_as_done", fault, lambda _self, _id, _result, request, *_: _ends(request.task))
+    if case["point"] == "acknowledged":
+        _after(Request, "acknowledge", fault, lambda request: request.name == "torture.refresh")
+
+
+def _ends(task: str) -> bool:
+    return task in {"torture.refresh", "pypelineetl.collect"}
+
+
+def _after(owner: Any, name: str, fault: Callable[[], None], applies: Callable[..., bool]) -> None:
+    original = getattr(owner, name)
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        result = original(*arguments, **named)
+        if applies(*arguments, **named):
+            fault()
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+if "TORTURE_CASE" in os.environ:
+    celery._LEASE = _LEASE  # noqa: SLF001 - the next run would wait for minutes
+    _case = json.loads(os.environ["TORTURE_CASE"])
+    app = refreshes(_case).app
+    _arm(_case)

@@ -1,0 +1,137 @@
+"""Having a fault strike a refresh: in this process, in one of its own, or in one of two workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import redis
+from celery.result import AsyncResult
+from servers import DIES_WITH_US, Server
+
+from torture import app, driver
+from torture.case import Case
+from torture.star import Star
+
+ON_CELERY = {"kill worker", "kill broker"}
+BOUND_SECONDS = 90
+_PATIENCE_SECONDS = 25
+_TESTSUITE = Path(__file__).parent.parent
+
+
+def drive(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
+    """Refresh the star to its second generation, in which the fault of the case strikes; return what came of it."""
+    broker = running["redis"]
+    server = running.get({"kill server": case.warehouse, "kill broker": "redis"}.get(case.fault, ""))
+    told = {
+        "source": star.source_url,
+        "warehouse": star.warehouse_url,
+        "folder": str(star.folder),
+        "mode": case.mode,
+        "generation": 2,
+        "point": case.point,
+        "fault": case.fault,
+        "server": server.process.pid if server and server.process else 0,
+        "broker": f"redis://127.0.0.1:{broker.port}/0",
+    }
+    if case.fault in ON_CELERY:
+        return _on_workers(told, broker)
+    return _in_a_process(told, server) if case.fault.startswith("kill") else driver.refreshed(told)
+
+
+def _in_a_process(told: dict[str, Any], server: Server | None) -> dict[str, Any]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torture.driver", json.dumps(told)],
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while True:
+        try:
+            said, wrong = process.communicate(timeout=0.1)
+            break
+        except subprocess.TimeoutExpired:
+            # In this thread: a server dies with the thread that started it.
+            _revive(server)
+    _revive(server)
+    with suppress(json.JSONDecodeError, IndexError):
+        return dict(json.loads(said.splitlines()[-1]))
+    return {"status": process.returncode, "stderr": wrong[-2000:]}
+
+
+def _revive(server: Server | None) -> None:
+    """Start a server again that was killed; the old one may still have its files for a moment."""
+    for pause in (0.2, 1.0, 5.0):
+        if not server or not server.process or server.process.poll() is None:
+            return
+        with suppress(RuntimeError):
+            server.start()
+        time.sleep(pause)
+
+
+def _on_workers(told: dict[str, Any], broker: Server) -> dict[str, Any]:
+    """Call the task as a user's shell would; the fault strikes the worker that comes to the point first."""
+    with redis.Redis.from_url(told["broker"]) as client, _worker("one", told), _worker("other", told):
+        client.flushall()
+        refreshes = app.refreshes(told)
+        result = refreshes.app.send_task("torture.refresh", kwargs={"builds": told["mode"] == "build"})
+        said = [*_waited_for(result, told, broker), *_undone(client)]
+        refreshes.app.close()
+    return {"succeeded": not said, "struck": app.marker(told).exists(), "said": said}
+
+
+def _waited_for(result: AsyncResult[Any], told: dict[str, Any], broker: Server) -> list[str]:
+    """Wait for a task as a caller does, and return what it is told instead of a result; start a killed broker again.
+
+    A broker that forgets all when it dies may take the result, or the next step, with it.
+    """
+    patience = _PATIENCE_SECONDS if told["fault"] == "kill broker" else BOUND_SECONDS
+    with ThreadPoolExecutor(1) as caller:
+        waiting = caller.submit(result.get, timeout=patience)
+        while not waiting.done():
+            _revive(broker)
+            time.sleep(0.1)
+    _revive(broker)
+    error = waiting.exception()
+    return [f"{type(error).__name__}: {error}"] if error else []
+
+
+def _undone(broker: redis.Redis) -> list[str]:
+    """Wait for the workers to do all that there is to do, and return what they leave undone."""
+    for _ in range(200):
+        left = [name for name in ("celery", "unacked") if broker.exists(name)]
+        if not left:
+            return []
+        time.sleep(0.1)
+    return [f"messages are left in {left}"]
+
+
+@contextmanager
+def _worker(name: str, told: dict[str, Any]) -> Iterator[None]:
+    command = [sys.executable, "-m", "celery", "-A", "torture.app", "worker", "-c", "1", "-n", f"{name}@%h"]
+    with (Path(told["folder"]) / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*DIES_WITH_US, *command],
+            env={**_environment(), "TORTURE_CASE": json.dumps(told), "TORTURE_GENERATION": str(told["generation"])},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(_TESTSUITE), str(_TESTSUITE.parent)])}
