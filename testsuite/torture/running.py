@@ -1,6 +1,9 @@
-"""One case on new, empty databases of servers that run."""
+"""One case on new, empty databases of servers that run, and all cases of a warehouse on servers of their own."""
 
-from collections.abc import Iterator
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -9,8 +12,12 @@ import servers
 from servers import Server
 
 from torture.case import Case
+from torture.grid import MODES, calls, cases
 from torture.judge import Verdict, is_learnt, judged, learn
 from torture.star import Star
+
+Ended = tuple[Case, Verdict, float]
+"""A case, what came of it, and the seconds that it took."""
 
 
 def run(case: Case, folder: Path, running: dict[str, Server]) -> Verdict:
@@ -35,3 +42,54 @@ def _star(warehouse: str, folder: Path, running: dict[str, Server]) -> Iterator[
             yield Star(source, url, own)
     else:
         yield Star(source, f"{warehouse}:///{own}/warehouse.{warehouse}", own)
+
+
+def run_all(warehouse: str, words: Sequence[str]) -> list[Ended]:
+    """Run the chosen cases of one warehouse."""
+    with tempfile.TemporaryDirectory(prefix="pypelineetl-torture-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        with _running(folder) as running:
+            return [*_told(_ended(warehouse, words, folder, running))]
+
+
+def _ended(warehouse: str, words: Sequence[str], folder: Path, running: dict[str, Server]) -> Iterator[Ended]:
+    for case in cases():
+        if case.warehouse == warehouse and all(word in str(case) for word in words):
+            yield _timed(case, folder, running)
+    for mode in MODES:
+        for case in calls(warehouse, mode):
+            if not all(word in str(case) for word in words):
+                break
+            yield (ended := _timed(case, folder, running))
+            if not ended[1].struck:
+                # The run has fewer calls than that, and went well.
+                break
+
+
+def _timed(case: Case, folder: Path, running: dict[str, Server]) -> Ended:
+    begun = time.monotonic()
+    return case, run(case, folder, running), time.monotonic() - begun
+
+
+def _told(ended: Iterator[Ended]) -> Iterator[Ended]:
+    for case, verdict, seconds in ended:
+        if verdict.broken:
+            sys.stdout.write(f"BROKEN {case}\n" + "".join(f"    {each}\n" for each in verdict.broken))
+            sys.stdout.flush()
+        yield case, verdict, seconds
+
+
+@contextmanager
+def _running(folder: Path) -> Iterator[dict[str, Server]]:
+    # Other tests' servers may forget their last second when they are killed; these must not.
+    running = {
+        "mysql": servers.start_mariadb(folder, "--innodb-flush-log-at-trx-commit=2"),
+        "postgresql": servers.start_postgresql(folder, None, "-c", "synchronous_commit=on"),
+        "redis": servers.start_redis(folder),
+    }
+    try:
+        yield running
+    finally:
+        for server in running.values():
+            server.stop()
