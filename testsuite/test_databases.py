@@ -22,8 +22,10 @@ from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 import sample
 from pypelineetl import ConfigError, DatabaseError, DimensionETL, ddl, events, factory, file, process, read_project
-from pypelineetl.databases import open_database, parse_url
-from pypelineetl.errors import TransientError
+from pypelineetl.databases import duckdb, open_database, parse_url
+from pypelineetl.errors import BusyError, TransientError
+
+HOLDS_A_FILE = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
 
 
 @pytest.fixture
@@ -285,3 +287,16 @@ def test_a_connection_killed_half_way_leaves_the_old_table(mariadb: Server, tmp_
         assert any(told in error for told in ("Lost connection", "gone away", "killed", "stopped coming")), error
         assert star.table("thing_dim", "COUNT(*)") == [(20_000,)]
         assert star.load(THING, rebuild=True)[0].inserted == 20_000
+
+
+def test_who_has_a_duckdb_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its process, when waiting for it has been in vain."""
+    monkeypatch.setattr(duckdb, "LOCK_WAIT_SECONDS", 0.2)
+    path = tmp_path / "w.duckdb"
+    command = [sys.executable, "-c", HOLDS_A_FILE, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline()
+        with pytest.raises(BusyError, match=rf"w.duckdb is open in .*python.* \(PID {other.pid}\); tried for"):
+            open_database(parse_url(f"duckdb:///{path}"), read_only=False)
+        other.kill()

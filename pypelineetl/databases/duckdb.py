@@ -1,5 +1,6 @@
 """DuckDB, the embedded warehouse."""
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.workbench import Workbench, interruptible
 
 _RETRY_SECONDS = 0.05
+_HOLDER = re.compile(r"held in (.+? \(PID \d+\))")
 _locks: defaultdict[tuple[str, str], Lock] = defaultdict(Lock)
 """By file and table: threads of one process share a file, of which DuckDB lets them all write."""
 _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
@@ -221,6 +223,8 @@ def _open_in_turn(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
             if "lock" not in str(error):
                 raise
             if time.monotonic() > deadline:
-                message = f"{path} is open in another process; tried for {LOCK_WAIT_SECONDS:.0f} s"
+                named = _HOLDER.search(str(error))
+                holder = named[1] if named else "another process"
+                message = f"{path} is open in {holder}; tried for {LOCK_WAIT_SECONDS:.0f} s"
                 raise BusyError(message) from error
             time.sleep(_RETRY_SECONDS)
