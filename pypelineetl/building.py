@@ -20,7 +20,7 @@ from pypelineetl.filling import How, create_table, fill
 from pypelineetl.history import name_of
 from pypelineetl.parts import Parts, load_part, load_parts, merge, split, tables_of
 from pypelineetl.project import Project
-from pypelineetl.publishing import exchange_rows, exchanging, refuse_unpublishable
+from pypelineetl.publishing import exchange_rows, exchanging, redeclared, refuse_unpublishable
 from pypelineetl.retrying import attempts, given_up, tried_again
 from pypelineetl.runs import BUILT, Ledger, Run, drop_all, hold
 from pypelineetl.staging import Staging, kept_name, stage
@@ -84,7 +84,7 @@ def _publish(staging: Staging, run: Run) -> None:
         kept = {table: kept_name(table, run.generation) for table in staging.tables} if keeps else {}
         with staging.live.open_warehouse() as warehouse:
             with warehouse.transaction():
-                exchange_rows(warehouse, staging.renewals, kept)
+                exchange_rows(warehouse, staging.renewals, kept, redeclared(staging, warehouse))
                 Ledger(warehouse).finish(run, BUILT)
             Ledger(warehouse).clear()
 
@@ -147,7 +147,7 @@ def _build_once(staging: Staging, run: Run, etl: ETL, *, scans: bool, streams: b
         with warehouse.transaction():
             how = _how(run, etl, warehouse)
             counts = yield from fill(staging.project, staging.staged(etl), how, warehouse, scans=scans, streams=streams)
-            Ledger(warehouse).loaded(run, etl, counts, run.generation)
+            Ledger(warehouse).loaded(run, etl, counts, run.generation, is_new=True)
         yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
     return counts
 
@@ -184,7 +184,7 @@ def build_of_parts(staging: Staging, run: Run, etl: ETL, parts: Parts, read: int
             Ledger(warehouse).verify(run)
             how = _how(run, etl, warehouse)
             counts = yield from merge(staging.project, staged, how, parts, read, warehouse)
-            Ledger(warehouse).loaded(run, etl, counts, run.generation)
+            Ledger(warehouse).loaded(run, etl, counts, run.generation, is_new=True)
         with warehouse.transaction():
             drop_all(warehouse, tables_of(staged, parts))
     return counts

@@ -9,29 +9,34 @@ from collections.abc import Collection, Mapping, Sequence
 from pypelineetl.databases.base import Database, Renewal
 from pypelineetl.drift import differences
 from pypelineetl.errors import LoadError
+from pypelineetl.runs import Ledger
 from pypelineetl.staging import OLD, Staging, kept_name, short_name
 
 
 def refuse_unpublishable(staging: Staging, warehouse: Database) -> None:
     """Raise LoadError if a table cannot be renewed without losing what hangs on it.
 
-    A foreign key of a table that is not renewed would hold on to the old rows; and a table whose columns change has to
+    A foreign key of a table that is not renewed would hold on to the old rows; and a table whose DDL has changed has to
     be made anew, which views, triggers and policies do not outlive.
     """
-    faults = []
+    faults, changed = [], redeclared(staging, warehouse)
     for etl in staging.etls:
         hangers = warehouse.hangers(etl.table)
         others = [hanger.what for hanger in hangers if hanger.table and hanger.table not in staging.tables]
         if others:
             faults.append(f'{_listed(others)} points to "{etl.table}", and its table is not part of this run')
         lost = [hanger.what for hanger in hangers if not hanger.table]
-        if lost and differences(staging.live, etl, warehouse):
-            faults.append(
-                f'"{etl.table}" has other columns than its DDL, so it would be made anew, and {_listed(lost)} lost'
-            )
+        if lost and (etl.table in changed or differences(staging.live, etl, warehouse)):
+            faults.append(f'"{etl.table}" is not what its DDL says, so it would be made anew, and {_listed(lost)} lost')
     if faults:
         message = f"{'; '.join(faults)}. Drop that, run again, and make it again afterwards; nothing was changed."
         raise LoadError(message)
+
+
+def redeclared(staging: Staging, warehouse: Database) -> set[str]:
+    """Return the tables whose DDL has changed since they were made; it may be in a key or an index alone."""
+    own = [etl for etl in staging.etls if etl not in staging.copied]
+    return {etl.table for etl in own if Ledger(warehouse).is_redeclared(etl)}
 
 
 def exchanging(staging: Staging, there: Collection[str]) -> list[tuple[str, str]]:
@@ -45,20 +50,24 @@ def exchanging(staging: Staging, there: Collection[str]) -> list[tuple[str, str]
     return moves
 
 
-def exchange_rows(warehouse: Database, renewals: Sequence[Renewal], kept: Mapping[str, str]) -> None:
+def exchange_rows(
+    warehouse: Database, renewals: Sequence[Renewal], kept: Mapping[str, str], redeclared: Collection[str]
+) -> None:
     """Put the rows of staged tables in the place of the live ones', in the transaction that is open.
 
-    The rows of live tables are kept in tables of the names in `kept`. Raises LoadError for a table whose columns
-    change, where a transaction cannot make it anew.
+    The rows of live tables are kept in tables of the names in `kept`. A table that is redeclared, or has other columns,
+    is made anew. Raises LoadError for one where a transaction cannot do that.
     """
     _keep(warehouse, kept)
-    if warehouse.exchanges_tables:
-        _create_missing(warehouse, renewals)
-    made_anew = [
+    changed = [
         renewal
         for renewal in renewals
-        if not _has_the_columns(warehouse, renewal) or warehouse.is_remade(renewal.table)
+        if renewal.table in redeclared or warehouse.columns(renewal.table) != warehouse.columns(renewal.staged)
     ]
+    if warehouse.exchanges_tables:
+        _create_missing(warehouse, changed)
+        changed = []
+    made_anew = [renewal for renewal in renewals if renewal in changed or warehouse.is_remade(renewal.table)]
     # Facts before the dimensions they may point to.
     for renewal in reversed(renewals):
         if renewal not in made_anew:
@@ -75,17 +84,16 @@ def exchange_rows(warehouse: Database, renewals: Sequence[Renewal], kept: Mappin
             warehouse.execute(f"{into} SELECT {names} FROM {warehouse.quote(renewal.staged)}")
 
 
-def _create_missing(warehouse: Database, renewals: Sequence[Renewal]) -> None:
+def _create_missing(warehouse: Database, changed: Sequence[Renewal]) -> None:
     """Create the tables that are not there, before anything is changed: that would end the transaction."""
-    for renewal in renewals:
-        if not warehouse.columns(renewal.table):
-            warehouse.create(renewal.table, renewal.create)
-        elif not _has_the_columns(warehouse, renewal):
+    for renewal in changed:
+        if warehouse.columns(renewal.table):
             message = (
-                f'"{renewal.table}" gets other columns, so it has to be exchanged as a whole, and readers held it open'
-                " for too long; run again when they are done. Nothing was changed."
+                f'the DDL of "{renewal.table}" has changed, so it has to be exchanged as a whole, and readers held it'
+                " open for too long; run again when they are done. Nothing was changed."
             )
             raise LoadError(message)
+        warehouse.create(renewal.table, renewal.create)
 
 
 def _keep(warehouse: Database, kept: Mapping[str, str]) -> None:
@@ -95,10 +103,6 @@ def _keep(warehouse: Database, kept: Mapping[str, str]) -> None:
             columns = ", ".join(f"{warehouse.quote(each)} {kind}" for each, kind in warehouse.columns(table).items())
             warehouse.execute(f"CREATE TABLE {warehouse.quote(name)} ({columns})")
             warehouse.execute(f"INSERT INTO {warehouse.quote(name)} SELECT * FROM {warehouse.quote(table)}")
-
-
-def _has_the_columns(warehouse: Database, renewal: Renewal) -> bool:
-    return warehouse.columns(renewal.table) == warehouse.columns(renewal.staged)
 
 
 def _listed(things: Sequence[str]) -> str:

@@ -77,7 +77,7 @@ def _exchange(warehouse: Database, run: Run, renewals: Sequence[Renewal]) -> Non
         message = f"the columns of {quoted(other)} were others before the last build; build anew instead"
         raise LoadError(message)
     with warehouse.transaction():
-        exchange_rows(warehouse, renewals, kept)
+        exchange_rows(warehouse, renewals, kept, redeclared=())
         ledger.finish(run, ROLLED_BACK)
     # The rows that were kept are in their places, and those that were there are kept.
     ledger.clear()

@@ -44,7 +44,7 @@ _TABLES: Mapping[str, str] = {
           started DATETIME(6) NOT NULL, ended DATETIME(6),
           {", ".join(f"rows_{name} BIGINT" for name in _COUNTS)},
           watermark LONGTEXT, error LONGTEXT, host VARCHAR(255) NOT NULL,
-          code_version VARCHAR(60) NOT NULL, config_hash VARCHAR(64) NOT NULL,
+          code_version VARCHAR(60) NOT NULL, config_hash VARCHAR(64) NOT NULL, ddl_hash VARCHAR(64),
           PRIMARY KEY (run_id, etl), KEY by_started (started), KEY by_audit_key (audit_key)
         )
     """,
@@ -285,12 +285,31 @@ class Ledger:
         [(key,)] = self._warehouse.query(f"SELECT MAX({self._quote('audit_key')}) FROM {self._quote(_RUNS)}")
         return int(key or 0)
 
-    def loaded(self, run: Run, etl: ETL, counts: Counts, generation: str) -> None:
-        """Note that an ETL's rows, of this generation, are where they are to be when the run succeeds."""
-        numbers = {f"rows_{name}": number for name, number in asdict(counts).items()}
+    def loaded(self, run: Run, etl: ETL, counts: Counts, generation: str, *, is_new: bool) -> None:
+        """Note that an ETL's rows, of this generation, are where they are to be when the run succeeds.
+
+        `is_new` tells that the table was made by this run, by the ETL's DDL as it is now.
+        """
+        numbers: dict[str, Any] = {f"rows_{name}": number for name, number in asdict(counts).items()}
         reached = History(self._warehouse, generation).watermarks(etl) if etl.watermark else {}
         watermark = ", ".join(f"{column} {value}" for column, value in reached.items()) or None
+        numbers |= {"ddl_hash": _ddl_hash(etl)} if is_new else {}
         self._set(run, [name_of(etl)], status=LOADED, ended=_now(), error=None, watermark=watermark, **numbers)
+
+    def is_redeclared(self, etl: ETL) -> bool:
+        """Whether an ETL's DDL has changed since its table was made, as far as that is known."""
+        if not self._warehouse.columns(_RUNS):
+            return False
+        ddl_hash = self._quote("ddl_hash")
+        found = self._warehouse.query(
+            f"""
+            SELECT {ddl_hash} FROM {self._quote(_RUNS)}
+            WHERE {self._is("etl")} AND {self._is("status")} AND {ddl_hash} IS NOT NULL
+            ORDER BY {self._quote("ended")} DESC LIMIT 1
+            """,
+            (name_of(etl), SUCCEEDED),
+        )
+        return bool(found) and found[0][0] != _ddl_hash(etl)
 
     def failed(self, run: Run, etl: str, error: str) -> None:
         """Note that an ETL failed."""
@@ -491,6 +510,10 @@ def hold(warehouse: Database, name: str) -> None:
         time.sleep(_PAUSE_SECONDS)
     message = f"another process is already at work for run {name}"
     raise BusyError(message)
+
+
+def _ddl_hash(etl: ETL) -> str:
+    return sha256(" ".join(etl.create.split()).encode()).hexdigest()
 
 
 def _poisoned(what: str, attempts: int) -> LoadError:

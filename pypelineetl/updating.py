@@ -58,7 +58,7 @@ def _update(  # noqa: PLR0913 - as `update`, and the two ways in which it is tri
             if counts.changed:
                 # What did not change, others may read as well as this connection.
                 warehouse.uncommitted |= set(tables_written(project, etl))
-            ledger.loaded(run, etl, counts, here.generation)
+            ledger.loaded(run, etl, counts, here.generation, is_new=etl in created)
         ledger.finish(run, UPDATED)
     yield from (events.EtlNoted(etls[0], note) for note in warehouse.notes)
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import LoadError, Request, UsageError, events, refresh
-from pypelineetl.errors import BusyError
+from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.rollback import roll_back
 from pypelineetl.runs import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Ledger, Record, Run, new_run
 
@@ -175,18 +175,34 @@ def test_a_foreign_key_from_elsewhere_is_refused_before_the_start(star: Star) ->
     succeeds(star, UPDATE)
 
 
-def test_a_view_on_a_table_whose_columns_change_is_refused(postgresql_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", ["title VARCHAR(90)", "title VARCHAR(60) NOT NULL"])
+def test_a_view_on_a_table_whose_ddl_changes_is_refused(postgresql_url: str, tmp_path: Path, changed: str) -> None:
     """PostgreSQL's views belong to the table and not to its name."""
     star = Star(f"sqlite:///{tmp_path}/source.sqlite", postgresql_url, tmp_path)
     supply(star, "Algebra")
     succeeds(star, BUILD)
     execute(star, "CREATE VIEW titles AS SELECT title FROM thing_dim")
-    wider = replace(THING, create=THING.create.replace("title VARCHAR(60)", "title VARCHAR(90)"))
-    last = run(star, BUILD, wider)[-1]
+    other = replace(THING, create=THING.create.replace("title VARCHAR(60)", changed))
+    last = run(star, BUILD, other)[-1]
     assert isinstance(last, events.RunFinished)
     assert 'it would be made anew, and the view "titles" lost' in last.error
+    succeeds(star, BUILD)
     execute(star, "DROP VIEW titles")
-    succeeds(star, BUILD, wider)
+    succeeds(star, BUILD, other)
+
+
+@pytest.mark.parametrize("first", [BUILD, UPDATE])
+def test_a_build_makes_tables_by_their_ddl_of_now(star: Star, first: Request) -> None:
+    """Also if no column changes: what is new may be a key or a rule."""
+    succeeds(star, first)
+    stricter = replace(THING, create=THING.create.replace("title VARCHAR(60)", "title VARCHAR(60) NOT NULL"))
+    succeeds(star, UPDATE, stricter)
+    untitled = "INSERT INTO thing_dim (id, code) VALUES (99, 'Z')"
+    execute(star, untitled)
+    succeeds(star, BUILD, stricter)
+    with pytest.raises(DatabaseError):
+        execute(star, untitled)
+    succeeds(star, BUILD, stricter)
 
 
 def test_grants_outlive_new_columns(postgresql_url: str, tmp_path: Path) -> None:
