@@ -24,8 +24,8 @@ from torture.driver import arm
 from torture.star import Star
 
 # Long enough for each task of the star, and short enough not to wait for.
-_VISIBLE_SECONDS, _LOOK_EACH_SECONDS = 5, 1
-_LEASE = timedelta(seconds=8)
+_VISIBLE_SECONDS, _LOOK_EACH_SECONDS = 8, 1
+_LEASE = timedelta(seconds=12)
 
 
 def refreshes(case: dict[str, Any]) -> Refreshes:

@@ -22,7 +22,7 @@ from torture.star import Star
 
 ON_CELERY = {"kill worker", "kill broker"}
 BOUND_SECONDS = 90
-_PATIENCE_SECONDS = 25
+_PATIENCE_SECONDS = 15
 _TESTSUITE = Path(__file__).parent.parent
 
 
