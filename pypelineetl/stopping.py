@@ -1,12 +1,14 @@
 """Being told to stop: a first signal ends a run in good order, a second one at once; both leave the warehouse whole.
 
 Python runs a signal's handler only between two steps of its own, and who waits for a database's answer in DuckDB's code
-takes none. A thread therefore hears the signals as well, and ends the process if they are not heeded.
+takes none. A thread therefore hears the signals as well, and ends the process if they are not heeded, or if it takes
+too long to end in good order.
 """
 
 import os
 import signal
 import sys
+import time
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -17,8 +19,8 @@ from types import FrameType
 _ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNALS = (*_ASKED, signal.SIGALRM)
 _AS_A_SHELL_TELLS = 128
-_HEEDED_WITHIN_SECONDS = 15.0
-_AGAIN_AFTER_SECONDS = 0.01
+_HEEDED_WITHIN_SECONDS, _ENDED_WITHIN_SECONDS = 15.0, 45.0
+_LOOKED_AT_EACH_SECONDS = 1.0
 
 
 class StoppedError(BaseException):
@@ -39,7 +41,7 @@ def stoppable(limit: timedelta | None) -> Iterator[None]:
     # What is ignored, as by nohup, stays ignored.
     heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     stop = _Stop()
-    with stop.watched(), stop.noticed():
+    with stop.watched(), stop.unreported():
         before = {number: signal.signal(number, stop) for number in heard}
         signal.setitimer(signal.ITIMER_REAL, limit.total_seconds() if limit else 0)
         try:
@@ -59,41 +61,36 @@ def heed() -> None:
 
 
 class _Stop:
-    """What a signal does: the first raises StoppedError, any that asks again ends the process; a clock does not ask."""
+    """What a signal does: the first raises StoppedError, any that asks again ends the process.
+
+    Somebody else's code may swallow what is raised in it: `except:` does, and Python itself where it collects garbage.
+    A clock looks whether that is so, and raises it again.
+    """
 
     def __init__(self) -> None:
         self.stopped: StoppedError | None = None
         self._is_heard = Event()
-        self._is_lost = False
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        if self.stopped and number != signal.SIGALRM:
+        if self.stopped is None:
+            self.stopped = StoppedError(number)
+            self._is_heard.set()
+            signal.setitimer(signal.ITIMER_REAL, _LOOKED_AT_EACH_SECONDS, _LOOKED_AT_EACH_SECONDS)
+            raise self.stopped
+        if number != signal.SIGALRM:
             _end(number)
-        if self.stopped:
-            self._raise_again(self.stopped)
-            return
-        self.stopped = StoppedError(number)
-        self._is_heard.set()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        raise self.stopped
-
-    def _raise_again(self, stopped: StoppedError) -> None:
-        if self._is_lost:
-            self._is_lost = False
-            raise stopped
+        if not _is_dealt_with(self.stopped):
+            raise self.stopped
 
     @contextmanager
-    def noticed(self) -> Iterator[None]:
-        """Raise StoppedError once more where Python, collecting garbage for one, has ignored it."""
+    def unreported(self) -> Iterator[None]:
+        """Have Python not write about a StoppedError that it swallows."""
 
-        def ignored(unraisable: "sys.UnraisableHookArgs") -> None:
-            if unraisable.exc_value is self.stopped:
-                self._is_lost = True
-                signal.setitimer(signal.ITIMER_REAL, _AGAIN_AFTER_SECONDS)
-            else:
+        def report(unraisable: "sys.UnraisableHookArgs") -> None:
+            if unraisable.exc_value is not self.stopped:
                 before(unraisable)
 
-        before, sys.unraisablehook = sys.unraisablehook, ignored
+        before, sys.unraisablehook = sys.unraisablehook, report
         try:
             yield
         finally:
@@ -116,25 +113,38 @@ class _Stop:
                 thread.join()
 
     def _watch(self, signals: socket) -> None:
-        first = _next(signals, _SIGNALS)
+        number = first = _next(signals, _SIGNALS)
         if not first:
             return
-        signals.settimeout(_HEEDED_WITHIN_SECONDS)
-        try:
-            number = _next(signals, _ASKED)
-        except TimeoutError:
-            signals.settimeout(None)
-            number = _next(signals, _ASKED) if self._is_heard.is_set() else first
+        for seconds in (_HEEDED_WITHIN_SECONDS, _ENDED_WITHIN_SECONDS):
+            try:
+                number = _next(signals, _ASKED, seconds)
+                break
+            except TimeoutError:
+                if not self._is_heard.is_set():
+                    break
         if number:
             _end(number)
 
 
-def _next(signals: socket, wanted: Collection[int]) -> int:
-    """Wait for one of the wanted signals, and return its number; 0 at the end."""
-    while received := signals.recv(1):
+def _is_dealt_with(stopped: StoppedError) -> bool:
+    """Whether it is the reason for what happens now: an `except`, a `finally` or the end of a `with`."""
+    error = sys.exception()
+    while error is not None and stopped not in (error, error.__cause__):
+        error = error.__context__
+    return error is not None
+
+
+def _next(signals: socket, wanted: Collection[int], seconds: float | None = None) -> int:
+    """Wait for one of the wanted signals, and return its number; 0 at the end. Raises TimeoutError if none comes."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while True:
+        signals.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
+        received = signals.recv(1)
+        if not received:
+            return 0
         if received[0] in wanted:
             return received[0]
-    return 0
 
 
 def _end(number: int) -> None:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +37,9 @@ except StoppedError as stopped:
 DEAF = "import ctypes\nlock, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)" + CODE.replace(
     "time.sleep(30)", "[library.pthread_mutex_lock(lock) for _ in range(2)]"
 )
+IMPATIENT = (
+    "from pypelineetl import stopping\nstopping._HEEDED_WITHIN_SECONDS = stopping._ENDED_WITHIN_SECONDS = 0.5" + CODE
+)
 ENDLESS = """
     WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000000000)
     SELECT CAST(n AS CHAR) AS code, 'x' AS title FROM numbers
@@ -49,6 +53,16 @@ def start(pause: str, *prefix: str, code: str = CODE) -> "subprocess.Popen[str]"
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
     return process
+
+
+def test_what_does_not_come_to_its_end_is_ended() -> None:
+    """As when DuckDB waits for ever while it is closed."""
+    with start("30", "env", "--default-signal", code=IMPATIENT) as process:
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert time.monotonic() - started < 15
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -123,6 +137,24 @@ def test_a_signal_that_python_ignores_is_heeded() -> None:
         wait(Garbage())
     assert collected
     assert time.monotonic() - started < 10
+
+
+def test_a_signal_that_others_swallow_is_heeded() -> None:
+    """And what is done because of it is not disturbed."""
+    cleared = []
+
+    def work() -> None:
+        try:
+            with suppress(BaseException):
+                time.sleep(20)
+            time.sleep(20)
+        finally:
+            time.sleep(2.5)
+            cleared.append(True)
+
+    with pytest.raises(StoppedError), stoppable(timedelta(seconds=0.2)):
+        work()
+    assert cleared
 
 
 def test_a_computing_bench_is_stopped_as_well() -> None:
