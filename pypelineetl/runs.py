@@ -376,7 +376,7 @@ class Ledger:
     def _free(self, run: Run, tables: Sequence[str]) -> list[str]:
         """Bury dead runs that have any of these tables. Raises BusyError for one that lives."""
         taken = [lock for lock in self._locks() if lock[2] in tables or lock[0] == run.id]
-        dead = self._dead(taken, own=run.id)
+        dead = self._dead(taken, run.id)
         for run_id, holder, table, since, _ in taken:
             if run_id not in {lock[0] for lock in dead}:
                 message = (
@@ -392,7 +392,7 @@ class Ledger:
             (run_id, holder, table, _moment(since), _moment(lease)) for run_id, holder, table, since, lease in found
         ]
 
-    def _dead(self, locks: Sequence[tuple[Any, ...]], own: str = "") -> list[tuple[Any, ...]]:
+    def _dead(self, locks: Sequence[tuple[Any, ...]], own: str) -> list[tuple[Any, ...]]:
         """Return one lock of each run that is dead; `own` is the run whose name we hold, so that nobody else can."""
         runs = {lock[0]: lock for lock in locks}
         return [

@@ -18,6 +18,14 @@ from test_security import CANARY
 import sample
 
 BROKEN = ("FROM affiliates", "FROM afiliates")
+SLOW = """
+from pypelineetl import rows
+
+def slow():
+    import time
+    time.sleep(100)
+    yield {}
+"""
 
 
 class _Receiver(BaseHTTPRequestHandler):
@@ -31,16 +39,6 @@ class _Receiver(BaseHTTPRequestHandler):
 
     def log_message(self, *_arguments: object) -> None:
         """Say nothing."""
-
-
-SLOW = """
-from pypelineetl import rows
-
-def slow():
-    import time
-    time.sleep(100)
-    yield {}
-"""
 
 
 @dataclass
