@@ -14,7 +14,7 @@ from pypelineetl.errors import DatabaseError, in_words
 from pypelineetl.events import Event
 from pypelineetl.history import name_of
 from pypelineetl.project import Project
-from pypelineetl.runs import SUCCEEDED, Ledger
+from pypelineetl.records import SUCCEEDED, Records
 
 
 class Alerts:
@@ -67,7 +67,7 @@ class Alerts:
             return
         try:
             with self._project.open_warehouse() as warehouse:
-                before = [(name, Ledger(warehouse).before_last(name)) for name in etls]
+                before = [(name, Records(warehouse).before_last(name)) for name in etls]
         except DatabaseError as error:
             self.undelivered.append(f"nobody knows whether this run is a recovery: {error.message}")
             return
@@ -89,7 +89,7 @@ class Alerts:
             return ""
         try:
             with self._project.open_warehouse() as warehouse:
-                lines, is_new = self._late(Ledger(warehouse), datetime.now(UTC).replace(tzinfo=None) - expected)
+                lines, is_new = self._late(Records(warehouse), datetime.now(UTC).replace(tzinfo=None) - expected)
         except DatabaseError as error:
             lines, is_new = [f"Whether the warehouse was loaded cannot be known: {error.message}"], True
         why = "\n".join([*lines, f"The longest time allowed is {_hours(expected)} hours."]) if lines else ""
@@ -97,15 +97,15 @@ class Alerts:
             self._tell("ETL run did not happen", why)
         return why
 
-    def _late(self, ledger: Ledger, since: datetime) -> tuple[list[str], bool]:
+    def _late(self, records: Records, since: datetime) -> tuple[list[str], bool]:
         """Return what was not loaded since a moment, and whether that was not yet told of one of them."""
         lines, is_new = [], False
-        loads = ledger.last_loads()
+        loads = records.last_loads()
         for name in (name_of(etl) for etl in self._project.etls if etl.active):
             last = loads.get(name)
             if last is None or last < since:
                 lines.append(f"{name} was {f'last loaded at {_minute(last)}' if last else 'never loaded'}")
-                is_new = ledger.note_late(name, last) or is_new
+                is_new = records.note_late(name, last) or is_new
         return lines, is_new
 
     def _tell(self, title: str, body: str) -> None:

@@ -21,8 +21,9 @@ from pypelineetl.history import name_of
 from pypelineetl.parts import Parts, load_part, load_parts, merge, split, tables_of
 from pypelineetl.project import Project
 from pypelineetl.publishing import exchange_rows, exchanging, redeclared, refuse_unpublishable
+from pypelineetl.records import BUILT, Records, Run
 from pypelineetl.retrying import attempts, given_up, tried_again
-from pypelineetl.runs import BUILT, Ledger, Run, drop_all, hold
+from pypelineetl.runs import Ledger, drop_all, hold
 from pypelineetl.staging import Staging, kept_name, stage
 from pypelineetl.workbench import ScanError, UnorderedError
 
@@ -75,7 +76,7 @@ def publish(staging: Staging, run: Run) -> Generator[Event, None, None]:
 
 def _publish(staging: Staging, run: Run) -> None:
     with staging.live.open_warehouse() as warehouse:
-        if Ledger(warehouse).has_succeeded(run):
+        if Records(warehouse).has_succeeded(run):
             # It was told of an error in the very moment when it had.
             return
     exchanges = database_class(staging.live.warehouse_url).exchanges_tables
@@ -153,7 +154,7 @@ def _build_once(staging: Staging, run: Run, etl: ETL, *, scans: bool, streams: b
 
 
 def _how(run: Run, etl: ETL, warehouse: Database) -> How:
-    return How(live=etl, generation=run.generation, audit_key=Ledger(warehouse).audit_key(run, etl))
+    return How(live=etl, generation=run.generation, audit_key=Records(warehouse).audit_key(run, etl))
 
 
 def _build_parts(staging: Staging, run: Run, etl: FactETL) -> Generator[Event, None, Counts]:

@@ -30,8 +30,9 @@ from pypelineetl.history import name_of
 from pypelineetl.logs import RunLog
 from pypelineetl.parts import parts_of, split
 from pypelineetl.project import Project, read_project
+from pypelineetl.records import LOADED, SUCCEEDED, Records, Run, generation_of, new_run
 from pypelineetl.runner import Request, perform, refresh
-from pypelineetl.runs import LOADED, SUCCEEDED, EndedError, Ledger, Run, generation_of, hold, new_run
+from pypelineetl.runs import EndedError, Ledger, hold
 from pypelineetl.staging import Staging, stage
 from pypelineetl.updating import told
 
@@ -184,7 +185,7 @@ class Refreshes:
     def _recorded(self, run: Run) -> list[Outcome]:
         """Return the outcomes of a run as the warehouse knows them, in configured order."""
         with self.project.open_warehouse() as warehouse:
-            records = {record.etl: record for record in Ledger(warehouse).records(run.id)}
+            records = {record.etl: record for record in Records(warehouse).of(run.id)}
         outcomes: list[Outcome] = []
         for etl in self.project.etls:
             if record := records.get(name_of(etl)):
@@ -246,7 +247,7 @@ class Refreshes:
     def _rows_of(self, etl: ETL, plan: Plan) -> int:
         run, staging = self._staging(plan)
         with self.project.open_warehouse() as warehouse:
-            done = {record.etl: record for record in Ledger(warehouse).records(run.id)}.get(name_of(etl))
+            done = {record.etl: record for record in Records(warehouse).of(run.id)}.get(name_of(etl))
         if done and done.status == LOADED and done.counts:
             return done.counts.read
         for event in self._logged(told(etl, build(staging, run, etl))):
@@ -310,8 +311,8 @@ class Refreshes:
         """Publish what a refresh has built, or give it up, and return or raise what it ends with."""
         run, staging = self._staging(plan)
         with self.project.open_warehouse() as warehouse:
-            records = Ledger(warehouse).records(run.id)
-        if records and all(record.status == SUCCEEDED for record in records):
+            has_succeeded = Records(warehouse).has_succeeded(run)
+        if has_succeeded:
             # This task has been here before.
             return _ended(plan["outcomes"])
         if any("rows" not in outcome for outcome in plan["outcomes"]):

@@ -11,7 +11,8 @@ from pypelineetl.errors import BusyError, DatabaseError, RefreshError, in_words
 from pypelineetl.events import Event
 from pypelineetl.filling import tables_written
 from pypelineetl.project import Project
-from pypelineetl.runs import Ledger, Run
+from pypelineetl.records import Run
+from pypelineetl.runs import Ledger
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 

@@ -195,11 +195,11 @@ def _show_rejects(project: "pypelineetl.Project") -> None:
 
 
 def _show_history(project: "pypelineetl.Project") -> None:
-    from pypelineetl.runs import Ledger  # noqa: PLC0415 - as above
+    from pypelineetl.records import Records  # noqa: PLC0415 - as above
 
     heading = ("run", "started", "ETL", "status", "attempt", "rows", "new", "updated", "ended", "error")
     with project.open_warehouse() as warehouse:
-        records = Ledger(warehouse).records(limit=_HISTORY_LINES)
+        records = Records(warehouse).latest(_HISTORY_LINES)
     lines = [
         (
             record.run_id[:8],

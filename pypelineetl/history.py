@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from pypelineetl import ddl
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases.base import Database
-from pypelineetl.databases.holding import adapted
 from pypelineetl.declare import ETL, Watermark
 from pypelineetl.errors import LoadError
+from pypelineetl.owntables import OwnTable
 from pypelineetl.values import MYSQL, moment
 
 REJECTS = "etl_reject"
@@ -49,7 +48,6 @@ class Reject:
 
 LIVE, PREVIOUS = "", "previous"
 """The generation that everyone sees, and the one before it if it is kept; others are being built."""
-_OF_A_GENERATION = (REJECTS, _WATERMARKS)
 
 
 class History:
@@ -59,112 +57,93 @@ class History:
     """
 
     def __init__(self, warehouse: Database, generation: str = LIVE) -> None:
-        self._warehouse = warehouse
         self._generation = generation
+        self._quoted = warehouse.quoted
+        self._rejects, self._watermarks, self._keys = (
+            OwnTable(warehouse, name, _TABLES[name]) for name in (REJECTS, _WATERMARKS, _KEYS)
+        )
 
     def reject_columns(self) -> list[Column]:
         """Return the columns of the table of rejects, which is made if need be."""
-        self._ensure(REJECTS)
-        return list(columns_of(_TABLES[REJECTS], written=MYSQL).values())
+        self._rejects.ensure()
+        return list(columns_of(self._rejects.create, written=MYSQL).values())
 
     def prepare(self, etl: ETL, *, rebuilds: bool) -> None:
         """Make the tables that a load of an ETL may write, before it writes anything: on MySQL that commits."""
-        wanted = {REJECTS: etl.most_rejected > 0, _WATERMARKS: etl.watermark is not None, _KEYS: rebuilds}
-        for table in (table for table, is_wanted in wanted.items() if is_wanted):
-            self._ensure(table)
+        if etl.most_rejected > 0:
+            self._rejects.ensure()
+        if etl.watermark is not None:
+            self._watermarks.ensure()
+        if rebuilds:
+            self._keys.ensure()
 
     def rejects(self, etl: ETL | None = None) -> list[Reject]:
         """Return the rows that wait for being loaded, of one ETL or of all, the oldest first."""
-        if not self._warehouse.columns(REJECTS):
+        if not self._rejects.is_there:
             return []
-        names = self._warehouse.quoted(("etl", "rejected_at", "reason", "given"))
-        where = self._is("generation", *(["etl"] if etl else []))
-        found = self._warehouse.query(
-            f"SELECT {names} FROM {self._warehouse.quote(REJECTS)} WHERE {where} ORDER BY 1, 2, 4",
-            (self._generation, *([name_of(etl)] if etl else [])),
-        )
+        names = self._quoted(("etl", "rejected_at", "reason", "given"))
+        where = {"generation": self._generation} | ({"etl": name_of(etl)} if etl else {})
+        found = self._rejects.query(names, where, "ORDER BY 1, 2, 4")
         return [Reject(name, _at(rejected_at), reason, json.loads(given)) for name, rejected_at, reason, given in found]
 
     def forget_rejects(self, etl: ETL) -> None:
         """Forget an ETL's rejected rows: its whole source is about to be read again."""
-        if self._warehouse.columns(REJECTS):
-            self._forget(REJECTS, name_of(etl), self._generation)
+        if self._rejects.is_there:
+            _forget(self._rejects, name_of(etl), self._generation)
 
     def watermarks(self, etl: ETL) -> Mapping[str, str]:
         """Return how far an ETL has read its source, by column; nothing if it never has."""
-        if not self._warehouse.columns(_WATERMARKS):
+        if not self._watermarks.is_there:
             return {}
-        names = self._warehouse.quoted(("source_column", "reached"))
-        query = f"SELECT {names} FROM {self._warehouse.quote(_WATERMARKS)} WHERE {self._is('etl', 'generation')}"
-        return dict(self._warehouse.query(query, (name_of(etl), self._generation)))
+        where = {"etl": name_of(etl), "generation": self._generation}
+        return dict(self._watermarks.query(self._quoted(("source_column", "reached")), where))
 
     def reach(self, etl: ETL, watermarks: Mapping[str, str]) -> None:
         """Remember how far an ETL has read its source."""
         for column, reached in watermarks.items():
             key = {"etl": name_of(etl), "source_column": column, "generation": self._generation}
-            self._put(_WATERMARKS, key, "reached", reached)
+            self._watermarks.put(key, {"reached": reached})
 
     def adopt(self, etl: str, generation: str, *, keep: str = "") -> None:
         """Take what another generation remembers of an ETL; what this one does is forgotten, or kept as `keep`."""
-        for table in filter(self._warehouse.columns, _OF_A_GENERATION):
-            changed = f"UPDATE {self._warehouse.quote(table)} SET {self._is('generation')}"
-            where = f"WHERE {self._is('etl', 'generation')}"
+        for table in self._of_a_generation():
             if keep:
-                self._forget(table, etl, keep)
-                self._change(f"{changed} {where}", keep, etl, self._generation)
+                _forget(table, etl, keep)
+                table.change({"etl": etl, "generation": self._generation}, {"generation": keep})
             else:
-                self._forget(table, etl, self._generation)
-            self._change(f"{changed} {where}", self._generation, etl, generation)
+                _forget(table, etl, self._generation)
+            table.change({"etl": etl, "generation": generation}, {"generation": self._generation})
 
     def forget_generation(self) -> None:
         """Forget all that this generation remembers."""
-        for table in filter(self._warehouse.columns, _OF_A_GENERATION):
-            where = self._is("generation")
-            self._change(f"DELETE FROM {self._warehouse.quote(table)} WHERE {where}", self._generation)
-
-    def _forget(self, table: str, etl: str, generation: str) -> None:
-        name, where = self._warehouse.quote(table), self._is("etl", "generation")
-        # A DELETE that finds nothing would still lock what is beside it on MySQL, where other loads may write.
-        if self._warehouse.query(f"SELECT 1 FROM {name} WHERE {where} LIMIT 1", (etl, generation)):
-            self._change(f"DELETE FROM {name} WHERE {where}", etl, generation)
+        for table in self._of_a_generation():
+            table.remove({"generation": self._generation})
 
     def largest_key(self, etl: ETL) -> int:
         """Return the largest surrogate key of a rebuilt table's earlier generations, 0 if there is none."""
-        if not self._warehouse.columns(_KEYS):
+        if not self._keys.is_there:
             return 0
-        query = f"SELECT MAX({self._warehouse.quote('largest')}) FROM {self._warehouse.quote(_KEYS)}"
-        [(largest,)] = self._warehouse.query(f"{query} WHERE {self._is('etl')}", (name_of(etl),))
+        [(largest,)] = self._keys.query(f"MAX({self._quoted(['largest'])})", {"etl": name_of(etl)})
         return largest or 0
 
     def keep_largest_key(self, etl: ETL, largest: int) -> None:
         """Remember the largest surrogate key of a table that is about to be rebuilt, so that none is given twice."""
-        self._put(_KEYS, {"etl": name_of(etl)}, "largest", largest)
+        self._keys.put({"etl": name_of(etl)}, {"largest": largest})
 
     def forget_keys(self) -> None:
         """Forget which surrogate keys were given."""
-        if self._warehouse.columns(_KEYS):
-            self._warehouse.empty(_KEYS)
+        if self._keys.is_there:
+            self._keys.remove({})
 
-    def _ensure(self, table: str) -> None:
-        statements = ddl.create_statements(_TABLES[table], written=MYSQL, target=self._warehouse.dialect)
-        self._warehouse.ensure(table, statements)
+    def _of_a_generation(self) -> list[OwnTable]:
+        return [table for table in (self._rejects, self._watermarks) if table.is_there]
 
-    def _is(self, *names: str) -> str:
-        return " AND ".join(f"{self._warehouse.quote(name)} = {self._warehouse.placeholder}" for name in names)
 
-    def _put(self, table: str, key: Mapping[str, str], name: str, value: Any) -> None:
-        """Set a row's value, or add the row. Locking no more than that row, loads side by side do not meet."""
-        quote, mark = self._warehouse.quote, self._warehouse.placeholder
-        where = f"WHERE {self._is(*key)}"
-        if self._warehouse.query(f"SELECT 1 FROM {quote(table)} {where}", tuple(key.values())):
-            self._change(f"UPDATE {quote(table)} SET {quote(name)} = {mark} {where}", value, *key.values())
-            return
-        names, marks = self._warehouse.quoted([*key, name]), ", ".join([mark] * (len(key) + 1))
-        self._change(f"INSERT INTO {quote(table)} ({names}) VALUES ({marks})", *key.values(), value)
-
-    def _change(self, statement: str, *values: Any) -> None:
-        names = [str(at) for at in range(len(values))]
-        self._warehouse.query(statement, adapted(self._warehouse.adapters, names, values))
+def _forget(table: OwnTable, etl: str, generation: str) -> None:
+    where = {"etl": etl, "generation": generation}
+    # A DELETE that finds nothing would still lock what is beside it on MySQL, where other loads may write.
+    if table.query("1", where, "LIMIT 1"):
+        table.remove(where)
 
 
 def name_of(etl: ETL) -> str:

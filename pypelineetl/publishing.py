@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pypelineetl.databases.base import Database, Renewal
 from pypelineetl.drift import differences
 from pypelineetl.errors import LoadError
-from pypelineetl.runs import Ledger
+from pypelineetl.records import Records
 from pypelineetl.staging import OLD, Staging, kept_name, short_name
 
 
@@ -36,7 +36,7 @@ def refuse_unpublishable(staging: Staging, warehouse: Database) -> None:
 def redeclared(staging: Staging, warehouse: Database) -> set[str]:
     """Return the tables whose DDL has changed since they were made; it may be in a key or an index alone."""
     own = [etl for etl in staging.etls if etl not in staging.copied]
-    return {etl.table for etl in own if Ledger(warehouse).is_redeclared(etl)}
+    return {etl.table for etl in own if Records(warehouse).is_redeclared(etl)}
 
 
 def exchanging(staging: Staging, there: Collection[str]) -> list[tuple[str, str]]:

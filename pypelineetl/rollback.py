@@ -13,7 +13,8 @@ from pypelineetl.events import Event
 from pypelineetl.history import name_of
 from pypelineetl.project import Project
 from pypelineetl.publishing import exchange_rows
-from pypelineetl.runs import BUILT, ROLLED_BACK, Ledger, Record, Run, generation_of, hold, new_run
+from pypelineetl.records import BUILT, ROLLED_BACK, Record, Records, Run, generation_of, new_run
+from pypelineetl.runs import Ledger, hold
 from pypelineetl.staging import kept_name
 
 
@@ -44,8 +45,8 @@ def roll_back(project: Project) -> Generator[Event, None, None]:
 
 def _last_run(warehouse: Database) -> list[Record]:
     """Return the records of the last run, which must be one that built tables or went back."""
-    ledger = Ledger(warehouse)
-    built, succeeded = ledger.last(BUILT, ROLLED_BACK), ledger.last()
+    records = Records(warehouse)
+    built, succeeded = records.last(BUILT, ROLLED_BACK), records.last()
     if not built:
         message = "no run has built any table yet, so there is nothing to go back to"
         raise UsageError(message)

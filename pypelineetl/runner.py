@@ -22,8 +22,9 @@ from pypelineetl.events import Event
 from pypelineetl.filling import How
 from pypelineetl.history import History, Reject, name_of
 from pypelineetl.project import Project
+from pypelineetl.records import DELETED, Records, Run, new_run
 from pypelineetl.retrying import tried_again
-from pypelineetl.runs import DELETED, Ledger, Run, hold, new_run
+from pypelineetl.runs import Ledger, hold
 from pypelineetl.sourcetests import test_source
 from pypelineetl.updating import told, update
 
@@ -84,7 +85,7 @@ def _refresh(
             succeeded = not any(errors.values())
             if running and not succeeded:
                 with project.open_warehouse() as warehouse:
-                    Ledger(warehouse).note_refused(new_run(project.digest), errors)
+                    Records(warehouse).note_refused(new_run(project.digest), errors)
         if succeeded and request.replay_rejects:
             succeeded = yield from _replay(project, running or chosen)
         elif succeeded and running:

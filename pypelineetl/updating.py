@@ -17,7 +17,8 @@ from pypelineetl.events import Counts, Event
 from pypelineetl.filling import How, create_table, fill, tables_written
 from pypelineetl.history import History
 from pypelineetl.project import Project
-from pypelineetl.runs import UPDATED, Ledger, Run
+from pypelineetl.records import UPDATED, Records, Run
+from pypelineetl.runs import Ledger
 from pypelineetl.stopping import heed
 from pypelineetl.workbench import ScanError, UnorderedError
 
@@ -52,7 +53,7 @@ def _update(  # noqa: PLR0913 - as `update`, and the two ways in which it is tri
     with warehouse.transaction():
         created = yield from _create_missing(project, etls, warehouse)
         for etl in etls:
-            here = replace(how, full=how.full or etl in created, audit_key=ledger.audit_key(run, etl))
+            here = replace(how, full=how.full or etl in created, audit_key=Records(warehouse).audit_key(run, etl))
             loading = fill(project, whole(etl), here, warehouse, scans=scans, streams=streams)
             counts = yield from told(etl, loading)
             if counts.changed:

@@ -15,8 +15,9 @@ from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import LoadError, Request, UsageError, events, refresh
 from pypelineetl.errors import BusyError, DatabaseError
+from pypelineetl.records import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Record, Records, Run, new_run
 from pypelineetl.rollback import roll_back
-from pypelineetl.runs import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Ledger, Record, Run, new_run
+from pypelineetl.runs import Ledger
 
 BUILD = Request(test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=True)
 UPDATE = replace(BUILD, delete_existing_tables=False)
@@ -65,7 +66,7 @@ def content(star: Star) -> dict[str, list[tuple[Any, ...]]]:
 def records(star: Star) -> list[Record]:
     """Return what the ledger knows, the latest run first."""
     with star.project().open_warehouse() as warehouse:
-        return Ledger(warehouse).records()
+        return Records(warehouse).latest()
 
 
 def own_tables(star: Star) -> set[str]:

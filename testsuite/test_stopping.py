@@ -13,7 +13,7 @@ import pytest
 from stars import DAY, THING, THINGS, Star
 
 from pypelineetl import Request, refresh
-from pypelineetl.runs import FAILED, Ledger
+from pypelineetl.records import FAILED, Records
 from pypelineetl.stopping import StoppedError, stoppable
 from pypelineetl.workbench import workbench
 
@@ -177,7 +177,7 @@ def test_a_refresh_that_takes_too_long_leaves_all_as_it_was(
         list(refresh(project, request))
     assert star.table("thing_dim", "title") == [("Algebra",)]
     with project.open_warehouse() as warehouse:
-        told = {(record.etl, record.status, record.error) for record in Ledger(warehouse).records(limit=2)}
+        told = {(record.etl, record.status, record.error) for record in Records(warehouse).latest(2)}
         assert ("dimension thing", FAILED, "stopped by its time limit") in told
         assert warehouse.query("SELECT count(*) FROM etl_lock") == [(0,)]
         assert not [table for table in warehouse.tables() if "__" in table]

@@ -12,7 +12,7 @@ from servers import Server
 
 from pypelineetl import Request, refresh
 from pypelineetl.events import EtlFailed, RunFinished
-from pypelineetl.runs import FAILED, LOST, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Ledger
+from pypelineetl.records import FAILED, LOST, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Records
 from torture.case import Case
 from torture.drive import BOUND_SECONDS, drive
 from torture.star import SALES_A_GENERATION, TABLES, THINGS, Star
@@ -123,7 +123,7 @@ def _leftovers(star: Star, was_new: bool) -> Iterator[str]:
             yield f"left are the tables {sorted(others)}"
         if warehouse.query("SELECT table_name FROM etl_lock"):
             yield "a table is still locked"
-        records = Ledger(warehouse).records()
+        records = Records(warehouse).latest()
     ended = {SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED, LOST}
     if unfinished := {record.status for record in records} - ended:
         yield f"the ledger has unfinished runs: {unfinished}"

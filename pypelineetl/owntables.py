@@ -1,0 +1,77 @@
+"""The tables in a warehouse that are this library's own: how their rows are read, added, changed and removed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pypelineetl import ddl
+from pypelineetl.databases.base import Database, Row
+from pypelineetl.databases.holding import adapted
+from pypelineetl.values import MYSQL
+
+
+@dataclass(frozen=True)
+class OwnTable:
+    """One of these tables, which need not be there yet, and its CREATE TABLE.
+
+    Where rows are chosen, a column is given the value that it is to have, or several in a tuple, of which one will do.
+    """
+
+    warehouse: Database
+    name: str
+    create: str
+
+    @property
+    def is_there(self) -> bool:
+        """Whether anything was ever to be written to it."""
+        return bool(self.warehouse.columns(self.name))
+
+    def ensure(self) -> None:
+        """Make the table if need be, which ends a transaction on MySQL."""
+        statements = ddl.create_statements(self.create, written=MYSQL, target=self.warehouse.dialect)
+        self.warehouse.ensure(self.name, statements)
+
+    def query(self, select: str, where: Mapping[str, Any], rest: str = "") -> list[Row]:
+        """Return what this SQL selects of the chosen rows; `rest` is what follows in the statement."""
+        condition, values = self._where(where)
+        return self.warehouse.query(f"SELECT {select} FROM {self._quote(self.name)}{condition} {rest}", values)
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Add a row."""
+        marks = ", ".join([self.warehouse.placeholder] * len(values))
+        statement = f"INSERT INTO {self._quote(self.name)} ({self.warehouse.quoted(values)}) VALUES ({marks})"
+        self.warehouse.change(statement, self._adapted(values))
+
+    def change(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
+        """Change the chosen rows, and return how many there are."""
+        settings = ", ".join(f"{self._quote(name)} = {self.warehouse.placeholder}" for name in changes)
+        condition, values = self._where(where)
+        statement = f"UPDATE {self._quote(self.name)} SET {settings}{condition}"
+        return self.warehouse.change(statement, (*self._adapted(changes), *values))
+
+    def remove(self, where: Mapping[str, Any]) -> int:
+        """Remove the chosen rows, and return how many there were."""
+        condition, values = self._where(where)
+        return self.warehouse.change(f"DELETE FROM {self._quote(self.name)}{condition}", values)
+
+    def put(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        """Change the row of this key, or add it. Locking no more than that row, loads side by side do not meet."""
+        if self.query("1", key):
+            self.change(key, changes)
+        else:
+            self.add({**key, **changes})
+
+    def _where(self, where: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
+        chosen = {name: value if isinstance(value, tuple) else (value,) for name, value in where.items()}
+        conditions = [
+            f"{self._quote(name)} IN ({', '.join([self.warehouse.placeholder] * len(values))})"
+            for name, values in chosen.items()
+        ]
+        condition = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return condition, tuple(value for values in chosen.values() for value in values)
+
+    def _adapted(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        return adapted(self.warehouse.adapters, tuple(values), tuple(values.values()))
+
+    def _quote(self, name: str) -> str:
+        return self.warehouse.quote(name)

@@ -1,0 +1,247 @@
+"""What a warehouse knows of its runs, in its table etl_run: one record for each ETL in each of them."""
+
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from importlib.metadata import version
+from os import getpid
+from typing import Any
+from uuid import uuid4
+
+from pypelineetl.databases.base import Database
+from pypelineetl.declare import ETL
+from pypelineetl.events import Counts
+from pypelineetl.history import name_of
+from pypelineetl.owntables import OwnTable
+from pypelineetl.values import moment
+
+WAITING, RUNNING, LOADED, PUBLISHING = "waiting", "running", "loaded", "publishing"
+SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED, LOST = "succeeded", "failed", "not run", "not published", "lost"
+BUILT, UPDATED, DELETED, ROLLED_BACK = "built", "updated", "deleted", "rolled back"
+LATE = "late"
+"""Of a record that is of no run: it tells that there was none."""
+UNFINISHED = (WAITING, RUNNING, LOADED, PUBLISHING)
+
+_RUNS = "etl_run"
+_COUNTS = tuple(asdict(Counts()))
+_CREATE = f"""
+    CREATE TABLE {_RUNS} (
+      audit_key BIGINT NOT NULL, run_id VARCHAR(64) NOT NULL, etl VARCHAR(130) NOT NULL,
+      status VARCHAR(20) NOT NULL, way VARCHAR(20), attempt INT NOT NULL,
+      started DATETIME(6) NOT NULL, ended DATETIME(6),
+      {", ".join(f"rows_{name} BIGINT" for name in _COUNTS)},
+      watermark LONGTEXT, error LONGTEXT, host VARCHAR(255) NOT NULL,
+      code_version VARCHAR(60) NOT NULL, config_hash VARCHAR(64) NOT NULL, ddl_hash VARCHAR(64),
+      PRIMARY KEY (run_id, etl), KEY by_started (started), KEY by_audit_key (audit_key)
+    )
+"""
+_READ = ("run_id", "etl", "status", "way", "attempt", "started", "ended", "error", "host")
+_LAST_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its id, and a hash of the configuration that it runs with."""
+
+    id: str
+    config_hash: str
+    lease: timedelta = timedelta()
+    """How long it has its tables while no connection holds its name."""
+
+    @property
+    def generation(self) -> str:
+        """What the tables that this run builds are marked with."""
+        return generation_of(self.id)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one ETL in one run; times are UTC."""
+
+    run_id: str
+    etl: str
+    status: str
+    way: str
+    """What was done to the table, if the run succeeded."""
+    attempt: int
+    started: datetime
+    ended: datetime | None
+    counts: Counts | None
+    error: str
+    host: str
+
+
+def new_run(config_hash: str) -> Run:
+    """Return a run that nobody has seen yet."""
+    return Run(uuid4().hex, config_hash)
+
+
+def generation_of(run_id: str) -> str:
+    """Return eight hexadecimal digits that stand for a run in the names of its tables."""
+    return sha256(run_id.encode()).hexdigest()[:8]
+
+
+def present_holder() -> str:
+    """Return who is asking: the machine and the process."""
+    return f"{socket.gethostname()}, process {getpid()}"
+
+
+def now() -> datetime:
+    """Return the present moment as it is recorded: UTC, without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def recorded(value: Any) -> datetime:
+    """Return a moment that was recorded, as a database gives it."""
+    found = moment(value)
+    assert isinstance(found, datetime)  # noqa: S101 - we wrote it ourselves
+    return found
+
+
+class Records:
+    """The records of one warehouse; none are found where nothing was ever run."""
+
+    def __init__(self, warehouse: Database) -> None:
+        self._table = OwnTable(warehouse, _RUNS, _CREATE)
+        self._warehouse = warehouse
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether there is a table for them."""
+        return self._table.is_there
+
+    def ensure(self) -> None:
+        """Make the table if need be."""
+        self._table.ensure()
+
+    def of(self, run_id: str) -> list[Record]:
+        """Return the records of one run."""
+        return self._found({"run_id": run_id})
+
+    def latest(self, limit: int | None = None, *, etl: str = "") -> list[Record]:
+        """Return the latest records, of one ETL or of all, the last one first."""
+        return self._found({"etl": etl} if etl else {}, f"LIMIT {limit}" if limit else "")
+
+    def _found(self, where: Mapping[str, Any], rest: str = "") -> list[Record]:
+        if not self.are_kept:
+            return []
+        columns = (*_READ, *(f"rows_{name}" for name in _COUNTS))
+        order = f"ORDER BY {self._quoted('started')} DESC, 1, 2"
+        found = self._table.query(self._quoted(*columns), where, f"{order} {rest}")
+        return [_record(dict(zip(columns, row, strict=True))) for row in found]
+
+    def last(self, *ways: str) -> list[Record]:
+        """Return the records of the last run that succeeded, of those that went one of these ways, if any are given."""
+        if not self.are_kept:
+            return []
+        where = {"status": SUCCEEDED} | ({"way": ways} if ways else {})
+        order = f"ORDER BY {self._quoted('ended')} DESC LIMIT 1"
+        found = self._table.query(self._quoted("run_id"), where, order)
+        return self.of(found[0][0]) if found else []
+
+    def last_loads(self) -> dict[str, datetime]:
+        """Return when each ETL was last loaded."""
+        if not self.are_kept:
+            return {}
+        etl, where = self._quoted("etl"), {"status": SUCCEEDED, "way": (BUILT, UPDATED)}
+        found = self._table.query(f"{etl}, MAX({self._quoted('ended')})", where, f"GROUP BY {etl}")
+        return {name: recorded(ended) for name, ended in found}
+
+    def before_last(self, etl: str) -> Record | None:
+        """Return what is known of an ETL in the run before its last one that has ended."""
+        ended = [each for each in self.latest(_LAST_TRIES, etl=etl) if each.status not in {*UNFINISHED, LATE}]
+        return ended[1] if len(ended) > 1 else None
+
+    def has_succeeded(self, run: Run) -> bool:
+        """Whether a run has ended, and all went well."""
+        records = self.of(run.id)
+        return bool(records) and all(record.status == SUCCEEDED for record in records)
+
+    def is_redeclared(self, etl: ETL) -> bool:
+        """Whether an ETL's DDL has changed since its table was made, as far as that is known."""
+        if not self.are_kept:
+            return False
+        ddl_hash, where = self._quoted("ddl_hash"), {"etl": name_of(etl), "status": SUCCEEDED}
+        # Those that made no table come after those that did.
+        order = f"ORDER BY {ddl_hash} IS NULL, {self._quoted('ended')} DESC LIMIT 1"
+        found = self._table.query(ddl_hash, where, order)
+        return bool(found) and found[0][0] not in {None, hash_of_ddl(etl)}
+
+    def audit_key(self, run: Run, etl: ETL) -> int:
+        """Return the number that tells a run's ETL from every other, by which its rows name it."""
+        [(key,)] = self._table.query(self._quoted("audit_key"), {"run_id": run.id, "etl": name_of(etl)})
+        return int(key)
+
+    def begin(self, run: Run, etls: Sequence[ETL], attempt: int) -> None:
+        """Note that a run waits to turn to these ETLs, in place of what was noted of it before."""
+        [(last,)] = self._table.query(f"MAX({self._quoted('audit_key')})", {})
+        self._table.remove({"run_id": run.id})
+        begun = {"status": WAITING, "attempt": attempt, "started": now()}
+        for number, etl in enumerate(etls, 1):
+            self._add(run, name_of(etl), audit_key=int(last or 0) + number, **begun)
+
+    def change(self, run: Run, etls: Iterable[str], **changes: Any) -> None:
+        """Change what is noted of these ETLs in a run."""
+        self._table.change({"run_id": run.id, "etl": tuple(etls)}, changes)
+
+    def move(self, run: Run, before: Sequence[str], **changes: Any) -> None:
+        """Change what is noted of all ETLs of a run that are in one of these states."""
+        if names := [record.etl for record in self.of(run.id) if record.status in before]:
+            self.change(run, names, **changes)
+
+    def note_late(self, etl: str, last: datetime | None) -> bool:
+        """Note that an ETL was not loaded again when it should have been; return whether that is new."""
+        late = Run(f"late after {last:%Y-%m-%d %H:%M:%S.%f}" if last else "never loaded", "")
+        if any(record.etl == etl for record in self.of(late.id)):
+            return False
+        with self._warehouse.transaction():
+            self.ensure()
+            self._add(late, etl, status=LATE, attempt=0, audit_key=0)
+        return True
+
+    def note_refused(self, run: Run, errors: Mapping[str, str]) -> None:
+        """Note that a run did not begin, because of these errors; ETLs that have none could not begin either."""
+        other = "the source of another ETL of its run is not as it should be"
+        with self._warehouse.transaction():
+            self.ensure()
+            for etl, error in errors.items():
+                end = {"status": FAILED if error else NOT_RUN, "ended": now(), "error": error or other}
+                self._add(run, etl, attempt=1, audit_key=0, **end)
+
+    def _add(self, run: Run, etl: str, **columns: Any) -> None:
+        here = {"host": present_holder(), "code_version": version("pypelineetl"), "config_hash": run.config_hash}
+        self._table.add({"run_id": run.id, "etl": etl, "started": now(), **here, **columns})
+
+    def _quoted(self, *names: str) -> str:
+        return self._warehouse.quoted(names)
+
+
+def hash_of_ddl(etl: ETL) -> str:
+    """Return a hash of an ETL's DDL that does not mind how its lines are broken."""
+    return sha256(" ".join(etl.create.split()).encode()).hexdigest()
+
+
+def counted(counts: Counts) -> dict[str, int]:
+    """Return the columns of a record that hold these counts."""
+    return {f"rows_{name}": number for name, number in asdict(counts).items()}
+
+
+def _record(row: Mapping[str, Any]) -> Record:
+    counts = None
+    if row["rows_read"] is not None:
+        counts = Counts(**{name: row[f"rows_{name}"] or 0 for name in _COUNTS})
+    ended = row["ended"]
+    return Record(
+        run_id=row["run_id"],
+        etl=row["etl"],
+        status=row["status"],
+        way=row["way"] or "",
+        attempt=row["attempt"],
+        started=recorded(row["started"]),
+        ended=None if ended is None else recorded(ended),
+        counts=counts,
+        error=row["error"] or "",
+        host=row["host"],
+    )
