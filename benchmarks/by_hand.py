@@ -72,7 +72,7 @@ def connect(place: Place) -> Any:
 
 def _attached(place: Place, path: str) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(path)
-    connection.execute(str(extension("sqlite")))
+    connection.execute(f"LOAD '{extension('sqlite')}'")
     connection.execute(f"ATTACH '{make_url(place.source).database}' AS shop (TYPE sqlite, READ_ONLY)")
     return connection
 

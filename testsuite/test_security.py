@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import redis as redis_client
 import sqlalchemy as sa
@@ -30,6 +31,7 @@ import sample
 from pypelineetl import DimensionETL, FactETL, events, factory, member, process, refresh
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.mysql import MySQL
+from pypelineetl.databases.scanning import extension
 from pypelineetl.errors import DatabaseError, PypeLineError
 from pypelineetl.sourcetests import test_source as try_source
 from pypelineetl.workbench import workbench
@@ -376,6 +378,17 @@ def test_files_are_private_and_removed(tmp_path: Path) -> None:
     assert modes
     assert set(modes.values()) == {0o600}
     assert list(tmp_path.glob("*.lock")) == []
+
+
+def test_an_extension_that_somebody_changed_is_refused(tmp_path: Path) -> None:
+    """Its signature is checked once in a process, although a bench would take one without."""
+    code = bytearray(Path(str(extension("sqlite"))).read_bytes())
+    code[len(code) // 2] ^= 1
+    changed = tmp_path / "sqlite_scanner.duckdb_extension"
+    changed.write_bytes(code)
+    for _ in range(2):
+        with workbench(None) as bench, pytest.raises(duckdb.IOException, match="signature"):
+            bench.attach([], str(changed))
 
 
 def test_a_folder_that_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -268,8 +268,8 @@ class MySQL(Database):
 
     @classmethod
     def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
-        load, options = extension("mysql"), options_of(url, _OPTIONS)
-        if load is None or options.keys() & {*_TLS_OPTIONS, "charset"}:
+        scanner, options = extension("mysql"), options_of(url, _OPTIONS)
+        if scanner is None or options.keys() & {*_TLS_OPTIONS, "charset"}:
             return None
         access = {
             "host": url.host or "localhost",
@@ -280,7 +280,7 @@ class MySQL(Database):
             "socket": options.get("unix_socket"),
         }
         attach = "ATTACH '' AS {name} (TYPE mysql, SECRET {name}, READ_ONLY)"
-        name = bench.attach([load, *_SCAN_SETTINGS, secret("mysql", access), attach])
+        name = bench.attach([*_SCAN_SETTINGS, secret("mysql", access), attach], scanner)
         relation = f"mysql_query('{name}', {literal(query)})"
         types = bench.types(f"FROM {relation}")
         # Decimals of more than 38 digits come as DOUBLE as well.

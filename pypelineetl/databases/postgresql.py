@@ -191,8 +191,8 @@ class PostgreSQL(Database):
 
     @classmethod
     def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
-        load = extension("postgres")
-        if load is None:
+        scanner = extension("postgres")
+        if scanner is None:
             return None
         access = {
             "host": url.host,
@@ -203,7 +203,7 @@ class PostgreSQL(Database):
         }
         options = " ".join(f"{name}={_in_conninfo(value)}" for name, value in options_of(url, None).items())
         attach = f"ATTACH {literal(options)} AS {{name}} (TYPE postgres, SECRET {{name}}, READ_ONLY)"
-        name = bench.attach([load, secret("postgres", access), attach])
+        name = bench.attach([secret("postgres", access), attach], scanner)
         return _exact(bench, name, query)
 
     def bulk_insert(self, table: str, columns: Sequence[Column], bench: Workbench, query: str) -> int:

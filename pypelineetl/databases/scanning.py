@@ -22,12 +22,12 @@ class Scanned:
 
 
 def extension(name: str) -> str | None:
-    """Return the statement that loads DuckDB's extension for a database; None where it is not installed."""
+    """Return the file of DuckDB's extension for a database; None where it is not installed."""
     package = find_spec(f"duckdb_extension_{name}_scanner")
     if package is None or package.origin is None:
         return None
     path = Path(package.origin).parent / "extensions" / f"v{duckdb.__version__}" / f"{name}_scanner.duckdb_extension"
-    return f"LOAD {literal(str(path))}" if path.is_file() else None
+    return str(path) if path.is_file() else None
 
 
 def secret(kind: str, values: Mapping[str, object]) -> str:

@@ -59,12 +59,12 @@ class SQLite(Database):
 
     @classmethod
     def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
-        load = extension("sqlite")
+        scanner = extension("sqlite")
         # What SQLite compares without case, DuckDB would not.
-        if load is None or not dialect.is_plain(query, cls.dialect) or cls._collates(url):
+        if scanner is None or not dialect.is_plain(query, cls.dialect) or cls._collates(url):
             return None
         attach = f"ATTACH {literal(str(Path(url.database or '').absolute()))} AS {{name}} (TYPE sqlite, READ_ONLY)"
-        name = bench.attach([load, attach])
+        name = bench.attach([attach], scanner)
         attached = dialect.attached(query, read=cls.dialect, catalog=name)
         return Scanned(f"({attached})", bench.types(attached))
 
