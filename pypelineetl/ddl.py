@@ -5,6 +5,7 @@ values that do not fit even so are refused when they come (`columns.py`, `Databa
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import sqlglot
 from sqlglot import exp
@@ -64,15 +65,16 @@ def table_definition(sql: str, *, written: str) -> exp.Create:
     return tree
 
 
-def create_statements(sql: str, *, written: str, target: str) -> list[str]:
+@lru_cache(maxsize=1_000)
+def create_statements(sql: str, *, written: str, target: str) -> tuple[str, ...]:
     """Return the statements that create a table, and its indexes where the target wants them apart.
 
     Raises DialectError for a type that has no like in the target.
     """
     tree = table_definition(sql, written=written)
     if written == target:
-        return [sql.strip().rstrip(";")]
-    return [dialect.in_target(part, target) for part in _portable(tree, target)]
+        return (sql.strip().rstrip(";"),)
+    return tuple(dialect.in_target(part, target) for part in _portable(tree, target))
 
 
 def create_bare(sql: str, name: str, *, written: str, target: str, temporary: bool) -> str:

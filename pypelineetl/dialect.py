@@ -5,6 +5,7 @@ SQL already in the database's own dialect passes through untouched. What sqlglot
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 import sqlglot
@@ -59,6 +60,7 @@ _AFTER_WHERE = ("group", "having", "distinct", "limit", "offset", "windows", "qu
 _WRITTEN_AS = {"sqlite": _BacktickedSQLite}
 
 
+@lru_cache(maxsize=1_000)
 def query(sql: str, *, written: str, target: str) -> str:
     """Return a source query in the target's dialect.
 

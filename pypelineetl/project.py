@@ -130,7 +130,7 @@ class Project:
                 return f"-- the rows of the Python function {etl.source.function.__qualname__}"
         return f"{self.source_query(etl)};"
 
-    def create_statements(self, etl: ETL) -> list[str]:
+    def create_statements(self, etl: ETL) -> tuple[str, ...]:
         """Return the statements that create an ETL's table, in the dialect of the warehouse."""
         target = self._dialect_of(self.warehouse_url)
         return ddl.create_statements(etl.create, written=self.sql_dialect, target=target)

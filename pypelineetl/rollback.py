@@ -60,7 +60,7 @@ def _last_run(warehouse: Database) -> list[Record]:
 
 
 def _renewal(project: Project, etl: ETL, kept: str) -> Renewal:
-    return Renewal(etl.table, kept, tuple(project.create_statements(etl)))
+    return Renewal(etl.table, kept, project.create_statements(etl))
 
 
 def _exchange(warehouse: Database, run: Run, renewals: Sequence[Renewal]) -> None:

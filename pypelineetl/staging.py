@@ -41,9 +41,7 @@ class Staging:
     @property
     def renewals(self) -> list[Renewal]:
         """What takes the place of what, dimensions first."""
-        return [
-            Renewal(etl.table, self.tables[etl.table], tuple(self.live.create_statements(etl))) for etl in self.etls
-        ]
+        return [Renewal(etl.table, self.tables[etl.table], self.live.create_statements(etl)) for etl in self.etls]
 
 
 def stage(project: Project, etls: Sequence[ETL], generation: str) -> Staging:

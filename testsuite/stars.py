@@ -22,6 +22,8 @@ from pypelineetl import (
     refresh,
     rows,
 )
+from pypelineetl.databases import open_database, parse_url
+from pypelineetl.databases.base import Database
 from pypelineetl.project import Project
 
 metadata = sa.MetaData()
@@ -185,12 +187,14 @@ class Star:
 
     def table(self, name: str, *columns: str) -> list[tuple[Any, ...]]:
         """Return these columns of a warehouse table, in the order of the first."""
-        project = self.project()
-        with project.open_warehouse() as warehouse:
+        with self._warehouse() as warehouse:
             names = ", ".join(columns)
             return warehouse.query(f"SELECT {names} FROM {name} ORDER BY {columns[0]}")
 
     def exists(self, name: str) -> bool:
         """Whether the warehouse has this table."""
-        with self.project().open_warehouse() as warehouse:
+        with self._warehouse() as warehouse:
             return bool(warehouse.columns(name))
+
+    def _warehouse(self) -> Database:
+        return open_database(parse_url(self.urls[1]), read_only=False)

@@ -116,7 +116,7 @@ def test_a_query_is_tried_without_being_read_whole(sql: str, limited: str) -> No
 
 def test_mysql_ddl_runs_untouched_on_mysql() -> None:
     """The user's own DDL, engine and character set included, is what MySQL gets."""
-    assert ddl.create_statements(DDL, written="mysql", target="mysql") == [DDL.strip().rstrip(";")]
+    assert ddl.create_statements(DDL, written="mysql", target="mysql") == (DDL.strip().rstrip(";"),)
 
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])

@@ -249,7 +249,7 @@ def test_a_second_run_waits_or_names_the_first(star: Star) -> None:
         for event in first:
             if isinstance(event, events.LoadStarted):
                 break
-        short = run(star, UPDATE, lock_wait=timedelta(seconds=3))
+        short = run(star, UPDATE, lock_wait=timedelta(seconds=6))
         assert isinstance(short[1], events.RunWaiting)
         assert isinstance(short[-1], events.RunFinished)
         assert "run " + records(star)[0].run_id in short[-1].error
