@@ -33,6 +33,8 @@ def pytest_configure() -> None:
     # How long an example takes is the machine's business.
     hypothesis.settings.register_profile("here", deadline=None)
     hypothesis.settings.load_profile("here")
+    # DuckDB asks for it with every value that is bound; if it is not installed, Python would search for it each time.
+    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # which says that there is none
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to end", returncode=128 + signal.SIGTERM))
 
 
