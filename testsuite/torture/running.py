@@ -49,7 +49,7 @@ def run_all(warehouse: str, words: Sequence[str]) -> list[Ended]:
     with tempfile.TemporaryDirectory(prefix="pypelineetl-torture-") as name:
         folder = Path(name)
         folder.chmod(0o711)
-        with _running(folder) as running:
+        with _running(warehouse, folder) as running:
             return [*_told(_ended(warehouse, words, folder, running))]
 
 
@@ -81,13 +81,14 @@ def _told(ended: Iterator[Ended]) -> Iterator[Ended]:
 
 
 @contextmanager
-def _running(folder: Path) -> Iterator[dict[str, Server]]:
+def _running(warehouse: str, folder: Path) -> Iterator[dict[str, Server]]:
+    """Start the broker, and the server of a warehouse that has one."""
+    running = {"redis": servers.start_redis(folder)}
     # Other tests' servers may forget their last second when they are killed; these must not.
-    running = {
-        "mysql": servers.start_mariadb(folder, "--innodb-flush-log-at-trx-commit=2"),
-        "postgresql": servers.start_postgresql(folder, None, "-c", "synchronous_commit=on"),
-        "redis": servers.start_redis(folder),
-    }
+    if warehouse == "mysql":
+        running[warehouse] = servers.start_mariadb(folder, "--innodb-flush-log-at-trx-commit=2")
+    elif warehouse == "postgresql":
+        running[warehouse] = servers.start_postgresql(folder, None, "-c", "synchronous_commit=on")
     try:
         yield running
     finally:
