@@ -197,7 +197,7 @@ def test_a_source_that_does_not_fit_stops_the_run_before_it_changes_anything(
     assert "1 of 9 source tests failed; nothing was changed." in done.stdout
     with duckdb.connect(str(shop.folder / "local" / "warehouse.duckdb")) as warehouse:
         tables = warehouse.sql("SELECT table_name FROM duckdb_tables()").fetchall()
-    assert {table for (table,) in tables} == {"etl_run", "etl_lock"}
+    assert {table for (table,) in tables} == {"etl_run"}
 
 
 def test_leaving_the_source_tests_out_is_possible(shop: Checkout) -> None:
