@@ -1,4 +1,4 @@
-"""`make torture`: the whole fault grid, a table of it, and a closing line `N cases, M broken`."""
+"""`make torture`: the whole fault grid and many refreshes, tables of them, and a closing line `N cases, M broken`."""
 
 import multiprocessing
 import os
@@ -10,19 +10,45 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 
 from torture.grid import WAREHOUSES, every, left_out
+from torture.load import Endured, endure
 from torture.running import Ended, run_all
+
+_LOAD = "load"
 
 
 def main(words: list[str]) -> int:
-    """Run the cases whose text has all of these words, all without any; return the exit status."""
+    """Run the cases whose text has all of these words, or the many refreshes (`load`); all without any words.
+
+    Return the exit status.
+    """
     started = time.monotonic()
     # A process for each warehouse, with servers of its own; forked, as pygrametl cannot be imported in a spawned one.
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork")) as processes:
-        ended = [each for group in processes.map(run_all, WAREHOUSES, repeat(words)) for each in group]
-    _tell(ended)
-    bad = sum(bool(verdict.broken) for _, verdict, _ in ended)
-    sys.stdout.write(f"\n{len(ended)} cases, {bad} broken, in {time.monotonic() - started:.0f} s\n")
+        struck = [] if words == [_LOAD] else WAREHOUSES
+        ended = [each for group in processes.map(run_all, struck, repeat(words)) for each in group]
+        loaded = WAREHOUSES if words in ([], [_LOAD]) else []
+        endured = [each for group in processes.map(endure, loaded) for each in group]
+    if ended:
+        _tell(ended)
+    if endured:
+        _tell_of_load(endured)
+    broken = [*(verdict.broken for _, verdict, _ in ended), *(each.broken for each in endured)]
+    bad, seconds = sum(map(bool, broken)), time.monotonic() - started
+    sys.stdout.write(f"\n{len(broken)} cases, {bad} broken, in {seconds:.0f} s\n")
     return 1 if bad else 0
+
+
+def _tell_of_load(endured: Sequence[Endured]) -> None:
+    """Tell of many refreshes: what a reader saw meanwhile, and what is held after the first of them and after all."""
+    held = ("memory, MiB", "files", "connections", "tables")
+    names = "".join(f"{name:>16}" for name in held)
+    sys.stdout.write(f"\n{'warehouse':<12}{'refreshes':<16}{'seconds':>8}{'queries':>9}{'longest, ms':>13}{names}\n")
+    for each in endured:
+        numbers = [f"{before:.0f} to {after:.0f}" for before, after in zip(each.before, each.after, strict=True)]
+        reader = f"{each.poller.queries:>9,}{each.poller.longest * 1000:>13,.0f}"
+        told = "".join(f"{number:>16}" for number in numbers)
+        sys.stdout.write(f"{each.warehouse:<12}{each.what:<16}{each.seconds:>8.0f}{reader}{told}\n")
+        sys.stdout.write("".join(f"    BROKEN {what}\n" for what in each.broken))
 
 
 def _tell(ended: Sequence[Ended]) -> None:

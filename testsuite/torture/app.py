@@ -23,22 +23,21 @@ from pypelineetl.celery import Refreshes
 from torture.driver import arm
 from torture.star import Star
 
-# Long enough for each task of the star, and short enough not to wait for.
-_VISIBLE_SECONDS, _LOOK_EACH_SECONDS = 8, 1
+_LOOK_EACH_SECONDS = 1
 _LEASE = timedelta(seconds=12)
 
 
 def refreshes(case: dict[str, Any]) -> Refreshes:
     """Return the star's application and its task `torture.refresh`."""
-    star = Star(case["source"], case["warehouse"], Path(case["folder"]))
+    star = Star(case["source"], case["warehouse"], Path(case["folder"]), case["lock_wait"])
     made = Refreshes(star.config(BROKER_URL=case["broker"], RESULT_URL=case["broker"]))
     made.project = star.project(case["generation"])
     restored = {
-        "visibility_timeout": _VISIBLE_SECONDS,
+        "visibility_timeout": case["visible"],
         "unacked_restore_interval": _LOOK_EACH_SECONDS,
         "unacked_restore_throttle": _LOOK_EACH_SECONDS,
     }
-    made.app.conf.update(visibility_timeout=_VISIBLE_SECONDS, broker_transport_options=restored)
+    made.app.conf.update(visibility_timeout=case["visible"], broker_transport_options=restored)
 
     @made.app.task(name="torture.refresh", bind=True, throws=(PypeLineError,))
     def refresh(task: Task[..., Any], *, builds: bool) -> Any:

@@ -23,14 +23,24 @@ from torture.star import Star
 ON_CELERY = {"kill worker", "kill broker"}
 BOUND_SECONDS = 90
 _PATIENCE_SECONDS = 15
+# Long enough for each task of the star, and short enough not to wait for.
+_VISIBLE_SECONDS = 8
 _TESTSUITE = Path(__file__).parent.parent
 
 
 def drive(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
     """Refresh the star to its second generation, in which the fault of the case strikes; return what came of it."""
-    broker = running["redis"]
     server = running.get({"kill server": case.warehouse, "kill broker": "redis"}.get(case.fault, ""))
-    told = {
+    told = as_told(star, case, running)
+    told["server"] = server.process.pid if server and server.process else 0
+    if case.fault in ON_CELERY:
+        return _on_workers(told, running["redis"])
+    return _in_a_process(told, server) if case.fault.startswith("kill") else driver.refreshed(told)
+
+
+def as_told(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
+    """Return a case as other processes are told of it, in values that JSON has."""
+    return {
         "source": star.source_url,
         "warehouse": star.warehouse_url,
         "folder": str(star.folder),
@@ -38,12 +48,10 @@ def drive(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
         "generation": 2,
         "point": case.point,
         "fault": case.fault,
-        "server": server.process.pid if server and server.process else 0,
-        "broker": f"redis://127.0.0.1:{broker.port}/0",
+        "broker": f"redis://127.0.0.1:{running['redis'].port}/0",
+        "lock_wait": star.lock_wait,
+        "visible": _VISIBLE_SECONDS,
     }
-    if case.fault in ON_CELERY:
-        return _on_workers(told, broker)
-    return _in_a_process(told, server) if case.fault.startswith("kill") else driver.refreshed(told)
 
 
 def _in_a_process(told: dict[str, Any], server: Server | None) -> dict[str, Any]:
@@ -79,11 +87,11 @@ def _revive(server: Server | None) -> None:
 
 def _on_workers(told: dict[str, Any], broker: Server) -> dict[str, Any]:
     """Call the task as a user's shell would; the fault strikes the worker that comes to the point first."""
-    with redis.Redis.from_url(told["broker"]) as client, _worker("one", told), _worker("other", told):
+    with redis.Redis.from_url(told["broker"]) as client, worker("one", told), worker("other", told):
         client.flushall()
         refreshes = app.refreshes(told)
         result = refreshes.app.send_task("torture.refresh", kwargs={"builds": told["mode"] == "build"})
-        said = [*_waited_for(result, told, broker), *_undone(client)]
+        said = [*_waited_for(result, told, broker), *undone(client)]
         refreshes.app.close()
     return {"succeeded": not said, "struck": app.marker(told).exists(), "said": said}
 
@@ -104,7 +112,7 @@ def _waited_for(result: AsyncResult[Any], told: dict[str, Any], broker: Server) 
     return [f"{type(error).__name__}: {error}"] if error else []
 
 
-def _undone(broker: redis.Redis) -> list[str]:
+def undone(broker: redis.Redis) -> list[str]:
     """Wait for the workers to do all that there is to do, and return what they leave undone."""
     for _ in range(200):
         left = [name for name in ("celery", "unacked") if broker.exists(name)]
@@ -115,8 +123,9 @@ def _undone(broker: redis.Redis) -> list[str]:
 
 
 @contextmanager
-def _worker(name: str, told: dict[str, Any]) -> Iterator[None]:
-    command = [sys.executable, "-m", "celery", "-A", "torture.app", "worker", "-c", "1", "-n", f"{name}@%h"]
+def worker(name: str, told: dict[str, Any], processes: int = 1) -> Iterator[int]:
+    """Run a worker, and give its process group."""
+    command = [sys.executable, "-m", "celery", "-A", "torture.app", "worker", "-c", str(processes), "-n", f"{name}@%h"]
     with (Path(told["folder"]) / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             [*DIES_WITH_US, *command],
@@ -126,7 +135,7 @@ def _worker(name: str, told: dict[str, Any]) -> Iterator[None]:
             start_new_session=True,
         )
     try:
-        yield
+        yield process.pid
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

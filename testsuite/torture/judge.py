@@ -1,72 +1,20 @@
 """What must hold after a fault: the old or the new content, whole; a ledger that agrees; and nothing left behind."""
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
 from servers import Server
 
 from pypelineetl import Request, refresh
 from pypelineetl.events import EtlFailed, RunFinished
+from pypelineetl.project import Project
 from pypelineetl.records import FAILED, LOST, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Records
 from torture.case import Case
 from torture.drive import BOUND_SECONDS, drive
-from torture.star import SALES_A_GENERATION, TABLES, THINGS, Star
-
-_POLL = """
-    SELECT (SELECT MIN(generation) FROM thing_dim), (SELECT MAX(generation) FROM thing_dim),
-           (SELECT COUNT(*) FROM thing_dim), (SELECT MIN(generation) FROM sale_fact),
-           (SELECT MAX(generation) FROM sale_fact), (SELECT COUNT(*) FROM sale_fact)
-"""
-
-
-@dataclass
-class Poller:
-    """A reader that asks all the time, and what it saw that it must not."""
-
-    url: str
-    excuses_errors: bool
-    queries: int = 0
-    wrong: list[str] = field(default_factory=list)
-    longest: float = 0.0
-
-    @contextmanager
-    def polling(self) -> Iterator[None]:
-        """Poll while the block runs; a DuckDB file that another process writes cannot be read."""
-        if self.url.startswith("duckdb"):
-            yield
-            return
-        stop = threading.Event()
-        thread = threading.Thread(target=self._poll, args=(stop,))
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-
-    def _poll(self, stop: threading.Event) -> None:
-        timeout = {"timeout": 60} if self.url.startswith("sqlite") else {}
-        engine = sa.create_engine(self.url, poolclass=sa.NullPool, connect_args=timeout)
-        while not stop.is_set():
-            started = time.monotonic()
-            try:
-                with engine.connect() as connection:
-                    row = connection.execute(sa.text(_POLL)).one()
-            except sa.exc.SQLAlchemyError as error:
-                if not self.excuses_errors:
-                    self.wrong.append(f"a reader got an error: {str(error).splitlines()[0]}")
-                time.sleep(0.05)
-                continue
-            self.longest = max(self.longest, time.monotonic() - started)
-            self.queries += 1
-            generation = row[0]
-            if tuple(row) != (generation, generation, THINGS, generation, generation, SALES_A_GENERATION * generation):
-                self.wrong.append(f"a reader saw {tuple(row)}")
+from torture.poller import Poller
+from torture.star import TABLES, Star
 
 
 @dataclass(frozen=True)
@@ -80,7 +28,7 @@ class Verdict:
 def judged(case: Case, star: Star, running: dict[str, Server]) -> Verdict:
     """Run one case, and the refresh after it."""
     star.supply(1)
-    if failures := _refresh(star, "build", 1):
+    if failures := refresh_here(star.project(1), "build"):
         return Verdict([f"the first load failed: {failures}"], struck=False)
     old = star.content()
     broken: list[str] = []
@@ -93,7 +41,7 @@ def judged(case: Case, star: Star, running: dict[str, Server]) -> Verdict:
         held = star.content()
         new = _expected(case)
         broken += _wrong_content(case, struck, held, old, new)
-        again = _refresh(star, case.mode, 2)
+        again = refresh_here(star.project(2), case.mode)
     broken += poller.wrong[:3]
     if elapsed > BOUND_SECONDS:
         broken.append(f"it took {elapsed:.0f} s")
@@ -147,9 +95,9 @@ def _expected(case: Case) -> Any:
 def learn(case: Case, star: Star) -> None:
     """Find what a refresh of this kind gives without a fault."""
     star.supply(1)
-    failures = _refresh(star, "build", 1)
+    failures = refresh_here(star.project(1), "build")
     star.supply(2)
-    failures += _refresh(star, case.mode, 2)
+    failures += refresh_here(star.project(2), case.mode)
     assert not failures, failures
     _known[case.warehouse, case.mode] = star.content()
 
@@ -159,8 +107,8 @@ def is_learnt(case: Case) -> bool:
     return (case.warehouse, case.mode) in _known
 
 
-def _refresh(star: Star, mode: str, generation: int) -> list[str]:
-    """Refresh the star in this process, without a fault, and return the errors."""
+def refresh_here(project: Project, mode: str) -> list[str]:
+    """Refresh a star in this process, without a fault, and return the errors."""
     request = Request(test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=mode == "build")
-    happened = list(refresh(star.project(generation), request))
+    happened = list(refresh(project, request))
     return [event.error for event in happened if isinstance(event, EtlFailed | RunFinished) and event.error]

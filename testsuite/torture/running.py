@@ -23,14 +23,15 @@ Ended = tuple[Case, Verdict, float]
 def run(case: Case, folder: Path, running: dict[str, Server]) -> Verdict:
     """Run one case on new, empty databases."""
     if not is_learnt(case):
-        with _star(case.warehouse, folder, running) as star:
+        with star_on(case.warehouse, folder, running) as star:
             learn(case, star)
-    with _star(case.warehouse, folder, running) as star:
+    with star_on(case.warehouse, folder, running) as star:
         return judged(case, star, running)
 
 
 @contextmanager
-def _star(warehouse: str, folder: Path, running: dict[str, Server]) -> Iterator[Star]:
+def star_on(warehouse: str, folder: Path, running: dict[str, Server]) -> Iterator[Star]:
+    """Give a star on new, empty databases."""
     own = folder / uuid4().hex
     own.mkdir()
     source = f"sqlite:///{own}/source.sqlite"
@@ -49,7 +50,7 @@ def run_all(warehouse: str, words: Sequence[str]) -> list[Ended]:
     with tempfile.TemporaryDirectory(prefix="pypelineetl-torture-") as name:
         folder = Path(name)
         folder.chmod(0o711)
-        with _running(warehouse, folder) as running:
+        with servers_of(warehouse, folder) as running:
             return [*_told(_ended(warehouse, words, folder, running))]
 
 
@@ -81,7 +82,7 @@ def _told(ended: Iterator[Ended]) -> Iterator[Ended]:
 
 
 @contextmanager
-def _running(warehouse: str, folder: Path) -> Iterator[dict[str, Server]]:
+def servers_of(warehouse: str, folder: Path) -> Iterator[dict[str, Server]]:
     """Start the broker, and the server of a warehouse that has one."""
     running = {"redis": servers.start_redis(folder)}
     # Other tests' servers may forget their last second when they are killed; these must not.

@@ -114,6 +114,7 @@ class Star:
     source_url: str
     warehouse_url: str
     folder: Path
+    lock_wait: int = 20
 
     def project(self, generation: int) -> Project:
         """Return the project, at a time that belongs to a generation of the source."""
@@ -127,7 +128,7 @@ class Star:
             LOG_HOME=self.folder,
             DIMENSIONS=[THING, PERSON, DAY],
             FACTS=[SALE],
-            LOCK_WAIT_SECONDS=20,
+            LOCK_WAIT_SECONDS=self.lock_wait,
             **more,
         )
 

@@ -1,0 +1,160 @@
+"""Many refreshes, in a row and at once: nothing that is held may grow, and a reader sees whole generations alone."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import redis
+from servers import Server
+
+from pypelineetl.databases.base import Database
+from torture import app
+from torture.case import Case
+from torture.drive import as_told, undone, worker
+from torture.judge import refresh_here
+from torture.poller import Poller
+from torture.running import servers_of, star_on
+from torture.star import Star
+
+IN_A_ROW, WARM = 200, 50
+AT_ONCE, PROCESSES = 20, 4
+_GROWTH = 1.1
+"""Of the memory, whose use depends on when it is looked at."""
+_ASKS_CONNECTIONS = {
+    "mysql": "SELECT COUNT(*) - 1 FROM information_schema.processlist WHERE db = DATABASE()",
+    "postgres": "SELECT COUNT(*) - 1 FROM pg_stat_activity WHERE datname = current_database()",
+}
+
+
+class Held(NamedTuple):
+    """What some processes and their warehouse hold; the memory in MiB."""
+
+    memory: float
+    files: int
+    connections: int
+    tables: int
+
+
+@dataclass(frozen=True)
+class Endured:
+    """What came of many refreshes of one warehouse: what was held after the first of them and after all."""
+
+    warehouse: str
+    what: str
+    seconds: float
+    before: Held
+    after: Held
+    poller: Poller
+    broken: Sequence[str]
+
+    def __str__(self) -> str:
+        return f"{self.warehouse}: {self.what}"
+
+
+def endure(warehouse: str) -> list[Endured]:
+    """Refresh a star in a row and, if its warehouse has a server, at once."""
+    with tempfile.TemporaryDirectory(prefix="pypelineetl-torture-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        with servers_of(warehouse, folder) as running:
+            with star_on(warehouse, folder, running) as star:
+                endured = [_in_a_row(warehouse, star)]
+            if warehouse in running:
+                with star_on(warehouse, folder, running) as star:
+                    endured.append(_at_once(warehouse, star, running))
+    return endured
+
+
+def _in_a_row(warehouse: str, star: Star) -> Endured:
+    """Build and update in turn, in this process, to one generation and another."""
+    poller, broken, started = Poller(star.warehouse_url, excuses_errors=False), _first(star), time.monotonic()
+    with poller.polling():
+        for number in range(IN_A_ROW):
+            if number == WARM:
+                before = _held(star, [os.getpid()])
+            generation = 2 + number % 2
+            star.supply(generation)
+            # Time goes on, whatever comes back.
+            project = replace(star.project(generation), clock=partial(_moment, number))
+            broken.extend(refresh_here(project, "update" if number % 4 > 1 else "build"))
+    after, seconds = _held(star, [os.getpid()]), time.monotonic() - started
+    broken += [*poller.wrong[:3], *_grown(before, after)]
+    return Endured(warehouse, f"{IN_A_ROW} in a row", seconds, before, after, poller, broken)
+
+
+def _first(star: Star) -> list[str]:
+    """Load a star that readers are to find, and return what went wrong."""
+    star.supply(2)
+    return refresh_here(star.project(2), "build")
+
+
+def _moment(number: int) -> datetime:
+    return datetime(2014, 4, 1) + timedelta(days=number)
+
+
+def _at_once(warehouse: str, star: Star, running: dict[str, Server]) -> Endured:
+    """Have the processes of a worker refresh the star; what is told is of the second time, as the first warms them."""
+    poller, broken = Poller(star.warehouse_url, excuses_errors=False), _first(star)
+    told = as_told(replace(star, lock_wait=600), Case(warehouse, "update", "", ""), running) | {"visible": 3600}
+    with redis.Redis.from_url(told["broker"]) as client, worker("all", told, PROCESSES) as group, poller.polling():
+        celery = app.refreshes(told).app
+        _all_at_once(celery)
+        before, started = _held(star, _of_group(group)), time.monotonic()
+        results = _all_at_once(celery)
+        after, seconds = _held(star, _of_group(group)), time.monotonic() - started
+        broken += [f"a result is {result}" for result in results if result != results[0]][:3] + undone(client)
+        celery.close()
+    broken += [*poller.wrong[:3], *_grown(before, after)]
+    return Endured(warehouse, f"{AT_ONCE} at once on {PROCESSES}", seconds, before, after, poller, broken)
+
+
+def _all_at_once(celery: Any) -> list[Any]:
+    sent = [celery.send_task("torture.refresh", kwargs={"builds": number % 2 == 0}) for number in range(AT_ONCE)]
+    return [each.get(timeout=600) for each in sent]
+
+
+def _held(star: Star, processes: Sequence[int]) -> Held:
+    places = [Path("/proc") / str(process) for process in processes]
+    with star.warehouse() as warehouse:
+        return Held(
+            memory=sum(_memory(place) for place in places),
+            files=sum(len([*(place / "fd").iterdir()]) for place in places),
+            connections=_connections(warehouse),
+            tables=len(warehouse.tables()),
+        )
+
+
+def _memory(process: Path) -> float:
+    [line] = [line for line in (process / "status").read_text().splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
+
+
+def _connections(warehouse: Database) -> int:
+    asked = _ASKS_CONNECTIONS.get(warehouse.dialect)
+    return int(warehouse.query(asked)[0][0]) if asked else 0
+
+
+def _of_group(group: int) -> list[int]:
+    """Return the processes of a process group."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        # Others end meanwhile.
+        with suppress(ProcessLookupError):
+            found += [int(place.name)] if os.getpgid(int(place.name)) == group else []
+    return found
+
+
+def _grown(before: Held, after: Held) -> Iterator[str]:
+    if after.memory > before.memory * _GROWTH:
+        yield f"the memory has grown from {before.memory:.0f} to {after.memory:.0f} MiB"
+    for what in ("files", "connections", "tables"):
+        # The reader has a connection now and then.
+        if getattr(after, what) > getattr(before, what) + 1:
+            yield f"there were {getattr(before, what)} {what}, and there are {getattr(after, what)}"
