@@ -7,13 +7,12 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, Watermark
 from pypelineetl.errors import LoadError
-from pypelineetl.owntables import OwnTable
+from pypelineetl.owntables import OwnTable, recorded
 from pypelineetl.values import MYSQL, moment
 
 REJECTS = "etl_reject"
@@ -84,7 +83,9 @@ class History:
         names = self._quoted(("etl", "rejected_at", "reason", "given"))
         where = {"generation": self._generation} | ({"etl": name_of(etl)} if etl else {})
         found = self._rejects.query(names, where, "ORDER BY 1, 2, 4")
-        return [Reject(name, _at(rejected_at), reason, json.loads(given)) for name, rejected_at, reason, given in found]
+        return [
+            Reject(name, recorded(rejected_at), reason, json.loads(given)) for name, rejected_at, reason, given in found
+        ]
 
     def forget_rejects(self, etl: ETL) -> None:
         """Forget an ETL's rejected rows: its whole source is about to be read again."""
@@ -168,12 +169,6 @@ def beginning(watermark: Watermark, reached: str) -> str:
         message = f'the overlap of its watermark is a number, and it has read up to "{reached}"'
         raise LoadError(message)
     return str(int(reached) - watermark.overlap)
-
-
-def _at(value: Any) -> datetime:
-    found = moment(value)
-    assert isinstance(found, datetime)  # noqa: S101 - we wrote it ourselves
-    return found
 
 
 def told(rejects: list[Reject]) -> Iterator[str]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pypelineetl import ddl
 from pypelineetl.databases.base import Database, Row
 from pypelineetl.databases.holding import adapted
-from pypelineetl.values import MYSQL
+from pypelineetl.values import MYSQL, moment
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,10 @@ class OwnTable:
 
     def _quote(self, name: str) -> str:
         return self.warehouse.quote(name)
+
+
+def recorded(value: Any) -> datetime:
+    """Return a moment that was recorded, as a database gives it."""
+    found = moment(value)
+    assert isinstance(found, datetime)  # noqa: S101 - we wrote it ourselves
+    return found

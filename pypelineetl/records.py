@@ -14,8 +14,7 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL
 from pypelineetl.events import Counts
 from pypelineetl.history import name_of
-from pypelineetl.owntables import OwnTable
-from pypelineetl.values import moment
+from pypelineetl.owntables import OwnTable, recorded
 
 WAITING, RUNNING, LOADED, PUBLISHING = "waiting", "running", "loaded", "publishing"
 SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED, LOST = "succeeded", "failed", "not run", "not published", "lost"
@@ -91,13 +90,6 @@ def present_holder() -> str:
 def now() -> datetime:
     """Return the present moment as it is recorded: UTC, without a zone."""
     return datetime.now(UTC).replace(tzinfo=None)
-
-
-def recorded(value: Any) -> datetime:
-    """Return a moment that was recorded, as a database gives it."""
-    found = moment(value)
-    assert isinstance(found, datetime)  # noqa: S101 - we wrote it ourselves
-    return found
 
 
 class Records:

@@ -16,7 +16,7 @@ from pypelineetl.declare import ETL, MOST_PARTS
 from pypelineetl.errors import BusyError, LoadError
 from pypelineetl.events import Counts
 from pypelineetl.history import PREVIOUS, History, name_of
-from pypelineetl.owntables import OwnTable
+from pypelineetl.owntables import OwnTable, recorded
 from pypelineetl.records import (
     BUILT,
     FAILED,
@@ -37,7 +37,6 @@ from pypelineetl.records import (
     hash_of_ddl,
     now,
     present_holder,
-    recorded,
 )
 from pypelineetl.staging import KEPT, OLD, PART, STAGED, kept_name, staged_name
 

@@ -54,9 +54,6 @@ class Endured:
     poller: Poller
     broken: Sequence[str]
 
-    def __str__(self) -> str:
-        return f"{self.warehouse}: {self.what}"
-
 
 def endure(warehouse: str) -> list[Endured]:
     """Refresh a star in a row and, if its warehouse has a server, at once."""
@@ -154,7 +151,7 @@ def _of_group(group: int) -> list[int]:
 def _grown(before: Held, after: Held) -> Iterator[str]:
     if after.memory > before.memory * _GROWTH:
         yield f"the memory has grown from {before.memory:.0f} to {after.memory:.0f} MiB"
-    for what in ("files", "connections", "tables"):
-        # The reader has a connection now and then.
-        if getattr(after, what) > getattr(before, what) + 1:
+    # The reader has a connection now and then, which is a file as well.
+    for what, more in (("files", 1), ("connections", 1), ("tables", 0)):
+        if getattr(after, what) > getattr(before, what) + more:
             yield f"there were {getattr(before, what)} {what}, and there are {getattr(after, what)}"
