@@ -24,7 +24,6 @@ from torture.driver import arm
 from torture.star import Star
 
 _LOOK_EACH_SECONDS = 1
-_LEASE = timedelta(seconds=12)
 
 
 def refreshes(case: dict[str, Any]) -> Refreshes:
@@ -88,7 +87,7 @@ def _after(owner: Any, name: str, fault: Callable[[], None], applies: Callable[.
 
 
 if "TORTURE_CASE" in os.environ:
-    celery._LEASE = _LEASE  # noqa: SLF001 - the next run would wait for minutes
     _case = json.loads(os.environ["TORTURE_CASE"])
+    celery._LEASE = timedelta(seconds=_case["lease"])  # noqa: SLF001 - the next run would wait for minutes
     app = refreshes(_case).app
     _arm(_case)

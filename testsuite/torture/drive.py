@@ -24,7 +24,7 @@ ON_CELERY = {"kill worker", "kill broker"}
 BOUND_SECONDS = 90
 _PATIENCE_SECONDS = 15
 # Long enough for each task of the star, and short enough not to wait for.
-_VISIBLE_SECONDS = 8
+_VISIBLE_SECONDS, _LEASE_SECONDS = 8, 12
 _TESTSUITE = Path(__file__).parent.parent
 
 
@@ -51,6 +51,7 @@ def as_told(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any
         "broker": f"redis://127.0.0.1:{running['redis'].port}/0",
         "lock_wait": star.lock_wait,
         "visible": _VISIBLE_SECONDS,
+        "lease": _LEASE_SECONDS,
     }
 
 

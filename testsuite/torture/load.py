@@ -99,7 +99,9 @@ def _moment(number: int) -> datetime:
 def _at_once(warehouse: str, star: Star, running: dict[str, Server]) -> Endured:
     """Have the processes of a worker refresh the star; what is told is of the second time, as the first warms them."""
     poller, broken = Poller(star.warehouse_url, excuses_errors=False), _first(star)
-    told = as_told(replace(star, lock_wait=600), Case(warehouse, "update", "", ""), running) | {"visible": 3600}
+    told = as_told(replace(star, lock_wait=600), Case(warehouse, "update", "", ""), running)
+    # As long as in earnest: what waits behind so many others is not dead.
+    told |= {"visible": 3600, "lease": 300}
     with redis.Redis.from_url(told["broker"]) as client, worker("all", told, PROCESSES) as group, poller.polling():
         celery = app.refreshes(told).app
         _all_at_once(celery)
