@@ -148,9 +148,16 @@ def _build_once(staging: Staging, run: Run, etl: ETL, *, scans: bool, streams: b
         with warehouse.transaction():
             how = _how(run, etl, warehouse)
             counts = yield from fill(staging.project, staging.staged(etl), how, warehouse, scans=scans, streams=streams)
-            Ledger(warehouse).loaded(run, etl, counts, run.generation, is_new=True)
+            _loaded(run, etl, counts, warehouse)
         yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
     return counts
+
+
+def _loaded(run: Run, etl: ETL, counts: Counts, warehouse: Database) -> None:
+    """Note that an ETL's staged table is loaded; until the next task begins, the run lives by its lease."""
+    ledger = Ledger(warehouse)
+    ledger.loaded(run, etl, counts, run.generation, is_new=True)
+    ledger.renew(run)
 
 
 def _how(run: Run, etl: ETL, warehouse: Database) -> How:
@@ -173,7 +180,11 @@ def build_part(staging: Staging, run: Run, etl: ETL, parts: Parts, number: int) 
         hold(keeper, f"{run.id} {name_of(etl)} {number}")
         with keeper.transaction():
             Ledger(keeper).renew(run)
-        return (yield from told_of_the_live(load_part(staging.project, staged, parts, number), staging, etl))
+        counts = yield from told_of_the_live(load_part(staging.project, staged, parts, number), staging, etl)
+        # On a connection that has not been idle meanwhile.
+        with staging.live.open_warehouse() as warehouse, warehouse.transaction():
+            Ledger(warehouse).renew(run)
+        return counts
 
 
 def build_of_parts(staging: Staging, run: Run, etl: ETL, parts: Parts, read: int) -> Generator[Event, None, Counts]:
@@ -185,7 +196,7 @@ def build_of_parts(staging: Staging, run: Run, etl: ETL, parts: Parts, read: int
             Ledger(warehouse).verify(run)
             how = _how(run, etl, warehouse)
             counts = yield from merge(staging.project, staged, how, parts, read, warehouse)
-            Ledger(warehouse).loaded(run, etl, counts, run.generation, is_new=True)
+            _loaded(run, etl, counts, warehouse)
         with warehouse.transaction():
             drop_all(warehouse, tables_of(staged, parts))
     return counts

@@ -169,6 +169,13 @@ class Refreshes:
             raise current_task.retry(exc=error, countdown=_RETRY_SECONDS, max_retries=most) from error
 
     @contextmanager
+    def _at_work(self, run: Run) -> Iterator[None]:
+        """Hold a run's name, so that nobody takes it for dead however long the block takes."""
+        with self.project.open_warehouse() as warehouse:
+            hold(warehouse, run.id)
+            yield
+
+    @contextmanager
     def _given_up_if_it_fails(self, run: Run) -> Iterator[None]:
         try:
             yield
@@ -286,8 +293,9 @@ class Refreshes:
 
     def _rows_of_all_parts(self, etl: ETL, plan: Plan, bounds: list[int], read: int) -> int:
         run, staging = self._staging(plan)
-        for _ in self._logged(build_of_parts(staging, run, etl, parts_of(run.generation, bounds), read)):
-            pass
+        with self._at_work(run):
+            for _ in self._logged(build_of_parts(staging, run, etl, parts_of(run.generation, bounds), read)):
+                pass
         return read
 
     def _advance(self, task: Task[..., Any], plan: Plan) -> list[list[Loaded]]:
@@ -318,7 +326,7 @@ class Refreshes:
         if any("rows" not in outcome for outcome in plan["outcomes"]):
             give_up(self.project, run)
             return _ended(plan["outcomes"])
-        with self._given_up_if_it_fails(run):
+        with self._waiting_for_others(), self._at_work(run), self._given_up_if_it_fails(run):
             for _ in self._logged(publish(staging, run)):
                 pass
         self._went_well(staging.etls)

@@ -95,4 +95,6 @@ def _column(definition: exp.ColumnDef, keys: set[str], written: str) -> Column:
     if definition.kind is None:
         message = f'column "{definition.name}" has no type'
         raise DialectError(message)
-    return Column(definition.name, definition.kind, written, not_null or is_key, default, is_key)
+    # A copy, as the original would keep the whole tree of the DDL in memory.
+    kind = definition.kind.copy()
+    return Column(definition.name, kind, written, not_null or is_key, default, is_key)

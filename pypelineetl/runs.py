@@ -92,13 +92,15 @@ class Ledger:
         To be called on a connection of its own, which is then to be closed. Raises BusyError if a run that lives has
         one of them, EndedError if this run has ended before, and LoadError if it has been tried too often.
         """
+        wanted = sorted(set(tables))
         self._ensure()
         self.lock(_CLAIM_SECONDS)
+        unheld = self._unheld(run, wanted)
         with self._warehouse.transaction():
-            notes = self._free(run, sorted(set(tables)))
+            notes = self._free(run, wanted, unheld)
             self._records.begin(run, etls, self._attempt(run))
             since = now()
-            for table in sorted(set(tables)):
+            for table in wanted:
                 lock = {"table_name": table, "run_id": run.id, "holder": present_holder()}
                 self._locks.add({**lock, "since": since, "lease": since + run.lease})
         self.sweep()
@@ -237,27 +239,32 @@ class Ledger:
         if not self._locks.remove({"run_id": run.id}):
             raise _lost(run)
 
-    def _free(self, run: Run, tables: Sequence[str]) -> list[str]:
+    def _taken(self, run: Run, tables: Sequence[str]) -> list[_Lock]:
+        """Return the locks that keep a run from having these tables, its own of an earlier attempt among them."""
+        return [lock for lock in self._locked() if lock.table in tables or lock.run_id == run.id]
+
+    def _unheld(self, run: Run, tables: Sequence[str]) -> set[str]:
+        """Return the runs that have any of these tables, have no lease, and nobody at work at this moment.
+
+        Whoever lets go of a run's name has renewed its lease before, perhaps after it was read here: those that are
+        dead have none either when it is read again, in a transaction that begins after this.
+        """
+        lapsed = {lock.run_id for lock in self._taken(run, tables) if lock.lease <= now()}
+        # Nobody else can have the name that we hold.
+        return {run_id for run_id in lapsed if not self._is_held(run_id, own=run_id == run.id)}
+
+    def _free(self, run: Run, tables: Sequence[str], unheld: Collection[str]) -> list[str]:
         """Bury dead runs that have any of these tables. Raises BusyError for one that lives."""
-        taken = [lock for lock in self._locked() if lock.table in tables or lock.run_id == run.id]
-        dead = self._dead(taken, run.id)
-        for lock in taken:
-            if lock.run_id not in dead:
+        dead = {}
+        for lock in self._taken(run, tables):
+            if lock.run_id not in unheld or lock.lease > now():
                 message = (
                     f'table "{lock.table}" is being loaded by run {lock.run_id} ({lock.holder})'
                     f" since {lock.since:%Y-%m-%d %H:%M:%S} UTC"
                 )
                 raise BusyError(message)
+            dead[lock.run_id] = lock.holder
         return [self._bury(run_id, holder) for run_id, holder in dead.items()]
-
-    def _dead(self, locks: Sequence[_Lock], own: str) -> dict[str, str]:
-        """Return the runs that are dead, and who had them; `own` is the run whose name we hold, so nobody else can."""
-        runs = {lock.run_id: lock for lock in locks}
-        return {
-            run_id: lock.holder
-            for run_id, lock in runs.items()
-            if lock.lease <= now() and not self._is_held(run_id, own=run_id == own)
-        }
 
     def _is_held(self, run_id: str, *, own: bool = False) -> bool:
         """Whether somebody else is at work for a run; one whose name we hold ourselves is our `own`."""

@@ -5,7 +5,7 @@ import threading
 import time
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import LoadError, Request, UsageError, events, refresh
+from pypelineetl.building import begin, build
+from pypelineetl.databases.base import Database
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.records import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Record, Records, Run, new_run
 from pypelineetl.rollback import roll_back
@@ -293,6 +295,47 @@ def test_a_lease_keeps_others_out_until_it_is_over(star: Star) -> None:
     execute(star, "UPDATE etl_lock SET lease = since")
     succeeds(star, BUILD)
     assert {record.status for record in records(star) if record.run_id == "leased"} == {"lost"}
+
+
+@pytest.mark.parametrize("warehouse_url", ["mysql", "postgresql", "duckdb"], indirect=True)
+def test_a_run_that_renews_its_lease_while_another_looks_is_not_dead(
+    star: Star, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task has its first step sent and lets go of the name, between the other's look at the lease and at the name.
+
+    SQLite lets nobody write while another looks.
+    """
+    project = star.project()
+    leased = Run("leased", project.digest, lease=timedelta(minutes=5))
+    with project.open_warehouse() as warehouse:
+        Ledger(warehouse).claim(replace(leased, lease=timedelta()), [THING], ["thing_dim"])
+        kind = type(warehouse)
+    asked = kind.is_held
+
+    def renewed(self: Database, name: str) -> bool:
+        with project.open_warehouse() as other, other.transaction():
+            Ledger(other).renew(leased)
+        return asked(self, name)
+
+    monkeypatch.setattr(kind, "is_held", renewed)
+    with project.open_warehouse() as warehouse, pytest.raises(BusyError, match="run leased"):
+        Ledger(warehouse).claim(new_run(project.digest), [THING], ["thing_dim"])
+
+
+def test_a_load_that_outlasts_the_lease_begins_it_anew(star: Star) -> None:
+    """So that nobody takes its run for dead before the next task begins."""
+    project = star.project()
+    leased = Run("leased", project.digest, lease=timedelta(seconds=2))
+    etls = project.etls
+    with project.open_warehouse() as warehouse:
+        Ledger(warehouse).claim(leased, etls, [etl.table for etl in etls])
+    for event in build(begin(project, leased, etls), leased, THING):
+        if isinstance(event, events.LoadStarted):
+            time.sleep(2.5)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    with project.open_warehouse() as warehouse:
+        [(lease,)] = warehouse.query("SELECT MIN(lease) FROM etl_lock")
+    assert datetime.fromisoformat(str(lease)) > now
 
 
 def test_the_ledger_tells_of_every_run(star: Star) -> None:

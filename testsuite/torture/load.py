@@ -153,7 +153,7 @@ def _of_group(group: int) -> list[int]:
 def _grown(before: Held, after: Held) -> Iterator[str]:
     if after.memory > before.memory * _GROWTH:
         yield f"the memory has grown from {before.memory:.0f} to {after.memory:.0f} MiB"
-    # The reader has a connection now and then, which is a file as well.
-    for what, more in (("files", 1), ("connections", 1), ("tables", 0)):
+    # The reader has a connection now and then, and each process of a worker one to the broker.
+    for what, more in (("files", PROCESSES), ("connections", 1), ("tables", 0)):
         if getattr(after, what) > getattr(before, what) + more:
             yield f"there were {getattr(before, what)} {what}, and there are {getattr(after, what)}"
