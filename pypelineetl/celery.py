@@ -179,6 +179,9 @@ class Refreshes:
     def _given_up_if_it_fails(self, run: Run) -> Iterator[None]:
         try:
             yield
+        except TaskPredicate:
+            # Put off, it finds all of the run's work again.
+            raise
         except BaseException as error:
             give_up(self.project, run, error)
             raise
@@ -326,7 +329,7 @@ class Refreshes:
         if any("rows" not in outcome for outcome in plan["outcomes"]):
             give_up(self.project, run)
             return _ended(plan["outcomes"])
-        with self._waiting_for_others(), self._at_work(run), self._given_up_if_it_fails(run):
+        with self._given_up_if_it_fails(run), self._waiting_for_others(), self._at_work(run):
             for _ in self._logged(publish(staging, run)):
                 pass
         self._went_well(staging.etls)

@@ -18,6 +18,8 @@ from servers import Server, mariadb_database
 
 import sample
 from pypelineetl import results
+from pypelineetl.databases import open_database, parse_url
+from pypelineetl.records import LOADED, Records
 
 DIMENSIONS = [
     ("dimension", "product", 850),
@@ -67,6 +69,24 @@ def call(shell: Checkout, task: str, *args: Any) -> tuple[str, Any, str]:
     assert done.returncode == 0, done.stderr
     status, result, text = eval(done.stdout)  # noqa: S307 - what our own process printed
     return status, result, text
+
+
+def sent(shell: Checkout) -> str:
+    """Send a refresh of everything; return its id."""
+    code = "import tasks; print(tasks.refresh_data_warehouse.delay(True, True, True).id)"
+    return shell.run("-c", code).stdout.strip()
+
+
+def ended(shell: Checkout, refresh: str) -> str:
+    """Wait for the end of a refresh; return its status."""
+    code = (
+        "import tasks, time\n"
+        f"task = tasks.celery.AsyncResult({refresh!r})\n"
+        "deadline = time.monotonic() + 90\n"
+        "while not task.ready() and time.monotonic() < deadline: time.sleep(0.05)\n"
+        "print(task.status)\n"
+    )
+    return shell.run("-c", code).stdout.strip()
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
@@ -160,20 +180,35 @@ def test_only_json_is_sent_and_accepted(shell: Checkout) -> None:
 def test_a_killed_worker_process_does_not_lose_the_refresh(shell: Checkout) -> None:
     """SIGKILL of a worker's child half way: the refresh ends, as a failure that says so or as a success."""
     with shell.worker(2) as worker:
-        code = "import tasks; print(tasks.refresh_data_warehouse.delay(True, True, True).id)"
-        refresh = shell.run("-c", code).stdout.strip()
+        refresh = sent(shell)
         time.sleep(0.5)
         children = subprocess.run(["pgrep", "-P", str(worker.pid)], capture_output=True, text=True, check=True)
         os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
-        ended = (
-            "import tasks, time\n"
-            f"task = tasks.celery.AsyncResult({refresh!r})\n"
-            "deadline = time.monotonic() + 90\n"
-            "while not task.ready() and time.monotonic() < deadline: time.sleep(0.05)\n"
-            "print(task.status)\n"
-        )
-        assert shell.run("-c", ended).stdout.strip() in {"SUCCESS", "FAILURE"}
+        assert ended(shell, refresh) in {"SUCCESS", "FAILURE"}
         assert call(shell, "refresh_data_warehouse")[:2] == ("SUCCESS", [DIMENSIONS, FACTS])
+
+
+def test_publishing_that_has_to_wait_is_put_off(shell: Checkout) -> None:
+    """Another connection has the run's name when all is built: nothing is given up, and it is published afterwards."""
+    warehouse = parse_url(shell.environment["ETL_WAREHOUSE_URL"])
+    with shell.worker(2):
+        refresh, deadline = sent(shell), time.monotonic() + 60
+        with open_database(warehouse, read_only=False) as other:
+
+            def statuses() -> set[str]:
+                assert time.monotonic() < deadline
+                with other.transaction():
+                    return {record.status for record in Records(other).of(refresh)}
+
+            while not statuses() or not other.hold(refresh):
+                time.sleep(0.02)
+            while statuses() != {LOADED}:
+                time.sleep(0.02)
+            time.sleep(2)
+            assert statuses() == {LOADED}
+        assert ended(shell, refresh) == "SUCCESS"
+    [log] = shell.folder.glob("worker-*.log")
+    assert "already at work for run" in log.read_text()
 
 
 def test_the_tasks_work_without_a_broker(shell: Checkout) -> None:
