@@ -21,7 +21,18 @@ from servers import Server
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 import sample
-from pypelineetl import ConfigError, DatabaseError, DimensionETL, ddl, events, factory, file, process, read_project
+from pypelineetl import (
+    ConfigError,
+    DatabaseError,
+    DimensionETL,
+    ddl,
+    events,
+    factory,
+    file,
+    process,
+    read_project,
+    retrying,
+)
 from pypelineetl.databases import duckdb, open_database, parse_url
 from pypelineetl.errors import BusyError, TransientError
 
@@ -268,8 +279,11 @@ def test_a_second_load_of_a_table_waits_for_the_first(mariadb_url: str) -> None:
 
 
 @pytest.mark.parametrize("victim", ["source", "warehouse"])
-def test_a_connection_killed_half_way_leaves_the_old_table(mariadb: Server, tmp_path: Path, victim: str) -> None:
+def test_a_connection_killed_half_way_leaves_the_old_table(
+    mariadb: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str
+) -> None:
     """The server drops a connection in the middle of a rebuild: the old rows are there at once, and the error tells."""
+    monkeypatch.setattr(retrying, "_FIRST_PAUSE_SECONDS", 0.1)
     with servers.mariadb_database(mariadb) as source_url, servers.mariadb_database(mariadb) as warehouse_url:
         star = Star(source_url, warehouse_url, tmp_path)
         star.write(THINGS, [{"code": f"{number}", "title": "x"} for number in range(20_000)])
