@@ -329,7 +329,13 @@ class Refreshes:
         if any("rows" not in outcome for outcome in plan["outcomes"]):
             give_up(self.project, run)
             return _ended(plan["outcomes"])
-        with self._given_up_if_it_fails(run), self._waiting_for_others(), self._at_work(run):
+        # First for who has the run's name, which is at work for it, so that nothing is given up; then for the tables.
+        with (
+            self._waiting_for_others(),
+            self._at_work(run),
+            self._given_up_if_it_fails(run),
+            self._waiting_for_others(),
+        ):
             for _ in self._logged(publish(staging, run)):
                 pass
         self._went_well(staging.etls)

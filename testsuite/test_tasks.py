@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -80,11 +81,8 @@ def sent(shell: Checkout) -> str:
 def ended(shell: Checkout, refresh: str) -> str:
     """Wait for the end of a refresh; return its status."""
     code = (
-        "import tasks, time\n"
-        f"task = tasks.celery.AsyncResult({refresh!r})\n"
-        "deadline = time.monotonic() + 90\n"
-        "while not task.ready() and time.monotonic() < deadline: time.sleep(0.05)\n"
-        "print(task.status)\n"
+        f"import tasks; refresh = tasks.celery.AsyncResult({refresh!r});"
+        " refresh.get(timeout=90, propagate=False); print(refresh.status)"
     )
     return shell.run("-c", code).stdout.strip()
 
@@ -188,27 +186,44 @@ def test_a_killed_worker_process_does_not_lose_the_refresh(shell: Checkout) -> N
         assert call(shell, "refresh_data_warehouse")[:2] == ("SUCCESS", [DIMENSIONS, FACTS])
 
 
+@contextmanager
+def name_held(shell: Checkout, refresh: str) -> Iterator[Callable[[], set[str]]]:
+    """Have a refresh's name when all of it is built, as a task that publishes has it; yield what asks how it is."""
+    deadline = time.monotonic() + 60
+    with open_database(parse_url(shell.environment["ETL_WAREHOUSE_URL"]), read_only=False) as other:
+
+        def statuses() -> set[str]:
+            assert time.monotonic() < deadline
+            with other.transaction():
+                return {record.status for record in Records(other).of(refresh)}
+
+        while not statuses() or not other.hold(refresh):
+            time.sleep(0.02)
+        while statuses() != {LOADED}:
+            time.sleep(0.02)
+        yield statuses
+
+
 def test_publishing_that_has_to_wait_is_put_off(shell: Checkout) -> None:
-    """Another connection has the run's name when all is built: nothing is given up, and it is published afterwards."""
-    warehouse = parse_url(shell.environment["ETL_WAREHOUSE_URL"])
+    """Nothing is given up meanwhile, and it is published afterwards."""
     with shell.worker(2):
-        refresh, deadline = sent(shell), time.monotonic() + 60
-        with open_database(warehouse, read_only=False) as other:
-
-            def statuses() -> set[str]:
-                assert time.monotonic() < deadline
-                with other.transaction():
-                    return {record.status for record in Records(other).of(refresh)}
-
-            while not statuses() or not other.hold(refresh):
-                time.sleep(0.02)
-            while statuses() != {LOADED}:
-                time.sleep(0.02)
+        refresh = sent(shell)
+        with name_held(shell, refresh) as statuses:
             time.sleep(2)
             assert statuses() == {LOADED}
         assert ended(shell, refresh) == "SUCCESS"
     [log] = shell.folder.glob("worker-*.log")
     assert "already at work for run" in log.read_text()
+
+
+def test_publishing_that_waits_in_vain_leaves_the_run_to_who_has_it(shell: Checkout) -> None:
+    """The task fails; the run is that of another, which lives, and so nothing of it is given up."""
+    shell.edit("config", "KEEP_PREVIOUS = False", "KEEP_PREVIOUS = False\nLOCK_WAIT_SECONDS = 2")
+    with shell.worker(2):
+        refresh = sent(shell)
+        with name_held(shell, refresh) as statuses:
+            assert ended(shell, refresh) == "FAILURE"
+            assert statuses() == {LOADED}
 
 
 def test_the_tasks_work_without_a_broker(shell: Checkout) -> None:
