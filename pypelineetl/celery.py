@@ -48,6 +48,7 @@ _GRACE_SECONDS = 300
 # Between its tasks nobody holds a refresh's name; when none has begun or ended for so long, it is taken for dead.
 _LEASE = timedelta(minutes=5)
 _RETRY_SECONDS = 3
+_RESTORE_SECONDS = 10
 _WATCH, _WATCH_EVERY = "pypelineetl.watch", timedelta(minutes=15)
 _MOST_CHARACTERS = 130  # of a name in a message, which is told in the answer
 
@@ -481,8 +482,11 @@ def _settings(config: ModuleType) -> dict[str, Any]:
         "visibility_timeout": visible,
         "broker_transport_options": {
             "visibility_timeout": visible,
-            "unacked_restore_interval": 10,
+            "unacked_restore_interval": _RESTORE_SECONDS,
             "unacked_restore_throttle": 1,
+            # A worker that dies while it hands out again what others left has a lock that nobody lets go of: for five
+            # minutes by default. Two that do it at once do no harm, for each message is moved in one transaction.
+            "unacked_mutex_expire": _RESTORE_SECONDS,
         },
         "result_backend_transport_options": {"visibility_timeout": visible},
         "broker_connection_retry_on_startup": True,

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from celery import Task
+from celery import Celery, Task
 from celery.backends.base import Backend
 from celery.worker.request import Request
 
@@ -31,12 +31,11 @@ def refreshes(case: dict[str, Any]) -> Refreshes:
     star = Star(case["source"], case["warehouse"], Path(case["folder"]), case["lock_wait"])
     made = Refreshes(star.config(BROKER_URL=case["broker"], RESULT_URL=case["broker"]))
     made.project = star.project(case["generation"])
-    restored = {
+    made.app.conf.visibility_timeout = case["visible"]
+    made.app.conf.broker_transport_options |= {
         "visibility_timeout": case["visible"],
         "unacked_restore_interval": _LOOK_EACH_SECONDS,
-        "unacked_restore_throttle": _LOOK_EACH_SECONDS,
     }
-    made.app.conf.update(visibility_timeout=case["visible"], broker_transport_options=restored)
 
     @made.app.task(name="torture.refresh", bind=True, throws=(PypeLineError,))
     def refresh(task: Task[..., Any], *, builds: bool) -> Any:
@@ -50,18 +49,29 @@ def marker(case: dict[str, Any]) -> Path:
     return Path(case["folder"]) / "struck"
 
 
-def _strike(case: dict[str, Any]) -> None:
+def _strike(app: Celery, case: dict[str, Any]) -> None:
     with suppress(FileExistsError):
         marker(case).touch(exist_ok=False)
         if case["fault"] == "kill broker":
             os.kill(case["server"], signal.SIGKILL)
         else:
+            _take_the_lock_of_deliveries(app)
             os.killpg(0, signal.SIGKILL)
 
 
-def _arm(case: dict[str, Any]) -> None:
+def _take_the_lock_of_deliveries(app: Celery) -> None:
+    """Take what each worker takes for a moment now and then, to hand out the messages of dead workers again.
+
+    The worst that a worker's end can do to the others: until that lock expires, they get nothing of what it left.
+    """
+    with app.connection_for_read() as connection:
+        channel: Any = connection.default_channel  # one for Redis, which Kombu does not say
+        channel.client.lock(channel.unacked_mutex_key, timeout=channel.unacked_mutex_expire).acquire()
+
+
+def _arm(app: Celery, case: dict[str, Any]) -> None:
     """Have the worker killed at the case's point, which may be one of Celery's own."""
-    fault = partial(_strike, case)
+    fault = partial(_strike, app, case)
     arm(case["point"], fault, ExitStack())
     if case["point"] == "result stored, not acknowledged":
         # Of the task with which the refresh ends.
@@ -90,4 +100,4 @@ if "TORTURE_CASE" in os.environ:
     _case = json.loads(os.environ["TORTURE_CASE"])
     celery._LEASE = timedelta(seconds=_case["lease"])  # noqa: SLF001 - the next run would wait for minutes
     app = refreshes(_case).app
-    _arm(_case)
+    _arm(app, _case)
