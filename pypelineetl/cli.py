@@ -235,7 +235,7 @@ def _roll_back(project: "pypelineetl.Project") -> None:
         for event in roll_back(project):
             log(event)
             if isinstance(event, Published):
-                sys.stdout.write(f"Back are the rows before the last build of {event.tables}.\n")
+                sys.stdout.write(f"Exchanged for what was kept of them: {event.tables}. Asked again, this goes back.\n")
 
 
 def _alert_if_late(project: "pypelineetl.Project") -> int:

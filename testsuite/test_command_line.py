@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -109,6 +110,25 @@ def test_deleting_deletes_the_configured_tables_and_no_others(shop: Checkout) ->
         warehouse.execute("CREATE TABLE somebody_elses AS SELECT 1 AS one")
     assert shop.run("run.py", "--delete_existing_tables").returncode == 0
     assert counts(shop) == {"somebody_elses": 1}
+
+
+def test_a_build_that_kept_what_it_replaced_can_be_taken_back(shop: Checkout) -> None:
+    """--rollback goes back, and forward again; with nothing kept it is wrong use, answered with what to do."""
+    building = ["run.py", "--run_dimensions", "--only", "affiliate", "--delete_existing_tables"]
+    assert shop.run(*building).returncode == 0
+    refused = shop.run("run.py", "--rollback")
+    assert (refused.returncode, "KEEP_PREVIOUS = True" in refused.stderr) == (2, True)
+    shop.edit("config", "KEEP_PREVIOUS = False", "KEEP_PREVIOUS = True")
+    with closing(sqlite3.connect(shop.folder / "local" / "source.db")) as source, source:
+        source.execute("DELETE FROM affiliates WHERE id = (SELECT MAX(id) FROM affiliates)")
+    assert shop.run(*building).returncode == 0
+    for expected in (4, 3):
+        done = shop.run("run.py", "--rollback")
+        assert (done.returncode, done.stdout) == (
+            0,
+            "Exchanged for what was kept of them: affiliate_dim. Asked again, this goes back.\n",
+        )
+        assert counts(shop)["affiliate_dim"] == expected
 
 
 def test_only_runs_what_is_named(shop: Checkout) -> None:
