@@ -1,5 +1,7 @@
 """What the databases promise: drift is told, writers queue, TLS verifies, passwords stay where they are."""
 
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -225,6 +227,34 @@ def test_postgresql_tls_refuses_a_server_it_cannot_verify(
             open_database(parse_url(good.replace("good.pem", "other.pem")), read_only=True)
     finally:
         server.stop()
+
+
+def test_a_side_that_is_gone_without_a_word_is_found_out_in_two_minutes(mariadb_url: str, postgresql_url: str) -> None:
+    """Ours by both drivers, and our side's end by PostgreSQL; MariaDB's own probes are its administrator's."""
+    expected = [
+        (socket.SO_KEEPALIVE, 1),
+        (socket.TCP_KEEPIDLE, 60),
+        (socket.TCP_KEEPINTVL, 10),
+        (socket.TCP_KEEPCNT, 6),
+    ]
+    for url in (mariadb_url, postgresql_url):
+        with open_database(parse_url(url), read_only=False) as database:
+            ours = database.connection
+            descriptor = ours._sock.fileno() if database.dialect == "mysql" else ours.fileno()  # noqa: SLF001 - PyMySQL's
+            with socket.socket(fileno=os.dup(descriptor)) as end:
+                levels = [socket.SOL_SOCKET, *[socket.IPPROTO_TCP] * 3]
+                probed = [end.getsockopt(level, name) for level, (name, _) in zip(levels, expected, strict=True)]
+            assert probed == [value for _, value in expected]
+            if database.dialect == "postgres":
+                told = [database.query(f"SHOW tcp_keepalives_{name}") for name in ("idle", "interval", "count")]
+                assert told == [[("60",)], [("10",)], [("6",)]]
+
+
+def test_mariadb_waits_longer_than_by_itself_for_rows_that_are_slow(mariadb_url: str) -> None:
+    """LOAD DATA would be cut after 30 s without a row, and a stream that nobody reads after 60 s."""
+    for read_only in (True, False):
+        with open_database(parse_url(mariadb_url), read_only=read_only) as database:
+            assert database.query("SELECT @@net_read_timeout, @@net_write_timeout") == [(600, 600)]
 
 
 @pytest.mark.parametrize("kind", ["mysql", "postgresql"])

@@ -19,6 +19,7 @@ from pypelineetl.columns import Column
 from pypelineetl.conversion import APPROXIMATE, held_as, literal
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger
 from pypelineetl.databases.holding import NOT_FINITE, finite
+from pypelineetl.databases.keepalive import keep_alive
 from pypelineetl.databases.piping import CsvPipe
 from pypelineetl.databases.scanning import Scanned, extension, secret
 from pypelineetl.databases.urls import options_of, password_of
@@ -34,6 +35,8 @@ _LOCK_WAITED = 1205
 # Too many connections, shutting down, waited for a lock, deadlock, a table changed, killed, no connection, lost.
 _TRANSIENT = {0, 1040, 1053, _LOCK_WAITED, 1213, 1412, 1927, 2002, 2003, 2006, 2013, 2055}
 _READERS_WAIT_SECONDS = 1
+_PATIENCE_SECONDS = 600
+"""For how long the server waits for rows that are to be loaded, or to be taken; by itself for 30 and 60 seconds."""
 _PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 """Between two tries to get tables that readers have open, in seconds."""
 _LOCAL_FORBIDDEN = 2068
@@ -75,6 +78,10 @@ class _Connection(pymysql.Connection):
         super().__init__(**options)
         # The server was told in the handshake that there may be files; none is offered yet.
         self._local_infile = False
+
+    def connect(self, sock: Any = None) -> None:
+        super().connect(sock)
+        keep_alive(self._sock)  # type: ignore[attr-defined] # not in the stubs
 
     def _create_ssl_ctx(self, options: Any) -> ssl.SSLContext:
         # Without TLS in the URL, PyMySQL takes it if the server has it, verifying nothing; and reads the system's
@@ -152,7 +159,10 @@ class MySQL(Database):
         )
         with connection.cursor() as cursor:
             # Strict: the server must refuse a value that does not fit, never cut it.
-            cursor.execute("SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
+            cursor.execute(
+                "SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'),"
+                f" net_read_timeout = {_PATIENCE_SECONDS}, net_write_timeout = {_PATIENCE_SECONDS}"
+            )
             if read_only:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
                 cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")

@@ -14,6 +14,7 @@ from pypelineetl.columns import Column
 from pypelineetl.conversion import NUMERIC, held_as, literal
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Renewal
 from pypelineetl.databases.holding import NUL, without_nul
+from pypelineetl.databases.keepalive import IDLE_SECONDS, INTERVAL_SECONDS, PROBES
 from pypelineetl.databases.piping import CsvPipe
 from pypelineetl.databases.scanning import Scanned, extension, secret
 from pypelineetl.databases.urls import options_of, password_of
@@ -25,6 +26,13 @@ _BLOCK = 2**18
 _PASSING = re.compile("starting up|shutting down|recovery|too many|remaining connection slots|terminating")
 _TRANSIENT = ("08", "40", "53300", "57P", "55P03")
 _LOCK = "hashtextextended(current_schema() || '.' || %s, 0)"
+_KEEPALIVES = {
+    "keepalives_idle": IDLE_SECONDS,
+    "keepalives_interval": INTERVAL_SECONDS,
+    "keepalives_count": PROBES,
+}
+# libpq would wait for minutes for a machine that does not answer.
+_WATCHFUL = {"connect_timeout": 10, **_KEEPALIVES}
 _UNVERIFIED = {"allow", "prefer", "require"}
 
 
@@ -53,13 +61,16 @@ class PostgreSQL(Database):
             "user": url.username,
             "password": password_of(url),
             "dbname": url.database,
+            **_WATCHFUL,
             **options,
         }
         connection = psycopg.connect(**arguments)
         for name in ("json", "jsonb"):
             # As text, which keeps every digit of its numbers.
             connection.adapters.register_loader(name, TextLoader)
-        connection.execute("SET TIME ZONE 'UTC'")
+        # The server's side too: it would hold the locks of a client that is gone.
+        settings = ["TIME ZONE 'UTC'", *(f"tcp_{name} = {value}" for name, value in _KEEPALIVES.items())]
+        connection.execute("; ".join(f"SET {setting}" for setting in settings))
         if read_only:
             connection.execute("SET default_transaction_read_only = on")
         connection.commit()
@@ -201,7 +212,8 @@ class PostgreSQL(Database):
             "password": password_of(url),
             "database": url.database,
         }
-        options = " ".join(f"{name}={_in_conninfo(value)}" for name, value in options_of(url, None).items())
+        given = {**_WATCHFUL, **options_of(url, None)}
+        options = " ".join(f"{name}={_in_conninfo(str(value))}" for name, value in given.items())
         attach = f"ATTACH {literal(options)} AS {{name}} (TYPE postgres, SECRET {{name}}, READ_ONLY)"
         name = bench.attach([secret("postgres", access), attach], scanner)
         return _exact(bench, name, query)
