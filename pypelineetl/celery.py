@@ -1,4 +1,4 @@
-"""Running ETLs on Celery: the application and its settings, one task per ETL, and a refresh as stages of them.
+"""Running ETLs on Celery: the application, one task per ETL, and a refresh as stages of them.
 
 A refresh never waits for another task. It replaces itself with a chord: one step per dimension, then a task that
 collects their outcomes and replaces itself with the chord of the facts, and so on to the end. A step returns an
@@ -16,11 +16,11 @@ from typing import Any
 from celery import Celery, Task, chord, current_task
 from celery.exceptions import TaskPredicate
 from celery.result import allow_join_result
-from celery.schedules import crontab
 
 from pypelineetl import events, results
 from pypelineetl.alerts import Alerts
 from pypelineetl.building import begin, build, build_of_parts, build_part, publish
+from pypelineetl.celerysettings import WATCH, settings_of
 from pypelineetl.claiming import claim_at_once, give_up
 from pypelineetl.declare import ETL, DimensionETL, FactETL
 from pypelineetl.errors import BusyError, LoadError, PypeLineError, RefreshError, UsageError, in_words, quoted
@@ -43,13 +43,9 @@ Outcome = dict[str, str | int]
 Plan = dict[str, Any]
 """A refresh under way: `refresh` (its id), `etls`, `stages` (type and names, still to come), `outcomes` so far."""
 
-_LIMIT_SECONDS = 4 * 3600
-_GRACE_SECONDS = 300
 # Between its tasks nobody holds a refresh's name; when none has begun or ended for so long, it is taken for dead.
 _LEASE = timedelta(minutes=5)
 _RETRY_SECONDS = 3
-_RESTORE_SECONDS = 10
-_WATCH, _WATCH_EVERY = "pypelineetl.watch", timedelta(minutes=15)
 _MOST_CHARACTERS = 130  # of a name in a message, which is told in the answer
 
 
@@ -60,7 +56,7 @@ class Refreshes:
         self._config = config
         results.register()
         self.app = Celery("pypelineetl", broker=config.BROKER_URL, backend=config.RESULT_URL)
-        self.app.conf.update(_settings(config), beat_schedule=_nightly(config), task_routes=(self._route,))
+        self.app.conf.update(settings_of(config), task_routes=(self._route,))
         self._step, self._part, self._collect = self._steps()
 
     @cached_property
@@ -241,7 +237,7 @@ class Refreshes:
             with self._alerted_of_failure():
                 return self._advance(task, {**plan, "outcomes": plan["outcomes"] + self._whole(outcomes, plan)})
 
-        @self.app.task(name=_WATCH)
+        @self.app.task(name=WATCH)
         def watch() -> None:
             self._tell(lambda alerts: alerts.late())
 
@@ -449,48 +445,3 @@ def _check_types(wanted: type, rule: str, **given: object) -> None:
                 f"{name} is a text of {len(value):,} characters; it must be the name of {rule.removeprefix('of ')}"
             )
             raise UsageError(message)
-
-
-def _nightly(config: ModuleType) -> dict[str, Any]:
-    """Return beat's schedule: a whole refresh at the time config.py gives, and a look whether there was one."""
-    schedule: dict[str, Any] = {}
-    if (when := getattr(config, "NIGHTLY_REFRESH", None)) is not None:
-        schedule["nightly-refresh"] = {"task": "tasks.refresh_data_warehouse", "schedule": crontab(**when)}
-    if getattr(config, "LATE_AFTER_HOURS", None) is not None:
-        schedule["watch"] = {"task": _WATCH, "schedule": _WATCH_EVERY}
-    return schedule
-
-
-def _settings(config: ModuleType) -> dict[str, Any]:
-    limit = getattr(config, "TIME_LIMIT_SECONDS", None) or _LIMIT_SECONDS
-    # Above the hard limit, or Redis hands a task that still runs to a second worker.
-    visible = limit + 2 * _GRACE_SECONDS
-    return {
-        "task_serializer": "json",
-        "accept_content": ["json"],
-        "result_serializer": results.NAME,
-        "result_accept_content": ["json", results.NAME],
-        "result_extended": False,
-        "task_track_started": True,
-        # A worker that dies leaves its task to another; running an ETL again is safe.
-        "task_acks_late": True,
-        # Safe, because an ETL that kills its process again and again is not begun again.
-        "task_reject_on_worker_lost": True,
-        "worker_prefetch_multiplier": 1,
-        "task_soft_time_limit": limit,
-        "task_time_limit": limit + _GRACE_SECONDS,
-        "visibility_timeout": visible,
-        "broker_transport_options": {
-            "visibility_timeout": visible,
-            "unacked_restore_interval": _RESTORE_SECONDS,
-            "unacked_restore_throttle": 1,
-            # A worker that dies while it hands out again what others left has a lock that nobody lets go of: for five
-            # minutes by default. Two that do it at once do no harm, for each message is moved in one transaction.
-            "unacked_mutex_expire": _RESTORE_SECONDS,
-        },
-        "result_backend_transport_options": {"visibility_timeout": visible},
-        "broker_connection_retry_on_startup": True,
-        "worker_soft_shutdown_timeout": 60.0,
-        # The application's own logs must not redirect what an ETL prints into a task's log.
-        "worker_redirect_stdouts": False,
-    }

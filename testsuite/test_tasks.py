@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import redis as redis_client
 from conftest import Checkout
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import Server, mariadb_database
+from servers import Server, mariadb_database, start_redis
 
 import sample
 from pypelineetl import results
@@ -184,6 +185,37 @@ def test_a_killed_worker_process_does_not_lose_the_refresh(shell: Checkout) -> N
         os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
         assert ended(shell, refresh) in {"SUCCESS", "FAILURE"}
         assert call(shell, "refresh_data_warehouse")[:2] == ("SUCCESS", [DIMENSIONS, FACTS])
+
+
+def test_a_result_outlives_a_restart_of_redis(shell: Checkout, server_folder: Path) -> None:
+    """The task ends while Redis is away: its result is stored when Redis is back, and not turned into a failure."""
+    folder = server_folder / "restarted"
+    folder.mkdir(mode=0o777)
+    server = start_redis(folder)
+    away = dict.fromkeys(("ETL_BROKER_URL", "ETL_RESULT_URL"), f"redis://127.0.0.1:{server.port}/0")
+    shell = replace(shell, environment={**shell.environment, **away})
+    shell.edit("sources", "        yield {\n", "        __import__('time').sleep(0.001)\n        yield {\n")
+    try:
+        with shell.worker(1):
+            task = shell.run(
+                "-c", "import tasks; print(tasks.process_etl.delay('date', 'dimension').id)"
+            ).stdout.strip()
+            wait_for(lambda: "Loading data" in shell.log)
+            server.kill()
+            wait_for(lambda: "Loaded 2191 rows into table date_dim" in shell.log)
+            time.sleep(1)
+            server.start()
+            assert ended(shell, task) == "SUCCESS"
+    finally:
+        server.stop()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until a condition is met, for half a minute at most."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @contextmanager
