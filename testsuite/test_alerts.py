@@ -141,6 +141,7 @@ def test_a_run_that_is_stopped_is_told(shop: Checkout, webhook: Webhook) -> None
 
 def test_a_warehouse_that_cannot_be_reached_is_told(shop: Checkout, webhook: Webhook) -> None:
     """By the run, and by who looks whether there was one."""
+    shop.hurry()
     shop.edit("config", "LATE_AFTER_HOURS = None", "LATE_AFTER_HOURS = 24")
     gone = replace(
         shop,

@@ -259,6 +259,7 @@ def test_a_wrong_url_or_a_dead_server_is_one_clear_message(
     shop: Checkout, variables: dict[str, str], status: int, told: str
 ) -> None:
     """No traceback and no password, on the screen or in the log."""
+    shop.hurry()
     done = shop.run("run.py", "--run_dimensions", "--only", "site", **variables)
     assert done.returncode == status
     said = done.stdout + done.stderr + (shop.log if status == 1 else "")
@@ -415,6 +416,7 @@ def test_a_log_folder_that_cannot_be_written_is_a_fault_of_the_configuration(sho
 
 def test_deleting_in_a_dead_warehouse_is_one_clear_message(shop: Checkout) -> None:
     """No traceback, on the screen or in the log."""
+    shop.hurry()
     done = shop.run("run.py", "--delete_existing_tables", ETL_WAREHOUSE_URL="postgresql://etl:hunter2@127.0.0.1:1/dw")
     assert done.returncode == 1
     assert "FAILED: cannot connect to postgresql://etl:***@127.0.0.1:1/dw" in done.stdout

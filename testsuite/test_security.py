@@ -277,6 +277,7 @@ def _told_by_redis(shop: Checkout) -> str:
 )
 def test_no_secret_is_told_by_the_command_line(shop: Checkout, spoilt: dict[str, str], arguments: list[str]) -> None:
     """On the screen, in the log or in the warehouse, whether all goes well or not."""
+    shop.hurry()
     done = shop.run("run.py", *arguments, **{"ETL_WAREHOUSE_URL": f"duckdb:///{shop.folder}/w.duckdb", **spoilt})
     logs = "".join(path.read_text() for path in shop.folder.rglob("*.log"))
     warehouse = shop.folder / "w.duckdb"
