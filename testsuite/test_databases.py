@@ -231,20 +231,14 @@ def test_postgresql_tls_refuses_a_server_it_cannot_verify(
 
 def test_a_side_that_is_gone_without_a_word_is_found_out_in_two_minutes(mariadb_url: str, postgresql_url: str) -> None:
     """Ours by both drivers, and our side's end by PostgreSQL; MariaDB's own probes are its administrator's."""
-    expected = [
-        (socket.SO_KEEPALIVE, 1),
-        (socket.TCP_KEEPIDLE, 60),
-        (socket.TCP_KEEPINTVL, 10),
-        (socket.TCP_KEEPCNT, 6),
-    ]
+    probes = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 6}
     for url in (mariadb_url, postgresql_url):
         with open_database(parse_url(url), read_only=False) as database:
             ours = database.connection
             descriptor = ours._sock.fileno() if database.dialect == "mysql" else ours.fileno()  # noqa: SLF001 - PyMySQL's
             with socket.socket(fileno=os.dup(descriptor)) as end:
-                levels = [socket.SOL_SOCKET, *[socket.IPPROTO_TCP] * 3]
-                probed = [end.getsockopt(level, name) for level, (name, _) in zip(levels, expected, strict=True)]
-            assert probed == [value for _, value in expected]
+                assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                assert {name: end.getsockopt(socket.IPPROTO_TCP, name) for name in probes} == probes
             if database.dialect == "postgres":
                 told = [database.query(f"SHOW tcp_keepalives_{name}") for name in ("idle", "interval", "count")]
                 assert told == [[("60",)], [("10",)], [("6",)]]

@@ -73,10 +73,9 @@ def call(shell: Checkout, task: str, *args: Any) -> tuple[str, Any, str]:
     return status, result, text
 
 
-def sent(shell: Checkout) -> str:
-    """Send a refresh of everything; return its id."""
-    code = "import tasks; print(tasks.refresh_data_warehouse.delay(True, True, True).id)"
-    return shell.run("-c", code).stdout.strip()
+def sent(shell: Checkout, call: str = "refresh_data_warehouse.delay(True, True, True)") -> str:
+    """Send a task, by itself a refresh of everything; return its id."""
+    return shell.run("-c", f"import tasks; print(tasks.{call}.id)").stdout.strip()
 
 
 def ended(shell: Checkout, refresh: str) -> str:
@@ -197,9 +196,7 @@ def test_a_result_outlives_a_restart_of_redis(shell: Checkout, server_folder: Pa
     shell.edit("sources", "        yield {\n", "        __import__('time').sleep(0.001)\n        yield {\n")
     try:
         with shell.worker(1):
-            task = shell.run(
-                "-c", "import tasks; print(tasks.process_etl.delay('date', 'dimension').id)"
-            ).stdout.strip()
+            task = sent(shell, "process_etl.delay('date', 'dimension')")
             wait_for(lambda: "Loading data" in shell.log)
             server.kill()
             wait_for(lambda: "Loaded 2191 rows into table date_dim" in shell.log)
