@@ -17,7 +17,7 @@ from pypelineetl.declare import ETL, FactETL
 from pypelineetl.errors import DatabaseError, PypeLineError, SourceError, TransientError, in_words
 from pypelineetl.events import Counts, Event
 from pypelineetl.filling import How, create_table, fill
-from pypelineetl.history import name_of
+from pypelineetl.history import LIVE, History, name_of
 from pypelineetl.parts import Parts, load_part, load_parts, merge, split, tables_of
 from pypelineetl.project import Project
 from pypelineetl.publishing import exchange_rows, exchanging, redeclared, refuse_unpublishable
@@ -123,6 +123,7 @@ def copy(staging: Staging, etl: ETL, warehouse: Database) -> None:
         names = warehouse.quoted(warehouse.columns(staged.table))
         into = f"INSERT INTO {warehouse.quote(staged.table)} ({names})"
         warehouse.execute(f"{into} SELECT {names} FROM {warehouse.quote(etl.table)}")
+    History(warehouse, staging.generation).copy(etl.table, LIVE)
 
 
 def _build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts]:

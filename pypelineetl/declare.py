@@ -285,6 +285,8 @@ class _ETL:
     watermark: Watermark | None = None
     most_rejected: float = 0.0
     checks: Sequence[Check] = ()
+    stands_for: str = field(default="", repr=False)
+    """The engine's own: the table that the staged one of this ETL is to replace. Leave it out of a declaration."""
 
     kind: ClassVar[str]
     """What it is in messages and results: "dimension" or "fact"."""
@@ -293,6 +295,11 @@ class _ETL:
     def table(self) -> str:
         """The warehouse table this ETL fills."""
         return self.factory.table
+
+    @property
+    def live_table(self) -> str:
+        """The table that everyone sees: this ETL's own, or the one that its staged table is to replace."""
+        return self.stands_for or self.table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -26,6 +26,7 @@ from pypelineetl.load.soundness import check_dimension, largest_key
 from pypelineetl.load.special import seed_special_members
 from pypelineetl.load.ways import rowwise_reason, rowwise_reason_of
 from pypelineetl.project import Project
+from pypelineetl.takeover import take_over
 from pypelineetl.workbench import Workbench, workbench
 
 
@@ -55,6 +56,8 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
     """Do all that one load of an ETL is, in the transaction that is open. A live table that is to be loaded exists."""
     history = History(warehouse, how.generation)
     history.prepare(etl, rebuilds=isinstance(how.live, DimensionETL))
+    if doubt := take_over(how.live or etl, warehouse):
+        yield events.EtlNoted(etl, doubt)
     remembered = yield from prepare_table(project, etl, how, warehouse)
     yield events.SourceQueried(etl)
     is_full = how.full or how.live is not None

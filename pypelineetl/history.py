@@ -1,12 +1,15 @@
 """What the warehouse remembers of its loads, in tables of its own: rejected rows, watermarks, surrogate keys given.
 
 They are written in the transaction of the load they tell of, so that they are never ahead of the data or behind it.
+They belong to a table, not to the name of an ETL: projects that share a warehouse may have ETLs of one name. Rows that
+older versions have kept by that name are taken over by `takeover.py`.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases.base import Database
@@ -22,7 +25,7 @@ _TABLES: Mapping[str, str] = {
     REJECTS: f"""
         CREATE TABLE {REJECTS} (
           etl VARCHAR(130) NOT NULL, rejected_at DATETIME NOT NULL, reason LONGTEXT NOT NULL, given LONGTEXT NOT NULL,
-          generation VARCHAR(8) NOT NULL, KEY by_etl (etl)
+          generation VARCHAR(8) NOT NULL, table_name VARCHAR(130), KEY by_etl (etl)
         )
     """,
     _WATERMARKS: f"""
@@ -62,6 +65,16 @@ class History:
             OwnTable(warehouse, name, _TABLES[name]) for name in (REJECTS, _WATERMARKS, _KEYS)
         )
 
+    @property
+    def is_current(self) -> bool:
+        """Whether these tables, as far as they are there, have the columns that this version needs."""
+        return not self._rejects.is_there or self._rejects.is_current
+
+    def upgrade(self) -> None:
+        """Give the tables that an older version has made the columns that this one needs."""
+        if not self.is_current:
+            self._rejects.ensure()
+
     def reject_columns(self) -> list[Column]:
         """Return the columns of the table of rejects, which is made if need be."""
         self._rejects.ensure()
@@ -71,6 +84,7 @@ class History:
         """Make the tables that a load of an ETL may write, before it writes anything: on MySQL that commits."""
         if etl.most_rejected > 0:
             self._rejects.ensure()
+        self.upgrade()
         if etl.watermark is not None:
             self._watermarks.ensure()
         if rebuilds:
@@ -81,7 +95,7 @@ class History:
         if not self._rejects.is_there:
             return []
         names = self._quoted(("etl", "rejected_at", "reason", "given"))
-        where = {"generation": self._generation} | ({"etl": name_of(etl)} if etl else {})
+        where = {"generation": self._generation} | ({"table_name": etl.live_table} if etl else {})
         found = self._rejects.query(names, where, "ORDER BY 1, 2, 4")
         return [
             Reject(name, recorded(rejected_at), reason, json.loads(given)) for name, rejected_at, reason, given in found
@@ -90,30 +104,38 @@ class History:
     def forget_rejects(self, etl: ETL) -> None:
         """Forget an ETL's rejected rows: its whole source is about to be read again."""
         if self._rejects.is_there:
-            _forget(self._rejects, name_of(etl), self._generation)
+            _forget(self._rejects, self._of(self._rejects, etl.live_table) | {"generation": self._generation})
 
     def watermarks(self, etl: ETL) -> Mapping[str, str]:
         """Return how far an ETL has read its source, by column; nothing if it never has."""
         if not self._watermarks.is_there:
             return {}
-        where = {"etl": name_of(etl), "generation": self._generation}
+        where = {"etl": _key(etl.live_table), "generation": self._generation}
         return dict(self._watermarks.query(self._quoted(("source_column", "reached")), where))
 
     def reach(self, etl: ETL, watermarks: Mapping[str, str]) -> None:
         """Remember how far an ETL has read its source."""
         for column, reached in watermarks.items():
-            key = {"etl": name_of(etl), "source_column": column, "generation": self._generation}
+            key = {"etl": _key(etl.live_table), "source_column": column, "generation": self._generation}
             self._watermarks.put(key, {"reached": reached})
 
-    def adopt(self, etl: str, generation: str, *, keep: str = "") -> None:
-        """Take what another generation remembers of an ETL; what this one does is forgotten, or kept as `keep`."""
+    def adopt(self, table_name: str, generation: str, *, keep: str = "") -> None:
+        """Take what another generation remembers of a table; what this one does is forgotten, or kept as `keep`."""
         for table in self._of_a_generation():
+            where = self._of(table, table_name)
             if keep:
-                _forget(table, etl, keep)
-                table.change({"etl": etl, "generation": self._generation}, {"generation": keep})
+                _forget(table, where | {"generation": keep})
+                table.change(where | {"generation": self._generation}, {"generation": keep})
             else:
-                _forget(table, etl, self._generation)
-            table.change({"etl": etl, "generation": generation}, {"generation": self._generation})
+                _forget(table, where | {"generation": self._generation})
+            table.change(where | {"generation": generation}, {"generation": self._generation})
+
+    def copy(self, table_name: str, generation: str) -> None:
+        """Remember of a table, whose rows are copied, what another generation does."""
+        for table in self._of_a_generation():
+            where = self._of(table, table_name)
+            _forget(table, where | {"generation": self._generation})
+            table.copy(where | {"generation": generation}, {"generation": self._generation})
 
     def forget_generation(self) -> None:
         """Forget all that this generation remembers."""
@@ -124,31 +146,63 @@ class History:
         """Return the largest surrogate key of a rebuilt table's earlier generations, 0 if there is none."""
         if not self._keys.is_there:
             return 0
-        [(largest,)] = self._keys.query(f"MAX({self._quoted(['largest'])})", {"etl": name_of(etl)})
+        where = {"etl": (_key(etl.live_table), name_of(etl))}
+        [(largest,)] = self._keys.query(f"MAX({self._quoted(['largest'])})", where)
         return largest or 0
 
     def keep_largest_key(self, etl: ETL, largest: int) -> None:
         """Remember the largest surrogate key of a table that is about to be rebuilt, so that none is given twice."""
-        self._keys.put({"etl": name_of(etl)}, {"largest": largest})
+        self._keys.put({"etl": _key(etl.live_table)}, {"largest": largest})
 
-    def forget_keys(self) -> None:
-        """Forget which surrogate keys were given."""
-        if self._keys.is_there:
-            self._keys.remove({})
+    def forget_keys(self, etls: Sequence[ETL]) -> None:
+        """Forget which surrogate keys were given in the tables of these ETLs."""
+        if self._keys.is_there and etls:
+            self._keys.remove({"etl": tuple(_key(etl.live_table) for etl in etls)})
+
+    def has_old(self, etl: ETL) -> bool:
+        """Whether an older version has kept a mark or a reject by the name of an ETL."""
+        return any(
+            table.query("1", self._old(table, etl) | {"generation": (LIVE, PREVIOUS)}, "LIMIT 1")
+            for table in self._of_a_generation()
+        )
+
+    def take_over(self, etl: ETL) -> None:
+        """Take what an older version has kept by the name of an ETL for what is remembered of its table."""
+        for table in self._of_a_generation():
+            own = self._of(table, etl.live_table)
+            for generation in (LIVE, PREVIOUS):
+                old = self._old(table, etl) | {"generation": generation}
+                # A mark of the table itself is later than any that was kept by the name.
+                if table is self._watermarks and table.query("1", own | {"generation": generation}, "LIMIT 1"):
+                    _forget(table, old)
+                else:
+                    table.change(old, own)
 
     def _of_a_generation(self) -> list[OwnTable]:
         return [table for table in (self._rejects, self._watermarks) if table.is_there]
 
+    def _of(self, table: OwnTable, table_name: str) -> dict[str, Any]:
+        """Return what the rows of a table of this library have that belong to a table of the warehouse."""
+        return {"table_name": table_name} if table is self._rejects else {"etl": _key(table_name)}
 
-def _forget(table: OwnTable, etl: str, generation: str) -> None:
-    where = {"etl": etl, "generation": generation}
+    def _old(self, table: OwnTable, etl: ETL) -> dict[str, Any]:
+        """Return what the rows have that an older version has kept by the name of an ETL."""
+        return {"etl": name_of(etl)} | ({"table_name": None} if table is self._rejects else {})
+
+
+def _forget(table: OwnTable, where: Mapping[str, Any]) -> None:
     # A DELETE that finds nothing would still lock what is beside it on MySQL, where other loads may write.
     if table.query("1", where, "LIMIT 1"):
         table.remove(where)
 
 
+def _key(table_name: str) -> str:
+    """Return what stands for a table in the column `etl`, where older versions wrote such as `fact product_sale`."""
+    return f"table {table_name}"
+
+
 def name_of(etl: ETL) -> str:
-    """Return what an ETL is called in these tables, such as `fact product_sale`."""
+    """Return what an ETL is called in the library's own tables, such as `fact product_sale`."""
     return f"{etl.kind} {etl.name}"
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pypelineetl import ddl
+from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases.base import Database, Row
 from pypelineetl.databases.holding import adapted
 from pypelineetl.values import MYSQL, moment
@@ -15,7 +16,8 @@ from pypelineetl.values import MYSQL, moment
 class OwnTable:
     """One of these tables, which need not be there yet, and its CREATE TABLE.
 
-    Where rows are chosen, a column is given the value that it is to have, or several in a tuple, of which one will do.
+    Where rows are chosen, a column is given the value that it is to have, or several in a tuple, of which one will do;
+    None finds NULL.
     """
 
     warehouse: Database
@@ -27,10 +29,23 @@ class OwnTable:
         """Whether anything was ever to be written to it."""
         return bool(self.warehouse.columns(self.name))
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the table has all the columns that this version writes."""
+        return self._columns.keys() <= self.warehouse.columns(self.name).keys()
+
+    @property
+    def _columns(self) -> Mapping[str, Column]:
+        return columns_of(self.create, written=MYSQL)
+
     def ensure(self) -> None:
-        """Make the table if need be, which ends a transaction on MySQL."""
+        """Make the table if need be, or give it columns that are new; either ends a transaction on MySQL."""
         statements = ddl.create_statements(self.create, written=MYSQL, target=self.warehouse.dialect)
         self.warehouse.ensure(self.name, statements)
+        there = self.warehouse.columns(self.name)
+        for name, column in self._columns.items():
+            if name not in there:
+                self.warehouse.add_column(self.name, name, column.type.sql(dialect=self.warehouse.dialect))
 
     def query(self, select: str, where: Mapping[str, Any], rest: str = "") -> list[Row]:
         """Return what this SQL selects of the chosen rows; `rest` is what follows in the statement."""
@@ -50,6 +65,16 @@ class OwnTable:
         statement = f"UPDATE {self._quote(self.name)} SET {settings}{condition}"
         return self.warehouse.change(statement, (*self._adapted(changes), *values))
 
+    def copy(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        """Add a copy of each chosen row, in which these values are others."""
+        names, marks = list(self._columns), self.warehouse.placeholder
+        selected = ", ".join(marks if name in changes else self._quote(name) for name in names)
+        condition, values = self._where(where)
+        changed = {name: changes[name] for name in names if name in changes}
+        into = f"INSERT INTO {self._quote(self.name)} ({self.warehouse.quoted(names)})"
+        statement = f"{into} SELECT {selected} FROM {self._quote(self.name)}{condition}"
+        self.warehouse.change(statement, (*self._adapted(changed), *values))
+
     def remove(self, where: Mapping[str, Any]) -> int:
         """Remove the chosen rows, and return how many there were."""
         condition, values = self._where(where)
@@ -63,11 +88,14 @@ class OwnTable:
             self.add({**key, **changes})
 
     def _where(self, where: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
-        chosen = {name: value if isinstance(value, tuple) else (value,) for name, value in where.items()}
+        chosen = {
+            name: value if isinstance(value, tuple) else (value,) for name, value in where.items() if value is not None
+        }
         conditions = [
             f"{self._quote(name)} IN ({', '.join([self.warehouse.placeholder] * len(values))})"
             for name, values in chosen.items()
         ]
+        conditions += [f"{self._quote(name)} IS NULL" for name, value in where.items() if value is None]
         condition = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         return condition, tuple(value for values in chosen.values() for value in values)
 

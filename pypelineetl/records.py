@@ -161,6 +161,14 @@ class Records:
         found = self._table.query(ddl_hash, where, order)
         return bool(found) and found[0][0] not in {None, hash_of_ddl(etl)}
 
+    def made(self, etl: ETL) -> set[str]:
+        """Return the hashes of the DDL by which runs have made a table for an ETL of this name."""
+        if not self.are_kept:
+            return set()
+        where = {"etl": name_of(etl), "status": SUCCEEDED}
+        found = self._table.query(f"DISTINCT {self._quoted('ddl_hash')}", where)
+        return {ddl_hash for (ddl_hash,) in found if ddl_hash}
+
     def audit_key(self, run: Run, etl: ETL) -> int:
         """Return the number that tells a run's ETL from every other, by which its rows name it."""
         [(key,)] = self._table.query(self._quoted("audit_key"), {"run_id": run.id, "etl": name_of(etl)})

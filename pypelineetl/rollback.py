@@ -16,6 +16,7 @@ from pypelineetl.publishing import exchange_rows
 from pypelineetl.records import BUILT, ROLLED_BACK, Record, Records, Run, generation_of, new_run
 from pypelineetl.runs import Ledger, hold
 from pypelineetl.staging import kept_name
+from pypelineetl.takeover import take_over
 
 
 def roll_back(project: Project) -> Generator[Event, None, None]:
@@ -35,6 +36,9 @@ def roll_back(project: Project) -> Generator[Event, None, None]:
             raise UsageError(message)
         names = {record.etl for record in last}
         yield from claim(project, run, [etl for etl in project.etls if name_of(etl) in names])
+        with warehouse.transaction():
+            for etl in renewed:
+                take_over(etl, warehouse)
         try:
             _exchange(warehouse, run, [_renewal(project, etl, kept[etl.table]) for etl in renewed])
         except BaseException as error:

@@ -26,6 +26,7 @@ from pypelineetl.records import DELETED, Records, Run, new_run
 from pypelineetl.retrying import tried_again
 from pypelineetl.runs import Ledger, hold
 from pypelineetl.sourcetests import test_source
+from pypelineetl.takeover import take_over
 from pypelineetl.updating import told, update
 
 
@@ -203,6 +204,10 @@ def _update(
 def _replay(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, bool]:
     """Load the rows that were rejected before; those that are rejected again stay where they are."""
     with project.open_warehouse() as warehouse:
+        with warehouse.transaction():
+            History(warehouse).upgrade()
+            for etl in etls:
+                take_over(etl, warehouse)
         found = {etl: History(warehouse).rejects(etl) for etl in etls}
     replayed = [_of_rejects(etl, rejects) for etl, rejects in found.items() if rejects]
     how, run = How(is_replay=True), new_run(project.digest)
@@ -233,7 +238,7 @@ def _delete(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, Non
                         yield events.TableDropped(etl)
                 if set(etls) == set(project.etls):
                     # Nothing is left that could point to a member by a key that was given before.
-                    History(warehouse).forget_keys()
+                    History(warehouse).forget_keys(etls)
                 Ledger(warehouse).finish(run, DELETED)
         except BaseException as error:
             give_up(project, run, error)

@@ -193,12 +193,12 @@ class Ledger:
         if way == BUILT:
             names = {kept_name(table, run.generation) for table in self._claimed(run)}
             kept = PREVIOUS if names.intersection(self._warehouse.tables()) else ""
-            for record in self._records.of(run.id):
-                History(self._warehouse).adopt(record.etl, run.generation, keep=kept)
+            for table in self._claimed(run):
+                History(self._warehouse).adopt(table, run.generation, keep=kept)
         if way == ROLLED_BACK:
-            for record in self._records.of(run.id):
-                History(self._warehouse).adopt(record.etl, PREVIOUS, keep=run.generation)
-                History(self._warehouse, PREVIOUS).adopt(record.etl, run.generation)
+            for table in self._claimed(run):
+                History(self._warehouse).adopt(table, PREVIOUS, keep=run.generation)
+                History(self._warehouse, PREVIOUS).adopt(table, run.generation)
         self._records.move(run, UNFINISHED, status=SUCCEEDED, way=way, ended=now())
         self._release(run)
 
@@ -217,11 +217,13 @@ class Ledger:
         return dropped
 
     def _ensure(self) -> None:
-        if self._records.are_kept and self._locks.is_there:
+        history = History(self._warehouse)
+        if self._records.are_kept and self._locks.is_there and history.is_current:
             return
         with self._warehouse.transaction():
             self._records.ensure()
             self._locks.ensure()
+            history.upgrade()
 
     def _locked(self) -> list[_Lock]:
         columns = self._warehouse.quoted(("run_id", "holder", "table_name", "since", "lease"))

@@ -98,6 +98,7 @@ def _renamed(project: Project, etl: ETL, tables: Mapping[str, str], generation: 
         factory=Factory(etl.factory.table_class, arguments),
         create=dialect.renamed(etl.create, tables, dialect=project.sql_dialect, mark=STAGED + generation),
         checks=tuple(_of_staged(project, check, tables) for check in etl.checks),
+        stands_for=etl.live_table,
     )
 
 

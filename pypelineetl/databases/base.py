@@ -309,6 +309,10 @@ class Database(abc.ABC):
             for statement in statements:
                 self.execute(statement)
 
+    def add_column(self, table: str, name: str, kind: str) -> None:
+        """Give a table a column that is to stay whatever becomes of the transaction, if it has none of this name."""
+        self.execute(f"ALTER TABLE {self.quote(table)} ADD COLUMN IF NOT EXISTS {self.quote(name)} {kind}")
+
     def drop(self, table: str) -> None:
         """Drop a table."""
         self.execute(f"DROP TABLE {self.quote(table)}")

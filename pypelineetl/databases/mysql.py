@@ -29,6 +29,7 @@ from pypelineetl.workbench import Workbench
 _TLS_OPTIONS = {"ssl", "ssl_ca", "ssl_cert", "ssl_key"}
 _OPTIONS = {"charset", "unix_socket", *_TLS_OPTIONS}
 _NO_SUCH_TABLE = 1146
+_SUCH_A_COLUMN = 1060
 _BEING_CHANGED = 1684  # by another connection, for a moment
 _RETRY_SECONDS = 0.05
 _LOCK_WAITED = 1205
@@ -358,6 +359,22 @@ class MySQL(Database):
         # Two loads may want it at the same time.
         created = [statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1) for statement in statements]
         super().ensure(table, self._rehearsed(statements) if self.rehearses else created)
+
+    def add_column(self, table: str, name: str, kind: str) -> None:
+        if self.rehearses:
+            # A temporary table hides the one of its name, which no rehearsal may change.
+            copied = self.quote(f"{table}__copy")
+            self.execute(f"CREATE TEMPORARY TABLE {copied} AS SELECT * FROM {self.quote(table)}")
+            added = f"{self.quote(table)} ({self.quote(name)} {kind})"
+            self.execute(f"CREATE TEMPORARY TABLE {added} AS SELECT * FROM {copied}")
+            self.execute(f"DROP TEMPORARY TABLE {copied}")
+            return
+        try:
+            self.execute(f"ALTER TABLE {self.quote(table)} ADD COLUMN {self.quote(name)} {kind}")
+        except DatabaseError as error:
+            # Two loads may want it at the same time, and MySQL knows no IF NOT EXISTS here.
+            if not error.__cause__ or error.__cause__.args[0] != _SUCH_A_COLUMN:
+                raise
 
     def _rehearsed(self, statements: Sequence[str]) -> Sequence[str]:
         """Return what creates a table for good, or if all is to be undone, one that hides the table of its name."""

@@ -100,6 +100,11 @@ class SQLite(Database):
         if not self.connection.in_transaction:
             self.connection.execute("BEGIN IMMEDIATE")
 
+    def add_column(self, table: str, name: str, kind: str) -> None:
+        # SQLite knows no IF NOT EXISTS here, and has one writer at a time.
+        if name not in self.columns(table):
+            self.execute(f"ALTER TABLE {self.quote(table)} ADD COLUMN {self.quote(name)} {kind}")
+
     def hold(self, name: str) -> bool:
         return self._holds.hold(name)
 

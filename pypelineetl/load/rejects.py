@@ -62,7 +62,8 @@ def write_rejects(load: Load, bench: Workbench, etl: ETL, counts: Counts) -> Non
         columns,
         bench,
         f"""
-        SELECT {literal(name_of(etl))}, TIMESTAMP '{load.now}', reason, given, {literal(load.generation)}
+        SELECT {literal(name_of(etl))}, TIMESTAMP '{load.now}', reason, given, {literal(load.generation)},
+          {literal(etl.live_table)}
         FROM {_REJECTED} ORDER BY rowid
         """,
     )
