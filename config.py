@@ -34,6 +34,9 @@ LATE_AFTER_HOURS = None
 # What a build replaces can be kept, and brought back by `run.py --rollback`.
 KEEP_PREVIOUS = False
 
+# For how many days `run.py --history` and the table etl_run know of a run; None is for ever.
+KEEP_RUNS_DAYS = None
+
 # In this order they run, and stand in the results. `active=False` switches an ETL off; `queue="name"` gives it a
 # Celery queue of its own.
 DIMENSIONS = [

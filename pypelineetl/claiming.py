@@ -45,7 +45,7 @@ def claim_at_once(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[
     with project.open_warehouse() as warehouse:
         ledger = Ledger(warehouse)
         try:
-            notes = ledger.claim(run, etls, tables)
+            notes = ledger.claim(run, etls, tables, keep=project.keep_runs)
         except BusyError as error:
             # A database with one writer does not say who that is; our own record does.
             named = "" if "run " in error.message else f": {ledger.holders(tables)}"

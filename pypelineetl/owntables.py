@@ -1,6 +1,6 @@
 """The tables in a warehouse that are this library's own: how their rows are read, added, changed and removed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -47,10 +47,14 @@ class OwnTable:
             if name not in there:
                 self.warehouse.add_column(self.name, name, column.type.sql(dialect=self.warehouse.dialect))
 
-    def query(self, select: str, where: Mapping[str, Any], rest: str = "") -> list[Row]:
-        """Return what this SQL selects of the chosen rows; `rest` is what follows in the statement."""
+    def query(self, select: str, where: Mapping[str, Any], rest: str = "", bound: Sequence[Any] = ()) -> list[Row]:
+        """Return what this SQL selects of the chosen rows.
+
+        `rest` follows in the statement; `bound` are the values of its placeholders.
+        """
         condition, values = self._where(where)
-        return self.warehouse.query(f"SELECT {select} FROM {self._quote(self.name)}{condition} {rest}", values)
+        statement = f"SELECT {select} FROM {self._quote(self.name)}{condition} {rest}"
+        return self.warehouse.query(statement, (*values, *self._held(bound)))
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Add a row."""
@@ -75,10 +79,14 @@ class OwnTable:
         statement = f"{into} SELECT {selected} FROM {self._quote(self.name)}{condition}"
         self.warehouse.change(statement, (*self._adapted(changed), *values))
 
-    def remove(self, where: Mapping[str, Any]) -> int:
-        """Remove the chosen rows, and return how many there were."""
+    def remove(self, where: Mapping[str, Any], rest: str = "", bound: Sequence[Any] = ()) -> int:
+        """Remove the chosen rows, and return how many there were.
+
+        `rest` follows in the statement; `bound` are the values of its placeholders.
+        """
         condition, values = self._where(where)
-        return self.warehouse.change(f"DELETE FROM {self._quote(self.name)}{condition}", values)
+        statement = f"DELETE FROM {self._quote(self.name)}{condition} {rest}"
+        return self.warehouse.change(statement, (*values, *self._held(bound)))
 
     def put(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         """Change the row of this key, or add it. Locking no more than that row, loads side by side do not meet."""
@@ -101,6 +109,9 @@ class OwnTable:
 
     def _adapted(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         return adapted(self.warehouse.adapters, tuple(values), tuple(values.values()))
+
+    def _held(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        return adapted(self.warehouse.adapters, ["a value"] * len(values), tuple(values))
 
     def _quote(self, name: str) -> str:
         return self.warehouse.quote(name)

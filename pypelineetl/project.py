@@ -21,7 +21,7 @@ from pypelineetl.declare import ETL, DimensionETL, FactETL, File, Key, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.faults import Surroundings, faults_of
 
-_NUMBERS = ("LOCK_WAIT_SECONDS", "TIME_LIMIT_SECONDS", "LATE_AFTER_HOURS")
+_NUMBERS = ("LOCK_WAIT_SECONDS", "TIME_LIMIT_SECONDS", "LATE_AFTER_HOURS", "KEEP_RUNS_DAYS")
 _REQUIRED = ("SOURCE_URLS", "WAREHOUSE_URL", "LOG_HOME", "DIMENSIONS", "FACTS")
 
 
@@ -48,6 +48,8 @@ class Project:
     """How long a run may take; none if it may take for ever."""
     keep_previous: bool = False
     """Whether the rows that a build replaces are kept, so that they can be brought back."""
+    keep_runs: timedelta | None = None
+    """How long runs stay in the history; for ever if it is None, since rows of tables name the runs that wrote them."""
     alerts: tuple[str, ...] = field(default=(), repr=False)
     """Where failures are told: URLs of Apprise, with secrets in them."""
     late_after: timedelta | None = None
@@ -168,6 +170,11 @@ def _hours(config: ModuleType, name: str) -> timedelta | None:
     return None if value is None else timedelta(hours=value)
 
 
+def _days(config: ModuleType, name: str) -> timedelta | None:
+    value = getattr(config, name, None)
+    return None if value is None else timedelta(days=value)
+
+
 def _number_faults(config: ModuleType) -> list[str]:
     return [
         f"config.py: {name} is {value!r}; it must be a number above 0, or None"
@@ -216,6 +223,7 @@ def read_project(config: ModuleType) -> Project:
         alerts=tuple(getattr(config, "ALERTS", ())),
         late_after=_hours(config, "LATE_AFTER_HOURS"),
         keep_previous=getattr(config, "KEEP_PREVIOUS", False),
+        keep_runs=_days(config, "KEEP_RUNS_DAYS"),
         time_limit=_seconds(config, "TIME_LIMIT_SECONDS"),
     )
     if untranslated := list(_untranslated(project)):

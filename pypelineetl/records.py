@@ -1,6 +1,7 @@
 """What a warehouse knows of its runs, in its table etl_run: one record for each ETL in each of them."""
 
 import socket
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,11 +34,15 @@ _CREATE = f"""
       {", ".join(f"rows_{name} BIGINT" for name in _COUNTS)},
       watermark LONGTEXT, error LONGTEXT, host VARCHAR(255) NOT NULL,
       code_version VARCHAR(60) NOT NULL, config_hash VARCHAR(64) NOT NULL, ddl_hash VARCHAR(64),
-      PRIMARY KEY (run_id, etl), KEY by_started (started), KEY by_audit_key (audit_key)
+      PRIMARY KEY (run_id, etl), KEY by_started (started), KEY by_audit_key (audit_key),
+      KEY by_etl_and_started (etl, started), KEY by_status (status, way, ended)
     )
 """
+_KEYS = "etl_audit_key"
+_CREATE_KEYS = f"CREATE TABLE {_KEYS} (only_row INT NOT NULL PRIMARY KEY, largest BIGINT NOT NULL)"
 _READ = ("run_id", "etl", "status", "way", "attempt", "started", "ended", "error", "host")
 _LAST_TRIES = 20
+_PRUNINGS = 100
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class Records:
 
     def __init__(self, warehouse: Database) -> None:
         self._table = OwnTable(warehouse, _RUNS, _CREATE)
+        self._keys = OwnTable(warehouse, _KEYS, _CREATE_KEYS)
         self._warehouse = warehouse
 
     @property
@@ -104,9 +110,15 @@ class Records:
         """Whether there is a table for them."""
         return self._table.is_there
 
+    @property
+    def are_ready(self) -> bool:
+        """Whether all tables are there that a run needs to begin."""
+        return self._table.is_there and self._keys.is_there
+
     def ensure(self) -> None:
-        """Make the table if need be."""
+        """Make the tables if need be."""
         self._table.ensure()
+        self._keys.ensure()
 
     def of(self, run_id: str) -> list[Record]:
         """Return the records of one run."""
@@ -115,6 +127,20 @@ class Records:
     def latest(self, limit: int | None = None, *, etl: str = "") -> list[Record]:
         """Return the latest records, of one ETL or of all, the last one first."""
         return self._found({"etl": etl} if etl else {}, f"LIMIT {limit}" if limit else "")
+
+    def latest_runs(self, limit: int) -> list[Record]:
+        """Return all records of the latest run, and those before them up to so many in all, the last one first."""
+        found = self.latest(limit)
+        if not found:
+            return []
+        whole = self.of(found[0].run_id)
+        others = [record for record in found if record.run_id != found[0].run_id]
+        return [*whole, *others[: max(0, limit - len(whole))]]
+
+    def unfinished(self) -> set[str]:
+        """Return the ids of the runs that are not finished."""
+        found = self._table.query(f"DISTINCT {self._quoted('run_id')}", {"status": UNFINISHED})
+        return {run_id for (run_id,) in found}
 
     def _found(self, where: Mapping[str, Any], rest: str = "") -> list[Record]:
         if not self.are_kept:
@@ -176,11 +202,45 @@ class Records:
 
     def begin(self, run: Run, etls: Sequence[ETL], attempt: int) -> None:
         """Note that a run waits to turn to these ETLs, in place of what was noted of it before."""
-        [(last,)] = self._table.query(f"MAX({self._quoted('audit_key')})", {})
         self._table.remove({"run_id": run.id})
         begun = {"status": WAITING, "attempt": attempt, "started": now()}
-        for number, etl in enumerate(etls, 1):
-            self._add(run, name_of(etl), audit_key=int(last or 0) + number, **begun)
+        for audit_key, etl in enumerate(etls, self._give_keys(len(etls))):
+            self._add(run, name_of(etl), audit_key=audit_key, **begun)
+
+    def _give_keys(self, number: int) -> int:
+        """Return the first of so many audit keys, which are given to nobody else, whatever records are deleted later.
+
+        The row is changed before it is read: who gives keys at the same time waits for this transaction.
+        """
+        largest = self._quoted("largest")
+        mark = self._warehouse.placeholder
+        table = self._quoted(_KEYS)
+        self._warehouse.change(f"UPDATE {table} SET {largest} = {largest} + {mark}", (number,))
+        kept = self._keys.query(largest, {})
+        [(in_records,)] = self._table.query(f"MAX({self._quoted('audit_key')})", {})
+        # Records of a version of this library that kept no largest key, if there are any, may have larger ones.
+        last = max(int(in_records or 0) + number, int(kept[0][0]) if kept else 0)
+        self._keys.put({"only_row": 1}, {"largest": last})
+        return last - number + 1
+
+    def prune(self, before: datetime) -> None:
+        """Remove the records of runs that began before a moment, but for those that are still asked for.
+
+        These are kept: runs that are not finished, and of each ETL the last two that ended, the last that succeeded,
+        loaded rows, and made the table, and the last run that built or exchanged tables.
+        """
+        started = f"{self._quoted('started')} < {self._warehouse.placeholder}"
+        columns = ("run_id", "etl", "status", "way", "started", "ended")
+        is_made = f"CASE WHEN {self._quoted('ddl_hash')} IS NULL THEN 0 ELSE 1 END"
+        selected = f"{self._quoted(*columns)}, {is_made}"
+        old = [_Old(*row) for row in self._table.query(selected, {}, f"WHERE {started}", [before])]
+        needed = _needed(old)
+        runs = [run_id for run_id in dict.fromkeys(each.run_id for each in old) if run_id not in needed]
+        # MySQL looks few runs up by their key. For many it would read the whole table, and wait for rows that others
+        # are changing.
+        size = 1 + len(runs) // _PRUNINGS
+        for first in range(0, len(runs), size):
+            self._table.remove({"run_id": tuple(runs[first : first + size])}, f"AND {started}", [before])
 
     def change(self, run: Run, etls: Iterable[str], **changes: Any) -> None:
         """Change what is noted of these ETLs in a run."""
@@ -216,6 +276,55 @@ class Records:
 
     def _quoted(self, *names: str) -> str:
         return self._warehouse.quoted(names)
+
+
+@dataclass(frozen=True)
+class _Old:
+    """What is asked of a record before it is removed; the moments are as the database gives them."""
+
+    run_id: str
+    etl: str
+    status: str
+    way: str | None
+    started: Any
+    ended: Any
+    has_made_table: int
+
+
+def _needed(old: Sequence[_Old]) -> set[str]:
+    """Return the ids of the runs among old ones that are still asked for.
+
+    Of what is asked for the last, the last of the old ones is kept: if there is a later one, that costs little.
+    """
+    needed = {each.run_id for each in old if each.status in UNFINISHED}
+    kept: Counter[tuple[str, ...]] = Counter()
+    for each in sorted(old, key=lambda each: each.ended or each.started, reverse=True):
+        is_wanted = [kept[reason] < _KEPT.get(reason[0], 1) for reason in _reasons(each)]
+        kept.update(_reasons(each))
+        if any(is_wanted):
+            needed.add(each.run_id)
+    return needed
+
+
+_KEPT = {"ended": 2}
+"""How many of the last are kept for a reason, where it is not one: `before_last` compares two."""
+
+
+def _reasons(each: _Old) -> list[tuple[str, ...]]:
+    """Return why a record may be asked for, if it is the last of its kind."""
+    if each.status == LATE:
+        return [("late", each.etl)]
+    reasons: list[tuple[str, ...]] = [("ended", each.etl)]
+    if each.status != SUCCEEDED:
+        return reasons
+    reasons.append(("succeeded", each.etl))
+    if each.way in {BUILT, UPDATED}:
+        reasons.append(("loaded", each.etl))
+    if each.has_made_table:
+        reasons.append(("made", each.etl))
+    if each.way in {BUILT, ROLLED_BACK}:
+        reasons.append(("exchanged",))
+    return reasons
 
 
 def hash_of_ddl(etl: ETL) -> str:

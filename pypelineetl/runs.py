@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
 from pypelineetl.declare import ETL, MOST_PARTS
@@ -86,8 +86,10 @@ class Ledger:
         taken = {(lock.run_id, lock.holder) for lock in self._locked() if lock.table in tables}
         return ", ".join(f"run {run_id} ({holder})" for run_id, holder in sorted(taken))
 
-    def claim(self, run: Run, etls: Sequence[ETL], tables: Iterable[str]) -> list[str]:
+    def claim(self, run: Run, etls: Sequence[ETL], tables: Iterable[str], keep: timedelta | None = None) -> list[str]:
         """Have these tables for a run, and note its begin; return what was done about dead runs.
+
+        Records that are older than `keep`, if it is given, are removed, but for those that are still asked for.
 
         To be called on a connection of its own, which is then to be closed. Raises BusyError if a run that lives has
         one of them, EndedError if this run has ended before, and LoadError if it has been tried too often.
@@ -99,6 +101,8 @@ class Ledger:
         with self._warehouse.transaction():
             notes = self._free(run, wanted, unheld)
             self._records.begin(run, etls, self._attempt(run))
+            if keep is not None:
+                self._records.prune(now() - keep)
             since = now()
             for table in wanted:
                 lock = {"table_name": table, "run_id": run.id, "holder": present_holder()}
@@ -218,7 +222,7 @@ class Ledger:
 
     def _ensure(self) -> None:
         history = History(self._warehouse)
-        if self._records.are_kept and self._locks.is_there and history.is_current:
+        if self._records.are_ready and self._locks.is_there and history.is_current:
             return
         with self._warehouse.transaction():
             self._records.ensure()
@@ -279,7 +283,7 @@ class Ledger:
     def _unlocked(self) -> list[str]:
         """Return the runs that are not finished and have no table."""
         having = {lock.run_id for lock in self._locked()}
-        return sorted({each.run_id for each in self._records.latest() if each.status in UNFINISHED} - having)
+        return sorted(self._records.unfinished() - having)
 
     def _attempt(self, run: Run) -> int:
         """Return the number of this attempt at a run."""

@@ -7,16 +7,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 from aiosmtpd.controller import Controller
 from conftest import Checkout
 from servers import free_port
+from test_audit import SALE, THING
 from test_security import CANARY
 
 import sample
+from pypelineetl import member, read_project, rows
+from pypelineetl.cli import main
 
+FORGED = "Z\nINFO:__main__:Run succeeded\u2028\x1b[2J\r\x9b31m[bold]:smile:\u202e"
+SHOWN = r"Z\nINFO:__main__:Run succeeded\u2028\x1b[2J\r\x9b31m[bold]:smile:\u202e"
+UNSHOWN = ("\nINFO:__main__:Run succeeded\u2028", "\u2028", "\x1b[2J", "\r", "\x9b", "\u202e")
+"""A value that would write a line of its own, clear the screen and turn the text, and how people see it."""
 BROKEN = ("FROM affiliates", "FROM afiliates")
 SLOW = """
 from pypelineetl import rows
@@ -230,3 +239,45 @@ def test_a_refresh_on_celery_alerts_once(shop: Checkout, redis_url: str, webhook
     with shop.worker(2):
         shop.run("-c", refresh)
     assert webhook.titles == ["ETL run failed", "ETL runs go well again"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what Apprise imports
+def test_values_that_people_read_are_escaped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], webhook: Webhook
+) -> None:
+    """On the screen, in run.log, in alerts, in the history and the list of rejects; the tables have them exactly."""
+    sold = [{"sale_id": 1, "code": FORGED, "price": 1}, {"sale_id": 2, "code": "A", "price": 1}]
+    thing = replace(
+        THING,
+        source=rows(lambda: [{"code": "A", "title": "a"}]),
+        create=THING.create.replace("VARCHAR(20)", "VARCHAR(90)"),
+    )
+    sale = replace(SALE, source=rows(lambda: sold), keys={"thing_fk": member("thing", code="code")})
+    config: Any = SimpleNamespace(
+        SOURCE_URLS={"shop": f"sqlite:///{tmp_path}/none.sqlite"},
+        WAREHOUSE_URL=f"duckdb:///{tmp_path}/warehouse.duckdb",
+        LOG_HOME=tmp_path,
+        ALERTS=[webhook.url],
+        DIMENSIONS=[thing],
+        FACTS=[sale],
+    )
+    run = ["--run_dimensions", "--run_facts"]
+    assert main(config, run) == 1
+    assert main(config, ["--history"]) == 0
+    config.FACTS = [replace(sale, most_rejected=0.5)]
+    assert main(config, run) == 0
+    assert main(config, ["--rejects"]) == 0
+    screen = capsys.readouterr().out
+    log = (tmp_path / "run.log").read_text()
+    [alert, _] = (message["message"] for message in webhook.received)
+    # A run that fails is told as its events come and in the history; a reject is listed.
+    assert screen.count(SHOWN) == 3
+    assert log.count(SHOWN) == 1
+    assert alert.count(SHOWN) == 1
+    for told in (screen, log, alert):
+        assert not any(unshown in told for unshown in UNSHOWN)
+    with read_project(config).open_warehouse() as warehouse:
+        [(given,)] = warehouse.query("SELECT given FROM etl_reject")
+        [(error,)] = warehouse.query("SELECT error FROM etl_run WHERE status = 'failed'")
+    assert json.loads(given)["code"] == FORGED
+    assert FORGED in error

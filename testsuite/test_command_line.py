@@ -217,7 +217,7 @@ def test_a_source_that_does_not_fit_stops_the_run_before_it_changes_anything(
     assert "1 of 9 source tests failed; nothing was changed." in done.stdout
     with duckdb.connect(str(shop.folder / "local" / "warehouse.duckdb")) as warehouse:
         tables = warehouse.sql("SELECT table_name FROM duckdb_tables()").fetchall()
-    assert {table for (table,) in tables} == {"etl_run"}
+    assert {table for (table,) in tables} == {"etl_run", "etl_audit_key"}
 
 
 def test_leaving_the_source_tests_out_is_possible(shop: Checkout) -> None:
@@ -412,6 +412,38 @@ def test_a_log_folder_that_cannot_be_written_is_a_fault_of_the_configuration(sho
     assert done.returncode == 2
     assert "config.py: LOG_HOME: cannot write taken/run.log" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["--list", "--history", "--help", "--show_sql product", "--run_dimensions"])
+def test_a_reader_that_leaves_fails_nothing(shop: Checkout, arguments: str) -> None:
+    """As `head` does: no traceback, and what was asked for is done to its end."""
+    piped = f"set -o pipefail; {sys.executable} run.py {arguments} | true"
+    done = subprocess.run(
+        ["bash", "-c", piped], cwd=shop.folder, env=shop.environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    if "run" in arguments:
+        assert counts(shop) == SEED_COUNTS
+
+
+def test_a_screen_of_another_encoding_gets_escapes(shop: Checkout) -> None:
+    """A name that it does not have ends no command."""
+    shop.edit("config", "factory=dimensions.site)", 'factory=dimensions.site, queue="büro")')
+    done = shop.run("run.py", "--list", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"b\xfcro" in done.stdout
+
+
+def test_an_error_that_nobody_foresaw_is_one_line(shop: Checkout) -> None:
+    """Its traceback is in run.log."""
+    shop.edit(
+        "run", "import config\n", "import config\nfrom pypelineetl.load import ways\n\nways.rowwise_reason = None\n"
+    )
+    done = shop.run("run.py", "--list")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    assert "PypeLineETL did not foresee this error; please report it together with run.log" in done.stderr
+    assert "\n    Traceback (most recent call last):" in shop.log
 
 
 def test_deleting_in_a_dead_warehouse_is_one_clear_message(shop: Checkout) -> None:

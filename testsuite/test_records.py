@@ -1,0 +1,288 @@
+"""What a warehouse keeps of its runs: no audit key is given twice, and old records go when they are told to."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from houses import House
+from pygrametl.tables import FactTable
+from test_alerts import FORGED, SHOWN
+from test_audit import PERSON, SALE, THING, keys, last
+
+from pypelineetl import Display, FactETL, RunLog, events, factory, process, rows
+from pypelineetl.databases.base import Database
+from pypelineetl.declare import ETL
+from pypelineetl.errors import BusyError, in_words
+from pypelineetl.history import name_of
+from pypelineetl.owntables import OwnTable
+from pypelineetl.records import (
+    BUILT,
+    FAILED,
+    LATE,
+    RUNNING,
+    SUCCEEDED,
+    UPDATED,
+    Records,
+    new_run,
+    now,
+)
+from pypelineetl.runs import Ledger
+
+ROW = {"code": "A", "title": "a"}
+
+
+@pytest.fixture
+def house(warehouse_url: str, tmp_path: Path) -> House:
+    """An empty warehouse of each kind."""
+    return House(warehouse_url, tmp_path, as_sets=True)
+
+
+def test_an_audit_key_is_never_given_again(house: House) -> None:
+    """Also when the records of all runs before are deleted, and when all tables are."""
+    house.declare(THING, PERSON)
+    given = []
+    for _ in range(3):
+        house.load("thing", [ROW])
+        given.append(last(house))
+        house.execute("DELETE FROM etl_run")
+    house.load("thing", [{**ROW, "title": "b"}])
+    assert given == [1, 2, 3]
+    assert last(house) == 4
+    assert house.table("thing_dim", "code", "audit_key") == [("?", 1), ("A", 4)]
+
+
+def test_a_warehouse_of_an_older_version_is_taken_over(house: House) -> None:
+    """It has no largest key yet, or was used by an older version since: its records have the largest."""
+    house.declare(THING)
+    house.load("thing", [ROW])
+    house.execute("DROP TABLE etl_audit_key")
+    house.execute("UPDATE etl_run SET audit_key = 41")
+    house.load("thing", [ROW])
+    assert last(house) == 42
+    house.execute("UPDATE etl_run SET audit_key = 50 WHERE audit_key = 42")
+    house.load("thing", [ROW])
+    assert last(house) == 51
+
+
+def test_runs_that_begin_at_once_have_keys_of_their_own(house: House) -> None:
+    """Eight begin three runs each, at the same moment, on connections of their own."""
+    house.declare(THING, PERSON, SALE)
+    project = house.project
+    start = threading.Barrier(8)
+    failed: list[BaseException] = []
+
+    def begin(number: int) -> None:
+        start.wait()
+        for turn in range(3):
+            while True:
+                with project.open_warehouse() as warehouse:
+                    try:
+                        Ledger(warehouse).claim(new_run(""), project.etls, [f"table {number} {turn}"])
+                        break
+                    except BusyError:
+                        time.sleep(0.01)
+
+    def tried(number: int) -> None:
+        try:
+            begin(number)
+        except BaseException as error:  # noqa: BLE001 - which the test would not see otherwise
+            failed.append(error)
+
+    house.load("thing", [ROW])
+    threads = [threading.Thread(target=tried, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    with project.open_warehouse() as warehouse:
+        found = warehouse.query("SELECT audit_key FROM etl_run ORDER BY audit_key")
+    assert found == [(number,) for number in range(1, 1 + 1 + 8 * 3 * 3)]
+
+
+def test_old_records_go_but_for_those_that_are_asked_for(house: House) -> None:
+    """Kept are unfinished runs, and of each ETL the last that others look for; later runs change nothing of that."""
+    with house.project.open_warehouse() as warehouse:
+        with warehouse.transaction():
+            Records(warehouse).ensure()
+            add(warehouse, "first build", 90, THING, PERSON, way=BUILT, ddl_hash="x")
+            add(warehouse, "second build", 80, THING, PERSON, way=BUILT, ddl_hash="x")
+            add(warehouse, "runs for ever", 75, SALE, status=RUNNING)
+            for number in range(20):
+                add(warehouse, f"update {number}", 70 - number, THING, way=UPDATED)
+            add(warehouse, "deleted", 49, THING, way="deleted")
+            add(warehouse, "failed 1", 48, THING, PERSON, status=FAILED)
+            add(warehouse, "failed 2", 47, THING, PERSON, status=FAILED)
+            add(warehouse, "failed 3", 46, THING, PERSON, status=FAILED)
+            add(warehouse, "late 1", 45, THING, status=LATE)
+            add(warehouse, "late 2", 44, THING, status=LATE)
+            add(warehouse, "recent", 10, THING, way=UPDATED)
+        before = Records(warehouse).last(BUILT)
+        with warehouse.transaction():
+            Records(warehouse).prune(now() - timedelta(days=30))
+        kept = {record.run_id for record in Records(warehouse).latest()}
+        assert kept == {
+            *("second build", "runs for ever", "update 19", "deleted", "failed 2", "failed 3", "late 2", "recent")
+        }
+        assert Records(warehouse).last(BUILT) == before
+        assert {record.run_id for record in before} == {"second build"}
+
+
+def test_a_run_prunes_as_the_setting_says(house: House) -> None:
+    """KEEP_RUNS_DAYS; without it nothing ever goes. The tables stay right, and so do keys that are given later."""
+    house.declare(THING)
+    for _ in range(4):
+        house.load("thing", [ROW])
+    with house.project.open_warehouse() as warehouse, warehouse.transaction():
+        table = OwnTable(warehouse, "etl_run", "")
+        for audit_key in range(1, 5):
+            moment = now() - timedelta(days=40) + timedelta(hours=audit_key)
+            table.change({"audit_key": audit_key}, {"started": moment, "ended": moment})
+    house.load("thing", [ROW])
+    assert sorted(keys(house)) == [1, 2, 3, 4, 5]
+    project = replace(house.project, keep_runs=timedelta(days=30))
+    [etl] = project.etls
+    assert isinstance(list(process(project, etl, rebuild=False))[-1], events.EtlFinished)
+    # The first has made the table, and the third and fourth ended last.
+    assert sorted(keys(house)) == [1, 3, 4, 5, 6]
+
+
+def test_the_history_shows_the_latest_run_whole(house: House) -> None:
+    """However many ETLs it has; of those before it as many records as there is room for."""
+    with house.project.open_warehouse() as warehouse:
+        etls = [replace(THING, name=f"thing {number}") for number in range(8)]
+        with warehouse.transaction():
+            Records(warehouse).ensure()
+            add(warehouse, "first", 3, *etls)
+            add(warehouse, "second", 2, *etls)
+            add(warehouse, "third", 1, *etls[:3])
+        shown = [record.run_id for record in Records(warehouse).latest_runs(5)]
+        assert shown == ["third"] * 3 + ["second"] * 2
+        with warehouse.transaction():
+            OwnTable(warehouse, "etl_run", "").remove({"run_id": "third"})
+        assert [record.run_id for record in Records(warehouse).latest_runs(5)] == ["second"] * 8
+
+
+def add(warehouse: Database, run: str, days_ago: float, *etls: ETL, **columns: Any) -> None:
+    """Add the records of a run that began and ended so long ago."""
+    moment = now() - timedelta(days=days_ago)
+    status = columns.setdefault("status", SUCCEEDED)
+    written = {"run_id": run, "attempt": 1, "audit_key": 0, "host": "", "code_version": "", "config_hash": ""}
+    written |= {"started": moment, "ended": None if status in {RUNNING, LATE} else moment, **columns}
+    for etl in etls:
+        OwnTable(warehouse, "etl_run", "").add({**written, "etl": name_of(etl)})
+
+
+def test_counts_below_0_do_not_add_up() -> None:
+    """Two faults that cancel out in the sum are told as well."""
+    assert events.Counts(read=3, inserted=1, updated=1, unchanged=1).adds_up
+    assert not events.Counts(read=3, inserted=4, unchanged=-1).adds_up
+    assert not events.Counts(read=1, inserted=1, versions=-1).adds_up
+
+
+def test_a_traceback_in_the_log_is_indented(tmp_path: Path) -> None:
+    """So that no line of it, and of the values that it may show, can pass for one of the log's own."""
+    with RunLog(tmp_path / "run.log") as run_log:
+        run_log(events.EtlFailed(THING, f"went {FORGED}", f"Traceback:\n  File x\nValueError: {FORGED}\n"))
+        run_log.error(f"first\n{FORGED}")
+    lines = (tmp_path / "run.log").read_text().split("\n")
+    assert [line for line in lines if not line.startswith("    ")] == [
+        f"ERROR:__main__:dimension thing_dim failed, and its table holds what it held before: went {SHOWN}",
+        "ERROR:__main__:first",
+        "",
+    ]
+    assert [line.strip() for line in lines if line.startswith("    ")] == [
+        *("Traceback:", "File x", "ValueError: Z"),
+        SHOWN.removeprefix(r"Z\n"),
+        "Z",
+        SHOWN.removeprefix(r"Z\n"),
+    ]
+
+
+@pytest.mark.parametrize("width", [120, 80, 40])
+def test_the_closing_table_never_cuts_a_number(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is too narrow for a table gets a line for each ETL."""
+    display = Display(width)
+    numbers = {
+        title: 1_234_567_000 + number
+        for number, title in enumerate(["read", "inserted", "updated", "unchanged", "rejected", "closed"])
+    }
+    display(events.RunStarted((THING, PERSON)))
+    capsys.readouterr()
+    with display:
+        display(events.EtlFinished(THING, events.Counts(**numbers), timedelta(seconds=1234.56)))
+        display(events.EtlSkipped(PERSON, "dimension thing failed"))
+        capsys.readouterr()
+        display(events.RunFinished(succeeded=False, elapsed=timedelta(seconds=1)))
+    told = capsys.readouterr().out
+    for number in numbers.values():
+        assert f"{number:,}" in told
+    assert "1234.56" in told
+    assert "did not run" in " ".join(told.split())
+
+
+def test_a_fact_needs_no_keys(house: House) -> None:
+    """A fact of degenerate dimensions and measures alone."""
+    columns = {"keyrefs": ["sale_id"], "measures": ["price"]}
+    house.declare(
+        FactETL(
+            "sale",
+            source=rows(lambda: [{"sale_id": 1, "price": 2}]),
+            create="CREATE TABLE sale_fact (sale_id INT NOT NULL, price INT)",
+            factory=factory(FactTable, name="sale_fact", **columns),
+        )
+    )
+    for _ in range(2):
+        assert house.load("sale").read == 1
+    assert house.table("sale_fact", "sale_id", "price") == [(1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [
+        ("pypelineetl.typed", 'while reading the source of fact "sale"'),
+        ("pypelineetl.keys", 'while looking up the keys of fact "sale"'),
+        ("pypelineetl.load.versions", 'while loading the rows of fact "sale"'),
+        ("pypelineetl.load.soundness", 'while checking the rows of fact "sale"'),
+        ("pypelineetl.publishing", 'while publishing the table of fact "sale"'),
+        ("pypelineetl.somewhere", 'while at work on fact "sale"'),
+    ],
+)
+def test_an_error_that_nobody_foresaw_says_where_and_what_to_do(module: str, step: str) -> None:
+    """The ETL, the step, and with which file it is to be reported."""
+    names: dict[str, Any] = {"__name__": module}
+    exec("def fails():\n    zip([1], [], strict=True).__next__()", names)  # noqa: S102 - code as if of that module
+    try:
+        names["fails"]()
+    except ValueError as error:
+        told = in_words(
+            error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None), 'fact "sale"'
+        )
+    assert told == (
+        f"ValueError: zip() argument 2 is shorter than argument 1, {step}. PypeLineETL did not foresee this error;"
+        " please report it together with run.log, which has the traceback"
+    )
+
+
+def test_an_error_of_the_projects_own_code_says_where_that_is(tmp_path: Path) -> None:
+    """It is not this library's to mend."""
+
+    def source() -> Iterator[Mapping[str, Any]]:
+        yield ROW
+        raise KeyError(7)
+
+    house = House(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, as_sets=True)
+    house.declare(replace(THING, source=rows(source)))
+    [etl] = house.project.etls
+    last = list(process(house.project, etl, rebuild=False))[-1]
+    assert isinstance(last, events.EtlFailed)
+    assert last.error == (
+        'KeyError: 7, while reading the source of dimension "thing", in "source" (test_records.py), which is code of'
+        " this project; mend it there"
+    )
+    assert "Traceback" in last.details
