@@ -32,6 +32,7 @@ from pypelineetl import DimensionETL, FactETL, events, factory, member, process,
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.mysql import MySQL
 from pypelineetl.databases.scanning import extension
+from pypelineetl.databases.urls import password_of
 from pypelineetl.errors import DatabaseError, PypeLineError
 from pypelineetl.sourcetests import test_source as try_source
 from pypelineetl.workbench import workbench
@@ -52,6 +53,89 @@ def test_a_password_may_come_from_a_command(postgresql_url: str, tmp_path: Path)
         with pytest.raises(DatabaseError, match="the password command") as caught:
             open_database(wrong, read_only=True)
         assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("told", "password"),
+    [
+        ("p w \u2028\x0b\x0c\x85\x1c\x1d\x1e\r!é\n", "p w \u2028\x0b\x0c\x85\x1c\x1d\x1e\r!é"),
+        (" \t p\r\nuser: etl\n", " \t p"),
+        ("p\r", "p\r"),
+        ("p\n\n", "p"),
+    ],
+)
+@pytest.mark.parametrize("option", ["password_command", "password_file"])
+def test_a_password_loses_nothing_but_its_newline(option: str, told: str, password: str, tmp_path: Path) -> None:
+    """What other separators of lines there are, and blanks, may be a part of it."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(told.encode())
+    where = f"cat {secret}" if option == "password_command" else str(secret)
+    url = sa.make_url("mysql://etl@127.0.0.1/shop").update_query_dict({option: where})
+    assert password_of(url) == password
+
+
+def test_a_password_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """Without a byte of it in the message."""
+    (tmp_path / "secret").write_bytes(b"p\xff\n")
+    url = sa.make_url("mysql://etl@127.0.0.1/shop").update_query_dict({"password_file": f"{tmp_path}/secret"})
+    with pytest.raises(DatabaseError, match="is no text in UTF-8") as caught:
+        open_database(url, read_only=True)
+    assert "xff" not in str(caught.value)
+
+
+@pytest.mark.parametrize("server", ["mariadb_url", "postgresql_url"])
+def test_a_password_command_is_run_once_and_again_when_the_password_was_refused(
+    server: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """In one process, however many connections it makes; what is told no more is not tried twice."""
+    given = sa.make_url(request.getfixturevalue(server))
+    admin = given.set(username="root", password="") if "mariadb" in server else given
+    created, changed = (
+        ("CREATE ROLE odd LOGIN SUPERUSER PASSWORD '{}'", "ALTER ROLE odd PASSWORD '{}'")
+        if "postgresql" in server
+        else ("CREATE USER odd@'%' IDENTIFIED BY '{}'", "ALTER USER odd@'%' IDENTIFIED BY '{}'")
+    )
+    command = tmp_path / "command"
+    command.write_text(f"#!/bin/sh\necho >> {tmp_path}/times\ncat {tmp_path}/secret\n")
+    command.chmod(0o755)
+    url = admin.set(username="odd", password=None).update_query_dict({"password_command": str(command)})
+
+    def set_password(statement: str, password: str) -> None:
+        with open_database(admin, read_only=False) as database, database.transaction():
+            database.execute(statement.format(password))
+            if "mariadb" in server:
+                database.execute("GRANT ALL ON *.* TO odd@'%'")
+        (tmp_path / "secret").write_text(f"{password}\n")
+
+    def times() -> int:
+        return len((tmp_path / "times").read_text())
+
+    def connect() -> None:
+        with open_database(url, read_only=True) as database:
+            assert database.query("SELECT 1") == [(1,)]
+
+    try:
+        set_password(created, f"{CANARY} é")
+        for _ in range(3):
+            connect()
+        assert times() == 1
+        set_password(changed, f"{CANARY} new")
+        connect()
+        connect()
+        assert times() == 2
+        (tmp_path / "secret").write_text("wrong\n")
+        connect()
+        assert times() == 2
+        set_password(changed, f"{CANARY} newer")
+        (tmp_path / "secret").write_text("wrong\n")
+        for number in (3, 4):
+            with pytest.raises(DatabaseError, match="cannot connect") as caught:
+                connect()
+            assert CANARY not in str(caught.value)
+            assert times() == number
+    finally:
+        with open_database(admin, read_only=False) as database, database.transaction():
+            database.execute("DROP ROLE odd" if "postgresql" in server else "DROP USER odd@'%'")
 
 
 def test_an_account_that_can_write_is_told(mariadb_url: str, postgresql_url: str, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pypelineetl.columns import Column
 from pypelineetl.conversion import held_as, refusal
 from pypelineetl.databases.holding import adapted
 from pypelineetl.databases.scanning import Scanned
+from pypelineetl.databases.urls import forget_password, is_password_kept
 from pypelineetl.errors import DatabaseError, PypeLineError, TransientError
 from pypelineetl.workbench import ScanError, Workbench
 
@@ -95,11 +96,17 @@ class Database(abc.ABC):
         """
         # Without its options: a password may be among them.
         shown = url.set(query={}).render_as_string(hide_password=True)
+        is_old = is_password_kept(url)
         try:
             return cls(cls._connect(url, read_only=read_only), shown)
         except (cls.driver_error, OSError, TypeError, ValueError) as error:
             # The driver's own variables hold the password, and some tools show those of a traceback.
             clear_frames(error.__traceback__)
+            if not cls.is_transient(error):
+                # The password may be what was refused.
+                forget_password(url)
+                if is_old:
+                    return cls.open(url, read_only=read_only)
             message = f"cannot connect to {shown}: {error}. Check the URL, and that the server runs and lets you in."
             raise cls._kind_of(error)(message) from error
 

@@ -147,7 +147,8 @@ class MySQL(Database):
             host=url.host or "localhost",
             port=url.port or 3306,
             user=url.username,
-            password=password_of(url) or "",
+            # As the server has it; PyMySQL would write a text in latin1.
+            password=(password_of(url) or "").encode(),
             database=url.database,
             unix_socket=options.get("unix_socket"),
             charset=options.get("charset", "utf8mb4"),

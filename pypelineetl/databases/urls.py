@@ -1,7 +1,7 @@
 """Connection URLs in SQLAlchemy's form: their options, and passwords that are not in them.
 
 `?password_env=NAME`, `?password_file=PATH` and `?password_command=COMMAND` name where a password is, and it is read
-when a connection is made.
+when a connection is made; a command is run once in a process, and again when its password was refused.
 """
 
 import os
@@ -9,6 +9,7 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 
 from sqlalchemy import URL
 
@@ -27,7 +28,10 @@ def options_of(url: URL, known: set[str] | None) -> Mapping[str, str]:
 
 
 def password_of(url: URL) -> str | None:
-    """Return the password in a URL, or where its options say. Raises ValueError if it is not there."""
+    """Return the password in a URL, or where its options say. Raises ValueError if it is not there.
+
+    A command is asked once in a process; its answer is kept until `forget_password`.
+    """
     if name := url.query.get("password_env"):
         if str(name) not in os.environ:
             message = f"the variable {name}, which should hold the password, is not set"
@@ -35,13 +39,32 @@ def password_of(url: URL) -> str | None:
         return os.environ[str(name)]
     if path := url.query.get("password_file"):
         try:
-            return Path(str(path)).read_text().strip()
+            return _first_line(Path(str(path)).read_bytes(), f"the password file {path}")
         except OSError as error:
             message = f"the password file {path} cannot be read: {error.strerror}"
             raise ValueError(message) from error
     if command := url.query.get("password_command"):
-        return _told_by(str(command))
+        # One at a time: two that need it at once wait for one answer.
+        with _asking:
+            if command not in _told:
+                _told[str(command)] = _told_by(str(command))
+            return _told[str(command)]
     return url.password
+
+
+def is_password_kept(url: URL) -> bool:
+    """Whether a command has told this URL's password before, so that it may be an old one."""
+    return url.query.get("password_command") in _told
+
+
+def forget_password(url: URL) -> None:
+    """Ask the command of this URL's password again when it is next needed."""
+    _told.pop(str(url.query.get("password_command")), None)
+
+
+_told: dict[str, str] = {}
+"""The passwords that commands have told this process, by command."""
+_asking = Lock()
 
 
 def _told_by(command: str) -> str:
@@ -49,7 +72,7 @@ def _told_by(command: str) -> str:
     program, *arguments = shlex.split(command)
     try:
         done = subprocess.run(  # noqa: S603 - the user's own command, from the user's own configuration
-            [program, *arguments], capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
+            [program, *arguments], capture_output=True, timeout=_COMMAND_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         message = f"the password command {program} did not run: {type(error).__name__}"
@@ -57,4 +80,16 @@ def _told_by(command: str) -> str:
     if done.returncode or not done.stdout.strip():
         message = f"the password command {program} ended with status {done.returncode}, and told no password"
         raise ValueError(message)
-    return done.stdout.splitlines()[0]
+    return _first_line(done.stdout, f"the password command {program}")
+
+
+def _first_line(told: bytes, teller: str) -> str:
+    r"""Return the text before the first newline, which is `\n` or `\r\n`; all else may be a part of a password."""
+    line, newline, _ = told.partition(b"\n")
+    if newline:
+        line = line.removesuffix(b"\r")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        message = f"what {teller} tells is no text in UTF-8, which a password must be"
+        raise ValueError(message) from None
