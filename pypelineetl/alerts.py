@@ -15,6 +15,7 @@ from pypelineetl.events import Event
 from pypelineetl.history import name_of
 from pypelineetl.project import Project
 from pypelineetl.records import SUCCEEDED, Records
+from pypelineetl.showing import shown, shown_lines
 
 
 class Alerts:
@@ -35,7 +36,7 @@ class Alerts:
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Tell of a run that ends by what no event tells, such as a signal or its time limit."""
         if error and self._etls:
-            self.failed("\n".join([*self._faults, in_words(error)]))
+            self._tell_of_failure(in_words(error))
 
     def __call__(self, event: Event) -> None:
         """Gather what went wrong, and tell it when the run is over; tests of sources alone are no run."""
@@ -54,12 +55,16 @@ class Alerts:
                 if event.succeeded:
                     self.went_well(self._etls)
                 else:
-                    self.failed("\n".join(filter(None, [*self._faults, event.error])))
+                    self._tell_of_failure(event.error)
                 self._etls = ()
 
     def failed(self, why: str) -> None:
-        """Tell that a run failed."""
-        self._tell("ETL run failed", why)
+        """Tell that a run failed; lines of the reason after the first are indented."""
+        self._tell("ETL run failed", shown_lines(why))
+
+    def _tell_of_failure(self, error: str) -> None:
+        lines = filter(None, [*self._faults, error])
+        self._tell("ETL run failed", "\n".join(map(shown, lines)))
 
     def went_well(self, etls: Iterable[str]) -> None:
         """Tell of those of the ETLs of a run that went well whose run before had not, whatever other runs did."""
@@ -91,7 +96,7 @@ class Alerts:
             with self._project.open_warehouse() as warehouse:
                 lines, is_new = self._late(Records(warehouse), datetime.now(UTC).replace(tzinfo=None) - expected)
         except DatabaseError as error:
-            lines, is_new = [f"Whether the warehouse was loaded cannot be known: {error.message}"], True
+            lines, is_new = [shown(f"Whether the warehouse was loaded cannot be known: {error.message}")], True
         why = "\n".join([*lines, f"The longest time allowed is {_hours(expected)} hours."]) if lines else ""
         if is_new:
             self._tell("ETL run did not happen", why)
@@ -111,14 +116,15 @@ class Alerts:
     def _tell(self, title: str, body: str) -> None:
         if not self._project.alerts:
             return
-        from apprise import Apprise  # noqa: PLC0415 - costs a third of a second, and most runs have nothing to tell
+        from apprise import Apprise, NotifyFormat  # noqa: PLC0415 - costs a third of a second, and most runs have nothing to tell
 
         # It would tell of its troubles on the screen, by the URL.
         logging.getLogger("apprise").addHandler(logging.NullHandler())
         told = Apprise()
         for url in self._project.alerts:
             told.add(url)
-        if not told.notify(title=f"{title} ({socket.gethostname()})", body=body):
+        # As text: where a message is HTML, Apprise then escapes what has a meaning there.
+        if not told.notify(title=f"{title} ({socket.gethostname()})", body=body, body_format=NotifyFormat.TEXT):
             self.undelivered.append(f"{title}: the alert could not be delivered everywhere")
 
 

@@ -58,7 +58,7 @@ def _begin_and_build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, N
             return (yield from told_of_the_live(_build(staging, run, etl), staging, etl))
         except BaseException as error:
             with suppress(DatabaseError), staging.live.open_warehouse() as warehouse, warehouse.transaction():
-                Ledger(warehouse).failed(run, name_of(etl), in_words(error))
+                Ledger(warehouse).failed(run, name_of(etl), in_words(error, f'{etl.kind} "{etl.name}"'))
             raise
 
 

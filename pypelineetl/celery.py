@@ -33,6 +33,7 @@ from pypelineetl.project import Project, read_project
 from pypelineetl.records import LOADED, SUCCEEDED, Records, Run, generation_of, new_run
 from pypelineetl.runner import Request, perform, refresh
 from pypelineetl.runs import EndedError, Ledger, hold
+from pypelineetl.showing import shown
 from pypelineetl.staging import Staging, stage
 from pypelineetl.updating import told
 
@@ -427,7 +428,7 @@ def _failure(outcomes: Sequence[Outcome]) -> str:
     parts = []
     for verb, reason in (("failed", "error"), ("did not run", "skipped")):
         parts += [
-            f"{outcome['kind']} {outcome['name']} {verb}: {outcome[reason]}"
+            f"{outcome['kind']} {outcome['name']} {verb}: {shown(outcome[reason])}"
             for outcome in outcomes
             if reason in outcome
         ]

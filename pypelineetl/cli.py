@@ -6,14 +6,16 @@ numbers above 128: stopped by Ctrl-C, SIGTERM or another signal, as shells tell 
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pypelineetl
-from pypelineetl.errors import ConfigError, PypeLineError, UsageError
+from pypelineetl.errors import ConfigError, PypeLineError, UsageError, in_words
 from pypelineetl.events import Counts, Published, RunFinished, TableCreating, TableDropping
+from pypelineetl.showing import outlasting_readers, shown
 from pypelineetl.stopping import StoppedError, stoppable
 
 if TYPE_CHECKING:
@@ -38,20 +40,43 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 def main(config: ModuleType, argv: Sequence[str] | None = None) -> int:
     """Do what the arguments (those of the process by default) ask for and return the exit status."""
-    arguments = _parser().parse_args(argv)
+    with outlasting_readers():
+        return _main(config, _parser().parse_args(argv))
+
+
+def _main(config: ModuleType, arguments: argparse.Namespace) -> int:
     try:
         project = pypelineetl.read_project(config)
         with stoppable(project.time_limit):
-            return _do(project, arguments)
-    except (ConfigError, UsageError) as error:
-        sys.stderr.write(f"{error}\n")
+            return _do_or_tell(project, arguments)
+    except ConfigError as error:
+        # It has a line for each fault.
+        sys.stderr.write("".join(f"{shown(line)}\n" for line in str(error).split("\n")))
+        return 2
+    except UsageError as error:
+        sys.stderr.write(f"{shown(error)}\n")
         return 2
     except PypeLineError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{shown(error)}\n")
         return 1
     except StoppedError as stopped:
         sys.stderr.write(f"{stopped}; nothing is half done, and --history tells how it ended\n")
         return stopped.status
+
+
+def _do_or_tell(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
+    """Do what is asked; an error that nobody foresaw is told in words, and its traceback is written to run.log."""
+    try:
+        return _do(project, arguments)
+    except PypeLineError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        told = in_words(error)
+        # The log itself may be what failed.
+        with suppress(OSError, PypeLineError), pypelineetl.RunLog(project.log_home / "run.log") as run_log:
+            run_log.error("\n".join([shown(told), traceback.format_exc().rstrip()]))
+        sys.stderr.write(f"{shown(told)}\n")
+        return 1
 
 
 def _do(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
@@ -191,7 +216,7 @@ def _show_rejects(project: "pypelineetl.Project") -> None:
 
     with project.open_warehouse() as warehouse:
         rejects = History(warehouse).rejects()
-    sys.stdout.write("".join(f"{line}\n" for line in told(rejects)) or "No row is rejected.\n")
+    sys.stdout.write("".join(f"{shown(line)}\n" for line in told(rejects)) or "No row is rejected.\n")
 
 
 def _show_history(project: "pypelineetl.Project") -> None:
@@ -199,7 +224,7 @@ def _show_history(project: "pypelineetl.Project") -> None:
 
     heading = ("run", "started", "ETL", "status", "attempt", "rows", "new", "updated", "ended", "error")
     with project.open_warehouse() as warehouse:
-        records = Records(warehouse).latest(_HISTORY_LINES)
+        records = Records(warehouse).latest_runs(_HISTORY_LINES)
     lines = [
         (
             record.run_id[:8],
@@ -209,7 +234,7 @@ def _show_history(project: "pypelineetl.Project") -> None:
             str(record.attempt),
             *(f"{number:,}" for number in _shown(record.counts)),
             f"{record.ended:%H:%M:%S}" if record.ended else "",
-            record.error.partition("\n")[0],
+            record.error,
         )
         for record in records
     ]
@@ -225,7 +250,7 @@ def _recover(project: "pypelineetl.Project") -> None:
 
     with project.open_warehouse() as warehouse:
         notes = Ledger(warehouse).recover()
-    sys.stdout.write("".join(f"{note}\n" for note in notes) or "No run has left anything.\n")
+    sys.stdout.write("".join(f"{shown(note)}\n" for note in notes) or "No run has left anything.\n")
 
 
 def _roll_back(project: "pypelineetl.Project") -> None:
@@ -271,8 +296,9 @@ def _list(project: "pypelineetl.Project") -> None:
 
 
 def _write_table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(heading, *lines, strict=True)]
-    for line in (heading, *lines):
+    table = [[shown(cell) for cell in line] for line in (heading, *lines)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
 

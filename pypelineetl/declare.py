@@ -398,7 +398,7 @@ class FactETL(_ETL):
     """
 
     source: str | Rows | File
-    keys: Mapping[str, Key]
+    keys: Mapping[str, Key] = field(default_factory=dict)
     lags: Mapping[str, Lag] = field(default_factory=dict)
     grain: tuple[str, ...] = ()
     append: bool = False

@@ -16,8 +16,12 @@ Every message says what was given, the rule, and what to do. An error raised ins
 name by the runner; `etl` is empty elsewhere.
 """
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
+from traceback import walk_tb
+from types import FrameType
 
 
 class PypeLineError(Exception):
@@ -73,11 +77,66 @@ class RefreshError(PypeLineError):
     """One or more ETLs of a refresh failed."""
 
 
-def in_words(error: BaseException) -> str:
-    """Return an error as it is told: with its type, unless it is one of ours or no error, like a wish to stop."""
+_STEPS: Mapping[str, str] = {
+    "extract": "reading the source",
+    "typed": "reading the source",
+    "incremental": "reading the source",
+    "files": "reading the source",
+    "keys": "looking up the keys",
+    "load.inferring": "looking up the keys",
+    "load.checking": "checking the rows",
+    "load.soundness": "checking the rows",
+    "load": "loading the rows",
+    "parts": "loading the parts",
+    "publishing": "publishing the table",
+    "staging": "making the table ready",
+    "drift": "making the table ready",
+    "ddl": "making the table ready",
+}
+"""By the module of this package in which an error comes up, what was being done."""
+_PACKAGE = __name__.rpartition(".")[0]
+
+
+def in_words(error: BaseException, etl: str = "") -> str:
+    """Return an error as it is told.
+
+    One of ours, or a wish to stop, is its own message. Any other was not foreseen: it is told with its type, with what
+    was being done for an ETL, such as `fact "sale"`, and with what to do.
+    """
     if isinstance(error, PypeLineError):
         return error.message
-    return f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error) or type(error).__name__
+    if not isinstance(error, Exception):
+        return str(error) or type(error).__name__
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    step = next(filter(None, map(_step_of, reversed(frames))), "at work")
+    doing = f"{step} of {etl}" if etl and step != "at work" else " on ".join(filter(None, [step, etl]))
+    told = f"{type(error).__name__}: {error}"
+    if own := next(filter(None, map(_own_code_of, reversed(frames))), ""):
+        return f"{told}, while {doing}, in {own}, which is code of this project; mend it there"
+    if isinstance(error, OSError | MemoryError):
+        return f"{told}, while {doing}. Look whether the machine has enough memory and disk, and run it again"
+    return (
+        f"{told}, while {doing}. PypeLineETL did not foresee this error; please report it together with run.log, which"
+        " has the traceback"
+    )
+
+
+def _step_of(frame: FrameType) -> str:
+    """Return what the code of this package in a frame does; nothing if it is not known, or not of this package."""
+    package, _, module = str(frame.f_globals.get("__name__", "")).partition(".")
+    if package != _PACKAGE:
+        return ""
+    return _STEPS.get(module) or _STEPS.get(module.partition(".")[0], "")
+
+
+def _own_code_of(frame: FrameType) -> str:
+    """Return where a frame's code is in a project's own modules; nothing for installed code."""
+    name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    path = Path(frame.f_code.co_filename)
+    is_installed = name in {_PACKAGE, *sys.stdlib_module_names} or {"site-packages", "dist-packages"} & {*path.parts}
+    if is_installed or not path.is_file():
+        return ""
+    return f'"{frame.f_code.co_name}" ({path.name})'
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

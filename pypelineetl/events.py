@@ -1,7 +1,7 @@
 """What happens during a run, as the runner tells it: log, progress and results are only listeners to these."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Literal
 
@@ -40,8 +40,9 @@ class Counts:
 
     @property
     def adds_up(self) -> bool:
-        """Whether every row read is accounted for."""
-        return self.read == self.inserted + self.updated + self.unchanged + self.rejected
+        """Whether every row read is accounted for, and no count is below 0."""
+        accounted = self.inserted + self.updated + self.unchanged + self.rejected
+        return self.read == accounted and min(asdict(self).values()) >= 0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""run.log: the runner's events as lines of text, each written when it happens.
+"""run.log: the runner's events as lines of text, each written when it happens. What a line tells is on that line.
 
 Several processes may write the same file: each line goes out in one write to a file opened for appending, which the
 operating system does not mix with another's.
@@ -13,6 +13,7 @@ from typing import Self
 from pypelineetl import events
 from pypelineetl.errors import ConfigError
 from pypelineetl.events import Event
+from pypelineetl.showing import shown, shown_lines
 
 _LINES: Mapping[type, tuple[str, str]] = {
     # The original's own lines, word for word.
@@ -56,14 +57,18 @@ class RunLog:
         os.close(self._file)
 
     def error(self, text: str) -> None:
-        """Write a line about what is no event of a run."""
-        os.write(self._file, f"ERROR:__main__:{text}\n".encode())
+        """Write what is no event of a run; its lines after the first are indented."""
+        self._write("ERROR", text)
 
     def __call__(self, event: Event) -> None:
         """Write the lines of an event; some have none."""
-        # The name is the one a script's own logger has, whichever process writes: a refresh reads the same everywhere.
+        details = event.details.rstrip() if isinstance(event, events.EtlFailed) else ""
         for level, text in _lines(event):
-            os.write(self._file, f"{level}:__main__:{text}\n".encode())
+            self._write(level, "\n".join(filter(None, [shown(text), details])))
+
+    def _write(self, level: str, text: str) -> None:
+        # The name is the one a script's own logger has, whichever process writes: a refresh reads the same everywhere.
+        os.write(self._file, f"{level}:__main__:{shown_lines(text)}\n".encode())
 
 
 def _lines(event: Event) -> Iterator[tuple[str, str]]:
@@ -80,7 +85,7 @@ def _lines(event: Event) -> Iterator[tuple[str, str]]:
                 yield "INFO", f"{source} passed its test"
         case events.EtlFailed():
             failed = f"{event.etl.kind} {event.etl.table} failed, and its table holds what it held before"
-            yield "ERROR", "\n".join(filter(None, [f"{failed}: {event.error}", event.details.rstrip()]))
+            yield "ERROR", f"{failed}: {event.error}"
         case events.RunFinished():
             if event.error:
                 yield "ERROR", event.error

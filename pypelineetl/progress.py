@@ -1,6 +1,6 @@
 """What a person sees of a run: a bar for each ETL on a terminal, plain lines elsewhere, and a closing table."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import singledispatchmethod
@@ -9,22 +9,28 @@ from typing import Self
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from pypelineetl import events
 from pypelineetl.declare import ETL
 from pypelineetl.events import Event
+from pypelineetl.showing import shown
 
 _FILE_WIDTH = 120
 
 
 class Display:
-    """A listener that shows a run on a console; a context manager that prints the closing table at its end."""
+    """A listener that shows a run on a console; a context manager that prints the closing table at its end.
 
-    def __init__(self) -> None:
-        console = self._console = Console()
-        if not console.is_terminal:
+    `width` is that of its lines, in characters; without it, the terminal's.
+    """
+
+    def __init__(self, width: int | None = None) -> None:
+        console = self._console = Console(width=width)
+        if width is None and not console.is_terminal:
             console.width = _FILE_WIDTH
         self._bars = Progress(
             SpinnerColumn(finished_text="✓"),
@@ -61,7 +67,7 @@ class Display:
     def _(self, event: events.EtlStarted) -> None:
         self._started.add(event.etl)
         if self._console.is_terminal:
-            self._tasks[_name(event.etl)] = self._bars.add_task(_name(event.etl), total=None, rows=0)
+            self._tasks[_name(event.etl)] = self._bars.add_task(escape(_name(event.etl)), total=None, rows=0)
 
     @__call__.register
     def _(self, event: events.RowsLoaded) -> None:
@@ -114,32 +120,36 @@ class Display:
         if event.error:
             self._line(f"FAILED: {event.error}")
         if self._ended:
-            self._console.print(self._table(event))
+            self._close(event)
         elif failed := sum(bool(tested.faults) for tested in self._tested):
             self._line(f"{failed} of {len(self._tested)} source tests failed; nothing was changed.")
 
     def _line(self, text: str) -> None:
         # Not wrapped: a message cut by the width of a terminal nobody sees is hard to search for.
-        self._console.print(escape(text), soft_wrap=True, highlight=False)
+        self._console.print(Text(shown(text)), soft_wrap=True)
 
-    def _table(self, run: events.RunFinished) -> Table:
+    def _close(self, run: events.RunFinished) -> None:
+        """Print the closing table, or a line for each ETL where its numbers would not fit: none is ever cut."""
         counted = [ended.counts for ended in self._ended if isinstance(ended, events.EtlFinished)]
-        shown = {
+        numbers = {
             title: number
             for title, number in _NUMBERS.items()
             if title in _ALWAYS or any(number(counts) for counts in counted)
         }
-        table = Table("ETL", "status", box=SIMPLE_HEAD)
-        table.columns[0].no_wrap = True
-        for title in (*shown, "seconds"):
-            table.add_column(title, justify="right")
-        for ended in self._ended:
-            table.add_row(_name(ended.etl), *_cells(ended, shown.values()))
-        status = "succeeded" if run.succeeded else "FAILED"
-        table.caption = f"run {status} in {_seconds(run.elapsed)} s"
-        return table
+        rows = {_name(ended.etl): _cells(ended, numbers.values()) for ended in self._ended}
+        status = f"run {'succeeded' if run.succeeded else 'FAILED'} in {_seconds(run.elapsed)} s"
+        table = _table([*numbers, "seconds"], rows, status)
+        unbound = self._console.options.update(width=_UNBOUND)
+        if Measurement.get(self._console, unbound, table).minimum <= self._console.width:
+            self._console.print(table)
+            return
+        for name, (outcome, *cells) in rows.items():
+            told = [f"{title} {cell}" for title, cell in zip([*numbers, "seconds"], cells, strict=False)]
+            self._line(f"{name}: {', '.join([outcome, *told])}")
+        self._line(status)
 
 
+_UNBOUND = 10_000
 _ALWAYS = ("rows", "new", "updated", "unchanged")
 _NUMBERS: Mapping[str, Callable[[events.Counts], int]] = {
     "rows": lambda counts: counts.read,
@@ -153,6 +163,15 @@ _NUMBERS: Mapping[str, Callable[[events.Counts], int]] = {
     "inferred": lambda counts: counts.inferred,
     "unknown": lambda counts: counts.unknown,
 }
+
+
+def _table(titles: Sequence[str], rows: Mapping[str, Sequence[str]], caption: str) -> Table:
+    table = Table("ETL", "status", box=SIMPLE_HEAD, caption=caption)
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, cells in rows.items():
+        table.add_row(escape(name), *cells)
+    return table
 
 
 def _cells(

@@ -13,6 +13,7 @@ from pypelineetl.events import SourceTested
 from pypelineetl.extract import check_columns, first_columns, superfluous_columns
 from pypelineetl.logs import RunLog
 from pypelineetl.project import Project, read_project
+from pypelineetl.showing import shown
 from pypelineetl.stopping import heed
 
 Test = Callable[[unittest.TestCase], None]
@@ -71,7 +72,7 @@ def _testing(project: Project, etl: ETL) -> Test:
         with RunLog(project.log_home / "tests.log") as log:
             log(tested)
         if tested.faults:
-            case.fail("\n".join(tested.faults))
+            case.fail("\n".join(map(shown, tested.faults)))
 
     return test
 

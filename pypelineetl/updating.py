@@ -79,7 +79,7 @@ def told(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[Event, 
         if isinstance(error, ScanError | UnorderedError | TransientError):
             raise
         # Whatever it is, it is told with the ETL's name, and nothing is hidden.
-        message, is_foreseen = in_words(error), isinstance(error, PypeLineError)
+        message, is_foreseen = in_words(error, f'{etl.kind} "{etl.name}"'), isinstance(error, PypeLineError)
         yield events.EtlFailed(etl, message, "" if is_foreseen else traceback.format_exc())
         raise RefreshError(message, f"{etl.kind} {etl.name}") from error
     yield events.EtlFinished(etl, counts, timedelta(seconds=time.monotonic() - started))

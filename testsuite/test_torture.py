@@ -1,11 +1,13 @@
 """A sample of the fault grid, which `make torture` runs as a whole: whatever strikes, all is old or all is new."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from servers import Server
 from torture.case import Case
-from torture.grid import WAREHOUSES, cases
+from torture.grid import WAREHOUSES, cases, fits_any
 from torture.running import run
 
 SAMPLE = [
@@ -65,3 +67,15 @@ def test_another_worker_ends_what_a_killed_one_began(
 def test_the_grid_has_every_case_that_exists() -> None:
     """Two warehouses have servers to kill, a run in place has no staging, and two points are Celery's own."""
     assert len(list(cases())) == 2 * (9 + 5) * 4 + 2 * (9 + 5) * 2 + 5 * (11 + 7)
+
+
+def test_words_that_no_case_has_are_an_error() -> None:
+    """They are answered with those that there are; nothing was tortured, so nothing held."""
+    command = [sys.executable, "-m", "torture", "duckdb", "kill sever"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no case has all of these words: duckdb, kill sever" in done.stderr
+    assert "kill server" in done.stderr
+    assert fits_any([])
+    assert fits_any(["duckdb", "call"])
+    assert not fits_any(["duckdb", "kill server"])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 
-from torture.grid import WAREHOUSES, every, left_out
+from torture.grid import FAULTS, MODES, POINTS, WAREHOUSES, every, fits_any, left_out
 from torture.load import Endured, endure
 from torture.running import Ended, run_all
 
@@ -19,8 +19,11 @@ _LOAD = "load"
 def main(words: list[str]) -> int:
     """Run the cases whose text has all of these words, or the many refreshes (`load`); all without any words.
 
-    Return the exit status.
+    Return the exit status, which is 2 if no case has them.
     """
+    if words != [_LOAD] and not fits_any(words):
+        sys.stderr.write(f"no case has all of these words: {', '.join(words)}. {_there_is()}\n")
+        return 2
     started = time.monotonic()
     # A process for each warehouse, with servers of its own; forked, as pygrametl cannot be imported in a spawned one.
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork")) as processes:
@@ -36,6 +39,13 @@ def main(words: list[str]) -> int:
     bad, seconds = sum(map(bool, broken)), time.monotonic() - started
     sys.stdout.write(f"\n{len(broken)} cases, {bad} broken, in {seconds:.0f} s\n")
     return 1 if bad else 0
+
+
+def _there_is() -> str:
+    """Return which words there are."""
+    kinds = {"warehouses": WAREHOUSES, "modes": MODES, "faults": (*FAULTS, "call"), "points": POINTS}
+    told = "; ".join(f"{kind}: {', '.join(words)}" for kind, words in kinds.items())
+    return f'A case has one word of each kind, and "{_LOAD}" alone is the many refreshes. {told}'
 
 
 def _tell_of_load(endured: Sequence[Endured]) -> None:

@@ -1,6 +1,6 @@
 """Which faults strike where: the cases of the grid, and the loop that fails the Nth call of a database."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 from torture.case import Case
@@ -37,6 +37,17 @@ def every() -> Iterator[Case]:
 def cases() -> Iterator[Case]:
     """Yield every case of the grid that exists."""
     yield from (case for case in every() if not left_out(case))
+
+
+def fits(case: Case, words: Sequence[str]) -> bool:
+    """Whether a case has all of these words."""
+    return all(word in str(case) for word in words)
+
+
+def fits_any(words: Sequence[str]) -> bool:
+    """Whether any case has all of these words; calls are chosen all together, by the word call."""
+    first_calls = (next(calls(warehouse, mode)) for warehouse, mode in product(WAREHOUSES, MODES))
+    return any(fits(case, words) for case in (*cases(), *first_calls))
 
 
 def left_out(case: Case) -> str:

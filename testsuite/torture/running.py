@@ -12,7 +12,7 @@ import servers
 from servers import Server
 
 from torture.case import Case
-from torture.grid import MODES, calls, cases
+from torture.grid import MODES, calls, cases, fits
 from torture.judge import Verdict, is_learnt, judged, learn
 from torture.star import Star
 
@@ -56,11 +56,11 @@ def run_all(warehouse: str, words: Sequence[str]) -> list[Ended]:
 
 def _ended(warehouse: str, words: Sequence[str], folder: Path, running: dict[str, Server]) -> Iterator[Ended]:
     for case in cases():
-        if case.warehouse == warehouse and all(word in str(case) for word in words):
+        if case.warehouse == warehouse and fits(case, words):
             yield _timed(case, folder, running)
     for mode in MODES:
         for case in calls(warehouse, mode):
-            if not all(word in str(case) for word in words):
+            if not fits(case, words):
                 break
             yield (ended := _timed(case, folder, running))
             if not ended[1].struck:
