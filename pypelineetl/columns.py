@@ -97,4 +97,5 @@ def _column(definition: exp.ColumnDef, keys: set[str], written: str) -> Column:
         raise DialectError(message)
     # A copy, as the original would keep the whole tree of the DDL in memory.
     kind = definition.kind.copy()
+    kind.set("this", ddl.NUMBERED.get(kind.this, kind.this))
     return Column(definition.name, kind, written, not_null or is_key, default, is_key)

@@ -4,7 +4,7 @@ Every type of the written dialect becomes one that holds all of its values in th
 values that do not fit even so are refused when they come (`columns.py`, `Database.adapters`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import sqlglot
@@ -53,6 +53,17 @@ _TYPES: Mapping[str, Mapping[exp.DType, str | exp.DataType]] = {
     },
     "mysql": {_T.UUID: "CHAR(36)"},
 }
+_AFTER_TYPE = {
+    *("AS", "AUTO_INCREMENT", "CHARACTER", "CHARSET", "CHECK", "COLLATE", "COMMENT", "CONSTRAINT", "DEFAULT"),
+    *("GENERATED", "INVISIBLE", "KEY", "NOT", "NULL", "ON", "PRIMARY", "REFERENCES", "UNIQUE"),
+}
+"""The words that end the type of a column; that one may also begin with such a word is `CHARACTER VARYING`."""
+NUMBERED: Mapping[exp.DType, exp.DType] = {
+    _T.SMALLSERIAL: _T.SMALLINT,
+    _T.SERIAL: _T.INT,
+    _T.BIGSERIAL: _T.BIGINT,
+}
+"""The types of PostgreSQL that number rows themselves, and the types of the numbers."""
 _UNTRANSLATABLE = (_T.SET, _T.ARRAY, _T.STRUCT, _T.MAP, _T.GEOMETRY, _T.INTERVAL)
 
 
@@ -79,13 +90,44 @@ def create_statements(sql: str, *, written: str, target: str) -> tuple[str, ...]
 
 def create_bare(sql: str, name: str, *, written: str, target: str, temporary: bool) -> str:
     """Return the statement that creates an empty table of another name with the same columns, and nothing else."""
-    tree = table_definition(sql, written=written)
-    create = tree if written == target else next(_portable(tree, target))
-    create.this.this.set("this", exp.to_identifier(name, quoted=True))
-    columns = [part for part in create.this.expressions if isinstance(part, exp.ColumnDef)]
-    create.this.set("expressions", [exp.ColumnDef(this=column.this, kind=column.kind) for column in columns])
-    create.set("properties", exp.Properties(expressions=[exp.TemporaryProperty()]) if temporary else None)
-    return dialect.in_target(create, target)
+    create = table_definition(sql, written=written)
+    if written == target:
+        return _bare_as_written(sql, create, name, target, temporary=temporary)
+    bare = next(_portable(create, target))
+    bare.this.this.set("this", exp.to_identifier(name, quoted=True))
+    columns = [part for part in bare.this.expressions if isinstance(part, exp.ColumnDef)]
+    bare.this.set("expressions", [exp.ColumnDef(this=column.this, kind=column.kind) for column in columns])
+    bare.set("properties", exp.Properties(expressions=[exp.TemporaryProperty()]) if temporary else None)
+    return dialect.in_target(bare, target)
+
+
+def _bare_as_written(sql: str, create: exp.Create, name: str, target: str, *, temporary: bool) -> str:
+    """Return `create_bare` of a DDL that is not translated, with its types to the letter.
+
+    The table itself is made of the text, and sqlglot may write a type in other words: SQLite keeps the words.
+    """
+    tokens = list(sqlglot.tokenize(sql, read=target))
+    columns = []
+    for part in create.this.expressions:
+        if isinstance(part, exp.ColumnDef):
+            written = _type_as_written(sql, tokens, part.this.meta["end"])
+            columns.append(f"{dialect.quoted_name(part.name, target)} {written}")
+    kind = "TEMPORARY TABLE" if temporary else "TABLE"
+    return f"CREATE {kind} {dialect.quoted_name(name, target)} ({', '.join(columns)})"
+
+
+def _type_as_written(sql: str, tokens: Sequence[sqlglot.Token], column_ends: int) -> str:
+    """Return the words between a column's name and its first constraint."""
+    first, last, depth = 0, column_ends, 0
+    for token in tokens:
+        if token.start <= column_ends:
+            continue
+        is_end = token.text in {",", ")"} or (first and token.text.upper() in _AFTER_TYPE)
+        if depth == 0 and is_end:
+            break
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        first, last = first or token.start, token.end
+    return sql[first : last + 1]
 
 
 def _portable(create: exp.Create, target: str) -> Iterator[exp.Expr]:
@@ -99,14 +141,7 @@ def _portable(create: exp.Create, target: str) -> Iterator[exp.Expr]:
     for column in [part for part in parts if isinstance(part, exp.ColumnDef)]:
         _put_portable_type(column, target)
     for constraint in list(create.find_all(exp.ColumnConstraint)):
-        # The engine assigns surrogate keys itself; a character set is the database's.
-        if isinstance(
-            constraint.kind,
-            exp.AutoIncrementColumnConstraint
-            | exp.CommentColumnConstraint
-            | exp.CharacterSetColumnConstraint
-            | exp.CollateColumnConstraint,
-        ):
+        if _is_left_out(constraint.kind):
             constraint.pop()
     yield create
     # DuckDB scans columns, which needs no index; and one that is made anew from the log of a process that was killed
@@ -115,11 +150,27 @@ def _portable(create: exp.Create, target: str) -> Iterator[exp.Expr]:
         yield _create_index(schema.this, index)
 
 
+def _is_left_out(kind: exp.Expr) -> bool:
+    """Whether a constraint is the engine's business, which assigns surrogate keys itself, or the database's."""
+    if isinstance(kind, exp.GeneratedAsIdentityColumnConstraint):
+        # One with an expression computes the column.
+        return not kind.args.get("expression")
+    left_out = (
+        exp.AutoIncrementColumnConstraint,
+        exp.CommentColumnConstraint,
+        exp.CharacterSetColumnConstraint,
+        exp.CollateColumnConstraint,
+    )
+    return isinstance(kind, left_out)
+
+
 def _put_portable_type(column: exp.ColumnDef, target: str) -> None:
     kind = column.kind
     if kind is None:
         message = f'column "{column.name}" has no type'
         raise DialectError(message)
+    if kind.this in NUMBERED:
+        kind.set("this", NUMBERED[kind.this])
     if kind.this in _UNTRANSLATABLE:
         message = f'column "{column.name}" is {kind.sql("mysql")}, for which {target} has no type that holds its values'
         raise DialectError(message)

@@ -184,11 +184,14 @@ def renamed(sql: str, names: Mapping[str, str], *, dialect: str, mark: str) -> s
     ]
     places += [(each.this, [f"{each.this.name}{mark}"]) for each in tree.find_all(exp.Constraint)]
     for identifier, written in sorted(places, key=lambda place: place[0].meta["start"], reverse=True):
-        quoted = [
-            exp.to_identifier(each, quoted=True).sql(dialect=_WRITTEN_AS.get(dialect, dialect)) for each in written
-        ]
+        quoted = [quoted_name(each, dialect) for each in written]
         sql = sql[: identifier.meta["start"]] + " AS ".join(quoted) + sql[identifier.meta["end"] + 1 :]
     return sql
+
+
+def quoted_name(name: str, dialect: str) -> str:
+    """Return a name of a table or column as a dialect quotes it."""
+    return exp.to_identifier(name, quoted=True).sql(dialect=_WRITTEN_AS.get(dialect, dialect))
 
 
 def single_statement(sql: str, dialect: str) -> exp.Expr:
