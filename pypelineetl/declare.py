@@ -237,16 +237,20 @@ class Watermark:
 
     columns: tuple[str, ...]
     overlap: timedelta | int
+    ahead: timedelta = timedelta()
 
 
-def watermark(*columns: str, overlap: timedelta | int = 0) -> Watermark:
+def watermark(*columns: str, overlap: timedelta | int = 0, ahead: timedelta = timedelta()) -> Watermark:
     """Declare that a load reads only rows in which one of these columns is beyond what the loads before have read.
 
-    They are columns of moments, or of whole numbers, that only grow. `overlap` is how far below that a load begins
-    again: as long as the longest transaction of the source, whose rows come late; a length of time for moments, and
-    a number for numbers.
+    They are columns of days or moments, or of whole numbers, that only grow. `overlap` is how far below that a load
+    begins again: as long as the longest transaction of the source, whose rows come late; a length of time for moments,
+    and a number for numbers. `ahead` is how far beyond the source's clock a day or moment may be and still be right.
+    Rows beyond that, and rows that have NULL in all of these columns, are read by each load.
+
+    A fact that appends reads each value once: it has one column, which has no NULL, and no overlap.
     """
-    return Watermark(columns, overlap)
+    return Watermark(columns, overlap, ahead)
 
 
 @dataclass(frozen=True)

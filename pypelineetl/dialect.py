@@ -3,8 +3,7 @@
 SQL already in the database's own dialect passes through untouched. What sqlglot cannot translate is an error.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import ClassVar
 
@@ -60,6 +59,12 @@ _AFTER_WHERE = ("group", "having", "distinct", "limit", "offset", "windows", "qu
 _WRITTEN_AS = {"sqlite": _BacktickedSQLite}
 
 
+class Native(str):
+    """SQL that is in the dialect of its database already."""
+
+    __slots__ = ()
+
+
 @lru_cache(maxsize=1_000)
 def query(sql: str, *, written: str, target: str) -> str:
     """Return a source query in the target's dialect.
@@ -104,31 +109,12 @@ def extremes(sql: str, column: str, *, dialect: str) -> str:
     return both.sql(dialect=_WRITTEN_AS.get(dialect, dialect))
 
 
-def maxima(sql: str, columns: Sequence[str], *, dialect: str) -> str:
-    """Return a query for the largest value of each of these columns of another query."""
-    tree = single_statement(sql, dialect)
-    assert isinstance(tree, exp.Query), sql  # noqa: S101 - as above
-    largest = [exp.Max(this=exp.column(column, table="source", quoted=True)) for column in columns]
-    return exp.select(*largest).from_(tree.subquery("source")).sql(dialect=_WRITTEN_AS.get(dialect, dialect))
-
-
-def beyond(sql: str, least: Mapping[str, str], most: Mapping[str, str], *, dialect: str) -> str:
-    """Return a query for those rows of another in which a column reaches its least value, and none is over its most.
-
-    The values are moments or numbers as SQL writes them. A NULL is over nothing and reaches nothing.
-    """
-    tree, columns = _filtered(sql, [*least, *most], dialect)
-    below = [
-        exp.or_(columns[name].copy() <= _literal(value), columns[name].is_(exp.null())) for name, value in most.items()
-    ]
-    reaching = [columns[name].copy() >= _literal(value) for name, value in least.items()]
-    conditions = [*below, *([exp.or_(*reaching)] if reaching else [])]
-    return tree.where(*conditions).sql(dialect=_WRITTEN_AS.get(dialect, dialect)) if conditions else sql
-
-
-def _literal(value: str) -> exp.Expr:
-    is_number = re.fullmatch(r"-?\d+(\.\d+)?", value)
-    return exp.Literal.number(value) if is_number else exp.Literal.string(value)
+def where(sql: str, names: Sequence[str], condition: Callable[[Mapping[str, str]], str], *, dialect: str) -> str:
+    """Return a query for those rows of another that meet a condition, in which its columns are these expressions."""
+    tree, columns = _filtered(sql, names, dialect)
+    target = _WRITTEN_AS.get(dialect, dialect)
+    wanted = condition({name: column.sql(dialect=target) for name, column in columns.items()})
+    return tree.where(wanted, dialect=target).sql(dialect=target) if wanted else sql
 
 
 def _filtered(sql: str, names: Sequence[str], dialect: str) -> tuple[exp.Select, dict[str, exp.Expr]]:

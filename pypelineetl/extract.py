@@ -76,10 +76,11 @@ def _opened(project: Project, etl: ETL, opened: ExitStack) -> Stream:
 
 def check_columns(etl: ETL, given: tuple[str, ...]) -> None:
     """Raise SourceError if the source's columns do not cover what the ETL needs; all that is wrong is named at once."""
-    spare = [name for name in given if name not in etl.needs]
+    needs = (*etl.needs, *_watermark_columns(etl))
+    spare = [name for name in given if name not in needs]
     faults = [
         f'its source does not give the column "{name}".{did_you_mean(name, spare)}'
-        for name in etl.needs
+        for name in dict.fromkeys(needs)
         if name not in given
     ]
     faults += [f'its source gives the column "{name}" twice' for name in dict.fromkeys(given) if given.count(name) > 1]
@@ -88,12 +89,16 @@ def check_columns(etl: ETL, given: tuple[str, ...]) -> None:
         raise SourceError(message)
 
 
+def _watermark_columns(etl: ETL) -> tuple[str, ...]:
+    return etl.watermark.columns if etl.watermark else ()
+
+
 def superfluous_columns(etl: ETL, given: tuple[str, ...]) -> tuple[str, ...]:
     """Return the source's columns that nothing uses; none where the factory has a function, which may read any."""
     if any(callable(argument) for argument in etl.factory.arguments.values()):
         return ()
     # A source may give a dimension's surrogate key itself, such as 20140131 for a day.
-    used = {*etl.needs, *etl.factory.columns}
+    used = {*etl.needs, *etl.factory.columns, *_watermark_columns(etl)}
     return tuple(name for name in given if name not in used)
 
 

@@ -61,8 +61,13 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
     remembered = yield from prepare_table(project, etl, how, warehouse)
     yield events.SourceQueried(etl)
     is_full = how.full or how.live is not None
-    extracted = Extraction(etl, {}) if how.is_replay else extraction(project, etl, history, full=is_full)
-    if how.is_replay or is_full or not etl.watermark:
+    # Of a fact that appends, it counts whether rows are there that would be there twice.
+    is_filled = bool(warehouse.query(f"SELECT 1 FROM {warehouse.quote(etl.table)} LIMIT 1"))
+    extracted = Extraction(etl, {})
+    if not how.is_replay:
+        extracted = extraction(project, etl, history, full=is_full, is_filled=is_filled)
+    yield from (events.EtlNoted(etl, note) for note in extracted.notes)
+    if how.is_replay or extracted.is_full:
         history.forget_rejects(etl)
     load = Load(
         project,
@@ -75,7 +80,8 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
     )
     before = largest_key(load, etl) if isinstance(etl, DimensionETL) else 0
     counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
-    history.reach(etl, extracted.reached)
+    if etl.watermark:
+        history.reach(etl, extracted.reached)
     # A member that the load itself made, as one version, needs no look; what a user's own class made does.
     is_own = bool(rowwise_reason(project, etl))
     if isinstance(etl, DimensionETL) and counts.inserted and (counts.versions or is_own or not etl.factory.versioning):

@@ -8,15 +8,14 @@ older versions have kept by that name are taken over by `takeover.py`.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases.base import Database
-from pypelineetl.declare import ETL, Watermark
-from pypelineetl.errors import LoadError
+from pypelineetl.declare import ETL
 from pypelineetl.owntables import OwnTable, recorded
-from pypelineetl.values import MYSQL, moment
+from pypelineetl.values import MYSQL
 
 REJECTS = "etl_reject"
 _WATERMARKS = "etl_watermark"
@@ -114,7 +113,11 @@ class History:
         return dict(self._watermarks.query(self._quoted(("source_column", "reached")), where))
 
     def reach(self, etl: ETL, watermarks: Mapping[str, str]) -> None:
-        """Remember how far an ETL has read its source."""
+        """Remember how far an ETL has read its source, and nothing else of that."""
+        where = {"etl": _key(etl.live_table), "generation": self._generation}
+        for (column,) in self._watermarks.query(self._quoted(["source_column"]), where):
+            if column not in watermarks:
+                self._watermarks.remove(where | {"source_column": column})
         for column, reached in watermarks.items():
             key = {"etl": _key(etl.live_table), "source_column": column, "generation": self._generation}
             self._watermarks.put(key, {"reached": reached})
@@ -204,25 +207,6 @@ def _key(table_name: str) -> str:
 def name_of(etl: ETL) -> str:
     """Return what an ETL is called in the library's own tables, such as `fact product_sale`."""
     return f"{etl.kind} {etl.name}"
-
-
-def beginning(watermark: Watermark, reached: str) -> str:
-    """Return from where on a column is read that has been read so far: an overlap below that.
-
-    Raises LoadError if the overlap is a length of time and the column holds no moments, or the other way round.
-    """
-    if not watermark.overlap:
-        return reached
-    if isinstance(watermark.overlap, timedelta):
-        try:
-            return (moment(reached) - watermark.overlap).isoformat(sep=" ")  # type: ignore[call-arg] # dates too
-        except ValueError as error:
-            message = f'the overlap of its watermark is a length of time, and it has read up to "{reached}"'
-            raise LoadError(message) from error
-    if not reached.lstrip("-").isdigit():
-        message = f'the overlap of its watermark is a number, and it has read up to "{reached}"'
-        raise LoadError(message)
-    return str(int(reached) - watermark.overlap)
 
 
 def told(rejects: list[Reject]) -> Iterator[str]:

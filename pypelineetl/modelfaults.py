@@ -43,8 +43,12 @@ def _watermark_faults(etl: ETL) -> Iterator[str]:
     overlap = etl.watermark.overlap
     if (isinstance(overlap, timedelta) and overlap < timedelta()) or (isinstance(overlap, int) and overlap < 0):
         yield f"its watermark's overlap is {overlap}; it must not be negative"
-    if isinstance(etl, FactETL) and not (etl.grain or _accumulates(etl)):
+    if not isinstance(etl.watermark.ahead, timedelta) or etl.watermark.ahead < timedelta():
+        yield f"its watermark's ahead is {etl.watermark.ahead!r}; it is a length of time, and must not be negative"
+    if isinstance(etl, FactETL) and not (etl.grain or etl.append or _accumulates(etl)):
         yield "its watermark reads the last rows again, so it needs a grain by which they are known"
+    if isinstance(etl, FactETL) and etl.append and (overlap or len(etl.watermark.columns) > 1):
+        yield "it appends, so its watermark reads each row once; give it one column, and no overlap"
     if isinstance(etl, DimensionETL) and etl.deleted:
         yield "its watermark reads only what is new, so it cannot tell which members are deleted; leave one of them out"
 

@@ -115,7 +115,13 @@ class Project:
     def source_query(self, etl: ETL) -> str:
         """Return an ETL's source SQL in the dialect of the source. Only for an ETL whose source is SQL."""
         assert isinstance(etl.source, str), etl.name  # noqa: S101 - the caller's own mistake
-        return dialect.query(etl.source, written=self.sql_dialect, target=self._dialect_of(self.source_url(etl)))
+        if isinstance(etl.source, dialect.Native):
+            return etl.source
+        return dialect.query(etl.source, written=self.sql_dialect, target=self.source_dialect(etl))
+
+    def source_dialect(self, etl: ETL) -> str:
+        """Return the dialect of the database that an ETL's SQL asks."""
+        return self._dialect_of(self.source_url(etl))
 
     def warehouse_query(self, sql: str) -> str:
         """Return a SELECT on the warehouse in the dialect of the warehouse."""

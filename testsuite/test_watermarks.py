@@ -1,18 +1,24 @@
 """Marks, rejects and keys that belong to a table, and how far a watermark moves, on real sources and warehouses."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from conftest import _database_url
 from houses import House
 from pygrametl.tables import CachedDimension, FactTable
+from sqlalchemy import make_url
 from test_incremental import _METADATA, _VISITS, a_visit, written
 
-from pypelineetl import DimensionETL, FactETL, Request, factory, member, watermark
+from pypelineetl import DimensionETL, FactETL, Request, events, factory, incremental, marks, member, process, watermark
+from pypelineetl.databases import open_database
+from pypelineetl.errors import ConfigError
 from pypelineetl.history import History
 from pypelineetl.runner import refresh
+from pypelineetl.sourcetests import test_source as check_source
 
 _TOO_MANY = "SELECT visit_id, guests * 2000000000 AS guests, changed_at FROM visits"
 """More than one guest does not fit the column."""
@@ -166,3 +172,369 @@ def test_a_dimension_that_facts_add_members_to_keeps_its_mark(warehouse_url: str
     house.load("visit", rebuild=True)
     assert house.load("thing").read == 1
     assert [code for _, code in house.table("thing_dim", "id", "code")] == ["1", "2", "7"]
+
+
+_CREATE = "CREATE TABLE visits (visit_id INTEGER, guests INTEGER, changed_at {kind})"
+
+
+@pytest.fixture(params=["sqlite", "duckdb", "mysql", "postgresql"])
+def source_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of each kind that may be a source."""
+    return _database_url(request, tmp_path, "source")
+
+
+class Extracts:
+    """A fact of visits in a DuckDB warehouse, whose source's column of moments has a type of this name."""
+
+    def __init__(self, source_url: str, folder: Path, kind: str, *, as_sets: bool = True, **declared: Any) -> None:
+        self.url = make_url(source_url)
+        self.house = House(f"duckdb:///{folder}/w.duckdb", folder, as_sets=as_sets, source_url=source_url)
+        self.declare(**declared)
+        self.change(_CREATE.format(kind=kind))
+
+    def declare(self, **declared: Any) -> None:
+        """Declare the fact anew."""
+        self.house.declare(visit(**declared))
+
+    def change(self, *statements: str) -> None:
+        """Change the source."""
+        with open_database(self.url, read_only=False) as source, source.transaction():
+            for statement in statements:
+                source.execute(statement)
+
+    def add(self, *rows: tuple[int, Any], guests: int = 1) -> None:
+        """Add rows to the source, by number and moment."""
+        values = [f"({number}, {guests}, {_sql(at)})" for number, at in rows]
+        self.change(f"INSERT INTO visits VALUES {', '.join(values)}")
+
+    def load(self) -> tuple[int, int]:
+        """Load; return how many rows were read and inserted."""
+        counts = self.house.load("visit")
+        return counts.read, counts.inserted
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the visits that are loaded."""
+        return [number for (number,) in self.house.table("visit_fact", "visit_id")]
+
+
+def _sql(at: Any) -> str:
+    return "NULL" if at is None else str(at) if isinstance(at, int) else f"'{at}'"
+
+
+def test_a_mark_is_never_beyond_the_clock(source_url: str, tmp_path: Path) -> None:
+    """Rows of the far future are loaded, told, and read again until they are mended; others come as they should."""
+    visits = Extracts(source_url, tmp_path, "TIMESTAMP" if "duckdb" in source_url else _moments(source_url))
+    visits.add((1, "2024-01-01 10:00:00"), (2, "2999-01-01 00:00:00"), (3, "2999-01-01 00:00:00"))
+    [note] = visits.house.notes("visit")
+    assert note.startswith('2 rows of its source have a value in "changed_at" that is beyond the source\'s clock')
+    visits.add((4, "2024-01-02 10:00:00"))
+    assert visits.load() == (4, 1)
+    visits.change(
+        "UPDATE visits SET guests = 7, changed_at = '2024-01-03 10:00:00' WHERE visit_id > 1 AND visit_id < 4"
+    )
+    counts = visits.house.load("visit")
+    assert (counts.read, counts.updated) == (3, 2)
+    assert visits.house.notes("visit") == []
+
+
+def _moments(source_url: str) -> str:
+    return "TIMESTAMP" if source_url.startswith("postgresql") else "DATETIME"
+
+
+def test_a_mark_may_be_ahead_of_the_clock_as_far_as_is_declared(tmp_path: Path) -> None:
+    """Nothing is told of rows within it, and the mark moves up to them."""
+    visits = Extracts(
+        f"duckdb:///{tmp_path}/s.duckdb", tmp_path, "DATE", watermark=watermark("changed_at", ahead=timedelta(days=2))
+    )
+    today = datetime.now(UTC).date()
+    visits.add((1, today), (2, today + timedelta(days=1)))
+    assert visits.house.notes("visit") == []
+    assert visits.load() == (1, 0)
+
+
+def test_a_mark_beyond_the_clock_of_an_older_version_is_not_used(tmp_path: Path) -> None:
+    """All is read, and the run says why."""
+    visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATETIME")
+    visits.add((1, "2024-01-01 10:00:00"))
+    visits.load()
+    visits.house.execute("UPDATE etl_watermark SET reached = '2999-01-01 00:00:00'")
+    visits.add((2, "2024-01-02 10:00:00"))
+    [note] = visits.house.notes("visit")
+    assert "beyond the source's clock" in note
+    assert visits.numbers == [1, 2]
+    assert visits.load() == (1, 0)
+
+
+def test_rows_without_a_value_are_read_each_time(source_url: str, tmp_path: Path) -> None:
+    """Also where another column of the watermark has one that is old, or had none in any row so far."""
+    visits = Extracts(source_url, tmp_path, _moments(source_url), watermark=watermark("changed_at", "guests"))
+    visits.change("INSERT INTO visits VALUES (1, NULL, '2024-01-01 10:00:00'), (2, NULL, NULL)")
+    assert visits.load() == (2, 2)
+    visits.change(
+        "INSERT INTO visits VALUES (3, NULL, NULL), (4, 5, '2023-01-01 10:00:00'), (5, NULL, '2023-01-01 10:00:00')"
+    )
+    assert visits.load() == (4, 2)
+    assert visits.numbers == [1, 2, 3, 4]
+
+
+def test_a_source_that_begins_anew_is_read_from_its_beginning(source_url: str, tmp_path: Path) -> None:
+    """After a TRUNCATE or a restored backup, whose largest value is less than what was read; and the run says so."""
+    visits = Extracts(source_url, tmp_path, "INTEGER", watermark=watermark("changed_at"))
+    visits.add((1, 1000))
+    visits.load()
+    visits.change("DELETE FROM visits")
+    visits.add((2, 1), (3, 2))
+    [note] = visits.house.notes("visit")
+    assert note == (
+        'all of its source is read, because earlier loads have read "changed_at" up to 1000, and its largest value is'
+        " less now"
+    )
+    assert visits.load() == (1, 0)
+    visits.change("DELETE FROM visits")
+    assert "has no value any more" in visits.house.notes("visit")[0]
+    visits.add((4, 1))
+    assert visits.load() == (1, 1)
+    assert visits.numbers == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("as_sets", [True, False])
+def test_days_with_an_overlap(source_url: str, tmp_path: Path, *, as_sets: bool) -> None:
+    """Of a day, all of it is read again."""
+    mark = watermark("changed_at", overlap=timedelta(hours=30))
+    visits = Extracts(source_url, tmp_path, "DATE", watermark=mark, as_sets=as_sets)
+    visits.add((1, "2024-01-02"), (2, "2024-01-03"), (3, "2024-01-05"))
+    assert visits.load() == (3, 3)
+    visits.add((4, "2024-01-03"), (5, "2024-01-02"))
+    assert visits.load() == (3, 1)
+
+
+@pytest.mark.parametrize("as_sets", [True, False])
+@pytest.mark.parametrize("source_url", ["duckdb", "postgresql"], indirect=True)
+def test_moments_with_a_zone(source_url: str, tmp_path: Path, *, as_sets: bool) -> None:
+    """Their marks are moments in UTC, whatever the time zone of the source's server."""
+    if source_url.startswith("postgresql"):
+        in_new_york(source_url)
+    mark = watermark("changed_at", overlap=timedelta(minutes=10))
+    visits = Extracts(source_url, tmp_path, "TIMESTAMP WITH TIME ZONE", watermark=mark, as_sets=as_sets)
+    visits.add((1, "2024-03-10 06:00:00+00"), (2, "2024-03-10 01:55:00-05"), (3, "2024-03-10 03:00:00-04"))
+    assert visits.load() == (3, 3)
+    visits.add((4, "2024-03-10 06:50:00+00"), (5, "2024-03-10 06:49:59+00"), (6, "2024-03-10 02:50:00+00"))
+    assert visits.load() == (3, 1)
+    assert visits.numbers == [1, 2, 3, 4]
+
+
+def in_new_york(postgresql_url: str) -> None:
+    """Let the sessions of a PostgreSQL database begin in a time zone that is not UTC."""
+    url = make_url(postgresql_url)
+    with open_database(url, read_only=False) as source, source.transaction():
+        source.execute(f"ALTER DATABASE {source.quote(str(url.database))} SET timezone = 'America/New_York'")
+
+
+TEXTS = {
+    "blank and T": ("2024-01-05 10:00:00", "2024-01-05T11:00:00", "2024-01-05 12:00:00", "2024-01-05T09:59:59"),
+    "T and blank": ("2024-01-05T10:00:00", "2024-01-05 11:00:00", "2024-01-05T12:00:00", "2024-01-05 09:59:59"),
+    "offsets": (
+        "2024-01-05 12:00:00+02:00",
+        "2024-01-05 06:00:00-05:00",
+        "2024-01-05T12:00:00Z",
+        "2024-01-05 09:59:59",
+    ),
+    "one offset": (
+        "2024-01-05 12:00:00+02:00",
+        "2024-01-05 13:00:00+02:00",
+        "2024-01-05 14:00:00+02:00",
+        "2024-01-05 11:59:59+02:00",
+    ),
+    "fractions": ("2024-01-05 10:00:00.000", "2024-01-05 11:00:00", "2024-01-05 12:00:00.5", "2024-01-05 09:59:59.9"),
+    "minutes": ("2024-01-05 10:00", "2024-01-05 11:00", "2024-01-05 12:00", "2024-01-05 09:59"),
+    "days": ("2024-01-05 10:00", "2024-01-05 11:00:00", "2024-01-06", "2024-01-05"),
+}
+
+
+@pytest.mark.parametrize("as_sets", [True, False])
+@pytest.mark.parametrize("kind", ["DATETIME", "TEXT"])
+@pytest.mark.parametrize("texts", TEXTS)
+def test_texts_of_sqlite_are_compared_as_moments(tmp_path: Path, texts: str, kind: str, *, as_sets: bool) -> None:
+    """Whatever ISO forms a column has, all of one or mixed: an hour of overlap is an hour."""
+    mark = watermark("changed_at", overlap=timedelta(hours=1))
+    visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, kind, watermark=mark, as_sets=as_sets)
+    begin, middle, end, early = TEXTS[texts]
+    visits.add((1, begin), (2, middle))
+    assert visits.load() == (2, 2)
+    visits.add((3, begin), (4, early))
+    assert visits.load() == (3, 1)
+    visits.add((5, end))
+    assert visits.load()[1] == 1
+    assert visits.numbers == [1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("source_url", ["mysql", "postgresql", "duckdb"], indirect=True)
+def test_texts_of_one_form_are_compared_on_every_source(source_url: str, tmp_path: Path) -> None:
+    """And refused where they are of two: no order of texts would be that of the moments."""
+    mark = watermark("changed_at", overlap=timedelta(hours=1))
+    visits = Extracts(source_url, tmp_path, "VARCHAR(40)", watermark=mark)
+    visits.add((1, "2024-01-05T10:00:00.25"), (2, "2024-01-05T11:00:00.25"))
+    assert visits.load() == (2, 2)
+    visits.add((3, "2024-01-05T10:00:00.25"), (4, "2024-01-05T10:00:00.24"))
+    assert visits.load() == (3, 1)
+    visits.add((5, "2024-01-05 12:00:00.25"))
+    assert "texts that are not all ISO moments of one form" in visits.house.failure("visit")
+
+
+@pytest.mark.parametrize(
+    ("source_url", "kind", "value", "told"),
+    [
+        ("sqlite", "TEXT", "'9'", "texts that are no ISO moments"),
+        ("sqlite", "TEXT", "'20240105'", "texts that are no ISO moments"),
+        ("sqlite", "TEXT", "'2024-13-45'", "texts that are no ISO moments"),
+        ("sqlite", "BLOB", "x'00ff'", "values of the type bytes"),
+        ("mysql", "VARCHAR(9)", "'9'", "texts that are not all ISO"),
+        ("mysql", "FLOAT", "16777217", "nanoseconds or a FLOAT"),
+        ("mysql", "TIME", "'10:00:00'", "values of the type timedelta"),
+        ("postgresql", "BYTEA", "'x'", ""),
+        ("duckdb", "TIMESTAMP_NS", "'2024-01-05 10:00:00.123456789'", "nanoseconds or a FLOAT"),
+        ("duckdb", "DOUBLE", "'inf'", "no finite number"),
+    ],
+    indirect=["source_url"],
+)
+def test_what_cannot_be_compared_is_refused(source_url: str, tmp_path: Path, kind: str, value: str, told: str) -> None:
+    """With the rule, and before anything is read by it."""
+    visits = Extracts(source_url, tmp_path, kind)
+    visits.change(f"INSERT INTO visits VALUES (1, 1, {value})")
+    error = visits.house.failure("visit")
+    assert told in error
+    if told:
+        assert "a watermark's columns are whole numbers, days or moments" in error
+
+
+@pytest.mark.parametrize("kind", ["DOUBLE", "DECIMAL(12,3)", "TIMESTAMP_NS"])
+def test_what_can_be_compared_exactly_is(tmp_path: Path, kind: str) -> None:
+    """Numbers with a fraction, and nanoseconds that are whole microseconds."""
+    visits = Extracts(f"duckdb:///{tmp_path}/s.duckdb", tmp_path, kind)
+    values = ("2024-01-05 10:00:00.1", "2024-01-05 10:00:00.3") if kind == "TIMESTAMP_NS" else ("0.1", "0.3")
+    visits.add((1, values[0]), (2, values[1]))
+    assert visits.load() == (2, 2)
+    visits.add((3, values[0]), (4, values[1]))
+    assert visits.load() == (2, 1)
+    assert visits.house.notes("visit") == []
+
+
+@pytest.mark.parametrize("as_sets", [True, False])
+def test_a_fact_that_appends_reads_each_row_once(source_url: str, tmp_path: Path, *, as_sets: bool) -> None:
+    """By a number, or by a moment; loading again writes nothing."""
+    for kind, values in {"INTEGER": (1, 2, 3), _moments(source_url): _DAYS}.items():
+        folder = tmp_path / kind
+        folder.mkdir()
+        visits = Extracts(source_url, folder, kind, append=True, grain=(), as_sets=as_sets)
+        visits.add((1, values[0]), (2, values[1]))
+        assert visits.load() == (2, 2)
+        assert visits.load() == (0, 0)
+        visits.add((3, values[2]))
+        assert visits.load() == (1, 1)
+        assert visits.house.load("visit", rebuild=True).inserted == 3
+        assert visits.load() == (0, 0)
+        assert visits.numbers == [1, 2, 3]
+        visits.change("DROP TABLE visits")
+
+
+_DAYS = ("2024-01-01 10:00:00", "2024-01-02 10:00:00", "2024-01-03 10:00:00")
+
+
+def appending(tmp_path: Path, kind: str) -> Extracts:
+    """Return a fact that appends, into which two rows are loaded."""
+    visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, kind, append=True, grain=())
+    values: tuple[Any, ...] = (1, 2) if kind == "INTEGER" else _DAYS
+    visits.add((1, values[0]), (2, values[1]))
+    visits.load()
+    return visits
+
+
+def test_a_fact_that_appends_misses_no_row_without_a_word(tmp_path: Path) -> None:
+    """What it would miss, or have twice, is refused with the rule, and its table stays as it is."""
+    cases: list[tuple[str, list[tuple[int, Any]], str]] = [
+        ("INTEGER", [(3, None)], '1 rows of its source have NULL in "changed_at"'),
+        ("INTEGER", [(3, 3), (4, 3)], "1 rows whose number"),
+        ("INTEGER", [(3, 2)], '1 rows came later with the value in "changed_at"'),
+        ("DATETIME", [(3, _DAYS[1]), (4, _DAYS[2])], '1 rows came later with the value in "changed_at"'),
+    ]
+    for number, (kind, rows, told) in enumerate(cases):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        visits = appending(folder, kind)
+        visits.add(*rows)
+        assert told in visits.house.failure("visit")
+        assert visits.numbers == [1, 2]
+
+
+def test_a_fact_that_appends_never_reads_all_again_into_its_table(tmp_path: Path) -> None:
+    """Neither by --full, nor where the source begins anew, nor where rows are there of which nothing is known."""
+    visits = appending(tmp_path, "INTEGER")
+    project = visits.house.project
+    [*_, ended] = process(project, project.etls[0], rebuild=False, full=True)
+    assert isinstance(ended, events.EtlFailed)
+    assert "would have rows twice that are in its table, because all of its source was asked for" in ended.error
+    visits.change("DELETE FROM visits WHERE visit_id = 2")
+    assert "its largest value is less now. Rebuild its table" in visits.house.failure("visit")
+    visits.house.execute("DELETE FROM etl_watermark")
+    assert 'nothing is known of how far earlier loads have read "changed_at"' in visits.house.failure("visit")
+    assert visits.numbers == [1, 2]
+    assert visits.house.load("visit", rebuild=True).inserted == 1
+
+
+def test_a_fact_that_appends_leaves_what_is_not_over(tmp_path: Path) -> None:
+    """Rows of today's day, of which more may come, and of the future, which are told, wait."""
+    visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATE", append=True, grain=())
+    visits.add((1, "2024-01-01"), (2, datetime.now(UTC).date()), (3, "2999-01-01"))
+    [note] = visits.house.notes("visit")
+    assert note.startswith('1 rows of its source have a value in "changed_at" that is beyond the source\'s clock. They')
+    assert visits.numbers == [1]
+    assert visits.load() == (0, 0)
+
+
+def test_what_a_fact_that_appends_cannot_be_told(tmp_path: Path) -> None:
+    """An overlap would read rows twice, and so would a second column."""
+    house = House(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, as_sets=True)
+    for mark in (watermark("changed_at", overlap=1), watermark("changed_at", "guests")):
+        house.declare(visit(append=True, grain=(), watermark=mark))
+        with pytest.raises(ConfigError, match="give it one column, and no overlap"):
+            _ = house.project
+    house.declare(visit(watermark=watermark("changed_at", ahead=-timedelta(days=1))))
+    with pytest.raises(ConfigError, match=r"its watermark's ahead is .* must not be negative"):
+        _ = house.project
+
+
+@pytest.mark.parametrize("append", [True, False])
+def test_a_row_that_is_committed_in_between_comes_with_the_next_load(
+    source_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, append: bool
+) -> None:
+    """Between the query for the mark and that for the rows: it is beyond the mark, and is loaded once."""
+    visits = Extracts(source_url, tmp_path, _moments(source_url), append=append, grain=() if append else ("visit_id",))
+    visits.add((1, _DAYS[0]))
+    found = marks.find_marks
+
+    def and_meanwhile(*arguments: Any, **more: Any) -> Any:
+        reached = found(*arguments, **more)
+        if not source_url.startswith("duckdb"):  # which has one process that writes
+            visits.add((2, _DAYS[1]))
+        return reached
+
+    with monkeypatch.context() as patched:
+        patched.setattr(incremental, "find_marks", and_meanwhile)
+        assert visits.load() == (1, 1)
+    visits.add((3, _DAYS[2]))
+    visits.load()
+    assert visits.numbers == ([1, 3] if source_url.startswith("duckdb") else [1, 2, 3])
+
+
+def test_the_source_test_knows_a_watermark_s_columns(tmp_path: Path) -> None:
+    """They are used; and one that the source does not give is a fault."""
+    visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATETIME")
+    [etl] = visits.house.project.etls
+    tested = check_source(visits.house.project, etl)
+    assert (tested.faults, tested.warnings) == ((), ())
+    visits.declare(watermark=watermark("changedat"))
+    [etl] = visits.house.project.etls
+    [fault] = check_source(visits.house.project, etl).faults
+    assert 'its source does not give the column "changedat". Did you mean "changed_at"?' in fault
+    assert visits.house.failure("visit") == fault

@@ -8,6 +8,7 @@ import abc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from traceback import clear_frames
 from typing import Any, ClassVar, Self
 
@@ -73,6 +74,8 @@ class Database(abc.ABC):
     """Whether several connections of one process may load at the same time."""
     folds_texts: ClassVar[bool] = False
     """Whether texts are compared without regard to case, unless a column says otherwise."""
+    moment_function: ClassVar[str] = ""
+    """The function that brings a text, of whatever ISO form, to a text of one; none where the database has none."""
     orders_nulls: ClassVar[bool] = True
     """Whether ORDER BY takes NULLS FIRST and NULLS LAST."""
     driver_error: ClassVar[type[Exception]]
@@ -119,6 +122,10 @@ class Database(abc.ABC):
     @abc.abstractmethod
     def is_transient(cls, error: BaseException) -> bool:
         """Whether the same statement, or connecting, may go well when it is tried again."""
+
+    def clock(self) -> datetime:
+        """Return what this database takes for the present (UTC); of a file, what this machine does."""
+        return datetime.now(UTC).replace(tzinfo=None)
 
     def excess(self) -> list[str]:
         """Return what this account may do that reading a source does not need; nothing where there are no accounts."""

@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from typing import Any, ClassVar
@@ -173,6 +174,11 @@ class MySQL(Database):
     @classmethod
     def is_transient(cls, error: BaseException) -> bool:
         return isinstance(error, pymysql.MySQLError) and bool(error.args) and error.args[0] in _TRANSIENT
+
+    def clock(self) -> datetime:
+        [(present,)] = self.query("SELECT UTC_TIMESTAMP(6)")
+        assert isinstance(present, datetime)  # noqa: S101 - as the driver gives it
+        return present
 
     def excess(self) -> list[str]:
         grants = " ".join(grant.partition(" ON ")[0] for (grant,) in self.query("SHOW GRANTS"))

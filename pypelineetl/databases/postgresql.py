@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, ClassVar
 
 import psycopg
@@ -89,6 +90,11 @@ class PostgreSQL(Database):
         # that is not up yet or full.
         refused = "FATAL:" in str(error) and not _PASSING.search(str(error))
         return isinstance(error, psycopg.OperationalError) and not refused
+
+    def clock(self) -> datetime:
+        [(present,)] = self.query("SELECT clock_timestamp() AT TIME ZONE 'UTC'")
+        assert isinstance(present, datetime)  # noqa: S101 - as the driver gives it
+        return present
 
     def excess(self) -> list[str]:
         found = self.query(

@@ -18,6 +18,7 @@ from pypelineetl.databases.holding import decimal_as_number, finite, whole_64
 from pypelineetl.databases.scanning import Scanned, extension
 from pypelineetl.databases.urls import options_of
 from pypelineetl.errors import BusyError, DatabaseError
+from pypelineetl.values import moment
 from pypelineetl.workbench import Workbench
 
 _TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -38,6 +39,7 @@ class SQLite(Database):
         float: finite,
         int: whole_64,
     }
+    moment_function = "pypelineetl_moment"
     driver_error: ClassVar[type[Exception]] = sqlite3.Error
 
     @classmethod
@@ -49,7 +51,9 @@ class SQLite(Database):
             if not path.is_file():
                 message = "there is no such file"
                 raise ValueError(message)
-            return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+            connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+            connection.create_function(cls.moment_function, 1, _moment, deterministic=True)
+            return connection
         path.parent.mkdir(parents=True, exist_ok=True)
         # autocommit off in the driver's old way would commit before DDL; here the transaction is begun by hand.
         return sqlite3.connect(path, isolation_level=None, timeout=LOCK_WAIT_SECONDS)
@@ -145,3 +149,16 @@ class SQLite(Database):
             raise BusyError(message) from error
         finally:
             self.execute(f"PRAGMA busy_timeout = {int(LOCK_WAIT_SECONDS * 1000)}")
+
+
+def _moment(given: Any) -> str | None:
+    """Return a text that is an ISO day or moment as a moment in UTC, to the microsecond; NULL for all else."""
+    # Python would take digits alone for a day as well.
+    if not isinstance(given, str) or given[4:5] != "-":
+        return None
+    try:
+        found = moment(given)
+    except ValueError:
+        return None
+    full = found if isinstance(found, datetime) else datetime.combine(found, time())
+    return full.isoformat(sep=" ", timespec="microseconds")

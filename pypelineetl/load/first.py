@@ -20,7 +20,7 @@ def comes_in_order(sets: TableSets, source: TypedQuery) -> bool:
     if str(etl.factory.name("key")) in source.columns or etl.most_rejected or etl.deleted or sets.load.remembered:
         return False
     natural_key = etl.factory.natural_key
-    ordered = dialect.is_ordered(etl.source, natural_key, dialect=project.sql_dialect)
+    ordered = dialect.is_ordered(project.source_query(etl), natural_key, dialect=project.source_dialect(etl))
     where = f" WHERE {not_special(sets.load, etl)}" if etl.special else ""
     return ordered and not warehouse.query(f"SELECT 1 FROM {warehouse.quote(etl.table)}{where} LIMIT 1")
 
