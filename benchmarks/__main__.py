@@ -61,10 +61,13 @@ def main() -> int:
     parser.add_argument("--work", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--pair", nargs="+", choices=PAIRS, default=list(PAIRS))
     parser.add_argument("--contestants", nargs="+", choices=NAMES, default=list(NAMES))
-    parser.add_argument("--rows", type=int, default=1_000_000, help="order lines in the source")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", type=_positive, default=1_000_000, help="order lines in the source")
+    parser.add_argument("--rounds", type=_positive, default=3)
     parser.add_argument("--record", type=Path, help="append the table of ratios to this file")
     arguments = parser.parse_args()
+    if idle := [work for work in arguments.work if not _racing(work, arguments.contestants)]:
+        others = ", ".join(name for name in NAMES if name not in _READERS)
+        parser.error(f"at {', '.join(idle)} none of the contestants runs; choose one of {others} too")
     agreed = True
     for pair in arguments.pair:
         with open_place(pair, arguments.rows) as place:
@@ -84,7 +87,7 @@ def main() -> int:
 
 
 def _compete(place: Place, work: Work, names: Sequence[str], rounds: int) -> tuple[list[Measured], bool]:
-    racing = [name for name in names if name not in _READERS or work.name == "W3N"]
+    racing = _racing(work.name, names)
     found = {name: Measured(name, work.name, place.pair, _rows(name, work, place)) for name in racing}
     controls, firsts = {}, {}
     among = first_rows(work, place).condition
@@ -107,6 +110,18 @@ def _compete(place: Place, work: Work, names: Sequence[str], rounds: int) -> tup
     if not agree:
         sys.stdout.write(f"THE TABLES DIFFER: {controls}, first rows: {firsts}\n")
     return list(found.values()), agree
+
+
+def _racing(work: str, names: Sequence[str]) -> list[str]:
+    """Return those of the contestants that run at a work: all, but for those that only read."""
+    return [name for name in names if name not in _READERS or work == "W3N"]
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        message = "must be a whole number, 1 or more"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
 
 
 def _rows(name: str, work: Work, place: Place) -> int:

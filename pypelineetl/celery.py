@@ -73,7 +73,7 @@ class Refreshes:
         with self._alerted_of_failure():
             [outcome] = self._performed([etl])
             if "error" in outcome:
-                raise LoadError(str(outcome["error"]), f"{kind} {name}")
+                raise LoadError(shown(outcome["error"]), f"{kind} {name}")
         self._went_well([etl])
         return etl.kind, etl.name, int(outcome["rows"])
 

@@ -42,7 +42,7 @@ _KEYS = "etl_audit_key"
 _CREATE_KEYS = f"CREATE TABLE {_KEYS} (only_row INT NOT NULL PRIMARY KEY, largest BIGINT NOT NULL)"
 _READ = ("run_id", "etl", "status", "way", "attempt", "started", "ended", "error", "host")
 _LAST_TRIES = 20
-_PRUNINGS = 100
+_PRUNINGS, _MOST_PRUNED = 100, 5_000
 
 
 @dataclass(frozen=True)
@@ -233,9 +233,12 @@ class Records:
         columns = ("run_id", "etl", "status", "way", "started", "ended")
         is_made = f"CASE WHEN {self._quoted('ddl_hash')} IS NULL THEN 0 ELSE 1 END"
         selected = f"{self._quoted(*columns)}, {is_made}"
-        old = [_Old(*row) for row in self._table.query(selected, {}, f"WHERE {started}", [before])]
+        order = f"ORDER BY {self._quoted('started')}"
+        old = [_Old(*row) for row in self._table.query(selected, {}, f"WHERE {started} {order}", [before])]
         needed = _needed(old)
-        runs = [run_id for run_id in dict.fromkeys(each.run_id for each in old) if run_id not in needed]
+        unneeded = [each.run_id for each in old if each.run_id not in needed]
+        # A long history goes in several steps: others wait while a run begins.
+        runs = list(dict.fromkeys(unneeded[:_MOST_PRUNED]))
         # MySQL looks few runs up by their key. For many it would read the whole table, and wait for rows that others
         # are changing.
         size = 1 + len(runs) // _PRUNINGS

@@ -64,6 +64,10 @@ def choose(project: Project, request: Request) -> tuple[ETL, ...]:
     """Return the switched-on ETLs a request is about, dimensions first. Raises UsageError for an unknown name."""
     active = {etl.name: etl for etl in project.etls if etl.active}
     off = {etl.name for etl in project.etls} - set(active)
+    if not active:
+        named = f"take active=False from one of {quoted(sorted(off))}" if off else "declare one in DIMENSIONS or FACTS"
+        message = f"no ETL is switched on in config.py, so there is nothing to test or to run; {named}"
+        raise UsageError(message)
     for name in request.only:
         if name in off:
             message = f'"{name}" is switched off in config.py; switched on are {quoted(active)}'

@@ -145,6 +145,27 @@ def test_only_runs_what_is_named(shop: Checkout) -> None:
     assert (off.returncode, '"product_review" is switched off in config.py' in off.stderr) == (2, True)
 
 
+def test_a_configuration_with_nothing_switched_on_is_wrong_use(shop: Checkout) -> None:
+    """Nothing is tested or loaded, and so nothing went well; the same holds for benchmarks that have no contestant."""
+    shop.edit("config", "FACTS = [", "DIMENSIONS = DIMENSIONS[-1:]\nFACTS = []\n_ = [")
+    shop.edit("config", "factory=dimensions.site)", "factory=dimensions.site, active=False)")
+    for arguments in ([], ["--run_dimensions"], ["--plan"], ["--delete_existing_tables"]):
+        done = shop.run("run.py", *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "no ETL is switched on in config.py, so there is nothing to test or to run; take active=False from one of"
+            ' "site"\n'
+        )
+    for chosen, told in (
+        (["--contestants", "scan", "--work", "W1"], "at W1 none of the contestants runs; choose one of engine"),
+        (["--rounds", "0"], "argument --rounds: must be a whole number, 1 or more"),
+        (["--work", "W9"], "invalid choice: 'W9'"),
+    ):
+        done = shop.run("-m", "benchmarks", *chosen)
+        assert done.returncode == 2
+        assert told in done.stderr
+
+
 def test_the_list_shows_every_etl(checkout: Checkout) -> None:
     """--list names each ETL, on or off, with its pygrametl class, and says which way it is loaded and why."""
     listed = checkout.run("run.py", "--list").stdout

@@ -14,7 +14,7 @@ from pygrametl.tables import FactTable
 from test_alerts import FORGED, SHOWN
 from test_audit import PERSON, SALE, THING, keys, last
 
-from pypelineetl import Display, FactETL, RunLog, events, factory, process, rows
+from pypelineetl import Display, FactETL, RunLog, events, factory, process, records, rows
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL
 from pypelineetl.errors import BusyError, in_words
@@ -131,6 +131,20 @@ def test_old_records_go_but_for_those_that_are_asked_for(house: House) -> None:
         }
         assert Records(warehouse).last(BUILT) == before
         assert {record.run_id for record in before} == {"second build"}
+
+
+def test_a_long_history_goes_in_several_steps(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest first; a run that begins does not wait for all of them to go."""
+    monkeypatch.setattr(records, "_MOST_PRUNED", 2)
+    with house.project.open_warehouse() as warehouse:
+        with warehouse.transaction():
+            Records(warehouse).ensure()
+            for number in range(6):
+                add(warehouse, f"update {number}", 60 - number, THING, way=UPDATED)
+        for left in ([2, 3, 4, 5], [4, 5], [4, 5]):
+            with warehouse.transaction():
+                Records(warehouse).prune(now() - timedelta(days=30))
+            assert sorted(each.run_id for each in Records(warehouse).latest()) == [f"update {each}" for each in left]
 
 
 def test_a_run_prunes_as_the_setting_says(house: House) -> None:
