@@ -120,6 +120,7 @@ def prepare_table(project: Project, etl: ETL, how: How, warehouse: Database) -> 
         seed_special_members(project, etl, warehouse, how.audit_key)
         if remembered and etl.factory.versioning:
             take_versions_over(etl, warehouse, remembered)
+            History(warehouse, how.generation).take_events_over(etl)
     return remembered
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlglot import exp
+
 from pypelineetl.columns import Column, columns_of
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL
@@ -18,6 +20,8 @@ from pypelineetl.owntables import OwnTable, recorded
 from pypelineetl.values import MYSQL
 
 REJECTS = "etl_reject"
+EVENTS = "etl_member_event"
+"""The table of the events of versions: when the source gave their states, when members were deleted and came back."""
 _WATERMARKS = "etl_watermark"
 _KEYS = "etl_surrogate_key"
 _TABLES: Mapping[str, str] = {
@@ -31,6 +35,12 @@ _TABLES: Mapping[str, str] = {
         CREATE TABLE {_WATERMARKS} (
           etl VARCHAR(130) NOT NULL, source_column VARCHAR(130) NOT NULL, reached VARCHAR(60) NOT NULL,
           generation VARCHAR(8) NOT NULL, PRIMARY KEY (etl, source_column, generation)
+        )
+    """,
+    EVENTS: f"""
+        CREATE TABLE {EVENTS} (
+          etl VARCHAR(130) NOT NULL, version_key BIGINT NOT NULL, effective DATETIME(6) NOT NULL,
+          event VARCHAR(8) NOT NULL, generation VARCHAR(8) NOT NULL, KEY by_version (etl, generation, version_key)
         )
     """,
     _KEYS: f"CREATE TABLE {_KEYS} (etl VARCHAR(130) NOT NULL PRIMARY KEY, largest BIGINT NOT NULL)",
@@ -60,8 +70,9 @@ class History:
     def __init__(self, warehouse: Database, generation: str = LIVE) -> None:
         self._generation = generation
         self._quoted = warehouse.quoted
-        self._rejects, self._watermarks, self._keys = (
-            OwnTable(warehouse, name, _TABLES[name]) for name in (REJECTS, _WATERMARKS, _KEYS)
+        self._warehouse = warehouse
+        self._rejects, self._watermarks, self._keys, self._events = (
+            OwnTable(warehouse, name, _TABLES[name]) for name in (REJECTS, _WATERMARKS, _KEYS, EVENTS)
         )
 
     @property
@@ -79,6 +90,56 @@ class History:
         self._rejects.ensure()
         return list(columns_of(self._rejects.create, written=MYSQL).values())
 
+    def event_columns(self) -> list[Column]:
+        """Return the columns of the table of events, which is made if need be."""
+        self._events.ensure()
+        return list(columns_of(self._events.create, written=MYSQL).values())
+
+    def events_query(self, etl: ETL, selected: str, rest: str) -> str:
+        """Return the warehouse's query of the events of a dimension; `rest` is what follows in the statement."""
+        warehouse = self._warehouse
+        name, generation = self._literal(name_of(etl)), self._literal(self._generation)
+        return (
+            f"SELECT {selected} FROM {warehouse.quote(EVENTS)}"
+            f" WHERE {warehouse.quote('etl')} = {name} AND {warehouse.quote('generation')} = {generation} {rest}"
+        )
+
+    def events(self, etl: ETL) -> list[tuple[int, datetime, str]]:
+        """Return the events of a dimension: version key, effective date (UTC), and what took place."""
+        if not self._events.is_there:
+            return []
+        where = {"etl": name_of(etl), "generation": self._generation}
+        found = self._events.query(self._quoted(("version_key", "effective", "event")), where)
+        return [(int(key), recorded(effective), event) for key, effective, event in found]
+
+    def state_name(self, etl: ETL) -> str:
+        """Return what an ETL's state is kept by."""
+        return name_of(etl)
+
+    def remove_events(self, etl: ETL, keys: Sequence[int]) -> None:
+        """Remove the events of the versions with these surrogate keys."""
+        where = {"etl": name_of(etl), "generation": self._generation, "version_key": tuple(keys)}
+        self._events.remove(where)
+
+    def forget_events(self, etl: ETL) -> None:
+        """Forget the events of a dimension that has no versions."""
+        if self._events.is_there:
+            _forget(self._events, name_of(etl), self._generation)
+
+    def take_events_over(self, etl: ETL) -> None:
+        """Give this generation of a dimension the events that the live one has."""
+        if not self._events.is_there or not self._generation:
+            return
+        self.forget_events(etl)
+        names = self._quoted(("etl", "version_key", "effective", "event"))
+        copied = History(self._warehouse).events_query(etl, f"{names}, {self._literal(self._generation)}", "")
+        into = f"{self._warehouse.quote(EVENTS)} ({names}, {self._warehouse.quote('generation')})"
+        self._warehouse.execute(f"INSERT INTO {into} {copied}")
+        self._warehouse.uncommitted.add(EVENTS)
+
+    def _literal(self, text: str) -> str:
+        return str(exp.Literal.string(text).sql(dialect=self._warehouse.dialect))
+
     def prepare(self, etl: ETL, *, rebuilds: bool) -> None:
         """Make the tables that a load of an ETL may write, before it writes anything: on MySQL that commits."""
         if etl.most_rejected > 0:
@@ -86,6 +147,8 @@ class History:
         self.upgrade()
         if etl.watermark is not None:
             self._watermarks.ensure()
+        if {"fromfinder", "srcdateatt"} & etl.factory.arguments.keys():
+            self._events.ensure()
         if rebuilds:
             self._keys.ensure()
 
@@ -182,7 +245,7 @@ class History:
                     table.change(old, own)
 
     def _of_a_generation(self) -> list[OwnTable]:
-        return [table for table in (self._rejects, self._watermarks) if table.is_there]
+        return [table for table in (self._rejects, self._watermarks, self._events) if table.is_there]
 
     def _of(self, table: OwnTable, table_name: str) -> dict[str, Any]:
         """Return what the rows of a table of this library have that belong to a table of the warehouse."""

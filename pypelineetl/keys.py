@@ -66,6 +66,10 @@ def bring_members(bench: Workbench, project: Project, warehouse: Database, dimen
     parts = ", ".join(want.name for want in wants)
     wants.append(want_column("member", key, columns[key]))
     wants += [want_moment("since", since)] if since else []
+    number = factory.name("versionatt")
+    wants += [want_column("number", number, columns[number])] if number else []
+    # Versions may begin on one day: then their numbers say which comes first.
+    order = "begins, number, member" if number else "begins, member"
     special = ", ".join(str(int(member[key])) for member in dimension.special)
     query = f"SELECT {warehouse.quoted(want.source for want in wants)} FROM {warehouse.quote(factory.table)}"
     query += f" WHERE {warehouse.quote(key)} NOT IN ({special})" if special else ""
@@ -82,7 +86,7 @@ def bring_members(bench: Workbench, project: Project, warehouse: Database, dimen
                coalesce(lead(begins) OVER versions, TIMESTAMP 'infinity') AS until,
                lead(member) OVER versions IS NULL AS is_current
         FROM (SELECT *, {begins} AS begins FROM ({given}))
-        WINDOW versions AS (PARTITION BY {parts} ORDER BY begins, member)
+        WINDOW versions AS (PARTITION BY {parts} ORDER BY {order})
         """,
     )
     is_versioned = bool(bench.number(f"SELECT count(*) FROM {name} WHERE NOT is_current"))

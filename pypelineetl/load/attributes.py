@@ -44,43 +44,27 @@ def with_constants(sets: TableSets, etl: DimensionETL, rows: str) -> str:
 
 
 def settle_attributes(sets: TableSets, etl: DimensionETL, latest: str) -> None:
-    """Give the rows at the bench the type 0 and type 3 attributes that follow from their members' `latest` versions."""
+    """Give the rows the type 0 and type 3 attributes that follow from their members as the table has them."""
     if not (etl.original or etl.previous):
         return
-    names = list(sets.bench.types(f"FROM {ROWS}"))
-    replaced = {sets.at(name): _original(sets.at(name)) for name in etl.original}
-    replaced |= {sets.at(kept): _previous(sets.at(kept), sets.at(name)) for kept, name in etl.previous.items()}
-    before = [f"e.{sets.at(name)} AS kept_{sets.at(name)}" for name in (*etl.original, *etl.previous)]
-    before += [
-        f"CASE WHEN lag(r.ord) OVER story IS NULL THEN e.{sets.at(name)} ELSE lag(r.{sets.at(name)}) OVER story END"
-        f" AS before_{sets.at(name)}"
-        for name in dict.fromkeys(etl.previous.values())
-    ]
-    by = etl.factory.natural_key
+    key = sets.at(str(etl.factory.name("key")))
+    replaced = {
+        (at := sets.at(name)): f"CASE WHEN e.{key} IS NULL THEN r.{at} ELSE e.{at} END" for name in etl.original
+    }
+    for kept, base in etl.previous.items():
+        at, name = sets.at(kept), sets.at(base)
+        replaced[at] = f"""
+            CASE WHEN e.{key} IS NULL THEN r.{at}
+                 WHEN r.{name} IS DISTINCT FROM e.{name} THEN e.{name} ELSE e.{at} END
+        """
+    settled = ", ".join(f"{expression} AS {at}" for at, expression in replaced.items())
     sets.bench.keep(
         ROWS,
         f"""
-        SELECT {", ".join(f"{replaced[name]} AS {name}" if name in replaced else name for name in names)}
-        FROM (
-          SELECT r.*, e.{sets.at(str(etl.factory.name("key")))} IS NOT NULL AS is_known,
-                 lag(r.ord) OVER story IS NULL AS is_first, {", ".join(before)}
-          FROM {ROWS} AS r LEFT JOIN {latest} AS e ON {sets.same(by, "r", "e")}
-          WINDOW story AS (PARTITION BY {sets.names(by, "r.")} ORDER BY r.ord)
-        )
-        WINDOW story AS (PARTITION BY {sets.names(by)} ORDER BY ord ROWS UNBOUNDED PRECEDING)
+        SELECT r.* REPLACE ({settled})
+        FROM {ROWS} AS r LEFT JOIN {latest} AS e ON {sets.same(etl.factory.natural_key, "r", "e")}
         """,
     )
-
-
-def _original(at: str) -> str:
-    return f"CASE WHEN is_known THEN kept_{at} ELSE first_value({at}) OVER story END"
-
-
-def _previous(kept: str, at: str) -> str:
-    changed = f"(is_known OR NOT is_first) AND {at} IS DISTINCT FROM before_{at}"
-    # In a struct, as what was before may be NULL.
-    last = f"last_value(CASE WHEN {changed} THEN {{'value': before_{at}}} END IGNORE NULLS) OVER story"
-    return f"CASE WHEN {last} IS NULL THEN kept_{kept} ELSE ({last}).value END"
 
 
 def fill_inferred(sets: TableSets, etl: DimensionETL) -> int:
@@ -89,12 +73,11 @@ def fill_inferred(sets: TableSets, etl: DimensionETL) -> int:
         return 0
     key, by = str(etl.factory.name("key")), etl.factory.natural_key
     names = [name for name in etl.factory.names("attributes") if name not in {*by, *etl.factory.versioning}]
-    first = f"SELECT * FROM {ROWS} QUALIFY row_number() OVER (PARTITION BY {sets.names(by)} ORDER BY ord) = 1"
     sets.bench.keep(
         _FILLING,
         f"""
         SELECT e.{sets.at(key)}, {sets.names(names, "r.")}
-        FROM ({first}) AS r JOIN {EXISTING} AS e ON {sets.same(by, "r", "e")}
+        FROM {ROWS} AS r JOIN {EXISTING} AS e ON {sets.same(by, "r", "e")}
         WHERE CAST(e.{sets.at(etl.inferred)} AS BOOLEAN)
         """,
     )
@@ -126,10 +109,14 @@ class RowAttributes:
         if compared_attributes(etl):
             self._read(load)
 
+    def completed(self, row: Row) -> Row:
+        """Return a row with the attributes that the source does not give, as a new member has them."""
+        current = {name: row[base] for name, base in self._etl.current.items()}
+        return row | self._flags | current | dict.fromkeys(self._etl.previous)
+
     def put(self, row: Row, put: Callable[[Row], Outcome]) -> Outcome:
-        """Put a row with its attributes as they are declared to change."""
+        """Put a completed row with its attributes as they are declared to change."""
         etl = self._etl
-        row |= self._flags | {name: row[base] for name, base in etl.current.items()} | dict.fromkeys(etl.previous)
         natural_key = tuple(row[name] for name in etl.factory.natural_key)
         known = self._known.get(natural_key)
         if known and etl.inferred and known[etl.inferred]:

@@ -10,6 +10,7 @@ from pypelineetl.conversion import held_as, literal
 from pypelineetl.declare import Deleted, DimensionETL
 from pypelineetl.errors import LoadError
 from pypelineetl.load.loading import Load, dated
+from pypelineetl.load.member_events import TOLD, MemberEvents, is_dated
 from pypelineetl.load.tablesets import TableSets, not_special
 from pypelineetl.typed import TypedQuery, arrow_type
 from pypelineetl.workbench import Workbench
@@ -18,10 +19,11 @@ SEEN = "pypelineetl_seen"
 """The natural keys of the source's rows."""
 _MEMBERS = "pypelineetl_current_members"
 _GONE = f"{_MEMBERS} AS m ANTI JOIN {SEEN} AS s"
+_ENDED = "pypelineetl_ended"
 
 
 def end_deleted(load: Load, bench: Workbench, etl: DimensionETL, read: int) -> int:
-    """Do as declared with the members that are not among those seen, and return how many they are.
+    """Flag or end the members that the source no longer gives, and return how many they are.
 
     Raises LoadError, and changes nothing, if they are more than the declared share of all.
     """
@@ -31,27 +33,50 @@ def end_deleted(load: Load, bench: Workbench, etl: DimensionETL, read: int) -> i
     _bring_members(sets, etl)
     same = sets.same(by, "m", "s")
     flag = etl.deleted.flag
-    here = f"NOT CAST({sets.at(flag)} AS BOOLEAN)" if flag else "true"
+    # A flag that joined the table later is NULL, which is no.
+    here = f"NOT coalesce(CAST({sets.at(flag)} AS BOOLEAN), false)" if flag else "true"
     gone = bench.number(f"SELECT count(*) FROM {_GONE} ON {same} WHERE {here}")
     members = bench.number(f"SELECT count(*) FROM {_MEMBERS} WHERE {here}")
     if gone > etl.deleted.most * members:
         raise LoadError(_brake(etl.deleted, gone, members, read))
     if flag:
         kind = held_as(sets.columns[flag])
-        back = f"{_MEMBERS} AS m SEMI JOIN {SEEN} AS s ON {same} WHERE NOT ({here})"
+        back = f"{_MEMBERS} AS m SEMI JOIN {SEEN} AS s ON {same} WHERE NOT ({here}) OR {sets.at(flag)} IS NULL"
         sets.update([key], [flag], f"SELECT {sets.at(key)}, CAST(0 AS {kind}) FROM {back}")
         sets.update([key], [flag], f"SELECT {sets.at(key)}, CAST(1 AS {kind}) FROM {_GONE} ON {same} WHERE {here}")
-        return gone
-    until = str(etl.factory.name("toatt"))
-    ended = f"CAST({literal(str(dated(sets.columns[until], load.now)))} AS {held_as(sets.columns[until])})"
-    sets.update([key], [until], f"SELECT {sets.at(key)}, {ended} FROM {_GONE} ON {same}")
+    elif gone:
+        _close(sets, etl, f"{_GONE} ON {same}")
     return gone
+
+
+def _close(sets: TableSets, etl: DimensionETL, gone: str) -> None:
+    """End the current versions of the members that are gone: now, or when their last state begins if that is later."""
+    key, until = sets.at(str(etl.factory.name("key"))), str(etl.factory.name("toatt"))
+    since = etl.factory.name("fromatt")
+    now, kind = f"TIMESTAMP {literal(str(sets.load.now))}", held_as(sets.columns[until])
+    ended = (
+        f"greatest({now}, CAST(m.{sets.at(since)} AS TIMESTAMP))" if since and sets.columns[since].is_moment else now
+    )
+    if not is_dated(sets.load, etl):
+        ending = f"SELECT m.{key} AS version_key, {ended} AS effective FROM {gone}"
+    else:
+        MemberEvents(sets, etl).bring_latest()
+        ending = f"""
+            SELECT e.version_key, greatest(e.effective, t.told) AS effective
+            FROM (SELECT m.{key} AS version_key, {ended} AS effective FROM {gone}) AS e
+            LEFT JOIN {TOLD} AS t USING (version_key)
+        """
+    sets.bench.keep(_ENDED, ending)
+    sets.update([str(etl.factory.name("key"))], [until], f"SELECT version_key, CAST(effective AS {kind}) FROM {_ENDED}")
+    if is_dated(sets.load, etl):
+        MemberEvents(sets, etl).write(f"SELECT version_key, effective, 'deleted' AS event FROM {_ENDED}")
 
 
 def _bring_members(sets: TableSets, etl: DimensionETL) -> None:
     """Bring the current version of each member that its source has once given."""
     load, factory = sets.load, etl.factory
-    names = [str(factory.name("key")), *factory.natural_key, *etl.flags]
+    since = factory.name("fromatt")
+    names = [str(factory.name("key")), *factory.natural_key, *etl.flags, *([since] if since else [])]
     warehouse = load.warehouse
     conditions = [not_special(sets.load, etl)] if etl.special else []
     if until := factory.name("toatt"):
@@ -67,8 +92,8 @@ def _bring_members(sets: TableSets, etl: DimensionETL) -> None:
     scanned = warehouse.scanned_here(sets.bench, load.project.warehouse_url, etl.table, query)
     given = TypedQuery(sets.bench, scanned, lambda: warehouse.stream(query))
     members = given.select([sets.want(name) for name in names], f"{_MEMBERS}_given")
-    arrived = f" WHERE NOT CAST({sets.at(etl.inferred)} AS BOOLEAN)" if etl.inferred else ""
-    sets.bench.keep(_MEMBERS, f"SELECT * FROM ({members}){arrived}")
+    inferred = f"coalesce(CAST({sets.at(etl.inferred)} AS BOOLEAN), false)" if etl.inferred else "false"
+    sets.bench.keep(_MEMBERS, f"SELECT * FROM ({members}) WHERE NOT {inferred}")
     given.let_go()
 
 
@@ -89,15 +114,22 @@ class Seen:
         self._bench = bench
         self._is_wanted = etl.deleted is not None
         self._names = etl.factory.natural_key
+        self._columns = columns
         self._held = {f"a{etl.factory.columns.index(name)}": held_as(columns[name]) for name in self._names}
         self._waiting: list[tuple[Any, ...]] = []
         if self._is_wanted:
             bench.declare(SEEN, self._held)
 
     def note(self, row: Mapping[str, Any]) -> None:
-        """Note a row's natural key."""
-        if self._is_wanted:
-            self._waiting.append(tuple(row[name] for name in self._names))
+        """Note a row's natural key, if it has one that fits its columns."""
+        if not self._is_wanted:
+            return
+        try:
+            natural_key = tuple(self._columns[name].convert(row[name]) for name in self._names)
+        except LoadError:
+            return
+        if None not in natural_key:
+            self._waiting.append(natural_key)
             if len(self._waiting) >= self._ROWS:
                 self.flush()
 

@@ -1,8 +1,11 @@
-"""A dimension's source rows at the bench, before anything becomes of them: gathered, judged, and their keys noted."""
+"""A dimension's source rows in DuckDB before they are loaded: gathered, rejected, and their natural keys noted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from pypelineetl.conversion import literal
 from pypelineetl.declare import DimensionETL
+from pypelineetl.errors import LoadError, quoted
 from pypelineetl.load.attributes import with_constants
 from pypelineetl.load.deletions import SEEN
 from pypelineetl.load.rejects import reject, reject_null
@@ -28,6 +31,80 @@ def reject_unfit(sets: TableSets, natural_key: Sequence[str]) -> int:
 
 
 def see(sets: TableSets, natural_key: Sequence[str]) -> None:
-    """Note the natural keys of the rows at the bench, for what becomes of members that have none of them."""
+    """Note the natural keys that the source gives, for what becomes of members that have none of them.
+
+    To be called before rows are rejected: a member whose row is rejected is in the source.
+    """
     if isinstance(sets.etl, DimensionETL) and sets.etl.deleted:
-        sets.bench.keep(SEEN, f"SELECT DISTINCT {sets.names(natural_key)} FROM {ROWS}")
+        sets.bench.keep(
+            SEEN,
+            f"""
+            SELECT DISTINCT {sets.names(natural_key)} FROM {ROWS}
+            WHERE NOT ({sets.any_null(natural_key)})
+            """,
+        )
+
+
+def reject_undecided(sets: TableSets, by: Sequence[str], order: Sequence[str], named: Sequence[str]) -> int:
+    """Keep one of the rows that are equal, and reject rows of one member that nothing puts in an order.
+
+    Args:
+        sets: The table that is loaded.
+        by: The columns of the natural key in DuckDB.
+        order: The columns that put a member's rows in an order.
+        named: The natural key's names in the warehouse.
+
+    Returns:
+        How many rows are rejected.
+
+    Raises:
+        LoadError: No row may be rejected.
+
+    """
+    bench, keys = sets.bench, ", ".join([*by, *order])
+    if not bench.rows(f"SELECT 1 FROM {ROWS} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
+        return 0
+    columns = [name for name in bench.types(f"FROM {ROWS}") if name not in {"ord", "reason", "given"}]
+    copies = f"""
+        SELECT ord FROM {ROWS}
+        QUALIFY row_number() OVER (PARTITION BY {", ".join(columns)} ORDER BY ord) > 1
+    """
+    bench.run(f"DELETE FROM {ROWS} WHERE ord IN ({copies})")
+    undecided = f"SELECT ord FROM {ROWS} QUALIFY count(*) OVER (PARTITION BY {keys}) > 1"
+    found = bench.rows(
+        f"""
+        SELECT {", ".join([*by, *columns])} FROM {ROWS}
+        WHERE ord IN ({undecided}) ORDER BY {keys}, ord
+        """
+    )
+    if not found:
+        return 0
+    names = {sets.at(name): name for name in sets.etl.factory.columns}
+    rows = [dict(zip(columns, row[len(by) :], strict=True)) for row in found]
+    differing = _differing(rows, [*by, *order])
+    told = undecided_message(named, found[0][: len(by)], [names[each] for each in differing if each in names])
+    if not sets.etl.most_rejected:
+        raise LoadError(told)
+    rule = undecided_message(named, (), [names[each] for each in differing if each in names])
+    bench.run(f"UPDATE {ROWS} SET reason = {literal(rule)} WHERE ord IN ({undecided})")
+    return reject(bench, ROWS)
+
+
+def _differing(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
+    """Return the columns in which the rows of the first key differ."""
+    same = [row for row in rows if all(row[key] == rows[0][key] for key in keys)]
+    return [name for name in rows[0] if any(row[name] != rows[0][name] for row in same)]
+
+
+def undecided_message(names: Sequence[str], values: Sequence[Any], differing: Sequence[str]) -> str:
+    """Return the message about rows of one member that nothing puts in an order.
+
+    `values` are those of the natural key; none if the message is for a list that has them anyway.
+    """
+    which = f" {' + '.join(map(str, values))}" if values else ""
+    what = f" that differ in {quoted(differing)}" if differing else ""
+    return (
+        f"the source gives several rows of the natural key {quoted(names)}{which}{what}, and nothing says which of"
+        " them holds. A load takes one row of a member, or rows that a date orders: mend the source SQL, or declare"
+        " a fromfinder (or an orderingatt) whose column differs between them"
+    )

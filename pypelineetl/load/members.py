@@ -14,7 +14,7 @@ from pypelineetl.load.attributes import (
     with_constants,
 )
 from pypelineetl.load.first import comes_in_order, in_order
-from pypelineetl.load.gathering import gather, reject_unfit, see
+from pypelineetl.load.gathering import gather, reject_undecided, reject_unfit, see
 from pypelineetl.load.loading import Load, Progress
 from pypelineetl.load.remembering import REMEMBERED, bring_remembered
 from pypelineetl.load.tablesets import EXISTING, ROWS, TableSets
@@ -26,10 +26,7 @@ _NEW = "pypelineetl_new"
 
 
 def load_members(load: Load, bench: Workbench, etl: DimensionETL, source: TypedQuery) -> Progress:
-    """Ensure that every source row is a member, as Dimension, CachedDimension and TypeOneSlowlyChangingDimension do.
-
-    A new member has the attributes of its first row, and the type-1 attributes of its last.
-    """
+    """Ensure that every source row is a member, as Dimension, CachedDimension and TypeOneSlowlyChangingDimension do."""
     sets = TableSets(load, bench, etl)
     key, natural_key = str(etl.factory.name("key")), etl.factory.natural_key
     changing = _changing(etl)
@@ -45,14 +42,15 @@ def load_members(load: Load, bench: Workbench, etl: DimensionETL, source: TypedQ
     with sets.meanwhile(lambda sets: sets.bring_existing(list(compared))):
         read = gather(sets, source, [*given_key, *wants])
     yield read
+    see(sets, natural_key)
     rejected = reject_unfit(sets, natural_key)
+    rejected += reject_undecided(sets, [sets.at(name) for name in natural_key], [], natural_key)
     filled = fill_inferred(sets, etl)
     settle_attributes(sets, etl, EXISTING)
-    is_repeated = sets.repeated(natural_key, "r")
-    _keep_new(sets, natural_key, changing if is_repeated else (), is_repeated)
+    same = sets.same(natural_key, "r", "e")
+    sets.bench.keep(_NEW, f"SELECT * FROM {ROWS} AS r ANTI JOIN {EXISTING} AS e ON {same}")
     inserted = sets.insert(_numbered(sets, key, has_key=bool(given_key)))
-    updated = filled + (_update_known(sets, key, changing, is_repeated) if changing else 0)
-    see(sets, natural_key)
+    updated = filled + (_update_known(sets, key, changing) if changing else 0)
     return Counts(read, inserted, updated, read - inserted - updated - rejected, rejected)
 
 
@@ -68,26 +66,6 @@ def _changing(etl: DimensionETL) -> tuple[str, ...]:
     declared = etl.factory.names("type1atts")
     changing = (*declared, *etl.previous, *etl.current) if declared else others
     return tuple(dict.fromkeys(name for name in changing if name not in etl.flags))
-
-
-def _keep_new(sets: TableSets, natural_key: Sequence[str], changing: Sequence[str], is_repeated: str) -> None:
-    """Keep one row of each new member; `changing` attributes are those of its last row, the others of its first."""
-    unknown = f"FROM {ROWS} AS r ANTI JOIN {EXISTING} AS e ON {sets.same(natural_key, 'r', 'e')}"
-    if not is_repeated:
-        sets.bench.keep(_NEW, f"SELECT * {unknown}")
-        return
-    last = ", ".join(f"last_value({sets.at(name)}) OVER member AS {sets.at(name)}" for name in changing)
-    sets.bench.keep(
-        _NEW,
-        f"""
-        SELECT * {f"REPLACE ({last})" if changing else ""} {unknown}
-        WINDOW member AS (
-          PARTITION BY {sets.names(natural_key)} ORDER BY ord
-          ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-        )
-        QUALIFY row_number() OVER (PARTITION BY {sets.names(natural_key)} ORDER BY ord) = 1
-        """,
-    )
 
 
 def _numbered(sets: TableSets, key: str, *, has_key: bool) -> str:
@@ -109,29 +87,15 @@ def _numbered(sets: TableSets, key: str, *, has_key: bool) -> str:
     """
 
 
-def _update_known(sets: TableSets, key: str, changing: Sequence[str], is_repeated: str) -> int:
-    """Overwrite what changed, and return how many source rows changed something, one after the other."""
-    natural_key = sets.etl.factory.natural_key
-    before = ", ".join(
-        f"CASE WHEN lag(r.ord) OVER member IS NULL THEN e.{sets.at(name)} ELSE lag(r.{sets.at(name)}) OVER member END"
-        f" AS before_{sets.at(name)}, e.{sets.at(name)} AS kept_{sets.at(name)}"
-        for name in changing
-    )
+def _update_known(sets: TableSets, key: str, changing: Sequence[str]) -> int:
+    """Overwrite what has changed, and return how many members that are."""
+    same = sets.same(sets.etl.factory.natural_key, "r", "e")
     sets.bench.keep(
         _MET,
         f"""
-        SELECT r.*, e.{sets.at(key)} AS member, {before},
-               lag(r.ord) OVER member IS NULL AS is_first, lead(r.ord) OVER member IS NULL AS is_last
-        FROM {ROWS} AS r LEFT JOIN {EXISTING} AS e ON {sets.same(natural_key, "r", "e")}
-        WHERE ({sets.differs(changing, "r", "e")} AND e.{sets.at(key)} IS NOT NULL) OR {is_repeated or "false"}
-        WINDOW member AS (PARTITION BY {sets.names(natural_key, "r.")} ORDER BY r.ord)
+        SELECT e.{sets.at(key)}, {sets.names(changing, "r.")}
+        FROM {ROWS} AS r JOIN {EXISTING} AS e ON {same} WHERE {sets.differs(changing, "r", "e")}
         """,
     )
-    differs = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in changing)
-    sets.update(
-        [key],
-        changing,
-        f"SELECT member, {sets.names(changing)} FROM {_MET} WHERE member IS NOT NULL AND is_last AND ({differs})",
-    )
-    changed = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM before_{sets.at(name)}" for name in changing)
-    return sets.bench.number(f"SELECT count(*) FROM {_MET} WHERE NOT (member IS NULL AND is_first) AND ({changed})")
+    sets.update([key], changing, f"SELECT * FROM {_MET}")
+    return sets.bench.number(f"SELECT count(*) FROM {_MET}")

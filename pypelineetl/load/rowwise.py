@@ -3,13 +3,15 @@
 Foreign keys are found at the bench even so, for one batch of rows after the other.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from pygrametl.tables import AccumulatingSnapshotFactTable
+from pygrametl.tables import AccumulatingSnapshotFactTable, SlowlyChangingDimension
 
+from pypelineetl.columns import Column
 from pypelineetl.databases.base import Stream
 from pypelineetl.declare import DimensionETL, FactETL
 from pypelineetl.errors import LoadError
@@ -18,13 +20,15 @@ from pypelineetl.load.attributes import RowAttributes
 from pypelineetl.load.batches import Batches, BatchKeys, FactBatches
 from pypelineetl.load.deletions import Seen
 from pypelineetl.load.facts import replace_period
+from pypelineetl.load.gathering import undecided_message
 from pypelineetl.load.grain import GrainedFacts
 from pypelineetl.load.loading import Load, Progress, null_message
+from pypelineetl.load.rejects import reject_given
 from pypelineetl.load.remembering import RowKeys
-from pypelineetl.load.splicing import Retroactive, splice
+from pypelineetl.load.row_histories import RowHistories
 from pypelineetl.load.tables import ensuring, pygrametl_table
 from pypelineetl.load.target import Target
-from pypelineetl.load.versions import versioning_of
+from pypelineetl.typed import as_json
 from pypelineetl.workbench import Workbench
 
 Row = dict[str, Any]
@@ -34,34 +38,106 @@ Put = Callable[[Row], Outcome]
 def load_dimension(load: Load, bench: Workbench, etl: DimensionETL, rows: Stream) -> Progress:
     """Ensure that every source row is a member of the dimension, by its natural key.
 
-    Raises LoadError for a value that does not fit its column, and for a natural key with a NULL in it, if no rows may
-    be rejected.
+    Raises LoadError for a value that does not fit its column, for a natural key with a NULL in it, and for rows of one
+    member that nothing puts in an order, if no rows may be rejected.
     """
-    columns = load.project.columns(etl)
-    target = Target(load, etl)
-    seen, retroactive = Seen(bench, etl, columns), Retroactive(load, etl, columns)
+    columns, natural_key = load.project.columns(etl), etl.factory.natural_key
+    target, seen = Target(load, etl), Seen(bench, etl, columns)
+    gathered: list[Row] = []
+    batches = DimensionBatches(bench, etl, columns, seen)
+
+    def gather(row: Row) -> Outcome:
+        gathered.append(row)
+        return "unchanged"
+
+    counts = yield from batches.put(rows, _without_null(natural_key, gather))
+    seen.flush()
     with pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now) as table:
+        histories = None
+        if issubclass(etl.factory.table_class, SlowlyChangingDimension):
+            histories = RowHistories(load, bench, etl, columns, target, table)
+        members, rejected = _members(bench, etl, gathered, histories)
         attributes = RowAttributes(load, etl, columns, target)
         keys = RowKeys(load, etl) if load.remembered and not etl.factory.versioning else None
         watched = Watched(target, ensuring(table))
-
-        def put(row: Row) -> Outcome:
-            seen.note(row)
-            if keys:
-                keys.give(row)
-            return attributes.put(row, watched.put) if not retroactive.keep(row) else "unchanged"
-
-        checked = _without_null(etl.factory.natural_key, put)
-        counts = yield from Batches(bench, etl, columns).put(retroactive.in_order(rows), checked)
-    seen.flush()
-    spliced = splice(load, etl, versioning_of(etl), retroactive.splices)
+        outcomes = Counter[str]()
+        for member, member_rows in members.items():
+            given = [attributes.completed(row) for row in member_rows]
+            if histories and not histories.is_next(member, given):
+                outcomes.update(histories.rewrite(member, given))
+                continue
+            for row in given:
+                if keys:
+                    keys.give(row)
+                outcome = attributes.put(row, watched.put)
+                outcomes[outcome] += 1
+                if histories:
+                    histories.note_next(member, row, outcome)
+    if histories:
+        histories.write_events()
     return replace(
         counts,
-        inserted=counts.inserted + spliced.inserted,
-        updated=counts.updated + spliced.updated,
-        unchanged=counts.unchanged - spliced.inserted - spliced.updated,
-        versions=watched.versions + spliced.inserted,
+        inserted=outcomes["inserted"],
+        updated=outcomes["updated"],
+        unchanged=counts.unchanged - outcomes["inserted"] - outcomes["updated"] - rejected,
+        rejected=counts.rejected + rejected,
+        versions=watched.versions + (histories.versions if histories else 0),
     )
+
+
+class DimensionBatches(Batches):
+    """A dimension's rows, whose natural keys are noted also where the rows are rejected."""
+
+    def __init__(self, bench: Workbench, etl: DimensionETL, columns: Mapping[str, Column], seen: Seen) -> None:
+        super().__init__(bench, etl, columns)
+        self._seen = seen
+
+    def _put(self, given: Row, row: Row | LoadError, put: Put) -> Outcome | str:
+        self._seen.note(given if isinstance(row, LoadError) else row)
+        return super()._put(given, row, put)
+
+
+def _members(
+    bench: Workbench, etl: DimensionETL, rows: Sequence[Row], histories: RowHistories | None
+) -> tuple[dict[tuple[Any, ...], list[Row]], int]:
+    """Return the rows of each member in their order, and how many rows are rejected.
+
+    Rows that are equal are one row; rows that nothing puts in an order are rejected, or a LoadError.
+    """
+    members: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        same = members.setdefault(tuple(row[name] for name in etl.factory.natural_key), [])
+        if row not in same:
+            same.append(row)
+    rejected = 0
+    for natural_key, found in list(members.items()):
+        if len(found) == 1:
+            continue
+        orders = Counter(histories.order_of(row) if histories else () for row in found)
+        decided = [row for row in found if orders[histories.order_of(row) if histories else ()] == 1]
+        undecided = [row for row in found if row not in decided]
+        if undecided:
+            differing = [name for name in etl.needs if any(row[name] != undecided[0][name] for row in undecided)]
+            message = undecided_message(etl.factory.natural_key, natural_key, differing)
+            if not etl.most_rejected:
+                raise LoadError(message)
+            for row in undecided:
+                reject_given(bench, message, as_json({name: row[name] for name in etl.needs}))
+            rejected += len(undecided)
+        members[natural_key] = sorted(decided, key=_sortable(histories))
+        if not decided:
+            del members[natural_key]
+    return members, rejected
+
+
+def _sortable(histories: RowHistories | None) -> Callable[[Row], tuple[Any, ...]]:
+    """Return what sorts a member's rows; those without a date come first."""
+
+    def order(row: Row) -> tuple[Any, ...]:
+        values = histories.order_of(row) if histories else ()
+        return tuple((value is not None, value) for value in values)
+
+    return order
 
 
 def load_fact(load: Load, bench: Workbench, etl: FactETL, rows: Stream) -> Progress:

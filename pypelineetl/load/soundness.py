@@ -59,6 +59,10 @@ def _check_versions(load: Load, etl: DimensionETL, before: int) -> None:
         return
     warehouse = load.warehouse
     by, table = warehouse.quoted(etl.factory.natural_key), warehouse.quote(etl.table)
+    number, key = etl.factory.name("versionatt"), str(etl.factory.name("key"))
+    # Versions may begin on one day: then their numbers say which comes first, or their ends.
+    ties = [warehouse.quote(number)] if number else [f"{warehouse.quote(until)} IS NULL", warehouse.quote(until)]
+    order = ", ".join([warehouse.quote(since), *ties, warehouse.quote(key)])
     conditions = [not_special(load, etl)]
     if before and etl.table not in warehouse.uncommitted:
         # MySQL cannot read a table twice in one query if it is temporary, as new ones are in a plan.
@@ -71,7 +75,7 @@ def _check_versions(load: Load, etl: DimensionETL, before: int) -> None:
         SELECT DISTINCT {by}
         FROM (
           SELECT {by}, {warehouse.quote(since)} AS since, {warehouse.quote(until)} AS until,
-                 LEAD({warehouse.quote(since)}) OVER (PARTITION BY {by} ORDER BY {warehouse.quote(since)}) AS next_since
+                 LEAD({warehouse.quote(since)}) OVER (PARTITION BY {by} ORDER BY {order}) AS next_since
           FROM {table} {where}
         ) AS versions
         WHERE until < since OR until > next_since OR (until IS NULL AND next_since IS NOT NULL)

@@ -1,36 +1,34 @@
 """Type-2 dimensions as sets: a change of a member is a new version of it, unless its attribute is of type 1.
 
-The source's rows of one member are taken one after the other, as pygrametl takes them: each may begin a version, and
-what has become of the member before is what the row is compared with.
+docs/history.md is the model. Most members have one new row, which is their latest state: SQL handles these. All others
+(several rows, a row that changes the past, a member that was deleted or inferred) go through `member_history`.
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from pypelineetl.conversion import held_as, literal
 from pypelineetl.declare import DimensionETL
 from pypelineetl.events import Counts
-from pypelineetl.load.attributes import (
-    compared_attributes,
-    fill_inferred,
-    given_attributes,
-    settle_attributes,
-    with_constants,
-)
+from pypelineetl.load.attributes import compared_attributes, given_attributes, with_constants
 from pypelineetl.load.first import comes_in_order, in_order
-from pypelineetl.load.gathering import gather, reject_unfit, see
+from pypelineetl.load.gathering import gather, reject_undecided, reject_unfit, see
+from pypelineetl.load.histories import Histories
 from pypelineetl.load.loading import Load, Progress
-from pypelineetl.load.splicing import Splices, splice
+from pypelineetl.load.member_events import TOLD, MemberEvents, is_dated
+from pypelineetl.load.member_history import HistoryRules
 from pypelineetl.load.tables import type_one, versioning
 from pypelineetl.load.tablesets import EXISTING, ROWS, TableSets
 from pypelineetl.load.ways import read_column
-from pypelineetl.typed import TypedQuery, Want, want_column, want_day
+from pypelineetl.typed import TypedQuery, Want, want_column, want_day, want_moment
+from pypelineetl.values import moment
 from pypelineetl.workbench import Workbench
 
 _LATEST = "pypelineetl_latest"
-_STORY = "pypelineetl_story"
+_CHANGED = "pypelineetl_changed"
+_NUMBERED = "pypelineetl_numbered"
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,8 @@ class Versioning:
     natural_key: tuple[str, ...]
     followed: tuple[str, ...]
     """The attributes whose change begins a new version."""
+    original: tuple[str, ...]
+    """The type-0 attributes."""
     everywhere: tuple[str, ...]
     """The type-1 attributes that are overwritten in all versions."""
     latest: tuple[str, ...]
@@ -58,6 +58,11 @@ class Versioning:
         """The type-1 attributes."""
         return (*self.everywhere, *self.latest)
 
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """All attributes but the natural key and the columns that tell versions apart."""
+        return (*self.followed, *self.original, *self.overwritten, *self.carried)
+
 
 def versioning_of(etl: DimensionETL) -> Versioning:
     """Return how a SlowlyChangingDimension's factory tells versions apart."""
@@ -66,10 +71,13 @@ def versioning_of(etl: DimensionETL) -> Versioning:
     apart = {*factory.natural_key, *factory.versioning, *(name for name, _ in overwritten)}
     ordering, flag = factory.name("orderingatt"), etl.deleted.flag if etl.deleted else None
     carried = tuple(name for name in (ordering, flag) if name and name not in apart)
+    original = tuple(name for name in etl.original if name not in {*apart, *carried})
+    others = {*apart, *carried, *original}
     return Versioning(
         key=str(factory.name("key")),
         natural_key=factory.natural_key,
-        followed=tuple(name for name in factory.names("attributes") if name not in {*apart, *carried}),
+        followed=tuple(name for name in factory.names("attributes") if name not in others),
+        original=original,
         carried=carried,
         everywhere=tuple(name for name, is_everywhere in overwritten if is_everywhere),
         latest=tuple(name for name, is_everywhere in overwritten if not is_everywhere),
@@ -80,32 +88,61 @@ def versioning_of(etl: DimensionETL) -> Versioning:
     )
 
 
+def history_rules(load: Load, etl: DimensionETL) -> HistoryRules:
+    """Return the rules by which `member_history` makes a member's versions."""
+    how, columns = versioning_of(etl), load.project.columns(etl)
+    first = first_date(load, etl)
+    found = moment(first) if first is not None else None
+    if found is not None and not isinstance(found, datetime):
+        found = datetime.combine(found, time())
+    return HistoryRules(
+        followed=how.followed,
+        everywhere=how.everywhere,
+        latest=how.latest,
+        original=how.original,
+        previous=etl.previous,
+        current=etl.current,
+        carried=how.carried,
+        flags={name: columns[name].convert(0) for name in etl.flags},
+        inferred=etl.inferred,
+        is_dated=is_dated(load, etl),
+        every_date_begins=how.compares_dates,
+        beginning=found,
+    )
+
+
+def first_date(load: Load, etl: DimensionETL) -> Any:
+    """Return the date on which first versions begin; None if each begins on its own."""
+    arguments = etl.factory.arguments
+    first = arguments.get("minfrom", versioning(etl.factory, load.project.columns(etl), load.now).get("minfrom"))
+    return None if first == (None,) else first
+
+
 def load_versions(load: Load, bench: Workbench, etl: DimensionETL, source: TypedQuery) -> Progress:
-    """Ensure that the latest version of every member is as the source's last row of it, as `scdensure` does."""
+    """Bring the history of every member up to date with the source's rows."""
     versions = _Versions(TableSets(load, bench, etl), etl, versioning_of(etl))
-    if comes_in_order(versions.sets, source):
+    if not versions.is_dated and comes_in_order(versions.sets, source):
         yield 0
         inserted = versions.insert_first(source)
         return Counts(read=inserted, inserted=inserted)
     with versions.sets.meanwhile(versions.bring_current):
         read = gather(versions.sets, source, versions.wants())
     yield read
-    rejected = reject_unfit(versions.sets, etl.factory.natural_key)
-    filled = fill_inferred(versions.sets, etl)
     see(versions.sets, etl.factory.natural_key)
-    retroactive = versions.settle()
-    versions.tell_story()
+    rejected = reject_unfit(versions.sets, etl.factory.natural_key) + versions.reject_undecided()
+    versions.name_latest()
+    histories = versions.rewrite_histories()
+    versions.find_changes()
     bench.drop(ROWS)
-    inserted = versions.count("begins")
-    renewed = versions.count("begins AND NOT (member IS NULL AND versions = 1)")
-    updated = filled + versions.count("NOT begins AND overwrites")
+    inserted = versions.count("begins") + histories.inserted
+    updated = versions.count("NOT begins AND overwrites") + histories.updated
+    renewed = versions.count("begins AND member IS NOT NULL") + histories.versions
     versions.close_old()
     versions.overwrite()
-    versions.insert_new()
-    spliced = splice(load, etl, versions.how, retroactive)
-    inserted, updated = inserted + spliced.inserted, updated + spliced.updated
+    versions.insert_new(histories)
+    histories.write()
     unchanged = read - inserted - updated - rejected
-    return Counts(read, inserted, updated, unchanged, rejected, versions=renewed + spliced.inserted)
+    return Counts(read, inserted, updated, unchanged, rejected, versions=renewed)
 
 
 class _Versions:
@@ -116,102 +153,116 @@ class _Versions:
         self.how = how
         self._etl = etl
         arguments = sets.etl.factory.arguments
-        defaults = versioning(sets.etl.factory, sets.columns, sets.load.now)
-        self._first = arguments.get("minfrom", defaults.get("minfrom"))
+        self.is_dated = is_dated(sets.load, etl)
+        """Whether the source dates its states, so that rows may change the past."""
+        self._events = MemberEvents(sets, etl)
+        self._rules = history_rules(sets.load, etl)
+        self._first = first_date(sets.load, etl)
         self._last = arguments.get("maxto")
         dated = read_column(arguments.get("fromfinder")) or sets.etl.factory.name("srcdateatt")
         self._dates = {"dated": dated, "closed": read_column(arguments.get("tofinder")) or dated}
-        self._is_repeated = ""
+        self._ordered = [name for name in how.carried if name not in etl.flags]
 
     def insert_first(self, source: TypedQuery) -> int:
         """Insert the first version of every member as the source's rows come, in the order of natural keys."""
         rows = in_order(self.sets, with_constants(self.sets, self._etl, source.select(self.wants(), f"{ROWS}_given")))
-        story = "NULL AS member, 1 AS versions, true AS is_latest, NULL AS next_closed, NULL AS kept_number"
-        story += ", true AS is_open, NULL AS kept_until"
-        return self._insert(f"SELECT *, {story} FROM ({rows})", f"ord + {self.sets.largest(self.how.key)}")
+        known = "NULL AS member, true AS is_open, NULL AS kept_number, NULL AS kept_until"
+        selected = self._new_columns()
+        return self.sets.insert(
+            f"SELECT ord + {self.sets.largest(self.how.key)}, {selected} FROM (SELECT *, {known} FROM ({rows}))"
+        )
 
     def wants(self) -> list[Want]:
         """Return what is wanted of the source."""
         dates = [self._want_date(name, column) for name, column in self._dates.items() if column]
-        return [*given_attributes(self.sets, self._etl), *dates]
+        exact = [want_moment("effective", str(self._dates["dated"]))] if self.is_dated else []
+        return [*given_attributes(self.sets, self._etl), *dates, *exact]
 
-    def settle(self) -> Splices:
-        """Bring the rows into the order of their dates, and return those dated before the latest version."""
+    def bring_current(self, sets: TableSets) -> None:
+        """Bring the open version of each member to DuckDB, or all versions where they cannot be told apart so."""
+        until = self.how.until
+        is_enough = until and self._last is None
+        sets.bring_existing(self._kept, f"{sets.load.warehouse.quote(until)} IS NULL" if until and is_enough else "")
+        if self.is_dated:
+            MemberEvents(sets, self._etl).bring_latest()
+
+    def reject_undecided(self) -> int:
+        """Make one row of rows that are the same, and reject rows of one member that have no order."""
+        sets = self.sets
+        by = [sets.at(name) for name in self.how.natural_key]
+        order = ["effective"] if self.is_dated else [sets.at(name) for name in self._ordered]
+        return reject_undecided(sets, by, order, self.how.natural_key)
+
+    def name_latest(self) -> None:
+        """Give the latest version of each member a name in DuckDB, with whether it is open and its latest event."""
         how, sets = self.how, self.sets
-        self._is_repeated = sets.repeated(how.natural_key, "r")
-        self._name_latest()
-        settle_attributes(sets, self._etl, _LATEST)
-        names = (*how.natural_key, *how.followed, *how.overwritten, *how.carried)
-        if not (self._dates["dated"] and how.since):
-            return Splices(names, [])
-        if self._is_repeated:
-            self._order_by_date()
-        since = sets.at(how.since)
-        earlier = f"""
-            SELECT {sets.names(names, "r.")}, r.dated, r.ord
-            FROM {ROWS} AS r JOIN {_LATEST} AS e ON {sets.same(how.natural_key, "r", "e")}
-            WHERE r.dated < e.{since}
-        """
-        found = sets.bench.rows(f"{earlier} ORDER BY r.dated, r.ord")
-        if found:
-            sets.bench.run(f"DELETE FROM {ROWS} WHERE ord IN (SELECT ord FROM ({earlier}))")
-        return Splices(names, [row[:-1] for row in found])
+        is_open = "true"
+        if how.until:
+            is_open = f"{sets.at(how.until)} IS NOT DISTINCT FROM {self._value(self._last, how.until)}"
+            if self._last is None:
+                # Closed versions need not travel, but for members who have no open one.
+                sets.bring_more(self._kept, how.natural_key, f"{sets.load.warehouse.quote(how.until)} IS NOT NULL")
+        by = sets.names(how.natural_key)
+        several = sets.bench.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {EXISTING}")
+        only = f"QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {self._latest_first}) = 1" if several else ""
+        latest = f"SELECT *, {is_open} AS is_open FROM {EXISTING} {only}"
+        if self.is_dated:
+            since = sets.at(str(how.since))
+            latest = f"""
+                SELECT v.*, coalesce(t.told, CAST(v.{since} AS TIMESTAMP)) AS told
+                FROM ({latest}) AS v LEFT JOIN {TOLD} AS t ON t.version_key = v.{sets.at(how.key)}
+            """
+        sets.bench.view(_LATEST, latest)
 
-    def _order_by_date(self) -> None:
-        """Renumber the rows, if those of a member do not come in the order of their dates."""
-        by, date = self.sets.names(self.how.natural_key), self._date("dated")
-        before = f"lag({date}) OVER (PARTITION BY {by} ORDER BY ord)"
-        is_late = f"SELECT 1 FROM (SELECT {date} < {before} AS is_late FROM {ROWS}) WHERE is_late LIMIT 1"
-        if self.sets.bench.rows(is_late):
-            place = f"min(ord) OVER (PARTITION BY {by})"
-            self.sets.bench.keep(
-                ROWS,
-                f"""
-                SELECT * EXCLUDE (place) REPLACE (row_number() OVER (ORDER BY place, {date}, ord) AS ord)
-                FROM (SELECT *, {place} AS place FROM {ROWS})
-                """,
-            )
+    def rewrite_histories(self) -> Histories:
+        """Take the members that need more than a next version out of the rows, and compute their histories."""
+        histories = Histories(self.sets, self._etl, self.how, self._rules, self._events)
+        while members := self._complex_members():
+            if not self.is_dated or not histories.drop_known_rows(members, _LATEST):
+                histories.compute(members)
+                break
+        return histories
 
-    def tell_story(self) -> None:
-        """Keep the rows that may change something, with what each row's member was before it."""
-        how, sets = self.how, self.sets
-        compared = (*how.followed, *how.overwritten)
-        before = [self._before(sets.at(name), sets.at(name)) for name in compared]
-        begins = [f"{sets.at(name)} IS DISTINCT FROM before_{sets.at(name)}" for name in how.followed]
-        changes = [sets.differs(compared, "r", "e"), f"e.{sets.at(how.key)} IS NULL", "NOT e.is_open"]
-        changes += [self._is_repeated] if self._is_repeated else []
-        if how.compares_dates:
-            before.append(self._before("dated", sets.at(str(how.since))))
-            begins.append("dated IS DISTINCT FROM before_dated")
-            changes.append(f"r.dated IS DISTINCT FROM e.{sets.at(str(how.since))}")
-        kept = [f"e.{sets.at(name)} AS kept_{sets.at(name)}" for name in how.latest]
+    def find_changes(self) -> None:
+        """Keep the rows that change something, with what each row's member was before it."""
+        how, sets, etl = self.how, self.sets, self._etl
+        replaced = [
+            f"CASE WHEN e.{at} IS NULL THEN r.{name} ELSE e.{name} END AS {name}"
+            for at, name in ((sets.at(how.key), sets.at(name)) for name in how.original)
+        ]
+        replaced += [self._previous(kept, base) for kept, base in etl.previous.items()]
+        rows = f"r.* REPLACE ({', '.join(replaced)})" if replaced else "r.*"
+        kept = [f"e.{sets.at(name)} AS kept_{sets.at(name)}" for name in how.overwritten]
         kept += [f"e.{sets.at(how.number)} AS kept_number"] if how.number else []
         kept += [f"e.{sets.at(how.until)} AS kept_until"] if how.until else []
-        overwrites = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM before_{sets.at(name)}" for name in how.overwritten)
-        compared_rows = f"""
-            SELECT {", ".join(["r.*", f"e.{sets.at(how.key)} AS member", "e.is_open", *before, *kept])},
-                   lag(r.ord) OVER story IS NULL AS is_first
-            FROM {ROWS} AS r LEFT JOIN {_LATEST} AS e ON {sets.same(how.natural_key, "r", "e")}
-            WHERE {" OR ".join(f"({change})" for change in changes)}
-            WINDOW story AS (PARTITION BY {sets.names(how.natural_key, "r.")} ORDER BY r.ord)
-        """
+        begins = [f"e.{sets.at(how.key)} IS NULL", "NOT e.is_open", sets.differs(how.followed, "r", "e")]
+        begins += ["r.effective_at <> e.told"] if how.compares_dates and self.is_dated else []
+        is_changed = [*begins, sets.differs([n for n in how.overwritten if n not in etl.previous], "r", "e")]
+        overwrites = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in how.overwritten)
         sets.bench.keep(
-            _STORY,
+            _CHANGED,
             f"""
-            SELECT *, sum(CAST(begins AS BIGINT)) OVER story AS versions
+            SELECT *, {overwrites or "false"} AS overwrites
             FROM (
-              SELECT *, {overwrites or "false"} AS overwrites,
-                     CASE WHEN is_first AND (member IS NULL OR NOT is_open) THEN true
-                          ELSE {" OR ".join(begins) or "false"} END AS begins
-              FROM ({compared_rows})
+              SELECT {", ".join([rows, f"e.{sets.at(how.key)} AS member", "e.is_open", *kept])},
+                     coalesce({" OR ".join(begins)}, true) AS begins
+              FROM {self._met} WHERE {" OR ".join(is_changed)}
             )
-            WINDOW story AS (PARTITION BY {sets.names(how.natural_key)} ORDER BY ord)
             """,
         )
+        if self.is_dated and not how.compares_dates:
+            # The source confirms a state at another date, which begins no version.
+            self._events.write(
+                f"""
+                SELECT e.{sets.at(how.key)} AS version_key, r.effective, 'state' AS event
+                FROM {self._met}
+                WHERE r.effective > e.told AND e.is_open AND NOT ({sets.differs(how.followed, "r", "e")})
+                """
+            )
 
     def count(self, condition: str) -> int:
-        """Return how many rows of the story meet a condition."""
-        return self.sets.bench.number(f"SELECT count(*) FROM {_STORY} WHERE {condition}")
+        """Return how many of the changed rows meet a condition."""
+        return self.sets.bench.number(f"SELECT count(*) FROM {_CHANGED} WHERE {condition}")
 
     def close_old(self) -> None:
         """End what was the current version of members that have a new one."""
@@ -220,127 +271,137 @@ class _Versions:
             sets.update(
                 [how.key],
                 [how.until],
-                f"""
-                SELECT member, {self._date("closed")} FROM {_STORY}
-                WHERE member IS NOT NULL AND is_open AND begins AND versions = 1
-                """,
+                f"SELECT member, {self._date('closed')} FROM {_CHANGED} WHERE begins AND is_open",
             )
 
     def overwrite(self) -> None:
         """Bring type-1 attributes up to date in the versions that were there before."""
         how, sets = self.how, self.sets
-        by = sets.names(how.natural_key)
         for name in how.everywhere:
             at = sets.at(name)
             sets.update(
                 how.natural_key,
                 [name],
                 f"""
-                SELECT {by}, last({at} ORDER BY ord) FROM {_STORY} WHERE member IS NOT NULL
-                GROUP BY {by} HAVING bool_or({at} IS DISTINCT FROM before_{at})
+                SELECT {sets.names(how.natural_key)}, {at} FROM {_CHANGED}
+                WHERE member IS NOT NULL AND {at} IS DISTINCT FROM kept_{at}
                 """,
             )
         if how.latest:
-            last = ", ".join(f"last({sets.at(name)} ORDER BY ord)" for name in how.latest)
             changed = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in how.latest)
             sets.update(
                 [how.key],
                 how.latest,
-                f"""
-                SELECT member, {last} FROM {_STORY} WHERE member IS NOT NULL AND versions = 0
-                GROUP BY member HAVING bool_or({changed})
-                """,
+                f"SELECT member, {sets.names(how.latest)} FROM {_CHANGED} WHERE NOT begins AND ({changed})",
             )
 
-    def insert_new(self) -> None:
-        """Add the versions that began."""
-        how, sets = self.how, self.sets
-        closed = self._date("closed") if how.until else "NULL"
-        by = sets.names(how.natural_key)
-        new = f"""
-            SELECT *, lead(ord) OVER story IS NULL AS is_latest, lead({closed}) OVER story AS next_closed
-            FROM ({self._with_last_overwrites()}) WHERE begins
-            WINDOW story AS (PARTITION BY {by} ORDER BY ord)
-        """
-        self._insert(f"{new} ORDER BY ord", f"{sets.largest(how.key)} + row_number() OVER (ORDER BY ord)")
+    def insert_new(self, histories: Histories) -> None:
+        """Add the versions that begin, in the order of the rows that begin them."""
+        sets = self.sets
+        dates = ", effective_at" if self.is_dated else ""
+        new = f"SELECT ord, 0 AS place, {self._new_columns(named=True)}{dates} FROM {_CHANGED} WHERE begins"
+        if histories.new_versions:
+            more = ", NULL AS effective_at" if self.is_dated else ""
+            new += f" UNION ALL BY NAME SELECT *{more} FROM {histories.new_versions}"
+        key = f"{sets.largest(self.how.key)} + row_number() OVER (ORDER BY ord, place)"
+        numbered = f"SELECT {key} AS version_key, * FROM ({new})"
+        if self.is_dated:
+            sets.bench.keep(_NUMBERED, numbered)
+            numbered = f"SELECT * FROM {_NUMBERED}"
+        names = [name for name in sets.etl.factory.columns if name != self.how.key]
+        sets.insert(f"SELECT version_key, {sets.names(names)} FROM ({numbered}) ORDER BY ord, place")
+        if self.is_dated:
+            self._events.write(
+                f"""
+                SELECT version_key, effective_at AS effective, 'state' AS event
+                FROM {_NUMBERED} WHERE effective_at IS NOT NULL
+                """
+            )
+            histories.write_new_events(_NUMBERED)
 
-    def _insert(self, versions: str, key: str) -> int:
-        """Insert versions, each with the number of versions of its member that began with this load, up to it."""
+    def _new_columns(self, *, named: bool = False) -> str:
+        """Return the columns of a new version, all of the factory's but the surrogate key, in their order."""
         how, sets = self.how, self.sets
-        values = {how.key: key}
-        values |= {name: sets.at(name) for name in (*how.natural_key, *how.followed, *how.overwritten, *how.carried)}
+        names = [name for name in sets.etl.factory.columns if name != how.key]
+        values = {name: sets.at(name) for name in names}
         if how.number:
-            values[how.number] = "coalesce(kept_number, 0) + versions"
+            values[how.number] = "coalesce(kept_number, 0) + 1"
         if how.since:
             opening = self._date("dated")
-            first = opening if self._first is None else self._value(self._first, how.since)
-            cases = f"WHEN member IS NULL AND versions = 1 THEN {first}"
+            cases = ""
+            if self._first is not None:
+                cases = f"WHEN member IS NULL THEN {self._earlier(opening, self._value(self._first, how.since))}"
             if how.until:
-                # Who comes back was away until now, whatever the date of the last change.
+                # A member that was away is back now, whatever the date of its last change.
                 now = self._value(sets.load.now, how.since)
-                cases += f" WHEN versions = 1 AND NOT is_open AND {opening} < kept_until THEN {now}"
-            values[how.since] = f"CASE {cases} ELSE {opening} END"
+                cases += f" WHEN NOT is_open AND {opening} < kept_until THEN {now}"
+            values[how.since] = f"CASE {cases} ELSE {opening} END" if cases else opening
         if how.until:
-            values[how.until] = f"CASE WHEN is_latest THEN {self._value(self._last, how.until)} ELSE next_closed END"
-        columns = ", ".join(values[name] for name in sets.etl.factory.columns)
-        return sets.insert(f"SELECT {columns} FROM ({versions})")
+            values[how.until] = self._value(self._last, how.until)
+        return ", ".join(f"{values[name]} AS {sets.at(name)}" if named else values[name] for name in names)
 
-    def _with_last_overwrites(self) -> str:
-        """Return the story with each row's type-1 attributes as they are at the end of its member or version."""
-        how, sets = self.how, self.sets
-        windows = [(how.everywhere, "of_member"), (how.latest, "of_version")]
-        last = [
-            f"last_value({sets.at(name)}) OVER {window} AS {sets.at(name)}"
-            for names, window in windows
-            for name in names
-        ]
-        if not (last and self._is_repeated):
-            return f"SELECT * FROM {_STORY}"
-        by = sets.names(how.natural_key)
-        whole = "ORDER BY ord ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
+    def _earlier(self, opening: str, first: str) -> str:
+        return f"least({opening}, {first})" if self.is_dated else first
+
+    @property
+    def _met(self) -> str:
+        """The rows as `r`, beside the latest version of their member as `e`."""
+        sets = self.sets
+        rows = ROWS
+        if self.is_dated:
+            now = f"TIMESTAMP {literal(str(sets.load.now))}"
+            beginning = self._rules.beginning
+            first = f"TIMESTAMP {literal(str(beginning))}" if beginning else now
+            known = (
+                f"({sets.names(self.how.natural_key)}) IN (SELECT ({sets.names(self.how.natural_key)}) FROM {_LATEST})"
+            )
+            undated = f"CASE WHEN effective IS NOT NULL THEN effective WHEN {known} THEN {now} ELSE {first} END"
+            rows = f"(SELECT *, {undated} AS effective_at FROM {ROWS})"
+        return f"{rows} AS r LEFT JOIN {_LATEST} AS e ON {sets.same(self.how.natural_key, 'r', 'e')}"
+
+    def _complex_members(self) -> str:
+        """Keep the natural keys of members that need more than a next version; return their table, if there are any."""
+        sets, by = self.sets, self.how.natural_key
+        conditions = [repeated] if (repeated := sets.repeated(by, "r")) else []
+        if self._etl.inferred:
+            conditions.append(f"CAST(e.{sets.at(self._etl.inferred)} AS BOOLEAN)")
+        if self.is_dated:
+            conditions.append(f"(e.{sets.at(self.how.key)} IS NOT NULL AND (NOT e.is_open OR r.effective_at < e.told))")
+        if not conditions:
+            return ""
+        name = "pypelineetl_complex"
+        sets.bench.keep(
+            name, f"SELECT DISTINCT {sets.names(by, 'r.')} FROM {self._met} WHERE {' OR '.join(conditions)}"
+        )
+        return name if sets.bench.number(f"SELECT count(*) FROM {name}") else ""
+
+    def _previous(self, kept: str, base: str) -> str:
+        """Return a type-3 attribute after a row: the value before it, if the row changes it."""
+        key, at, name = (self.sets.at(each) for each in (self.how.key, kept, base))
         return f"""
-            SELECT * REPLACE ({", ".join(last)}) FROM {_STORY}
-            WINDOW of_member AS (PARTITION BY {by} {whole}), of_version AS (PARTITION BY {by}, versions {whole})
+            CASE WHEN e.{key} IS NULL THEN r.{at}
+                 WHEN r.{name} IS DISTINCT FROM e.{name} THEN e.{name} ELSE e.{at} END AS {at}
         """
-
-    def bring_current(self, sets: TableSets) -> None:
-        """Bring the open version of each member to the bench, or all versions where they cannot be told apart so."""
-        until = self.how.until
-        is_enough = until and self._last is None
-        sets.bring_existing(self._kept, f"{sets.load.warehouse.quote(until)} IS NULL" if until and is_enough else "")
 
     @property
     def _kept(self) -> list[str]:
         """The columns of a version that its next row is compared with, or that its next version needs."""
         how = self.how
-        apart = [how.number, how.until, self._ordering, how.since if self._dates["dated"] else None]
-        kept = [how.key, *how.natural_key, *how.followed, *how.overwritten, *(name for name in apart if name)]
+        ordering = str(self.sets.etl.factory.name("orderingatt") or how.number or how.until or how.since)
+        apart = [how.number, how.until, ordering, how.since if self.is_dated else None]
+        kept = [how.key, *how.natural_key, *how.followed, *how.original, *how.overwritten]
+        kept += [name for name in apart if name]
         return list(dict.fromkeys([*kept, *compared_attributes(self._etl)]))
 
     @property
-    def _ordering(self) -> str:
-        how = self.how
-        return str(self.sets.etl.factory.name("orderingatt") or how.number or how.until or how.since)
-
-    def _name_latest(self) -> None:
-        """Give the latest version of each member a name at the bench, and tell whether it is open."""
+    def _latest_first(self) -> str:
+        """The order of a member's versions, the latest first."""
         how, sets = self.how, self.sets
-        is_open = "true"
-        if how.until:
-            is_open = f"{sets.at(how.until)} IS NOT DISTINCT FROM {self._value(self._last, how.until)}"
-            if self._last is None:
-                # Closed versions need not travel, but for members who have no open one.
-                sets.bring_more(self._kept, how.natural_key, f"{sets.load.warehouse.quote(how.until)} IS NOT NULL")
-        nulls = "FIRST" if self._ordering == how.until else "LAST"
-        by, order = sets.names(how.natural_key), f"{sets.at(self._ordering)} DESC NULLS {nulls}"
-        several = sets.bench.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {EXISTING}")
-        only = f"QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {order}) = 1" if several else ""
-        sets.bench.view(_LATEST, f"SELECT *, {is_open} AS is_open FROM {EXISTING} {only}")
-
-    def _before(self, name: str, kept: str) -> str:
-        return (
-            f"CASE WHEN lag(r.ord) OVER story IS NULL THEN e.{kept} ELSE lag(r.{name}) OVER story END AS before_{name}"
-        )
+        ordering = str(sets.etl.factory.name("orderingatt") or how.number or how.until or how.since)
+        nulls = "FIRST" if ordering == how.until else "LAST"
+        terms = [f"{sets.at(ordering)} DESC NULLS {nulls}"]
+        terms += [f"{sets.at(how.number)} DESC"] if how.number and ordering != how.number else []
+        return ", ".join([*terms, f"{sets.at(how.key)} DESC"])
 
     def _date(self, name: str) -> str:
         """Return what dates the beginning of a version (`dated`) or the end of the one before (`closed`)."""
