@@ -98,7 +98,7 @@ class History:
     def events_query(self, etl: ETL, selected: str, rest: str) -> str:
         """Return the warehouse's query of the events of a dimension; `rest` is what follows in the statement."""
         warehouse = self._warehouse
-        name, generation = self._literal(name_of(etl)), self._literal(self._generation)
+        name, generation = self._literal(self.state_name(etl)), self._literal(self._generation)
         return (
             f"SELECT {selected} FROM {warehouse.quote(EVENTS)}"
             f" WHERE {warehouse.quote('etl')} = {name} AND {warehouse.quote('generation')} = {generation} {rest}"
@@ -108,33 +108,31 @@ class History:
         """Return the events of a dimension: version key, effective date (UTC), and what took place."""
         if not self._events.is_there:
             return []
-        where = {"etl": name_of(etl), "generation": self._generation}
+        where = {"etl": self.state_name(etl), "generation": self._generation}
         found = self._events.query(self._quoted(("version_key", "effective", "event")), where)
         return [(int(key), recorded(effective), event) for key, effective, event in found]
 
     def state_name(self, etl: ETL) -> str:
-        """Return what an ETL's state is kept by."""
-        return name_of(etl)
+        """Return what the events of an ETL's table are kept by."""
+        return _key(etl.live_table)
 
     def remove_events(self, etl: ETL, keys: Sequence[int]) -> None:
         """Remove the events of the versions with these surrogate keys."""
-        where = {"etl": name_of(etl), "generation": self._generation, "version_key": tuple(keys)}
+        where = {"etl": self.state_name(etl), "generation": self._generation, "version_key": tuple(keys)}
         self._events.remove(where)
 
     def forget_events(self, etl: ETL) -> None:
         """Forget the events of a dimension that has no versions."""
         if self._events.is_there:
-            _forget(self._events, name_of(etl), self._generation)
+            _forget(self._events, {"etl": self.state_name(etl), "generation": self._generation})
 
     def take_events_over(self, etl: ETL) -> None:
         """Give this generation of a dimension the events that the live one has."""
         if not self._events.is_there or not self._generation:
             return
         self.forget_events(etl)
-        names = self._quoted(("etl", "version_key", "effective", "event"))
-        copied = History(self._warehouse).events_query(etl, f"{names}, {self._literal(self._generation)}", "")
-        into = f"{self._warehouse.quote(EVENTS)} ({names}, {self._warehouse.quote('generation')})"
-        self._warehouse.execute(f"INSERT INTO {into} {copied}")
+        where = {"etl": self.state_name(etl), "generation": LIVE}
+        self._events.copy(where, {"generation": self._generation})
         self._warehouse.uncommitted.add(EVENTS)
 
     def _literal(self, text: str) -> str:
