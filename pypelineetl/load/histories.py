@@ -86,6 +86,8 @@ class Histories:
             QUALIFY row_number() OVER (PARTITION BY {sets.names(how.natural_key, "v.")}, g.effective
                                        ORDER BY {latest_first}) = 1
         """
+        # Whether a row without a date holds from the beginning depends on the dated rows beside it.
+        dateless = f"SELECT ({by}) FROM {ROWS} WHERE effective IS NULL"
         repeated = f"""
             SELECT r.ord
             FROM {ROWS} AS r
@@ -93,6 +95,7 @@ class Histories:
             JOIN {latest} AS e ON {sets.same(how.natural_key, "r", "e")}
             JOIN ({known}) AS k ON {sets.same(how.natural_key, "r", "k")} AND k.effective = r.effective
             WHERE r.effective < e.told AND {has_open} AND NOT ({sets.differs(compared, "r", "k")})
+              AND ({sets.names(how.natural_key, "r.")}) NOT IN ({dateless})
         """
         return bool(sets.bench.number(f"DELETE FROM {ROWS} WHERE ord IN ({repeated})"))
 

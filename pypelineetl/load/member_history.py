@@ -38,6 +38,8 @@ class HistoryRules:
     """The flags of inferred and deleted members, each with the value that says no."""
     inferred: str | None = None
     """The flag of inferred members, if there is one."""
+    ordering: str | None = None
+    """The attribute that orders the rows of an undated member, if there is one."""
     is_dated: bool = True
     """Whether the source dates its states; if not, a state of a later load is later."""
     every_date_begins: bool = False
@@ -154,10 +156,13 @@ class _MemberHistory:
         self._rows = rows
         self._rules = rules
         self._now = now
+        has_dates = any(row.effective is not None for row in rows)
         self._inferred = next((version for version in known if self._is_inferred(version)), None)
         self._timeline = self._known_events()
         self._old_latest = self._latest_state()
         self._returning: int | None = None
+        # A row without a date that stands beside dated ones, or of which nothing else is known, holds from the first.
+        self._dateless_from = rules.beginning if has_dates or not self._timeline else None
 
     def result(self) -> History:
         """Return the new history."""
@@ -191,12 +196,13 @@ class _MemberHistory:
         """Return the rows in the order of their dates, with their numbers."""
         if not self._rules.is_dated:
             return list(enumerate(self._rows))
-        beginning = self._rules.beginning
-        undated = beginning if beginning and not self._timeline else self._now
-        return sorted(enumerate(self._rows), key=lambda numbered: numbered[1].effective or undated)
+        dateless = self._dateless_from or self._now
+        return sorted(enumerate(self._rows), key=lambda numbered: numbered[1].effective or dateless)
 
     def _tell(self, number: int, state: State) -> None:
         """Put a row on the timeline, or note that it says what is there already."""
+        if not self._rules.is_dated and self._is_old(state):
+            return
         followed = self._followed(state.values)
         effective, compared = self._place(state)
         if compared is not None and _same(compared.followed, followed):
@@ -212,16 +218,22 @@ class _MemberHistory:
             last = self._timeline[-1] if self._timeline else None
             effective = max(self._now, last.effective) if last else self._now
             return effective, last if last and last.kind != "deleted" else None
-        if state.effective is None and self._rules.beginning and not self._timeline:
-            return self._rules.beginning, None
-        effective = state.effective or self._now
+        effective = state.effective or self._dateless_from or self._now
         end = bisect_right(self._timeline, effective, key=lambda each: each.effective)
-        if state.effective is None:
+        if state.effective is None and self._dateless_from is None:
             # Only the time of the run dates it, so the state that is valid then is the one to differ from.
             last = self._timeline[end - 1] if end else None
             return effective, self._stated(end - 1) if last and last.kind != "deleted" else None
         states = [each for each in self._timeline[:end] if each.effective == effective and each.kind == "state"]
         return effective, states[-1] if states else None
+
+    def _is_old(self, state: State) -> bool:
+        """Return whether the ordering attribute says that a row of an undated member is below the last state."""
+        name, last = self._rules.ordering, self._latest_state()
+        if name is None or last is None:
+            return False
+        known, given = self._given(last, name, again=False), state.values[name]
+        return known is not None and given is not None and bool(given < known)
 
     def _stated(self, place: int) -> _Entry | None:
         """Return the last state at or before a place of the timeline."""

@@ -92,7 +92,7 @@ class RowHistories:
         if len(rows) > 1 or (latest and latest.is_inferred):
             return False
         if not self._is_dated:
-            return True
+            return latest is None or self._rules.ordering is None
         effective = self.effective(rows[0]) or self._unknown_date(latest)
         if latest is None:
             beginning = self._rules.beginning

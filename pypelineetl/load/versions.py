@@ -103,6 +103,7 @@ def history_rules(load: Load, etl: DimensionETL) -> HistoryRules:
         previous=etl.previous,
         current=etl.current,
         carried=how.carried,
+        ordering=next((name for name in how.carried if name not in etl.flags), None),
         flags={name: columns[name].convert(0) for name in etl.flags},
         inferred=etl.inferred,
         is_dated=is_dated(load, etl),
@@ -367,6 +368,8 @@ class _Versions:
             conditions.append(f"CAST(e.{sets.at(self._etl.inferred)} AS BOOLEAN)")
         if self.is_dated:
             conditions.append(f"(e.{sets.at(self.how.key)} IS NOT NULL AND (NOT e.is_open OR r.effective_at < e.told))")
+        else:
+            conditions += [f"r.{sets.at(name)} < e.{sets.at(name)}" for name in self._ordered]
         if not conditions:
             return ""
         name = "pypelineetl_complex"

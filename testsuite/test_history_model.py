@@ -1,0 +1,215 @@
+"""The model of a member's history (docs/history.md), rule by rule, on the pure function and on every warehouse."""
+
+import itertools
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from houses import House, nothing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pygrametl import datereader
+from pygrametl.tables import SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+
+from pypelineetl import DimensionETL, close_deleted, factory, flag_deleted, rows
+from pypelineetl.load.member_history import History, HistoryRules, State, Version, member_history
+
+RULES = HistoryRules(
+    followed=("city",),
+    everywhere=("email", "now", "before"),
+    original=("cohort",),
+    previous={"before": "city"},
+    current={"now": "city"},
+    beginning=datetime(1900, 1, 1),
+)
+NOW = datetime(2024, 12, 1)
+
+
+@pytest.fixture(params=["as sets", "row by row"])
+def house(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> House:
+    """An empty warehouse of each kind, loaded in each way."""
+    return House(warehouse_url, tmp_path, as_sets=request.param == "as sets")
+
+
+def person(dated: str = "moved_on", dates: str = "DATE", **declared: Any) -> DimensionETL:
+    """Return a type-2 dimension of people, dated by the source unless `dated` is empty."""
+    arguments = {"fromfinder": datereader(dated)} if dated else {}
+    more = declared.pop("more", [])
+    return DimensionETL(
+        "person",
+        source=rows(nothing),
+        create=f"""
+            CREATE TABLE person_dim (
+              id INT NOT NULL PRIMARY KEY, person_id INT, city VARCHAR(9), email VARCHAR(9), is_gone TINYINT(1),
+              since {dates}, until {dates}, version INT, audit_key INT
+            )
+        """,
+        factory=factory(
+            SlowlyChangingDimension,
+            name="person_dim",
+            key="id",
+            attributes=["person_id", "city", "email", *more, "since", "until", "version"],
+            lookupatts=["person_id"],
+            fromatt="since",
+            toatt="until",
+            versionatt="version",
+            type1atts=["email"],
+            **arguments,
+        ),
+        **declared,
+    )
+
+
+def a_person(city: str | None, moved_on: Any = None, email: str = "e", person_id: int = 1) -> dict[str, Any]:
+    """Return a source row of a person."""
+    return {"person_id": person_id, "city": city, "email": email, "moved_on": moved_on}
+
+
+def told(versions: tuple[Version, ...], states: list[State], now: datetime = NOW) -> History:
+    """Return what a member's history becomes, with a surrogate key for each version."""
+    history = member_history(versions, states, RULES, now)
+    taken = itertools.count(1 + max((version.key or 0 for version in versions), default=0))
+    keyed = [
+        version
+        if version.key is not None
+        else Version(next(taken), version.values, version.number, version.since, version.until, version.events)
+        for version in history.versions
+    ]
+    return History(tuple(keyed), history.began, history.outcomes)
+
+
+@settings(max_examples=200)
+@given(
+    cities=st.lists(st.sampled_from("ABC"), min_size=1, max_size=6),
+    order=st.randoms(use_true_random=False),
+    split=st.integers(0, 6),
+)
+def test_a_history_does_not_depend_on_the_order_in_which_states_arrive(
+    cities: list[str], order: Any, split: int
+) -> None:
+    """States in any order, in one load or in several, give the same versions; again, they give nothing."""
+    states = [
+        State({"city": city, "email": f"{day}@", "cohort": 2000 + day}, datetime(2024, 1, day))
+        for day, city in enumerate(cities, 1)
+    ]
+    at_once = told((), states)
+    order.shuffle(states)
+    first = told((), states[:split]) if split else History((), (), ())
+    one_by_one = first
+    for state in states[split:]:
+        one_by_one = told(one_by_one.versions, [state])
+    shown = [
+        [(version.values, version.number, version.since, version.until, version.events) for version in history.versions]
+        for history in (at_once, one_by_one)
+    ]
+    assert shown[0] == shown[1]
+    again = member_history(one_by_one.versions, states, RULES, NOW)
+    assert again.versions == one_by_one.versions
+    assert set(again.outcomes) == {"unchanged"}
+
+
+def test_a_change_at_a_date_that_is_taken_is_a_later_state_of_that_date(house: House) -> None:
+    """The version before it ends on the day on which it began; which comes first, the version number says."""
+    house.declare(person())
+    for city in ("Bonn", "Rome", "Oslo"):
+        house.load("person", [a_person(city, date(2014, 3, 1))])
+    columns = ("id", "city", "since", "until", "version")
+    assert house.table("person_dim", *columns) == [
+        (1, "Bonn", "1900-01-01", "2014-03-01", 1),
+        (2, "Rome", "2014-03-01", "2014-03-01", 2),
+        (3, "Oslo", "2014-03-01", None, 3),
+    ]
+    assert house.load("person").unchanged == 1
+
+
+@pytest.mark.parametrize("dates", ["DATE", "DATETIME"])
+def test_many_changes_of_one_day_are_versions_in_their_order(house: House, dates: str) -> None:
+    """Without a date of the source, for many members: no load is stopped, and the last state is the current one."""
+    house.declare(person(dated="", dates=dates))
+    members = range(1, 101)
+    for city in "ABCD":
+        house.load("person", [{"person_id": each, "city": city, "email": "e"} for each in members])
+    found = house.table("person_dim", "person_id", "version", "city", "until")
+    assert [row for row in found if row[3] is None] == sorted(((each, 4, "D", None) for each in members), key=repr)
+    assert len(found) == 400
+    counts = house.load("person", rebuild=True)
+    assert (counts.inserted, counts.updated) == (0, 0)
+
+
+@pytest.mark.parametrize("dated", ["moved_on", ""])
+def test_rows_that_nothing_puts_in_an_order_are_rejected(house: House, dated: str) -> None:
+    """Equal rows are one; two of one member that differ fail the load, or are both rejected where that is declared."""
+    both = [a_person("Bonn", date(2014, 3, 1)), a_person("Rome", date(2014, 3, 1))]
+    other = a_person("Oslo", date(2014, 3, 1), person_id=2)
+    house.declare(person(dated=dated))
+    error = house.failure("person", [*both, other])
+    assert 'several rows of the natural key "person_id" 1 that differ in "city"' in error
+    house.declare(person(dated=dated, most_rejected=0.9, deleted=close_deleted(most=0.5)))
+    house.load("person", [both[0], other])
+    for _ in range(2):
+        counts = house.load("person", [*both, other, other])
+        assert (counts.read, counts.rejected, counts.unchanged, counts.closed) == (4, 2, 2, 0)
+    assert house.table("person_dim", "id", "city", "until") == [(1, "Bonn", None), (2, "Oslo", None)]
+
+
+def test_a_type_1_member_of_which_rows_contradict_each_other_is_rejected(house: House) -> None:
+    """As above, without versions."""
+    thing = DimensionETL(
+        "thing",
+        source=rows(nothing),
+        create="CREATE TABLE thing_dim (id INT NOT NULL PRIMARY KEY, code INT, title VARCHAR(9))",
+        factory=factory(
+            TypeOneSlowlyChangingDimension,
+            name="thing_dim",
+            key="id",
+            attributes=["code", "title"],
+            lookupatts=["code"],
+        ),
+    )
+    house.declare(thing)
+    rows_of_one = [{"code": 1, "title": "A"}, {"code": 1, "title": "B"}]
+    assert 'the natural key "code" 1 that differ in "title"' in house.failure("thing", rows_of_one)
+    assert house.load("thing", [rows_of_one[0], rows_of_one[0]]).inserted == 1
+
+
+def test_a_rejected_row_keeps_its_member_from_being_deleted(house: House) -> None:
+    """What the source gave is one thing, what was loaded another: for versions that end, and for flags."""
+    three = [a_person(city, None, person_id=number) for number, city in enumerate("ABC", 1)]
+    too_long = [three[0], a_person("much too long", None, person_id=2), three[2]]
+    for deleted in (close_deleted(most=1.0), flag_deleted("is_gone", most=1.0)):
+        more = [deleted.flag] if deleted.flag else []
+        if more:
+            house.execute("DROP TABLE person_dim")
+        house.declare(person(most_rejected=0.9, more=more, deleted=deleted))
+        house.load("person", three)
+        counts = house.load("person", too_long)
+        assert (counts.rejected, counts.closed) == (1, 0)
+        assert len(house.table("person_dim", "id")) == 3
+        assert {until for (until,) in house.table("person_dim", "until")} == {None}
+
+
+def test_a_member_that_returns_with_older_changes_was_away(house: House) -> None:
+    """Its rows are dated before it was deleted: they are its history up to then, and the time away stays a gap."""
+    house.declare(person(deleted=close_deleted(most=1.0)))
+    house.now = datetime(2014, 1, 6)
+    house.load("person", [a_person("A", date(2014, 1, 5))])
+    house.now = datetime(2014, 3, 1, 5)
+    house.load("person", [])
+    house.now = datetime(2014, 5, 1)
+    back = [a_person("C", date(2014, 2, 20)), a_person("B", date(2014, 2, 10))]
+    house.load("person", back)
+    columns = ("version", "city", "since", "until")
+    history = [
+        (1, "A", "1900-01-01", "2014-02-10"),
+        (2, "B", "2014-02-10", "2014-02-20"),
+        (3, "C", "2014-02-20", "2014-03-01"),
+        (4, "C", "2014-05-01", None),
+    ]
+    assert house.table("person_dim", *columns) == history
+    audit = house.table("person_dim", "id", "audit_key")
+    counts = house.load("person", back[::-1])
+    assert (counts.inserted, counts.updated, counts.unchanged) == (0, 0, 2)
+    assert house.table("person_dim", "id", "audit_key") == audit
+    house.load("person", back, rebuild=True)
+    assert house.table("person_dim", *columns) == history
