@@ -64,6 +64,11 @@ def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterat
     others = [name for name in factory.names("attributes") if name not in {*wanted, *dimension.filled}]
     if key.is_junk and others:
         yield f'junk gives all attributes of a member, and {quoted(others)} of dimension "{dimension.name}" are others'
+    if key.missing == "infer" and factory.name("srcdateatt"):
+        yield (
+            f'missing="infer" makes members that have no date, and dimension "{dimension.name}" dates its versions by'
+            ' srcdateatt; use fromfinder=datereader(...) there, or missing="reject"'
+        )
     if key.missing == "infer":
         known = {factory.name("key"), *wanted, *factory.versioning, *dimension.flags, AUDIT_KEY}
         columns = columns_of(dimension.create, written=written).values()

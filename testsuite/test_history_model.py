@@ -1,6 +1,7 @@
 """The model of a member's history (docs/history.md), rule by rule, on the pure function and on every warehouse."""
 
 import itertools
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,22 @@ def test_a_type_1_member_of_which_rows_contradict_each_other_is_rejected(house: 
     rows_of_one = [{"code": 1, "title": "A"}, {"code": 1, "title": "B"}]
     assert 'the natural key "code" 1 that differ in "title"' in house.failure("thing", rows_of_one)
     assert house.load("thing", [rows_of_one[0], rows_of_one[0]]).inserted == 1
+
+
+def test_a_row_without_a_date_says_nothing_new_twice(house: House) -> None:
+    """Where each date of the source begins a version, only the time of the run could date it, which is no news."""
+    dated = person()
+    arguments = {name: value for name, value in dated.factory.arguments.items() if name != "fromfinder"}
+    made = factory(SlowlyChangingDimension, **arguments, srcdateatt="moved_on")
+    house.declare(replace(dated, factory=made))
+    house.load("person", [a_person("Bonn")])
+    house.now = datetime(2014, 7, 1)
+    assert house.load("person").unchanged == 1
+    house.load("person", [a_person("Rome")])
+    assert house.table("person_dim", "version", "city", "since", "until") == [
+        (1, "Bonn", "2014-06-01", "2014-07-01"),
+        (2, "Rome", "2014-07-01", None),
+    ]
 
 
 def test_a_rejected_row_keeps_its_member_from_being_deleted(house: House) -> None:

@@ -94,6 +94,8 @@ class RowHistories:
         if not self._is_dated:
             return latest is None or self._rules.ordering is None
         effective = self.effective(rows[0]) or self._unknown_date(latest)
+        if latest and self._rules.every_date_begins and self.effective(rows[0]) is None:
+            return False
         if latest is None:
             beginning = self._rules.beginning
             return beginning is None or effective >= beginning

@@ -237,7 +237,9 @@ class _Versions:
         kept += [f"e.{sets.at(how.number)} AS kept_number"] if how.number else []
         kept += [f"e.{sets.at(how.until)} AS kept_until"] if how.until else []
         begins = [f"e.{sets.at(how.key)} IS NULL", "NOT e.is_open", sets.differs(how.followed, "r", "e")]
-        begins += ["r.effective_at <> e.told"] if how.compares_dates and self.is_dated else []
+        begins += (
+            ["(r.effective IS NOT NULL AND r.effective_at <> e.told)"] if how.compares_dates and self.is_dated else []
+        )
         is_changed = [*begins, sets.differs([n for n in how.overwritten if n not in etl.previous], "r", "e")]
         overwrites = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in how.overwritten)
         sets.bench.keep(
