@@ -18,6 +18,8 @@ from pypelineetl.values import (
     LARGEST_FLOAT,
     LAST_TIMESTAMP,
     MYSQL,
+    SMALLEST_DOUBLE,
+    SMALLEST_FLOAT,
     WHOLE_RANGES,
     parameters,
 )
@@ -50,6 +52,8 @@ _PYTHON_TYPES = {
     "BLOB": "bytes",
     "DATE": "date",
     "TIMESTAMP": "datetime",
+    "TIMESTAMP_S": "datetime",
+    "TIMESTAMP_MS": "datetime",
     "TIMESTAMP WITH TIME ZONE": "datetime",
     "TIME": "time",
     "UUID": "UUID",
@@ -106,7 +110,7 @@ def converted(value: str, given: str, column: Column) -> str:
 
 def moment_of(value: str, given: str) -> str:
     """Return the expression of a moment in UTC, from a date or a timestamp. Raises UnknownError for other types."""
-    if given in {"DATE", "TIMESTAMP"}:
+    if given in {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS"}:
         return f"CAST({value} AS TIMESTAMP)"
     if given == "TIMESTAMP WITH TIME ZONE":
         return f"timezone('UTC', {value})"
@@ -241,13 +245,23 @@ def _binary(value: _Value, _held: str) -> str:
 
 
 def _float(value: _Value, held: str) -> str:
+    if value.given == held == "FLOAT":
+        return value.sql
     if not (value.is_whole or value.decimal or value.given in {"DOUBLE", APPROXIMATE, NUMERIC}):
         raise _unknown(value.given, value.column)
-    number = f"CAST({value.sql} AS DOUBLE)"
+    number, rules = f"CAST({value.sql} AS DOUBLE)", []
+    if value.given == NUMERIC:
+        number = f"TRY_CAST({value.sql} AS DOUBLE)"
+        has_digits = f"regexp_matches({value.sql}, '[0-9]')"
+        not_larger = f"coalesce(isfinite({number}), false) OR NOT {has_digits}"
+        not_smaller = f"abs({number}) >= {SMALLEST_DOUBLE!r} OR NOT regexp_matches({value.sql}, '[1-9]')"
+        rules = [(not_larger, "it is larger than a DOUBLE"), (not_smaller, "it is smaller than a DOUBLE")]
     if held == "DOUBLE":
-        return number
-    small = f"(NOT isfinite({number}) OR abs({number}) < {LARGEST_FLOAT!r})"
-    return value.only_if((small, "it is larger than a FLOAT"), result=f"CAST({number} AS FLOAT)")
+        return value.only_if(*rules, result=number)
+    not_larger = f"NOT isfinite({number}) OR abs({number}) < {LARGEST_FLOAT!r}"
+    not_smaller = f"abs({number}) >= {SMALLEST_FLOAT!r} OR {number} = 0"
+    rules += [(not_larger, "it is larger than a FLOAT"), (not_smaller, "it is smaller than a FLOAT")]
+    return value.only_if(*rules, result=f"CAST({number} AS FLOAT)")
 
 
 def _boolean(value: _Value, _held: str) -> str:

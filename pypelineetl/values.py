@@ -38,6 +38,10 @@ DATETIMES = {_T.DATETIME, _T.DATETIME2, _T.TIMESTAMP, _T.TIMESTAMPTZ, _T.TIMESTA
 BINARIES = {_T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LONGBLOB}
 _TRUTHS = {"true": 1, "t": 1, "false": 0, "f": 0}
 LARGEST_FLOAT = 3.4028235677973366e38
+SMALLEST_FLOAT = 2.0**-126
+"""The smallest number above 0 of which a FLOAT keeps all its digits."""
+SMALLEST_DOUBLE = 2.0**-1022
+"""The same of a DOUBLE."""
 # Digits of a second where a type does not say how many it keeps; the other dialects keep all six.
 MYSQL = "mysql"
 DEFAULT_PRECISION = {MYSQL: 0}
@@ -188,13 +192,28 @@ def _precise(digits: int) -> Callable[[Any], Any]:
 
 
 def _float(value: Any) -> float:
-    return float(_as_number(value))
+    if isinstance(value, float):
+        return float(value)
+    try:
+        number = float(_as_number(value))
+    except OverflowError:
+        number = math.inf
+    if math.isinf(number) and Decimal(value).is_finite():
+        reason = "it is larger than a DOUBLE"
+        raise UnfitError(reason)
+    if abs(number) < SMALLEST_DOUBLE and Decimal(value):
+        reason = "it is smaller than a DOUBLE"
+        raise UnfitError(reason)
+    return number
 
 
 def _single_float(value: Any) -> float:
     number = _float(value)
     if math.isfinite(number) and abs(number) >= LARGEST_FLOAT:
         reason = "it is larger than a FLOAT"
+        raise UnfitError(reason)
+    if 0 < abs(number) < SMALLEST_FLOAT:
+        reason = "it is smaller than a FLOAT"
         raise UnfitError(reason)
     # As the column keeps it, or what is read back would differ from what is given at every load.
     return float(struct.unpack("f", struct.pack("f", number))[0])

@@ -157,12 +157,19 @@ class Database(abc.ABC):
     def result(self, statement: str, arguments: Sequence[Any] = ()) -> tuple[tuple[str, ...], list[Row]]:
         """Run one statement and return its columns' names and all its rows; neither for one that gives no rows."""
         with self.translated_errors():
-            cursor = self._cursor()
-            # Without arguments a driver must not look for placeholders: the user's SQL may hold a percent sign.
-            cursor.execute(statement, arguments) if arguments else cursor.execute(statement)
-            if not cursor.description:
-                return (), []
-            return _names(cursor), [tuple(row) for row in cursor.fetchall()]
+            return self._fetched(self._ran(statement, arguments))
+
+    def _ran(self, statement: str, arguments: Sequence[Any]) -> Any:
+        """Run one statement, and return its cursor."""
+        cursor = self._cursor()
+        # Without arguments a driver must not look for placeholders: the user's SQL may hold a percent sign.
+        cursor.execute(statement, arguments) if arguments else cursor.execute(statement)
+        return cursor
+
+    def _fetched(self, cursor: Any) -> tuple[tuple[str, ...], list[Row]]:
+        if not cursor.description:
+            return (), []
+        return _names(cursor), [tuple(row) for row in cursor.fetchall()]
 
     def change(self, statement: str, arguments: Sequence[Any]) -> int:
         """Run one statement that changes rows, and return how many it found."""

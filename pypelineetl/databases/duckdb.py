@@ -16,7 +16,7 @@ from sqlalchemy import URL
 from pypelineetl import dialect
 from pypelineetl.columns import Column
 from pypelineetl.conversion import literal
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Renewal, Row
+from pypelineetl.databases.base import FETCH_ROWS, LOCK_WAIT_SECONDS, Database, Hanger, Renewal, Row, Stream
 from pypelineetl.databases.fileholds import FileHolds
 from pypelineetl.databases.scanning import Scanned
 from pypelineetl.databases.urls import options_of
@@ -28,6 +28,9 @@ _HOLDER = re.compile(r"held in (.+? \(PID \d+\))")
 _locks: defaultdict[tuple[str, str], Lock] = defaultdict(Lock)
 """By file and table: threads of one process share a file, of which DuckDB lets them all write."""
 _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
+_PLACE = "pypelineetl_place"
+"""The column of a stream's kept rows that numbers them."""
+_PAGE_ROWS = 4 * FETCH_ROWS
 
 
 class DuckDB(Database):
@@ -43,6 +46,7 @@ class DuckDB(Database):
         super().__init__(connection, name)
         self._locks: list[Lock] = []
         self._holds = FileHolds(name)
+        self._streams = 0
 
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
@@ -78,6 +82,29 @@ class DuckDB(Database):
     def change(self, statement: str, arguments: Sequence[Any]) -> int:
         [(found,)] = self.query(statement, arguments)
         return int(found)
+
+    def stream(self, query: str) -> Stream:
+        """Run a query and return its rows as they come; other statements may run between its batches.
+
+        A connection of DuckDB's has one result: the next statement ends it. As the warehouse's connection is the bench
+        too, the rows are kept in a temporary table, which DuckDB spills to disk, and read from there page by page.
+        """
+        [(access,)] = self.query("SELECT current_setting('access_mode')")
+        if access == "read_only":
+            # A source: nothing else runs on its connection.
+            return super().stream(query)
+        self._streams += 1
+        kept = self.quote(f"pypelineetl_stream_{self._streams}")
+        self.execute(f"CREATE TEMP TABLE {kept} AS SELECT row_number() OVER () AS {_PLACE}, * FROM ({query})")
+        columns, _ = self.result(f"SELECT * EXCLUDE ({_PLACE}) FROM {kept} LIMIT 0")
+        return Stream(columns, self._pages(kept))
+
+    def _pages(self, kept: str) -> Iterator[list[Row]]:
+        [(rows,)] = self.query(f"SELECT count(*) FROM {kept}")
+        for first in range(1, rows + 1, _PAGE_ROWS):
+            place = f"{_PLACE} BETWEEN {first} AND {first + _PAGE_ROWS - 1}"
+            yield self.query(f"SELECT * EXCLUDE ({_PLACE}) FROM {kept} WHERE {place} ORDER BY {_PLACE}")
+        self.execute(f"DROP TABLE {kept}")
 
     def insert_many(self, statement: str, rows: Sequence[Row]) -> None:
         """Insert through Arrow, at a hundred times the speed that DuckDB has for bound values."""

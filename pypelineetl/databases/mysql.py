@@ -18,11 +18,12 @@ from sqlalchemy import URL
 
 from pypelineetl.columns import Column
 from pypelineetl.conversion import APPROXIMATE, held_as, literal
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Row, Stream
 from pypelineetl.databases.holding import NOT_FINITE, finite
 from pypelineetl.databases.keepalive import keep_alive
 from pypelineetl.databases.piping import CsvPipe
 from pypelineetl.databases.scanning import Scanned, extension, secret
+from pypelineetl.databases.singles import Single, as_doubles
 from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.workbench import Workbench
@@ -189,6 +190,31 @@ class MySQL(Database):
         self._streams.append(cursor)
         return cursor
 
+    def result(self, statement: str, arguments: Sequence[Any] = ()) -> tuple[tuple[str, ...], list[Row]]:
+        with self.translated_errors():
+            cursor = self._ran(statement, arguments)
+            if not (singles := _singles(cursor)):
+                return self._fetched(cursor)
+            names = [column[0] for column in cursor.description]
+            exact = as_doubles(statement, names, {names[place] for place in singles})
+            columns, rows = self._fetched(self._ran(exact, arguments))
+            return columns, _with_singles(rows, singles)
+
+    def stream(self, query: str) -> Stream:
+        # Of rows that have begun to come, PyMySQL could not let go.
+        try:
+            with self.translated_errors():
+                cursor = self._cursor()
+                cursor.execute(f"SELECT * FROM (\n{query}\n) AS source LIMIT 0")
+                singles, names = _singles(cursor), [column[0] for column in cursor.description]
+        except DatabaseError:
+            # What is wrong with the query, or that it gives a name twice, is told of the query itself.
+            return super().stream(query)
+        if not singles:
+            return super().stream(query)
+        stream = super().stream(as_doubles(query, names, {names[place] for place in singles}))
+        return Stream(stream.columns, (_with_singles(batch, singles) for batch in stream.batches))
+
     def close(self) -> None:
         for cursor in self._streams:
             # PyMySQL would read a stream to its end, however long, or stumble over a connection that is gone.
@@ -301,6 +327,9 @@ class MySQL(Database):
         name = bench.attach([*_SCAN_SETTINGS, secret("mysql", access), attach], scanner)
         relation = f"mysql_query('{name}', {literal(query)})"
         types = bench.types(f"FROM {relation}")
+        if singles := [column for column, kind in types.items() if kind == "FLOAT"]:
+            relation = f"mysql_query('{name}', {literal(as_doubles(query, list(types), singles))})"
+            types = bench.types(f"FROM {relation}")
         # Decimals of more than 38 digits come as DOUBLE as well.
         exact = {column: APPROXIMATE if kind == "DOUBLE" else kind for column, kind in types.items()}
         return Scanned(relation, exact)
@@ -415,6 +444,22 @@ def _verifying(options: Mapping[str, str]) -> ssl.SSLContext:
     if "ssl_cert" in options:
         context.load_cert_chain(options["ssl_cert"], options.get("ssl_key"))
     return context
+
+
+def _singles(cursor: Any) -> list[int]:
+    """Return the places of a query's columns that are FLOAT."""
+    return [place for place, column in enumerate(cursor.description or ()) if column[1] == FIELD_TYPE.FLOAT]
+
+
+def _with_singles(rows: Sequence[Row], singles: Sequence[int]) -> list[Row]:
+    """Return rows whose values at these places, which came as DOUBLE, were singles."""
+    changed = []
+    for row in rows:
+        values = list(row)
+        for place in singles:
+            values[place] = None if values[place] is None else Single(values[place])
+        changed.append(tuple(values))
+    return changed
 
 
 def _lock_name(name: str) -> str:

@@ -135,10 +135,12 @@ class RowAttributes:
     def _read(self, load: Load) -> None:
         factory = self._etl.factory
         order = factory.name("versionatt") or factory.name("fromatt") or self._names[0]
-        quoted = load.warehouse.quoted(self._names)
+        # With what orders them: MySQL gives all digits of a FLOAT only in an order by columns that are read.
+        names = dict.fromkeys((*self._names, order))
+        quoted = load.warehouse.quoted(names)
         self._target.execute(
             f"SELECT {quoted} FROM {load.warehouse.quote(self._etl.table)} ORDER BY {load.warehouse.quote(order)}"
         )
         for values in self._target.fetchalltuples():
-            member = dict(zip(self._names, values, strict=True))
+            member = dict(zip(names, values, strict=True))
             self._known[tuple(member[name] for name in factory.natural_key)] = member
