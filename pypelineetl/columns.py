@@ -29,6 +29,8 @@ class Column:
     has_default: bool
     is_key: bool
     """Whether it is the primary key, or a part of it."""
+    collation: str = ""
+    """The collation that it is declared with; empty if it has the database's own."""
 
     @cached_property
     def is_date(self) -> bool:
@@ -98,4 +100,5 @@ def _column(definition: exp.ColumnDef, keys: set[str], written: str) -> Column:
     # A copy, as the original would keep the whole tree of the DDL in memory.
     kind = definition.kind.copy()
     kind.set("this", ddl.NUMBERED.get(kind.this, kind.this))
-    return Column(definition.name, kind, written, not_null or is_key, default, is_key)
+    collation = next((each.this.name for each in kinds if isinstance(each, exp.CollateColumnConstraint)), "")
+    return Column(definition.name, kind, written, not_null or is_key, default, is_key, collation)

@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from pypelineetl import events
-from pypelineetl.databases.base import Database
+from pypelineetl.databases.base import Database, Stream
 from pypelineetl.declare import ETL, DimensionETL, FactETL
 from pypelineetl.drift import check_drift
 from pypelineetl.errors import LoadError
@@ -14,6 +14,7 @@ from pypelineetl.extract import source_rows, typed_source
 from pypelineetl.history import LIVE, History
 from pypelineetl.incremental import Extraction, extraction
 from pypelineetl.load.checking import run_checks
+from pypelineetl.load.collations import Given, check_texts
 from pypelineetl.load.deletions import end_deleted
 from pypelineetl.load.loading import Load
 from pypelineetl.load.periods import missing_periods
@@ -86,6 +87,8 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
     is_own = bool(rowwise_reason(project, etl))
     if isinstance(etl, DimensionETL) and counts.inserted and (counts.versions or is_own or not etl.factory.versioning):
         check_dimension(load, etl, before)
+    if isinstance(etl, DimensionETL) and counts.inserted and etl.factory.versioning:
+        check_texts(load, etl, before)
     _check(counts)
     yield from check_rows(load, etl)
     if isinstance(etl, FactETL) and (gaps := missing_periods(load, etl)):
@@ -188,8 +191,15 @@ def _load_row_by_row(load: Load, bench: Workbench, etl: ETL) -> Generator[Event,
         if isinstance(etl, FactETL):
             progress = load_fact(load, bench, etl, rows)
         else:
-            progress = load_dimension(load, bench, etl, rows)
+            return (yield from _load_members(load, bench, etl, rows))
         return (yield from _told(etl, progress))
+
+
+def _load_members(load: Load, bench: Workbench, etl: DimensionETL, rows: Stream) -> Generator[Event, None, Counts]:
+    given = Given(load, etl)
+    counts = yield from _told(etl, load_dimension(load, bench, etl, given.noted(rows)))
+    given.check()
+    return counts
 
 
 def _told(etl: ETL, progress: Generator[int, None, Counts]) -> Generator[Event, None, Counts]:

@@ -271,8 +271,12 @@ class Database(abc.ABC):
     def _update_by(self, table: str, changes: str, keys: Sequence[Column], values: Sequence[Column]) -> str:
         name = self.quote(table)
         settings = ", ".join(f"{self.quote(column.name)} = changes.{self.quote(column.name)}" for column in values)
-        where = " AND ".join(f"{name}.{self.quote(key.name)} = changes.{self.quote(key.name)}" for key in keys)
+        where = self._found_by(name, keys)
         return f"UPDATE {name} SET {settings} FROM {changes} AS changes WHERE {where}"
+
+    def _found_by(self, name: str, keys: Sequence[Column]) -> str:
+        quoted = [(key, self.quote(key.name)) for key in keys]
+        return " AND ".join(self.matches(key, f"{name}.{column}", f"changes.{column}") for key, column in quoted)
 
     def holdable(self, columns: Sequence[Column], query: str) -> str:
         """Return a bench's query that ends with an error at the first value which this database cannot hold."""
@@ -299,6 +303,15 @@ class Database(abc.ABC):
     def exactly(self, text: str) -> str:
         """Return the expression of a text so that it is compared to the letter, which a collation may not do."""
         return text
+
+    def folds(self, column: Column) -> bool:
+        """Whether two different texts of a column may be one to this database, such as abc and ABC."""
+        return column.is_text and (self.folds_texts or bool(column.collation))
+
+    def matches(self, column: Column, left: str, right: str) -> str:
+        """Return the condition that two expressions of a column's type are equal, and as texts equal to the letter."""
+        equal = f"{left} = {right}"
+        return f"{equal} AND {self.exactly(left)} = {self.exactly(right)}" if self.folds(column) else equal
 
     @abc.abstractmethod
     def columns(self, table: str) -> Mapping[str, str]:

@@ -70,6 +70,9 @@ class DuckDB(Database):
         # DuckDB's cursor() is a second connection, with a transaction of its own.
         return self.connection
 
+    def exactly(self, text: str) -> str:
+        return f"encode({text})"
+
     def columns(self, table: str) -> Mapping[str, str]:
         # DuckDB's own list of columns would ask every database that is attached, and fail if one has failed.
         try:
@@ -231,7 +234,17 @@ class DuckDB(Database):
 
 
 def _described(bench: Workbench, query: str) -> Scanned:
-    return Scanned(f"({query})", bench.types(query))
+    types = bench.types(query)
+    texts = [column for column, kind in types.items() if kind == "VARCHAR"]
+    if not texts:
+        return Scanned(f"({query})", types)
+    # Else the bench would compare them by the collation of their column, as the database does.
+    plain = ", ".join(f"{_quoted(column)} COLLATE c AS {_quoted(column)}" for column in texts)
+    return Scanned(f"(SELECT * REPLACE ({plain}) FROM ({query}))", types)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _arrow(values: Row) -> Any:

@@ -48,6 +48,7 @@ _LOCAL_NOTE = (
     "the server refuses LOAD DATA LOCAL, so rows go by INSERT, which is several times slower;"
     " allow it with SET GLOBAL local_infile = 1, or local_infile = 1 in the server's configuration"
 )
+_EXACT_COLLATIONS = ("_nopad_bin", "_0900_bin", "binary")
 _WRITING = re.compile(
     r"\b(?:ALL PRIVILEGES|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|TRUNCATE|FILE|SUPER|TRIGGER|EVENT|EXECUTE)\b"
 )
@@ -226,6 +227,10 @@ class MySQL(Database):
         # Binary collations would still not see blanks at the end, and belong to one character set.
         return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)"
 
+    def folds(self, column: Column) -> bool:
+        # A collation named _bin tells abc from ABC and still ignores blanks at the end, unless its name says more.
+        return super().folds(column) and not column.collation.lower().endswith(_EXACT_COLLATIONS)
+
     def columns(self, table: str) -> Mapping[str, str]:
         # information_schema has no temporary tables.
         try:
@@ -383,9 +388,8 @@ class MySQL(Database):
 
     def _update_by(self, table: str, changes: str, keys: Sequence[Column], values: Sequence[Column]) -> str:
         name = self.quote(table)
-        by = self.quoted(key.name for key in keys)
         settings = ", ".join(f"{name}.{self.quote(each.name)} = changes.{self.quote(each.name)}" for each in values)
-        return f"UPDATE {name} JOIN {changes} AS changes USING ({by}) SET {settings}"
+        return f"UPDATE {name} JOIN {changes} AS changes ON {self._found_by(name, keys)} SET {settings}"
 
     def create(self, table: str, statements: Sequence[str]) -> None:
         self._created.append(table)

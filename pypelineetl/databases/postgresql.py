@@ -122,6 +122,9 @@ class PostgreSQL(Database):
                 cursor.close()
         super().close()
 
+    def exactly(self, text: str) -> str:
+        return f'{text} COLLATE "C"'
+
     def columns(self, table: str) -> Mapping[str, str]:
         found = self.query(
             """

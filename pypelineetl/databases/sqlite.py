@@ -58,6 +58,9 @@ class SQLite(Database):
         # autocommit off in the driver's old way would commit before DDL; here the transaction is begun by hand.
         return sqlite3.connect(path, isolation_level=None, timeout=LOCK_WAIT_SECONDS)
 
+    def exactly(self, text: str) -> str:
+        return f"{text} COLLATE BINARY"
+
     def columns(self, table: str) -> Mapping[str, str]:
         return dict(self.query("SELECT name, type FROM pragma_table_info(?)", (table,)))
 

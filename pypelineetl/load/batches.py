@@ -15,6 +15,7 @@ from pypelineetl.declare import ETL, DimensionETL, FactETL
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts, Outcome
 from pypelineetl.keys import MISSES, KeySets, NaturalKey
+from pypelineetl.load.collations import infer_exactly
 from pypelineetl.load.facts import key_sets
 from pypelineetl.load.inferring import inferring
 from pypelineetl.load.loading import Load, Progress
@@ -160,4 +161,4 @@ class BatchKeys:
     def _infer(self, dimension: DimensionETL, missing: Sequence[NaturalKey]) -> list[Any]:
         self._sums["inferred"] += len(missing)
         infer = inferring(self._load, dimension, self._open_tables)
-        return [infer(natural_key) for natural_key in missing]
+        return infer_exactly(self._load, dimension, missing, infer)

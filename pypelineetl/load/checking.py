@@ -87,7 +87,9 @@ class _Table:
 
     def exact(self, column: str, expression: str) -> str:
         """Return an expression of a column's values so that they are compared exactly."""
-        return self.load.warehouse.exactly(expression) if self.columns[column].is_text else expression
+        return (
+            self.load.warehouse.exactly(expression) if self.load.warehouse.folds(self.columns[column]) else expression
+        )
 
     def bound(self, column: str, values: Sequence[Any]) -> tuple[Any, ...]:
         """Return values to compare a column with, as the driver takes them."""

@@ -5,10 +5,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL
 from pypelineetl.events import Counts
 from pypelineetl.keys import MISSES, KeySets, NaturalKey, bring_members
+from pypelineetl.load.collations import infer_exactly
 from pypelineetl.load.inferring import inferring
 from pypelineetl.load.loading import Load, Progress
 from pypelineetl.load.rejects import reject, reject_null, reject_repeated
@@ -70,16 +70,20 @@ def within(sets: TableSets, names: Sequence[str], rows: str) -> str:
 
 def replace_periods(sets: TableSets, period: str) -> None:
     """Delete the facts of the periods that the rows at the bench have, each of which they replace as a whole."""
-    warehouse, at = sets.load.warehouse, sets.at(period)
+    at = sets.at(period)
     for (found,) in sets.bench.rows(f"SELECT DISTINCT CAST({at} AS VARCHAR) FROM {FACTS} WHERE {at} IS NOT NULL"):
-        replace_period(warehouse, sets.etl, found)
+        replace_period(sets.load, sets.etl, found)
 
 
-def replace_period(warehouse: Database, etl: ETL, value: str) -> None:
+def replace_period(load: Load, etl: ETL, value: str) -> None:
     """Delete the facts of one period, which is given as a text."""
     assert isinstance(etl, FactETL)  # noqa: S101 - a dimension has no periods
     assert etl.period  # noqa: S101 - nobody else calls it
-    where = f"{warehouse.quote(etl.period)} = {warehouse.placeholder}"
+    warehouse, column = load.warehouse, load.project.columns(etl)[etl.period]
+    name, mark = warehouse.quote(etl.period), warehouse.placeholder
+    # A text to the letter: jan is another period than Jan, whatever the collation.
+    exact = f"{warehouse.exactly(name)} = {warehouse.exactly(mark)}"
+    where = exact if warehouse.folds(column) else f"{name} = {mark}"
     warehouse.query(f"DELETE FROM {warehouse.quote(etl.table)} WHERE {where}", (value,))
 
 
@@ -161,7 +165,7 @@ class FactSets:
         self.inferred += len(missing)
         with ExitStack() as opened:
             infer = inferring(self.sets.load, dimension, opened)
-            return [infer(natural_key) for natural_key in missing]
+            return infer_exactly(self.sets.load, dimension, missing, infer)
 
 
 def key_sets(load: Load, bench: Workbench, etl: FactETL) -> KeySets:

@@ -1,7 +1,9 @@
 """Facts with a declared grain: a row that is there is brought up to date, any other is added."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import FactETL
 from pypelineetl.errors import LoadError
@@ -18,14 +20,18 @@ class GrainedFacts:
     pygrametl's own `ensure` finds a fact by all its keyrefs and leaves changed measures as they were.
     """
 
-    def __init__(self, table: Any, etl: FactETL, warehouse: Database, target: Target) -> None:
+    def __init__(
+        self, table: Any, etl: FactETL, warehouse: Database, target: Target, columns: Mapping[str, Column]
+    ) -> None:
         self._table = table
         self._target = target
         self._grain = etl.grain
         self._others = tuple(name for name in etl.factory.columns if name not in etl.grain)
         self._known = self._read(warehouse.quote(etl.table), warehouse)
         self._seen: set[tuple[Any, ...]] = set()
-        where = " AND ".join(f"{warehouse.quote(name)} = %({name})s" for name in self._grain)
+        where = " AND ".join(
+            warehouse.matches(columns[name], warehouse.quote(name), f"%({name})s") for name in self._grain
+        )
         values = ", ".join(f"{warehouse.quote(name)} = %({name})s" for name in self._others)
         self._update = f"UPDATE {warehouse.quote(etl.table)} SET {values} WHERE {where}"
 

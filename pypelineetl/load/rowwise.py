@@ -194,13 +194,15 @@ def _fact_writer(table: Any, etl: FactETL, load: Load, target: Target) -> Put:
     if isinstance(table, AccumulatingSnapshotFactTable):
         return _without_null(tuple(table.keyrefs), Watched(target, table.ensure).put)
     if etl.grain:
-        return _without_null(etl.grain, GrainedFacts(table, etl, load.warehouse, target).ensure)
+        return _without_null(
+            etl.grain, GrainedFacts(table, etl, load.warehouse, target, load.project.columns(etl)).ensure
+        )
     periods: set[Any] = set()
 
     def insert(row: Row) -> Outcome:
         if etl.period and row[etl.period] not in periods:
             periods.add(row[etl.period])
-            replace_period(load.warehouse, etl, str(row[etl.period]))
+            replace_period(load, etl, str(row[etl.period]))
         table.insert(row)
         return "inserted"
 

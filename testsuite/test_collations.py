@@ -1,0 +1,218 @@
+"""Texts that a warehouse takes for one and the engine does not: exact where they are written, refused as members."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from houses import House
+from pygrametl.tables import (
+    CachedDimension,
+    Dimension,
+    FactTable,
+    SlowlyChangingDimension,
+    TypeOneSlowlyChangingDimension,
+)
+
+from pypelineetl import DimensionETL, FactETL, factory, junk, member, rows
+from pypelineetl.project import Project
+
+TOLD = "which only differ in what the warehouse's collation ignores"
+PAIRS = [("abc", "ABC"), ("abc", "abc "), ("café", "cafe")]
+"""Texts that the default collation of MariaDB takes for one."""
+EXACT = "COLLATE utf8mb4_nopad_bin"
+
+
+@pytest.fixture(params=["as sets", "row by row"])
+def way(request: pytest.FixtureRequest) -> bool:
+    """Whether to load as sets."""
+    return bool(request.param == "as sets")
+
+
+def code_fact(**declared: Any) -> FactETL:
+    """Return facts whose grain is a text."""
+    return FactETL(
+        "sale",
+        source=rows(list),
+        create="CREATE TABLE sale_fact (code VARCHAR(20) NOT NULL, amount INT)",
+        factory=factory(FactTable, name="sale_fact", keyrefs=["code"], measures=["amount"]),
+        keys={},
+        **declared,
+    )
+
+
+def thing(table_class: type, *, collate: str = "", **declared: Any) -> DimensionETL:
+    """Return a dimension of things, which are found by a text."""
+    versions = {"versionatt": "version", "fromatt": "since", "toatt": "until"}
+    is_versioned = issubclass(table_class, SlowlyChangingDimension)
+    more = {**versions, "type1atts": ["title"]} if is_versioned else {}
+    return DimensionETL(
+        "thing",
+        source=rows(list),
+        create=f"""
+            CREATE TABLE thing_dim (
+              id INT NOT NULL PRIMARY KEY, code VARCHAR(20) {collate}, title VARCHAR(40), price INT,
+              version INT, since DATE, until DATE
+            )
+        """,
+        factory=factory(
+            table_class,
+            name="thing_dim",
+            key="id",
+            attributes=["code", "title", "price", *(versions.values() if is_versioned else ())],
+            lookupatts=["code"],
+            **more,
+        ),
+        **declared,
+    )
+
+
+def sale(**key: Any) -> FactETL:
+    """Return facts of things that they may infer."""
+    return FactETL(
+        "sale",
+        source=rows(list),
+        create="CREATE TABLE sale_fact (number INT NOT NULL, thing_fk INT)",
+        factory=factory(FactTable, name="sale_fact", keyrefs=["number", "thing_fk"]),
+        keys={"thing_fk": member("thing", code="code", missing="infer", **key)},
+        grain=("number",),
+    )
+
+
+TEXTS = sorted({text for pair in PAIRS for text in pair})
+
+
+def test_facts_of_a_text_grain_are_updated_to_the_letter(warehouse_url: str, tmp_path: Path, way: bool) -> None:
+    """One of several facts changes, and then nothing changes, for ever."""
+    house = House(warehouse_url, tmp_path, as_sets=way)
+    house.declare(code_fact(grain=("code",)))
+    given = [{"code": text, "amount": number} for number, text in enumerate(TEXTS)]
+    assert house.load("sale", given).inserted == len(TEXTS)
+    for number in range(len(TEXTS)):
+        given[number]["amount"] = 10 + number
+        assert house.load("sale", given).updated == 1
+        assert house.load("sale", list(reversed(given))).unchanged == len(TEXTS)
+        assert dict(house.table("sale_fact", "code", "amount")) == {row["code"]: row["amount"] for row in given}
+
+
+def test_a_period_that_is_a_text_is_replaced_to_the_letter(warehouse_url: str, tmp_path: Path, way: bool) -> None:
+    """The facts of jan stay when those of Jan are replaced."""
+    house = House(warehouse_url, tmp_path, as_sets=way)
+    house.declare(code_fact(period="code"))
+    house.load("sale", [{"code": text, "amount": 1} for text in ("jan", "Jan", "jan ")])
+    house.load("sale", [{"code": "Jan", "amount": 2}])
+    assert dict(house.table("sale_fact", "code", "amount")) == {"Jan": 2, "jan": 1, "jan ": 1}
+
+
+@pytest.mark.parametrize(
+    ("table_class", "pair"),
+    list(zip([SlowlyChangingDimension, TypeOneSlowlyChangingDimension, CachedDimension], PAIRS, strict=True)),
+)
+def test_members_that_the_warehouse_takes_for_one_are_refused(
+    mariadb_url: str, tmp_path: Path, way: bool, table_class: type, pair: tuple[str, str]
+) -> None:
+    """In one extract or one after the other: nothing of the second is written, and the first stays as it is."""
+    house = House(mariadb_url, tmp_path, as_sets=way)
+    house.declare(thing(table_class))
+    members = [{"code": code, "title": code, "price": 1} for code in pair]
+    assert TOLD in house.failure("thing", members)
+    assert house.load("thing", members[:1]).inserted == 1
+    before = house.table("thing_dim", "code", "title", "until")
+    assert TOLD in house.failure("thing", members)
+    assert TOLD in house.failure("thing", members[1:])
+    assert house.table("thing_dim", "code", "title", "until") == before
+    assert house.load("thing", members[:1]).unchanged == 1
+
+
+def test_an_exact_collation_holds_them_all(mariadb_url: str, tmp_path: Path, way: bool) -> None:
+    """As the message says: each has a history of its own, and a type-1 change is one member's."""
+    house = House(mariadb_url, tmp_path, as_sets=way)
+    house.declare(thing(SlowlyChangingDimension, collate=EXACT))
+    given: list[dict[str, Any]] = [{"code": text, "title": "old", "price": 1} for text in TEXTS]
+    assert house.load("thing", given).inserted == len(TEXTS)
+    given[0] |= {"title": "new"}
+    given[1] |= {"price": 2}
+    counts = house.load("thing", given)
+    assert (counts.inserted, counts.updated, counts.unchanged) == (1, 1, len(TEXTS) - 2)
+    assert house.load("thing", given).unchanged == len(TEXTS)
+    assert [row[0] for row in house.table("thing_dim", "code", "title") if row[1] == "new"] == [TEXTS[0]]
+
+
+@pytest.mark.parametrize(
+    ("table_class", "pair"),
+    list(zip([SlowlyChangingDimension, TypeOneSlowlyChangingDimension, Dimension], PAIRS, strict=True)),
+)
+def test_a_fact_infers_no_member_that_the_warehouse_takes_for_another(
+    mariadb_url: str, tmp_path: Path, way: bool, table_class: type, pair: tuple[str, str]
+) -> None:
+    """The real member keeps its version; two names of one such member are refused as well."""
+    house = House(mariadb_url, tmp_path, as_sets=way)
+    house.declare(thing(table_class), sale())
+    real, other = pair
+    house.load("thing", [{"code": real, "title": "real", "price": 1}])
+    before = house.table("thing_dim", "id", "code", "title", "until")
+    assert TOLD in house.failure("sale", [{"number": 1, "code": other}])
+    assert TOLD in house.failure("sale", [{"number": 1, "code": f"x{real}"}, {"number": 2, "code": f"x{other}"}])
+    assert house.table("thing_dim", "id", "code", "title", "until") == before
+    assert house.load("sale", [{"number": 1, "code": real}, {"number": 2, "code": "another"}]).inferred == 1
+    assert house.load("thing", [{"code": real, "title": "real", "price": 1}]).unchanged == 1
+
+
+def test_junk_members_that_the_warehouse_takes_for_one_are_refused(mariadb_url: str, tmp_path: Path, way: bool) -> None:
+    """A junk dimension is found by all its attributes, NULL included."""
+    house = House(mariadb_url, tmp_path, as_sets=way)
+    flags = DimensionETL(
+        "flags",
+        source=None,
+        create="CREATE TABLE flags_dim (id INT NOT NULL PRIMARY KEY, colour VARCHAR(20), size VARCHAR(20))",
+        factory=factory(
+            CachedDimension, name="flags_dim", key="id", attributes=["colour", "size"], lookupatts=["colour", "size"]
+        ),
+    )
+    fact = FactETL(
+        "sale",
+        source=rows(list),
+        create="CREATE TABLE sale_fact (number INT NOT NULL, flags_fk INT)",
+        factory=factory(FactTable, name="sale_fact", keyrefs=["number", "flags_fk"]),
+        keys={"flags_fk": junk("flags", colour="colour", size="size")},
+        grain=("number",),
+    )
+    house.declare(flags, fact)
+    house.load("flags")
+    red = {"number": 1, "colour": "red", "size": None}
+    assert house.load("sale", [red]).inferred == 1
+    assert TOLD in house.failure("sale", [red, {"number": 2, "colour": "Red", "size": None}])
+    assert house.load("sale", [red, {"number": 2, "colour": "Red", "size": "L"}]).inferred == 1
+    assert house.table("flags_dim", "id", "colour", "size") == [(1, "red", None), (2, "Red", "L")]
+
+
+class DialectHouse(House):
+    """A house whose SQL is written in the warehouse's own dialect."""
+
+    dialect = ""
+
+    @property
+    def project(self) -> Project:
+        """The project of all ETLs."""
+        return replace(super().project, sql_dialect=self.dialect)
+
+
+@pytest.mark.parametrize("dialect", ["postgres", "sqlite", "duckdb"])
+def test_a_collation_that_the_ddl_declares_is_minded(
+    postgresql_url: str, tmp_path: Path, way: bool, dialect: str
+) -> None:
+    """PostgreSQL, SQLite and DuckDB compare to the letter, unless a column is declared otherwise."""
+    url = postgresql_url if dialect == "postgres" else f"{dialect}:///{tmp_path}/warehouse.{dialect}"
+    house = DialectHouse(url, tmp_path, as_sets=way)
+    house.dialect = dialect
+    collate = "COLLATE folding" if dialect == "postgres" else "COLLATE NOCASE"
+    if dialect == "postgres":
+        house.execute("CREATE COLLATION folding (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+    fact = code_fact(grain=("code",))
+    create = fact.create.replace("VARCHAR(20)", f"TEXT {collate}" if dialect == "sqlite" else f"VARCHAR(20) {collate}")
+    fact = replace(fact, create=create.replace(" INT", " INTEGER"))
+    house.declare(fact, thing(SlowlyChangingDimension, collate=collate))
+    assert house.load("sale", [{"code": "a", "amount": 1}, {"code": "A", "amount": 2}]).inserted == 2
+    assert house.load("sale", [{"code": "a", "amount": 10}, {"code": "A", "amount": 2}]).updated == 1
+    assert house.table("sale_fact", "amount", "code") == [(10, "a"), (2, "A")]
+    assert TOLD in house.failure("thing", [{"code": code, "title": "x", "price": 1} for code in ("a", "A")])
