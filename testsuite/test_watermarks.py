@@ -538,3 +538,74 @@ def test_the_source_test_knows_a_watermark_s_columns(tmp_path: Path) -> None:
     [fault] = check_source(visits.house.project, etl).faults
     assert 'its source does not give the column "changedat". Did you mean "changed_at"?' in fault
     assert visits.house.failure("visit") == fault
+
+
+def moment_visit(**declared: Any) -> FactETL:
+    """Return a fact of visits that keeps their moment."""
+    return FactETL(
+        "visit",
+        **{"source": "SELECT visit_id, changed_at FROM visits", "keys": {}, "grain": ("visit_id",), **declared},
+        create="CREATE TABLE visit_fact (visit_id INT NOT NULL, changed_at DATETIME(6))",
+        factory=factory(FactTable, name="visit_fact", keyrefs=["visit_id"], measures=["changed_at"]),
+    )
+
+
+@pytest.mark.parametrize("as_sets", [True, False])
+@pytest.mark.parametrize("source_url", ["postgresql", "mysql", "duckdb"], indirect=True)
+def test_sessions_are_in_utc_whatever_the_server_is_in(source_url: str, tmp_path: Path, *, as_sets: bool) -> None:
+    """As the scanner reads and as the driver does: a moment with a zone that is cast to one without is in UTC."""
+    kind = "TIMESTAMP" if source_url.startswith("mysql") else "TIMESTAMP WITH TIME ZONE"
+    visits = Extracts(source_url, tmp_path, kind, as_sets=as_sets)
+    if source_url.startswith("postgresql"):
+        in_new_york(source_url)
+    cast = moment_visit(source="SELECT visit_id, CAST(changed_at AS DATETIME(6)) AS changed_at FROM visits")
+    visits.house.declare(cast)
+    visits.add((1, "2024-03-10 04:59:59" if kind == "TIMESTAMP" else "2024-03-10 04:59:59+00"))
+    visits.load()
+    assert visits.house.table("visit_fact", "visit_id", "changed_at") == [(1, "2024-03-10 04:59:59")]
+
+
+@pytest.mark.parametrize("as_sets", [True, False])
+def test_a_warehouse_s_sessions_are_in_utc(postgresql_url: str, tmp_path: Path, *, as_sets: bool) -> None:
+    """Moments that it keeps with a zone are the same whoever reads them, so that a second load changes nothing."""
+    in_new_york(postgresql_url)
+    house = a_house(postgresql_url, tmp_path, visit(), as_sets=as_sets)
+    create = "CREATE TABLE visit_fact (visit_id INT NOT NULL, changed_at TIMESTAMP)"
+    house.declare(replace(moment_visit(), create=create))
+    add(tmp_path, a_visit(1, 0))
+    house.load("visit")
+    assert house.load("visit").unchanged == 1
+    with house.project.open_warehouse() as warehouse:
+        [(at,)] = warehouse.query("SELECT to_char(changed_at, 'YYYY-MM-DD HH24:MI') FROM visit_fact")
+    assert at == "2014-01-01 12:00"
+
+
+@pytest.mark.parametrize("as_sets", [True, False])
+@pytest.mark.parametrize(
+    "source", ["SELECT visit_id, {} FROM visits", "SELECT visit_id, {}, lower('X') AS x FROM visits"]
+)
+@pytest.mark.parametrize("kind", ["DATETIME", "TIMESTAMP", "TEXT"])
+def test_offsets_of_sqlite_are_brought_to_utc(tmp_path: Path, kind: str, source: str, *, as_sets: bool) -> None:
+    """Whichever way the rows come."""
+    visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, kind, as_sets=as_sets)
+    visits.house.declare(moment_visit(source=source.format("changed_at")))
+    visits.add((1, "2024-01-05 10:00:00+02:00"), (2, "2024-01-05T10:00:00.5-05:00"), (3, "2024-01-05 10:00Z"))
+    visits.add((4, "2024-01-05 10:00:00"), (5, "2024-01-05"))
+    visits.load()
+    assert visits.house.table("visit_fact", "visit_id", "changed_at") == [
+        (1, "2024-01-05 08:00:00"),
+        (2, "2024-01-05 15:00:00.500000"),
+        (3, "2024-01-05 10:00:00"),
+        (4, "2024-01-05 10:00:00"),
+        (5, "2024-01-05 00:00:00"),
+    ]
+
+
+@pytest.mark.parametrize("as_sets", [True, False])
+def test_times_in_a_date_column_of_sqlite_are_not_cut(tmp_path: Path, *, as_sets: bool) -> None:
+    """SQLite keeps them, so they are read as they are."""
+    visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATE", as_sets=as_sets)
+    visits.house.declare(moment_visit())
+    visits.add((1, "2024-01-05 10:00:00"), (2, "2024-01-05"))
+    visits.load()
+    assert visits.house.table("visit_fact", "changed_at") == [("2024-01-05 00:00:00",), ("2024-01-05 10:00:00",)]

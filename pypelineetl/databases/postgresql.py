@@ -221,7 +221,9 @@ class PostgreSQL(Database):
             "password": password_of(url),
             "database": url.database,
         }
-        given = {**_WATCHFUL, **options_of(url, None)}
+        given: dict[str, Any] = {**_WATCHFUL, **options_of(url, None)}
+        # Otherwise its sessions would be in the server's time zone.
+        given["options"] = f"{given.get('options', '')} -c TimeZone=UTC".strip()
         options = " ".join(f"{name}={_in_conninfo(str(value))}" for name, value in given.items())
         attach = f"ATTACH {literal(options)} AS {{name}} (TYPE postgres, SECRET {{name}}, READ_ONLY)"
         name = bench.attach([secret("postgres", access), attach], scanner)
