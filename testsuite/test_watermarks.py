@@ -3,12 +3,16 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 from conftest import _database_url
 from houses import House
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pygrametl.tables import CachedDimension, FactTable
 from sqlalchemy import make_url
 from test_incremental import _METADATA, _VISITS, a_visit, written
@@ -609,3 +613,68 @@ def test_times_in_a_date_column_of_sqlite_are_not_cut(tmp_path: Path, *, as_sets
     visits.add((1, "2024-01-05 10:00:00"), (2, "2024-01-05"))
     visits.load()
     assert visits.house.table("visit_fact", "changed_at") == [("2024-01-05 00:00:00",), ("2024-01-05 10:00:00",)]
+
+
+_NOW = datetime(2024, 1, 10, 12)
+_steps = st.one_of(
+    # A row of this number is changed: its moment so many minutes after the last one, or before it, within the overlap.
+    st.tuples(st.just("put"), st.integers(1, 5), st.integers(-9, 60)),
+    st.tuples(st.just("future"), st.integers(1, 5), st.integers(1, 3)),
+    st.tuples(st.just("null"), st.integers(1, 5), st.just(0)),
+    st.tuples(st.just("reset"), st.just(0), st.just(0)),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(days=st.lists(st.lists(_steps, min_size=1, max_size=4), min_size=1, max_size=5), is_mixed=st.booleans())
+def test_no_change_of_a_source_is_missed(days: list[list[tuple[str, int, int]]], *, is_mixed: bool) -> None:
+    """After each load the fact has what the source has, and what it had: late, without a value, future, or anew."""
+    with TemporaryDirectory() as folder:
+        _follow(f"sqlite:///{folder}/s.sqlite", Path(folder), "DATETIME", days, is_mixed=is_mixed)
+
+
+@pytest.mark.parametrize("source_url", ["mysql", "postgresql"], indirect=True)
+def test_no_change_of_a_server_s_source_is_missed(source_url: str, tmp_path: Path) -> None:
+    """The same on servers."""
+
+    @settings(max_examples=5, deadline=None)
+    @given(days=st.lists(st.lists(_steps, min_size=1, max_size=4), min_size=1, max_size=4), number=st.uuids())
+    def follow(days: list[list[tuple[str, int, int]]], number: UUID) -> None:
+        folder = tmp_path / str(number)
+        folder.mkdir(exist_ok=True)
+        with open_database(make_url(source_url), read_only=False) as source, source.transaction():
+            source.execute("DROP TABLE IF EXISTS visits")
+        for warehouse in folder.glob("w.duckdb*"):
+            warehouse.unlink()
+        _follow(source_url, folder, _moments(source_url), days, is_mixed=False)
+
+    follow()
+
+
+def _follow(url: str, folder: Path, kind: str, days: list[list[tuple[str, int, int]]], *, is_mixed: bool) -> None:
+    mark = watermark("changed_at", overlap=timedelta(minutes=10))
+    visits = Extracts(url, folder, kind, watermark=mark)
+    loaded: dict[int, int] = {}
+    rows: dict[int, int] = {}
+    last, guests = _NOW, 0
+    for day in days:
+        for what, number, minutes in day:
+            guests += 1
+            if what == "reset":
+                visits.change("DELETE FROM visits")
+                # A restored backup is told by its largest value, which is less than before.
+                rows, last = {}, last - timedelta(days=30)
+                continue
+            at: str | None = None
+            if what == "put":
+                last, at = max(last, last + timedelta(minutes=minutes)), str(last + timedelta(minutes=minutes))
+            elif what == "future":
+                at = f"{2990 + minutes}-01-01 00:00:00"
+            if at and is_mixed and guests % 2:
+                at = at.replace(" ", "T") + "+00:00"
+            rows[number] = guests
+            visits.change(f"DELETE FROM visits WHERE visit_id = {number}")
+            visits.add((number, at), guests=guests)
+        visits.load()
+        loaded |= rows
+        assert visits.house.table("visit_fact", "visit_id", "guests") == sorted(loaded.items())
