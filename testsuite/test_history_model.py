@@ -206,6 +206,15 @@ def test_a_rejected_row_keeps_its_member_from_being_deleted(house: House) -> Non
         assert {until for (until,) in house.table("person_dim", "until")} == {None}
 
 
+def test_a_flagged_member_that_returns_with_a_type_1_change_keeps_its_version(house: House) -> None:
+    """The flag is no attribute of type 2."""
+    house.declare(person(more=["is_gone"], deleted=flag_deleted("is_gone", most=1.0)))
+    house.load("person", [a_person("Bonn", date(2014, 3, 1), "x")])
+    assert house.load("person", []).closed == 1
+    house.load("person", [a_person("Bonn", date(2014, 3, 1), "y")])
+    assert house.table("person_dim", "id", "email", "is_gone", "until") == [(1, "y", 0, None)]
+
+
 def test_a_member_that_returns_with_older_changes_was_away(house: House) -> None:
     """Its rows are dated before it was deleted: they are its history up to then, and the time away stays a gap."""
     house.declare(person(deleted=close_deleted(most=1.0)))

@@ -38,6 +38,8 @@ class _Latest:
 
     is_open: bool
     is_inferred: bool
+    is_flagged: bool
+    """Whether it was deleted, by its flag, when it was last loaded."""
     told: datetime
     """The effective date of its latest event."""
 
@@ -89,12 +91,13 @@ class RowHistories:
             # The source tells the versions apart itself.
             return True
         latest = self._latest.get(natural_key)
-        if len(rows) > 1 or (latest and latest.is_inferred):
+        if len(rows) > 1 or (latest and (latest.is_inferred or latest.is_flagged)):
+            # pygrametl would take the flag for an attribute whose change begins a version.
             return False
         if not self._is_dated:
             return latest is None or self._rules.ordering is None
         effective = self.effective(rows[0]) or self._unknown_date(latest)
-        if latest and self._rules.every_date_begins and self.effective(rows[0]) is None:
+        if self._rules.every_date_begins and self.effective(rows[0]) is None:
             return False
         if latest is None:
             beginning = self._rules.beginning
@@ -162,7 +165,8 @@ class RowHistories:
             for key, effective, event in remembered.events(self.etl):
                 self._logged[key].append(MemberEvent(effective, cast("Kind", event)))
         inferred = [self.etl.inferred] if self.etl.inferred else []
-        names = [how.key, *how.natural_key, *inferred]
+        flag = [self.etl.deleted.flag] if self.etl.deleted and self.etl.deleted.flag else []
+        names = [how.key, *how.natural_key, *inferred, *flag]
         names += [name for name in (how.number, how.since, how.until) if name]
         found: defaultdict[NaturalKey, list[Row]] = defaultdict(list)
         for row in self._rows(names, ""):
@@ -173,7 +177,8 @@ class RowHistories:
             events = sorted_events(self._logged.get(newest[how.key], ()))
             since = self._writer.moment(newest, how.since) or datetime.min  # noqa: DTZ901 - no zone, as all here
             told = events[-1].effective if events else since
-            self._latest[natural_key] = _Latest(self._writer.is_open(newest), is_inferred, told)
+            is_flagged = bool(flag and newest[flag[0]] != self._rules.flags[flag[0]])
+            self._latest[natural_key] = _Latest(self._writer.is_open(newest), is_inferred, is_flagged, told)
 
     def _known(self, natural_key: NaturalKey) -> list[Version]:
         how = self._how
