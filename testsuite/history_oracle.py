@@ -1,0 +1,489 @@
+"""An oracle of dimensions and facts: what their tables must hold after a sequence of loads.
+
+It is written from docs/history.md and docs/declaring.md alone, and shares no code with the engine. It is slow and
+plain: it keeps all events of every member, and computes a member's versions from all of them each time. The warehouse
+gives out the surrogate keys; the oracle says which versions must keep theirs, by handles.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time
+from itertools import count
+from typing import Any, Literal
+
+Row = Mapping[str, Any]
+
+EVER = datetime(1900, 1, 1)
+"""From when the first version of a member is valid, unless the factory says otherwise."""
+LONGEST = 9
+"""How many characters a text column of the tests holds."""
+UNKNOWN = -1
+"""The handle and the surrogate key of the dimension's unknown member."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is declared of a dimension."""
+
+    kind: Literal["type 2", "type 1", "cached"] = "type 2"
+    """By which class its members change."""
+    dates: Literal["", "fromfinder", "srcdateatt"] = "fromfinder"
+    """What dates the states of a type-2 member; nothing in an undated dimension."""
+    precision: Literal["DATE", "DATETIME(6)"] = "DATE"
+    """The type of the columns of its versions' dates."""
+    type1: tuple[str, ...] = ()
+    """Attributes of type 1, in all versions."""
+    latest: tuple[str, ...] = ()
+    """Attributes of type 1, in the latest state's version only."""
+    original: tuple[str, ...] = ()
+    """Attributes of type 0."""
+    previous: Mapping[str, str] = field(default_factory=dict)
+    """Columns of type 3, and the attributes whose value before they have."""
+    current: Mapping[str, str] = field(default_factory=dict)
+    """Columns of type 6, and the attributes whose latest value they have."""
+    ordering: str = ""
+    """The attribute that orders the rows of a member in an undated dimension."""
+    inferred: bool = False
+    """Whether a column flags inferred members."""
+    deleted: Literal["", "close", "flag"] = ""
+    """What becomes of members that the source no longer has."""
+    lenient: bool = True
+    """Whether rows may be rejected."""
+    attributes: tuple[str, ...] = ("city", "email", "cohort")
+    """The attributes that the source gives, but for the natural key."""
+
+    @property
+    def overwritten(self) -> tuple[str, ...]:
+        """The attributes of type 1."""
+        return (*self.type1, *self.latest)
+
+    @property
+    def type2(self) -> tuple[str, ...]:
+        """The attributes of type 2."""
+        return tuple(name for name in self.attributes if name not in (*self.overwritten, *self.original))
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the source dates its states."""
+        return bool(self.dates)
+
+    @property
+    def minfrom(self) -> datetime | None:
+        """From when a first version is valid."""
+        return None if self.dates == "srcdateatt" else EVER
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a member: a state was given, it was deleted, or it came back."""
+
+    at: datetime
+    arrival: int
+    kind: Literal["state", "deleted", "returned"]
+    values: Row = field(default_factory=dict)
+
+    @property
+    def place(self) -> tuple[datetime, int]:
+        """Its place in the order of the member's events."""
+        return self.at, self.arrival
+
+
+@dataclass
+class Version:
+    """A row of the dimension's table."""
+
+    code: Any
+    values: dict[str, Any]
+    number: int = 1
+    begins: datetime | None = None
+    ends: datetime | None = None
+    events: list[Event] = field(default_factory=list)
+    is_inferred: bool = False
+    is_gone: bool = False
+    handle: int = 0
+    """Which version it is: it stands for the surrogate key."""
+
+
+class Refused(Exception):  # noqa: N818 - it is no error of the oracle
+    """The load must fail and change nothing."""
+
+
+@dataclass
+class _Member:
+    """All that is known of one member."""
+
+    code: Any
+    events: list[Event] = field(default_factory=list)
+    handles: dict[int, int] = field(default_factory=dict)
+    """The handle of each version, by the arrival of its first event."""
+    inferred_handle: int | None = None
+    """The handle of the version without a state that a fact has made."""
+    gone: set[int] = field(default_factory=set)
+    """The handles of the versions whose flag says that the source no longer has the member."""
+    kept: dict[str, Any] = field(default_factory=dict)
+    """Values of type 3 of attributes of type 1, by column."""
+
+    def copy(self) -> "_Member":
+        return replace(self, events=[*self.events], handles={**self.handles}, gone={*self.gone}, kept={**self.kept})
+
+    @property
+    def ordered(self) -> list[Event]:
+        return sorted(self.events, key=lambda event: event.place)
+
+    @property
+    def states(self) -> list[Event]:
+        return [event for event in self.ordered if event.kind == "state"]
+
+    @property
+    def is_away(self) -> bool:
+        return bool(self.events) and self.ordered[-1].kind == "deleted"
+
+
+class DimensionOracle:
+    """What a dimension's table must hold."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self._members: dict[Any, _Member] = {}
+        self._arrivals = count(1)
+        self._handles = count(1)
+
+    @property
+    def versions(self) -> list[Version]:
+        """The rows that the table must hold, but for its unknown member."""
+        return [version for member in self._members.values() for version in self._versions(member)]
+
+    def load(self, given: Sequence[Row], now: datetime, *, is_rebuild: bool = False) -> int:
+        """Take a whole extract, and return how many rows are rejected. Raises Refused if the load must fail."""
+        distinct = [row for number, row in enumerate(given) if row not in given[:number]]
+        fitting = [row for row in distinct if fits(row, self.rules)]
+        codes = dict.fromkeys(row["code"] for row in fitting)
+        by_member = {code: [row for row in fitting if row["code"] == code] for code in codes}
+        taken = {code: self._orderable(rows, now) for code, rows in by_member.items()}
+        loaded = [row for rows in taken.values() for row in rows]
+        if len(loaded) < len(distinct) and not self.rules.lenient:
+            raise Refused
+        members = {code: member.copy() for code, member in self._members.items()}
+        for code, rows in taken.items():
+            if rows:
+                member = members.setdefault(code, _Member(code))
+                self._take(member, rows, self._dates(by_member[code], now), now)
+        self._members = members
+        # A rejected row is in the source.
+        present = {row["code"] for row in distinct}
+        for code, member in list(members.items()):
+            if not member.events:
+                continue
+            if code in present:
+                member.gone -= {self._settle(member)[-1].handle}
+            else:
+                self._miss(member, now, is_rebuild=is_rebuild)
+        for member in self._members.values():
+            self._versions(member)
+        return sum(1 for row in given if row not in loaded)
+
+    def infer(self, code: Any) -> None:
+        """Make a member that only a fact names."""
+        member = self._members[code] = _Member(code)
+        if self.rules.inferred:
+            member.inferred_handle = next(self._handles)
+        else:
+            begins = self.rules.minfrom or EVER
+            self._add(member, begins, "state", dict.fromkeys(self.rules.attributes))
+            self._settle(member)
+
+    def find(self, code: Any, moment: datetime | None = None) -> int | None:
+        """Return the handle of a member's version, the current one without a moment; None if there is no member."""
+        if code not in self._members:
+            return None
+        versions = self._versions(self._members[code])
+        if moment is None:
+            return versions[-1].handle
+        began = [each for each in versions if each.begins is None or cut(each.begins, self.rules) <= moment]
+        return (began or versions[:1])[-1].handle
+
+    def _dates(self, rows: Sequence[Row], now: datetime) -> dict[int, datetime]:
+        """Return the effective date of each row of a member's extract, by the row's `id`."""
+        known = self._members.get(rows[0]["code"])
+        is_dated = self.rules.is_dated
+        has_dates = is_dated and any(row["moved_on"] is not None for row in rows)
+        is_first = is_dated and not (known and known.states)
+        undated = self.rules.minfrom if self.rules.minfrom and (has_dates or is_first) else now
+        return {id(row): (row["moved_on"] if is_dated else None) or undated for row in rows}
+
+    def _orderable(self, rows: Sequence[Row], now: datetime) -> list[Row]:
+        """Return those of a member's different rows that can be put in an order, in it."""
+        dates = self._dates(rows, now)
+        places = {id(row): (dates[id(row)], row[self.rules.ordering] if self.rules.ordering else 0) for row in rows}
+        alone = [row for row in rows if list(places.values()).count(places[id(row)]) == 1]
+        return sorted(alone, key=lambda row: places[id(row)])
+
+    def _take(self, member: _Member, rows: Sequence[Row], dates: Mapping[int, datetime], now: datetime) -> None:
+        """Take the rows of one member, which are in their order."""
+        if self.rules.kind != "type 2":
+            self._overwrite(member, rows[0], now)
+            return
+        for row in rows:
+            latest = member.states[-1] if member.states else None
+            has_date = self.rules.is_dated and row["moved_on"] is not None
+            self._take_state(member, row, dates[id(row)], is_dated=has_date or dates[id(row)] != now)
+            if latest:
+                self._keep_previous(member, latest.values, member.states[-1].values)
+        if member.is_away:
+            # It is given, and none of its states is later than its deletion.
+            self._add(member, max(now, member.ordered[-1].at), "returned")
+
+    def _take_state(self, member: _Member, row: Row, at: datetime, *, is_dated: bool) -> None:
+        """Take one state of a member."""
+        values = {name: row[name] for name in self.rules.attributes}
+        ordering = self.rules.ordering
+        if ordering and member.states and row[ordering] < member.states[-1].values[ordering]:
+            return
+        if is_dated:
+            compared = [state for state in member.states if state.at == at]
+        else:
+            before = [event for event in member.ordered if event.at <= at]
+            # While a member is away, no state is valid.
+            is_there = before and before[-1].kind != "deleted"
+            compared = [event for event in before if event.kind == "state"] if is_there else []
+        if not compared or self._differ(compared[-1].values, values):
+            self._add(member, at, "state", values)
+            return
+        same = compared[-1]
+        overwritten = {name: values[name] for name in self.rules.overwritten}
+        member.events[member.events.index(same)] = replace(same, values={**same.values, **overwritten})
+
+    def _overwrite(self, member: _Member, row: Row, now: datetime) -> None:
+        """Take the row of a member that has no versions."""
+        values = {name: row[name] for name in self.rules.attributes}
+        if not member.states:
+            self._add(member, now, "state", values)
+            return
+        [state] = member.states
+        is_empty = all(value is None for value in state.values.values())
+        if self.rules.kind == "cached" and not (is_empty and self.rules.inferred):
+            return
+        kept = {name: state.values[name] for name in self.rules.original}
+        self._keep_previous(member, state.values, {**values, **kept})
+        member.events = [replace(state, values={**values, **kept})]
+
+    def _keep_previous(self, member: _Member, before: Row, after: Row) -> None:
+        for column, name in self.rules.previous.items():
+            if before[name] != after[name]:
+                member.kept[column] = before[name]
+
+    def _miss(self, member: _Member, now: datetime, *, is_rebuild: bool) -> None:
+        """Do what is declared of a member that the source does not give."""
+        if self.rules.deleted == "flag":
+            member.gone |= {self._settle(member)[-1].handle}
+        elif self.rules.deleted == "close" and not member.is_away:
+            self._add(member, max(now, member.ordered[-1].at), "deleted")
+        elif is_rebuild and not self.rules.deleted and self.rules.kind != "type 2":
+            del self._members[member.code]
+
+    def _add(self, member: _Member, at: datetime, kind: Any, values: Row | None = None) -> None:
+        member.events.append(Event(at, next(self._arrivals), kind, values or {}))
+
+    def _differ(self, one: Row, other: Row) -> bool:
+        return any(one[name] != other[name] for name in self.rules.type2)
+
+    def _settle(self, member: _Member) -> list[Version]:
+        """Give every version its handle, and return them."""
+        versions = self._begun(member)
+        handles = {}
+        for number, version in enumerate(versions):
+            known = [member.handles[event.arrival] for event in version.events if event.arrival in member.handles]
+            if number == 0 and member.inferred_handle is not None:
+                known.insert(0, member.inferred_handle)
+            version.handle = known[0] if known else next(self._handles)
+            handles[version.events[0].arrival] = version.handle
+        member.handles, member.inferred_handle = handles, None
+        for version in versions:
+            self._share(member, version)
+        return versions
+
+    def _share(self, member: _Member, version: Version) -> None:
+        """Give all states of a version the values of type 1 of its latest: of the others none are kept."""
+        states = [event for event in version.events if event.kind == "state"]
+        if not states:
+            return
+        shared = {name: states[-1].values[name] for name in self.rules.latest}
+        places = [member.events.index(state) for state in states]
+        for place in places:
+            state = member.events[place]
+            member.events[place] = replace(state, values={**state.values, **shared})
+
+    def _begun(self, member: _Member) -> list[Version]:
+        """Return a member's versions, with their states and dates."""
+        versions: list[Version] = []
+        values: Row = {}
+        is_away = False
+        for event in member.ordered:
+            if event.kind == "deleted":
+                if not is_away:
+                    versions[-1].ends = event.at
+                is_away = True
+                continue
+            before, values = values, event.values or values
+            if not versions or is_away or self._begins(member, event, before, versions[-1]):
+                if versions and not is_away:
+                    versions[-1].ends = event.at
+                versions.append(Version(member.code, {}, len(versions) + 1, event.at))
+                is_away = False
+            versions[-1].events.append(event)
+            versions[-1].values = dict(values)
+        first = versions[0]
+        if self.rules.minfrom and first.begins:
+            first.begins = min(self.rules.minfrom, first.begins)
+        return versions
+
+    def _begins(self, member: _Member, event: Event, before: Row, version: Version) -> bool:
+        """Return whether a version begins with an event after a state."""
+        if event.arrival in member.handles and any(each.arrival in member.handles for each in version.events):
+            # Two versions that were there, and have become equal, both stay.
+            return True
+        if event.kind != "state":
+            return False
+        is_other_date = self.rules.dates == "srcdateatt" and event.at != version.events[-1].at
+        return is_other_date or self._differ(before, event.values)
+
+    def _versions(self, member: _Member) -> list[Version]:
+        """Return a member's versions with all their values."""
+        rules = self.rules
+        if not member.events:
+            empty = dict.fromkeys([*rules.attributes, *rules.previous, *rules.current])
+            handle = member.inferred_handle or 0
+            return [Version(member.code, empty, begins=rules.minfrom, is_inferred=True, handle=handle)]
+        versions, states = self._settle(member), member.states
+        earliest, latest = states[0].values, states[-1].values
+        for version in versions:
+            version.is_gone = version.handle in member.gone
+            version.values |= {name: earliest[name] for name in rules.original}
+            version.values |= {name: latest[name] for name in rules.type1}
+            version.values |= {column: latest[name] for column, name in rules.current.items()}
+            version.values |= {column: self._previous(member, column) for column in rules.previous}
+        return versions
+
+    def _previous(self, member: _Member, column: str) -> Any:
+        name = self.rules.previous[column]
+        if name not in self.rules.type2 or self.rules.kind != "type 2":
+            return member.kept.get(column)
+        values = [state.values[name] for state in member.states]
+        others = [value for value in values if value != values[-1]]
+        return others[-1] if others else None
+
+
+@dataclass(frozen=True)
+class FactRules:
+    """What is declared of a fact."""
+
+    way: Literal["whole", "grain", "append", "period"] = "grain"
+    has_moment: bool = True
+    """Whether it finds the version that was valid at its moment."""
+    follows: bool = False
+    """Whether facts that are there follow a change of the past."""
+    missing: Literal["reject", "unknown", "infer"] = "infer"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A row of a fact table; `handle` says which version of its member it points to."""
+
+    sale_id: Any
+    at: datetime
+    price: Any
+    handle: int | None
+    code: Any
+
+
+class FactOracle:
+    """What a fact's table must hold."""
+
+    def __init__(self, rules: FactRules, dimension: DimensionOracle) -> None:
+        self.rules = rules
+        self.facts: list[Fact] = []
+        self._waiting: list[Row] = []
+        """The rejected rows of the last load, which read all of its source."""
+        self._dimension = dimension
+
+    def load(self, given: Sequence[Row]) -> int:
+        """Take an extract, and return how many rows are rejected."""
+        loaded = self._kept(given)
+        if self.rules.way == "whole":
+            self.facts = loaded
+        elif self.rules.way == "append":
+            self.facts = [*self.facts, *loaded]
+        elif self.rules.way == "period":
+            periods = {fact.at for fact in loaded}
+            self.facts = [*(fact for fact in self.facts if fact.at not in periods), *loaded]
+        else:
+            self._bring(loaded)
+        self._follow()
+        return len(given) - len(loaded)
+
+    def replay(self) -> None:
+        """Load those rejected rows whose member is there now."""
+        if not self._waiting:
+            return
+        loaded = self._kept(self._waiting)
+        if self.rules.way == "grain":
+            self._bring(loaded)
+        else:
+            self.facts = [*self.facts, *loaded]
+        self._follow()
+
+    def _kept(self, given: Sequence[Row]) -> list[Fact]:
+        """Return the facts of the rows that are not rejected."""
+        found = [(row, self._found(row)) for row in given]
+        self._waiting = [row for row, fact in found if fact is None]
+        return [fact for _, fact in found if fact]
+
+    def _bring(self, loaded: Sequence[Fact]) -> None:
+        """Bring the facts of a grain up to date, and add the others."""
+        known = {fact.sale_id: fact for fact in self.facts}
+        self.facts = list((known | {fact.sale_id: fact for fact in loaded}).values())
+
+    def _follow(self) -> None:
+        if self.rules.follows:
+            self.facts = [self._followed(fact) for fact in self.facts]
+
+    def _found(self, row: Row) -> Fact | None:
+        """Return the fact of a row; None if it is rejected."""
+        code, handle = row["person"], None
+        if code is not None:
+            handle = self._find(code, row["at"])
+            if handle is None and self.rules.missing == "reject":
+                return None
+            if handle is None and self.rules.missing == "unknown":
+                handle, code = UNKNOWN, None
+            elif handle is None:
+                self._dimension.infer(code)
+                handle = self._find(code, row["at"])
+        return Fact(row["sale_id"], row["at"], row["price"], handle, code)
+
+    def _find(self, code: Any, at: datetime) -> int | None:
+        return self._dimension.find(code, at if self.rules.has_moment else None)
+
+    def _followed(self, fact: Fact) -> Fact:
+        if fact.code is None:
+            return fact
+        return replace(fact, handle=self._dimension.find(fact.code, fact.at))
+
+
+def fits(row: Row, rules: Rules) -> bool:
+    """Return whether a row's values fit its columns, and its natural key is there."""
+    texts = [row[name] for name in rules.attributes if isinstance(row[name], str)]
+    return row["code"] is not None and all(len(text) <= LONGEST for text in texts)
+
+
+def cut(moment: datetime, rules: Rules) -> datetime:
+    """Return a moment as the columns of the versions' dates keep it."""
+    return datetime.combine(moment.date(), time()) if rules.precision == "DATE" else moment
+
+
+def shown(moment: datetime | None, rules: Rules) -> str | None:
+    """Return a moment as `House.table` has it."""
+    if moment is None:
+        return None
+    held: date = moment.date() if rules.precision == "DATE" else moment
+    return str(held)

@@ -1,0 +1,261 @@
+"""Random histories against the oracle of docs/history.md, and the small stories that were once told differently."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import servers
+from histories import (
+    MOMENTS,
+    Machine,
+    QuickHouse,
+    Step,
+    Story,
+    any_rules,
+    check,
+    rules_of_type_2,
+    rules_row_by_row,
+    stories,
+)
+from history_oracle import FactRules, Row, Rules
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from servers import Server
+
+JAN, EVENING, FEB, MAR, JUNE, LONG_AGO, FUTURE = MOMENTS
+PHASES = [Phase.explicit, Phase.generate]
+"""No making of smaller inputs, which takes minutes: `python -m histories` does that."""
+EXAMPLES = {"sqlite": 12, "duckdb": 6, "mysql": 3, "postgresql": 3}
+"""A few, so that the suite stays quick; `python -m histories` runs as many as one likes."""
+
+
+@pytest.fixture(scope="module", params=["mysql", "postgresql", "duckdb", "sqlite"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of a warehouse."""
+    name: str = request.param
+    if name in {"mysql", "postgresql"}:
+        request.getfixturevalue("mariadb" if name == "mysql" else name)
+    return name
+
+
+@contextmanager
+def warehouse(kind: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
+    """Give the URL of an empty warehouse, and a folder."""
+    with TemporaryDirectory() as folder:
+        if kind in {"sqlite", "duckdb"}:
+            yield f"{kind}:///{folder}/warehouse.{kind}", Path(folder)
+            return
+        server: Server = request.getfixturevalue("mariadb" if kind == "mysql" else kind)
+        opened = servers.mariadb_database if kind == "mysql" else servers.postgresql_database
+        with opened(server) as url:
+            yield url, Path(folder)
+
+
+@pytest.mark.parametrize("as_sets", [True, False], ids=["as sets", "row by row"])
+def test_tables_hold_what_the_model_says(kind: str, request: pytest.FixtureRequest, *, as_sets: bool) -> None:
+    """After each load of any history, for any declaration; repeated loads write nothing, failed ones change nothing."""
+
+    @settings(
+        max_examples=EXAMPLES[kind],
+        deadline=None,
+        derandomize=True,
+        phases=PHASES,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(story=stories(any_rules if as_sets else rules_row_by_row))
+    def run(story: Story) -> None:
+        with warehouse(kind, request) as (url, folder):
+            check(story, url, folder, as_sets=as_sets)
+
+    run()
+
+
+@st.composite
+def dated_extracts(draw: st.DrawFn) -> tuple[Rules, list[Row], int]:
+    """Draw a dated dimension, rows of which no two contradict each other, and where to split them."""
+    rules = draw(rules_of_type_2)
+    rules = replace(rules, dates=rules.dates or "fromfinder", ordering="", latest=(), deleted="", lenient=True)
+    rules = replace(rules, previous={"city_before": "city"})
+    places = draw(st.lists(st.tuples(st.sampled_from([1, 2]), st.sampled_from(MOMENTS)), min_size=3, unique=True))
+    values = st.tuples(st.sampled_from(["A", "B", None]), st.sampled_from(["x", "y"]), st.sampled_from([1, 2]))
+    extract = [a_row(code, *draw(values), moved_on=moved_on) for code, moved_on in places]
+    return rules, extract, draw(st.integers(1, len(extract) - 1))
+
+
+@pytest.mark.parametrize("as_sets", [True, False], ids=["as sets", "row by row"])
+def test_neither_the_order_nor_the_split_of_extracts_counts(*, as_sets: bool) -> None:
+    """Shuffled rows, and rows that come in two loads, give the same table, but for the surrogate keys."""
+
+    @settings(max_examples=6, deadline=None, derandomize=True, phases=PHASES, suppress_health_check=list(HealthCheck))
+    @given(drawn=dated_extracts(), shuffled=st.randoms(use_true_random=False))
+    def run(drawn: tuple[Rules, list[Row], int], shuffled: Any) -> None:
+        rules, extract, split = drawn
+        other = list(extract)
+        shuffled.shuffle(other)
+        expected = loaded(rules, [extract], as_sets=as_sets)
+        assert loaded(rules, [other], as_sets=as_sets) == expected
+        assert loaded(rules, [other[:split], other[split:]], as_sets=as_sets) == expected
+
+    run()
+
+
+def loaded(rules: Rules, days: Sequence[Sequence[Row]], *, as_sets: bool) -> list[tuple[Any, ...]]:
+    """Return what a dimension holds after these loads, but for its surrogate keys and who wrote it."""
+    with TemporaryDirectory() as folder:
+        house = QuickHouse(f"sqlite:///{folder}/warehouse.sqlite", Path(folder), as_sets=as_sets)
+        machine = Machine(house, Story(rules, FactRules(missing="unknown"), (), (), ()))
+        for day in days:
+            house.load("person", day)
+            house.now += timedelta(hours=1)
+        return sorted((row[1:-1] for row in machine.read()), key=repr)
+
+
+def a_row(
+    code: Any, city: Any, email: str = "x", cohort: int = 1, *, moved_on: datetime | None = None
+) -> Mapping[str, Any]:
+    """Return a source row of a person."""
+    return {"code": code, "city": city, "email": email, "cohort": cohort, "moved_on": moved_on}
+
+
+def a_sale(sale_id: int, person: int, at: datetime) -> Mapping[str, Any]:
+    """Return a source row of a sale."""
+    return {"sale_id": sale_id, "person": person, "at": at, "price": 1}
+
+
+@pytest.fixture(params=["as sets", "row by row"])
+def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A function that loads days of rows into SQLite, compares with the oracle, and returns the versions."""
+
+    def told(rules: Rules, *days: Sequence[Row], fact: FactRules | None = None, **more: Any) -> list[tuple[Any, ...]]:
+        pool = tuple(row for day in days for row in day)
+        sales = tuple(more.get("sales", ()))
+        steps, begin = [], 0
+        for number, day in enumerate(days):
+            given = tuple(range(begin, begin + len(day)))
+            how = more.get("hows", {}).get(number, "load")
+            facts = tuple(range(len(sales))) if number in more.get("facts", ()) else None
+            steps.append(Step(given, facts, how, 25))
+            begin += len(day)
+        house = QuickHouse(f"sqlite:///{tmp_path}/w.sqlite", tmp_path, as_sets=request.param == "as sets")
+        Machine(house, Story(rules, fact or FactRules(), pool, sales, tuple(steps))).run()
+        found = house.table("person_dim", "version", "code", *more.get("columns", ("city", "since", "until")))
+        return [row for row in found if row[1] is not None]
+
+    return told
+
+
+def test_versions_that_become_equal_both_stay(tell: Any) -> None:
+    """A late state within the time away gives the version after it the same values; facts may point to either."""
+    before = [a_row(1, "A", moved_on=JAN)]
+    later = [*before, a_row(1, "B", moved_on=FUTURE)]
+    rules = Rules(deleted="close")
+    days = [before, [], [], before, later, [*later, a_row(1, "B", moved_on=datetime(2014, 6, 4))]]
+    assert tell(rules, *days) == [
+        (1, 1, "A", "1900-01-01", "2014-06-03"),
+        (2, 1, "B", "2014-06-04", "2015-01-01"),
+        (3, 1, "B", "2015-01-01", None),
+    ]
+
+
+def test_a_late_state_changes_what_a_member_came_back_with(tell: Any) -> None:
+    """What is valid at the return is what the source says of that day, whenever it says it."""
+    there = [a_row(1, "A", moved_on=JAN)]
+    assert tell(Rules(deleted="close"), there, [], there, [*there, a_row(1, "B", moved_on=FEB)]) == [
+        (1, 1, "A", "1900-01-01", "2014-02-01"),
+        (2, 1, "B", "2014-02-01", "2014-06-03"),
+        (3, 1, "B", "2014-06-04", None),
+    ]
+
+
+def test_a_member_comes_back_though_its_last_state_is_in_the_future(tell: Any) -> None:
+    """It was deleted on that day, and is back on it; reading it again writes nothing."""
+    there = [a_row(1, "A", moved_on=JAN), a_row(1, "B", moved_on=FUTURE)]
+    assert tell(Rules(deleted="close"), there, [], there, there) == [
+        (1, 1, "A", "1900-01-01", "2015-01-01"),
+        (2, 1, "B", "2015-01-01", "2015-01-01"),
+        (3, 1, "B", "2015-01-01", None),
+    ]
+
+
+def test_a_row_without_a_date_beside_dated_ones_holds_from_the_beginning(tell: Any) -> None:
+    """Also when it is read again."""
+    extract = [a_row(1, "B", moved_on=FEB), a_row(1, "A")]
+    assert tell(Rules(), extract, extract) == [
+        (1, 1, "A", "1900-01-01", "2014-02-01"),
+        (2, 1, "B", "2014-02-01", None),
+    ]
+
+
+def test_rows_below_the_ordering_attribute_say_nothing_new(tell: Any) -> None:
+    """Two rows of an undated member, in their order, however often they are read."""
+    rules = Rules(dates="", ordering="cohort")
+    extract = [a_row(1, "B", cohort=2), a_row(1, "A", cohort=1)]
+    assert tell(rules, extract, extract, [a_row(1, "A", cohort=1)], columns=("city", "until")) == [
+        (1, 1, "A", "2014-06-02"),
+        (2, 1, "B", None),
+    ]
+
+
+def test_both_parts_of_a_split_version_keep_its_latest_value(tell: Any) -> None:
+    """Of a version's type-1 values, only the latest is kept."""
+    days = [[a_row(1, "A", "x", moved_on=JAN)], [a_row(1, "A", "y", moved_on=MAR)], [a_row(1, "B", "z", moved_on=FEB)]]
+    assert tell(Rules(latest=("email",)), *days, columns=("city", "email", "since")) == [
+        (1, 1, "A", "y", "1900-01-01"),
+        (2, 1, "B", "z", "2014-02-01"),
+        (3, 1, "A", "y", "2014-03-01"),
+    ]
+
+
+def test_changes_of_one_day_have_the_order_of_the_source(tell: Any) -> None:
+    """Where the columns keep days only; the first of them ends on the day on which it begins."""
+    extract = [a_row(1, "B", moved_on=EVENING), a_row(1, "A", moved_on=JAN)]
+    late = a_row(1, "C", moved_on=datetime(2014, 1, 1, 12))
+    assert tell(Rules(), extract, extract, [*extract, late]) == [
+        (1, 1, "A", "1900-01-01", "2014-01-01"),
+        (2, 1, "C", "2014-01-01", "2014-01-01"),
+        (3, 1, "B", "2014-01-01", None),
+    ]
+
+
+def test_rows_that_contradict_each_other_are_rejected(tell: Any) -> None:
+    """All of them; their member stays as it was, and is not deleted."""
+    both = [a_row(1, "B", moved_on=FEB), a_row(1, "C", moved_on=FEB)]
+    assert tell(Rules(deleted="close"), [a_row(1, "A", moved_on=JAN)], both) == [(1, 1, "A", "1900-01-01", None)]
+
+
+def test_a_rebuild_keeps_versions_and_the_dates_of_their_states(tell: Any) -> None:
+    """So that a state of the past that comes after it finds its place."""
+    days = [[a_row(1, "A", moved_on=FEB)], [a_row(1, "A", moved_on=FEB)], [a_row(1, "B", moved_on=JAN)]]
+    assert tell(Rules(), *days, hows={1: "rebuild"}) == [
+        (1, 1, "B", "1900-01-01", "2014-02-01"),
+        (2, 1, "A", "2014-02-01", None),
+    ]
+
+
+def test_facts_follow_states_that_are_told_late(tell: Any) -> None:
+    """Each to the version that was valid at its moment, also where versions begin on one day."""
+    fact = FactRules(way="grain", has_moment=True, follows=True)
+    days = [[a_row(1, "A", moved_on=FEB)], [a_row(1, "B", moved_on=JAN)], [a_row(1, "C", moved_on=EVENING)]]
+    sales = [a_sale(1, 1, LONG_AGO), a_sale(2, 1, datetime(2014, 1, 15)), a_sale(3, 1, FUTURE)]
+    assert tell(Rules(), *days, fact=fact, sales=sales, facts=(0, 1, 2)) == [
+        (1, 1, "B", "1900-01-01", "2014-01-01"),
+        (2, 1, "C", "2014-01-01", "2014-02-01"),
+        (3, 1, "A", "2014-02-01", None),
+    ]
+
+
+def test_the_first_state_fills_an_inferred_member(tell: Any) -> None:
+    """The earliest, not the first of the extract; a state before it begins another version."""
+    fact = FactRules(missing="infer")
+    later = [a_row(3, "B", moved_on=MAR), a_row(3, "A", moved_on=FEB)]
+    days = [[], later, [*later, a_row(3, "C", moved_on=JAN)]]
+    assert tell(Rules(inferred=True), *days, fact=fact, sales=[a_sale(1, 3, MAR)], facts=(0, 1, 2)) == [
+        (1, 3, "C", "1900-01-01", "2014-02-01"),
+        (2, 3, "A", "2014-02-01", "2014-03-01"),
+        (3, 3, "B", "2014-03-01", None),
+    ]
