@@ -16,7 +16,7 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, FactETL
 from pypelineetl.errors import DatabaseError, PypeLineError, SourceError, TransientError, in_words
 from pypelineetl.events import Counts, Event
-from pypelineetl.filling import How, create_table, fill
+from pypelineetl.filling import How, create_table, fill, tables_written
 from pypelineetl.history import LIVE, History, name_of
 from pypelineetl.parts import Parts, load_part, load_parts, merge, split, tables_of
 from pypelineetl.project import Project
@@ -145,10 +145,13 @@ def _build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Count
 
 
 def _build_once(staging: Staging, run: Run, etl: ETL, *, scans: bool, streams: bool) -> Generator[Event, None, Counts]:
+    staged = staging.staged(etl)
     with staging.live.open_warehouse() as warehouse:
+        # Other steps may add members to the same dimensions; what they have committed is seen from here on.
+        warehouse.take_turn(tables_written(staging.project, staged))
         with warehouse.transaction():
             how = _how(run, etl, warehouse)
-            counts = yield from fill(staging.project, staging.staged(etl), how, warehouse, scans=scans, streams=streams)
+            counts = yield from fill(staging.project, staged, how, warehouse, scans=scans, streams=streams)
             _loaded(run, etl, counts, warehouse)
         yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
     return counts
@@ -193,6 +196,7 @@ def build_of_parts(staging: Staging, run: Run, etl: ETL, parts: Parts, read: int
     staged = staging.staged(etl)
     assert isinstance(staged, FactETL)  # noqa: S101 - only facts have parts
     with staging.live.open_warehouse() as warehouse:
+        warehouse.take_turn([staged.table])
         with warehouse.transaction():
             Ledger(warehouse).verify(run)
             how = _how(run, etl, warehouse)

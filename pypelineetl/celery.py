@@ -25,7 +25,7 @@ from pypelineetl.claiming import claim_at_once, give_up
 from pypelineetl.declare import ETL, DimensionETL, FactETL
 from pypelineetl.errors import BusyError, LoadError, PypeLineError, RefreshError, UsageError, in_words, quoted
 from pypelineetl.events import Event
-from pypelineetl.filling import How
+from pypelineetl.filling import How, dimensions_written
 from pypelineetl.history import name_of
 from pypelineetl.logs import RunLog
 from pypelineetl.parts import parts_of, split
@@ -101,8 +101,7 @@ class Refreshes:
             "dimension": self.project.dimensions if run_dimensions else (),
             "fact": self.project.facts if run_facts else (),
         }
-        stages = [(kind, [etl.name for etl in etls if etl.active]) for kind, etls in asked.items()]
-        chosen = [self.project.find(kind, name) for kind, names in stages for name in names]
+        chosen = [etl for etls in asked.values() for etl in etls if etl.active]
         with self._alerted_of_failure():
             if delete_existing_tables and not (run_dimensions or run_facts):
                 self._delete_tables()
@@ -116,6 +115,7 @@ class Refreshes:
             if recorded:
                 return _ended(recorded)
             etls = [(etl.kind, etl.name) for etl in chosen]
+            stages = [(stage[0].kind, [etl.name for etl in stage]) for stage in stages_of(self.project, chosen)]
             return self._advance(task, {"refresh": run.id, "etls": etls, "stages": stages, "split": {}, "outcomes": []})
 
     def _performed(self, etls: Sequence[ETL]) -> list[Outcome]:
@@ -319,14 +319,16 @@ class Refreshes:
     def _published(self, plan: Plan) -> list[list[Loaded]]:
         """Publish what a refresh has built, or give it up, and return or raise what it ends with."""
         run, staging = self._staging(plan)
+        told = {(outcome["kind"], outcome["name"]): outcome for outcome in plan["outcomes"]}
+        outcomes = [told[kind, name] for kind, name in plan["etls"]]
         with self.project.open_warehouse() as warehouse:
             has_succeeded = Records(warehouse).has_succeeded(run)
         if has_succeeded:
             # This task has been here before.
-            return _ended(plan["outcomes"])
-        if any("rows" not in outcome for outcome in plan["outcomes"]):
+            return _ended(outcomes)
+        if any("rows" not in outcome for outcome in outcomes):
             give_up(self.project, run)
-            return _ended(plan["outcomes"])
+            return _ended(outcomes)
         # First for who has the run's name, which is at work for it, so that nothing is given up; then for the tables.
         with (
             self._waiting_for_others(),
@@ -337,7 +339,7 @@ class Refreshes:
             for _ in self._logged(publish(staging, run)):
                 pass
         self._went_well(staging.etls)
-        return _ended(plan["outcomes"])
+        return _ended(outcomes)
 
     @contextmanager
     def _alerted_of_failure(self) -> Iterator[None]:
@@ -387,7 +389,7 @@ class Refreshes:
 
     def _skipped(self, kind: str, names: Sequence[str], outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Return the outcomes of facts that cannot run because a dimension they point to failed."""
-        failed = {outcome["name"] for outcome in outcomes if "rows" not in outcome}
+        failed = {each["name"] for each in outcomes if each["kind"] == "dimension" and "rows" not in each}
         skipped: list[Outcome] = []
         for etl in (self.project.find(kind, name) for name in names):
             dimensions = self.project.dimensions_of(etl) if isinstance(etl, FactETL) else ()
@@ -412,6 +414,30 @@ class Refreshes:
             if etl.queue and (etl.name, etl.kind) == (values.get("conf_name"), values.get("conf_type")):
                 return {"queue": etl.queue}
         return None
+
+
+def stages_of(project: Project, etls: Sequence[ETL]) -> list[list[ETL]]:
+    """Return ETLs in stages: those of one may run side by side, and all of them after those of the stages before.
+
+    Dimensions come first. A fact that may add members to a dimension and another fact that finds its members there take
+    turns in configured order, as in run.py: the second finds the members that the first has added.
+    """
+    stages: dict[int, list[ETL]] = {}
+    places: dict[ETL, int] = {}
+    for etl in etls:
+        place = 0
+        if isinstance(etl, FactETL):
+            before = [other for other in places if isinstance(other, DimensionETL) or _take_turns(project, other, etl)]
+            place = max((places[other] + 1 for other in before), default=1)
+        places[etl] = place
+        stages.setdefault(place, []).append(etl)
+    return [stages[place] for place in sorted(stages)]
+
+
+def _take_turns(project: Project, one: FactETL, other: FactETL) -> bool:
+    """Whether one of two facts may add members to a dimension in which the other finds its own."""
+    added = {*dimensions_written(project, one)} & {*project.dimensions_of(other)}
+    return bool(added or {*dimensions_written(project, other)} & {*project.dimensions_of(one)})
 
 
 def _ended(outcomes: Sequence[Outcome]) -> list[list[Loaded]]:

@@ -1,6 +1,6 @@
 """All that one load of an ETL is: its table made ready, its rows loaded by the way that fits them, and checked."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -23,8 +23,9 @@ from pypelineetl.load.rekeying import rekey_facts
 from pypelineetl.load.remembering import remember_members, restore_members, take_versions_over
 from pypelineetl.load.rowwise import load_dimension, load_fact, replaces
 from pypelineetl.load.setwise import load_as_sets
-from pypelineetl.load.soundness import check_dimension, largest_key
+from pypelineetl.load.soundness import check_dimension
 from pypelineetl.load.special import seed_special_members
+from pypelineetl.load.uniqueness import check_unique, largest_before
 from pypelineetl.load.ways import rowwise_reason, rowwise_reason_of
 from pypelineetl.project import Project
 from pypelineetl.takeover import take_over
@@ -47,8 +48,14 @@ class How:
 
 def tables_written(project: Project, etl: ETL) -> list[str]:
     """Return the tables that a load may write: its own, and those of dimensions that it may add members to."""
-    keys = etl.keys.values() if isinstance(etl, FactETL) else ()
-    return [etl.table, *(project.dimension(key).table for key in keys if key.missing == "infer")]
+    return list(dict.fromkeys([etl.table, *(each.table for each in dimensions_written(project, etl))]))
+
+
+def dimensions_written(project: Project, etl: ETL) -> list[DimensionETL]:
+    """Return the dimensions that a load may add members to."""
+    if isinstance(etl, DimensionETL):
+        return [etl]
+    return list(dict.fromkeys(project.dimension(key) for key in etl.keys.values() if key.missing == "infer"))
 
 
 def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it is tried
@@ -79,21 +86,35 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
         remembered=remembered,
         audit_key=how.audit_key,
     )
-    before = largest_key(load, etl) if isinstance(etl, DimensionETL) else 0
+    before = {dimension: largest_before(load, dimension) for dimension in dimensions_written(project, etl)}
     counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
     if etl.watermark:
         history.reach(etl, extracted.reached)
     # A member that the load itself made, as one version, needs no look; what a user's own class made does.
     is_own = bool(rowwise_reason(project, etl))
-    if isinstance(etl, DimensionETL) and counts.inserted and (counts.versions or is_own or not etl.factory.versioning):
-        check_dimension(load, etl, before)
+    if isinstance(etl, DimensionETL) and counts.inserted and (counts.versions or is_own):
+        check_dimension(load, etl, before[etl] or 0)
     if isinstance(etl, DimensionETL) and counts.inserted and etl.factory.versioning:
-        check_texts(load, etl, before)
+        check_texts(load, etl, before[etl] or 0)
+    _check_members(load, etl, counts, before, is_own=is_own)
     _check(counts)
     yield from check_rows(load, etl)
     if isinstance(etl, FactETL) and (gaps := missing_periods(load, etl)):
         yield events.EtlNoted(etl, gaps)
     return counts
+
+
+def _check_members(
+    load: Load, etl: ETL, counts: Counts, before: Mapping[DimensionETL, int | None], *, is_own: bool
+) -> None:
+    """Raise LoadError if a dimension that the load has added members to has one twice, or a surrogate key."""
+    if isinstance(etl, DimensionETL) and counts.inserted:
+        # Into an empty table, a load as sets takes one row of each natural key at the bench.
+        is_proved = before[etl] == 0 and not (is_own or counts.versions or load.remembered)
+        check_unique(load, etl, before[etl], added=counts.inserted, is_proved=is_proved)
+    elif counts.inferred:
+        for dimension, largest in before.items():
+            check_unique(load, dimension, largest)
 
 
 def _check(counts: Counts) -> None:

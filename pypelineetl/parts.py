@@ -98,6 +98,7 @@ def _load_part(
 ) -> Generator[Event, None, Counts]:
     with project.open_warehouse() as warehouse:
         part = _part(project, etl, parts, number)
+        warehouse.take_turn([part.table])
         with warehouse.transaction():
             if warehouse.columns(part.table):
                 warehouse.drop(part.table)

@@ -20,7 +20,7 @@ from pypelineetl.conversion import held_as, refusal
 from pypelineetl.databases.holding import adapted
 from pypelineetl.databases.scanning import Scanned
 from pypelineetl.databases.urls import forget_password, is_password_kept
-from pypelineetl.errors import DatabaseError, PypeLineError, TransientError
+from pypelineetl.errors import BusyError, DatabaseError, PypeLineError, TransientError
 from pypelineetl.workbench import ScanError, Workbench
 
 FETCH_ROWS = 5_000
@@ -390,11 +390,29 @@ class Database(abc.ABC):
         return []
 
     @abc.abstractmethod
+    def unique_keys(self, table: str) -> list[frozenset[str]]:
+        """Return the sets of a table's columns of which no two rows can have the same values, and none is NULL."""
+
+    def may_repeat(self, table: str, names: Sequence[str], where: str) -> bool:  # noqa: ARG002 - for those that can tell
+        """Whether rows may share their values in these columns: false only if it is sure that none do.
+
+        For databases that can tell that sooner than they can group the rows.
+        """
+        return True
+
+    @abc.abstractmethod
     def lock(self, tables: Sequence[str], wait: float = LOCK_WAIT_SECONDS) -> None:
         """Keep others from these tables until this connection is closed, or on SQLite until its transaction ends.
 
         Called before anything is read. Raises BusyError if another connection still has one after `wait` seconds.
         """
+
+    def take_turn(self, tables: Sequence[str]) -> None:
+        """As `lock`, but wait for as long as others have one of these tables and live."""
+        while True:
+            with suppress(BusyError):
+                self.lock(tables)
+                return
 
     @abc.abstractmethod
     def hold(self, name: str) -> bool:

@@ -143,11 +143,25 @@ class DuckDB(Database):
         names = self.quoted(column.name for column in (*keys, *values))
         bench.run(self._update_by(table, f"(SELECT * FROM ({query}) AS given ({names}))", keys, values))
 
+    def unique_keys(self, table: str) -> list[frozenset[str]]:
+        found = self.query(
+            """
+            SELECT constraint_type, constraint_column_names FROM duckdb_constraints()
+            WHERE database_name = current_database() AND schema_name = current_schema() AND table_name = ?
+            """,
+            (table,),
+        )
+        required = {name for kind, names in found for name in names if kind in {"NOT NULL", "PRIMARY KEY"}}
+        keys = [frozenset(names) for kind, names in found if kind in {"UNIQUE", "PRIMARY KEY"}]
+        return [names for names in keys if names <= required]
+
     def lock(self, tables: Sequence[str], wait: float = LOCK_WAIT_SECONDS) -> None:
         """Keep other threads of this process out; other processes cannot even open the file."""
         deadline = time.monotonic() + wait
         for table in sorted(set(tables)):
             lock = _locks[self.name, table]
+            if lock in self._locks:
+                continue
             if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
                 message = f'table "{table}" is being loaded by another run; tried for {wait:.0f} s'
                 raise BusyError(message)

@@ -245,6 +245,22 @@ class MySQL(Database):
             raise
         return {name: kind for name, kind, *_ in found}
 
+    def unique_keys(self, table: str) -> list[frozenset[str]]:
+        keys: dict[str, set[str | None]] = {}
+        for _, is_repeatable, key, _, column, _, _, _, _, is_nullable, *_ in self.query(
+            f"SHOW INDEX FROM {self.quote(table)}"
+        ):
+            if not is_repeatable:
+                # An index of an expression has no column.
+                keys.setdefault(key, set()).add(None if is_nullable == "YES" else column)
+        return [frozenset(map(str, columns)) for columns in keys.values() if None not in columns]
+
+    def may_repeat(self, table: str, names: Sequence[str], where: str) -> bool:
+        # To group them takes four times as long, or more if they are texts.
+        counted = f"SELECT COUNT(*), COUNT(DISTINCT {self.quoted(names)}) FROM {self.quote(table)} {where}"
+        [(rows, distinct)] = self.query(counted)
+        return bool(rows != distinct)
+
     def lock(self, tables: Sequence[str], wait: float = LOCK_WAIT_SECONDS) -> None:
         # In order, so that two loads that need the same tables cannot wait for each other.
         deadline = time.monotonic() + wait

@@ -197,6 +197,19 @@ class PostgreSQL(Database):
             name = renewal.table + index.removeprefix(renewal.staged)
             self.execute(f"ALTER INDEX {self.quote(index)} RENAME TO {self.quote(name)}")
 
+    def unique_keys(self, table: str) -> list[frozenset[str]]:
+        found = self.query(
+            """
+            SELECT array_agg(attname::text)
+            FROM pg_index JOIN pg_attribute AS a ON attrelid = indrelid AND attnum = ANY(indkey[0:indnkeyatts - 1])
+            WHERE indrelid = to_regclass(quote_ident(%s)) AND indisunique AND indisvalid
+              AND indpred IS NULL AND indexprs IS NULL
+            GROUP BY indexrelid HAVING bool_and(attnotnull)
+            """,
+            (table,),
+        )
+        return [frozenset(names) for (names,) in found]
+
     def hold(self, name: str) -> bool:
         [(taken,)] = self.query(f"SELECT pg_try_advisory_lock({_LOCK})", (name,))
         self.connection.commit()

@@ -162,6 +162,27 @@ class SQLite(Database):
         found = self.query("SELECT name FROM pragma_index_list(?) WHERE origin = 'c'", (table,))
         return [name for (name,) in found]
 
+    def unique_keys(self, table: str) -> list[frozenset[str]]:
+        columns = self.query('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (table,))
+        required = {name for name, _, is_required, _ in columns if is_required}
+        key = {name: kind for name, kind, _, place in columns if place}
+        # SQLite takes NULL in a primary key, unless it is the number of the row itself.
+        row_number = [frozenset(key)] if [kind.upper() for kind in key.values()] == ["INTEGER"] else []
+        found = self.query(
+            """
+            SELECT l.name, i.name FROM pragma_index_list(?) AS l, pragma_index_info(l.name) AS i
+            WHERE l."unique" AND NOT l.partial
+            """,
+            (table,),
+        )
+        indexes: dict[str, set[str]] = {}
+        for index, name in found:
+            indexes.setdefault(index, set()).add(name)
+        return [*row_number, *(frozenset(names) for names in indexes.values() if names <= required)]
+
+    def take_turn(self, tables: Sequence[str]) -> None:
+        """Nothing: each transaction has the file's one write lock from its begin to its end."""
+
     def lock(self, tables: Sequence[str], wait: float = LOCK_WAIT_SECONDS) -> None:  # noqa: ARG002 - one lock for all
         """Take the file's one write lock, which is every table's."""
         self.execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")

@@ -2,7 +2,6 @@
 
 from pygrametl.tables import SlowlyChangingDimension
 
-from pypelineetl.conversion import held_as
 from pypelineetl.declare import DimensionETL
 from pypelineetl.errors import LoadError
 from pypelineetl.load.loading import Load
@@ -11,45 +10,14 @@ from pypelineetl.load.tablesets import not_special
 _SHOWN = 5  # members told of when something is wrong with them
 
 
-def largest_key(load: Load, etl: DimensionETL) -> int:
-    """Return the largest surrogate key of a dimension, 0 if it has none, or others than whole numbers."""
-    key, table = load.warehouse.quote(str(etl.factory.name("key"))), load.warehouse.quote(etl.table)
-    [(found,)] = load.warehouse.query(f"SELECT MAX({key}) FROM {table}")
-    return found if isinstance(found, int) else 0
-
-
 def check_dimension(load: Load, etl: DimensionETL, before: int) -> None:
-    """Raise LoadError if a member has versions that overlap, or there are two members of one natural key.
+    """Raise LoadError if a member has versions that overlap.
 
     Of versions those members are looked at that have one with a surrogate key above `before`: the others did not
     change, or their latest version has only ended.
     """
     if issubclass(etl.factory.table_class, SlowlyChangingDimension):
         _check_versions(load, etl, before)
-    elif load.warehouse.folds_texts:
-        _check_natural_keys(load, etl)
-
-
-def _check_natural_keys(load: Load, etl: DimensionETL) -> None:
-    """Raise LoadError for members that the engine tells apart and the warehouse's collation does not."""
-    columns, warehouse = load.project.columns(etl), load.warehouse
-    if all(held_as(columns[name]) != "VARCHAR" for name in etl.factory.natural_key):
-        return
-    by = warehouse.quoted(etl.factory.natural_key)
-    special = not_special(load, etl)
-    found = warehouse.query(
-        f"""
-        SELECT {by} FROM {warehouse.quote(etl.table)} {f"WHERE {special}" if special else ""}
-        GROUP BY {by} HAVING COUNT(*) > 1 LIMIT {_SHOWN}
-        """
-    )
-    if found:
-        some = ", ".join(" + ".join(map(str, natural_key)) for natural_key in found)
-        message = (
-            f"there are several members {some}, which only differ in what the warehouse's collation ignores, such as"
-            " case; make them the same in the source SQL, or declare the column with COLLATE utf8mb4_bin"
-        )
-        raise LoadError(message)
 
 
 def _check_versions(load: Load, etl: DimensionETL, before: int) -> None:
