@@ -1,0 +1,176 @@
+"""Several at once: members are numbered in one place, and every load ends with a proof that keys are unique."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from houses import House, nothing
+from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+
+from pypelineetl import DimensionETL, FactETL, factory, junk, member, read_project, rows
+from pypelineetl.building import begin, build, publish
+from pypelineetl.celery import stages_of
+from pypelineetl.claiming import claim
+from pypelineetl.declare import ETL
+from pypelineetl.project import Project
+from pypelineetl.records import new_run
+
+_NAMES = ("sale", "visit", "call")
+
+
+def customer(key: str = "", *, name: str = "cust", **arguments: Any) -> DimensionETL:
+    """Return a dimension of customers, whose surrogate key the DDL declares as asked."""
+    made = factory(
+        TypeOneSlowlyChangingDimension,
+        name=f"{name}_dim",
+        key="k",
+        attributes=["id", "city"],
+        lookupatts=["id"],
+        **arguments,
+    )
+    create = f"CREATE TABLE {name}_dim (k INT NOT NULL {key}, id INT NOT NULL, city VARCHAR(9))"
+    return DimensionETL(name, source=rows(nothing), create=create, factory=made)
+
+
+def fact(name: str, *, missing: str = "infer", dimension: str = "cust") -> FactETL:
+    """Return a fact of 40 rows: half of its customers are everybody's, the others its own."""
+    first = 1000 * (_NAMES.index(name) + 1)
+
+    def given() -> Iterator[Mapping[str, int]]:
+        for number in range(40):
+            yield {"sid": number, "cust": number if number < 20 else first + number}
+
+    missing_of: Any = missing
+    return FactETL(
+        name,
+        source=rows(given),
+        create=f"CREATE TABLE {name}_fact (sid INT NOT NULL, cust_fk INT)",
+        factory=factory(FactTable, name=f"{name}_fact", keyrefs=["sid", "cust_fk"]),
+        keys={"cust_fk": member(dimension, id="cust", missing=missing_of)},
+    )
+
+
+def project_of(url: str, folder: Path, *etls: ETL) -> Project:
+    """Return the project of these ETLs."""
+    config: Any = SimpleNamespace(
+        SOURCE_URLS={"shop": f"sqlite:///{folder}/none.sqlite"},
+        WAREHOUSE_URL=url,
+        LOG_HOME=folder,
+        DIMENSIONS=[etl for etl in etls if etl.kind == "dimension"],
+        FACTS=[etl for etl in etls if etl.kind == "fact"],
+    )
+    return read_project(config)
+
+
+@pytest.mark.parametrize("key", ["", "PRIMARY KEY"])
+def test_steps_that_infer_into_one_dimension_take_turns(warehouse_url: str, tmp_path: Path, key: str) -> None:
+    """Three steps of one run at once, as on three workers: each customer is one member, with a key of its own."""
+    project = project_of(warehouse_url, tmp_path, customer(key), *map(fact, _NAMES))
+    run = replace(new_run(project.digest), lease=timedelta(minutes=5))
+    list(claim(project, run, project.etls))
+    staging = begin(project, run, project.etls)
+    list(build(staging, run, project.dimensions[0]))
+    with ThreadPoolExecutor(3) as pool:
+        for built in [pool.submit(list, build(staging, run, etl)) for etl in project.facts]:
+            built.result()
+    list(publish(staging, run))
+    with project.open_warehouse() as warehouse:
+        assert warehouse.query("SELECT COUNT(*), COUNT(DISTINCT k), COUNT(DISTINCT id) FROM cust_dim") == [(80, 80, 80)]
+        for number, name in enumerate(_NAMES, 1):
+            own = f"CASE WHEN sid < 20 THEN sid ELSE {1000 * number} + sid END"
+            joined = f"SELECT COUNT(*) FROM {name}_fact JOIN cust_dim ON k = cust_fk WHERE id = {own}"
+            assert warehouse.query(joined) == [(40,)]
+
+
+def test_facts_that_share_an_inferred_dimension_are_in_stages_of_their_own(tmp_path: Path) -> None:
+    """In configured order, as in run.py; a fact that only reads the dimension has its place too, others need none."""
+    people = replace(customer(), unknown={"k": -1, "id": -1})
+    other = replace(
+        fact("call", missing="reject", dimension="shop"),
+        name="other",
+        create="CREATE TABLE other_fact (sid INT NOT NULL, cust_fk INT)",
+        factory=factory(FactTable, name="other_fact", keyrefs=["sid", "cust_fk"]),
+    )
+    facts = fact("sale", missing="unknown"), fact("visit"), other, fact("call")
+    etls: list[ETL] = [people, customer(name="shop"), *facts]
+    project = project_of(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, *etls)
+    names = [[etl.name for etl in stage] for stage in stages_of(project, project.etls)]
+    assert names == [["cust", "shop"], ["sale", "other"], ["visit"], ["call"]]
+
+
+@pytest.fixture
+def home(warehouse_url: str, tmp_path: Path) -> House:
+    """A warehouse of each kind."""
+    return House(warehouse_url, tmp_path, as_sets=True)
+
+
+def test_a_surrogate_key_given_twice_is_refused(home: House) -> None:
+    """By a finder of the user's own, to a dimension whose DDL declares no key."""
+    home.declare(customer(idfinder=lambda _row, _names: 7))
+    told = home.failure("cust", [{"id": 1, "city": "a"}, {"id": 2, "city": "b"}])
+    assert 'the surrogate keys 7 of dimension "cust" belong to several rows of "cust_dim" each' in told
+    assert "PRIMARY KEY" in told
+    home.declare(customer())
+    assert home.load("cust").inserted == 2
+
+
+def test_a_member_that_is_there_twice_is_refused(home: House) -> None:
+    """As when somebody else has written it: the load that adds members of its own names it."""
+    numbers = count(100)
+    home.declare(customer("PRIMARY KEY", idfinder=lambda _row, _names: next(numbers)))
+    home.load("cust", [{"id": 1, "city": "a"}])
+    home.execute("INSERT INTO cust_dim (k, id, city) VALUES (1, 1, 'b')")
+    told = home.failure("cust", [{"id": 2, "city": "b"}])
+    assert 'the members 1 of dimension "cust" have several rows in "cust_dim"' in told
+    assert "UNIQUE" in told
+
+
+def test_a_fact_proves_the_members_that_it_infers(home: House) -> None:
+    """Keys that the dimension's own finder gives twice are found by the fact's load, and nothing of it is kept."""
+    home.declare(customer(idfinder=lambda _row, _names: 7), fact("sale"))
+    home.load("cust", [{"id": 0, "city": "a"}])
+    assert 'the surrogate keys 7 of dimension "cust"' in home.failure("sale")
+    assert home.table("cust_dim", "k", "id") == [(7, 0)]
+
+
+def test_versions_of_one_number_are_refused(home: House) -> None:
+    """A type-2 member has one version of each number, whoever has written them."""
+    versioned = factory(
+        SlowlyChangingDimension,
+        name="cust_dim",
+        key="k",
+        attributes=["id", "city", "version"],
+        lookupatts=["id"],
+        versionatt="version",
+    )
+    create = "CREATE TABLE cust_dim (k INT NOT NULL PRIMARY KEY, id INT NOT NULL, city VARCHAR(9), version INT)"
+    home.declare(replace(customer(), create=create, factory=versioned))
+    home.load("cust", [{"id": 1, "city": "a"}])
+    home.execute("INSERT INTO cust_dim (k, id, city, version) VALUES (50, 1, 'a', 1)")
+    told = home.failure("cust", [{"id": 1, "city": "b"}])
+    assert 'the members 1 of dimension "cust" have several versions of one number' in told
+
+
+def test_members_of_a_junk_dimension_with_null_are_one_each(home: House) -> None:
+    """NULL in a natural key proves nothing less: a second load finds the combination, and the proof bears it."""
+    flags = factory(CachedDimension, name="flag_dim", key="k", attributes=["a", "b"], lookupatts=["a", "b"])
+    create = "CREATE TABLE flag_dim (k INT NOT NULL PRIMARY KEY, a INT, b INT, UNIQUE (a, b))"
+    given = [{"sid": 1, "a": 1, "b": None}, {"sid": 2, "a": None, "b": None}, {"sid": 3, "a": 1, "b": None}]
+    flagged = FactETL(
+        "sale",
+        source=rows(nothing),
+        create="CREATE TABLE sale_fact (sid INT NOT NULL, flag_fk INT)",
+        factory=factory(FactTable, name="sale_fact", keyrefs=["sid", "flag_fk"]),
+        keys={"flag_fk": junk("flag", a="a", b="b")},
+    )
+    home.declare(DimensionETL("flag", create=create, factory=flags), flagged)
+    home.load("flag")
+    assert home.load("sale", given).inferred == 2
+    assert home.load("sale", [*given, {"sid": 4, "a": None, "b": 2}]).inferred == 1
+    assert len(home.table("flag_dim", "k")) == 3
