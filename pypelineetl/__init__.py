@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pypelineetl import events
 from pypelineetl.calendar import dates, times_of_day
-from pypelineetl.checks import accepted, bad_rows, between, fresh, not_null, refers, unique
+from pypelineetl.checks import accepted, bad_rows, between, fresh, not_null, refers, row_count, unique
 from pypelineetl.declare import (
     DimensionETL,
     FactETL,
@@ -70,6 +70,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "between",
     "refers",
     "fresh",
+    "row_count",
     "bad_rows",
     # Run
     "Project",

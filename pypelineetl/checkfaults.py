@@ -8,7 +8,7 @@ from typing import Any, get_args
 from sqlalchemy import URL
 
 from pypelineetl import dialect
-from pypelineetl.checks import Accepted, BadRows, Between, Check, Fresh, Refers, Severity
+from pypelineetl.checks import Accepted, BadRows, Between, Check, Fresh, Refers, RowCount, Severity
 from pypelineetl.columns import Column
 from pypelineetl.databases import database_class
 from pypelineetl.declare import ETL, DimensionETL
@@ -34,7 +34,7 @@ def check_faults(
 def _general_faults(check: Check, columns: Mapping[str, Column]) -> Iterator[str]:
     if check.severity not in get_args(Severity):
         yield f'severity is "{check.severity}"; it must be "error" or "warn"'
-    if not check.columns and not isinstance(check, BadRows):
+    if not check.columns and not isinstance(check, BadRows | RowCount):
         yield "it names no column"
     for name in map(str, check.columns):
         if name not in columns:
@@ -55,6 +55,8 @@ def _own_faults(
             yield f'there is no dimension "{check.to}".{did_you_mean(check.to, dimensions)}'
         case Fresh():
             yield from _age_faults(check, columns[check.columns[0]])
+        case RowCount():
+            yield from _count_faults(check)
         case BadRows():
             yield from _sql_faults(check, *dialects)
 
@@ -91,6 +93,19 @@ def _age_faults(check: Fresh, column: Column) -> Iterator[str]:
         yield f"its column is {_type(column)}; it must be one of dates or datetimes"
     if not isinstance(check.within, timedelta) or check.within < timedelta():
         yield f"within is {check.within!r}; it must be a length of time, such as timedelta(days=2)"
+
+
+def _count_faults(check: RowCount) -> Iterator[str]:
+    bounds = [bound for bound in (check.least, check.most) if bound is not None]
+    if not bounds and check.change is None:
+        yield "it has no bound; give least, most, change or several of them"
+    if any(type(bound) is not int or bound < 0 for bound in bounds):
+        yield "least and most are numbers of rows; they must be whole numbers from 0 on"
+    elif bounds and bounds[0] > bounds[-1]:
+        yield "its least is more than its most, so that no number of rows is right"
+    change = check.change
+    if change is not None and (isinstance(change, bool) or not isinstance(change, int | float) or not change >= 0):
+        yield f"change is {change!r}; it must be a share of the rows before, such as 0.5"
 
 
 def _sql_faults(check: BadRows, written: str, target: str) -> Iterator[str]:

@@ -186,7 +186,51 @@ def bad_rows(sql: str, *, name: str, severity: Severity = "error") -> BadRows:
     return BadRows((), severity, sql, name)
 
 
-Check = NotNull | Unique | Accepted | Between | Refers | Fresh | BadRows
+@dataclass(frozen=True)
+class RowCount(_Check):
+    """How many rows a table has; made by `row_count`."""
+
+    least: int | None
+    most: int | None
+    change: float | None
+    """The share of the rows before by which their number may grow or shrink."""
+
+    name = "row_count"
+
+    @property
+    def label(self) -> str:
+        """The check as its declaration is."""
+        given = {"least": self.least, "most": self.most, "change": self.change}
+        told = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+        return f"{self.name}({told})"
+
+    @property
+    def rule(self) -> str:
+        """As for NotNull."""
+        sides = {"at least": self.least, "at most": self.most}
+        rules = [f"{side} {bound:,} rows" for side, bound in sides.items() if bound is not None]
+        if self.change is not None:
+            rules.append(f"no more than a share of {self.change} more or fewer than before")
+        return f"there must be {' and '.join(rules)}; see that the source is whole, or change the check"
+
+
+def row_count(
+    *, least: int | None = None, most: int | None = None, change: float | None = None, severity: Severity = "error"
+) -> RowCount:
+    """Declare how many rows the table has when it is loaded; special members are not counted, versions are.
+
+    Args:
+        least: The number may not be smaller.
+        most: The number may not be larger.
+        change: The share of the rows before by which the number may differ, 0.5 for half of them more or fewer. In a
+            rebuild the rows before are those of the table that is replaced. A table that had no rows may have any.
+        severity: "error" fails the load, "warn" warns.
+
+    """
+    return RowCount((), severity, least, most, change)
+
+
+Check = NotNull | Unique | Accepted | Between | Refers | Fresh | BadRows | RowCount
 
 
 def some(told: Sequence[str], number: int) -> str:

@@ -17,6 +17,7 @@ FORMATS = ("csv", "tsv", "parquet", "jsonl")
 """The kinds of files that may be a source, as their names end."""
 
 Missing = Literal["reject", "unknown", "infer"]
+EmptySource = Literal["fail", "allow"]
 Every = Literal["day", "week", "month", "quarter", "year"]
 Unit = Literal["days", "hours", "minutes", "seconds"]
 
@@ -288,6 +289,8 @@ class _ETL:
     database: str | None = None
     watermark: Watermark | None = None
     most_rejected: float = 0.0
+    empty_source: EmptySource = "fail"
+    """What a load does whose whole source gives no rows, where the table held rows before: "fail" or "allow"."""
     checks: Sequence[Check] = ()
     stands_for: str = field(default="", repr=False)
     """The engine's own: the table that the staged one of this ETL is to replace. Leave it out of a declaration."""
@@ -320,7 +323,8 @@ class DimensionETL(_ETL):
     change it keeps (type 3), `current` a column to the attribute whose latest value it has in every version (type 6).
     `deleted` says what becomes of members that the source no longer has. `watermark` makes the loads incremental.
     Up to a share of `most_rejected` of the rows may be rejected, which then wait in the table etl_reject. `checks` are
-    what must be true of the table before a load is committed.
+    what must be true of the table before a load is committed. A source that gives no rows fails the load where the
+    table held rows before, but with `empty_source="allow"`.
     """
 
     source: str | Rows | File | None = None

@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from pypelineetl import events
+from pypelineetl.checks import RowCount
 from pypelineetl.databases.base import Database, Stream
 from pypelineetl.declare import ETL, DimensionETL, FactETL
 from pypelineetl.drift import check_drift
@@ -13,9 +14,10 @@ from pypelineetl.events import Counts, Event
 from pypelineetl.extract import source_rows, typed_source
 from pypelineetl.history import LIVE, History
 from pypelineetl.incremental import Extraction, extraction
-from pypelineetl.load.checking import run_checks
+from pypelineetl.load.checking import count_rows, run_checks
 from pypelineetl.load.collations import Given, check_texts
 from pypelineetl.load.deletions import end_deleted
+from pypelineetl.load.emptiness import holds_rows, refuse_empty
 from pypelineetl.load.loading import Load
 from pypelineetl.load.periods import missing_periods
 from pypelineetl.load.rejects import gather_rejects, write_rejects
@@ -24,7 +26,7 @@ from pypelineetl.load.remembering import remember_members, restore_members, take
 from pypelineetl.load.rowwise import load_dimension, load_fact, replaces
 from pypelineetl.load.setwise import load_as_sets
 from pypelineetl.load.soundness import check_dimension
-from pypelineetl.load.special import seed_special_members
+from pypelineetl.load.special import refuse_former_special, seed_special_members
 from pypelineetl.load.uniqueness import check_unique, largest_before
 from pypelineetl.load.ways import rowwise_reason, rowwise_reason_of
 from pypelineetl.project import Project
@@ -66,6 +68,10 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
     history.prepare(etl, rebuilds=isinstance(how.live, DimensionETL))
     if doubt := take_over(how.live or etl, warehouse):
         yield events.EtlNoted(etl, doubt)
+    if isinstance(etl, DimensionETL) and not how.is_replay:
+        refuse_former_special(project, etl, warehouse, (how.live or etl).table)
+    held_rows = holds_rows(project, how.live or etl, warehouse)
+    rows_before = rows_to_compare(project, etl, how, warehouse)
     remembered = yield from prepare_table(project, etl, how, warehouse)
     yield events.SourceQueried(etl)
     is_full = how.full or how.live is not None
@@ -84,16 +90,20 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
         is_whole=not how.is_replay,
         generation=how.generation,
         remembered=remembered,
+        rows_before=rows_before,
         audit_key=how.audit_key,
     )
     before = {dimension: largest_before(load, dimension) for dimension in dimensions_written(project, etl)}
     counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
+    if extracted.is_full and not how.is_replay:
+        refuse_empty(etl, counts, held_rows=held_rows, is_rebuilt=how.live is not None)
     if etl.watermark:
         history.reach(etl, extracted.reached)
     # A member that the load itself made, as one version, needs no look; what a user's own class made does.
     is_own = bool(rowwise_reason(project, etl))
-    if isinstance(etl, DimensionETL) and counts.inserted and (counts.versions or is_own):
-        check_dimension(load, etl, before[etl] or 0)
+    if isinstance(etl, DimensionETL) and (counts.closed or (counts.inserted and (counts.versions or is_own))):
+        # A version that a deletion has ended may have any surrogate key.
+        check_dimension(load, etl, 0 if counts.closed else before[etl] or 0)
     if isinstance(etl, DimensionETL) and counts.inserted and etl.factory.versioning:
         check_texts(load, etl, before[etl] or 0)
     _check_members(load, etl, counts, before, is_own=is_own)
@@ -117,6 +127,13 @@ def _check_members(
             check_unique(load, dimension, largest)
 
 
+def rows_to_compare(project: Project, etl: ETL, how: How, warehouse: Database) -> int | None:
+    """Return how many rows the table has before a load, if a check compares with it."""
+    if not any(isinstance(check, RowCount) and check.change is not None for check in etl.checks):
+        return None
+    return count_rows(Load(project, warehouse, project.clock()), how.live or etl)
+
+
 def _check(counts: Counts) -> None:
     if not counts.adds_up:
         message = f"its rows do not add up: {counts}. Nothing was loaded; please report this as a fault of PypeLineETL."
@@ -135,7 +152,7 @@ def prepare_table(project: Project, etl: ETL, how: How, warehouse: Database) -> 
             warehouse.empty(etl.table)
     else:
         if warehouse.columns(live.table):
-            if isinstance(live, DimensionETL):
+            if isinstance(etl, DimensionETL) and isinstance(live, DimensionETL):
                 remembered = remember_members(project, live, warehouse, how.audit_key)
             yield events.TableDropping(etl)
             yield events.TableDropped(etl)
@@ -143,7 +160,7 @@ def prepare_table(project: Project, etl: ETL, how: How, warehouse: Database) -> 
     if isinstance(etl, DimensionETL):
         seed_special_members(project, etl, warehouse, how.audit_key)
         if remembered and etl.factory.versioning:
-            take_versions_over(etl, warehouse, remembered)
+            take_versions_over(project, etl, warehouse, remembered)
             History(warehouse, how.generation).take_events_over(etl)
     return remembered
 
@@ -167,7 +184,7 @@ def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True)
         gather_rejects(bench)
         counts = yield from _load_by_its_way(load, bench, etl)
         if isinstance(etl, DimensionETL) and load.remembered:
-            restore_members(load, etl)
+            yield from (events.EtlNoted(etl, note) for note in restore_members(load, bench, etl))
         if isinstance(etl, DimensionETL) and etl.deleted and load.is_whole:
             counts = replace(counts, closed=end_deleted(load, bench, etl, counts.read))
         if isinstance(etl, FactETL):

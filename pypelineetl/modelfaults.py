@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pygrametl.tables import AccumulatingSnapshotFactTable
 
 from pypelineetl.columns import AUDIT_KEY, Column
-from pypelineetl.declare import ETL, MOST_PARTS, DimensionETL, Every, FactETL, Member, Unit
+from pypelineetl.declare import ETL, MOST_PARTS, DimensionETL, EmptySource, Every, FactETL, Member, Unit
 from pypelineetl.errors import LoadError, did_you_mean, quoted
 
 
@@ -15,6 +15,8 @@ def model_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
     """Yield every fault of what an ETL declares."""
     if not 0 <= etl.most_rejected <= 1:
         yield f"its most_rejected is {etl.most_rejected}; it is a share of the rows, from 0 to 1"
+    if etl.empty_source not in get_args(EmptySource):
+        yield f"its empty_source is {etl.empty_source!r}; it must be one of {quoted(get_args(EmptySource))}"
     yield from _watermark_faults(etl)
     if isinstance(etl, FactETL):
         yield from _fact_faults(etl)

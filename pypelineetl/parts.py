@@ -15,7 +15,8 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare import FactETL, Factory
 from pypelineetl.errors import LoadError, SourceError, UsageError
 from pypelineetl.events import Counts, Event
-from pypelineetl.filling import How, check_rows, load_rows, prepare_table
+from pypelineetl.filling import How, check_rows, load_rows, prepare_table, rows_to_compare
+from pypelineetl.load.emptiness import holds_rows, refuse_empty
 from pypelineetl.load.loading import Load
 from pypelineetl.project import Project
 from pypelineetl.staging import PART, short_name
@@ -119,6 +120,8 @@ def merge(  # noqa: PLR0913, PLR0917 - what the fill of a fact is given, and wha
     audited = Load(project, warehouse, project.clock(), audit_key=how.audit_key).audited(etl)
     names, table = warehouse.quoted((*etl.factory.columns, *audited)), warehouse.quote(etl.table)
     values = ", ".join([*map(warehouse.quote, etl.factory.columns), *map(str, audited.values())])
+    held_rows = holds_rows(project, how.live or etl, warehouse)
+    rows_before = rows_to_compare(project, etl, how, warehouse)
     yield from prepare_table(project, etl, how, warehouse)
     for staged in tables_of(etl, parts):
         warehouse.execute(f"INSERT INTO {table} ({names}) SELECT {values} FROM {warehouse.quote(staged)}")
@@ -126,8 +129,10 @@ def merge(  # noqa: PLR0913, PLR0917 - what the fill of a fact is given, and wha
     if merged != rows:
         message = f"its parts loaded {rows:,} rows, and {merged:,} are there now; nothing was changed"
         raise LoadError(message)
-    yield from check_rows(Load(project, warehouse, project.clock()), etl)
-    return Counts(read=rows, inserted=rows)
+    counts = Counts(read=rows, inserted=rows)
+    refuse_empty(etl, counts, held_rows=held_rows, is_rebuilt=True)
+    yield from check_rows(Load(project, warehouse, project.clock(), rows_before=rows_before), etl)
+    return counts
 
 
 def _part(project: Project, etl: FactETL, parts: Parts, number: int) -> FactETL:

@@ -1,7 +1,7 @@
 """The plan of a run: what it would do, found by doing it in one transaction that is undone."""
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from datetime import timedelta
 
 from pypelineetl import events
@@ -14,6 +14,7 @@ from pypelineetl.filling import How, create_table, fill, tables_written
 from pypelineetl.project import Project
 from pypelineetl.publishing import refuse_unpublishable
 from pypelineetl.runner import Request, choose
+from pypelineetl.sourcetests import version_notes
 from pypelineetl.staging import stage
 from pypelineetl.updating import told, whole
 
@@ -48,6 +49,10 @@ def _plan(project: Project, etls: Sequence[ETL], request: Request) -> Generator[
     yield events.RunFinished(succeeded, timedelta(seconds=time.monotonic() - started), error)
 
 
+def _noted(project: Project, etl: ETL) -> Iterator[Event]:
+    return (events.EtlNoted(etl, note) for note in version_notes(project, etl))
+
+
 def _rehearse_building(project: Project, etls: Sequence[ETL], warehouse: Database) -> Generator[Event, None, None]:
     staging = stage(project, etls, _GENERATION)
     refuse_unpublishable(staging, warehouse)
@@ -57,6 +62,7 @@ def _rehearse_building(project: Project, etls: Sequence[ETL], warehouse: Databas
         staged, how = staging.staged(etl), How(live=etl, generation=_GENERATION)
         loading = fill(staging.project, whole(staged), how, warehouse, scans=True, streams=False)
         yield from told(etl, told_of_the_live(loading, staging, etl))
+        yield from _noted(project, etl)
         warehouse.uncommitted |= set(staging.tables.values())
 
 
@@ -69,4 +75,5 @@ def _rehearse_updating(
             yield from create_table(project, etl, warehouse)
         how = How(full=request.full or missing)
         yield from told(etl, fill(project, whole(etl), how, warehouse, scans=True, streams=False))
+        yield from _noted(project, etl)
         warehouse.uncommitted |= set(tables_written(project, etl))

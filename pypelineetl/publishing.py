@@ -7,7 +7,7 @@ would not come along, rows are exchanged in one transaction, and nobody who read
 from collections.abc import Collection, Mapping, Sequence
 
 from pypelineetl.databases.base import Database, Renewal
-from pypelineetl.drift import differences
+from pypelineetl.drift import differences, refuse_losses
 from pypelineetl.errors import LoadError
 from pypelineetl.records import Records
 from pypelineetl.staging import OLD, Staging, kept_name, short_name
@@ -19,6 +19,7 @@ def refuse_unpublishable(staging: Staging, warehouse: Database) -> None:
     A foreign key of a table that is not renewed would hold on to the old rows; and a table whose DDL has changed has to
     be made anew, which views, triggers and policies do not outlive.
     """
+    refuse_losses(staging.live, [etl for etl in staging.etls if etl not in staging.copied], warehouse)
     faults, changed = [], redeclared(staging, warehouse)
     for etl in staging.etls:
         hangers = warehouse.hangers(etl.table)

@@ -8,7 +8,7 @@ from pypelineetl import events
 from pypelineetl.claiming import claim, give_up
 from pypelineetl.databases.base import Database, Renewal
 from pypelineetl.declare import ETL
-from pypelineetl.errors import LoadError, UsageError, quoted
+from pypelineetl.errors import LoadError, UsageError
 from pypelineetl.events import Event
 from pypelineetl.history import name_of
 from pypelineetl.project import Project
@@ -67,6 +67,24 @@ def _renewal(project: Project, etl: ETL, kept: str) -> Renewal:
     return Renewal(etl.table, kept, project.create_statements(etl))
 
 
+def _of_other_columns(warehouse: Database, renewal: Renewal) -> Renewal:
+    """Return how a table takes its place back; one of other columns takes it as it was kept, without keys and indexes.
+
+    Raises LoadError if something hangs on the table that is there, which cannot hang on one of other columns.
+    """
+    kept = warehouse.columns(renewal.staged)
+    if warehouse.columns(renewal.table) == kept:
+        return renewal
+    if lost := [hanger.what for hanger in warehouse.hangers(renewal.table)]:
+        message = (
+            f'"{renewal.table}" had other columns before the last build, so that table has to take its place, and'
+            f" {', '.join(lost)} would be lost. Drop that, roll back, and make it again; nothing was changed"
+        )
+        raise LoadError(message)
+    columns = ", ".join(f"{warehouse.quote(name)} {kind}" for name, kind in kept.items())
+    return Renewal(renewal.table, renewal.staged, (f"CREATE TABLE {warehouse.quote(renewal.table)} ({columns})",))
+
+
 def _exchange(warehouse: Database, run: Run, renewals: Sequence[Renewal]) -> None:
     ledger = Ledger(warehouse)
     kept = {renewal.table: kept_name(renewal.table, run.generation) for renewal in renewals}
@@ -78,9 +96,7 @@ def _exchange(warehouse: Database, run: Run, renewals: Sequence[Renewal]) -> Non
             with warehouse.transaction():
                 ledger.finish(run, ROLLED_BACK)
             return
-    if other := [each.table for each in renewals if warehouse.columns(each.table) != warehouse.columns(each.staged)]:
-        message = f"the columns of {quoted(other)} were others before the last build; build anew instead"
-        raise LoadError(message)
+    renewals = [_of_other_columns(warehouse, each) for each in renewals]
     with warehouse.transaction():
         exchange_rows(warehouse, renewals, kept, redeclared=())
         ledger.finish(run, ROLLED_BACK)

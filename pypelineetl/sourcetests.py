@@ -7,7 +7,9 @@ import unittest
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
-from pypelineetl.declare import ETL
+from pygrametl.tables import SlowlyChangingDimension
+
+from pypelineetl.declare import ETL, FactETL, Member
 from pypelineetl.errors import ConfigError, in_words, quoted
 from pypelineetl.events import SourceTested
 from pypelineetl.extract import check_columns, first_columns, superfluous_columns
@@ -29,7 +31,29 @@ def test_source(project: Project, etl: ETL) -> SourceTested:
         return SourceTested(etl, (in_words(error),))
     spare = superfluous_columns(etl, columns)
     warnings = [f"its source gives {quoted(spare)}, which nothing uses"] if spare else []
+    warnings += version_notes(project, etl)
     return SourceTested(etl, (), (*warnings, *_of_the_account(project, etl)))
+
+
+def version_notes(project: Project, etl: ETL) -> list[str]:
+    """Return what to tell of a fact's keys that point to whichever version is current when they are loaded."""
+    if not isinstance(etl, FactETL):
+        return []
+    keys = [
+        column
+        for column, key in etl.keys.items()
+        if isinstance(key, Member)
+        and key.as_of is None
+        and issubclass(project.dimension(key).factory.table_class, SlowlyChangingDimension)
+    ]
+    if not keys:
+        return []
+    note = (
+        f"its key {quoted(keys)} has no as_of and points to a dimension with versions, so each load that reads a row"
+        " again (--full, a rebuild, an overlap) points it to the version that is current then; give the key"
+        ' as_of="<the column with the moment of the fact>" to keep the version of that moment'
+    )
+    return [note]
 
 
 def _of_the_account(project: Project, etl: ETL) -> Iterator[str]:

@@ -25,6 +25,7 @@ from pypelineetl import (
     not_null,
     process,
     refers,
+    row_count,
     rows,
     unique,
 )
@@ -396,9 +397,42 @@ def test_a_fact_in_parts_is_checked_as_a_whole(star: Star) -> None:
     assert len(star.table("sale_fact", "sale_id")) == 9
 
 
+@pytest.mark.parametrize("rebuild", [True, False])
+def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bool) -> None:
+    """In a rebuild with the table that is replaced; a table that had no rows may have any number."""
+
+    def counted(number: int, *checks: Check) -> FactETL:
+        given = [note(each) for each in range(1, number + 1)]
+        return replace(notes(given, *checks), grain=())
+
+    def told(etl: FactETL) -> str:
+        *_, last = process(star.project(THING, etl), etl, rebuild=rebuild)
+        return getattr(last, "error", "")
+
+    star.load(THING)
+    check = row_count(least=2, most=9, change=0.5)
+    assert told(counted(4, check)) == ""
+    assert told(counted(6, check)) == ""
+    assert told(counted(3, check)) == ""
+    assert told(counted(5, check)).startswith(
+        "check row_count(least=2, most=9, change=0.5) fails for 5 rows, where there were 3 before: there must be at"
+        " least 2 rows and at most 9 rows and no more than a share of 0.5 more or fewer than before;"
+    )
+    assert "fails for 1 row, where there were 3 before" in told(counted(1, check))
+    assert "fails for 1 row: there must be at least 2 rows;" in told(counted(1, row_count(least=2)))
+    with star.project(THING, NOTE).open_warehouse() as warehouse:
+        assert warehouse.query(f"SELECT COUNT(*) FROM {warehouse.quote(TABLE)}") == [(3,)]
+    assert told(counted(12, row_count(most=9, severity="warn"))) == ""
+
+
 @pytest.mark.parametrize(
     ("check", "told"),
     [
+        (row_count(), "its check row_count(): it has no bound; give least, most, change or several of them"),
+        (row_count(least=3, most=2), "its least is more than its most"),
+        (row_count(least=cast("Any", 0.5)), "they must be whole numbers from 0 on"),
+        (row_count(change=-0.1), "change is -0.1; it must be a share of the rows before"),
+        (row_count(change=cast("Any", "half")), "change is 'half'; it must be a share"),
         (not_null("pirce"), 'its check not_null("pirce"): its table has no column "pirce". Did you mean "price"?'),
         (unique("price", cast("Any", ["b"])), "its table has no column \"['b']\"."),
         (not_null(), "its check not_null(): it names no column"),

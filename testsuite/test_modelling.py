@@ -363,7 +363,7 @@ def test_facts_follow_a_change_of_the_past_where_that_is_declared(house: House) 
         "person_fk": member("person", person_id="person", as_of="month", follows_history=True),
         "kind_fk": member("person", person_id="person", as_of="month"),
     }
-    house.declare(person(), sale(keys, "month", grain=("sale_id",)))
+    house.declare(person(), sale(keys, "month", grain=("sale_id",), empty_source="allow"))
     house.load("person", [a_person(1, "Bonn", None)])
     house.load("person", [a_person(1, "Rome", date(2014, 4, 1))])
     house.load("sale", [a_sale(month, person=1, month=date(2014, month, 1)) for month in (1, 3, 5)])

@@ -15,6 +15,7 @@ from pypelineetl.checks import (
     Fresh,
     NotNull,
     Refers,
+    RowCount,
     Severity,
     Unique,
     some,
@@ -103,6 +104,8 @@ def _failing(table: _Table, check: Check) -> str:
             return _stale(table, check)
         case BadRows():
             return _found(table, check)
+        case RowCount():
+            return _miscounted(table, check)
         case Unique():
             return _meeting(table, _alike(table, check.columns), (f"loaded.{_ALIKE} > 1", ()))
         case _:
@@ -181,6 +184,24 @@ def _found(table: _Table, check: BadRows) -> str:
     found = [dict(zip(names, row[1:], strict=True)) for row in rows]
     known = [{name: row[name] for name in table.key if name in row} for row in found]
     return _told(rows[0][0], known) if rows else ""
+
+
+def _miscounted(table: _Table, check: RowCount) -> str:
+    [(rows,)] = table.load.warehouse.query(f"SELECT COUNT(*) FROM {table.relation}")
+    before = table.load.rows_before
+    is_wrong = (check.least is not None and rows < check.least) or (check.most is not None and rows > check.most)
+    if check.change is not None and before:
+        is_wrong = is_wrong or abs(rows - before) > check.change * before
+        return f"{_counted(rows)}, where there were {before:,} before" if is_wrong else ""
+    return _counted(rows) if is_wrong else ""
+
+
+def count_rows(load: Load, etl: ETL) -> int:
+    """Return how many rows a table has, as the check `row_count` counts them; 0 if it is not there."""
+    if not load.warehouse.columns(etl.table):
+        return 0
+    [(rows,)] = load.warehouse.query(f"SELECT COUNT(*) FROM {_Table(load, etl).relation}")
+    return int(rows)
 
 
 def _told(number: int, rows: Sequence[Mapping[str, Any]]) -> str:

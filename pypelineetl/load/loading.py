@@ -32,6 +32,8 @@ class Load:
     """The generation of the table that is being built; none if it is the one that everyone sees."""
     remembered: str = ""
     """The temporary table of the surrogate keys that a rebuilt dimension's members had; none if it is not rebuilt."""
+    rows_before: int | None = None
+    """How many rows the table had before the load, where a check asks; None where none does."""
     audit_key: int = 0
     """What rows that the load writes have in their audit column, if they have one."""
 

@@ -1,9 +1,11 @@
 """Surrogate keys that outlive a rebuild: a new table's members have the keys of the old one's, and its history.
 
 What a type-2 dimension has been told over time its source no longer knows, so a rebuild takes all versions over. Of
-other dimensions only the keys are taken, for the members that the source still has.
+other dimensions it takes the keys, the attributes of type 0 and 3, and the members that only the warehouse knows; all
+other attributes are read anew.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -11,14 +13,17 @@ from pypelineetl.columns import AUDIT_KEY
 from pypelineetl.conversion import held_as
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import DimensionETL
+from pypelineetl.errors import LoadError
 from pypelineetl.history import History
-from pypelineetl.load.loading import Load
-from pypelineetl.load.tablesets import TableSets
+from pypelineetl.load.loading import BEGINNING_OF_TIME, Load, dated
+from pypelineetl.load.tablesets import EXISTING, TableSets
 from pypelineetl.project import Project
 from pypelineetl.typed import TypedQuery, want_column
+from pypelineetl.workbench import Workbench
 
 REMEMBERED = "pypelineetl_remembered"
 """The surrogate keys of the members of old, at the bench."""
+_ATTRIBUTES = "pypelineetl_remembered_attributes"
 _NAME_LENGTH = 40  # of the table's own name in the temporary one's, which PostgreSQL would cut at 63
 
 
@@ -46,35 +51,165 @@ def remember_members(project: Project, etl: DimensionETL, warehouse: Database, a
     return table
 
 
-def take_versions_over(etl: DimensionETL, warehouse: Database, remembered: str) -> None:
-    """Put all versions of old into a rebuilt type-2 dimension's table."""
-    names = warehouse.quoted(warehouse.columns(remembered))
+def take_versions_over(project: Project, etl: DimensionETL, warehouse: Database, remembered: str) -> None:
+    """Put all versions of old into a rebuilt type-2 dimension's table, with what columns that are new in it need."""
+    given = {name: warehouse.quote(name) for name in warehouse.columns(remembered)}
+    given |= _new_flags(project, etl, set(given))
+    given |= _new_versioning(project, etl, warehouse, remembered)
     table = warehouse.quote(etl.table)
-    warehouse.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {warehouse.quote(remembered)}")
+    selected = f"SELECT {', '.join(given.values())} FROM {warehouse.quote(remembered)}"
+    warehouse.execute(f"INSERT INTO {table} ({warehouse.quoted(given)}) {selected}")
 
 
-def restore_members(load: Load, etl: DimensionETL) -> None:
-    """Put those members of old into a rebuilt table that its source does not give, and that are declared to stay.
+def _new_flags(project: Project, etl: DimensionETL, there: set[str]) -> dict[str, str]:
+    """Return the flags that members of old did not have: a member is neither inferred nor gone until a load says so."""
+    columns = project.columns(etl)
+    return {name: "false" if held_as(columns[name]) == "BOOLEAN" else "0" for name in etl.flags if name not in there}
 
-    They are the inferred ones, and all others if it is declared what becomes of members that are gone.
+
+def _new_versioning(project: Project, etl: DimensionETL, warehouse: Database, remembered: str) -> dict[str, str]:
+    """Return what dates and numbers the members of old as versions, where their table had no columns for that.
+
+    Raises LoadError if it had several versions of a member, whose dates nobody knows.
     """
-    if etl.factory.versioning or not (etl.deleted or etl.inferred):
+    factory, quote = etl.factory, warehouse.quote
+    columns, there = project.columns(etl), warehouse.columns(remembered)
+    number, since, until = (factory.name(argument) for argument in ("versionatt", "fromatt", "toatt"))
+    by = warehouse.quoted(factory.natural_key)
+    if since and since not in there:
+        several = f"SELECT 1 FROM {quote(remembered)} GROUP BY {by} HAVING COUNT(*) > 1 LIMIT 1"
+        if warehouse.query(several):
+            message = (
+                f'"{etl.table}" has several versions of a member, and no column "{since}" that dates them. A rebuild'
+                " cannot know their dates: rename the column that had them, if there is one, or add the column and"
+                " fill it, and run again"
+            )
+            raise LoadError(message)
+    ordering = [name for name in (since, number, factory.name("key")) if name and name in there]
+    order = warehouse.quoted(ordering)
+    story = f"OVER (PARTITION BY {by} ORDER BY {order})"
+    first = dated(columns[since], factory.arguments.get("minfrom") or BEGINNING_OF_TIME) if since else None
+    last = dated(columns[until], factory.arguments.get("maxto")) if until else None
+    found: dict[str, str] = {}
+    if since and since not in there:
+        found[since] = f"'{first}'"
+    if until and until not in there:
+        end = f"'{last}'" if last else "NULL"
+        found[until] = f"COALESCE(LEAD({quote(str(since))}) {story}, {end})" if since in there else end
+    if number and number not in there:
+        found[number] = f"ROW_NUMBER() {story}"
+    return found
+
+
+def restore_members(load: Load, bench: Workbench, etl: DimensionETL) -> Iterator[str]:
+    """Put those members of old into a rebuilt table that its source does not give and that must stay; yield notes.
+
+    They are those that facts outside of this rebuild point to, the inferred ones, all of a dimension without a source,
+    and all others if it is declared what becomes of members that are gone. Attributes of type 0 and 3 are kept as well.
+    """
+    if etl.factory.versioning:
         return
+    _restore_attributes(TableSets(load, bench, etl), etl)
     warehouse = load.warehouse
     table, remembered = warehouse.quote(etl.table), warehouse.quote(load.remembered)
-    names = list(warehouse.columns(load.remembered))
-    if not set(etl.flags) <= set(names):
-        return
+    given = {name: f"old.{warehouse.quote(name)}" for name in warehouse.columns(load.remembered)}
+    inferred = f"{given[str(etl.inferred)]} = {_true(load, etl)}" if etl.inferred in given else ""
+    given |= _new_flags(load.project, etl, set(given))
+    pointing = _pointing(load, etl)
+    kept = [inferred, *pointing.values()]
+    staying = "" if etl.deleted or etl.source is None else " OR ".join(filter(None, kept)) or "1 = 0"
+    # A dimension without a source has no members yet; and NULL may be a value of theirs.
     key = map(warehouse.quote, etl.factory.natural_key)
     same = " AND ".join(f"there.{name} = old.{name}" for name in key)
-    staying = "" if etl.deleted else f" AND old.{warehouse.quote(str(etl.inferred))} = {_true(load, etl)}"
+    missing = f"NOT EXISTS (SELECT 1 FROM {table} AS there WHERE {same})" if etl.source is not None else "1 = 1"
+    gone = f"FROM {remembered} AS old WHERE {missing}"
+    if etl.source is not None and not etl.deleted and pointing:
+        yield from _told_of_kept(load, gone, pointing)
     warehouse.execute(
         f"""
-        INSERT INTO {table} ({warehouse.quoted(names)})
-        SELECT {", ".join(f"old.{warehouse.quote(name)}" for name in names)} FROM {remembered} AS old
-        WHERE NOT EXISTS (SELECT 1 FROM {table} AS there WHERE {same}){staying}
+        INSERT INTO {table} ({warehouse.quoted(given)})
+        SELECT {", ".join(given.values())} {gone}{f" AND ({staying})" if staying else ""}
         """
     )
+
+
+def _pointing(load: Load, etl: DimensionETL) -> dict[str, str]:
+    """Return by fact the condition that it points to a member of old; facts that this run rebuilds as well do not."""
+    warehouse, found = load.warehouse, {}
+    old = f"old.{warehouse.quote(str(etl.factory.name('key')))}"
+    for fact in load.project.facts:
+        keys = [column for column, key in fact.keys.items() if key.dimension == etl.name]
+        if fact.stands_for or not keys:
+            continue
+        there = warehouse.columns(fact.table)
+        table = warehouse.quote(fact.table)
+        conditions = [
+            f"{old} IN (SELECT {name} FROM {table} WHERE {name} IS NOT NULL)"
+            for name in map(warehouse.quote, (column for column in keys if column in there))
+        ]
+        if conditions:
+            found[fact.name] = " OR ".join(conditions)
+    return found
+
+
+def _told_of_kept(load: Load, gone: str, pointing: Mapping[str, str]) -> Iterator[str]:
+    """Yield a note of members that the source no longer has, and that stay for facts which are not rebuilt."""
+    facts = {}
+    for name, condition in pointing.items():
+        [(members,)] = load.warehouse.query(f"SELECT COUNT(*) {gone} AND ({condition})")
+        if members:
+            facts[name] = members
+    if facts:
+        told = ", ".join(f'{members:,} for fact "{name}"' for name, members in facts.items())
+        yield (
+            f"members that its source no longer has stay, because facts point to them that are not rebuilt with it:"
+            f" {told}. To be rid of them, rebuild those facts too"
+        )
+
+
+def _restore_attributes(sets: TableSets, etl: DimensionETL) -> None:
+    """Give the members of a rebuilt table the attributes of type 0 and 3 that its source does not know any more.
+
+    An inferred member has none yet. A value before the last change that the source itself gave, in one extract, stays.
+    """
+    warehouse = sets.load.warehouse
+    there = set(warehouse.columns(sets.load.remembered))
+    original = [name for name in etl.original if name in there]
+    previous = {kept: name for kept, name in etl.previous.items() if name in there}
+    if not (original or previous):
+        return
+    key = str(etl.factory.name("key"))
+    flag = [etl.inferred] if etl.inferred and etl.inferred in there else []
+    old = dict.fromkeys([key, *original, *previous.values(), *flag, *(kept for kept in previous if kept in there)])
+    _bring_old(sets, list(old), _ATTRIBUTES)
+    sets.bring_existing(list(dict.fromkeys([key, *original, *previous, *previous.values()])))
+    values = {name: f"o.{sets.at(name)}" for name in original}
+    for kept, name in previous.items():
+        before = f"o.{sets.at(kept)}" if kept in there else "NULL"
+        values[kept] = (
+            f"CASE WHEN e.{sets.at(kept)} IS NOT NULL THEN e.{sets.at(kept)}"
+            f" WHEN e.{sets.at(name)} IS DISTINCT FROM o.{sets.at(name)} THEN o.{sets.at(name)} ELSE {before} END"
+        )
+    differs = " OR ".join(f"e.{sets.at(name)} IS DISTINCT FROM ({value})" for name, value in values.items())
+    arrived = f"NOT coalesce(CAST(o.{sets.at(flag[0])} AS BOOLEAN), false)" if flag else "true"
+    sets.update(
+        [key],
+        list(values),
+        f"""
+        SELECT e.{sets.at(key)}, {", ".join(f"{value} AS {sets.at(name)}" for name, value in values.items())}
+        FROM {EXISTING} AS e JOIN {_ATTRIBUTES} AS o ON {sets.same([key], "e", "o")}
+        WHERE {arrived} AND ({differs})
+        """,
+    )
+
+
+def _bring_old(sets: TableSets, names: Sequence[str], kept: str) -> None:
+    """Bring columns of the members of old to the bench."""
+    warehouse = sets.load.warehouse
+    query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(sets.load.remembered)}"
+    scanned = warehouse.scanned_here(sets.bench, sets.load.project.warehouse_url, sets.load.remembered, query)
+    given = TypedQuery(sets.bench, scanned, lambda: warehouse.stream(query))
+    sets.bench.keep(kept, given.select([sets.want(name) for name in names], f"{kept}_given"))
 
 
 def _true(load: Load, etl: DimensionETL) -> str:

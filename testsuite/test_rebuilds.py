@@ -1,0 +1,393 @@
+"""A rebuild keeps what only the warehouse knows, and publishes nothing for an empty source."""
+
+from dataclasses import replace
+from datetime import date, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from houses import House, nothing
+from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+
+from pypelineetl import (
+    ConfigError,
+    DimensionETL,
+    FactETL,
+    Request,
+    close_deleted,
+    events,
+    factory,
+    flag_deleted,
+    junk,
+    member,
+    plan,
+    refresh,
+    rows,
+    watermark,
+)
+from pypelineetl.rollback import roll_back
+from pypelineetl.sourcetests import test_source as source_tested
+from pypelineetl.testing import Story
+
+REBUILT_DIMENSIONS = Request(test_sources=False, run_dimensions=True, delete_existing_tables=True)
+
+
+@pytest.fixture(params=["as sets", "row by row"])
+def house(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> House:
+    """An empty warehouse of each kind, loaded in each way."""
+    return House(warehouse_url, tmp_path, as_sets=request.param == "as sets")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> House:
+    """The embedded warehouse, where the way and the kind make no difference."""
+    return House(f"duckdb:///{tmp_path / 'warehouse.duckdb'}", tmp_path, as_sets=True)
+
+
+def shop(
+    *more: str, ddl: str = "", table_class: type = TypeOneSlowlyChangingDimension, **declared: Any
+) -> DimensionETL:
+    """Return a dimension of shops without versions."""
+    return DimensionETL(
+        "shop",
+        source=declared.pop("source", rows(nothing)),
+        create=f"CREATE TABLE shop_dim (id INT NOT NULL PRIMARY KEY, code VARCHAR(9), city VARCHAR(20){ddl})",
+        factory=factory(
+            table_class, name="shop_dim", key="id", attributes=["code", "city", *more], lookupatts=["code"]
+        ),
+        **declared,
+    )
+
+
+def customer(*more: str, city: str = "city", ddl: str = "", **declared: Any) -> DimensionETL:
+    """Return a dimension of customers with versions."""
+    return DimensionETL(
+        "shop",
+        source=rows(nothing),
+        create=f"""
+            CREATE TABLE shop_dim (
+              id INT NOT NULL PRIMARY KEY, code VARCHAR(9), {city} VARCHAR(20){ddl}, since DATE, until DATE, version INT
+            )
+        """,
+        factory=factory(
+            SlowlyChangingDimension,
+            name="shop_dim",
+            key="id",
+            attributes=["code", city, *more, "since", "until", "version"],
+            lookupatts=["code"],
+            fromatt="since",
+            toatt="until",
+            versionatt="version",
+        ),
+        **declared,
+    )
+
+
+def sale(**declared: Any) -> FactETL:
+    """Return a fact of sales in shops."""
+    return FactETL(
+        "sale",
+        source=rows(nothing),
+        create="CREATE TABLE sale_fact (sale INT NOT NULL, shop_fk INT)",
+        factory=factory(FactTable, name="sale_fact", keyrefs=["sale", *declared.get("keys", {})]),
+        **{"keys": {}, **declared},
+    )
+
+
+def a_shop(code: str, city: str | None = "Oslo", **more: Any) -> dict[str, Any]:
+    """Return a source row of a shop."""
+    return {"code": code, "city": city, **more}
+
+
+def test_a_rebuild_keeps_attributes_of_type_0_and_3(house: House) -> None:
+    """The source knows only today; other attributes are read anew, and a change that it brings is the last one."""
+    house.declare(
+        shop(
+            "opened",
+            "old_city",
+            "guess",
+            ddl=", opened INT, old_city VARCHAR(20), guess TINYINT(1)",
+            original=("opened",),
+            previous={"old_city": "city"},
+            inferred="guess",
+        )
+    )
+    house.load("shop", [a_shop("A", "Oslo", opened=2010), a_shop("B", "Rome", opened=2011)])
+    house.load("shop", [a_shop("A", "Bonn", opened=2015), a_shop("B", "Rome", opened=2011)])
+    house.load("shop", [a_shop("A", "Bonn", opened=2016), a_shop("B", "Nice", opened=2016)], rebuild=True)
+    expected = [("A", "Bonn", 2010, "Oslo"), ("B", "Nice", 2011, "Rome")]
+    assert house.table("shop_dim", "code", "city", "opened", "old_city") == expected
+    house.load("shop", rebuild=True)
+    assert house.table("shop_dim", "code", "city", "opened", "old_city") == expected
+
+
+def test_a_class_that_leaves_members_takes_todays_values(home: House) -> None:
+    """Its attributes are read anew by a rebuild; one that must stay is declared as `original`."""
+    home.declare(shop("opened", ddl=", opened INT", table_class=CachedDimension, original=("opened",)))
+    home.load("shop", [a_shop("A", "Oslo", opened=1)])
+    home.load("shop", [a_shop("A", "Bonn", opened=2)])
+    assert home.table("shop_dim", "code", "city", "opened") == [("A", "Oslo", 1)]
+    home.load("shop", rebuild=True)
+    assert home.table("shop_dim", "code", "city", "opened") == [("A", "Bonn", 1)]
+
+
+def test_members_that_facts_point_to_outlive_a_rebuild_without_them(house: House) -> None:
+    """Those that facts have made, without a column that says so, and those that the source has lost."""
+    house.declare(shop(), sale(keys={"shop_fk": member("shop", code="code", missing="infer")}))
+    house.load("shop", [a_shop("A"), a_shop("B"), a_shop("C")])
+    house.load("sale", [{"sale": 1, "code": "A"}, {"sale": 2, "code": "B"}, {"sale": 3, "code": "Z"}])
+    house.give("shop", [a_shop("A")])
+    told = list(refresh(house.project, REBUILT_DIMENSIONS))
+    notes = [event.note for event in told if isinstance(event, events.EtlNoted) and "stay" in event.note]
+    assert [note.partition(":")[2] for note in notes] == [
+        ' 2 for fact "sale". To be rid of them, rebuild those facts too'
+    ]
+    assert house.table("shop_dim", "id", "code", "city") == [(1, "A", "Oslo"), (2, "B", "Oslo"), (4, "Z", None)]
+    house.refresh(replace(REBUILT_DIMENSIONS, run_facts=True))
+    assert [code for _, code in house.table("shop_dim", "id", "code")] == ["A", "B", "Z"]
+
+
+def test_junk_members_outlive_a_rebuild(house: House) -> None:
+    """A dimension without a source has only them, and a NULL may be a value of theirs."""
+    kind = DimensionETL(
+        "kind",
+        create="CREATE TABLE kind_dim (id INT NOT NULL PRIMARY KEY, color VARCHAR(9), size VARCHAR(9))",
+        factory=factory(CachedDimension, name="kind_dim", key="id", attributes=["color", "size"]),
+    )
+    fact = replace(
+        sale(keys={"kind_fk": junk("kind", color="color", size="size")}),
+        create="CREATE TABLE sale_fact (sale INT NOT NULL, kind_fk INT)",
+    )
+    house.declare(kind, fact)
+    house.load("sale", [{"sale": 1, "color": "red", "size": None}, {"sale": 2, "color": "red", "size": "L"}])
+    before = house.table("kind_dim", "id", "color", "size")
+    assert len(before) == 2
+    house.refresh(REBUILT_DIMENSIONS)
+    assert house.table("kind_dim", "id", "color", "size") == before
+    assert house.load("sale").inferred == 0
+
+
+def test_members_are_kept_with_a_flag_that_joins_late(house: House) -> None:
+    """A member is neither gone nor inferred until a load says so; then it counts as any other does."""
+    house.declare(shop())
+    house.load("shop", [a_shop("A"), a_shop("B"), a_shop("C")])
+    house.declare(shop("gone", ddl=", gone TINYINT(1)", deleted=flag_deleted("gone", most=0.5)))
+    house.load("shop", [a_shop("A"), a_shop("B")], rebuild=True)
+    assert house.table("shop_dim", "id", "code", "gone") == [(1, "A", 0), (2, "B", 0), (3, "C", 1)]
+
+
+def test_a_type_1_dimension_becomes_one_with_versions(house: House) -> None:
+    """Its members are first versions, valid since ever; so a flag that joins with them is 0."""
+    house.now = datetime(2024, 1, 1)
+    house.declare(shop())
+    house.load("shop", [a_shop("A"), a_shop("B")])
+    house.declare(customer("gone", ddl=", gone TINYINT(1)", deleted=flag_deleted("gone", most=0.5)))
+    house.load("shop", rebuild=True)
+    first = ("1900-01-01", None, 1, 0)
+    names = ("id", "city", "since", "until", "version", "gone")
+    assert house.table("shop_dim", *names) == [(1, "Oslo", *first), (2, "Oslo", *first)]
+    house.now = datetime(2024, 2, 1)
+    assert house.load("shop", [a_shop("A", "Bonn")]).closed == 1
+    assert house.table("shop_dim", *names) == [
+        (1, "Oslo", "1900-01-01", "2024-02-01", 1, 0),
+        (2, "Oslo", "1900-01-01", None, 1, 1),
+        (3, "Bonn", "2024-02-01", None, 2, 0),
+    ]
+
+
+def test_versions_that_nobody_has_dated_are_refused(home: House) -> None:
+    """Several versions of a member cannot all have begun at the beginning."""
+    home.declare(customer())
+    home.load("shop", [a_shop("A")])
+    home.load("shop", [a_shop("A", "Bonn")])
+    home.execute("ALTER TABLE shop_dim DROP COLUMN since")
+    project = home.project
+    with pytest.raises(AssertionError, match='no column "since" that dates them'):
+        home.load("shop", rebuild=True)
+    assert home.project.digest == project.digest
+
+
+def test_a_renamed_column_of_a_history_is_not_emptied(house: House) -> None:
+    """The message names the statement that renames it, which is all that there is to do."""
+    house.declare(customer())
+    house.load("shop", [a_shop("A")])
+    house.load("shop", [a_shop("A", "Bonn")])
+    house.declare(customer(city="town"))
+    house.give("shop", [{"code": "A", "town": "Bonn"}])
+    failure = house.failure("shop")
+    assert 'it has no column "town"' in failure
+    assert "--delete_existing_tables" not in failure
+    with house.project.open_warehouse() as warehouse:
+        table, city, town = map(warehouse.quote, ("shop_dim", "city", "town"))
+    statement = f"ALTER TABLE {table} RENAME COLUMN {city} TO {town}"
+    assert f'If "town" is "city" under a new name, rename it: {statement}.' in failure
+    happened = list(refresh(house.project, REBUILT_DIMENSIONS))
+    last = happened[-1]
+    assert isinstance(last, events.RunFinished)
+    assert "a rebuild would lose them" in last.error
+    assert statement in last.error
+    house.execute(statement)
+    assert house.load("shop", rebuild=True).unchanged == 1
+    assert house.table("shop_dim", "version", "town") == [(1, "Oslo"), (2, "Bonn")]
+
+
+def test_a_column_that_is_to_go_is_dropped_first(home: House) -> None:
+    """Who has really another attribute says so by dropping the old one."""
+    home.declare(customer())
+    home.load("shop", [a_shop("A")])
+    home.declare(customer(city="fax"))
+    home.give("shop", [{"code": "A", "fax": "1"}])
+    home.execute("ALTER TABLE shop_dim DROP COLUMN city")
+    home.load("shop", rebuild=True)
+    assert home.table("shop_dim", "version", "fax") == [(1, None), (2, "1")]
+
+
+def test_a_rollback_brings_back_other_columns(warehouse_url: str, tmp_path: Path) -> None:
+    """And forward again, whatever the columns are."""
+    house = House(warehouse_url, tmp_path, as_sets=True)
+    house.declare(shop(ddl=", KEY by_city (city)"))
+    house.give("shop", [a_shop("A")])
+    build = replace(REBUILT_DIMENSIONS, run_facts=True)
+    assert list(refresh(replace(house.project, keep_previous=True), build))
+    house.declare(shop("size", ddl=", size INT, KEY by_size (size)"))
+    house.give("shop", [a_shop("A", size=3)])
+    assert list(refresh(replace(house.project, keep_previous=True), build))
+    project = replace(house.project, keep_previous=True)
+    assert house.table("shop_dim", "code", "city", "size") == [("A", "Oslo", 3)]
+    list(roll_back(project))
+    with project.open_warehouse() as warehouse:
+        assert list(warehouse.columns("shop_dim")) == ["id", "code", "city"]
+    assert house.table("shop_dim", "code", "city") == [("A", "Oslo")]
+    list(roll_back(project))
+    assert house.table("shop_dim", "code", "city", "size") == [("A", "Oslo", 3)]
+
+
+@pytest.mark.parametrize("rebuild", [True, False])
+def test_a_source_that_is_empty_now_fails_the_load(house: House, rebuild: bool) -> None:
+    """It is more often broken than empty. Members that facts have made do not count as rows."""
+    house.declare(shop(), sale(keys={"shop_fk": member("shop", code="code", missing="infer")}))
+    house.load("sale", [{"sale": 1, "code": "A"}])
+    house.load("shop", [])
+    house.load("shop", [a_shop("A"), a_shop("B")])
+    for name, table, column in (("shop", "shop_dim", "id"), ("sale", "sale_fact", "sale")):
+        before = house.table(table, column)
+        house.give(name, [])
+        with pytest.raises(AssertionError, match=r'source gave no rows, and "[a-z_]*" holds rows'):
+            house.load(name, rebuild=rebuild)
+        assert house.table(table, column) == before
+
+
+def test_a_source_may_be_declared_to_be_empty(home: House) -> None:
+    """The facts are then gone, as declared; the members that were gone are closed by their own rule."""
+    home.declare(customer(deleted=close_deleted(most=1.0)), sale(empty_source="allow"))
+    home.load("shop", [a_shop("A")])
+    home.load("sale", [{"sale": 1}])
+    assert home.load("shop", []).closed == 1
+    home.load("sale", [])
+    assert home.table("sale_fact", "sale") == []
+    home.load("sale", [], rebuild=True)
+
+
+@pytest.mark.parametrize("declared", [{"append": True}, {"period": "sale"}])
+def test_a_fact_that_only_adds_may_get_nothing(home: House, declared: dict[str, Any]) -> None:
+    """Nothing new is no loss; but a rebuild would leave an empty table."""
+    home.declare(sale(**declared))
+    home.load("sale", [{"sale": 1}])
+    home.load("sale", [])
+    assert home.table("sale_fact", "sale") == [(1,)]
+    with pytest.raises(AssertionError, match="its source gave no rows"):
+        home.load("sale", [], rebuild=True)
+
+
+def test_an_incremental_load_may_get_nothing(tmp_path: Path) -> None:
+    """Only a load that reads all of its source can find it empty."""
+    fact = FactETL(
+        "sale",
+        source="SELECT sale, at FROM sales",
+        create="CREATE TABLE sale_fact (sale INT, at INT)",
+        factory=factory(FactTable, name="sale_fact", keyrefs=["sale"], measures=["at"]),
+        keys={},
+        grain=("sale",),
+        watermark=watermark("at"),
+    )
+    config: Any = SimpleNamespace(
+        SOURCE_URLS={"s": ""}, WAREHOUSE_URL="", LOG_HOME=".", DIMENSIONS=[], FACTS=[fact], __file__=__file__
+    )
+    story = Story(config, tmp_path)
+    story.day("sales\n| sale:int | at:int |\n| 1 | 5 |")
+    story.load()
+    story.day("sales\n| sale | at |\n| 1 | 4 |")
+    story.project = replace(story.project, facts=(replace(fact, source="SELECT sale, at FROM sales WHERE at > 4"),))
+    story.load()
+    assert "source gave no rows" in story.fails("sale", rebuild=True)
+    assert story.rows("SELECT sale FROM sale_fact") == [(1,)]
+
+
+def test_an_empty_fact_in_parts_fails(tmp_path: Path) -> None:
+    """Its parts meet in another place than other loads."""
+    fact = FactETL(
+        "sale",
+        source="SELECT sale FROM sales",
+        create="CREATE TABLE sale_fact (sale INT)",
+        factory=factory(FactTable, name="sale_fact", keyrefs=["sale"]),
+        keys={},
+        parts=2,
+        split_by="sale",
+    )
+    config: Any = SimpleNamespace(
+        SOURCE_URLS={"s": ""}, WAREHOUSE_URL="", LOG_HOME=".", DIMENSIONS=[], FACTS=[fact], __file__=__file__
+    )
+    story = Story(config, tmp_path)
+    story.day("sales\n| sale:int |\n| 1 |\n| 2 |")
+    story.load()
+    story.day("sales\n| sale |")
+    assert "source gave no rows" in story.fails("sale")
+    assert story.rows("SELECT count(*) FROM sale_fact") == [(2,)]
+
+
+def test_empty_source_is_one_of_two_words(home: House) -> None:
+    """A misspelt word is told before anything connects."""
+    wrong: Any = "alow"
+    home.declare(sale(empty_source=wrong))
+    with pytest.raises(ConfigError, match='its empty_source is \'alow\'; it must be one of "fail", "allow"'):
+        assert home.project
+
+
+@pytest.mark.parametrize("rebuild", [True, False])
+def test_a_special_member_of_another_key_is_refused(house: House, rebuild: bool) -> None:
+    """It would stay as a member like others, and facts would point to it."""
+    house.declare(shop(unknown={"id": -1, "city": "Unknown"}))
+    house.load("shop", [a_shop("A")])
+    house.declare(shop(unknown={"id": 0, "city": "Unknown"}))
+    with pytest.raises(AssertionError, match=r'"shop_dim" has a member with the key -1.*declaration \(0\)'):
+        house.load("shop", rebuild=rebuild)
+    house.execute("DELETE FROM shop_dim WHERE id = -1")
+    house.load("shop", rebuild=rebuild)
+    assert house.table("shop_dim", "id", "city") == [(0, "Unknown"), (1, "Oslo")]
+    house.load("shop", rebuild=rebuild)
+
+
+def test_keys_below_1_that_the_source_gives_are_no_special_members(home: House) -> None:
+    """They are the source's own business."""
+    home.declare(shop())
+    for _ in range(2):
+        home.load("shop", [a_shop("A", id=-5), a_shop("B", id=3)])
+    assert home.table("shop_dim", "id", "code") == [(-5, "A"), (3, "B")]
+
+
+def test_a_key_without_a_moment_is_told(home: House) -> None:
+    """By the source test and by the plan, as each load that reads a fact again points it to another version."""
+    home.declare(customer(), sale(keys={"shop_fk": member("shop", code="code")}))
+    home.load("shop", [a_shop("A")])
+    home.give("sale", [{"sale": 1, "code": "A"}])
+    project = home.project
+    told = 'its key "shop_fk" has no as_of and points to a dimension with versions'
+    assert [warning for warning in source_tested(project, project.facts[0]).warnings if warning.startswith(told)]
+    notes = [event.note for event in plan(project, Request(run_facts=True)) if isinstance(event, events.EtlNoted)]
+    assert [note for note in notes if note.startswith(told)] == notes
+    assert len(notes) == 1
+    home.declare(sale(keys={"shop_fk": member("shop", code="code", as_of="at")}))
+    home.give("sale", [{"sale": 1, "code": "A", "at": date(2024, 1, 1)}])
+    project = home.project
+    assert source_tested(project, project.facts[0]).warnings == ()
