@@ -124,7 +124,7 @@ any_rules = st.one_of(rules_of_type_2, rules_of_type_2, rules_of_others)
 def _right_row_by_row(rules: Rules) -> Rules:
     """Return rules without what is not right row by row yet.
 
-    There a flagged member that comes back with a change of type 1 gets a version, and `srcdateatt` takes a NULL as it is.
+    There a flagged member that comes back with a change of type 1 gets a version, and `srcdateatt` keeps a NULL.
     """
     rules = replace(rules, type1=(), latest=()) if rules.deleted == "flag" else rules
     return replace(rules, dates="fromfinder") if rules.dates == "srcdateatt" else rules
