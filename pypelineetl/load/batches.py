@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,8 @@ from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts, Outcome
 from pypelineetl.keys import MISSES, KeySets, NaturalKey
 from pypelineetl.load.collations import infer_exactly
-from pypelineetl.load.facts import key_sets
+from pypelineetl.load.contradictions import merged, row_key, undecided_message
+from pypelineetl.load.facts import key_sets, replace_period
 from pypelineetl.load.inferring import inferring
 from pypelineetl.load.loading import Load, Progress
 from pypelineetl.load.rejects import reject_given
@@ -70,28 +71,96 @@ class Batches:
         except LoadError as error:
             if not self._etl.most_rejected:
                 raise
-            reject_given(self._bench, error.message, as_json({name: given[name] for name in self._etl.needs}))
+            self._reject(given, error.message)
             return "rejected"
+
+    def _reject(self, given: Row, reason: str) -> None:
+        reject_given(self._bench, reason, as_json({name: given[name] for name in self._etl.needs}))
 
 
 class FactBatches(Batches):
     """A fact's rows, with the foreign keys and lags that are found for them."""
 
-    def __init__(self, bench: Workbench, etl: FactETL, columns: Mapping[str, Column], keys: "BatchKeys") -> None:
+    def __init__(
+        self, bench: Workbench, etl: FactETL, columns: Mapping[str, Column], keys: "BatchKeys", load: Load
+    ) -> None:
         super().__init__(bench, etl, columns)
         self.keys = keys
+        self._fact = etl
+        self._load = load
+        self._periods: set[Any] = set()
+        self._keyed: Row = {}
+        """The columns that were found for the row that is being put."""
 
     def _rows(self, names: Sequence[str], batch: list[Values]) -> Iterator[tuple[Row, Row | LoadError]]:
         found = self.keys.find(names, batch)
         for (given, row), (reason, columns) in zip(super()._rows(names, batch), found, strict=True):
+            self._keyed = columns
+            if self._fact.period:
+                self._replace_period(self._fact.period, given | columns)
             # A row may take a key's name for a natural key of its own, so all keys are found before any is written.
             yield given, LoadError(reason) if reason else row if isinstance(row, LoadError) else row | columns
+
+    def _replace_period(self, period: str, row: Row) -> None:
+        """Delete the facts of a row's period if it is the first row of it; a rejected row is in its period too."""
+        with suppress(LoadError):
+            value = self._columns[period].convert(row[period])
+            if value is not None and value not in self._periods:
+                self._periods.add(value)
+                replace_period(self._load, self._fact, str(value))
 
     def _put(self, given: Row, row: Row | LoadError, put: Put) -> Outcome | str:
         if isinstance(row, LoadError) and self.keys.has_misses and not self._etl.most_rejected:
             # Rows without a member are counted to the end, so that the error can tell of all of them.
             return "unchanged"
         return super()._put(given, row, put)
+
+
+class GatheredFacts(FactBatches):
+    """Facts that are told apart by some columns: all rows are gathered, since several may be of one fact."""
+
+    def __init__(
+        self, bench: Workbench, etl: FactETL, columns: Mapping[str, Column], keys: "BatchKeys", load: Load
+    ) -> None:
+        super().__init__(bench, etl, columns, keys, load)
+        self._by = row_key(etl)
+        self._found: dict[tuple[Any, ...], list[tuple[Row, Row]]] = {}
+        self._rejected = Counter[tuple[Any, ...]]()
+
+    def settled(self, counts: Counts, put: Put) -> Counts:
+        """Put one row of each fact, and return the counts. Rows of one fact that contradict are rejected."""
+        outcomes, rejected = Counter[str](), 0
+        for values, found in self._found.items():
+            row, differing = merged(self._fact, [each for _, each in found])
+            rejected_before = self._rejected[values]
+            if not (differing or rejected_before):
+                outcomes[put(row)] += 1
+                continue
+            times = len(found) + rejected_before
+            if not self._etl.most_rejected:
+                raise LoadError(undecided_message(self._by, times, differing, values))
+            rejected += len(found)
+            for given, _ in found:
+                self._reject(given, undecided_message(self._by, times, differing))
+        inserted, updated = outcomes["inserted"], outcomes["updated"]
+        unchanged = counts.read - counts.rejected - rejected - inserted - updated
+        return replace(
+            counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=counts.rejected + rejected
+        )
+
+    def _put(self, given: Row, row: Row | LoadError, put: Put) -> Outcome | str:
+        outcome = super()._put(given, row, put)
+        if outcome == "rejected":
+            with suppress(LoadError):
+                self._rejected[self._fact_of(given)] += 1
+        elif not isinstance(row, LoadError):
+            self._found.setdefault(tuple(row[name] for name in self._by), []).append((given, row))
+        return outcome
+
+    def _fact_of(self, given: Row) -> tuple[Any, ...]:
+        """Return which fact a rejected row is of. Raises LoadError if one of the values does not fit."""
+        row = given | self._keyed
+        return tuple(self._columns[name].convert(row[name]) for name in self._by)
 
 
 class BatchKeys:

@@ -9,15 +9,17 @@ from pypelineetl.declare import ETL, DimensionETL, FactETL
 from pypelineetl.events import Counts
 from pypelineetl.keys import MISSES, KeySets, NaturalKey, bring_members
 from pypelineetl.load.collations import infer_exactly
+from pypelineetl.load.contradictions import mark_undecided
 from pypelineetl.load.inferring import inferring
 from pypelineetl.load.loading import Load, Progress
-from pypelineetl.load.rejects import reject, reject_null, reject_repeated
+from pypelineetl.load.rejects import reject, reject_null
 from pypelineetl.load.tablesets import EXISTING, ROWS, TableSets
 from pypelineetl.typed import TypedQuery, Want
 from pypelineetl.workbench import Workbench
 
 FACTS = "pypelineetl_facts"
 """A fact's rows at the bench, with their foreign keys, numbered by `ord` in their order."""
+_PERIODS = "pypelineetl_periods"
 
 
 def load_fact_rows(load: Load, bench: Workbench, etl: FactETL, source: TypedQuery) -> Progress:
@@ -29,19 +31,21 @@ def load_fact_rows(load: Load, bench: Workbench, etl: FactETL, source: TypedQuer
         return Counts(read=read, inserted=read, inferred=facts.inferred, **facts.special_keys())
     counts = facts.keep()
     yield counts.read
+    rejected = counts.rejected
     if etl.period:
+        rejected += reject_null(facts.sets, (etl.period,), FACTS)
         replace_periods(facts.sets, etl.period)
     inserted = facts.sets.insert(f"SELECT {facts.sets.names(etl.factory.columns)} FROM {FACTS} ORDER BY ord")
-    return replace(counts, inserted=inserted)
+    return replace(counts, inserted=inserted, rejected=rejected)
 
 
 def load_grained_rows(load: Load, bench: Workbench, etl: FactETL, source: TypedQuery) -> Progress:
     """Bring the facts of a declared grain up to date and add the others, as `load/grain.py` does row by row."""
     facts = FactSets(load, bench, etl, source)
     sets, others = facts.sets, [name for name in etl.factory.columns if name not in etl.grain]
-    counts = facts.keep()
+    counts = facts.keep(is_once=True)
     yield counts.read
-    rejected = reject_null(sets, etl.grain, FACTS) + reject_repeated(sets, etl.grain, FACTS)
+    rejected = reject_null(sets, etl.grain, FACTS)
     sets.bring_existing(etl.factory.columns, within(sets, etl.grain, FACTS))
     same = sets.same(etl.grain, "r", "e")
     columns = sets.names(etl.factory.columns, "r.")
@@ -69,9 +73,9 @@ def within(sets: TableSets, names: Sequence[str], rows: str) -> str:
 
 
 def replace_periods(sets: TableSets, period: str) -> None:
-    """Delete the facts of the periods that the rows at the bench have, each of which they replace as a whole."""
+    """Delete the facts of the periods that the source gives, also where all rows of one are rejected."""
     at = sets.at(period)
-    for (found,) in sets.bench.rows(f"SELECT DISTINCT CAST({at} AS VARCHAR) FROM {FACTS} WHERE {at} IS NOT NULL"):
+    for (found,) in sets.bench.rows(f"SELECT DISTINCT CAST({at} AS VARCHAR) FROM {_PERIODS} WHERE {at} IS NOT NULL"):
         replace_period(sets.load, sets.etl, found)
 
 
@@ -104,12 +108,19 @@ class FactSets:
         columns = self.sets.names(self._etl.factory.columns)
         return self.sets.insert(f"SELECT {columns} FROM ({self._query(self._rows())})")
 
-    def keep(self) -> Counts:
-        """Keep the facts at the bench, as FACTS, and return what is known of them."""
+    def keep(self, *, is_once: bool = False) -> Counts:
+        """Keep the facts at the bench, as FACTS, and return what is known of them.
+
+        With `is_once` each fact has one row then, and rows of one fact that contradict are rejected.
+        """
         bench = self.sets.bench
         query = f"SELECT row_number() OVER () AS ord, * FROM ({self._query(self._rows())})"
         bench.keep(FACTS, query)
         read = bench.number(f"SELECT count(*) FROM {FACTS}")
+        if is_once:
+            mark_undecided(self.sets, FACTS)
+        if self._etl.period:
+            bench.keep(_PERIODS, f"SELECT DISTINCT {self.sets.at(self._etl.period)} FROM {FACTS}")
         rejected = reject(bench, FACTS) if self.is_lenient else 0
         [(unknown, absent)] = bench.rows(f"SELECT sum(unknown), sum(not_applicable) FROM {FACTS}")
         return Counts(

@@ -6,9 +6,7 @@ from typing import Any
 from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import FactETL
-from pypelineetl.errors import LoadError
 from pypelineetl.events import Outcome
-from pypelineetl.load.loading import repeated_message
 from pypelineetl.load.target import Target
 
 Row = dict[str, Any]
@@ -28,7 +26,6 @@ class GrainedFacts:
         self._grain = etl.grain
         self._others = tuple(name for name in etl.factory.columns if name not in etl.grain)
         self._known = self._read(warehouse.quote(etl.table), warehouse)
-        self._seen: set[tuple[Any, ...]] = set()
         where = " AND ".join(
             warehouse.matches(columns[name], warehouse.quote(name), f"%({name})s") for name in self._grain
         )
@@ -36,11 +33,8 @@ class GrainedFacts:
         self._update = f"UPDATE {warehouse.quote(etl.table)} SET {values} WHERE {where}"
 
     def ensure(self, row: Row) -> Outcome:
-        """Insert the row, or update the one of its grain. Raises LoadError if the source gives a grain twice."""
+        """Insert the row, or update the one of its grain. A load gives one row of each grain."""
         grain = tuple(row[name] for name in self._grain)
-        if grain in self._seen:
-            raise LoadError(repeated_message(self._grain))
-        self._seen.add(grain)
         if grain not in self._known:
             self._table.insert(row)
             return "inserted"

@@ -58,10 +58,3 @@ def null_message(missing: Sequence[str]) -> str:
         f"a source row has NULL in {quoted(missing)}, by which rows are told apart: it would be a new one on"
         " every load. Leave such rows out in the source SQL, or give them a value."
     )
-
-
-def repeated_message(grain: Sequence[str]) -> str:
-    """Return what to tell of a source that gives a grain twice."""
-    return (
-        f"the source gives two rows with the same grain {quoted(grain)}; mend the source SQL, or declare a finer grain"
-    )

@@ -7,7 +7,7 @@ from pypelineetl.declare import ETL
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts
 from pypelineetl.history import REJECTS, History, name_of
-from pypelineetl.load.loading import Load, null_message, repeated_message
+from pypelineetl.load.loading import Load, null_message
 from pypelineetl.load.tablesets import TableSets
 from pypelineetl.workbench import Workbench
 
@@ -37,17 +37,6 @@ def reject_null(sets: TableSets, names: Sequence[str], rows: str) -> int:
         sets.refuse_null(names, rows)
         return 0
     return _reject_where(sets.bench, rows, literal(null_message(names)), sets.any_null(names))
-
-
-def reject_repeated(sets: TableSets, grain: Sequence[str], rows: str) -> int:
-    """Reject all rows of a grain but the first; LoadError if none may be rejected."""
-    by = sets.names(grain)
-    if not sets.bench.rows(f"SELECT 1 FROM {rows} GROUP BY {by} HAVING count(*) > 1 LIMIT 1"):
-        return 0
-    if not sets.etl.most_rejected:
-        raise LoadError(repeated_message(grain))
-    first = f"SELECT min(ord) FROM {rows} GROUP BY {by}"
-    return _reject_where(sets.bench, rows, literal(repeated_message(grain)), f"ord NOT IN ({first})")
 
 
 def write_rejects(load: Load, bench: Workbench, etl: ETL, counts: Counts) -> None:

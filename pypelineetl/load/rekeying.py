@@ -2,6 +2,7 @@
 
 from pypelineetl.declare import FactETL, Member
 from pypelineetl.keys import bring_members
+from pypelineetl.load.contradictions import row_key
 from pypelineetl.load.loading import Load
 from pypelineetl.load.tablesets import EXISTING, TableSets
 from pypelineetl.workbench import Workbench
@@ -42,8 +43,3 @@ def _rekey(load: Load, bench: Workbench, etl: FactETL, column: str, key: Member)
     if rekeyed:
         sets.update(by, [column], f"SELECT * FROM {_REKEYED}")
     return rekeyed
-
-
-def row_key(etl: FactETL) -> tuple[str, ...]:
-    """Return the columns that tell a fact from all others."""
-    return etl.grain or etl.factory.names("keyrefs")

@@ -17,9 +17,9 @@ from pypelineetl.declare import DimensionETL, FactETL
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Outcome
 from pypelineetl.load.attributes import RowAttributes
-from pypelineetl.load.batches import Batches, BatchKeys, FactBatches
+from pypelineetl.load.batches import Batches, BatchKeys, FactBatches, GatheredFacts
+from pypelineetl.load.contradictions import row_key
 from pypelineetl.load.deletions import Seen
-from pypelineetl.load.facts import replace_period
 from pypelineetl.load.gathering import undecided_message
 from pypelineetl.load.grain import GrainedFacts
 from pypelineetl.load.loading import Load, Progress, null_message
@@ -143,16 +143,26 @@ def _sortable(histories: RowHistories | None) -> Callable[[Row], tuple[Any, ...]
 def load_fact(load: Load, bench: Workbench, etl: FactETL, rows: Stream) -> Progress:
     """Find the foreign keys of every source row and put it into the fact table.
 
-    Raises LoadError for a value that does not fit its column, for rows whose dimension members are to be rejected, and
-    for a grain with a NULL in it, if no rows may be rejected.
+    Raises LoadError for a value that does not fit its column, for rows whose dimension members are to be rejected, for
+    a grain with a NULL in it, and for rows of one fact that contradict, if no rows may be rejected.
     """
     columns = load.project.columns(etl)
     target = Target(load, etl)
+    is_snapshot = issubclass(etl.factory.table_class, AccumulatingSnapshotFactTable)
     with ExitStack() as open_tables:
-        batches = FactBatches(bench, etl, columns, BatchKeys(load, bench, etl, open_tables))
+        keys = BatchKeys(load, bench, etl, open_tables)
         table = open_tables.enter_context(pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now))
-        counts = yield from batches.put(rows, _fact_writer(table, etl, load, target))
-    return batches.keys.told(counts)
+        if not (etl.grain or is_snapshot):
+            counts = yield from FactBatches(bench, etl, columns, keys, load).put(rows, _fact_writer(table, etl))
+            return keys.told(counts)
+        put = (
+            Watched(target, table.ensure).put
+            if is_snapshot
+            else GrainedFacts(table, etl, load.warehouse, target, columns).ensure
+        )
+        gathered = GatheredFacts(bench, etl, columns, keys, load)
+        counts = yield from gathered.put(rows, _without_null(row_key(etl), lambda _: "unchanged"))
+        return gathered.settled(keys.told(counts), put)
 
 
 def replaces(etl: FactETL) -> bool:
@@ -190,20 +200,9 @@ def _without_null(names: tuple[str, ...], put: Put) -> Put:
     return checked
 
 
-def _fact_writer(table: Any, etl: FactETL, load: Load, target: Target) -> Put:
-    if isinstance(table, AccumulatingSnapshotFactTable):
-        return _without_null(tuple(table.keyrefs), Watched(target, table.ensure).put)
-    if etl.grain:
-        return _without_null(
-            etl.grain, GrainedFacts(table, etl, load.warehouse, target, load.project.columns(etl)).ensure
-        )
-    periods: set[Any] = set()
-
+def _fact_writer(table: Any, etl: FactETL) -> Put:
     def insert(row: Row) -> Outcome:
-        if etl.period and row[etl.period] not in periods:
-            periods.add(row[etl.period])
-            replace_period(load, etl, str(row[etl.period]))
         table.insert(row)
         return "inserted"
 
-    return insert
+    return _without_null((etl.period,), insert) if etl.period else insert
