@@ -458,6 +458,7 @@ def dimension_etl(rules: Rules) -> DimensionETL:
         current=rules.current,
         deleted=deletions[rules.deleted],
         most_rejected=1.0 if rules.lenient else 0.0,
+        empty_source="allow",
     )
 
 
@@ -487,6 +488,7 @@ def fact_etl(rules: FactRules) -> FactETL:
         factory=factory(FactTable, name="sale_fact", keyrefs=["sale_id", "person_fk"], measures=["sold_at", "price"]),
         keys={"person_fk": key},
         most_rejected=1.0,
+        empty_source="allow",
         **ways[rules.way],
     )
 
