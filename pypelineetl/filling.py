@@ -28,6 +28,7 @@ from pypelineetl.load.setwise import load_as_sets
 from pypelineetl.load.soundness import check_dimension
 from pypelineetl.load.special import refuse_former_special, seed_special_members
 from pypelineetl.load.uniqueness import check_unique, largest_before
+from pypelineetl.load.waiting import Waiting
 from pypelineetl.load.ways import rowwise_reason, rowwise_reason_of
 from pypelineetl.project import Project
 from pypelineetl.takeover import take_over
@@ -182,6 +183,8 @@ def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True)
     """
     with workbench(load.warehouse.own_bench, scans=scans, streams=streams) as bench:
         gather_rejects(bench)
+        waiting = Waiting(load.project, etl, load.warehouse, load.generation)
+        load = replace(load, waiting=waiting)
         counts = yield from _load_by_its_way(load, bench, etl)
         if isinstance(etl, DimensionETL) and load.remembered:
             yield from (events.EtlNoted(etl, note) for note in restore_members(load, bench, etl))
@@ -189,7 +192,10 @@ def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True)
             counts = replace(counts, closed=end_deleted(load, bench, etl, counts.read))
         if isinstance(etl, FactETL):
             counts = replace(counts, rekeyed=rekey_facts(load, bench, etl))
-        write_rejects(load, bench, etl, counts)
+        write_rejects(load, bench, etl, counts, waiting)
+        if waiting.superseded:
+            note = "rejected rows wait no more, because rows of the same keys were loaded since"
+            yield events.EtlNoted(etl, f"{waiting.superseded:,} {note}")
     return counts
 
 

@@ -166,6 +166,14 @@ class History:
         if self._rejects.is_there:
             _forget(self._rejects, self._of(self._rejects, etl.live_table) | {"generation": self._generation})
 
+    def keep_rejects(self, etl: ETL, rejects: Sequence[Reject]) -> None:
+        """Have these rows of an ETL wait, and no others."""
+        self.forget_rejects(etl)
+        for reject in rejects:
+            given = json.dumps(dict(reject.given), ensure_ascii=False)
+            row = {"etl": reject.etl, "rejected_at": reject.rejected_at, "reason": reject.reason, "given": given}
+            self._rejects.add({**row, "generation": self._generation, "table_name": etl.live_table})
+
     def watermarks(self, etl: ETL) -> Mapping[str, str]:
         """Return how far an ETL has read its source, by column; nothing if it never has."""
         if not self._watermarks.is_there:

@@ -105,9 +105,9 @@ class FactBatches(Batches):
         """Delete the facts of a row's period if it is the first row of it; a rejected row is in its period too."""
         with suppress(LoadError):
             value = self._columns[period].convert(row[period])
-            if value is not None and value not in self._periods:
+            if value not in self._periods:
                 self._periods.add(value)
-                replace_period(self._load, self._fact, str(value))
+                replace_period(self._load, self._fact, None if value is None else str(value))
 
     def _put(self, given: Row, row: Row | LoadError, put: Put) -> Outcome | str:
         if isinstance(row, LoadError) and self.keys.has_misses and not self._etl.most_rejected:
@@ -126,6 +126,8 @@ class GatheredFacts(FactBatches):
         self._by = row_key(etl)
         self._found: dict[tuple[Any, ...], list[tuple[Row, Row]]] = {}
         self._rejected = Counter[tuple[Any, ...]]()
+        self.accepted: list[tuple[Any, ...]] = []
+        """The facts that are loaded, by the columns that tell them apart."""
 
     def settled(self, counts: Counts, put: Put) -> Counts:
         """Put one row of each fact, and return the counts. Rows of one fact that contradict are rejected."""
@@ -135,6 +137,7 @@ class GatheredFacts(FactBatches):
             rejected_before = self._rejected[values]
             if not (differing or rejected_before):
                 outcomes[put(row)] += 1
+                self.accepted.append(values)
                 continue
             times = len(found) + rejected_before
             if not self._etl.most_rejected:

@@ -31,12 +31,10 @@ def load_fact_rows(load: Load, bench: Workbench, etl: FactETL, source: TypedQuer
         return Counts(read=read, inserted=read, inferred=facts.inferred, **facts.special_keys())
     counts = facts.keep()
     yield counts.read
-    rejected = counts.rejected
     if etl.period:
-        rejected += reject_null(facts.sets, (etl.period,), FACTS)
         replace_periods(facts.sets, etl.period)
     inserted = facts.sets.insert(f"SELECT {facts.sets.names(etl.factory.columns)} FROM {FACTS} ORDER BY ord")
-    return replace(counts, inserted=inserted, rejected=rejected)
+    return replace(counts, inserted=inserted)
 
 
 def load_grained_rows(load: Load, bench: Workbench, etl: FactETL, source: TypedQuery) -> Progress:
@@ -46,6 +44,8 @@ def load_grained_rows(load: Load, bench: Workbench, etl: FactETL, source: TypedQ
     counts = facts.keep(is_once=True)
     yield counts.read
     rejected = reject_null(sets, etl.grain, FACTS)
+    if load.waiting:
+        load.waiting.accept(sets, FACTS)
     sets.bring_existing(etl.factory.columns, within(sets, etl.grain, FACTS))
     same = sets.same(etl.grain, "r", "e")
     columns = sets.names(etl.factory.columns, "r.")
@@ -73,18 +73,24 @@ def within(sets: TableSets, names: Sequence[str], rows: str) -> str:
 
 
 def replace_periods(sets: TableSets, period: str) -> None:
-    """Delete the facts of the periods that the source gives, also where all rows of one are rejected."""
+    """Delete the facts of the periods that the source gives, also where all rows of one are rejected.
+
+    Rows without a period are a period of their own: kept, they would be added again by each load.
+    """
     at = sets.at(period)
-    for (found,) in sets.bench.rows(f"SELECT DISTINCT CAST({at} AS VARCHAR) FROM {_PERIODS} WHERE {at} IS NOT NULL"):
+    for (found,) in sets.bench.rows(f"SELECT DISTINCT CAST({at} AS VARCHAR) FROM {_PERIODS}"):
         replace_period(sets.load, sets.etl, found)
 
 
-def replace_period(load: Load, etl: ETL, value: str) -> None:
-    """Delete the facts of one period, which is given as a text."""
+def replace_period(load: Load, etl: ETL, value: str | None) -> None:
+    """Delete the facts of one period, which is given as a text; None is that of the facts without one."""
     assert isinstance(etl, FactETL)  # noqa: S101 - a dimension has no periods
     assert etl.period  # noqa: S101 - nobody else calls it
     warehouse, column = load.warehouse, load.project.columns(etl)[etl.period]
     name, mark = warehouse.quote(etl.period), warehouse.placeholder
+    if value is None:
+        warehouse.query(f"DELETE FROM {warehouse.quote(etl.table)} WHERE {name} IS NULL")
+        return
     # A text to the letter: jan is another period than Jan, whatever the collation.
     exact = f"{warehouse.exactly(name)} = {warehouse.exactly(mark)}"
     where = exact if warehouse.folds(column) else f"{name} = {mark}"

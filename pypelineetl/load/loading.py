@@ -3,7 +3,7 @@
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pypelineetl.columns import Column
 from pypelineetl.databases.base import Database
@@ -12,6 +12,9 @@ from pypelineetl.errors import quoted
 from pypelineetl.events import Counts
 from pypelineetl.project import Project
 from pypelineetl.values import moment
+
+if TYPE_CHECKING:
+    from pypelineetl.load.waiting import Waiting
 
 Progress = Generator[int, None, Counts]
 """Yields the number of rows dealt with so far, and returns what became of them."""
@@ -34,6 +37,8 @@ class Load:
     """The temporary table of the surrogate keys that a rebuilt dimension's members had; none if it is not rebuilt."""
     rows_before: int | None = None
     """How many rows the table had before the load, where a check asks; None where none does."""
+    waiting: "Waiting | None" = None
+    """The rejected rows that wait from earlier loads; None where they do not matter."""
     audit_key: int = 0
     """What rows that the load writes have in their audit column, if they have one."""
 

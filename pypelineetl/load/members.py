@@ -45,6 +45,8 @@ def load_members(load: Load, bench: Workbench, etl: DimensionETL, source: TypedQ
     see(sets, natural_key)
     rejected = reject_unfit(sets, natural_key)
     rejected += reject_undecided(sets, [sets.at(name) for name in natural_key], [], natural_key)
+    if load.waiting:
+        load.waiting.accept(sets, ROWS)
     filled = fill_inferred(sets, etl)
     settle_attributes(sets, etl, EXISTING)
     same = sets.same(natural_key, "r", "e")

@@ -9,6 +9,7 @@ from pypelineetl.events import Counts
 from pypelineetl.history import REJECTS, History, name_of
 from pypelineetl.load.loading import Load, null_message
 from pypelineetl.load.tablesets import TableSets
+from pypelineetl.load.waiting import Waiting
 from pypelineetl.workbench import Workbench
 
 _REJECTED = "pypelineetl_rejected"
@@ -39,11 +40,15 @@ def reject_null(sets: TableSets, names: Sequence[str], rows: str) -> int:
     return _reject_where(sets.bench, rows, literal(null_message(names)), sets.any_null(names))
 
 
-def write_rejects(load: Load, bench: Workbench, etl: ETL, counts: Counts) -> None:
-    """Write the rejected rows to the warehouse. Raises LoadError if they are more than the ETL allows."""
+def write_rejects(load: Load, bench: Workbench, etl: ETL, counts: Counts, waiting: Waiting) -> None:
+    """Write the rejected rows to the warehouse, each once. Raises LoadError if they are more than the ETL allows.
+
+    A row that waits already, and is read and rejected again, is counted by the load that rejected it first.
+    """
+    again = waiting.settle(bench, _REJECTED)
     if not counts.rejected:
         return
-    if counts.rejected > etl.most_rejected * counts.read:
+    if counts.rejected - again > etl.most_rejected * (counts.read - again):
         raise LoadError(_too_many(bench, etl, counts))
     columns = History(load.warehouse).reject_columns()
     load.warehouse.bulk_insert(

@@ -57,6 +57,8 @@ def load_dimension(load: Load, bench: Workbench, etl: DimensionETL, rows: Stream
         if issubclass(etl.factory.table_class, SlowlyChangingDimension):
             histories = RowHistories(load, bench, etl, columns, target, table)
         members, rejected = _members(bench, etl, gathered, histories)
+        if load.waiting:
+            load.waiting.accept_keys(members)
         attributes = RowAttributes(load, etl, columns, target)
         keys = RowKeys(load, etl) if load.remembered and not etl.factory.versioning else None
         watched = Watched(target, ensuring(table))
@@ -153,7 +155,7 @@ def load_fact(load: Load, bench: Workbench, etl: FactETL, rows: Stream) -> Progr
         keys = BatchKeys(load, bench, etl, open_tables)
         table = open_tables.enter_context(pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now))
         if not (etl.grain or is_snapshot):
-            counts = yield from FactBatches(bench, etl, columns, keys, load).put(rows, _fact_writer(table, etl))
+            counts = yield from FactBatches(bench, etl, columns, keys, load).put(rows, _fact_writer(table))
             return keys.told(counts)
         put = (
             Watched(target, table.ensure).put
@@ -162,7 +164,10 @@ def load_fact(load: Load, bench: Workbench, etl: FactETL, rows: Stream) -> Progr
         )
         gathered = GatheredFacts(bench, etl, columns, keys, load)
         counts = yield from gathered.put(rows, _without_null(row_key(etl), lambda _: "unchanged"))
-        return gathered.settled(keys.told(counts), put)
+        counts = gathered.settled(keys.told(counts), put)
+        if load.waiting:
+            load.waiting.accept_keys(gathered.accepted)
+        return counts
 
 
 def replaces(etl: FactETL) -> bool:
@@ -200,9 +205,9 @@ def _without_null(names: tuple[str, ...], put: Put) -> Put:
     return checked
 
 
-def _fact_writer(table: Any, etl: FactETL) -> Put:
+def _fact_writer(table: Any) -> Put:
     def insert(row: Row) -> Outcome:
         table.insert(row)
         return "inserted"
 
-    return _without_null((etl.period,), insert) if etl.period else insert
+    return insert

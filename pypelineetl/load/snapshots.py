@@ -23,6 +23,8 @@ def load_snapshot(load: Load, bench: Workbench, etl: FactETL, source: TypedQuery
     counts = facts.keep(is_once=True)
     yield counts.read
     rejected = counts.rejected + reject_null(sets, keys, FACTS)
+    if load.waiting:
+        load.waiting.accept(sets, FACTS)
     sets.bring_existing(etl.factory.columns, within(sets, keys, FACTS))
     same = sets.same(keys, "r", "e")
     columns = sets.names(etl.factory.columns, "r.")

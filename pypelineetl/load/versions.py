@@ -131,6 +131,8 @@ def load_versions(load: Load, bench: Workbench, etl: DimensionETL, source: Typed
     yield read
     see(versions.sets, etl.factory.natural_key)
     rejected = reject_unfit(versions.sets, etl.factory.natural_key) + versions.reject_undecided()
+    if load.waiting:
+        load.waiting.accept(versions.sets, ROWS)
     versions.name_latest()
     histories = versions.rewrite_histories()
     versions.find_changes()
