@@ -30,7 +30,7 @@ from servers import Server
 JAN, EVENING, FEB, MAR, JUNE, LONG_AGO, FUTURE = MOMENTS
 PHASES = [Phase.explicit, Phase.generate]
 """No making of smaller inputs, which takes minutes: `python -m histories` does that."""
-EXAMPLES = {"sqlite": 12, "duckdb": 6, "mysql": 3, "postgresql": 3}
+EXAMPLES = {"sqlite": 6, "duckdb": 4, "mysql": 2, "postgresql": 2}
 """A few, so that the suite stays quick; `python -m histories` runs as many as one likes."""
 
 

@@ -177,6 +177,8 @@ people = st.lists(
         st.sampled_from(["a", "b"]),
     ),
     max_size=5,
+    # Rows of one person with one date that differ are rejected.
+    unique_by=lambda person: (person["person_id"], person["moved_on"]),
 )
 sales = st.lists(st.integers(1, 6), max_size=6).map(
     lambda drawn: [a_sale(number, person=each, at=datetime(2014, 1, 20)) for number, each in enumerate(drawn)]
