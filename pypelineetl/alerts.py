@@ -6,7 +6,7 @@ What is told goes to the URLs in `ALERTS`, by Apprise. A message that cannot be 
 import logging
 import socket
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
 from pypelineetl import events
@@ -94,7 +94,7 @@ class Alerts:
             return ""
         try:
             with self._project.open_warehouse() as warehouse:
-                lines, is_new = self._late(Records(warehouse), datetime.now(UTC).replace(tzinfo=None) - expected)
+                lines, is_new = self._late(Records(warehouse), warehouse.clock() - expected)
         except DatabaseError as error:
             lines, is_new = [shown(f"Whether the warehouse was loaded cannot be known: {error.message}")], True
         why = "\n".join([*lines, f"The longest time allowed is {_hours(expected)} hours."]) if lines else ""

@@ -4,7 +4,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from importlib.metadata import version
 from os import getpid
@@ -90,11 +90,6 @@ def generation_of(run_id: str) -> str:
 def present_holder() -> str:
     """Return who is asking: the machine and the process."""
     return f"{socket.gethostname()}, process {getpid()}"
-
-
-def now() -> datetime:
-    """Return the present moment as it is recorded: UTC, without a zone."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 class Records:
@@ -203,7 +198,7 @@ class Records:
     def begin(self, run: Run, etls: Sequence[ETL], attempt: int) -> None:
         """Note that a run waits to turn to these ETLs, in place of what was noted of it before."""
         self._table.remove({"run_id": run.id})
-        begun = {"status": WAITING, "attempt": attempt, "started": now()}
+        begun = {"status": WAITING, "attempt": attempt, "started": self._warehouse.clock()}
         for audit_key, etl in enumerate(etls, self._give_keys(len(etls))):
             self._add(run, name_of(etl), audit_key=audit_key, **begun)
 
@@ -269,13 +264,14 @@ class Records:
         other = "the source of another ETL of its run is not as it should be"
         with self._warehouse.transaction():
             self.ensure()
+            ended = self._warehouse.clock()
             for etl, error in errors.items():
-                end = {"status": FAILED if error else NOT_RUN, "ended": now(), "error": error or other}
+                end = {"status": FAILED if error else NOT_RUN, "ended": ended, "error": error or other}
                 self._add(run, etl, attempt=1, audit_key=0, **end)
 
     def _add(self, run: Run, etl: str, **columns: Any) -> None:
         here = {"host": present_holder(), "code_version": version("pypelineetl"), "config_hash": run.config_hash}
-        self._table.add({"run_id": run.id, "etl": etl, "started": now(), **here, **columns})
+        self._table.add({"run_id": run.id, "etl": etl, "started": self._warehouse.clock(), **here, **columns})
 
     def _quoted(self, *names: str) -> str:
         return self._warehouse.quoted(names)

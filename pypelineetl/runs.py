@@ -35,7 +35,6 @@ from pypelineetl.records import (
     counted,
     generation_of,
     hash_of_ddl,
-    now,
     present_holder,
 )
 from pypelineetl.staging import KEPT, OLD, PART, STAGED, kept_name, staged_name
@@ -102,8 +101,8 @@ class Ledger:
             notes = self._free(run, wanted, unheld)
             self._records.begin(run, etls, self._attempt(run))
             if keep is not None:
-                self._records.prune(now() - keep)
-            since = now()
+                self._records.prune(self._warehouse.clock() - keep)
+            since = self._warehouse.clock()
             for table in wanted:
                 lock = {"table_name": table, "run_id": run.id, "holder": present_holder()}
                 self._locks.add({**lock, "since": since, "lease": since + run.lease})
@@ -161,13 +160,13 @@ class Ledger:
         if record.status == RUNNING and record.attempt >= MOST_ATTEMPTS:
             what = f"{record.etl} in run {run.id}"
             raise _poisoned(what, record.attempt)
-        begun = {"attempt": attempt, "started": now(), "host": present_holder()}
+        begun = {"attempt": attempt, "started": self._warehouse.clock(), "host": present_holder()}
         self._records.change(run, [record.etl], status=RUNNING, **begun)
         self.renew(run)
 
     def renew(self, run: Run) -> None:
         """Have a run's lease begin anew. Raises LoadError unless it still has its tables."""
-        if not self._locks.change({"run_id": run.id}, {"lease": now() + run.lease}):
+        if not self._locks.change({"run_id": run.id}, {"lease": self._warehouse.clock() + run.lease}):
             raise _lost(run)
 
     def loaded(self, run: Run, etl: ETL, counts: Counts, generation: str, *, is_new: bool) -> None:
@@ -178,12 +177,12 @@ class Ledger:
         reached = History(self._warehouse, generation).watermarks(etl) if etl.watermark else {}
         watermark = ", ".join(f"{column} {value}" for column, value in reached.items()) or None
         made = {"ddl_hash": hash_of_ddl(etl)} if is_new else {}
-        done = {"status": LOADED, "ended": now(), "error": None, "watermark": watermark}
+        done = {"status": LOADED, "ended": self._warehouse.clock(), "error": None, "watermark": watermark}
         self._records.change(run, [name_of(etl)], **done, **made, **counted(counts))
 
     def failed(self, run: Run, etl: str, error: str) -> None:
         """Note that an ETL failed."""
-        self._records.change(run, [etl], status=FAILED, ended=now(), error=error)
+        self._records.change(run, [etl], status=FAILED, ended=self._warehouse.clock(), error=error)
 
     def publishing(self, run: Run, way: str) -> None:
         """Note that all that a run has done is about to be seen, and what that is."""
@@ -203,7 +202,7 @@ class Ledger:
             for table in self._claimed(run):
                 History(self._warehouse).adopt(table, PREVIOUS, keep=run.generation)
                 History(self._warehouse, PREVIOUS).adopt(table, run.generation)
-        self._records.move(run, UNFINISHED, status=SUCCEEDED, way=way, ended=now())
+        self._records.move(run, UNFINISHED, status=SUCCEEDED, way=way, ended=self._warehouse.clock())
         self._release(run)
 
     def sweep(self) -> list[str]:
@@ -255,7 +254,7 @@ class Ledger:
         Whoever lets go of a run's name has renewed its lease before, perhaps after it was read here: those that are
         dead have none either when it is read again, in a transaction that begins after this.
         """
-        lapsed = {lock.run_id for lock in self._taken(run, tables) if lock.lease <= now()}
+        lapsed = {lock.run_id for lock in self._taken(run, tables) if lock.lease <= self._warehouse.clock()}
         # Nobody else can have the name that we hold.
         return {run_id for run_id in lapsed if not self._is_held(run_id, own=run_id == run.id)}
 
@@ -263,7 +262,7 @@ class Ledger:
         """Bury dead runs that have any of these tables. Raises BusyError for one that lives."""
         dead = {}
         for lock in self._taken(run, tables):
-            if lock.run_id not in unheld or lock.lease > now():
+            if lock.run_id not in unheld or lock.lease > self._warehouse.clock():
                 message = (
                     f'table "{lock.table}" is being loaded by run {lock.run_id} ({lock.holder})'
                     f" since {lock.since:%Y-%m-%d %H:%M:%S} UTC"
@@ -318,7 +317,7 @@ class Ledger:
             return True
         History(self._warehouse, run.generation).forget_generation()
         for before, after in ends.items():
-            self._records.move(run, (before,), status=after, ended=now(), error=error)
+            self._records.move(run, (before,), status=after, ended=self._warehouse.clock(), error=error)
         if tables:
             self._release(run)
         return False

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +13,16 @@ import pytest
 from houses import House, nothing
 from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
 
-from pypelineetl import DimensionETL, FactETL, factory, junk, member, read_project, rows
+from pypelineetl import DimensionETL, FactETL, factory, junk, member, read_project, records, rows, runs
 from pypelineetl.building import begin, build, publish
 from pypelineetl.celery import stages_of
-from pypelineetl.claiming import claim
+from pypelineetl.claiming import claim, claim_at_once
+from pypelineetl.databases import base
 from pypelineetl.declare import ETL
+from pypelineetl.errors import BusyError
 from pypelineetl.project import Project
 from pypelineetl.records import new_run
+from pypelineetl.runs import Ledger
 
 _NAMES = ("sale", "visit", "call")
 
@@ -102,6 +105,34 @@ def test_facts_that_share_an_inferred_dimension_are_in_stages_of_their_own(tmp_p
     project = project_of(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, *etls)
     names = [[etl.name for etl in stage] for stage in stages_of(project, project.etls)]
     assert names == [["cust", "shop"], ["sale", "other"], ["visit"], ["call"]]
+
+
+class _Ahead(datetime):
+    """The clock of a machine that is six minutes ahead."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        return datetime.now(tz) + timedelta(minutes=6)
+
+
+@pytest.mark.parametrize("place", ["mariadb_url", "postgresql_url"])
+def test_the_clock_of_the_warehouse_decides_leases(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A machine whose clock is ahead does not take a live refresh for dead, nor does its own lease last longer."""
+    project = project_of(request.getfixturevalue(place), tmp_path, customer())
+    leased, other = (replace(new_run(project.digest), lease=timedelta(minutes=5)) for _ in range(2))
+    list(claim_at_once(project, leased, project.etls))
+    for module in (base, records, runs):
+        monkeypatch.setattr(module, "datetime", _Ahead)
+    with pytest.raises(BusyError, match=leased.id):
+        list(claim_at_once(project, other, project.etls))
+    with project.open_warehouse() as warehouse, warehouse.transaction():
+        Ledger(warehouse).renew(leased)
+    monkeypatch.undo()
+    with project.open_warehouse() as warehouse:
+        [(lease,)] = warehouse.query("SELECT lease FROM etl_lock")
+        assert timedelta(minutes=4) < lease - warehouse.clock() <= timedelta(minutes=5)
 
 
 @pytest.fixture

@@ -29,7 +29,6 @@ from pypelineetl.records import (
     UPDATED,
     Records,
     new_run,
-    now,
 )
 from pypelineetl.runs import Ledger
 
@@ -124,7 +123,7 @@ def test_old_records_go_but_for_those_that_are_asked_for(house: House) -> None:
             add(warehouse, "recent", 10, THING, way=UPDATED)
         before = Records(warehouse).last(BUILT)
         with warehouse.transaction():
-            Records(warehouse).prune(now() - timedelta(days=30))
+            Records(warehouse).prune(warehouse.clock() - timedelta(days=30))
         kept = {record.run_id for record in Records(warehouse).latest()}
         assert kept == {
             *("second build", "runs for ever", "update 19", "deleted", "failed 2", "failed 3", "late 2", "recent")
@@ -143,7 +142,7 @@ def test_a_long_history_goes_in_several_steps(house: House, monkeypatch: pytest.
                 add(warehouse, f"update {number}", 60 - number, THING, way=UPDATED)
         for left in ([2, 3, 4, 5], [4, 5], [4, 5]):
             with warehouse.transaction():
-                Records(warehouse).prune(now() - timedelta(days=30))
+                Records(warehouse).prune(warehouse.clock() - timedelta(days=30))
             assert sorted(each.run_id for each in Records(warehouse).latest()) == [f"update {each}" for each in left]
 
 
@@ -155,7 +154,7 @@ def test_a_run_prunes_as_the_setting_says(house: House) -> None:
     with house.project.open_warehouse() as warehouse, warehouse.transaction():
         table = OwnTable(warehouse, "etl_run", "")
         for audit_key in range(1, 5):
-            moment = now() - timedelta(days=40) + timedelta(hours=audit_key)
+            moment = warehouse.clock() - timedelta(days=40) + timedelta(hours=audit_key)
             table.change({"audit_key": audit_key}, {"started": moment, "ended": moment})
     house.load("thing", [ROW])
     assert sorted(keys(house)) == [1, 2, 3, 4, 5]
@@ -184,7 +183,7 @@ def test_the_history_shows_the_latest_run_whole(house: House) -> None:
 
 def add(warehouse: Database, run: str, days_ago: float, *etls: ETL, **columns: Any) -> None:
     """Add the records of a run that began and ended so long ago."""
-    moment = now() - timedelta(days=days_ago)
+    moment = warehouse.clock() - timedelta(days=days_ago)
     status = columns.setdefault("status", SUCCEEDED)
     written = {"run_id": run, "attempt": 1, "audit_key": 0, "host": "", "code_version": "", "config_hash": ""}
     written |= {"started": moment, "ended": None if status in {RUNNING, LATE} else moment, **columns}
