@@ -30,6 +30,7 @@ from pypelineetl import (
     unique,
 )
 from pypelineetl.checks import Check
+from pypelineetl.databases import database_class, parse_url
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import Factory
 from pypelineetl.load.checking import run_checks
@@ -345,13 +346,14 @@ def test_a_check_costs_one_query(star: Star, monkeypatch: pytest.MonkeyPatch) ->
     """However many rows fail."""
     star.load(notes(wrong()))
     asked: list[str] = []
-    ask = Database.result
+    kind = database_class(parse_url(star.urls[1]))
+    ask = kind.result
 
     def counting(warehouse: Database, statement: str, arguments: Sequence[Any] = ()) -> Any:
         asked.append(statement)
         return ask(warehouse, statement, arguments)
 
-    monkeypatch.setattr(Database, "result", counting)
+    monkeypatch.setattr(kind, "result", counting)
     for check in (*(check for check, _ in CHECKS), fresh("written_on", within=timedelta())):
         asked.clear()
         assert failures(star, notes([], check)), check
