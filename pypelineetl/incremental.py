@@ -57,10 +57,12 @@ def extraction(project: Project, etl: ETL, history: History, *, full: bool, is_f
         marks = find_marks(source, project.source_query(etl), etl.watermark, is_append=_appends(etl))
         notes = [note for note in map(_note_of_rows_ahead, marks.values()) if note]
         known, faults = _known(marks, remembered)
-        if _appends(etl):
+        # A source that holds only what is new is empty at times: that is nothing new, and no other beginning.
+        is_empty = bool(remembered) and all(mark.form is None and not mark.nulls for mark in marks.values())
+        if _appends(etl) and not (is_empty and not full):
             [(name, mark)] = marks.items()
             _refuse_repetition(mark, known.get(name), faults, full=full, is_filled=is_filled)
-        is_full = full or not known or bool(faults)
+        is_full = full or (not is_empty and (bool(faults) or not known))
         if not full:
             notes = [*(f"all of its source is read, because {fault}" for fault in faults), *notes]
         least = {} if is_full else _least(etl.watermark, marks, known)
