@@ -144,7 +144,8 @@ def test_an_account_that_can_write_is_told(mariadb_url: str, postgresql_url: str
         star = Star(source_url, f"duckdb:///{tmp_path}/w.duckdb", tmp_path)
         project = star.project()
         warnings = [try_source(project, etl).warnings for etl in (PERSON, THING, SALE)]
-        assert warnings[1:] == [(), ()]
+        assert warnings[1] == ()
+        assert all("may do more" not in warning for warning in warnings[2])
         assert f"may do more than read: {told}" in warnings[0][0]
         assert "p@ss" not in warnings[0][0]
     star = Star(f"sqlite:///{tmp_path}/s.sqlite", f"duckdb:///{tmp_path}/w.duckdb", tmp_path)
