@@ -212,11 +212,12 @@ def test_a_plan_tells_what_the_run_then_does_on_every_warehouse(warehouse_url: s
 
 def _tell_and_do(house: House, days: list[tuple[Any, Any]], *, rebuild: bool) -> None:
     house.declare(
-        person("is_guess", inferred="is_guess"),
+        person("is_guess", inferred="is_guess", empty_source="allow"),
         sale(
             {"person_fk": member("person", person_id="person", as_of="at", missing="infer")},
             grain=("sale_id",),
             most_rejected=0.9,
+            empty_source="allow",
         ),
     )
     request = Request(
