@@ -87,8 +87,8 @@ def test_an_unchanged_source_changes_nothing(star: Star) -> None:
 
 
 def test_a_rebuild_starts_anew(star: Star) -> None:
-    """What is no longer in the source is gone after a rebuild, and still there after a load; keys stay as they were."""
-    star.load()
+    """What no source gives and no fact points to is gone after a rebuild, not after a load; keys stay as they were."""
+    star.load(THING)
     star.write(THINGS, [{"code": "B", "title": "Biology"}])
     star.load(THING)
     assert star.table("thing_dim", "code") == [("A",), ("B",)]
