@@ -653,7 +653,7 @@ def test_no_change_of_a_server_s_source_is_missed(source_url: str, tmp_path: Pat
 
 def _follow(url: str, folder: Path, kind: str, days: list[list[tuple[str, int, int]]], *, is_mixed: bool) -> None:
     mark = watermark("changed_at", overlap=timedelta(minutes=10))
-    visits = Extracts(url, folder, kind, watermark=mark)
+    visits = Extracts(url, folder, kind, watermark=mark, empty_source="allow")
     loaded: dict[int, int] = {}
     rows: dict[int, int] = {}
     last, guests = _NOW, 0

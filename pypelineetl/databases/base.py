@@ -460,8 +460,12 @@ class Database(abc.ABC):
         try:
             yield
         except self.driver_error as error:
-            message = f"{self.name}: {type(error).__name__}: {error}"
+            message = f"{self.name}: {self._in_words(error)}"
             raise self._kind_of(error)(message) from error
+
+    def _in_words(self, error: Exception) -> str:
+        """Return what a driver's error says."""
+        return f"{type(error).__name__}: {error}"
 
     @classmethod
     def _kind_of(cls, error: BaseException) -> type[DatabaseError]:

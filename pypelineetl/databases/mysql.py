@@ -191,6 +191,12 @@ class MySQL(Database):
         self._streams.append(cursor)
         return cursor
 
+    def _in_words(self, error: Exception) -> str:
+        # All that PyMySQL says of a connection that is asked again after it was lost.
+        if isinstance(error, pymysql.InterfaceError) and str(error) == "(0, '')":
+            return "InterfaceError: Lost connection to the server"
+        return super()._in_words(error)
+
     def result(self, statement: str, arguments: Sequence[Any] = ()) -> tuple[tuple[str, ...], list[Row]]:
         with self.translated_errors():
             cursor = self._ran(statement, arguments)
