@@ -394,7 +394,8 @@ def test_texts_of_one_form_are_compared_on_every_source(source_url: str, tmp_pat
         ("sqlite", "TEXT", "'2024-13-45'", "texts that are no ISO moments"),
         ("sqlite", "BLOB", "x'00ff'", "values of the type bytes"),
         ("mysql", "VARCHAR(9)", "'9'", "texts that are not all ISO"),
-        ("mysql", "FLOAT", "16777217", "nanoseconds or a FLOAT"),
+        ("mysql", "FLOAT", "0.1", "nanoseconds or a FLOAT"),
+        ("postgresql", "REAL", "0.1", "nanoseconds or a FLOAT"),
         ("mysql", "TIME", "'10:00:00'", "values of the type timedelta"),
         ("postgresql", "BYTEA", "'x'", ""),
         ("duckdb", "TIMESTAMP_NS", "'2024-01-05 10:00:00.123456789'", "nanoseconds or a FLOAT"),
@@ -412,11 +413,21 @@ def test_what_cannot_be_compared_is_refused(source_url: str, tmp_path: Path, kin
         assert "a watermark's columns are whole numbers, days or moments" in error
 
 
-@pytest.mark.parametrize("kind", ["DOUBLE", "DECIMAL(12,3)", "TIMESTAMP_NS"])
-def test_what_can_be_compared_exactly_is(tmp_path: Path, kind: str) -> None:
-    """Numbers with a fraction, and nanoseconds that are whole microseconds."""
-    visits = Extracts(f"duckdb:///{tmp_path}/s.duckdb", tmp_path, kind)
-    values = ("2024-01-05 10:00:00.1", "2024-01-05 10:00:00.3") if kind == "TIMESTAMP_NS" else ("0.1", "0.3")
+@pytest.mark.parametrize(
+    ("source_url", "kind", "values"),
+    [
+        ("duckdb", "DOUBLE", ("0.1", "0.3")),
+        ("duckdb", "DECIMAL(12,3)", ("0.1", "0.3")),
+        ("duckdb", "TIMESTAMP_NS", ("2024-01-05 10:00:00.1", "2024-01-05 10:00:00.3")),
+        ("mysql", "DOUBLE", ("0.1", "0.3")),
+        ("mysql", "FLOAT", ("0.125", "16777216")),
+        ("postgresql", "REAL", ("0.125", "16777216")),
+    ],
+    indirect=["source_url"],
+)
+def test_what_can_be_compared_exactly_is(source_url: str, tmp_path: Path, kind: str, values: tuple[str, str]) -> None:
+    """Numbers with a fraction, of 8 and of 4 bytes, and nanoseconds that are whole microseconds."""
+    visits = Extracts(source_url, tmp_path, kind)
     visits.add((1, values[0]), (2, values[1]))
     assert visits.load() == (2, 2)
     visits.add((3, values[0]), (4, values[1]))
