@@ -95,19 +95,13 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
         audit_key=how.audit_key,
     )
     before = {dimension: largest_before(load, dimension) for dimension in dimensions_written(project, etl)}
+    _forget_events(history, etl, before)
     counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
     if extracted.is_full and not how.is_replay:
         refuse_empty(etl, counts, held_rows=held_rows, is_rebuilt=how.live is not None)
     if etl.watermark:
         history.reach(etl, extracted.reached)
-    # A member that the load itself made, as one version, needs no look; what a user's own class made does.
-    is_own = bool(rowwise_reason(project, etl))
-    if isinstance(etl, DimensionETL) and (counts.closed or (counts.inserted and (counts.versions or is_own))):
-        # A version that a deletion has ended may have any surrogate key.
-        check_dimension(load, etl, 0 if counts.closed else before[etl] or 0)
-    if isinstance(etl, DimensionETL) and counts.inserted and etl.factory.versioning:
-        check_texts(load, etl, before[etl] or 0)
-    _check_members(load, etl, counts, before, is_own=is_own)
+    _check_members(load, etl, counts, before)
     _check(counts)
     yield from check_rows(load, etl)
     if isinstance(etl, FactETL) and (gaps := missing_periods(load, etl)):
@@ -115,10 +109,22 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
     return counts
 
 
-def _check_members(
-    load: Load, etl: ETL, counts: Counts, before: Mapping[DimensionETL, int | None], *, is_own: bool
-) -> None:
-    """Raise LoadError if a dimension that the load has added members to has one twice, or a surrogate key."""
+def _forget_events(history: History, etl: ETL, before: Mapping[DimensionETL, int | None]) -> None:
+    """Forget the events of versions that somebody has removed, whose surrogate keys the load may give again."""
+    largest = before[etl] if isinstance(etl, DimensionETL) else None
+    if largest is not None:
+        history.forget_events_above(etl, largest)
+
+
+def _check_members(load: Load, etl: ETL, counts: Counts, before: Mapping[DimensionETL, int | None]) -> None:
+    """Raise LoadError if a dimension that the load has added to has a member twice, a surrogate key, or bad periods."""
+    # A member that the load itself made, as one version, needs no look; what a user's own class made does.
+    is_own = bool(rowwise_reason(load.project, etl))
+    if isinstance(etl, DimensionETL) and (counts.closed or (counts.inserted and (counts.versions or is_own))):
+        # A version that a deletion has ended may have any surrogate key.
+        check_dimension(load, etl, 0 if counts.closed else before[etl] or 0)
+    if isinstance(etl, DimensionETL) and counts.inserted and etl.factory.versioning:
+        check_texts(load, etl, before[etl] or 0)
     if isinstance(etl, DimensionETL) and counts.inserted:
         # Into an empty table, a load as sets takes one row of each natural key at the bench.
         is_proved = before[etl] == 0 and not (is_own or counts.versions or load.remembered)

@@ -126,6 +126,15 @@ class History:
         if self._events.is_there:
             _forget(self._events, {"etl": self.state_name(etl), "generation": self._generation})
 
+    def forget_events_above(self, etl: ETL, largest: int) -> None:
+        """Forget the events of versions with larger surrogate keys: the table has lost them, and gives them again."""
+        if not self._events.is_there:
+            return
+        where = {"etl": self.state_name(etl), "generation": self._generation}
+        above = f"AND {self._quoted(['version_key'])} > {self._warehouse.placeholder}"
+        if self._events.query("1", where, f"{above} LIMIT 1", [largest]):
+            self._events.remove(where, above, [largest])
+
     def take_events_over(self, etl: ETL) -> None:
         """Give this generation of a dimension the events that the live one has."""
         if not self._events.is_there or not self._generation:

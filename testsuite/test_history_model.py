@@ -174,6 +174,20 @@ def test_a_type_1_member_of_which_rows_contradict_each_other_is_rejected(house: 
     assert house.load("thing", [rows_of_one[0], rows_of_one[0]]).inserted == 1
 
 
+@pytest.mark.parametrize("removed", ["DELETE FROM person_dim", "DROP TABLE person_dim"])
+def test_events_of_versions_that_are_gone_count_no_more(house: House, removed: str) -> None:
+    """Somebody has removed rows or the table, and their surrogate keys are given again."""
+    house.declare(person())
+    house.load("person", [a_person("Bonn", date(2014, 5, 1))])
+    house.execute(removed)
+    house.load("person", [a_person("Rome", date(2014, 3, 1))])
+    house.load("person", [a_person("Oslo", date(2014, 4, 1))])
+    assert house.table("person_dim", "version", "city", "since", "until") == [
+        (1, "Rome", "1900-01-01", "2014-04-01"),
+        (2, "Oslo", "2014-04-01", None),
+    ]
+
+
 def test_a_row_without_a_date_says_nothing_new_twice(house: House) -> None:
     """Where each date of the source begins a version, only the time of the run could date it, which is no news."""
     dated = person()
