@@ -31,6 +31,7 @@ from pypelineetl.logs import RunLog
 from pypelineetl.parts import parts_of, split
 from pypelineetl.project import Project, read_project
 from pypelineetl.records import LOADED, SUCCEEDED, Records, Run, generation_of, new_run
+from pypelineetl.revoking import Revocations
 from pypelineetl.runner import Request, perform, refresh
 from pypelineetl.runs import EndedError, Ledger, hold
 from pypelineetl.showing import shown
@@ -59,6 +60,7 @@ class Refreshes:
         self.app = Celery("pypelineetl", broker=config.BROKER_URL, backend=config.RESULT_URL)
         self.app.conf.update(settings_of(config), task_routes=(self._route,))
         self._step, self._part, self._collect = self._steps()
+        self._revocations = Revocations(self.app, self._give_up)
 
     @cached_property
     def project(self) -> Project:
@@ -313,7 +315,9 @@ class Refreshes:
         # replace() ends this task by an exception of Celery's; in eager mode, which debuggers use, it joins the chord
         # here and returns the result.
         with allow_join_result():
-            refreshed: list[list[Loaded]] = task.replace(chord(steps, self._collect.s(following)))
+            collect = self._collect.s(following)
+            collect.link_error(self._revocations.errback.s(plan["refresh"]))
+            refreshed: list[list[Loaded]] = task.replace(chord(steps, collect))
         return refreshed
 
     def _published(self, plan: Plan) -> list[list[Loaded]]:
@@ -340,6 +344,14 @@ class Refreshes:
                 pass
         self._went_well(staging.etls)
         return _ended(outcomes)
+
+    def _give_up(self, run_id: str, why: str) -> bool:
+        """Give up a run whose task was killed, and tell people; false if it had ended, or turns out to be published."""
+        with self.project.open_warehouse() as warehouse:
+            is_lost = Ledger(warehouse).end(Run(run_id, self.project.digest), why)
+        if is_lost:
+            self._tell(lambda alerts: alerts.failed(why))
+        return is_lost
 
     @contextmanager
     def _alerted_of_failure(self) -> Iterator[None]:

@@ -97,6 +97,10 @@ _STEPS: Mapping[str, str] = {
 _PACKAGE = __name__.rpartition(".")[0]
 
 
+STOPPED = "its process was told to stop"
+"""What is told of a run whose process ended by SystemExit, as a Celery worker's does at SIGTERM."""
+
+
 def in_words(error: BaseException, etl: str = "") -> str:
     """Return an error as it is told.
 
@@ -105,6 +109,8 @@ def in_words(error: BaseException, etl: str = "") -> str:
     """
     if isinstance(error, PypeLineError):
         return error.message
+    if isinstance(error, SystemExit):
+        return STOPPED
     if not isinstance(error, Exception):
         return str(error) or type(error).__name__
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
 from pypelineetl.declare import ETL, MOST_PARTS
-from pypelineetl.errors import BusyError, LoadError
+from pypelineetl.errors import STOPPED, BusyError, LoadError
 from pypelineetl.events import Counts
 from pypelineetl.history import PREVIOUS, History, name_of
 from pypelineetl.owntables import OwnTable, recorded
@@ -128,6 +128,25 @@ class Ledger:
         `failed` is the ETL because of whose error that is, if it is known.
         """
         self.lock()
+        return self._abandon(run, failed, error)
+
+    def end(self, run: Run, error: str) -> bool:
+        """Give a run up whose process was killed, and note why; return whether nobody has done so before.
+
+        False as well for a run that had ended by itself, or that turns out to be published. A process that has had
+        the time to give its run up itself did not know why it was stopped.
+        """
+        self.lock()
+        records = self._records.of(run.id)
+        if any(record.status in UNFINISHED for record in records):
+            return not self._abandon(run, "", error)
+        if {record.error for record in records if record.error} != {STOPPED}:
+            return False
+        with self._warehouse.transaction():
+            self._records.change(run, [record.etl for record in records if record.error], error=error)
+        return True
+
+    def _abandon(self, run: Run, failed: str, error: str) -> bool:
         with self._warehouse.transaction():
             if failed:
                 self.failed(run, failed, error)

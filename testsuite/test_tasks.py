@@ -21,7 +21,7 @@ from servers import Server, mariadb_database, start_redis
 import sample
 from pypelineetl import results
 from pypelineetl.databases import open_database, parse_url
-from pypelineetl.records import LOADED, Records
+from pypelineetl.records import LOADED, UNFINISHED, Records
 
 DIMENSIONS = [
     ("dimension", "product", 850),
@@ -253,6 +253,54 @@ def test_publishing_that_waits_in_vain_leaves_the_run_to_who_has_it(shell: Check
         with name_held(shell, refresh) as statuses:
             assert ended(shell, refresh) == "FAILURE"
             assert statuses() == {LOADED}
+
+
+@pytest.mark.parametrize("what", ["refresh", "step", "process"])
+def test_a_revoked_run_is_given_up_at_once(shell: Checkout, tmp_path: Path, what: str) -> None:
+    """revoke(terminate=True) of a refresh, of a step of it or of a run in place: one error, one alert, free tables."""
+    shell.edit("sources", "        yield {\n", "        __import__('time').sleep(0.02)\n        yield {\n")
+    told = tmp_path / "told"
+    hook = f"open({str(told)!r}, 'a').write(body + chr(10))"
+    alerting = (
+        "\nfrom apprise import decorators as _d\n"
+        "@_d.notify(on='told')\n"
+        "def _told(body, title, notify_type, *args, **kwargs):\n"
+        f"    {hook}\n"
+        "ALERTS = ['told://']\n"
+    )
+    (shell.folder / "config.py").write_text((shell.folder / "config.py").read_text() + alerting)
+    task_of = {"process": "process_etl.delay('date', 'dimension')"}
+    with shell.worker(2), shell.worker(1, "-n", "other@%h"):
+        run = sent(shell, task_of.get(what, "refresh_data_warehouse.delay(True, True, True)"))
+        wait_for(lambda: "Loading data" in shell.log and "date_dim" in shell.log)
+        task = f"{run}.dimension.date" if what == "step" else run
+        started = time.monotonic()
+        assert shell.run("-c", f"import tasks; tasks.celery.control.revoke({task!r}, terminate=True)").returncode == 0
+        code = (
+            f"import tasks; task = tasks.celery.AsyncResult({run!r}); task.get(timeout=60, propagate=False);"
+            " print(type(task.result).__name__, task.result)"
+        )
+        error = shell.run("-c", code).stdout
+        assert time.monotonic() - started < 30
+        if what == "process":
+            # Celery's own error, of the worker that was at work, or this library's, of one that was not.
+            assert error.startswith(("TaskRevokedError", "RefreshError"))
+        else:
+            assert error.startswith(("RefreshError", "ChordError"))
+            assert "given up: every table holds what it held before. Start a new one" in error
+            assert "Dependency" not in error
+        with open_database(parse_url(shell.environment["ETL_WAREHOUSE_URL"]), read_only=False) as warehouse:
+
+            def is_free() -> bool:
+                with warehouse.transaction():
+                    return warehouse.query("SELECT COUNT(*) FROM etl_lock") == [(0,)]
+
+            wait_for(is_free)
+            assert {record.status for record in Records(warehouse).of(run)}.isdisjoint(UNFINISHED)
+        wait_for(told.exists)
+        time.sleep(1)
+        assert len(told.read_text().splitlines()) == 1
+        assert "Start a new one" in told.read_text()
 
 
 def test_the_tasks_work_without_a_broker(shell: Checkout) -> None:
