@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 from houses import House, nothing
-from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+from pygrametl.tables import (
+    CachedDimension,
+    Dimension,
+    FactTable,
+    SlowlyChangingDimension,
+    TypeOneSlowlyChangingDimension,
+)
 
 from pypelineetl import (
     ConfigError,
@@ -146,6 +152,26 @@ def test_members_that_facts_point_to_outlive_a_rebuild_without_them(house: House
     assert house.table("shop_dim", "id", "code", "city") == [(1, "A", "Oslo"), (2, "B", "Oslo"), (4, "Z", None)]
     house.refresh(replace(REBUILT_DIMENSIONS, run_facts=True))
     assert [code for _, code in house.table("shop_dim", "id", "code")] == ["A", "B", "Z"]
+
+
+def test_a_member_whose_row_is_rejected_outlives_a_rebuild(house: House) -> None:
+    """Its row is in the source, so the source has not dropped it; a member without a row is gone."""
+    house.declare(shop(most_rejected=1))
+    house.load("shop", [{"code": code, "city": "Bonn"} for code in ("a", "b", "c", "d's")])
+    given = [{"code": "a", "city": "Rome"}, {"code": "b", "city": "x" * 21}]
+    given += [{"code": "d's", "city": "Oslo"}, {"code": "d's", "city": "Rome"}]
+    assert house.load("shop", given, rebuild=True).rejected == 3
+    assert house.table("shop_dim", "id", "code", "city") == [(1, "a", "Rome"), (2, "b", "Bonn"), (4, "d's", "Bonn")]
+
+
+def test_rows_that_differ_in_what_no_dimension_reads_are_one(warehouse_url: str, tmp_path: Path) -> None:
+    """In both ways, where the class is pygrametl's own."""
+    house = House(warehouse_url, tmp_path, as_sets=True)
+    for table_class in (TypeOneSlowlyChangingDimension, Dimension):
+        house.declare(shop(table_class=table_class))
+        given = [{"code": "a", "city": "Bonn", "read_at": 1}, {"code": "a", "city": "Bonn", "read_at": 2}]
+        house.load("shop", given)
+        assert house.table("shop_dim", "id", "code", "city") == [(1, "a", "Bonn")]
 
 
 def test_junk_members_outlive_a_rebuild(house: House) -> None:

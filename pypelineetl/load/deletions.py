@@ -105,14 +105,23 @@ def _brake(declared: Deleted, gone: int, members: int, read: int) -> str:
     )
 
 
+def is_seen(load: Load, etl: DimensionETL) -> bool:
+    """Return whether the natural keys of the source's rows are noted, those of rejected rows among them.
+
+    They tell which members the source no longer has: those that are deleted, or that a rebuild leaves out.
+    """
+    leaves_out = bool(load.remembered) and not etl.factory.versioning and etl.most_rejected > 0
+    return etl.deleted is not None or leaves_out
+
+
 class Seen:
-    """The natural keys of a dimension's rows, noted at the bench if members that have no row are to be found."""
+    """The natural keys of a dimension's rows, noted in DuckDB if members that have no row are to be found."""
 
     _ROWS = 10_000
 
-    def __init__(self, bench: Workbench, etl: DimensionETL, columns: Mapping[str, Column]) -> None:
+    def __init__(self, load: Load, bench: Workbench, etl: DimensionETL, columns: Mapping[str, Column]) -> None:
         self._bench = bench
-        self._is_wanted = etl.deleted is not None
+        self._is_wanted = is_seen(load, etl)
         self._names = etl.factory.natural_key
         self._columns = columns
         self._held = {f"a{etl.factory.columns.index(name)}": held_as(columns[name]) for name in self._names}

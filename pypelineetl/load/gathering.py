@@ -7,7 +7,7 @@ from pypelineetl.conversion import literal
 from pypelineetl.declare import DimensionETL
 from pypelineetl.errors import LoadError, quoted
 from pypelineetl.load.attributes import with_constants
-from pypelineetl.load.deletions import SEEN
+from pypelineetl.load.deletions import SEEN, is_seen
 from pypelineetl.load.rejects import reject, reject_null
 from pypelineetl.load.tablesets import ROWS, TableSets
 from pypelineetl.typed import TypedQuery, Want
@@ -35,7 +35,7 @@ def see(sets: TableSets, natural_key: Sequence[str]) -> None:
 
     To be called before rows are rejected: a member whose row is rejected is in the source.
     """
-    if isinstance(sets.etl, DimensionETL) and sets.etl.deleted:
+    if isinstance(sets.etl, DimensionETL) and is_seen(sets.load, sets.etl):
         sets.bench.keep(
             SEEN,
             f"""

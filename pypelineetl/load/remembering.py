@@ -12,9 +12,11 @@ from typing import Any
 from pypelineetl.columns import AUDIT_KEY
 from pypelineetl.conversion import held_as
 from pypelineetl.databases.base import Database
+from pypelineetl.databases.holding import adapted
 from pypelineetl.declare import DimensionETL
 from pypelineetl.errors import LoadError
 from pypelineetl.history import History
+from pypelineetl.load.deletions import SEEN, is_seen
 from pypelineetl.load.loading import BEGINNING_OF_TIME, Load, dated
 from pypelineetl.load.tablesets import EXISTING, TableSets
 from pypelineetl.project import Project
@@ -24,6 +26,8 @@ from pypelineetl.workbench import Workbench
 REMEMBERED = "pypelineetl_remembered"
 """The surrogate keys of the members of old, at the bench."""
 _ATTRIBUTES = "pypelineetl_remembered_attributes"
+_OLD_MEMBERS = "pypelineetl_remembered_members"
+_KEYS_PER_STATEMENT = 500
 _NAME_LENGTH = 40  # of the table's own name in the temporary one's, which PostgreSQL would cut at 63
 
 
@@ -104,11 +108,14 @@ def _new_versioning(project: Project, etl: DimensionETL, warehouse: Database, re
 def restore_members(load: Load, bench: Workbench, etl: DimensionETL) -> Iterator[str]:
     """Put those members of old into a rebuilt table that its source does not give and that must stay; yield notes.
 
-    They are those that facts outside of this rebuild point to, the inferred ones, all of a dimension without a source,
-    and all others if it is declared what becomes of members that are gone. Attributes of type 0 and 3 are kept as well.
+    They are those that facts outside of this rebuild point to, the inferred ones, those of which a row was rejected,
+    all of a dimension without a source, and all others if it is declared what becomes of members that are gone.
+    Attributes of type 0 and 3 are kept as well.
     """
     if etl.factory.versioning:
         return
+    if is_seen(load, etl):
+        _restore_rejected(TableSets(load, bench, etl), etl)
     _restore_attributes(TableSets(load, bench, etl), etl)
     warehouse = load.warehouse
     table, remembered = warehouse.quote(etl.table), warehouse.quote(load.remembered)
@@ -131,6 +138,35 @@ def restore_members(load: Load, bench: Workbench, etl: DimensionETL) -> Iterator
         SELECT {", ".join(given.values())} {gone}{f" AND ({staying})" if staying else ""}
         """
     )
+
+
+def _restore_rejected(sets: TableSets, etl: DimensionETL) -> None:
+    """Put the members of old into a rebuilt table that its source has, but of which no row could be loaded."""
+    warehouse, names = sets.load.warehouse, [str(etl.factory.name("key")), *etl.factory.natural_key]
+    key, table = warehouse.quote(names[0]), warehouse.quote(sets.load.remembered)
+    sets.bring_existing(names)
+    _bring_old(sets, names, _OLD_MEMBERS)
+    by = etl.factory.natural_key
+    rejected = sets.bench.rows(
+        f"""
+        SELECT o.{sets.at(names[0])}
+        FROM {_OLD_MEMBERS} AS o
+        SEMI JOIN {SEEN} AS s ON {sets.same(by, "o", "s")}
+        ANTI JOIN {EXISTING} AS e ON {sets.same(by, "o", "e")}
+        """
+    )
+    given = {name: warehouse.quote(name) for name in warehouse.columns(sets.load.remembered)}
+    given |= _new_flags(sets.load.project, etl, set(given))
+    for first in range(0, len(rejected), _KEYS_PER_STATEMENT):
+        some = [found for (found,) in rejected[first : first + _KEYS_PER_STATEMENT]]
+        marks = ", ".join([warehouse.placeholder] * len(some))
+        warehouse.change(
+            f"""
+            INSERT INTO {warehouse.quote(etl.table)} ({warehouse.quoted(given)})
+            SELECT {", ".join(given.values())} FROM {table} WHERE {key} IN ({marks})
+            """,
+            adapted(warehouse.adapters, [names[0]] * len(some), tuple(some)),
+        )
 
 
 def _pointing(load: Load, etl: DimensionETL) -> dict[str, str]:

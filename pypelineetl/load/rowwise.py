@@ -28,6 +28,7 @@ from pypelineetl.load.remembering import RowKeys
 from pypelineetl.load.row_histories import RowHistories
 from pypelineetl.load.tables import ensuring, pygrametl_table
 from pypelineetl.load.target import Target
+from pypelineetl.load.ways import own_code_reason, read_column
 from pypelineetl.typed import as_json
 from pypelineetl.workbench import Workbench
 
@@ -42,7 +43,7 @@ def load_dimension(load: Load, bench: Workbench, etl: DimensionETL, rows: Stream
     member that nothing puts in an order, if no rows may be rejected.
     """
     columns, natural_key = load.project.columns(etl), etl.factory.natural_key
-    target, seen = Target(load, etl), Seen(bench, etl, columns)
+    target, seen = Target(load, etl), Seen(load, bench, etl, columns)
     gathered: list[Row] = []
     batches = DimensionBatches(bench, etl, columns, seen)
 
@@ -107,9 +108,10 @@ def _members(
     Rows that are equal are one row; rows that nothing puts in an order are rejected, or a LoadError.
     """
     members: dict[tuple[Any, ...], list[Row]] = {}
+    read = _columns_read(etl)
     for row in rows:
         same = members.setdefault(tuple(row[name] for name in etl.factory.natural_key), [])
-        if row not in same:
+        if not any(_is_same(row, other, read) for other in same):
             same.append(row)
     rejected = 0
     for natural_key, found in list(members.items()):
@@ -130,6 +132,18 @@ def _members(
         if not decided:
             del members[natural_key]
     return members, rejected
+
+
+def _columns_read(etl: DimensionETL) -> tuple[str, ...]:
+    """Return the columns of a source row that a dimension reads; nothing if Python of the user's own may read any."""
+    if own_code_reason(etl):
+        return ()
+    dated_by = read_column(etl.factory.arguments.get("fromfinder"))
+    return (*etl.needs, *etl.factory.versioning, *([dated_by] if dated_by else []))
+
+
+def _is_same(row: Row, other: Row, read: Sequence[str]) -> bool:
+    return all(row.get(name) == other.get(name) for name in read) if read else row == other
 
 
 def _sortable(histories: RowHistories | None) -> Callable[[Row], tuple[Any, ...]]:

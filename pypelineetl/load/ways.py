@@ -47,6 +47,17 @@ def rowwise_reason_of(etl: ETL, columns: Collection[str]) -> str:
     return f"its source gives {quoted(given)}, by which the load itself tells versions apart" if given else ""
 
 
+def own_code_reason(etl: ETL) -> str:
+    """Return what an ETL has of the user's own Python, which may read any column; nothing where it has none."""
+    factory = etl.factory
+    if factory.table_class not in _KNOWN:
+        return f"{factory.table_class.__name__} is a class the engine does not know"
+    for name, argument in factory.arguments.items():
+        if callable(argument) and name != "bulkloader" and read_column(argument) is None:
+            return f"{name} is a Python function"
+    return ""
+
+
 def read_column(finder: Any) -> str | None:
     """Return the column that a finder made by pygrametl's `datereader` reads; None for any other function."""
     if getattr(finder, "__qualname__", "") != "datereader.<locals>.readerfunction":
@@ -58,11 +69,8 @@ def read_column(finder: Any) -> str | None:
 def _reasons(project: Project, etl: ETL) -> Iterator[str]:
     factory = etl.factory
     made = factory.table_class
-    if made not in _KNOWN:
-        yield f"{made.__name__} is a class the engine does not know"
-    for name, argument in factory.arguments.items():
-        if callable(argument) and name != "bulkloader" and read_column(argument) is None:
-            yield f"{name} is a Python function"
+    if own := own_code_reason(etl):
+        yield own
     if factory.arguments.get("defaultidvalue") is not None:
         yield "defaultidvalue stands for members that are not there"
     if factory.name("srcdateatt") and {"minfrom", "fromfinder"} & factory.arguments.keys():
