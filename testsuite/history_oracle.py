@@ -5,12 +5,13 @@ plain: it keeps all events of every member, and computes a member's versions fro
 gives out the surrogate keys; the oracle says which versions must keep theirs, by handles.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+T = TypeVar("T")
 Row = Mapping[str, Any]
 
 EVER = datetime(1900, 1, 1)
@@ -153,9 +154,15 @@ class DimensionOracle:
         """The rows that the table must hold, but for its unknown member."""
         return [version for member in self._members.values() for version in self._versions(member)]
 
-    def load(self, given: Sequence[Row], now: datetime, *, is_rebuild: bool = False) -> int:
-        """Take a whole extract, and return how many rows are rejected. Raises Refused if the load must fail."""
-        distinct = [row for number, row in enumerate(given) if row not in given[:number]]
+    def load(
+        self, given: Sequence[Row], now: datetime, *, is_rebuild: bool = False, pointed: Collection[int | None] = ()
+    ) -> int:
+        """Take a whole extract, and return how many rows are rejected. Raises Refused if the load must fail.
+
+        A rebuild keeps what only the warehouse knows, and the members to which facts point.
+        """
+        read = ["code", *self.rules.attributes, *(["moved_on"] if self.rules.is_dated else [])]
+        distinct = [row for row in given if row is _first_alike(given, row, read)]
         fitting = [row for row in distinct if fits(row, self.rules)]
         codes = dict.fromkeys(row["code"] for row in fitting)
         by_member = {code: [row for row in fitting if row["code"] == code] for code in codes}
@@ -167,7 +174,7 @@ class DimensionOracle:
         for code, rows in taken.items():
             if rows:
                 member = members.setdefault(code, _Member(code))
-                self._take(member, rows, self._dates(by_member[code], now), now)
+                self._take(member, rows, self._dates(by_member[code], now), now, is_rebuild=is_rebuild)
         self._members = members
         # A rejected row is in the source.
         present = {row["code"] for row in distinct}
@@ -176,11 +183,14 @@ class DimensionOracle:
                 continue
             if code in present:
                 member.gone -= {self._settle(member)[-1].handle}
+            elif is_rebuild and self.rules.kind != "type 2" and not self.rules.deleted:
+                if self._settle(member)[-1].handle not in pointed:
+                    del self._members[code]
             else:
-                self._miss(member, now, is_rebuild=is_rebuild)
+                self._miss(member, now)
         for member in self._members.values():
             self._versions(member)
-        return sum(1 for row in given if row not in loaded)
+        return sum(1 for row in given if _first_alike(loaded, row, read) is None)
 
     def infer(self, code: Any) -> None:
         """Make a member that only a fact names."""
@@ -218,10 +228,12 @@ class DimensionOracle:
         alone = [row for row in rows if list(places.values()).count(places[id(row)]) == 1]
         return sorted(alone, key=lambda row: places[id(row)])
 
-    def _take(self, member: _Member, rows: Sequence[Row], dates: Mapping[int, datetime], now: datetime) -> None:
+    def _take(
+        self, member: _Member, rows: Sequence[Row], dates: Mapping[int, datetime], now: datetime, *, is_rebuild: bool
+    ) -> None:
         """Take the rows of one member, which are in their order."""
         if self.rules.kind != "type 2":
-            self._overwrite(member, rows[0], now)
+            self._overwrite(member, rows[0], now, is_rebuild=is_rebuild)
             return
         for row in rows:
             latest = member.states[-1] if member.states else None
@@ -253,7 +265,7 @@ class DimensionOracle:
         overwritten = {name: values[name] for name in self.rules.overwritten}
         member.events[member.events.index(same)] = replace(same, values={**same.values, **overwritten})
 
-    def _overwrite(self, member: _Member, row: Row, now: datetime) -> None:
+    def _overwrite(self, member: _Member, row: Row, now: datetime, *, is_rebuild: bool) -> None:
         """Take the row of a member that has no versions."""
         values = {name: row[name] for name in self.rules.attributes}
         if not member.states:
@@ -261,7 +273,7 @@ class DimensionOracle:
             return
         [state] = member.states
         is_empty = all(value is None for value in state.values.values())
-        if self.rules.kind == "cached" and not (is_empty and self.rules.inferred):
+        if self.rules.kind == "cached" and not is_rebuild and not (is_empty and self.rules.inferred):
             return
         kept = {name: state.values[name] for name in self.rules.original}
         self._keep_previous(member, state.values, {**values, **kept})
@@ -272,14 +284,12 @@ class DimensionOracle:
             if before[name] != after[name]:
                 member.kept[column] = before[name]
 
-    def _miss(self, member: _Member, now: datetime, *, is_rebuild: bool) -> None:
+    def _miss(self, member: _Member, now: datetime) -> None:
         """Do what is declared of a member that the source does not give."""
         if self.rules.deleted == "flag":
             member.gone |= {self._settle(member)[-1].handle}
         elif self.rules.deleted == "close" and not member.is_away:
             self._add(member, max(now, member.ordered[-1].at), "deleted")
-        elif is_rebuild and not self.rules.deleted and self.rules.kind != "type 2":
-            del self._members[member.code]
 
     def _add(self, member: _Member, at: datetime, kind: Any, values: Row | None = None) -> None:
         member.events.append(Event(at, next(self._arrivals), kind, values or {}))
@@ -393,7 +403,7 @@ class Fact:
     at: datetime
     price: Any
     handle: int | None
-    code: Any
+    code: Any = field(compare=False)
 
 
 class FactOracle:
@@ -419,7 +429,7 @@ class FactOracle:
         else:
             self._bring(loaded)
         self._follow()
-        return len(given) - len(loaded)
+        return len(self._waiting)
 
     def replay(self) -> None:
         """Load those rejected rows whose member is there now."""
@@ -434,9 +444,16 @@ class FactOracle:
 
     def _kept(self, given: Sequence[Row]) -> list[Fact]:
         """Return the facts of the rows that are not rejected."""
-        found = [(row, self._found(row)) for row in given]
+        rows = different(given) if self.rules.way == "grain" else given
+        found = [(row, self._found(row)) for row in rows]
+        if self.rules.way == "grain":
+            # Nothing says which of several rows of a fact is right.
+            facts = {sale_id: [fact for row, fact in found if row["sale_id"] == sale_id] for sale_id in _ids(rows)}
+            undecided = [sale_id for sale_id, alike in facts.items() if any(fact != alike[0] for fact in alike)]
+            found = [(row, None if row["sale_id"] in undecided else fact) for row, fact in found]
         self._waiting = [row for row, fact in found if fact is None]
-        return [fact for _, fact in found if fact]
+        loaded = [fact for _, fact in found if fact]
+        return different(loaded) if self.rules.way == "grain" else loaded
 
     def _bring(self, loaded: Sequence[Fact]) -> None:
         """Bring the facts of a grain up to date, and add the others."""
@@ -468,6 +485,20 @@ class FactOracle:
         if fact.code is None:
             return fact
         return replace(fact, handle=self._dimension.find(fact.code, fact.at))
+
+
+def _ids(rows: Sequence[Row]) -> list[Any]:
+    return [row["sale_id"] for row in rows]
+
+
+def _first_alike(given: Sequence[Row], row: Row, read: Sequence[str]) -> Row | None:
+    """Return the first of some rows that has the same values in the columns that are read."""
+    return next((each for each in given if all(each[name] == row[name] for name in read)), None)
+
+
+def different(given: Sequence[T]) -> list[T]:
+    """Return equal rows once."""
+    return [row for number, row in enumerate(given) if row not in given[:number]]
 
 
 def fits(row: Row, rules: Rules) -> bool:

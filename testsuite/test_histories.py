@@ -19,7 +19,6 @@ from histories import (
     any_rules,
     check,
     rules_of_type_2,
-    rules_row_by_row,
     stories,
 )
 from history_oracle import FactRules, Row, Rules
@@ -67,7 +66,7 @@ def test_tables_hold_what_the_model_says(kind: str, request: pytest.FixtureReque
         phases=PHASES,
         suppress_health_check=list(HealthCheck),
     )
-    @given(story=stories(any_rules if as_sets else rules_row_by_row))
+    @given(story=stories(any_rules))
     def run(story: Story) -> None:
         with warehouse(kind, request) as (url, folder):
             check(story, url, folder, as_sets=as_sets)
@@ -259,3 +258,17 @@ def test_the_first_state_fills_an_inferred_member(tell: Any) -> None:
         (2, 3, "A", "2014-02-01", "2014-03-01"),
         (3, 3, "B", "2014-03-01", None),
     ]
+
+
+def test_a_row_without_a_date_is_read_again_where_every_date_begins_a_version(tell: Any) -> None:
+    """It says nothing new, so it leaves no event and begins no version."""
+    rules, fact = Rules(dates="srcdateatt", precision="DATETIME(6)"), FactRules(missing="unknown")
+    assert tell(rules, [a_row(1, "A")], [a_row(1, "A")], fact=fact, columns=("city", "until")) == [(1, 1, "A", None)]
+
+
+@pytest.mark.parametrize("dates", ["", "fromfinder"])
+def test_a_flagged_member_that_comes_back_with_a_type_1_change_begins_no_version(tell: Any, dates: Any) -> None:
+    """The flag is no attribute whose change counts."""
+    rules = Rules(dates=dates, type1=("email",), deleted="flag")
+    days = [[a_row(1, "A", "x", moved_on=JAN)], [], [a_row(1, "A", "y", moved_on=JAN)]]
+    assert tell(rules, *days, columns=("email", "is_gone", "until")) == [(1, 1, "y", 0, None)]
