@@ -91,6 +91,8 @@ class Member(Key):
     """Whether facts that are there are pointed to another version when the past of their member changes."""
     is_junk: bool = False
     """Whether the natural key is all there is to the member, and a NULL in it a value like any other."""
+    retry: bool = False
+    """Whether facts of the unknown member are looked up again by each load."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -103,6 +105,7 @@ def member(
     *,
     as_of: str | None = None,
     missing: Missing = "reject",
+    retry: bool = False,
     follows_history: bool = False,
     **natural_key: str,
 ) -> Member:
@@ -112,11 +115,13 @@ def member(
     names the source column with the moment (UTC) at which a type-2 version must have been valid; without it the
     current version is taken. A natural key with a NULL in it gives the dimension's `not_applicable` member, or NULL if
     it has none. One that matches no member is rejected, or gives the dimension's `unknown` member
-    (`missing="unknown"`), or becomes a new member that knows only its natural key (`missing="infer"`). With
+    (`missing="unknown"`), or becomes a new member that knows only its natural key (`missing="infer"`). With `retry`,
+    every load also looks up the facts again that have the `unknown` member: those whose member has arrived since are
+    pointed to it; the fact keeps the natural key in columns with the names of the source's, and the moment. With
     `follows_history` every load also looks at the facts that are there: those that now belong to another version, as
     a change of the past was told late, are pointed to it; the fact keeps the moment in a column of that name.
     """
-    return Member(dimension, missing, natural_key, as_of, follows_history)
+    return Member(dimension, missing, natural_key, as_of, follows_history, retry=retry)
 
 
 def junk(dimension: str, **attributes: str) -> Member:

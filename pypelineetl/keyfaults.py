@@ -31,7 +31,7 @@ def key_faults(fact: FactETL, dimensions: Mapping[str, DimensionETL], written: s
             continue
         faults = [*_missing_faults(key, dimension)]
         if isinstance(key, Member):
-            faults += [*_member_faults(key, dimension, written), *_history_faults(key, fact)]
+            faults += [*_member_faults(key, dimension, written), *_late_faults(column, key, fact)]
         else:
             faults += _moment_faults(key, dimension, written)
         yield from (f'key "{column}": {fault}' for fault in faults)
@@ -45,13 +45,26 @@ def _missing_faults(key: Key, dimension: DimensionETL) -> Iterator[str]:
         yield f'missing="unknown" needs that dimension "{dimension.name}" declares its `unknown` member'
 
 
-def _history_faults(key: Member, fact: FactETL) -> Iterator[str]:
-    if not key.follows_history:
-        return
-    if not key.as_of or key.as_of not in fact.own:
+def _late_faults(column: str, key: Member, fact: FactETL) -> Iterator[str]:
+    """Yield the faults of what is to become of facts that are there when something of their member arrives late."""
+    is_snapshot = issubclass(fact.factory.table_class, AccumulatingSnapshotFactTable)
+    if key.follows_history and (not key.as_of or key.as_of not in fact.own):
         yield "follows_history needs as_of, and a column of the fact of that name, which keeps the moment"
-    if not (fact.grain or issubclass(fact.factory.table_class, AccumulatingSnapshotFactTable)):
+    if key.follows_history and not (fact.grain or is_snapshot):
         yield "follows_history needs a fact that keeps its rows, by a grain; others are replaced and need it not"
+    if not key.retry:
+        return
+    if key.missing != "unknown":
+        yield 'retry looks up the facts of the unknown member again, so it needs missing="unknown"'
+    if lacking := [name for name in key.columns if name not in fact.own]:
+        yield (
+            f"retry needs that the fact keeps what its member is found by, and its factory does not have"
+            f" {quoted(lacking)}; add it to the measures or keyrefs, and to the DDL"
+        )
+    if not (fact.grain or fact.append or fact.period or is_snapshot):
+        yield "retry needs a fact that keeps its rows, by a grain, append or period; others need no retry"
+    if column in (fact.grain or (fact.factory.names("keyrefs") if is_snapshot else ())):
+        yield f'retry would change the grain of facts, which "{column}" is part of; take it out of the grain'
 
 
 def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What a dimensional modeller declares, on every warehouse, as sets and row by row alike."""
 
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -374,6 +375,51 @@ def test_facts_follow_a_change_of_the_past_where_that_is_declared(house: House) 
     assert (counts.read, counts.rekeyed) == (0, 1)
     assert house.table("sale_fact", *columns) == [(1, 1, 1), (3, 3, 1), (5, 2, 2)]
     assert house.load("sale").rekeyed == 0
+
+
+CODES = ("O'Hara", "tab\there", "back\\slash", "\N{GRINNING FACE}", "B")
+
+
+@pytest.mark.parametrize("way", [{"grain": ("sale_id",)}, {"append": True}, {"period": "month"}, {}])
+def test_facts_of_the_unknown_member_find_their_own_later(house: House, way: dict[str, Any]) -> None:
+    """By the natural key that the fact keeps; a key that says nothing of that stays, and a NULL has a member."""
+    keys = {
+        "thing_fk": member("thing", code="code", missing="unknown", retry=True),
+        "kind_fk": member("thing", code="code", missing="unknown"),
+    }
+    special = {"unknown": {"id": -1, "title": "Unknown"}, "not_applicable": {"id": -2, "title": "None"}}
+    fact = sale(keys, "code", "month", empty_source="allow", **way)
+    if not way:
+        fact = sale(keys, "code", table_class=AccumulatingSnapshotFactTable, empty_source="allow")
+    house.declare(thing(**special), replace(fact, create=fact.create.replace("days INT", "days INT, code VARCHAR(20)")))
+    things = [{"code": code, "title": "t", "price": 1} for code in ("A", *CODES)]
+    house.load("thing", things[:1])
+    sales = [a_sale(number, code=code, month=date(2014, 1, 1)) for number, code in enumerate(("A", *CODES, "C", None))]
+    counts = house.load("sale", sales)
+    assert (counts.inserted, counts.unknown, counts.rekeyed) == (8, 12, 0)
+    house.load("thing", things)
+    assert house.load("sale", []).rekeyed == 5
+    assert house.table("sale_fact", "sale_id", "thing_fk", "kind_fk") == [
+        (0, 1, 1),
+        *((number, number + 1, -1) for number in range(1, 6)),
+        (6, -1, -1),
+        (7, -2, -2),
+    ]
+    assert house.load("sale", []).rekeyed == 0
+
+
+def test_facts_of_the_unknown_member_find_the_version_of_their_own_day(house: House) -> None:
+    """Those without a moment find the current one, as they do when they are read."""
+    key = member("person", person_id="kind_fk", as_of="month", missing="unknown", retry=True)
+    unknown = {"id": -1, "since": None}
+    house.declare(person(unknown=unknown), sale({"person_fk": key}, "kind_fk", "month", append=True))
+    house.load("person", [a_person(2, "Oslo", None)])
+    days = [date(2014, 1, 1), date(2014, 5, 1), None]
+    given = [a_sale(number, kind_fk=1, month=month) for number, month in enumerate(days)]
+    assert house.load("sale", given).unknown == 3
+    house.load("person", [a_person(1, "Bonn", None), a_person(1, "Rome", date(2014, 4, 1))])
+    assert house.load("sale", [a_sale(4, kind_fk=2, month=date(2014, 1, 1))]).rekeyed == 3
+    assert house.table("sale_fact", "sale_id", "person_fk") == [(0, 2), (1, 3), (2, 3), (4, 1)]
 
 
 def test_rows_of_a_member_are_taken_in_the_order_of_their_dates(house: House) -> None:

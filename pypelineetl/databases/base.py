@@ -254,29 +254,38 @@ class Database(abc.ABC):
             inserted += len(rows)
         return inserted
 
-    def bulk_update(
-        self, table: str, keys: Sequence[Column], values: Sequence[Column], bench: Workbench, query: str
+    def bulk_update(  # noqa: PLR0913 - what is changed, where, and from what
+        self,
+        table: str,
+        keys: Sequence[Column],
+        values: Sequence[Column],
+        bench: Workbench,
+        query: str,
+        *,
+        where: str = "",
     ) -> None:
-        """Set `values` in the rows found by `keys`, as a bench's query gives them, the keys first."""
+        """Set `values` in the rows found by `keys`, as a bench's query gives them, the keys first.
+
+        With `where`, only rows that meet this condition of the warehouse too; it names columns together with the table.
+        """
         changes, columns = f"{table}__changes", [*keys, *values]
         names = self.quoted(column.name for column in columns)
         self.execute(self._changes_table(changes, table, names, keys))
         self.bulk_insert(changes, columns, bench, query)
-        self.execute(self._update_by(table, self.quote(changes), keys, values))
+        self.execute(self._update_by(table, self.quote(changes), self._found_by(table, keys, where), values))
         self.drop_temporary(changes)
 
     def _changes_table(self, changes: str, table: str, names: str, keys: Sequence[Column]) -> str:  # noqa: ARG002 - some index them
         return f"CREATE TEMPORARY TABLE {self.quote(changes)} AS SELECT {names} FROM {self.quote(table)} WHERE 1 = 0"
 
-    def _update_by(self, table: str, changes: str, keys: Sequence[Column], values: Sequence[Column]) -> str:
-        name = self.quote(table)
+    def _update_by(self, table: str, changes: str, found: str, values: Sequence[Column]) -> str:
         settings = ", ".join(f"{self.quote(column.name)} = changes.{self.quote(column.name)}" for column in values)
-        where = self._found_by(name, keys)
-        return f"UPDATE {name} SET {settings} FROM {changes} AS changes WHERE {where}"
+        return f"UPDATE {self.quote(table)} SET {settings} FROM {changes} AS changes WHERE {found}"
 
-    def _found_by(self, name: str, keys: Sequence[Column]) -> str:
+    def _found_by(self, table: str, keys: Sequence[Column], where: str) -> str:
         quoted = [(key, self.quote(key.name)) for key in keys]
-        return " AND ".join(self.matches(key, f"{name}.{column}", f"changes.{column}") for key, column in quoted)
+        same = [self.matches(key, f"{self.quote(table)}.{name}", f"changes.{name}") for key, name in quoted]
+        return " AND ".join([*same, *([where] if where else [])])
 
     def holdable(self, columns: Sequence[Column], query: str) -> str:
         """Return a bench's query that ends with an error at the first value which this database cannot hold."""

@@ -137,11 +137,18 @@ class DuckDB(Database):
         into = f"{self.quote(table)} ({self.quoted(column.name for column in columns)})"
         return bench.number(f"INSERT INTO {into} {query}")
 
-    def bulk_update(
-        self, table: str, keys: Sequence[Column], values: Sequence[Column], bench: Workbench, query: str
+    def bulk_update(  # noqa: PLR0913 - as in base.py
+        self,
+        table: str,
+        keys: Sequence[Column],
+        values: Sequence[Column],
+        bench: Workbench,
+        query: str,
+        *,
+        where: str = "",
     ) -> None:
-        names = self.quoted(column.name for column in (*keys, *values))
-        bench.run(self._update_by(table, f"(SELECT * FROM ({query}) AS given ({names}))", keys, values))
+        changes = f"(SELECT * FROM ({query}) AS given ({self.quoted(column.name for column in (*keys, *values))}))"
+        bench.run(self._update_by(table, changes, self._found_by(table, keys, where), values))
 
     def unique_keys(self, table: str) -> list[frozenset[str]]:
         found = self.query(

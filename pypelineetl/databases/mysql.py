@@ -408,10 +408,10 @@ class MySQL(Database):
         name = f"{self.quote(changes)} {index}"
         return f"CREATE TEMPORARY TABLE {name} AS SELECT {names} FROM {self.quote(table)} WHERE 1 = 0"
 
-    def _update_by(self, table: str, changes: str, keys: Sequence[Column], values: Sequence[Column]) -> str:
+    def _update_by(self, table: str, changes: str, found: str, values: Sequence[Column]) -> str:
         name = self.quote(table)
         settings = ", ".join(f"{name}.{self.quote(each.name)} = changes.{self.quote(each.name)}" for each in values)
-        return f"UPDATE {name} JOIN {changes} AS changes ON {self._found_by(name, keys)} SET {settings}"
+        return f"UPDATE {name} JOIN {changes} AS changes ON {found} SET {settings}"
 
     def create(self, table: str, statements: Sequence[str]) -> None:
         self._created.append(table)

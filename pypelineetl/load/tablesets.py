@@ -156,13 +156,16 @@ class TableSets:
         columns, query = self._audited(self.etl.factory.columns, query)
         return self.load.warehouse.bulk_insert(self.etl.table, columns, self.bench, query)
 
-    def update(self, keys: Sequence[str], values: Sequence[str], query: str) -> None:
-        """Set these values in the warehouse's rows that have these keys, as a query gives them, keys first."""
+    def update(self, keys: Sequence[str], values: Sequence[str], query: str, where: str = "") -> None:
+        """Set these values in the warehouse's rows that have these keys, as a query gives them, keys first.
+
+        With `where`, only in rows that meet this condition of the warehouse, which names columns with their table.
+        """
         self.bench.keep(f"{_CHANGES}", query)
         if values and self.bench.number(f"SELECT count(*) FROM {_CHANGES}"):
             changed, changes = self._audited(values, f"SELECT * FROM {_CHANGES}")
             self.load.warehouse.bulk_update(
-                self.etl.table, [self.columns[name] for name in keys], changed, self.bench, changes
+                self.etl.table, [self.columns[name] for name in keys], changed, self.bench, changes, where=where
             )
 
     def _audited(self, names: Iterable[str], query: str) -> tuple[list[Column], str]:
