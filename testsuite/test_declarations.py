@@ -177,6 +177,21 @@ def test_inferred_members_need_room_for_what_is_unknown() -> None:
     assert '"name" of dimension "school" is NOT NULL' in faults(strict, DAY, visit)
 
 
+def test_facts_that_are_looked_up_again_keep_what_they_are_found_by() -> None:
+    """retry needs the unknown member, the natural key's columns, and rows that stay."""
+    school = replace(SCHOOL, unknown={"id": -1, "name": "?"})
+    key = member("school", school_id="code", missing="reject", retry=True)
+    told = faults(school, DAY, replace(VISIT, keys={"school_fk": key, "date_fk": date_key("at")}))
+    assert (
+        'key "school_fk": retry looks up the facts of the unknown member again, so it needs missing="unknown"' in told
+    )
+    assert 'retry needs that the fact keeps what its member is found by, and its factory does not have "code"' in told
+    assert "retry needs a fact that keeps its rows, by a grain, append or period" in told
+    key = member("school", school_id="code", missing="unknown", retry=True)
+    grained = replace(VISIT, keys={"school_fk": key, "date_fk": date_key("at")}, grain=("school_fk",))
+    assert 'retry would change the grain of facts, which "school_fk" is part of' in faults(school, DAY, grained)
+
+
 VERSIONED = DimensionETL(
     "user",
     source="SELECT user_id, city FROM users",
