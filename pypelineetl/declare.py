@@ -4,6 +4,7 @@ Nothing here connects, reads or checks anything; `project.py` checks the whole o
 """
 
 import abc
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +59,16 @@ class Factory:
     def name(self, argument: str) -> str | None:
         """Return a single-valued argument such as `fromatt`; None where it is not given."""
         return cast("str | None", self.arguments.get(argument))
+
+    def read_by(self, argument: str) -> str | None:
+        """Return the source column that a finder reads which pygrametl's `datereader` made; None for all else."""
+        finder: Any = self.arguments.get(argument)
+        if getattr(finder, "__qualname__", "") != "datereader.<locals>.readerfunction":
+            return None
+        made_of = inspect.getclosurevars(finder).nonlocals
+        parser = made_of["parsingfunction"]
+        is_default = (parser.__module__, parser.__qualname__) == ("pygrametl", "ymdparser")
+        return str(made_of["dateattribute"]) if is_default else None
 
 
 def factory(table_class: type, **arguments: Any) -> Factory:
@@ -351,9 +362,9 @@ class DimensionETL(_ETL):
             return ()
         if "rowexpander" in self.factory.arguments:
             return self.factory.natural_key
-        source_date = self.factory.name("srcdateatt")
         attributes = [name for name in self.factory.names("attributes") if name not in self.filled]
-        return tuple(dict.fromkeys([*attributes, *([source_date] if source_date else [])]))
+        dates = [self.factory.name("srcdateatt"), *map(self.factory.read_by, ("fromfinder", "tofinder"))]
+        return tuple(dict.fromkeys([*attributes, *filter(None, dates)]))
 
     @property
     def flags(self) -> tuple[str, ...]:

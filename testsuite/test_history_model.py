@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pygrametl import datereader
 from pygrametl.tables import SlowlyChangingDimension, TypeOneSlowlyChangingDimension
 
-from pypelineetl import DimensionETL, close_deleted, factory, flag_deleted, rows
+from pypelineetl import DimensionETL, Request, close_deleted, factory, flag_deleted, rows
 from pypelineetl.load.member_history import History, HistoryRules, State, Version, member_history
 
 RULES = HistoryRules(
@@ -172,6 +172,22 @@ def test_a_type_1_member_of_which_rows_contradict_each_other_is_rejected(house: 
     rows_of_one = [{"code": 1, "title": "A"}, {"code": 1, "title": "B"}]
     assert 'the natural key "code" 1 that differ in "title"' in house.failure("thing", rows_of_one)
     assert house.load("thing", [rows_of_one[0], rows_of_one[0]]).inserted == 1
+
+
+@pytest.mark.parametrize("precision", ["DATE", "DATETIME"])
+def test_a_rejected_row_waits_with_its_date(house: House, precision: str) -> None:
+    """The column of the date is no attribute, and its replay dates the version by it all the same."""
+    house.declare(person(dates=precision, most_rejected=1.0))
+    house.load("person", [a_person("Bonn", datetime(2014, 1, 1))])
+    moved = datetime(2014, 3, 1, 8, 30)
+    assert house.load("person", [a_person("Rome", moved), a_person("O'x\t\\", moved)]).rejected == 2
+    replayed = Request(test_sources=False, replay_rejects=True)
+    assert house.refresh(replayed)["person"].rejected == 2
+    # Somebody has decided which of the two is right.
+    house.execute("DELETE FROM etl_reject WHERE given LIKE '%Rome%'")
+    assert house.refresh(replayed)["person"].inserted == 1
+    begins = "2014-03-01" if precision == "DATE" else "2014-03-01 08:30:00"
+    assert house.table("person_dim", "version", "city", "since")[1] == (2, "O'x\t\\", begins)
 
 
 @pytest.mark.parametrize("removed", ["DELETE FROM person_dim", "DROP TABLE person_dim"])

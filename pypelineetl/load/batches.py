@@ -21,7 +21,7 @@ from pypelineetl.load.facts import key_sets, replace_period
 from pypelineetl.load.inferring import inferring
 from pypelineetl.load.loading import Load, Progress
 from pypelineetl.load.rejects import reject_given
-from pypelineetl.typed import as_json, lenient_arrays
+from pypelineetl.typed import lenient_arrays
 from pypelineetl.workbench import Workbench
 
 Row = dict[str, Any]
@@ -75,7 +75,7 @@ class Batches:
             return "rejected"
 
     def _reject(self, given: Row, reason: str) -> None:
-        reject_given(self._bench, reason, as_json({name: given[name] for name in self._etl.needs}))
+        reject_given(self._bench, self._etl, reason, given)
 
 
 class FactBatches(Batches):

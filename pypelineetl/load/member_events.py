@@ -11,7 +11,6 @@ from pypelineetl.declare import DimensionETL
 from pypelineetl.history import EVENTS, History
 from pypelineetl.load.loading import Load
 from pypelineetl.load.tablesets import TableSets
-from pypelineetl.load.ways import read_column
 from pypelineetl.typed import TypedQuery, want_column
 
 TOLD = "pypelineetl_told"
@@ -24,7 +23,7 @@ _KEYS_PER_STATEMENT = 500
 def is_dated(load: Load, etl: DimensionETL) -> bool:
     """Return whether the source dates the states of a type-2 dimension, so that its events are kept."""
     factory, since = etl.factory, etl.factory.name("fromatt")
-    dated = read_column(factory.arguments.get("fromfinder")) or factory.name("srcdateatt")
+    dated = factory.read_by("fromfinder") or factory.name("srcdateatt")
     columns = load.project.columns(etl)
     key = factory.name("key")
     has_moments = bool(since and columns[since].is_moment)

@@ -1,6 +1,7 @@
 """Rows that are not loaded, and why: gathered at the bench, and written to the warehouse if they are few enough."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pypelineetl.conversion import literal
 from pypelineetl.declare import ETL
@@ -10,6 +11,8 @@ from pypelineetl.history import REJECTS, History, name_of
 from pypelineetl.load.loading import Load, null_message
 from pypelineetl.load.tablesets import TableSets
 from pypelineetl.load.waiting import Waiting
+from pypelineetl.load.ways import own_code_reason
+from pypelineetl.typed import as_json
 from pypelineetl.workbench import Workbench
 
 _REJECTED = "pypelineetl_rejected"
@@ -27,9 +30,10 @@ def reject(bench: Workbench, rows: str) -> int:
     return bench.number(f"DELETE FROM {rows} WHERE reason IS NOT NULL")
 
 
-def reject_given(bench: Workbench, reason: str, given: str) -> None:
-    """Take one row, whose values are given as JSON, for rejected."""
-    bench.run(f"INSERT INTO {_REJECTED} VALUES (?, ?)", (reason, given))
+def reject_given(bench: Workbench, etl: ETL, reason: str, row: Mapping[str, Any]) -> None:
+    """Take one row for rejected, with the values that its replay needs: Python of the user's own may read any."""
+    names = list(row) if own_code_reason(etl) else etl.needs
+    bench.run(f"INSERT INTO {_REJECTED} VALUES (?, ?)", (reason, as_json({name: row[name] for name in names})))
 
 
 def reject_null(sets: TableSets, names: Sequence[str], rows: str) -> int:

@@ -22,7 +22,6 @@ from pypelineetl.load.member_history import Kind, MemberEvent, State, Version, m
 from pypelineetl.load.tablesets import TableSets
 from pypelineetl.load.target import Target
 from pypelineetl.load.versions import history_rules, versioning_of
-from pypelineetl.load.ways import read_column
 from pypelineetl.values import moment
 from pypelineetl.workbench import Workbench
 
@@ -66,7 +65,7 @@ class RowHistories:
         self._rules = history_rules(self.load, self.etl)
         self._is_dated = is_dated(self.load, self.etl)
         factory = self.etl.factory
-        self._dated = read_column(factory.arguments.get("fromfinder")) or factory.name("srcdateatt") or ""
+        self._dated = factory.read_by("fromfinder") or factory.name("srcdateatt") or ""
         self._writer = VersionColumns(self.etl, self._how, self.columns)
         self._logged: defaultdict[Any, list[MemberEvent]] = defaultdict(list)
         self._read()

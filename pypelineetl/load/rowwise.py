@@ -28,8 +28,7 @@ from pypelineetl.load.remembering import RowKeys
 from pypelineetl.load.row_histories import RowHistories
 from pypelineetl.load.tables import ensuring, pygrametl_table
 from pypelineetl.load.target import Target
-from pypelineetl.load.ways import own_code_reason, read_column
-from pypelineetl.typed import as_json
+from pypelineetl.load.ways import own_code_reason
 from pypelineetl.workbench import Workbench
 
 Row = dict[str, Any]
@@ -126,7 +125,7 @@ def _members(
             if not etl.most_rejected:
                 raise LoadError(message)
             for row in undecided:
-                reject_given(bench, message, as_json({name: row[name] for name in etl.needs}))
+                reject_given(bench, etl, message, row)
             rejected += len(undecided)
         members[natural_key] = sorted(decided, key=_sortable(histories))
         if not decided:
@@ -138,8 +137,7 @@ def _columns_read(etl: DimensionETL) -> tuple[str, ...]:
     """Return the columns of a source row that a dimension reads; nothing if Python of the user's own may read any."""
     if own_code_reason(etl):
         return ()
-    dated_by = read_column(etl.factory.arguments.get("fromfinder"))
-    return (*etl.needs, *etl.factory.versioning, *([dated_by] if dated_by else []))
+    return (*etl.needs, *etl.factory.versioning)
 
 
 def _is_same(row: Row, other: Row, read: Sequence[str]) -> bool:

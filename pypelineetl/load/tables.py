@@ -26,7 +26,6 @@ from pypelineetl.declare import ETL, DimensionETL, Factory
 from pypelineetl.history import History
 from pypelineetl.load.loading import BEGINNING_OF_TIME, dated
 from pypelineetl.load.target import Target
-from pypelineetl.load.ways import read_column
 
 # What a load may decide where the factory does not: caches that hold the whole table, so that no row costs a query.
 _CACHES: Mapping[type, Mapping[str, Any]] = {
@@ -139,7 +138,7 @@ def _numbering(etl: DimensionETL, warehouse: Database) -> Callable[[object, obje
 def _dates(factory: Factory, columns: Mapping[str, Column], now: datetime) -> dict[str, Any]:
     """Return the finders of dates that a `datereader` declares, with the run's own time where the source has NULL."""
     dates = factory.name("fromatt") or factory.name("toatt")
-    read = {argument: read_column(factory.arguments.get(argument)) for argument in ("fromfinder", "tofinder")}
+    read = {argument: factory.read_by(argument) for argument in ("fromfinder", "tofinder")}
     return {argument: _reader(name, columns[dates], now) for argument, name in read.items() if name and dates}
 
 

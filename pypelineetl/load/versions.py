@@ -21,7 +21,6 @@ from pypelineetl.load.member_events import TOLD, MemberEvents, is_dated
 from pypelineetl.load.member_history import HistoryRules
 from pypelineetl.load.tables import type_one, versioning
 from pypelineetl.load.tablesets import EXISTING, ROWS, TableSets
-from pypelineetl.load.ways import read_column
 from pypelineetl.typed import TypedQuery, Want, want_column, want_day, want_moment
 from pypelineetl.values import moment
 from pypelineetl.workbench import Workbench
@@ -162,8 +161,9 @@ class _Versions:
         self._rules = history_rules(sets.load, etl)
         self._first = first_date(sets.load, etl)
         self._last = arguments.get("maxto")
-        dated = read_column(arguments.get("fromfinder")) or sets.etl.factory.name("srcdateatt")
-        self._dates = {"dated": dated, "closed": read_column(arguments.get("tofinder")) or dated}
+        factory = sets.etl.factory
+        dated = factory.read_by("fromfinder") or factory.name("srcdateatt")
+        self._dates = {"dated": dated, "closed": factory.read_by("tofinder") or dated}
         self._ordered = [name for name in how.carried if name not in etl.flags]
 
     def insert_first(self, source: TypedQuery) -> int:

@@ -1,10 +1,7 @@
 """Which way an ETL's rows are loaded: as sets where the engine knows what its declaration means, else row by row."""
 
-import inspect
 from collections.abc import Collection, Iterator
-from typing import Any
 
-import pygrametl
 from pygrametl.tables import (
     AccumulatingSnapshotFactTable,
     BatchFactTable,
@@ -53,17 +50,9 @@ def own_code_reason(etl: ETL) -> str:
     if factory.table_class not in _KNOWN:
         return f"{factory.table_class.__name__} is a class the engine does not know"
     for name, argument in factory.arguments.items():
-        if callable(argument) and name != "bulkloader" and read_column(argument) is None:
+        if callable(argument) and name != "bulkloader" and factory.read_by(name) is None:
             return f"{name} is a Python function"
     return ""
-
-
-def read_column(finder: Any) -> str | None:
-    """Return the column that a finder made by pygrametl's `datereader` reads; None for any other function."""
-    if getattr(finder, "__qualname__", "") != "datereader.<locals>.readerfunction":
-        return None
-    made_of = inspect.getclosurevars(finder).nonlocals
-    return str(made_of["dateattribute"]) if made_of["parsingfunction"] is pygrametl.ymdparser else None
 
 
 def _reasons(project: Project, etl: ETL) -> Iterator[str]:
