@@ -272,16 +272,17 @@ def watermark(*columns: str, overlap: timedelta | int = 0, ahead: timedelta = ti
 
 @dataclass(frozen=True)
 class Deleted:
-    """What becomes of members that the source no longer has; made by `flag_deleted` or `close_deleted`."""
+    """What becomes of what the source no longer has; made by `flag_deleted`, `close_deleted` or `remove_deleted`."""
 
     most: float
     flag: str | None = None
+    removes: bool = False
 
 
 def flag_deleted(column: str, *, most: float = 0.1) -> Deleted:
-    """Declare that members which the source no longer has get 1 in `column`, and 0 again when they come back.
+    """Declare that members or facts which the source no longer has get 1 in `column`, and 0 when they come back.
 
-    A load that finds more than a share of `most` of the members gone fails: an empty extract is no deletion.
+    A load that finds more than a share of `most` of them gone fails: an empty extract is no deletion.
     """
     return Deleted(most, column)
 
@@ -292,6 +293,14 @@ def close_deleted(*, most: float = 0.1) -> Deleted:
     A load that finds more than a share of `most` of the members gone fails: an empty extract is no deletion.
     """
     return Deleted(most)
+
+
+def remove_deleted(*, most: float = 0.1) -> Deleted:
+    """Declare that facts which the source no longer has are removed from a fact table with a grain.
+
+    A load that finds more than a share of `most` of the facts gone fails: an empty extract is no deletion.
+    """
+    return Deleted(most, removes=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -417,8 +426,9 @@ class FactETL(_ETL):
     `lag(...)`; other columns come from the source under their own name. A load replaces the whole table; but with
     `grain`, the columns that tell one row from another, it updates the rows that are there and adds the others; with
     `append` it adds all rows; and with `period`, a periodic snapshot's column, it replaces the periods that the source
-    gives, each as a whole; `every` says how far they are apart, so that gaps are named. `parts` splits a big fact into
-    so many ranges of `split_by`, a column of whole numbers in its source: they load side by side, and appear as one.
+    gives, each as a whole; `every` says how far they are apart, so that gaps are named. `deleted` says what becomes of
+    facts of a grain that the source no longer has. `parts` splits a big fact into so many ranges of `split_by`, a
+    column of whole numbers in its source: they load side by side, and appear as one.
     """
 
     source: str | Rows | File
@@ -430,6 +440,8 @@ class FactETL(_ETL):
     every: Every | None = None
     parts: int = 1
     split_by: str | None = None
+    deleted: Deleted | None = None
+    """What becomes of facts that the source no longer has, which stay without it; it needs a grain."""
 
     kind = "fact"
 
@@ -446,7 +458,8 @@ class FactETL(_ETL):
     @property
     def own(self) -> tuple[str, ...]:
         """The columns that come from the source under their own name."""
-        return tuple(name for name in self.factory.columns if name not in self.keys and name not in self.lags)
+        found = {*self.keys, *self.lags, self.deleted.flag if self.deleted else None}
+        return tuple(name for name in self.factory.columns if name not in found)
 
 
 ETL = DimensionETL | FactETL

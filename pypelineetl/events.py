@@ -23,7 +23,7 @@ class Counts:
     versions: int = 0
     """How many of the inserted are new versions of members that were there."""
     closed: int = 0
-    """How many members that the source no longer has were flagged or ended."""
+    """How many members or facts that the source no longer has were flagged, ended or removed."""
     rekeyed: int = 0
     """How many facts that were there point to another version of their member now."""
     inferred: int = 0

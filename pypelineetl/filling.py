@@ -16,7 +16,7 @@ from pypelineetl.history import LIVE, History
 from pypelineetl.incremental import Extraction, extraction
 from pypelineetl.load.checking import count_rows, run_checks
 from pypelineetl.load.collations import Given, check_texts
-from pypelineetl.load.deletions import end_deleted
+from pypelineetl.load.deletions import delete_facts, end_deleted
 from pypelineetl.load.emptiness import holds_rows, refuse_empty
 from pypelineetl.load.loading import Load
 from pypelineetl.load.periods import missing_periods
@@ -196,6 +196,8 @@ def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True)
             yield from (events.EtlNoted(etl, note) for note in restore_members(load, bench, etl))
         if isinstance(etl, DimensionETL) and etl.deleted and load.is_whole:
             counts = replace(counts, closed=end_deleted(load, bench, etl, counts.read))
+        if isinstance(etl, FactETL) and etl.deleted and load.is_whole:
+            counts = replace(counts, closed=delete_facts(load, bench, etl, counts.read))
         if isinstance(etl, FactETL):
             counts = replace(counts, rekeyed=rekey_facts(load, bench, etl))
         write_rejects(load, bench, etl, counts, waiting)

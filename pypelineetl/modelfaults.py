@@ -22,6 +22,7 @@ def model_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
         yield from _fact_faults(etl)
         yield from _period_faults(etl, columns)
         yield from _part_faults(etl)
+        yield from _fact_deletion_faults(etl)
     else:
         yield from _special_faults(etl, columns)
         yield from _attribute_faults(etl)
@@ -51,8 +52,9 @@ def _watermark_faults(etl: ETL) -> Iterator[str]:
         yield "its watermark reads the last rows again, so it needs a grain by which they are known"
     if isinstance(etl, FactETL) and etl.append and (overlap or len(etl.watermark.columns) > 1):
         yield "it appends, so its watermark reads each row once; give it one column, and no overlap"
-    if isinstance(etl, DimensionETL) and etl.deleted:
-        yield "its watermark reads only what is new, so it cannot tell which members are deleted; leave one of them out"
+    if etl.deleted:
+        what = "members" if isinstance(etl, DimensionETL) else "facts"
+        yield f"its watermark reads only what is new, so it cannot tell which {what} are deleted; leave one of them out"
 
 
 def _fact_faults(etl: FactETL) -> Iterator[str]:
@@ -152,10 +154,32 @@ def _deletion_faults(etl: DimensionETL) -> Iterator[str]:
         return
     if not 0 <= etl.deleted.most <= 1:
         yield f"its deletions' `most` is {etl.deleted.most}; it is a share of the members, from 0 to 1"
-    if etl.deleted.flag is None and not etl.factory.name("toatt"):
+    if etl.deleted.removes:
+        yield "remove_deleted is for facts; facts point to members, so use flag_deleted(column) or close_deleted()"
+    elif etl.deleted.flag is None and not etl.factory.name("toatt"):
         yield "close_deleted ends a member's current version, and its factory has no toatt; use flag_deleted(column)"
     if etl.source is None:
         yield "it has no source, so none of its members can be deleted from it"
+
+
+def _fact_deletion_faults(etl: FactETL) -> Iterator[str]:
+    deleted = etl.deleted
+    if deleted is None:
+        return
+    if not 0 <= deleted.most <= 1:
+        yield f"its deletions' `most` is {deleted.most}; it is a share of the facts, from 0 to 1"
+    if not (deleted.flag or deleted.removes):
+        yield "close_deleted ends the version of a member; for facts, use flag_deleted(column) or remove_deleted()"
+    grain = etl.factory.names("keyrefs") if _accumulates(etl) else etl.grain
+    if not grain:
+        yield "its deletions need a grain, by which facts are known; without one, facts are replaced or added"
+    elif found := [name for name in grain if name not in etl.own]:
+        yield (
+            f"its deletions need a grain that the source gives itself, and {quoted(found)} is found by the load: a row"
+            " that is rejected would be taken for deleted"
+        )
+    if deleted.flag:
+        yield from unknown([deleted.flag], etl.factory.names("measures"), "flags deleted facts but is no measure of")
 
 
 def _accumulates(etl: FactETL) -> bool:

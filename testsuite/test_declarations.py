@@ -16,7 +16,21 @@ from pygrametl.tables import (
     SnowflakedDimension,
 )
 
-from pypelineetl import ConfigError, DimensionETL, FactETL, UsageError, date_key, factory, member, read_project, rows
+from pypelineetl import (
+    ConfigError,
+    DimensionETL,
+    FactETL,
+    UsageError,
+    close_deleted,
+    date_key,
+    factory,
+    flag_deleted,
+    member,
+    read_project,
+    remove_deleted,
+    rows,
+    watermark,
+)
 from pypelineetl.project import Project
 
 SCHOOL = DimensionETL(
@@ -190,6 +204,20 @@ def test_facts_that_are_looked_up_again_keep_what_they_are_found_by() -> None:
     key = member("school", school_id="code", missing="unknown", retry=True)
     grained = replace(VISIT, keys={"school_fk": key, "date_fk": date_key("at")}, grain=("school_fk",))
     assert 'retry would change the grain of facts, which "school_fk" is part of' in faults(school, DAY, grained)
+
+
+def test_facts_that_are_deleted_need_a_grain_of_the_source() -> None:
+    """What tells facts apart must be known of a rejected row too; members and facts have different ways."""
+    told = faults(SCHOOL, DAY, replace(VISIT, deleted=close_deleted(most=2)))
+    assert "close_deleted ends the version of a member; for facts, use flag_deleted(column) or remove_deleted()" in told
+    assert "its deletions' `most` is 2; it is a share of the facts, from 0 to 1" in told
+    assert "its deletions need a grain, by which facts are known" in told
+    found = replace(VISIT, grain=("school_fk",), deleted=flag_deleted("gone"), watermark=watermark("at"))
+    told = faults(SCHOOL, DAY, found)
+    assert '"school_fk" is found by the load' in told
+    assert '"gone": flags deleted facts but is no measure of' in told
+    assert "it cannot tell which facts are deleted; leave one of them out" in told
+    assert "remove_deleted is for facts" in faults(replace(SCHOOL, deleted=remove_deleted()), DAY, VISIT)
 
 
 VERSIONED = DimensionETL(

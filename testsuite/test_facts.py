@@ -1,5 +1,6 @@
 """Facts do not depend on the order of their rows, and what cannot be decided is rejected or refused."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from houses import House, nothing
 from pygrametl.tables import AccumulatingSnapshotFactTable, FactTable
 
-from pypelineetl import FactETL, events, factory, lag, rows
+from pypelineetl import FactETL, events, factory, flag_deleted, lag, remove_deleted, rows
 
 
 @pytest.fixture(params=["as sets", "row by row"])
@@ -120,3 +121,72 @@ def test_a_milestone_that_is_taken_back_stays_unless_the_factory_says_otherwise(
     house.declare(journey(ignorenonerefs=False, ignorenonemeasures=False))
     assert house.load("journey", [a_journey(1, None, 5)]).updated == 1
     assert house.table("fact_journey", "id", "paid_on", "days") == [(1, None, None)]
+
+
+def deletable(way: Any, **declared: Any) -> FactETL:
+    """Return lines of orders, known by a text and a number, whose deletion in the source is noticed."""
+    flag = [way.flag] if way.flag else []
+    return FactETL(
+        "line",
+        source=rows(nothing),
+        create="CREATE TABLE fact_line (code VARCHAR(9), line INT, qty INT, is_gone TINYINT(1))",
+        factory=factory(FactTable, name="fact_line", keyrefs=["code", "line"], measures=["qty", *flag]),
+        grain=("code", "line"),
+        deleted=way,
+        **declared,
+    )
+
+
+def a_line(code: str, line: int, qty: Any) -> Any:
+    """Return a row of the source."""
+    return {"code": code, "line": line, "qty": qty}
+
+
+FOUR = [a_line("O'x", 1, 1), a_line("O'x", 2, 2), a_line("t\t\\", 1, 3), a_line("\N{GRINNING FACE}", 1, 4)]
+
+
+def test_facts_that_the_source_deletes_are_removed(house: House) -> None:
+    """One whose row is rejected is in the source; too many at once are no deletion; a second load writes nothing."""
+    house.declare(deletable(remove_deleted(most=0.5), most_rejected=0.5, empty_source="allow"))
+    house.load("line", FOUR)
+    left = [FOUR[0], a_line("O'x", 2, "no number"), FOUR[3]]
+    counts = house.load("line", left)
+    assert counts == events.Counts(read=3, unchanged=2, rejected=1, closed=1)
+    columns = ("qty", "code", "line")
+    assert house.table("fact_line", *columns) == [(1, "O'x", 1), (2, "O'x", 2), (4, "\N{GRINNING FACE}", 1)]
+    assert "lacks 2 of 3 facts, more than the share of 0.5" in house.failure("line", left[:1])
+    assert "lacks 3 of 3 facts" in house.failure("line", [])
+    assert not house.load("line", FOUR[:2]).changed or house.load("line", FOUR[:2]) == events.Counts(
+        read=2, unchanged=2
+    )
+    assert house.table("fact_line", "qty") == [(1,), (2,)]
+
+
+def test_facts_that_the_source_deletes_are_flagged(house: House) -> None:
+    """As long as they are gone, also by a rebuild, which reads only what the source has."""
+    house.declare(deletable(flag_deleted("is_gone", most=0.5)))
+    assert house.load("line", FOUR).closed == 0
+    columns = ("qty", "code", "line", "is_gone")
+    flagged = [(1, "O'x", 1, 0), (2, "O'x", 2, 0), (3, "t\t\\", 1, 1), (4, "\N{GRINNING FACE}", 1, 0)]
+    left = [*FOUR[:2], FOUR[3]]
+    for rebuild, closed in ((False, 1), (False, 0), (True, 0), (False, 0)):
+        assert house.load("line", left, rebuild=rebuild).closed == closed
+        assert house.table("fact_line", *columns) == flagged
+    assert house.load("line", left, rebuild=True).inserted == 3
+    house.execute("UPDATE fact_line SET is_gone = NULL WHERE qty = 3")
+    assert house.load("line", left).closed == 1
+    assert house.table("fact_line", *columns) == flagged
+    assert house.load("line", FOUR).updated == 1
+    assert house.table("fact_line", "is_gone") == [(0,)] * 4
+    assert house.load("line", FOUR) == events.Counts(read=4, unchanged=4)
+
+
+def test_a_snapshot_that_the_source_deletes_is_flagged(house: House) -> None:
+    """An accumulating snapshot has its own rule of what a row brings."""
+    flagged = flag_deleted("days", most=1)
+    house.declare(replace(journey(), lags={}, deleted=flagged))
+    house.load("journey", [a_journey(1, 2, None), a_journey(2, 3, 4)])
+    assert house.load("journey", [a_journey(2, 3, 4)]).closed == 1
+    assert house.table("fact_journey", "id", "paid_on", "days") == [(1, "2024-01-02", 1), (2, "2024-01-03", 0)]
+    assert house.load("journey", [a_journey(1, None, 5), a_journey(2, 3, 4)]).updated == 1
+    assert house.table("fact_journey", "id", "paid_on", "days") == [(1, "2024-01-02", 0), (2, "2024-01-03", 0)]

@@ -272,3 +272,12 @@ def test_a_flagged_member_that_comes_back_with_a_type_1_change_begins_no_version
     rules = Rules(dates=dates, type1=("email",), deleted="flag")
     days = [[a_row(1, "A", "x", moved_on=JAN)], [], [a_row(1, "A", "y", moved_on=JAN)]]
     assert tell(rules, *days, columns=("email", "is_gone", "until")) == [(1, 1, "y", 0, None)]
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_row_that_says_a_state_again_does_not_decide_its_first_values(tell: Any, step: int) -> None:
+    """Of type 0 the value of the earliest state holds, of type 1 that of the row that is read last."""
+    rules = Rules(dates="srcdateatt", original=("cohort",), type1=("email",))
+    rows = [a_row(1, "A", "y", cohort=1), a_row(1, "A", "x", cohort=2, moved_on=JAN)]
+    told = tell(rules, rows[::step], fact=FactRules(missing="unknown"), columns=("cohort", "email"))
+    assert told == [(1, 1, 2, "y")]

@@ -275,6 +275,17 @@ class Database(abc.ABC):
         self.execute(self._update_by(table, self.quote(changes), self._found_by(table, keys, where), values))
         self.drop_temporary(changes)
 
+    def bulk_delete(self, table: str, keys: Sequence[Column], bench: Workbench, query: str) -> None:
+        """Delete the rows that have the keys which a query of DuckDB gives."""
+        changes, names = f"{table}__changes", self.quoted(column.name for column in keys)
+        self.execute(self._changes_table(changes, table, names, keys))
+        self.bulk_insert(changes, keys, bench, query)
+        self.execute(self._delete_by(table, self.quote(changes), self._found_by(table, keys, "")))
+        self.drop_temporary(changes)
+
+    def _delete_by(self, table: str, changes: str, found: str) -> str:
+        return f"DELETE FROM {self.quote(table)} WHERE EXISTS (SELECT 1 FROM {changes} AS changes WHERE {found})"
+
     def _changes_table(self, changes: str, table: str, names: str, keys: Sequence[Column]) -> str:  # noqa: ARG002 - some index them
         return f"CREATE TEMPORARY TABLE {self.quote(changes)} AS SELECT {names} FROM {self.quote(table)} WHERE 1 = 0"
 

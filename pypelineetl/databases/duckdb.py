@@ -150,6 +150,10 @@ class DuckDB(Database):
         changes = f"(SELECT * FROM ({query}) AS given ({self.quoted(column.name for column in (*keys, *values))}))"
         bench.run(self._update_by(table, changes, self._found_by(table, keys, where), values))
 
+    def bulk_delete(self, table: str, keys: Sequence[Column], bench: Workbench, query: str) -> None:
+        changes = f"(SELECT * FROM ({query}) AS given ({self.quoted(column.name for column in keys)}))"
+        bench.run(self._delete_by(table, changes, self._found_by(table, keys, "")))
+
     def unique_keys(self, table: str) -> list[frozenset[str]]:
         found = self.query(
             """

@@ -17,6 +17,7 @@ from pypelineetl.events import Counts, Outcome
 from pypelineetl.keys import MISSES, KeySets, NaturalKey
 from pypelineetl.load.collations import infer_exactly
 from pypelineetl.load.contradictions import merged, row_key, undecided_message
+from pypelineetl.load.deletions import Seen
 from pypelineetl.load.facts import key_sets, replace_period
 from pypelineetl.load.inferring import inferring
 from pypelineetl.load.loading import Load, Progress
@@ -91,10 +92,13 @@ class FactBatches(Batches):
         self._periods: set[Any] = set()
         self._keyed: Row = {}
         """The columns that were found for the row that is being put."""
+        flag = etl.deleted.flag if etl.deleted else None
+        self._flags: Row = {flag: columns[flag].convert(0)} if flag else {}
 
     def _rows(self, names: Sequence[str], batch: list[Values]) -> Iterator[tuple[Row, Row | LoadError]]:
         found = self.keys.find(names, batch)
-        for (given, row), (reason, columns) in zip(super()._rows(names, batch), found, strict=True):
+        for (given, row), (reason, keyed) in zip(super()._rows(names, batch), found, strict=True):
+            columns = keyed | self._flags
             self._keyed = columns
             if self._fact.period:
                 self._replace_period(self._fact.period, given | columns)
@@ -126,11 +130,13 @@ class GatheredFacts(FactBatches):
         self._by = row_key(etl)
         self._found: dict[tuple[Any, ...], list[tuple[Row, Row]]] = {}
         self._rejected = Counter[tuple[Any, ...]]()
+        self._seen = Seen(load, bench, etl, columns)
         self.accepted: list[tuple[Any, ...]] = []
         """The facts that are loaded, by the columns that tell them apart."""
 
     def settled(self, counts: Counts, put: Put) -> Counts:
         """Put one row of each fact, and return the counts. Rows of one fact that contradict are rejected."""
+        self._seen.flush()
         outcomes, rejected = Counter[str](), 0
         for values, found in self._found.items():
             row, differing = merged(self._fact, [each for _, each in found])
@@ -152,6 +158,7 @@ class GatheredFacts(FactBatches):
         )
 
     def _put(self, given: Row, row: Row | LoadError, put: Put) -> Outcome | str:
+        self._seen.note(given)
         outcome = super()._put(given, row, put)
         if outcome == "rejected":
             with suppress(LoadError):

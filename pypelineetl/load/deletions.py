@@ -1,22 +1,26 @@
-"""Members that the source no longer has: flagged, or their current version ended, unless they are too many."""
+"""What the source no longer has: members flagged or their current version ended, facts flagged or removed.
 
-from collections.abc import Mapping
+Nothing is changed if they are too many.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from pypelineetl.columns import Column
 from pypelineetl.conversion import held_as, literal
-from pypelineetl.declare import Deleted, DimensionETL
+from pypelineetl.declare import ETL, Deleted, DimensionETL, FactETL
 from pypelineetl.errors import LoadError
+from pypelineetl.load.contradictions import row_key
 from pypelineetl.load.loading import Load, dated
 from pypelineetl.load.member_events import TOLD, MemberEvents, is_dated
-from pypelineetl.load.tablesets import TableSets, not_special
+from pypelineetl.load.tablesets import EXISTING, TableSets, not_special
 from pypelineetl.typed import TypedQuery, arrow_type
 from pypelineetl.workbench import Workbench
 
 SEEN = "pypelineetl_seen"
-"""The natural keys of the source's rows."""
+"""The natural keys of the source's rows, or the grains of a fact's."""
 _MEMBERS = "pypelineetl_current_members"
 _GONE = f"{_MEMBERS} AS m ANTI JOIN {SEEN} AS s"
 _ENDED = "pypelineetl_ended"
@@ -38,7 +42,7 @@ def end_deleted(load: Load, bench: Workbench, etl: DimensionETL, read: int) -> i
     gone = bench.number(f"SELECT count(*) FROM {_GONE} ON {same} WHERE {here}")
     members = bench.number(f"SELECT count(*) FROM {_MEMBERS} WHERE {here}")
     if gone > etl.deleted.most * members:
-        raise LoadError(_brake(etl.deleted, gone, members, read))
+        raise LoadError(_brake(etl.deleted, gone, f"{members:,} members", read))
     if flag:
         kind = held_as(sets.columns[flag])
         back = f"{_MEMBERS} AS m SEMI JOIN {SEEN} AS s ON {same} WHERE NOT ({here}) OR {sets.at(flag)} IS NULL"
@@ -97,32 +101,80 @@ def _bring_members(sets: TableSets, etl: DimensionETL) -> None:
     given.let_go()
 
 
-def _brake(declared: Deleted, gone: int, members: int, read: int) -> str:
+def delete_facts(load: Load, bench: Workbench, etl: FactETL, read: int) -> int:
+    """Flag or remove the facts that the source no longer gives, and return how many they are.
+
+    Raises LoadError, and changes nothing, if they are more than the declared share of all.
+    """
+    assert etl.deleted  # noqa: S101 - nobody else calls it
+    sets, by, flag = TableSets(load, bench, etl), row_key(etl), etl.deleted.flag
+    if flag and etl.stands_for:
+        _keep_old_facts(load, etl, by)
+    load.warehouse.uncommitted.add(etl.table)
+    sets.bring_existing([*by, *([flag] if flag else [])])
+    # A flag that joined the table later is NULL, which is no.
+    here = f"NOT coalesce(CAST({sets.at(flag)} AS BOOLEAN), false)" if flag else "true"
+    missing = f"{EXISTING} AS e ANTI JOIN {SEEN} AS s ON {sets.same(by, 'e', 's')} WHERE {here}"
+    gone = bench.number(f"SELECT count(*) FROM {missing}")
+    facts = bench.number(f"SELECT count(*) FROM {EXISTING} WHERE {here}")
+    if gone > etl.deleted.most * facts:
+        raise LoadError(_brake(etl.deleted, gone, f"{facts:,} facts", read))
+    if flag:
+        kind = held_as(sets.columns[flag])
+        unset = f"SELECT {sets.names(by)}, CAST(0 AS {kind}) FROM {EXISTING} WHERE {sets.at(flag)} IS NULL"
+        sets.update(by, [flag], unset)
+        sets.update(by, [flag], f"SELECT {sets.names(by)}, CAST(1 AS {kind}) FROM {missing}")
+    elif gone:
+        columns = [sets.columns[name] for name in by]
+        load.warehouse.bulk_delete(etl.table, columns, bench, f"SELECT {sets.names(by)} FROM {missing}")
+    return gone
+
+
+def _keep_old_facts(load: Load, etl: FactETL, by: Sequence[str]) -> None:
+    """Put the facts of the live table into a rebuilt one that its source did not give: only the warehouse has them."""
+    warehouse, columns = load.warehouse, load.project.columns(etl)
+    there = warehouse.columns(etl.live_table)
+    if not there or not {*by} <= there.keys():
+        return
+    names = warehouse.quoted(name for name in columns if name in there)
+    same = [
+        warehouse.matches(columns[name], f"new.{warehouse.quote(name)}", f"old.{warehouse.quote(name)}") for name in by
+    ]
+    warehouse.execute(
+        f"""
+        INSERT INTO {warehouse.quote(etl.table)} ({names})
+        SELECT {names} FROM {warehouse.quote(etl.live_table)} AS old
+        WHERE NOT EXISTS (SELECT 1 FROM {warehouse.quote(etl.table)} AS new WHERE {" AND ".join(same)})
+        """
+    )
+
+
+def _brake(declared: Deleted, gone: int, of: str, read: int) -> str:
     return (
-        f"its source, which gave {read:,} rows, lacks {gone:,} of {members:,} members, more than the share of"
+        f"its source, which gave {read:,} rows, lacks {gone:,} of {of}, more than the share of"
         f" {declared.most} that may be deleted at once; nothing was changed. If they are really gone, raise `most` for"
         " one load; if the extract is not whole, load it again"
     )
 
 
-def is_seen(load: Load, etl: DimensionETL) -> bool:
-    """Return whether the natural keys of the source's rows are noted, those of rejected rows among them.
+def is_seen(load: Load, etl: ETL) -> bool:
+    """Return whether the source's natural keys or grains are noted, those of rejected rows among them.
 
-    They tell which members the source no longer has: those that are deleted, or that a rebuild leaves out.
+    They tell what the source no longer has: what is deleted, or what a rebuild leaves out.
     """
     leaves_out = bool(load.remembered) and not etl.factory.versioning and etl.most_rejected > 0
     return etl.deleted is not None or leaves_out
 
 
 class Seen:
-    """The natural keys of a dimension's rows, noted in DuckDB if members that have no row are to be found."""
+    """The natural keys or grains of the source's rows, noted in DuckDB if it is to be found what has no row."""
 
     _ROWS = 10_000
 
-    def __init__(self, load: Load, bench: Workbench, etl: DimensionETL, columns: Mapping[str, Column]) -> None:
+    def __init__(self, load: Load, bench: Workbench, etl: ETL, columns: Mapping[str, Column]) -> None:
         self._bench = bench
         self._is_wanted = is_seen(load, etl)
-        self._names = etl.factory.natural_key
+        self._names = etl.factory.natural_key if isinstance(etl, DimensionETL) else row_key(etl)
         self._columns = columns
         self._held = {f"a{etl.factory.columns.index(name)}": held_as(columns[name]) for name in self._names}
         self._waiting: list[tuple[Any, ...]] = []
@@ -130,7 +182,7 @@ class Seen:
             bench.declare(SEEN, self._held)
 
     def note(self, row: Mapping[str, Any]) -> None:
-        """Note a row's natural key, if it has one that fits its columns."""
+        """Note a row's natural key or grain, if it has one that fits its columns."""
         if not self._is_wanted:
             return
         try:

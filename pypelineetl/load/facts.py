@@ -5,11 +5,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
+from pypelineetl.conversion import held_as
 from pypelineetl.declare import ETL, DimensionETL, FactETL
 from pypelineetl.events import Counts
 from pypelineetl.keys import MISSES, KeySets, NaturalKey, bring_members
 from pypelineetl.load.collations import infer_exactly
-from pypelineetl.load.contradictions import mark_undecided
+from pypelineetl.load.contradictions import mark_undecided, row_key
+from pypelineetl.load.deletions import SEEN, is_seen
 from pypelineetl.load.inferring import inferring
 from pypelineetl.load.loading import Load, Progress
 from pypelineetl.load.rejects import reject, reject_null
@@ -123,6 +125,11 @@ class FactSets:
         query = f"SELECT row_number() OVER () AS ord, * FROM ({self._query(self._rows())})"
         bench.keep(FACTS, query)
         read = bench.number(f"SELECT count(*) FROM {FACTS}")
+        if is_seen(self.sets.load, self._etl):
+            # Before rows are rejected: a fact whose row is rejected is in the source.
+            by = row_key(self._etl)
+            seen = f"SELECT DISTINCT {self.sets.names(by)} FROM {FACTS} WHERE NOT ({self.sets.any_null(by)})"
+            bench.keep(SEEN, seen)
         if is_once:
             mark_undecided(self.sets, FACTS)
         if self._etl.period:
@@ -171,6 +178,9 @@ class FactSets:
 
     def _query(self, rows: str) -> str:
         found = self._keys.columns("NULL") if self.is_lenient else self._keys.columns()
+        if self._etl.deleted and self._etl.deleted.flag:
+            flag = self._etl.deleted.flag
+            found[flag] = f"CAST(0 AS {held_as(self.sets.columns[flag])})"
         names = [(name, self.sets.at(name)) for name in self._etl.factory.columns]
         columns = [f"{found.get(name, f's.{at}')} AS {at}" for name, at in names]
         columns += [f"{expression} AS {outcome}" for outcome, expression in self._keys.outcomes().items()]

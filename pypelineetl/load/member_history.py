@@ -111,8 +111,9 @@ class _Entry:
     is_first: bool = False
     """Whether it is the first event of that version."""
     row: int | None = None
-    """The row that said this, or said it again."""
-    is_new: bool = False
+    """The row that said this, or the last one that said it again."""
+    begun_by: int | None = None
+    """The row that said this first, if one of these rows did."""
 
 
 @dataclass(eq=False)
@@ -171,7 +172,7 @@ class _MemberHistory:
         self._return()
         runs = self._runs()
         versions = tuple(self._version(runs, place) for place in range(len(runs)))
-        began = tuple(run.entries[0].row if run.entries[0].is_new else None for run in runs)
+        began = tuple(run.entries[0].begun_by for run in runs)
         return History(versions, began, self._outcomes(runs, versions))
 
     def _is_inferred(self, version: Version) -> bool:
@@ -208,7 +209,7 @@ class _MemberHistory:
         if compared is not None and _same(compared.followed, followed):
             compared.row = number
             return
-        entry = _Entry(effective, "state", followed, row=number, is_new=True)
+        entry = _Entry(effective, "state", followed, row=number, begun_by=number)
         place = bisect_right(self._timeline, effective, key=lambda each: each.effective)
         self._timeline.insert(place, entry)
 
@@ -246,7 +247,7 @@ class _MemberHistory:
         """Have the member back if its last event is its deletion: the source gives it."""
         if self._rows and self._timeline and self._timeline[-1].kind == "deleted":
             effective = max(self._now, self._timeline[-1].effective)
-            self._timeline.append(_Entry(effective, "returned", is_new=True))
+            self._timeline.append(_Entry(effective, "returned"))
             self._returning = len(self._rows) - 1
 
     def _runs(self) -> list[_Run]:
@@ -317,8 +318,9 @@ class _MemberHistory:
 
     def _given(self, entry: _Entry, name: str, *, again: bool = True) -> Any:
         """Return an attribute of a state: as its row gives it, or as the version of it has it."""
-        if entry.row is not None and (again or entry.is_new):
-            return self._rows[entry.row].values[name]
+        row = entry.row if again else entry.begun_by
+        if row is not None:
+            return self._rows[row].values[name]
         return entry.old.values[name] if entry.old else None
 
     @cached_property
@@ -330,8 +332,8 @@ class _MemberHistory:
         stored = self._stored()
         values: dict[str, Any] = {}
         for name in rules.original:
-            is_told = earliest.is_new and earliest.row is not None
-            values[name] = self._rows[earliest.row or 0].values[name] if is_told else stored.get(name)
+            begun_by = earliest.begun_by
+            values[name] = stored.get(name) if begun_by is None else self._rows[begun_by].values[name]
         derived = {*rules.previous, *rules.current}
         for name in rules.everywhere:
             if name not in derived:
@@ -379,7 +381,7 @@ class _MemberHistory:
         if latest and latest.row is not None and self._has_changed(versions):
             outcomes[latest.row] = "updated"
         for run, version in zip(runs, versions, strict=True):
-            row = run.entries[0].row if run.entries[0].is_new else None
+            row = run.entries[0].begun_by
             if row is None:
                 continue
             outcomes[row] = "updated" if run.kept else "inserted"
