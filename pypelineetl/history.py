@@ -178,10 +178,19 @@ class History:
     def keep_rejects(self, etl: ETL, rejects: Sequence[Reject]) -> None:
         """Have these rows of an ETL wait, and no others."""
         self.forget_rejects(etl)
-        for reject in rejects:
-            given = json.dumps(dict(reject.given), ensure_ascii=False)
-            row = {"etl": reject.etl, "rejected_at": reject.rejected_at, "reason": reject.reason, "given": given}
-            self._rejects.add({**row, "generation": self._generation, "table_name": etl.live_table})
+        self._rejects.add_all(
+            [
+                {
+                    "etl": reject.etl,
+                    "rejected_at": reject.rejected_at,
+                    "reason": reject.reason,
+                    "given": json.dumps(dict(reject.given), ensure_ascii=False),
+                    "generation": self._generation,
+                    "table_name": etl.live_table,
+                }
+                for reject in rejects
+            ]
+        )
 
     def watermarks(self, etl: ETL) -> Mapping[str, str]:
         """Return how far an ETL has read its source, by column; nothing if it never has."""

@@ -1,6 +1,6 @@
 """The tables in a warehouse that are this library's own: how their rows are read, added, changed and removed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -58,9 +58,17 @@ class OwnTable:
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Add a row."""
-        marks = ", ".join([self.warehouse.placeholder] * len(values))
-        statement = f"INSERT INTO {self._quote(self.name)} ({self.warehouse.quoted(values)}) VALUES ({marks})"
-        self.warehouse.change(statement, self._adapted(values))
+        self.warehouse.change(self._insert(values), self._adapted(values))
+
+    def add_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows, which all have values for the same columns."""
+        if rows:
+            self.warehouse.insert_many(self._insert(rows[0]), [self._adapted(values) for values in rows])
+
+    def _insert(self, names: Iterable[str]) -> str:
+        quoted = [self._quote(name) for name in names]
+        marks = ", ".join([self.warehouse.placeholder] * len(quoted))
+        return f"INSERT INTO {self._quote(self.name)} ({', '.join(quoted)}) VALUES ({marks})"
 
     def change(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
         """Change the chosen rows, and return how many there are."""

@@ -4,7 +4,7 @@ The table of the dimension alone does not tell when its first version really beg
 state; docs/history.md says what needs it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pypelineetl.conversion import literal
 from pypelineetl.declare import DimensionETL
@@ -40,12 +40,13 @@ class MemberEvents:
 
     def bring_latest(self) -> None:
         """Bring the latest event of each version to DuckDB."""
-        self._bring(TOLD, "version_key, MAX(effective) AS told", "GROUP BY version_key", {"told": "effective"})
+        selected = {"version_key": "version_key", "told": "MAX(effective)"}
+        self._bring(TOLD, selected, "GROUP BY version_key")
 
     def bring(self, keys: Sequence[int] | None) -> None:
         """Bring the events of these versions to DuckDB, those of all versions if there are no keys given."""
         some = "" if keys is None else f" AND version_key IN ({', '.join(str(int(key)) for key in keys) or 'NULL'})"
-        self._bring(LOGGED, "version_key, effective, event", some)
+        self._bring(LOGGED, {name: name for name in ("version_key", "effective", "event")}, some)
 
     def write(self, events: str, rewritten: Sequence[int] = ()) -> None:
         """Add the events that a query of DuckDB gives: version_key, effective, event.
@@ -61,12 +62,14 @@ class MemberEvents:
         warehouse.uncommitted.add(EVENTS)
         warehouse.bulk_insert(EVENTS, columns, self._sets.bench, query)
 
-    def _bring(self, name: str, selected: str, rest: str, renamed: dict[str, str] | None = None) -> None:
-        sets, names = self._sets, [part.split()[-1] for part in selected.split(", ")]
+    def _bring(self, name: str, selected: Mapping[str, str], rest: str) -> None:
+        """Bring the results of expressions, by their names in DuckDB; `rest` is what follows in the statement."""
         columns = {column.name: column for column in self._history.event_columns()}
-        wants = [want_column(each, each, columns[(renamed or {}).get(each, each)]) for each in names]
-        query = self._history.events_query(self._etl, selected, rest)
-        warehouse = sets.load.warehouse
+        columns["told"] = columns["effective"]
+        wants = [want_column(each, each, columns[each]) for each in selected]
+        expressions = ", ".join(f"{expression} AS {each}" for each, expression in selected.items())
+        query = self._history.events_query(self._etl, expressions, rest)
+        sets, warehouse = self._sets, self._sets.load.warehouse
         scanned = warehouse.scanned_here(sets.bench, sets.load.project.warehouse_url, EVENTS, query)
         given = TypedQuery(sets.bench, scanned, lambda: warehouse.stream(query))
         sets.bench.keep(name, given.select(wants, f"{name}_given"))
