@@ -17,6 +17,8 @@ _env = environment(HOME / ".env")
 
 # An ETL asks the first, or the one its `database` names.
 SOURCE_URLS = {"shop": _env.get("ETL_SOURCE_URL", f"sqlite:///{HOME}/local/source.db")}
+# The time zone of sources that have local times, such as {"shop": "Europe/Berlin"}; others are in UTC.
+SOURCE_TIME_ZONES: dict[str, str] = {}
 WAREHOUSE_URL = _env.get("ETL_WAREHOUSE_URL", f"duckdb:///{HOME}/local/warehouse.duckdb")
 BROKER_URL = _env.get("ETL_BROKER_URL", "redis://localhost:6379/0")
 RESULT_URL = _env.get("ETL_RESULT_URL", "redis://localhost:6379/1")

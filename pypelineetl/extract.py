@@ -50,8 +50,12 @@ def typed_source(project: Project, etl: ETL, bench: Workbench) -> Iterator[Typed
 def _scanned(project: Project, etl: ETL, bench: Workbench) -> Scanned | None:
     if not isinstance(etl.source, str):
         return None
-    url = project.source_url(etl)
-    return database_class(url).readable(bench, url, project.source_query(etl))
+    url, query, local_times = project.source_url(etl), project.source_query(etl), project.local_times(etl)
+    scanned = database_class(url).readable(bench, url, query)
+    if not (scanned and local_times):
+        return scanned
+    with project.open_source(etl) as source:
+        return local_times.scanned(scanned, source.columns_in_utc(query))
 
 
 def first_columns(project: Project, etl: ETL) -> tuple[str, ...]:
@@ -71,7 +75,12 @@ def _opened(project: Project, etl: ETL, opened: ExitStack) -> Stream:
             return Stream((), iter(()))
         case File():
             return file_rows(project.home / etl.source.path, etl.source.format, opened)
-    return opened.enter_context(project.open_source(etl)).stream(project.source_query(etl))
+    source, query = opened.enter_context(project.open_source(etl)), project.source_query(etl)
+    local_times = project.local_times(etl)
+    if not local_times:
+        return source.stream(query)
+    in_utc = source.columns_in_utc(query)
+    return local_times.streamed(source.stream(query), in_utc)
 
 
 def check_columns(etl: ETL, given: tuple[str, ...]) -> None:

@@ -54,7 +54,9 @@ def extraction(project: Project, etl: ETL, history: History, *, full: bool, is_f
     check_columns(etl, first_columns(project, etl))
     remembered = {name: text for name, text in history.watermarks(etl).items() if name in etl.watermark.columns}
     with project.open_source(etl) as source:
-        marks = find_marks(source, project.source_query(etl), etl.watermark, is_append=_appends(etl))
+        local_times = project.local_times(etl)
+        query = project.source_query(etl)
+        marks = find_marks(source, query, etl.watermark, local_times, is_append=_appends(etl))
         notes = [note for note in map(_note_of_rows_ahead, marks.values()) if note]
         known, faults = _known(marks, remembered)
         # A source that holds only what is new is empty at times: that is nothing new, and no other beginning.
@@ -67,9 +69,7 @@ def extraction(project: Project, etl: ETL, history: History, *, full: bool, is_f
             notes = [*(f"all of its source is read, because {fault}" for fault in faults), *notes]
         least = {} if is_full else _least(etl.watermark, marks, known)
         condition = partial(_condition, marks, least, appends=_appends(etl))
-        query = dialect.Native(
-            dialect.where(project.source_query(etl), etl.watermark.columns, condition, dialect=source.dialect)
-        )
+        query = dialect.Native(dialect.where(query, etl.watermark.columns, condition, dialect=source.dialect))
         reached = {
             name: _written(mark, appends=_appends(etl)) for name, mark in marks.items() if mark.reached is not None
         }
@@ -150,7 +150,7 @@ def _least(watermark: Watermark, marks: Mapping[str, Marks], known: Mapping[str,
     for name, mark in known.items():
         form = marks[name].form
         if form is not None:
-            least[name] = form.written(_beginning(watermark, form, mark.value))
+            least[name] = form.written(_beginning(watermark, form, form.earliest_to_come(mark.value)))
     return least
 
 

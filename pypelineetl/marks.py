@@ -17,6 +17,7 @@ from pypelineetl.conversion import literal
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import Watermark
 from pypelineetl.errors import SourceError
+from pypelineetl.localtimes import LocalTimes
 from pypelineetl.values import moment
 
 Value = Any
@@ -56,6 +57,10 @@ class Form(abc.ABC):
     def text(self, value: Any) -> str:
         """Return a value as it is remembered."""
         return value.isoformat(sep=" ") if isinstance(value, datetime) else str(value)
+
+    def earliest_to_come(self, value: Value) -> Value:
+        """Return the least value that new rows may have once the source has given another."""
+        return value
 
     @abc.abstractmethod
     def parsed(self, text: str) -> Value:
@@ -112,6 +117,16 @@ class _Moment(Form):
 
     def parsed(self, text: str) -> Value:
         return self.read(text)
+
+
+@dataclass(frozen=True)
+class _LocalMoment(_Moment):
+    """Moments without a zone in a source that is not in UTC: its clock may show an hour twice."""
+
+    local_times: LocalTimes
+
+    def earliest_to_come(self, value: Value) -> Value:
+        return self.local_times.earliest_to_come(value)
 
 
 @dataclass(frozen=True)
@@ -220,21 +235,30 @@ class Marks:
         return f"source.{self.source.quote(self.column)}"
 
 
-def find_marks(source: Database, query: str, watermark: Watermark, *, is_append: bool) -> dict[str, Marks]:
+def find_marks(
+    source: Database, query: str, watermark: Watermark, local_times: LocalTimes | None, *, is_append: bool
+) -> dict[str, Marks]:
     """Return how far each column of a watermark goes in a source query.
 
-    Raises SourceError for a column whose values cannot be compared.
+    `local_times` are those of the source, if its moments without a zone are not in UTC. Raises SourceError for a column
+    whose values cannot be compared.
     """
     names = {column: f"source.{source.quote(column)}" for column in watermark.columns}
     largest = _aggregates(source, query, [f"MAX({name})" for name in names.values()])
     nulls: Sequence[int] = [0] * len(names)
     if is_append:
         nulls = _aggregates(source, query, [_count(f"{name} IS NULL") for name in names.values()])
-    clock = source.clock() + watermark.ahead
     found = {}
+    in_utc = source.columns_in_utc(query) if local_times else ()
     for column, value, missing in zip(names, largest, nulls, strict=True):
-        finder = _Finder(source, query, column, names[column])
+        finder = _Finder(source, query, column, names[column], None if column in in_utc else local_times)
         form = None if value is None else finder.form(value)
+        if is_append and isinstance(form, _LocalMoment):
+            finder.refuse_repeated_hours(form)
+        clock = source.clock()
+        if local_times and isinstance(form, _LocalMoment | _Day):
+            clock = local_times.latest(clock)
+        clock += watermark.ahead
         reached, limit, ahead = finder.reached(form, value, clock, is_append=is_append)
         found[column] = Marks(source, query, column, is_append, form, reached, limit, ahead, int(missing))
     return found
@@ -246,6 +270,7 @@ class _Finder:
     query: str
     column: str
     name: str
+    local_times: LocalTimes | None
 
     def form(self, value: Any) -> Form:
         """Return how the column is compared, of which this is the largest value. Raises SourceError if it cannot be."""
@@ -253,6 +278,8 @@ class _Finder:
             self._refuse("truths")
         if isinstance(value, int | Decimal | float):
             return _Number()
+        if isinstance(value, datetime) and value.tzinfo is None and self.local_times:
+            return _LocalMoment(is_zoned=False, local_times=self.local_times)
         if isinstance(value, datetime):
             return _Moment(is_zoned=value.tzinfo is not None)
         if isinstance(value, date):
@@ -320,6 +347,16 @@ class _Finder:
         if not found:
             message = "values with more digits than can be compared, such as nanoseconds or a FLOAT"
             self._refuse(message)
+
+    def refuse_repeated_hours(self, form: "_LocalMoment") -> None:
+        """Raise SourceError if a fact that appends would miss rows of an hour that the source's clock shows twice."""
+        if form.local_times.goes_back:
+            message = (
+                f'"{self.column}", by which a fact that appends tells new rows from old ones, has local times of'
+                f" {form.local_times.zone} (SOURCE_TIME_ZONES), whose clock goes back once a year. Use a number or a"
+                " moment in UTC, or declare a grain, which lets rows be read again"
+            )
+            raise SourceError(message)
 
     def _refuse(self, what: str) -> NoReturn:
         message = f'the column "{self.column}" of its watermark has {what}, and {_RULE}'

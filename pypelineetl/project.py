@@ -3,13 +3,14 @@
 This checks what can be known without a connection; whether the sources answer is for `sourcetests.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import URL
 
@@ -20,6 +21,9 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, File, Key, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.faults import Surroundings, faults_of
+
+if TYPE_CHECKING:
+    from pypelineetl.localtimes import LocalTimes
 
 _NUMBERS = ("LOCK_WAIT_SECONDS", "TIME_LIMIT_SECONDS", "LATE_AFTER_HOURS", "KEEP_RUNS_DAYS")
 _REQUIRED = ("SOURCE_URLS", "WAREHOUSE_URL", "LOG_HOME", "DIMENSIONS", "FACTS")
@@ -54,6 +58,8 @@ class Project:
     """Where failures are told: URLs of Apprise, with secrets in them."""
     late_after: timedelta | None = None
     """After how long without a whole run that is told, too; never if it is None."""
+    source_zones: Mapping[str, str] = field(default_factory=dict)
+    """By source database, the time zone of the moments that it gives without one; the others are in UTC."""
     clock: Callable[[], datetime] = present
     """What tells a load the time (UTC) by which it dates new versions."""
 
@@ -111,6 +117,15 @@ class Project:
     def source_url(self, etl: ETL) -> URL:
         """Return the URL of the database an ETL's SQL asks: the one it names, or the first."""
         return self.source_urls[etl.database or next(iter(self.source_urls))]
+
+    def local_times(self, etl: ETL) -> "LocalTimes | None":
+        """Return what brings the moments of an ETL's SQL to UTC; None if they are in UTC."""
+        zone = self.source_zones.get(etl.database or next(iter(self.source_urls)))
+        if not zone or not isinstance(etl.source, str):
+            return None
+        from pypelineetl.localtimes import LocalTimes  # noqa: PLC0415 - needs DuckDB, which --help does not
+
+        return LocalTimes(zone)
 
     def source_query(self, etl: ETL) -> str:
         """Return an ETL's source SQL in the dialect of the source. Only for an ETL whose source is SQL."""
@@ -214,6 +229,7 @@ def read_project(config: ModuleType) -> Project:
     written = getattr(config, "SQL_DIALECT", "mysql")
     surroundings = Surroundings(written, warehouse, tuple(sources))
     faults += [*_number_faults(config), *alert_faults(getattr(config, "ALERTS", ()))]
+    faults += _zone_faults(getattr(config, "SOURCE_TIME_ZONES", {}), sources)
     faults += faults_of(config.DIMENSIONS, config.FACTS, surroundings)
     if faults:
         raise ConfigError("\n".join(faults))
@@ -231,6 +247,7 @@ def read_project(config: ModuleType) -> Project:
         keep_previous=getattr(config, "KEEP_PREVIOUS", False),
         keep_runs=_days(config, "KEEP_RUNS_DAYS"),
         time_limit=_seconds(config, "TIME_LIMIT_SECONDS"),
+        source_zones=dict(getattr(config, "SOURCE_TIME_ZONES", {})),
     )
     if untranslated := list(_untranslated(project)):
         raise ConfigError("\n".join(untranslated))
@@ -243,6 +260,26 @@ def _url(name: str, url: Any, faults: list[str]) -> Any:
     except ConfigError as error:
         faults.append(f"config.py: {name}: {error}")
         return None
+
+
+def _zone_faults(zones: Any, sources: Mapping[str, URL | None]) -> Iterator[str]:
+    if not isinstance(zones, Mapping):
+        yield 'config.py: SOURCE_TIME_ZONES must be a dict of sources and time zones, such as {"shop": "Europe/Berlin"}'
+        return
+    for name, zone in zones.items():
+        given = f'config.py: SOURCE_TIME_ZONES["{name}"]'
+        if name not in sources:
+            yield f"{given}: SOURCE_URLS has no such source.{did_you_mean(name, sources)} It has {quoted(sources)}"
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, TypeError):
+            yield f'{given}: there is no time zone "{zone}"; use a name such as "UTC" or "Europe/Berlin"'
+        url = sources.get(name)
+        if url and databases.database_class(url).dialect == "sqlite":
+            yield (
+                f"{given}: SQLite keeps moments as texts, which say themselves what they are; bring them to UTC in the"
+                " source SQL, as with datetime(column, 'utc')"
+            )
 
 
 def _untranslated(project: Project) -> Sequence[str]:

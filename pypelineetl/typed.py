@@ -86,7 +86,7 @@ def want_day(name: str, source: str, zone: ZoneInfo, first: date, last: date) ->
         if given == "DATE":
             return value
         utc = moment_of(value, given)
-        return f"CAST({_local(utc, _offsets(zone, first, last))} AS DATE)"
+        return f"CAST({_local(utc, offsets(zone, first, last))} AS DATE)"
 
     def python(value: Any) -> date:
         found = moment(value)
@@ -110,7 +110,7 @@ def want_time(name: str, source: str, zone: ZoneInfo, days: tuple[date, date], s
     def sql(value: str, given: str) -> str:
         if given == "DATE":
             return f"CASE WHEN {value} IS NOT NULL THEN TIME '00:00:00' END"
-        local = f"({_local(moment_of(value, given), _offsets(zone, *days))})"
+        local = f"({_local(moment_of(value, given), offsets(zone, *days))})"
         second = f"(hour({local}) * 3600 + minute({local}) * 60 + second({local})) // {seconds} * {seconds}"
         return f"make_time({second} // 3600, {second} // 60 % 60, CAST({second} % 60 AS DOUBLE))"
 
@@ -260,7 +260,7 @@ def _column(name: str) -> str:
     return 'source."' + name.replace('"', '""') + '"'
 
 
-def _offsets(zone: ZoneInfo, first: date, last: date) -> list[tuple[datetime, timedelta]]:
+def offsets(zone: ZoneInfo, first: date, last: date) -> list[tuple[datetime, timedelta]]:
     """Return from when on (UTC) a zone has which offset, over all moments that may fall on these days there."""
     moment = datetime.combine(max(first, date.min + 2 * _DAY), time(), UTC) - _DAY
     end = datetime.combine(min(last, date.max - 3 * _DAY), time(), UTC) + 2 * _DAY

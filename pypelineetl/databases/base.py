@@ -190,6 +190,10 @@ class Database(abc.ABC):
             first = [tuple(row) for row in cursor.fetchmany(FETCH_ROWS)]
             return Stream(_names(cursor), self._batches(first, cursor))
 
+    def columns_in_utc(self, query: str) -> frozenset[str]:  # noqa: ARG002 - for those that have such columns
+        """Return the query's columns whose moments come without a zone though they are moments in UTC."""
+        return frozenset()
+
     def _cursor(self) -> Any:
         return self.connection.cursor()
 

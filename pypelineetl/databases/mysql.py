@@ -207,6 +207,13 @@ class MySQL(Database):
             columns, rows = self._fetched(self._ran(exact, arguments))
             return columns, _with_singles(rows, singles)
 
+    def columns_in_utc(self, query: str) -> frozenset[str]:
+        with self.translated_errors():
+            cursor = self._cursor()
+            cursor.execute(f"SELECT * FROM (\n{query}\n) AS source LIMIT 0")
+            # Their values come in the time zone of the session, which is UTC.
+            return frozenset(column[0] for column in cursor.description if column[1] == FIELD_TYPE.TIMESTAMP)
+
     def stream(self, query: str) -> Stream:
         # Of rows that have begun to come, PyMySQL could not let go.
         try:
