@@ -21,7 +21,7 @@ from histories import (
     rules_of_type_2,
     stories,
 )
-from history_oracle import FactRules, Row, Rules
+from history_oracle import EVER, FactRules, Row, Rules
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from servers import Server
@@ -281,3 +281,11 @@ def test_a_row_that_says_a_state_again_does_not_decide_its_first_values(tell: An
     rows = [a_row(1, "A", "y", cohort=1), a_row(1, "A", "x", cohort=2, moved_on=JAN)]
     told = tell(rules, rows[::step], fact=FactRules(missing="unknown"), columns=("cohort", "email"))
     assert told == [(1, 1, 2, "y")]
+
+
+@pytest.mark.parametrize(("dates", "taken"), [("srcdateatt", datetime(2014, 6, 2, 13)), ("fromfinder", EVER)])
+def test_a_row_without_a_date_may_have_the_date_of_another(tell: Any, dates: Any, taken: datetime) -> None:
+    """That of the run, or the beginning: nothing puts the two in an order, so both are rejected."""
+    days = [[a_row(1, "A"), a_row(1, "B", moved_on=taken), a_row(2, "C")], [a_row(2, "C")]]
+    told = tell(Rules(dates=dates), *days, fact=FactRules(missing="unknown"), columns=("city",))
+    assert told == [(1, 2, "C")]

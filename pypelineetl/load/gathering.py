@@ -1,6 +1,6 @@
 """A dimension's source rows in DuckDB before they are loaded: gathered, rejected, and their natural keys noted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pypelineetl.conversion import literal
@@ -51,7 +51,7 @@ def reject_undecided(sets: TableSets, by: Sequence[str], order: Sequence[str], n
     Args:
         sets: The table that is loaded.
         by: The columns of the natural key in DuckDB.
-        order: The columns that put a member's rows in an order.
+        order: DuckDB's expressions of what puts a member's rows in an order.
         named: The natural key's names in the warehouse.
 
     Returns:
@@ -73,27 +73,22 @@ def reject_undecided(sets: TableSets, by: Sequence[str], order: Sequence[str], n
     undecided = f"SELECT ord FROM {ROWS} QUALIFY count(*) OVER (PARTITION BY {keys}) > 1"
     found = bench.rows(
         f"""
-        SELECT {", ".join([*by, *columns])} FROM {ROWS}
+        SELECT {keys}, {", ".join(columns)} FROM {ROWS}
         WHERE ord IN ({undecided}) ORDER BY {keys}, ord
         """
     )
     if not found:
         return 0
     names = {sets.at(name): name for name in sets.etl.factory.columns}
-    rows = [dict(zip(columns, row[len(by) :], strict=True)) for row in found]
-    differing = _differing(rows, [*by, *order])
+    size = len(by) + len(order)
+    first = [dict(zip(columns, row[size:], strict=True)) for row in found if row[:size] == found[0][:size]]
+    differing = [name for name in columns if any(row[name] != first[0][name] for row in first)]
     told = undecided_message(named, found[0][: len(by)], [names[each] for each in differing if each in names])
     if not sets.etl.most_rejected:
         raise LoadError(told)
     rule = undecided_message(named, (), [names[each] for each in differing if each in names])
     bench.run(f"UPDATE {ROWS} SET reason = {literal(rule)} WHERE ord IN ({undecided})")
     return reject(bench, ROWS)
-
-
-def _differing(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
-    """Return the columns in which the rows of the first key differ."""
-    same = [row for row in rows if all(row[key] == rows[0][key] for key in keys)]
-    return [name for name in rows[0] if any(row[name] != rows[0][name] for row in same)]
 
 
 def undecided_message(names: Sequence[str], values: Sequence[Any], differing: Sequence[str]) -> str:

@@ -73,7 +73,8 @@ class RowHistories:
     def order_of(self, row: Row) -> tuple[Any, ...]:
         """Return what puts the rows of one member in an order."""
         if self._is_dated:
-            return (self.effective(row),)
+            # A row without a date has one too, which may be that of a row beside it.
+            return (self.effective(row) or self._rules.beginning or self.load.now,)
         return tuple(row[name] for name in self._how.carried if name not in self.etl.flags)
 
     def effective(self, row: Row) -> datetime | None:

@@ -193,7 +193,10 @@ class _Versions:
         """Make one row of rows that are the same, and reject rows of one member that have no order."""
         sets = self.sets
         by = [sets.at(name) for name in self.how.natural_key]
-        order = ["effective"] if self.is_dated else [sets.at(name) for name in self._ordered]
+        # A row without a date has one too, which may be that of a row beside it.
+        dateless = self._rules.beginning or sets.load.now
+        dated_by = f"coalesce(effective, TIMESTAMP {literal(str(dateless))})"
+        order = [dated_by] if self.is_dated else [sets.at(name) for name in self._ordered]
         return reject_undecided(sets, by, order, self.how.natural_key)
 
     def name_latest(self) -> None:
