@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pygrametl.tables import AccumulatingSnapshotFactTable
+from pygrametl.tables import AccumulatingSnapshotFactTable, TypeOneSlowlyChangingDimension
 from sqlglot import exp
 
 from pypelineetl.columns import AUDIT_KEY, columns_of
@@ -81,6 +81,12 @@ def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterat
         yield (
             f'missing="infer" makes members that have no date, and dimension "{dimension.name}" dates its versions by'
             ' srcdateatt; use fromfinder=datereader(...) there, or missing="reject"'
+        )
+    is_type_1 = issubclass(factory.table_class, TypeOneSlowlyChangingDimension)
+    if key.missing == "infer" and is_type_1 and set(factory.names("attributes")) <= set(wanted):
+        yield (
+            'missing="infer" makes members with pygrametl, whose TypeOneSlowlyChangingDimension needs an attribute'
+            f' beside the natural key, and dimension "{dimension.name}" has none; make it a CachedDimension'
         )
     if key.missing == "infer":
         known = {factory.name("key"), *wanted, *factory.versioning, *dimension.flags, AUDIT_KEY}

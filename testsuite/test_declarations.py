@@ -14,6 +14,7 @@ from pygrametl.tables import (
     FactTable,
     SlowlyChangingDimension,
     SnowflakedDimension,
+    TypeOneSlowlyChangingDimension,
 )
 
 from pypelineetl import (
@@ -218,6 +219,20 @@ def test_facts_that_are_deleted_need_a_grain_of_the_source() -> None:
     assert '"gone": flags deleted facts but is no measure of' in told
     assert "it cannot tell which facts are deleted; leave one of them out" in told
     assert "remove_deleted is for facts" in faults(replace(SCHOOL, deleted=remove_deleted()), DAY, VISIT)
+
+
+def test_a_type_1_dimension_of_a_natural_key_alone_infers_no_members() -> None:
+    """pygrametl's class has nothing to overwrite there, and would end with a ValueError when a fact infers."""
+    made = factory(
+        TypeOneSlowlyChangingDimension,
+        name="school_dim",
+        key="id",
+        attributes=["school_id"],
+        lookupatts=["school_id"],
+    )
+    alone = replace(SCHOOL, source="SELECT school_id FROM schools", factory=made)
+    keys = {"school_fk": member("school", school_id="school_id", missing="infer"), "date_fk": date_key("at")}
+    assert "make it a CachedDimension" in faults(alone, DAY, replace(VISIT, keys=keys))
 
 
 VERSIONED = DimensionETL(
