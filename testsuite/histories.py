@@ -44,6 +44,7 @@ from pypelineetl import (
     flag_deleted,
     member,
     process,
+    remove_deleted,
     rows,
 )
 from pypelineetl.project import Project
@@ -54,8 +55,10 @@ CLASSES = {
     "cached": CachedDimension,
 }
 BEGIN = datetime(2014, 6, 1, 12)
+_FACT_COLUMNS = ("sale_id", "sold_at", "price", "is_gone", "person_fk")
 MOMENTS = [
     datetime(2014, 1, 1, 8),
+    datetime(2014, 1, 1, 12),
     datetime(2014, 1, 1, 17),
     datetime(2014, 2, 1),
     datetime(2014, 3, 1),
@@ -125,6 +128,8 @@ fact_rules = st.builds(
     has_moment=st.booleans(),
     follows=st.booleans(),
     missing=st.sampled_from(["infer", "unknown", "reject"]),
+    retry=st.booleans(),
+    deleted=st.sampled_from(["", "", "flag", "remove"]),
 )
 row = st.fixed_dictionaries(
     {
@@ -159,7 +164,12 @@ def stories(draw: st.DrawFn, all_rules: st.SearchStrategy[Rules]) -> Story:
     if rules.dates == "srcdateatt" and fact.missing == "infer":
         # From when its version is valid is not said.
         fact = replace(fact, missing="unknown")
-    fact = replace(fact, follows=fact.follows and fact.has_moment and fact.way == "grain")
+    fact = replace(
+        fact,
+        follows=fact.follows and fact.has_moment and fact.way == "grain",
+        retry=fact.retry and fact.missing == "unknown" and fact.way != "whole",
+        deleted=fact.deleted if fact.way == "grain" else "",
+    )
     pool = tuple(draw(st.lists(row, min_size=3, max_size=7)))
     sales = tuple(draw(st.lists(sale, min_size=1, max_size=4)))
     index = st.integers(0, len(pool) - 1)
@@ -340,9 +350,7 @@ class Machine:
 
     def read(self) -> list[tuple[Any, ...]]:
         """Read both tables, and return the dimension's, but for its unknown member."""
-        held, self._facts = self.house.tables(
-            ("person_dim", self.columns), ("sale_fact", ("sale_id", "sold_at", "price", "person_fk"))
-        )
+        held, self._facts = self.house.tables(("person_dim", self.columns), ("sale_fact", _FACT_COLUMNS))
         self._rows = [each for each in held if each[0] != UNKNOWN]
         return self._rows
 
@@ -394,7 +402,13 @@ class Machine:
         held = sorted(self._facts, key=repr)
         facts = self.fact.facts
         expected = [
-            (fact.sale_id, str(fact.at), fact.price, None if fact.handle is None else self._keys[fact.handle])
+            (
+                fact.sale_id,
+                str(fact.at),
+                fact.price,
+                int(fact.is_gone) if self.story.fact.deleted == "flag" else None,
+                None if fact.handle is None else self._keys[fact.handle],
+            )
             for fact in facts
         ]
         assert held == sorted(expected, key=repr), self._told("sale_fact", held, sorted(expected, key=repr))
@@ -405,7 +419,7 @@ class Machine:
         return (version.code, *(values[name] for name in self._valued), *(dates if self._versioned else ()))
 
     def _told(self, table: str, held: Sequence[Any], expected: Sequence[Any]) -> str:
-        columns = self.columns[1:-1] if table == "person_dim" else ("sale_id", "sold_at", "price", "person_fk")
+        columns = self.columns[1:-1] if table == "person_dim" else _FACT_COLUMNS
         lines = [f"{table} {columns} at {self.house.now}", "held:", *map(str, held), "expected:", *map(str, expected)]
         return "\n".join(lines)
 
@@ -474,18 +488,28 @@ def fact_etl(rules: FactRules) -> FactETL:
         as_of="sold_at" if rules.has_moment else None,
         follows_history=rules.follows,
         missing=rules.missing,
+        retry=rules.retry,
         code="person",
     )
+    deleted = {"flag": flag_deleted("is_gone", most=1.0), "remove": remove_deleted(most=1.0), "": None}
+    more = [*(["person"] if rules.retry else []), *(["is_gone"] if rules.deleted == "flag" else [])]
     return FactETL(
         "sale",
         source=rows(nothing),
         create="""
             CREATE TABLE sale_fact (
-              sale_id INT NOT NULL, person_fk INT, sold_at DATETIME(6), price INT, audit_key BIGINT
+              sale_id INT NOT NULL, person_fk INT, sold_at DATETIME(6), price INT, person INT, is_gone INT,
+              audit_key BIGINT
             )
         """,
-        factory=factory(FactTable, name="sale_fact", keyrefs=["sale_id", "person_fk"], measures=["sold_at", "price"]),
+        factory=factory(
+            FactTable,
+            name="sale_fact",
+            keyrefs=["sale_id", "person_fk"],
+            measures=["sold_at", "price", *more],
+        ),
         keys={"person_fk": key},
+        deleted=deleted[rules.deleted],
         most_rejected=1.0,
         empty_source="allow",
         **ways[rules.way],

@@ -393,6 +393,10 @@ class FactRules:
     follows: bool = False
     """Whether facts that are there follow a change of the past."""
     missing: Literal["reject", "unknown", "infer"] = "infer"
+    retry: bool = False
+    """Whether facts of the unknown member are looked up again."""
+    deleted: Literal["", "flag", "remove"] = ""
+    """What becomes of facts that the source no longer has."""
 
 
 @dataclass(frozen=True)
@@ -404,6 +408,10 @@ class Fact:
     price: Any
     handle: int | None
     code: Any = field(compare=False)
+    """The natural key that it was found by; None if it was not."""
+    named: Any = field(compare=False, default=None)
+    """The natural key that its row gave."""
+    is_gone: bool = False
 
 
 class FactOracle:
@@ -428,6 +436,7 @@ class FactOracle:
             self.facts = [*(fact for fact in self.facts if fact.at not in periods), *loaded]
         else:
             self._bring(loaded)
+        self._miss(_ids(given))
         self._follow()
         return len(self._waiting)
 
@@ -460,7 +469,23 @@ class FactOracle:
         known = {fact.sale_id: fact for fact in self.facts}
         self.facts = list((known | {fact.sale_id: fact for fact in loaded}).values())
 
+    def _miss(self, present: Collection[Any]) -> None:
+        """Do what is declared of facts that the source does not give."""
+        if self.rules.deleted == "remove":
+            self.facts = [fact for fact in self.facts if fact.sale_id in present]
+        elif self.rules.deleted == "flag":
+            self.facts = [replace(fact, is_gone=fact.sale_id not in present) for fact in self.facts]
+
+    def _looked_up(self, fact: Fact) -> Fact:
+        """Return a fact of the unknown member as its own, if that is there now."""
+        if fact.handle != UNKNOWN or fact.named is None:
+            return fact
+        found = self._find(fact.named, fact.at)
+        return fact if found is None else replace(fact, handle=found, code=fact.named)
+
     def _follow(self) -> None:
+        if self.rules.retry:
+            self.facts = [self._looked_up(fact) for fact in self.facts]
         if self.rules.follows:
             self.facts = [self._followed(fact) for fact in self.facts]
 
@@ -476,7 +501,7 @@ class FactOracle:
             elif handle is None:
                 self._dimension.infer(code)
                 handle = self._find(code, row["at"])
-        return Fact(row["sale_id"], row["at"], row["price"], handle, code)
+        return Fact(row["sale_id"], row["at"], row["price"], handle, code, row["person"])
 
     def _find(self, code: Any, at: datetime) -> int | None:
         return self._dimension.find(code, at if self.rules.has_moment else None)

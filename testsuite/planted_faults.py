@@ -42,7 +42,7 @@ FAULTS = (
     Fault(
         "a returned member has no time away",
         "load/member_history.py",
-        'self._timeline.append(_Entry(effective, "returned", is_new=True))',
+        'self._timeline.append(_Entry(effective, "returned"))',
         "self._timeline.pop()",
     ),
     Fault(

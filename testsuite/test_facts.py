@@ -164,7 +164,7 @@ def test_facts_that_the_source_deletes_are_removed(house: House) -> None:
 
 def test_facts_that_the_source_deletes_are_flagged(house: House) -> None:
     """As long as they are gone, also by a rebuild, which reads only what the source has."""
-    house.declare(deletable(flag_deleted("is_gone", most=0.5)))
+    house.declare(deletable(flag_deleted("is_gone", most=0.5), most_rejected=0.5))
     assert house.load("line", FOUR).closed == 0
     columns = ("qty", "code", "line", "is_gone")
     flagged = [(1, "O'x", 1, 0), (2, "O'x", 2, 0), (3, "t\t\\", 1, 1), (4, "\N{GRINNING FACE}", 1, 0)]
@@ -176,6 +176,10 @@ def test_facts_that_the_source_deletes_are_flagged(house: House) -> None:
     house.execute("UPDATE fact_line SET is_gone = NULL WHERE qty = 3")
     assert house.load("line", left).closed == 1
     assert house.table("fact_line", *columns) == flagged
+    rejected = [*left, a_line("t\t\\", 1, "no number")]
+    assert house.load("line", rejected) == events.Counts(read=4, unchanged=3, rejected=1)
+    assert house.table("fact_line", "is_gone") == [(0,)] * 4
+    assert house.load("line", left).closed == 1
     assert house.load("line", FOUR).updated == 1
     assert house.table("fact_line", "is_gone") == [(0,)] * 4
     assert house.load("line", FOUR) == events.Counts(read=4, unchanged=4)

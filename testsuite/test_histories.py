@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from servers import Server
 
-JAN, EVENING, FEB, MAR, JUNE, LONG_AGO, FUTURE = MOMENTS
+JAN, NOON, EVENING, FEB, MAR, JUNE, LONG_AGO, FUTURE = MOMENTS
 PHASES = [Phase.explicit, Phase.generate]
 """No making of smaller inputs, which takes minutes: `python -m histories` does that."""
 EXAMPLES = {"sqlite": 6, "duckdb": 4, "mysql": 2, "postgresql": 2}
@@ -213,7 +213,7 @@ def test_both_parts_of_a_split_version_keep_its_latest_value(tell: Any) -> None:
 def test_changes_of_one_day_have_the_order_of_the_source(tell: Any) -> None:
     """Where the columns keep days only; the first of them ends on the day on which it begins."""
     extract = [a_row(1, "B", moved_on=EVENING), a_row(1, "A", moved_on=JAN)]
-    late = a_row(1, "C", moved_on=datetime(2014, 1, 1, 12))
+    late = a_row(1, "C", moved_on=NOON)
     assert tell(Rules(), extract, extract, [*extract, late]) == [
         (1, 1, "A", "1900-01-01", "2014-01-01"),
         (2, 1, "C", "2014-01-01", "2014-01-01"),

@@ -121,8 +121,11 @@ def delete_facts(load: Load, bench: Workbench, etl: FactETL, read: int) -> int:
         raise LoadError(_brake(etl.deleted, gone, f"{facts:,} facts", read))
     if flag:
         kind = held_as(sets.columns[flag])
+        # A fact whose row is rejected is back as well.
+        seen = f"{EXISTING} AS e SEMI JOIN {SEEN} AS s ON {sets.same(by, 'e', 's')}"
+        back = f"SELECT {sets.names(by)}, CAST(0 AS {kind}) FROM {seen} WHERE NOT ({here})"
         unset = f"SELECT {sets.names(by)}, CAST(0 AS {kind}) FROM {EXISTING} WHERE {sets.at(flag)} IS NULL"
-        sets.update(by, [flag], unset)
+        sets.update(by, [flag], f"{back} UNION ALL {unset}")
         sets.update(by, [flag], f"SELECT {sets.names(by)}, CAST(1 AS {kind}) FROM {missing}")
     elif gone:
         columns = [sets.columns[name] for name in by]
