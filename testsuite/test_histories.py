@@ -289,3 +289,16 @@ def test_a_row_without_a_date_may_have_the_date_of_another(tell: Any, dates: Any
     days = [[a_row(1, "A"), a_row(1, "B", moved_on=taken), a_row(2, "C")], [a_row(2, "C")]]
     told = tell(Rules(dates=dates), *days, fact=FactRules(missing="unknown"), columns=("city",))
     assert told == [(1, 2, "C")]
+
+
+def test_a_member_that_a_fact_has_made_may_be_deleted_and_come_back(tell: Any) -> None:
+    """Without the flag of inferred members, its empty version is a state like any other."""
+    rules = Rules(deleted="close", precision="DATE")
+    sales = [a_sale(1, 1, JAN)]
+    days = [[a_row(2, "B", moved_on=JAN)], [], [], [a_row(1, "A", moved_on=JAN)]]
+    assert tell(rules, *days, sales=sales, facts=[1]) == [
+        (1, 1, None, "1900-01-01", "2014-01-01"),
+        (1, 2, "B", "1900-01-01", "2014-06-03"),
+        (2, 1, "A", "2014-01-01", "2014-06-04"),
+        (3, 1, "A", "2014-06-05", None),
+    ]

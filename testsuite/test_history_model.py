@@ -190,6 +190,22 @@ def test_a_rejected_row_waits_with_its_date(house: House, precision: str) -> Non
     assert house.table("person_dim", "version", "city", "since")[1] == (2, "O'x\t\\", begins)
 
 
+def test_a_table_without_events_is_taken_by_its_dates(house: House) -> None:
+    """As an older version of this library has left it: a state that is confirmed has held since its version began."""
+    house.declare(person())
+    house.load("person", [a_person("A", date(2014, 1, 1))])
+    house.load("person", [a_person("B", date(2014, 2, 1))])
+    house.execute("DELETE FROM etl_member_event")
+    house.load("person", [a_person("B", date(2014, 4, 1))])
+    house.load("person", [a_person("C", date(2014, 3, 1))])
+    assert house.table("person_dim", "version", "city", "since", "until") == [
+        (1, "A", "1900-01-01", "2014-02-01"),
+        (2, "B", "2014-02-01", "2014-03-01"),
+        (3, "C", "2014-03-01", "2014-04-01"),
+        (4, "B", "2014-04-01", None),
+    ]
+
+
 @pytest.mark.parametrize("removed", ["DELETE FROM person_dim", "DROP TABLE person_dim"])
 def test_events_of_versions_that_are_gone_count_no_more(house: House, removed: str) -> None:
     """Somebody has removed rows or the table, and their surrogate keys are given again."""

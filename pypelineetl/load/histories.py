@@ -310,8 +310,11 @@ class VersionColumns:
         since = self.moment(row, how.since)
         until = None if self.is_open(row) else self.moment(row, how.until)
         events = sorted_events(logged.get(row[how.key], ()))
-        if not events and not (rules.inferred and row[rules.inferred]):
-            events = [MemberEvent(since or rules.beginning or datetime.min, "state")]  # noqa: DTZ901 - as above
+        is_told = any(event.kind != "deleted" for event in events)
+        if not is_told and not (rules.inferred and row[rules.inferred]):
+            # A fact has made it, or an older version of this library: its state holds from its beginning.
+            first = since or rules.beginning or datetime.min  # noqa: DTZ901 - no zone, as all moments here
+            events.insert(0, MemberEvent(first, "state"))
         if events and until is not None and events[-1].kind != "deleted":
             next_since = self.moment(following, how.since) if following else None
             if following is None or (next_since is not None and until < next_since):

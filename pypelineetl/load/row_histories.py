@@ -112,7 +112,11 @@ class RowHistories:
         latest = self._latest.get(natural_key)
         told = self.effective(row)
         effective = told or self._unknown_date(latest)
-        if outcome == "inserted" or (latest and told and effective > latest.told):
+        is_confirmed = bool(latest and told and effective > latest.told)
+        if latest and is_confirmed and outcome != "inserted" and not self._logged.get(key):
+            # The event that an older version of this library did not keep.
+            self._events.append((key, latest.told, "state"))
+        if outcome == "inserted" or is_confirmed:
             self._events.append((key, effective, "state"))
 
     def rewrite(self, natural_key: NaturalKey, rows: Sequence[Row]) -> Sequence[Outcome]:

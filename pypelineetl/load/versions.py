@@ -215,7 +215,7 @@ class _Versions:
         if self.is_dated:
             since = sets.at(str(how.since))
             latest = f"""
-                SELECT v.*, coalesce(t.told, CAST(v.{since} AS TIMESTAMP)) AS told
+                SELECT v.*, coalesce(t.told, CAST(v.{since} AS TIMESTAMP)) AS told, t.told IS NULL AS has_no_event
                 FROM ({latest}) AS v LEFT JOIN {TOLD} AS t ON t.version_key = v.{sets.at(how.key)}
             """
         sets.bench.view(_LATEST, latest)
@@ -260,11 +260,14 @@ class _Versions:
         )
         if self.is_dated and not how.compares_dates:
             # The source confirms a state at another date, which begins no version.
+            key, since = sets.at(how.key), sets.at(str(how.since))
+            confirmed = f"r.effective > e.told AND e.is_open AND NOT ({sets.differs(how.followed, 'r', 'e')})"
             self._events.write(
                 f"""
-                SELECT e.{sets.at(how.key)} AS version_key, r.effective, 'state' AS event
-                FROM {self._met}
-                WHERE r.effective > e.told AND e.is_open AND NOT ({sets.differs(how.followed, "r", "e")})
+                SELECT e.{key} AS version_key, r.effective, 'state' AS event FROM {self._met} WHERE {confirmed}
+                UNION ALL
+                SELECT e.{key}, CAST(e.{since} AS TIMESTAMP), 'state' FROM {self._met}
+                WHERE {confirmed} AND e.has_no_event
                 """
             )
 
