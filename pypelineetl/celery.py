@@ -316,7 +316,7 @@ class Refreshes:
         # here and returns the result.
         with allow_join_result():
             collect = self._collect.s(following)
-            collect.link_error(self._revocations.errback.s(plan["refresh"]))
+            self._revocations.watch(task, collect, plan["refresh"])
             refreshed: list[list[Loaded]] = task.replace(chord(steps, collect))
         return refreshed
 

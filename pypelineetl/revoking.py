@@ -26,8 +26,15 @@ class Revocations:
         self._app = app
         self._give_up = give_up
         self._lost_runs: set[str] = set()
-        self.errback = app.task(name="pypelineetl.lost")(self._lost)
+        self._errback = app.task(name="pypelineetl.lost")(self._lost)
         signals.worker_init.connect(self._in_worker, weak=False)
+
+    def watch(self, task: Task[..., Any], collect: Any, run_id: str) -> None:
+        """Have `collect`, which ends a stage that takes the place of `task`, give the run up if the stage is lost."""
+        collect.link_error(self._errback.s(run_id))
+        # Celery would link those of the task as well, and warn of it in the worker's log.
+        errbacks = task.request.errbacks or []
+        task.request.errbacks = [each for each in errbacks if each["task"] != self._errback.name]
 
     def _in_worker(self, sender: Any, **_given: object) -> None:
         """Begin to listen, in the main process of a worker, which hears of tasks that are revoked or killed."""

@@ -140,6 +140,9 @@ def test_a_refresh_that_fails_tells_all_of_it(shell: Checkout) -> None:
     succeeded = text.splitlines()[-1]
     assert succeeded.startswith("succeeded, and not published: dimension product, dimension user")
     assert succeeded.endswith("fact product_upload")
+    # Celery must have nothing to warn of, stage after stage.
+    [worker_log] = [path.read_text() for path in shell.folder.glob("worker-*.log")]
+    assert "PendingDeprecation" not in worker_log
 
 
 def test_an_etl_that_fails_alone_is_a_failure(shell: Checkout) -> None:

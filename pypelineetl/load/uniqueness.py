@@ -126,9 +126,10 @@ class _Uniqueness:
         """Return the conditions and the HAVING that look at those members alone that have a new row."""
         warehouse, columns = self.load.warehouse, self.load.project.columns(self.dimension)
         key, by = warehouse.quote(str(self.dimension.factory.name("key"))), warehouse.quoted(natural_key)
-        # NULL, which a junk dimension may have, is IN nothing. MySQL reads no temporary table twice in one query, and
-        # in a plan a new table is one.
-        if warehouse.rehearses or not all(columns[name].required for name in natural_key):
+        # NULL, which a junk dimension may have, is IN nothing; a member with versions has no NULL in its natural key.
+        # MySQL reads no temporary table twice in one query, and in a plan a new table is one.
+        has_no_null = bool(self.dimension.factory.versioning) or all(columns[name].required for name in natural_key)
+        if warehouse.rehearses or not has_no_null:
             return conditions, f"MAX({key}) > {self.before} AND ({having})"
         new = f"SELECT {by} FROM {warehouse.quote(self.dimension.table)} WHERE {key} > {self.before}"
         return [*conditions, f"({by}) IN ({new})"], having
