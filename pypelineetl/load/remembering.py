@@ -114,7 +114,7 @@ def restore_members(load: Load, bench: Workbench, etl: DimensionETL) -> Iterator
     """
     if etl.factory.versioning:
         return
-    if is_seen(load, etl):
+    if is_seen(load, etl) and not etl.deleted:
         _restore_rejected(TableSets(load, bench, etl), etl)
     _restore_attributes(TableSets(load, bench, etl), etl)
     warehouse = load.warehouse

@@ -137,7 +137,8 @@ def _columns_read(etl: DimensionETL) -> tuple[str, ...]:
     """Return the columns of a source row that a dimension reads; nothing if Python of the user's own may read any."""
     if own_code_reason(etl):
         return ()
-    return (*etl.needs, *etl.factory.versioning)
+    # A source may give the surrogate key itself.
+    return (str(etl.factory.name("key")), *etl.needs, *etl.factory.versioning)
 
 
 def _is_same(row: Row, other: Row, read: Sequence[str]) -> bool:
