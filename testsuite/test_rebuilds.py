@@ -174,6 +174,16 @@ def test_rows_that_differ_in_what_no_dimension_reads_are_one(warehouse_url: str,
         assert house.table("shop_dim", "id", "code", "city") == [(1, "a", "Bonn")]
 
 
+def test_rows_that_differ_in_the_key_that_the_source_gives_are_two(home: House) -> None:
+    """Nothing says which surrogate key is right; row by row, with pygrametl's own class."""
+    etl = shop(table_class=CachedDimension, most_rejected=1)
+    arguments = {**etl.factory.arguments, "defaultidvalue": -1}
+    home.declare(replace(etl, factory=replace(etl.factory, arguments=arguments)))
+    given = [{"id": key, "code": "a", "city": "Bonn"} for key in (7, 8)]
+    assert home.load("shop", given).rejected == 2
+    assert home.load("shop", [given[0], given[0]]).inserted == 1
+
+
 def test_junk_members_outlive_a_rebuild(house: House) -> None:
     """A dimension without a source has only them, and a NULL may be a value of theirs."""
     kind = DimensionETL(
