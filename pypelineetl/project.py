@@ -275,7 +275,7 @@ def _zone_faults(zones: Any, sources: Mapping[str, URL | None]) -> Iterator[str]
         except (ZoneInfoNotFoundError, ValueError, TypeError):
             yield f'{given}: there is no time zone "{zone}"; use a name such as "UTC" or "Europe/Berlin"'
         url = sources.get(name)
-        if url and databases.database_class(url).dialect == "sqlite":
+        if url and databases.database_class(url).moments_are_texts:
             yield (
                 f"{given}: SQLite keeps moments as texts, which say themselves what they are; bring them to UTC in the"
                 " source SQL, as with datetime(column, 'utc')"

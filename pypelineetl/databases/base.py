@@ -74,6 +74,8 @@ class Database(abc.ABC):
     """Whether several connections of one process may load at the same time."""
     folds_texts: ClassVar[bool] = False
     """Whether texts are compared without regard to case, unless a column says otherwise."""
+    moments_are_texts: ClassVar[bool] = False
+    """Whether a moment is kept as a text, which can name its own time zone."""
     moment_function: ClassVar[str] = ""
     """The function that brings a text, of whatever ISO form, to a text of one; none where the database has none."""
     orders_nulls: ClassVar[bool] = True

@@ -48,6 +48,7 @@ class SQLite(Database):
         float: finite,
         int: whole_64,
     }
+    moments_are_texts = True
     moment_function = "pypelineetl_moment"
     driver_error: ClassVar[type[Exception]] = sqlite3.Error
 
