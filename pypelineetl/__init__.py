@@ -7,6 +7,8 @@ and Celery's clients start at once.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"
+
 from pypelineetl import events
 from pypelineetl.calendar import dates, times_of_day
 from pypelineetl.checks import accepted, bad_rows, between, fresh, not_null, refers, row_count, unique

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from importlib.metadata import version
 from os import getpid
 from typing import Any
 from uuid import uuid4
 
+from pypelineetl import __version__
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL
 from pypelineetl.events import Counts
@@ -270,7 +270,7 @@ class Records:
                 self._add(run, etl, attempt=1, audit_key=0, **end)
 
     def _add(self, run: Run, etl: str, **columns: Any) -> None:
-        here = {"host": present_holder(), "code_version": version("pypelineetl"), "config_hash": run.config_hash}
+        here = {"host": present_holder(), "code_version": __version__, "config_hash": run.config_hash}
         self._table.add({"run_id": run.id, "etl": etl, "started": self._warehouse.clock(), **here, **columns})
 
     def _quoted(self, *names: str) -> str:

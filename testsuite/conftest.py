@@ -142,11 +142,12 @@ class Checkout:
 
     folder: Path
     environment: Mapping[str, str]
+    python: str = sys.executable
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `python ARGUMENTS` there and wait for it."""
         return subprocess.run(
-            [sys.executable, *arguments],
+            [self.python, *arguments],
             cwd=self.folder,
             env={**self.environment, **environment},
             capture_output=True,
@@ -177,7 +178,7 @@ class Checkout:
         """Run `celery -A tasks worker` there, from when it is ready until the block ends."""
         log_path = self.folder / f"worker-{time.monotonic_ns()}.log"
         command = [
-            sys.executable,
+            self.python,
             "-m",
             "celery",
             "-A",

@@ -9,14 +9,10 @@ import sys
 import time
 import tomllib
 import zipfile
-from collections.abc import Sequence
-from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, Checkout
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 import pypelineetl
 import sample
@@ -89,43 +85,6 @@ def test_the_two_lists_of_requirements_agree() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     listed = (ROOT / "deploy" / "requirements.txt").read_text().splitlines()
     assert [line for line in listed if not line.startswith("#")] == declared
-
-
-def test_a_server_imports_nothing_that_the_list_does_not_bring(checkout: Checkout) -> None:
-    """What the developers' tools bring along must not hide that a worker lacks it."""
-    listed = (ROOT / "deploy" / "requirements.txt").read_text().splitlines()
-    brought = _with_all_they_need([line for line in listed if not line.startswith("#")]) | {"pypelineetl"}
-    others = [
-        module
-        for module, bringers in packages_distributions().items()
-        if not brought & {canonicalize_name(bringer) for bringer in bringers}
-    ]
-    assert "pytest" in others
-    code = (
-        "import pkgutil, sys\n"
-        f"sys.modules.update(dict.fromkeys({others}))\n"
-        "import celery.apps.beat, celery.apps.worker, pypelineetl, tasks\n"
-        "for module in pkgutil.walk_packages(pypelineetl.__path__, 'pypelineetl.'):\n"
-        "    __import__(module.name)\n"
-        "assert tasks.celery.connection_for_write().transport and tasks.celery.backend\n"
-    )
-    done = checkout.run("-c", code)
-    assert done.returncode == 0, done.stderr
-
-
-def _with_all_they_need(requirements: Sequence[str]) -> set[str]:
-    waiting, seen = list(requirements), set(requirements)
-    names: set[str] = set()
-    while waiting:
-        requirement = Requirement(waiting.pop())
-        names.add(canonicalize_name(requirement.name))
-        for text in distribution(requirement.name).requires or []:
-            marker = Requirement(text).marker
-            wanted = marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras))
-            if wanted and text not in seen:
-                seen.add(text)
-                waiting.append(text)
-    return names
 
 
 def test_the_demo_leaves_a_users_own_warehouse_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
