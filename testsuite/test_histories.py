@@ -266,6 +266,14 @@ def test_a_row_without_a_date_is_read_again_where_every_date_begins_a_version(te
     assert tell(rules, [a_row(1, "A")], [a_row(1, "A")], fact=fact, columns=("city", "until")) == [(1, 1, "A", None)]
 
 
+def test_every_moment_of_one_day_begins_a_version_where_every_date_does(tell: Any) -> None:
+    """Also where the column holds the day alone, by which pygrametl compares the two dates."""
+    morning, evening = JAN.replace(hour=8), JAN.replace(hour=17)
+    days = [[a_row(1, "A", moved_on=morning)], [a_row(1, "A", moved_on=evening)]]
+    told = tell(Rules(dates="srcdateatt"), *days, fact=FactRules(missing="unknown"), columns=("city", "since", "until"))
+    assert told == [(1, 1, "A", "2014-01-01", "2014-01-01"), (2, 1, "A", "2014-01-01", None)]
+
+
 @pytest.mark.parametrize("dates", ["", "fromfinder"])
 def test_a_flagged_member_that_comes_back_with_a_type_1_change_begins_no_version(tell: Any, dates: Any) -> None:
     """The flag is no attribute whose change counts."""

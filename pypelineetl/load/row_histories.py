@@ -16,7 +16,7 @@ from pypelineetl.declare import DimensionETL
 from pypelineetl.events import Outcome
 from pypelineetl.history import History as Remembered
 from pypelineetl.load.histories import VersionColumns, sorted_events
-from pypelineetl.load.loading import Load
+from pypelineetl.load.loading import Load, dated
 from pypelineetl.load.member_events import MemberEvents, is_dated
 from pypelineetl.load.member_history import Kind, MemberEvent, State, Version, member_history, same_value
 from pypelineetl.load.tablesets import TableSets
@@ -97,7 +97,7 @@ class RowHistories:
         if not self._is_dated:
             return latest is None or self._rules.ordering is None
         effective = self.effective(rows[0]) or self._unknown_date(latest)
-        if self._rules.every_date_begins and self.effective(rows[0]) is None:
+        if self._rules.every_date_begins and (self.effective(rows[0]) is None or self._hides(latest, effective)):
             return False
         if latest is None:
             beginning = self._rules.beginning
@@ -150,6 +150,16 @@ class RowHistories:
         self.bench.insert(_EVENTS, pa.table(arrays, names=list(kinds)))
         sets = TableSets(self.load, self.bench, self.etl)
         MemberEvents(sets, self.etl).write(f"SELECT * FROM {_EVENTS}", self._rewritten)
+
+    def _hides(self, latest: _Latest | None, effective: datetime) -> bool:
+        """Return whether pygrametl cannot see that a date is another than that of a member's latest state.
+
+        It compares the two as the table's column has them, which may be by the day.
+        """
+        if latest is None or effective == latest.told:
+            return False
+        column = self.columns[str(self._how.since)]
+        return dated(column, effective) == dated(column, latest.told)
 
     def _unknown_date(self, latest: _Latest | None) -> datetime:
         """Return the effective date of a row without a date."""
