@@ -16,6 +16,7 @@ from typing import Any
 from celery import Celery, Task, chord, current_task
 from celery.exceptions import TaskPredicate
 from celery.result import allow_join_result
+from celery.signals import beat_init
 
 from pypelineetl import events, results
 from pypelineetl.alerts import Alerts
@@ -23,7 +24,16 @@ from pypelineetl.building import begin, build, build_of_parts, build_part, publi
 from pypelineetl.celerysettings import WATCH, settings_of
 from pypelineetl.claiming import claim_at_once, give_up
 from pypelineetl.declare import ETL, DimensionETL, FactETL
-from pypelineetl.errors import BusyError, LoadError, PypeLineError, RefreshError, UsageError, in_words, quoted
+from pypelineetl.errors import (
+    BusyError,
+    ConfigError,
+    LoadError,
+    PypeLineError,
+    RefreshError,
+    UsageError,
+    in_words,
+    quoted,
+)
 from pypelineetl.events import Event
 from pypelineetl.filling import How, dimensions_written
 from pypelineetl.history import name_of
@@ -34,7 +44,8 @@ from pypelineetl.records import LOADED, SUCCEEDED, Records, Run, generation_of, 
 from pypelineetl.revoking import Revocations
 from pypelineetl.runner import Request, perform, refresh
 from pypelineetl.runs import EndedError, Ledger, hold
-from pypelineetl.showing import shown
+from pypelineetl.settings import value_of
+from pypelineetl.showing import shown, shown_lines
 from pypelineetl.staging import Staging, stage
 from pypelineetl.updating import told
 
@@ -57,15 +68,28 @@ class Refreshes:
     def __init__(self, config: ModuleType) -> None:
         self._config = config
         results.register()
-        self.app = Celery("pypelineetl", broker=config.BROKER_URL, backend=config.RESULT_URL)
+        broker, backend = value_of(config, "BROKER_URL"), value_of(config, "RESULT_URL")
+        self.app = Celery("pypelineetl", broker=broker, backend=backend)
         self.app.conf.update(settings_of(config), task_routes=(self._route,))
         self._step, self._part, self._collect = self._steps()
         self._revocations = Revocations(self.app, self._give_up)
+        # By a strong reference: Celery keeps a weak one, which would end at once.
+        beat_init.connect(self._check_before_beat, weak=False)
 
     @cached_property
     def project(self) -> Project:
         """The validated configuration, read when a worker first needs it."""
         return read_project(self._config)
+
+    def _check_before_beat(self, sender: Any, **_: Any) -> None:
+        """End beat with every fault of the configuration: with a wrong NIGHTLY_REFRESH it would refresh nothing."""
+        if sender.app is not self.app:
+            return
+        try:
+            read_project(self._config)
+        except ConfigError as error:
+            message = f"beat does not start:\n{error}"
+            raise SystemExit(shown_lines(message)) from error
 
     def process(self, name: str, kind: str) -> Loaded:
         """Run one ETL. Raises UsageError for anything but a switched-on ETL, LoadError if the ETL fails."""

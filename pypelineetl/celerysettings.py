@@ -7,6 +7,7 @@ from typing import Any
 from celery.schedules import crontab
 
 from pypelineetl import results
+from pypelineetl.settings import right_value_of
 
 WATCH = "pypelineetl.watch"
 """The task that looks whether there was a refresh in time."""
@@ -18,8 +19,8 @@ _RESTORE_SECONDS = 10
 
 
 def settings_of(config: ModuleType) -> dict[str, Any]:
-    """Return the settings of Celery's application for a config module."""
-    limit = getattr(config, "TIME_LIMIT_SECONDS", None) or _LIMIT_SECONDS
+    """Return the settings of Celery's application for a config module, or their defaults where its values are wrong."""
+    limit = right_value_of(config, "TIME_LIMIT_SECONDS") or _LIMIT_SECONDS
     # Above the hard limit, or Redis hands a task that still runs to a second worker.
     visible = limit + 2 * _GRACE_SECONDS
     return {
@@ -63,8 +64,8 @@ def settings_of(config: ModuleType) -> dict[str, Any]:
 def _nightly(config: ModuleType) -> dict[str, Any]:
     """Return beat's schedule: a whole refresh at the time config.py gives, and a look whether there was one."""
     schedule: dict[str, Any] = {}
-    if (when := getattr(config, "NIGHTLY_REFRESH", None)) is not None:
+    if (when := right_value_of(config, "NIGHTLY_REFRESH")) is not None:
         schedule["nightly-refresh"] = {"task": "tasks.refresh_data_warehouse", "schedule": crontab(**when)}
-    if getattr(config, "LATE_AFTER_HOURS", None) is not None:
+    if right_value_of(config, "LATE_AFTER_HOURS") is not None:
         schedule["watch"] = {"task": WATCH, "schedule": _WATCH_EVERY}
     return schedule

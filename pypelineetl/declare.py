@@ -9,10 +9,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 from pypelineetl.checks import Check
+from pypelineetl.errors import ConfigError
 
 FORMATS = ("csv", "tsv", "parquet", "jsonl")
 """The kinds of files that may be a source, as their names end."""
@@ -465,11 +467,45 @@ class FactETL(_ETL):
 ETL = DimensionETL | FactETL
 
 
-def environment(path: Path) -> Mapping[str, str]:
-    """Return the process environment over the values of the `.env` file at `path`, which need not exist."""
-    if not path.is_file():
-        return dict(os.environ)
-    from dotenv import dotenv_values  # noqa: PLC0415 - costs more than the rest of the import, and is rarely needed
+class Environment(dict[str, str]):
+    """Variables, which notes the names that are asked for; made by `environment`."""
 
-    written = {name: value for name, value in dotenv_values(path).items() if value is not None}
-    return {**written, **os.environ}
+    def __init__(self, path: Path, variables: Mapping[str, str]) -> None:
+        super().__init__(variables)
+        self.path = path
+        self.asked: set[str] = set()
+        """The names that config.py asked for, whether there are such variables or not."""
+
+    def __getitem__(self, name: str) -> str:
+        """Return the value of a variable. Raises KeyError if there is none."""
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of a variable, or the default."""
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+def environment(path: Path) -> Environment:
+    """Return the process environment over the values of the `.env` file at `path`, which need not exist.
+
+    Raises ConfigError if the file cannot be read, or has lines that are not NAME=value.
+    """
+    if not path.exists():
+        return Environment(path, os.environ)
+    from dotenv import dotenv_values  # noqa: PLC0415 - as above
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - costs more than the rest of the import, rarely needed
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path} cannot be read ({error}); give this account the right to read it, or delete it"
+        raise ConfigError(message) from error
+    wrong = [str(binding.original.line) for binding in parse_stream(StringIO(text)) if binding.error]
+    if wrong:
+        # The line itself may hold a password.
+        message = f"{path}: line {', '.join(wrong)} cannot be understood; write NAME=value, with quotes around blanks"
+        raise ConfigError(message)
+    written = {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
+    return Environment(path, {**written, **os.environ})

@@ -97,6 +97,8 @@ _STEPS: Mapping[str, str] = {
 _PACKAGE = __name__.rpartition(".")[0]
 
 
+_LONGEST_GIVEN = 60
+
 STOPPED = "its process was told to stop"
 """What is told of a run whose process ended by SystemExit, as a Celery worker's does at SIGTERM."""
 
@@ -145,11 +147,22 @@ def _own_code_of(frame: FrameType) -> str:
     return f'"{frame.f_code.co_name}" ({path.name})'
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean "x"?` for the name nearest to the given one, or nothing."""
+def did_you_mean(given: str, known: Iterable[str], *, like: float = 0.6) -> str:
+    """Return ` Did you mean "x"?` for the name nearest to the given one, or nothing if none is so much like it."""
     by_folded = {name.casefold(): name for name in known}
-    near = get_close_matches(given.casefold(), by_folded, n=1, cutoff=0.6)
+    near = get_close_matches(given.casefold(), by_folded, n=1, cutoff=like)
     return f' Did you mean "{by_folded[near[0]]}"?' if near else ""
+
+
+def given(value: object) -> str:
+    """Return a value as a message says what was given: short, and a class or an object by the name of its type."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if isinstance(value, str | int | float | None):
+        return written if len(written := repr(value)) <= _LONGEST_GIVEN else f"{written[:_LONGEST_GIVEN]}…"
+    written = repr(value)
+    is_short = isinstance(value, list | tuple | dict) and len(written) <= _LONGEST_GIVEN
+    return written if is_short else f"a {type(value).__name__}"
 
 
 def quoted(names: Iterable[str]) -> str:

@@ -23,8 +23,9 @@ from pypelineetl.checkfaults import check_faults
 from pypelineetl.columns import AUDIT_KEY, Column, columns_of
 from pypelineetl.databases import database_class
 from pypelineetl.ddl import table_definition
-from pypelineetl.declare import ETL, FORMATS, DimensionETL, FactETL, Factory, File, Rows
+from pypelineetl.declare import ETL, FORMATS, DimensionETL, FactETL, File, Rows
 from pypelineetl.errors import DialectError, did_you_mean, quoted
+from pypelineetl.fieldfaults import field_faults
 from pypelineetl.keyfaults import key_faults
 from pypelineetl.modelfaults import model_faults, unknown
 
@@ -36,11 +37,14 @@ _BULK = ("fact", BulkFactTable)
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What config.py says beside its ETLs: the SQL's dialect, the warehouse (None if its URL is wrong), the sources."""
+    """What config.py says beside its ETLs."""
 
     written: str
+    """The dialect of the DDL and of checks."""
     warehouse: URL | None
-    sources: tuple[str, ...]
+    """None if its URL is wrong."""
+    sources: Mapping[str, str]
+    """By source database, in configured order, the dialect of its SQL."""
 
 
 def faults_of(dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], surroundings: Surroundings) -> list[str]:
@@ -48,8 +52,12 @@ def faults_of(dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], surr
     found = [*_wrong_entries("DIMENSIONS", dimensions, DimensionETL), *_wrong_entries("FACTS", facts, FactETL)]
     if found:
         return found
-    by_name = {etl.name: etl for etl in dimensions}
     etls: tuple[ETL, ...] = (*dimensions, *facts)
+    for etl in etls:
+        found += [f'config.py: {etl.kind} "{etl.name}": {fault}' for fault in field_faults(etl)]
+    if found:
+        return found
+    by_name = {etl.name: etl for etl in dimensions}
     for etl in etls:
         named = f'config.py: {etl.kind} "{etl.name}": '
         found += [named + fault for fault in _etl_faults(etl, by_name, surroundings)]
@@ -81,10 +89,7 @@ def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], surroundings: 
         near = did_you_mean(etl.database, surroundings.sources)
         yield f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are {quoted(surroundings.sources)}'
     if etl.source is not None or isinstance(etl, FactETL):
-        yield from _source_faults(etl.source, written)
-    if not isinstance(etl.factory, Factory):
-        yield "factory must be made with factory(...)"
-        return
+        yield from _source_faults(etl.source, _dialect_of(etl, surroundings))
     broken = list(_factory_faults(etl))
     if _UNQUOTABLE & set(etl.table):
         broken.append(f'table "{etl.table}" has a character that pygrametl cannot quote; rename it')
@@ -104,6 +109,12 @@ def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], surroundings: 
         yield from key_faults(etl, dimensions, written)
     elif warehouse is not None:
         yield from _version_faults(etl, warehouse)
+
+
+def _dialect_of(etl: ETL, surroundings: Surroundings) -> str:
+    """Return the dialect of an ETL's source SQL."""
+    first = next(iter(surroundings.sources))
+    return surroundings.sources.get(etl.database or first, surroundings.written)
 
 
 def _check_name(etl: ETL, written: str) -> None:

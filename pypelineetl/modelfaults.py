@@ -13,8 +13,6 @@ from pypelineetl.errors import LoadError, did_you_mean, quoted
 
 def model_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
     """Yield every fault of what an ETL declares."""
-    if not 0 <= etl.most_rejected <= 1:
-        yield f"its most_rejected is {etl.most_rejected}; it is a share of the rows, from 0 to 1"
     if etl.empty_source not in get_args(EmptySource):
         yield f"its empty_source is {etl.empty_source!r}; it must be one of {quoted(get_args(EmptySource))}"
     yield from _watermark_faults(etl)

@@ -139,7 +139,7 @@ def _part(project: Project, etl: FactETL, parts: Parts, number: int) -> FactETL:
     """Return the ETL that loads one part: its range of the source, into its own table."""
     edges = (None, *parts.bounds, None)
     source = dialect.between(
-        str(etl.source), str(etl.split_by), edges[number], edges[number + 1], dialect=project.sql_dialect
+        str(etl.source), str(etl.split_by), edges[number], edges[number + 1], dialect=project.dialect_of_sql(etl)
     )
     arguments = {**etl.factory.arguments, "name": tables_of(etl, parts)[number]}
     return replace(etl, source=source, factory=Factory(etl.factory.table_class, arguments), parts=1)

@@ -10,23 +10,19 @@ from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import URL
 
 from pypelineetl import databases, ddl, dialect
-from pypelineetl.alertfaults import alert_faults
 from pypelineetl.columns import AUDIT_KEY, Column, columns_of
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, File, Key, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.faults import Surroundings, faults_of
+from pypelineetl.settings import is_right, right_value_of, setting_faults, value_of
 
 if TYPE_CHECKING:
     from pypelineetl.localtimes import LocalTimes
-
-_NUMBERS = ("LOCK_WAIT_SECONDS", "TIME_LIMIT_SECONDS", "LATE_AFTER_HOURS", "KEEP_RUNS_DAYS")
-_REQUIRED = ("SOURCE_URLS", "WAREHOUSE_URL", "LOG_HOME", "DIMENSIONS", "FACTS")
 
 
 def present() -> datetime:
@@ -43,7 +39,10 @@ class Project:
     source_urls: Mapping[str, URL]
     warehouse_url: URL
     log_home: Path
-    sql_dialect: str
+    source_dialects: Mapping[str, str]
+    """By source database, the dialect of its SQL."""
+    warehouse_dialect: str
+    """The dialect of the DDL and of checks."""
     dimensions: tuple[DimensionETL, ...]
     facts: tuple[FactETL, ...]
     lock_wait: timedelta = timedelta(minutes=10)
@@ -108,7 +107,7 @@ class Project:
 
     def columns(self, etl: ETL) -> Mapping[str, Column]:
         """Return the columns of an ETL's warehouse table by name, as its DDL declares them."""
-        return columns_of(etl.create, written=self.sql_dialect)
+        return columns_of(etl.create, written=self.warehouse_dialect)
 
     def audit_column(self, etl: ETL) -> Column | None:
         """Return the column of an ETL's table that the load fills with its audit key, if the table has it."""
@@ -127,12 +126,16 @@ class Project:
 
         return LocalTimes(zone)
 
+    def dialect_of_sql(self, etl: ETL) -> str:
+        """Return the dialect in which an ETL's source SQL is written."""
+        return self.source_dialects[etl.database or next(iter(self.source_urls))]
+
     def source_query(self, etl: ETL) -> str:
         """Return an ETL's source SQL in the dialect of the source. Only for an ETL whose source is SQL."""
         assert isinstance(etl.source, str), etl.name  # noqa: S101 - the caller's own mistake
         if isinstance(etl.source, dialect.Native):
             return etl.source
-        return dialect.query(etl.source, written=self.sql_dialect, target=self.source_dialect(etl))
+        return dialect.query(etl.source, written=self.dialect_of_sql(etl), target=self.source_dialect(etl))
 
     def source_dialect(self, etl: ETL) -> str:
         """Return the dialect of the database that an ETL's SQL asks."""
@@ -140,7 +143,7 @@ class Project:
 
     def warehouse_query(self, sql: str) -> str:
         """Return a SELECT on the warehouse in the dialect of the warehouse."""
-        return dialect.query(sql, written=self.sql_dialect, target=self._dialect_of(self.warehouse_url))
+        return dialect.query(sql, written=self.warehouse_dialect, target=self._dialect_of(self.warehouse_url))
 
     def source_text(self, etl: ETL) -> str:
         """Return what an ETL's source is: its SQL in the dialect of the source, or a comment on files or Python."""
@@ -156,17 +159,17 @@ class Project:
     def create_statements(self, etl: ETL) -> tuple[str, ...]:
         """Return the statements that create an ETL's table, in the dialect of the warehouse."""
         target = self._dialect_of(self.warehouse_url)
-        return ddl.create_statements(etl.create, written=self.sql_dialect, target=target)
+        return ddl.create_statements(etl.create, written=self.warehouse_dialect, target=target)
 
     def create_temporary(self, etl: ETL, name: str) -> str:
         """Return the statement that creates a temporary table of this name with the columns of an ETL's table."""
         target = self._dialect_of(self.warehouse_url)
-        return ddl.create_bare(etl.create, name, written=self.sql_dialect, target=target, temporary=True)
+        return ddl.create_bare(etl.create, name, written=self.warehouse_dialect, target=target, temporary=True)
 
     def create_staging(self, etl: ETL, name: str) -> str:
         """Return the statement that creates a table of this name with the columns of an ETL's table, and no rules."""
         target = self._dialect_of(self.warehouse_url)
-        return ddl.create_bare(etl.create, name, written=self.sql_dialect, target=target, temporary=False)
+        return ddl.create_bare(etl.create, name, written=self.warehouse_dialect, target=target, temporary=False)
 
     def open_source(self, etl: ETL) -> Database:
         """Connect to the database an ETL's SQL asks, read-only."""
@@ -181,28 +184,9 @@ class Project:
         return databases.database_class(url).dialect
 
 
-def _seconds(config: ModuleType, name: str) -> timedelta | None:
-    value = getattr(config, name, None)
-    return None if value is None else timedelta(seconds=value)
-
-
-def _hours(config: ModuleType, name: str) -> timedelta | None:
-    value = getattr(config, name, None)
-    return None if value is None else timedelta(hours=value)
-
-
-def _days(config: ModuleType, name: str) -> timedelta | None:
-    value = getattr(config, name, None)
-    return None if value is None else timedelta(days=value)
-
-
-def _number_faults(config: ModuleType) -> list[str]:
-    return [
-        f"config.py: {name} is {value!r}; it must be a number above 0, or None"
-        for name in _NUMBERS
-        if (value := getattr(config, name, None)) is not None
-        and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0)
-    ]
+def _period(config: ModuleType, name: str, unit: timedelta) -> timedelta | None:
+    value = value_of(config, name)
+    return None if value is None else value * unit
 
 
 def _declared(value: Any) -> Any:
@@ -218,67 +202,55 @@ def _declared(value: Any) -> Any:
 
 def read_project(config: ModuleType) -> Project:
     """Return the project a config module describes. Raises ConfigError with every fault, one a line."""
-    faults = [f'config.py: "{name}" is missing' for name in _REQUIRED if not hasattr(config, name)]
-    if faults:
+    faults = setting_faults(config)
+    # Without these nothing can be said of the ETLs.
+    if all(is_right(config, name) for name in ("DIMENSIONS", "FACTS", "SOURCE_URLS")):
+        faults += faults_of(config.DIMENSIONS, config.FACTS, _surroundings(config))
+    if faults := [*faults, *_zone_faults(config)]:
         raise ConfigError("\n".join(faults))
-    if not (isinstance(config.SOURCE_URLS, Mapping) and config.SOURCE_URLS):
-        message = 'config.py: SOURCE_URLS must be a dict of names and URLs, such as {"shop": "mysql://…"}'
-        raise ConfigError(message)
-    warehouse = _url("WAREHOUSE_URL", config.WAREHOUSE_URL, faults)
-    sources = {name: _url(f'SOURCE_URLS["{name}"]', url, faults) for name, url in config.SOURCE_URLS.items()}
-    written = getattr(config, "SQL_DIALECT", "mysql")
-    surroundings = Surroundings(written, warehouse, tuple(sources))
-    faults += [*_number_faults(config), *alert_faults(getattr(config, "ALERTS", ()))]
-    faults += _zone_faults(getattr(config, "SOURCE_TIME_ZONES", {}), sources)
-    faults += faults_of(config.DIMENSIONS, config.FACTS, surroundings)
-    if faults:
-        raise ConfigError("\n".join(faults))
+    surroundings = _surroundings(config)
     project = Project(
         home=Path(getattr(config, "__file__", ".")).absolute().parent,
-        source_urls=sources,
-        warehouse_url=warehouse,
+        source_urls={name: databases.parse_url(url) for name, url in config.SOURCE_URLS.items()},
+        warehouse_url=databases.parse_url(config.WAREHOUSE_URL),
         log_home=Path(config.LOG_HOME),
-        sql_dialect=written,
+        source_dialects=surroundings.sources,
+        warehouse_dialect=surroundings.written,
         dimensions=tuple(config.DIMENSIONS),
         facts=tuple(config.FACTS),
-        lock_wait=_seconds(config, "LOCK_WAIT_SECONDS") or timedelta(minutes=10),
-        alerts=tuple(getattr(config, "ALERTS", ())),
-        late_after=_hours(config, "LATE_AFTER_HOURS"),
-        keep_previous=getattr(config, "KEEP_PREVIOUS", False),
-        keep_runs=_days(config, "KEEP_RUNS_DAYS"),
-        time_limit=_seconds(config, "TIME_LIMIT_SECONDS"),
-        source_zones=dict(getattr(config, "SOURCE_TIME_ZONES", {})),
+        lock_wait=_period(config, "LOCK_WAIT_SECONDS", timedelta(seconds=1)) or timedelta(minutes=10),
+        alerts=tuple(value_of(config, "ALERTS")),
+        late_after=_period(config, "LATE_AFTER_HOURS", timedelta(hours=1)),
+        keep_previous=value_of(config, "KEEP_PREVIOUS"),
+        keep_runs=_period(config, "KEEP_RUNS_DAYS", timedelta(days=1)),
+        time_limit=_period(config, "TIME_LIMIT_SECONDS", timedelta(seconds=1)),
+        source_zones=dict(value_of(config, "SOURCE_TIME_ZONES")),
     )
     if untranslated := list(_untranslated(project)):
         raise ConfigError("\n".join(untranslated))
     return project
 
 
-def _url(name: str, url: Any, faults: list[str]) -> Any:
-    try:
-        return databases.parse_url(url)
-    except ConfigError as error:
-        faults.append(f"config.py: {name}: {error}")
-        return None
+def _surroundings(config: ModuleType) -> Surroundings:
+    """Return what the ETLs are checked against; instead of a setting that is wrong, its default."""
+    whole = right_value_of(config, "SQL_DIALECT")
+    by_source = right_value_of(config, "SOURCE_DIALECTS")
+    sources = {name: databases.DIALECTS[by_source.get(name, whole)] for name in config.SOURCE_URLS}
+    warehouse = right_value_of(config, "WAREHOUSE_URL")
+    return Surroundings(
+        written=databases.DIALECTS[right_value_of(config, "WAREHOUSE_DIALECT") or whole],
+        warehouse=databases.parse_url(warehouse) if warehouse else None,
+        sources=sources,
+    )
 
 
-def _zone_faults(zones: Any, sources: Mapping[str, URL | None]) -> Iterator[str]:
-    if not isinstance(zones, Mapping):
-        yield 'config.py: SOURCE_TIME_ZONES must be a dict of sources and time zones, such as {"shop": "Europe/Berlin"}'
-        return
-    for name, zone in zones.items():
-        given = f'config.py: SOURCE_TIME_ZONES["{name}"]'
-        if name not in sources:
-            yield f"{given}: SOURCE_URLS has no such source.{did_you_mean(name, sources)} It has {quoted(sources)}"
-        try:
-            ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError, TypeError):
-            yield f'{given}: there is no time zone "{zone}"; use a name such as "UTC" or "Europe/Berlin"'
-        url = sources.get(name)
-        if url and databases.database_class(url).moments_are_texts:
+def _zone_faults(config: ModuleType) -> Iterator[str]:
+    for name in right_value_of(config, "SOURCE_TIME_ZONES"):
+        url = (right_value_of(config, "SOURCE_URLS") or {}).get(name)
+        if url and databases.database_class(databases.parse_url(url)).moments_are_texts:
             yield (
-                f"{given}: SQLite keeps moments as texts, which say themselves what they are; bring them to UTC in the"
-                " source SQL, as with datetime(column, 'utc')"
+                f'config.py: SOURCE_TIME_ZONES["{name}"]: SQLite keeps moments as texts, which say themselves what they'
+                " are; bring them to UTC in the source SQL, as with datetime(column, 'utc')"
             )
 
 

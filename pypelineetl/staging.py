@@ -96,7 +96,7 @@ def _renamed(project: Project, etl: ETL, tables: Mapping[str, str], generation: 
     return replace(
         etl,
         factory=Factory(etl.factory.table_class, arguments),
-        create=dialect.renamed(etl.create, tables, dialect=project.sql_dialect, mark=STAGED + generation),
+        create=dialect.renamed(etl.create, tables, dialect=project.warehouse_dialect, mark=STAGED + generation),
         checks=tuple(_of_staged(project, check, tables) for check in etl.checks),
         stands_for=etl.live_table,
     )
@@ -105,4 +105,4 @@ def _renamed(project: Project, etl: ETL, tables: Mapping[str, str], generation: 
 def _of_staged(project: Project, check: Check, tables: Mapping[str, str]) -> Check:
     if not isinstance(check, BadRows):
         return check
-    return replace(check, sql=dialect.renamed(check.sql, tables, dialect=project.sql_dialect, mark=""))
+    return replace(check, sql=dialect.renamed(check.sql, tables, dialect=project.warehouse_dialect, mark=""))

@@ -194,7 +194,7 @@ class DialectHouse(House):
     @property
     def project(self) -> Project:
         """The project of all ETLs."""
-        return replace(super().project, sql_dialect=self.dialect)
+        return replace(super().project, warehouse_dialect=self.dialect)
 
 
 @pytest.mark.parametrize("dialect", ["postgres", "sqlite", "duckdb"])

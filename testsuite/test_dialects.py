@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import pytest
 from pygrametl.tables import FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
 
@@ -138,4 +139,53 @@ def test_a_dialect_loads_into_each_warehouse_again_and_again(dialect: str, wareh
             (1, 1, 1, 9.5),
             (2, 2, 2, 8.0),
             (3, 1, 1, 0.5),
+        ]
+
+
+def test_each_source_and_the_ddl_may_have_a_dialect_of_their_own(warehouse_url: str, tmp_path: Path) -> None:
+    """Each SELECT is read in the dialect of its source, and sent to it as it is written."""
+    with sqlite3.connect(tmp_path / "shop.sqlite") as shop:
+        shop.execute("CREATE TABLE people AS SELECT 1 AS code, '1980-02-29' AS born")
+    with duckdb.connect(str(tmp_path / "club.duckdb")) as club:
+        club.execute("CREATE TABLE people AS SELECT 2 AS code, DATE '1999-12-31' AS born")
+    selects = {
+        "shop": "SELECT code, CAST(strftime('%Y', born) AS INTEGER) AS born FROM people WHERE born GLOB '19*'",
+        "club": "SELECT code, CAST(strftime(born, '%Y') AS INTEGER) AS born FROM people",
+    }
+    dimensions = [
+        DimensionETL(
+            name,
+            source=sql,
+            database=name,
+            create=f"CREATE TABLE {name}_dim (id serial PRIMARY KEY, code int NOT NULL, born int4)",
+            factory=factory(
+                TypeOneSlowlyChangingDimension,
+                name=f"{name}_dim",
+                key="id",
+                attributes=["code", "born"],
+                lookupatts=["code"],
+            ),
+        )
+        for name, sql in selects.items()
+    ]
+    config: Any = SimpleNamespace(
+        SOURCE_URLS={
+            "shop": f"sqlite:///{tmp_path / 'shop.sqlite'}",
+            "club": f"duckdb:///{tmp_path / 'club.duckdb'}",
+        },
+        WAREHOUSE_URL=warehouse_url,
+        SOURCE_DIALECTS={"shop": "sqlite", "club": "duckdb"},
+        WAREHOUSE_DIALECT="postgresql",
+        LOG_HOME=tmp_path,
+        DIMENSIONS=dimensions,
+        FACTS=[],
+    )
+    project = read_project(config)
+    assert project.source_query(dimensions[0]) == selects["shop"]
+    assert counts(project) == {"shop": (1, 1, 0, 0), "club": (1, 1, 0, 0)}
+    assert counts(project) == {"shop": (1, 0, 0, 1), "club": (1, 0, 0, 1)}
+    with project.open_warehouse() as warehouse:
+        assert warehouse.query("SELECT code, born FROM shop_dim UNION ALL SELECT code, born FROM club_dim") == [
+            (1, 1980),
+            (2, 1999),
         ]

@@ -16,6 +16,15 @@ _CLASSES = {
     "duckdb": "duckdb.DuckDB",
     "sqlite": "sqlite.SQLite",
 }
+DIALECTS = {
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "postgresql": "postgres",
+    "postgres": "postgres",
+    "duckdb": "duckdb",
+    "sqlite": "sqlite",
+}
+"""By a name of SQL_DIALECT, sqlglot's name of the dialect."""
 _DRIVERS = {"mysql": "pymysql", "mariadb": "pymysql", "postgresql": "psycopg"}
 
 

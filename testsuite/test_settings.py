@@ -1,0 +1,168 @@
+"""The settings of config.py: what is wrong with them is told in one line each, before anything connects."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from conftest import ROOT, Checkout
+from pygrametl.tables import CachedDimension
+from test_declarations import DAY, SCHOOL, VISIT, config, faults
+
+from pypelineetl import ConfigError, environment, read_project
+from pypelineetl.settings import SETTINGS, page
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        (
+            "SQL_DIALECT",
+            "mysqll",
+            '"mariadb", "postgresql", "postgres", "duckdb", "sqlite". Did you mean "mysql"?',
+        ),
+        ("SOURCE_DIALECTS", {"shop": "oracle"}, "[\"shop\"] is 'oracle'; it must be one of"),
+        ("SOURCE_DIALECTS", {"shpo": "mysql"}, '["shpo"]: SOURCE_URLS has no such source. Did you mean "shop"?'),
+        ("SOURCE_DIALECTS", "mysql", " is 'mysql'; it must be a dict of names of SOURCE_URLS and dialects"),
+        ("WAREHOUSE_DIALECT", 1, " is 1; it must be one of"),
+        ("DIMENSIONS", SCHOOL, " is a DimensionETL; it must be a list of DimensionETL"),
+        ("FACTS", None, " is None; it must be a list of FactETL"),
+        ("LOG_HOME", None, " is None; it must be a folder's path"),
+        ("KEEP_PREVIOUS", "no", " is 'no'; it must be True or False"),
+        ("NIGHTLY_REFRESH", {"hours": 3}, ' has "hours". Did you mean "hour"? It may have "minute", "hour"'),
+        (
+            "NIGHTLY_REFRESH",
+            {"hour": 30},
+            " is {'hour': 30}: Invalid crontab pattern.  Valid range is 0-23. '30' was found. It",
+        ),
+        ("NIGHTLY_REFRESH", "3:30", ' is \'3:30\'; it must be None, or a dict such as {"hour": 3, "minute": 30}'),
+        ("LATE_AFTER_HOURS", True, " is True; it must be a number above 0, or None"),
+        ("BROKER_URL", None, 'BROKER_URL: it must be a URL, such as "redis:'),
+        ("SOURCE_URLS", {}, " it must be a dict of names and URLs"),
+        ("WAREHOUSE_URL", None, ": it is no database URL"),
+        ("ALERTS", "mailto://x@y.example", " it must be a list of URLs"),
+    ],
+)
+def test_a_value_against_its_rule_is_told(name: str, value: Any, told: str) -> None:
+    """What was given, the rule, and no traceback."""
+    given = faults(SCHOOL, DAY, VISIT, **{name: value})
+    assert given.startswith(f"config.py: {name}"), given
+    assert told in given
+    assert len(given.splitlines()) == 1, given
+
+
+@pytest.mark.parametrize("name", ["SQL_DIALECT", "WAREHOUSE_DIALECT", "SOURCE_DIALECTS"])
+@pytest.mark.parametrize("given", ["mariadb", "postgresql", "postgres", "duckdb", "sqlite"])
+def test_a_dialect_has_the_names_of_the_databases(name: str, given: str) -> None:
+    """The words of the URLs are right, and SQLAlchemy's and sqlglot's name of PostgreSQL alike."""
+    value = {"shop": given} if name == "SOURCE_DIALECTS" else given
+    project = read_project(config(SCHOOL, DAY, VISIT, **{name: value}))
+    written = {"mariadb": "mysql", "postgresql": "postgres"}.get(given, given)
+    expected = {
+        "SQL_DIALECT": (written, written),
+        "WAREHOUSE_DIALECT": ("mysql", written),
+        "SOURCE_DIALECTS": (written, "mysql"),
+    }
+    assert (project.dialect_of_sql(SCHOOL), project.warehouse_dialect) == expected[name]
+
+
+def test_a_misspelt_setting_is_told_and_a_name_of_the_users_own_is_not() -> None:
+    """Else it would be ignored, and nobody would know."""
+    given = faults(SCHOOL, KEEP_PREVOIUS=True, HOME="/opt", NEAREST_SHOP="Bonn")
+    assert given == (
+        'config.py: there is no setting KEEP_PREVOIUS. Did you mean "KEEP_PREVIOUS"? If the name is your own, write it'
+        " in lower case"
+    )
+
+
+def test_all_faults_of_settings_are_told_at_once() -> None:
+    """One a line, with those of the ETLs."""
+    wrong = replace(SCHOOL, active=cast("Any", "no"))
+    given = faults(wrong, KEEP_PREVIOUS="no", LOG_HOME=None, SQL_DIALECT="mysqll").splitlines()
+    assert [line.split()[1] for line in given] == ["LOG_HOME", "SQL_DIALECT", "KEEP_PREVIOUS", "dimension"]
+
+
+@pytest.mark.parametrize(
+    ("etl", "changes", "told"),
+    [
+        (SCHOOL, {"active": "no"}, "its active is 'no'; it must be True or False"),
+        (SCHOOL, {"watermark": "at"}, "its watermark is 'at'; it must be made with watermark(...)"),
+        (
+            SCHOOL,
+            {"factory": CachedDimension},
+            "its factory is the class CachedDimension; it must be made with",
+        ),
+        (SCHOOL, {"most_rejected": "1%"}, "its most_rejected is '1%'; it must be a share of the rows, from 0 to 1"),
+        (SCHOOL, {"most_rejected": 1.5}, "its most_rejected is 1.5; it must be a share"),
+        (SCHOOL, {"create": None}, "its create is None; it must be the text of a CREATE TABLE"),
+        (SCHOOL, {"deleted": "gone"}, "its deleted is 'gone'; it must be made with flag_deleted(...)"),
+        (SCHOOL, {"original": "name"}, "its original is 'name'; it must be a tuple of names, such as (\"id\",)"),
+        (SCHOOL, {"previous": {"old": 3}}, "its previous is {'old': 3}; it must be a dict of columns and attributes"),
+        (SCHOOL, {"unknown": -1}, "its unknown is -1; it must be a dict of columns and values"),
+        (VISIT, {"lags": {"x": 3}}, "its lags is {'x': 3}; it must be a dict of measures and lags"),
+        (VISIT, {"grain": "school_fk"}, "its grain is 'school_fk'; it must be a tuple of names, such as (\"id\",)"),
+        (VISIT, {"keys": None}, "its keys is None; it must be a dict of columns and keys"),
+        (VISIT, {"append": 1}, "its append is 1; it must be True or False"),
+    ],
+)
+def test_a_field_of_a_wrong_type_is_told(etl: Any, changes: Any, told: str) -> None:
+    """Before anything looks into it."""
+    wrong = replace(etl, **changes)
+    given = faults(*(wrong if each is etl else each for each in (SCHOOL, DAY, VISIT)))
+    assert given.startswith(f'config.py: {etl.kind} "{etl.name}": {told}'), given
+    assert len(given.splitlines()) == 1
+
+
+def test_a_list_of_a_factory_may_not_be_a_text() -> None:
+    """Python takes a text for a list of characters."""
+    wrong = replace(SCHOOL, factory=replace(SCHOOL.factory, arguments={**SCHOOL.factory.arguments, "lookupatts": "id"}))
+    assert faults(wrong) == (
+        'config.py: dimension "school": its factory\'s lookupatts is \'id\'; it must be a list of names, such as ["id"]'
+    )
+
+
+def test_a_misspelt_variable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the run would go to the warehouse of the default, and end well."""
+    monkeypatch.setenv("ETL_WAREHOUSE_ULR", "mysql://root:secret@dw/warehouse")
+    variables = environment(tmp_path / ".env")
+    assert variables.get("ETL_WAREHOUSE_URL") is None
+    given = faults(SCHOOL, _env=variables)
+    assert given == (
+        f"config.py never asks for ETL_WAREHOUSE_ULR, which is in the environment or in {tmp_path}/.env."
+        ' Did you mean "ETL_WAREHOUSE_URL"?'
+    )
+
+
+def test_a_dotenv_file_that_cannot_be_understood_is_told(tmp_path: Path) -> None:
+    """With the number of the line, and not with the line, which may hold a password."""
+    path = tmp_path / ".env"
+    path.write_text('ETL_SOURCE_URL=mysql://x\nETL_WAREHOUSE_URL="mysql://root:secret@dw\n')
+    with pytest.raises(ConfigError) as caught:
+        environment(path)
+    assert str(caught.value) == f"{path}: line 2 cannot be understood; write NAME=value, with quotes around blanks"
+    path.write_bytes(b"ETL_SOURCE_URL=\xff\n")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        environment(path)
+
+
+def test_beat_does_not_start_on_a_wrong_configuration(checkout: Checkout) -> None:
+    """It would refresh nothing, night after night, and say nothing."""
+    checkout.edit("config", "NIGHTLY_REFRESH = None", 'NIGHTLY_REFRESH = {"hours": 3}')
+    done = checkout.run("-m", "celery", "-A", "tasks", "beat")
+    assert done.returncode != 0
+    assert 'config.py: NIGHTLY_REFRESH has "hours". Did you mean "hour"?' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_page_of_the_settings_is_that_of_the_code() -> None:
+    """docs/settings.md is made by `python -m pypelineetl.settings`, and its pages are there."""
+    assert (ROOT / "docs" / "settings.md").read_text() == page()
+    for setting in SETTINGS:
+        assert (ROOT / "docs" / setting.page).is_file()
+
+
+def test_every_default_is_right_by_its_own_rule() -> None:
+    """A setting that is left out is no fault."""
+    for setting in SETTINGS:
+        if not setting.is_required:
+            assert list(setting.faults(setting.default)) == [], setting.name
