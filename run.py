@@ -1,11 +1,9 @@
 #!/usr/bin/env python
-"""Run ETLs from the command line: `python run.py --help`. It only hands config.py to the library."""
+"""Run ETLs from the command line: `python run.py --help`. The library reads config.py and does the work."""
 
 import sys
 
 from pypelineetl.cli import main
 
-import config
-
 if __name__ == "__main__":
-    sys.exit(main(config))
+    sys.exit(main("config"))

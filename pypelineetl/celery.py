@@ -30,6 +30,7 @@ from pypelineetl.errors import (
     LoadError,
     PypeLineError,
     RefreshError,
+    TransientError,
     UsageError,
     in_words,
     quoted,
@@ -41,6 +42,7 @@ from pypelineetl.logs import RunLog
 from pypelineetl.parts import parts_of, split
 from pypelineetl.project import Project, read_project
 from pypelineetl.records import LOADED, SUCCEEDED, Records, Run, generation_of, new_run
+from pypelineetl.retrying import attempts
 from pypelineetl.revoking import Revocations
 from pypelineetl.runner import Request, perform, refresh
 from pypelineetl.runs import EndedError, Ledger, hold
@@ -169,18 +171,27 @@ class Refreshes:
         """Return the run of a refresh that has its tables now, or what is recorded of it if it has ended before."""
         run = self._run()
         try:
-            with self._waiting_for_others(), self.project.open_warehouse() as warehouse:
-                # As long as this connection lives, nobody takes the run for dead; then its lease does that.
-                hold(warehouse, run.id)
-                for _ in self._logged(claim_at_once(self.project, run, etls)):
-                    pass
-                with self._given_up_if_it_fails(run):
-                    begin(self.project, run, etls)
-                    with warehouse.transaction():
-                        Ledger(warehouse).renew(replace(run, lease=_LEASE))
+            for attempt in attempts():
+                with attempt:
+                    self._claim(run, etls)
         except EndedError:
             return run, self._recorded(run)
+        except TransientError as error:
+            give_up(self.project, run, error)
+            raise
         return run, []
+
+    def _claim(self, run: Run, etls: Sequence[ETL]) -> None:
+        """Get a run its tables, with a lease, and begin it; again, it finds what it has already."""
+        with self._waiting_for_others(), self.project.open_warehouse() as warehouse:
+            # As long as this connection lives, nobody takes the run for dead; then its lease does that.
+            hold(warehouse, run.id)
+            for _ in self._logged(claim_at_once(self.project, run, etls)):
+                pass
+            with self._given_up_if_it_fails(run, is_tried_again=True):
+                begin(self.project, run, etls)
+                with warehouse.transaction():
+                    Ledger(warehouse).renew(replace(run, lease=_LEASE))
 
     @contextmanager
     def _waiting_for_others(self) -> Iterator[None]:
@@ -200,13 +211,15 @@ class Refreshes:
             yield
 
     @contextmanager
-    def _given_up_if_it_fails(self, run: Run) -> Iterator[None]:
+    def _given_up_if_it_fails(self, run: Run, *, is_tried_again: bool = False) -> Iterator[None]:
         try:
             yield
         except TaskPredicate:
             # Put off, it finds all of the run's work again.
             raise
         except BaseException as error:
+            if is_tried_again and isinstance(error, TransientError):
+                raise
             give_up(self.project, run, error)
             raise
 
@@ -387,6 +400,10 @@ class Refreshes:
             raise
         except Exception as error:
             told = str(error) if isinstance(error, PypeLineError) else in_words(error)
+            if not isinstance(error, RefreshError | LoadError):
+                # The ETLs' own errors are in the log already.
+                with RunLog(self.project.log_home / "run.log") as run_log:
+                    run_log.error(told)
             self._tell(lambda alerts: alerts.failed(told))
             raise
 

@@ -7,19 +7,24 @@ numbers above 128: stopped by Ctrl-C, SIGTERM or another signal, as shells tell 
 import argparse
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pypelineetl
-from pypelineetl.errors import ConfigError, PypeLineError, UsageError, in_words
+from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, in_words
 from pypelineetl.events import Counts, Published, RunFinished, TableCreating, TableDropping
 from pypelineetl.showing import outlasting_readers, shown
 from pypelineetl.stopping import StoppedError, stoppable
 
 if TYPE_CHECKING:
     from pypelineetl.alerts import Alerts
+    from pypelineetl.databases.base import Database
+
+Answer = TypeVar("Answer")
 
 _NOTE = """\
 NOTE: Only --test_dimension_source defaults to True, so simply invoking run.py
@@ -28,6 +33,10 @@ A run begins with them too, and stops before it changes anything if one fails.
 """
 
 _HISTORY_LINES = 50
+_COMMANDS = ("list", "show_sql", "rejects", "history", "recover", "rollback", "alert_if_late", "plan")
+"""The options that are commands of their own, of which one may be given."""
+_OF_A_RUN = ("run_dimensions", "run_facts", "delete_existing_tables", "only", "full", "replay_rejects")
+"""The options that say what a run does."""
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -38,15 +47,30 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().add_usage(usage, actions, groups, prefix or "Usage: ")
 
 
-def main(config: ModuleType, argv: Sequence[str] | None = None) -> int:
-    """Do what the arguments (those of the process by default) ask for and return the exit status."""
+class _Parser(argparse.ArgumentParser):
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return the parsed arguments; for one that is not known, end with the option that it is like."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            options = [option for option in self._option_string_actions if option.startswith("--")]
+            near = did_you_mean(unknown[0], options)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}.{near} --help lists all options")
+        return parsed
+
+
+def main(config: ModuleType | str, argv: Sequence[str] | None = None) -> int:
+    """Do what the arguments (those of the process by default) ask for and return the exit status.
+
+    `config` is a config module, or the name of one, which is imported; what is wrong in it is told then.
+    """
     with outlasting_readers():
         return _main(config, _parser().parse_args(argv))
 
 
-def _main(config: ModuleType, arguments: argparse.Namespace) -> int:
+def _main(config: ModuleType | str, arguments: argparse.Namespace) -> int:
     try:
-        project = pypelineetl.read_project(config)
+        _check_options(arguments)
+        project = pypelineetl.read_project(imported(config) if isinstance(config, str) else config)
         with stoppable(project.time_limit):
             return _do_or_tell(project, arguments)
     except ConfigError as error:
@@ -62,6 +86,51 @@ def _main(config: ModuleType, arguments: argparse.Namespace) -> int:
     except StoppedError as stopped:
         sys.stderr.write(f"{stopped}; nothing is half done, and --history tells how it ended\n")
         return stopped.status
+
+
+def imported(name: str) -> ModuleType:
+    """Return a project's module. Raises ConfigError, with the file and line, if it or one that it imports is wrong."""
+    try:
+        return import_module(name)
+    except ConfigError:
+        raise
+    except SyntaxError as error:
+        message = f"{Path(error.filename or name).name}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}"
+        raise ConfigError(message) from error
+    except Exception as error:
+        message = f"{_own_place(error, name)}: {type(error).__name__}: {error}"
+        raise ConfigError(message) from error
+
+
+def _own_place(error: Exception, name: str) -> str:
+    """Return the file and line of a project's own modules at which an error came up."""
+    library = Path(pypelineetl.__file__).parent
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        path = Path(frame.f_code.co_filename)
+        is_installed = {"site-packages", "dist-packages"} & {*path.parts} or library in path.parents
+        if path.is_file() and not is_installed and not str(path).startswith(sys.base_prefix):
+            return f"{path.name}, line {line}"
+    return f"{name}.py"
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for options that go not together, of which one would be dropped without a word."""
+    commands = [name for name in _COMMANDS if getattr(arguments, name)]
+    if len(commands) > 1:
+        message = f"--{commands[0]} and --{commands[1]} are two commands; give one of them"
+        raise UsageError(message)
+    runs = [name for name in _OF_A_RUN if getattr(arguments, name)]
+    if commands and commands[0] != "plan" and runs:
+        message = f"--{runs[0]} is for a run, and --{commands[0]} is none; leave one of them out"
+        raise UsageError(message)
+    loads = arguments.run_dimensions or arguments.run_facts
+    if arguments.full and not (loads or commands):
+        message = "--full is for a run; add --run_dimensions, --run_facts or --plan"
+        raise UsageError(message)
+    does = loads or arguments.delete_existing_tables or arguments.replay_rejects or commands
+    if not (does or arguments.test_dimension_source):
+        message = "nothing is left to do; add --run_dimensions or --run_facts, or leave --no-test_dimension_source out"
+        raise UsageError(message)
 
 
 def _do_or_tell(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
@@ -87,7 +156,7 @@ def _do(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
     elif arguments.rejects:
         _show_rejects(project)
     elif arguments.history:
-        _show_history(project)
+        _show_history(project, arguments.history)
     elif arguments.recover:
         _recover(project)
     elif arguments.rollback:
@@ -102,7 +171,7 @@ def _do(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         usage="%(prog)s [options]",
         epilog=_NOTE,
         formatter_class=_Formatter,
@@ -153,12 +222,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--rejects", action="store_true", help="List the rows that were rejected, and exit")
     options.add_argument("--replay_rejects", action="store_true", help="Load the rejected rows that now pass")
-    options.add_argument("--history", action="store_true", help="Show the latest runs, and exit")
+    options.add_argument(
+        "--history",
+        nargs="?",
+        type=_lines,
+        const=_HISTORY_LINES,
+        default=0,
+        metavar="LINES",
+        help="Show the latest runs, and exit; the last one whole, and so many lines in all",
+    )
     options.add_argument("--recover", action="store_true", help="Finish or clear what dead runs have left, and exit")
     options.add_argument("--rollback", action="store_true", help="Bring back what the last build replaced, and exit")
     options.add_argument("--alert_if_late", action="store_true", help="Alert if no run came when it should, and exit")
     options.add_argument("--list", action="store_true", help="List the configured ETLs and exit")
+    options.add_argument(
+        "--version",
+        action="version",
+        version=f"PypeLineETL {pypelineetl.__version__}",
+        help="Show the version of PypeLineETL and exit",
+    )
     return parser
+
+
+def _lines(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        message = f"{text!r} is no number of lines, 1 or more"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
 
 
 def _request(arguments: argparse.Namespace) -> "pypelineetl.Request":
@@ -211,29 +301,36 @@ def _plan(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int
     return 0 if succeeded else 1
 
 
+def _asked(project: "pypelineetl.Project", question: "Callable[[Database], list[Answer]]") -> "list[Answer]":
+    """Return what a warehouse answers; nothing if it is a file that is not there, which opening it would make."""
+    if not project.has_warehouse:
+        return []
+    with project.open_warehouse() as warehouse:
+        return question(warehouse)
+
+
 def _show_rejects(project: "pypelineetl.Project") -> None:
     from pypelineetl.history import History, told  # noqa: PLC0415 - needs sqlglot and DuckDB, which --help does not
 
-    with project.open_warehouse() as warehouse:
-        rejects = History(warehouse).rejects()
+    rejects = _asked(project, lambda warehouse: History(warehouse).rejects())
     sys.stdout.write("".join(f"{shown(line)}\n" for line in told(rejects)) or "No row is rejected.\n")
 
 
-def _show_history(project: "pypelineetl.Project") -> None:
+def _show_history(project: "pypelineetl.Project", most: int) -> None:
     from pypelineetl.records import Records  # noqa: PLC0415 - as above
 
-    heading = ("run", "started", "ETL", "status", "attempt", "rows", "new", "updated", "ended", "error")
-    with project.open_warehouse() as warehouse:
-        records = Records(warehouse).latest_runs(_HISTORY_LINES)
+    heading = ("run", "started", "ETL", "status", "way", "attempt", "rows", "new", "updated", "seconds", "error")
+    records = _asked(project, lambda warehouse: Records(warehouse).latest_runs(most))
     lines = [
         (
             record.run_id[:8],
             f"{record.started:%Y-%m-%d %H:%M:%S}",
             record.etl,
             record.status,
+            record.way,
             str(record.attempt),
             *(f"{number:,}" for number in _shown(record.counts)),
-            f"{record.ended:%H:%M:%S}" if record.ended else "",
+            f"{(record.ended - record.started).total_seconds():.1f}" if record.ended else "",
             record.error,
         )
         for record in records
@@ -248,8 +345,7 @@ def _shown(counts: Counts | None) -> tuple[int, int, int]:
 def _recover(project: "pypelineetl.Project") -> None:
     from pypelineetl.runs import Ledger  # noqa: PLC0415 - as above
 
-    with project.open_warehouse() as warehouse:
-        notes = Ledger(warehouse).recover()
+    notes = _asked(project, lambda warehouse: Ledger(warehouse).recover())
     sys.stdout.write("".join(f"{shown(note)}\n" for note in notes) or "No run has left anything.\n")
 
 
@@ -267,6 +363,9 @@ def _alert_if_late(project: "pypelineetl.Project") -> int:
     from pypelineetl.alerts import Alerts  # noqa: PLC0415 - as above
 
     alerts = Alerts(project)
+    if project.late_after is None:
+        sys.stdout.write("Nothing is watched: LATE_AFTER_HOURS in config.py says after how long a run is late.\n")
+        return 2
     late = alerts.late()
     with pypelineetl.RunLog(project.log_home / "run.log") as log:
         for told in (late, *alerts.undelivered):

@@ -5,6 +5,7 @@ operating system does not mix with another's.
 """
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +50,7 @@ class RunLog:
         except OSError as error:
             message = f"config.py: LOG_HOME: cannot write {path}: {error.strerror}; name a folder that can be written"
             raise ConfigError(message) from error
+        self._has_lost = False
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +70,20 @@ class RunLog:
 
     def _write(self, level: str, text: str) -> None:
         # The name is the one a script's own logger has, whichever process writes: a refresh reads the same everywhere.
-        os.write(self._file, f"{level}:__main__:{shown_lines(text)}\n".encode())
+        line = f"{level}:__main__:{shown_lines(text)}\n".encode()
+        try:
+            written = os.write(self._file, line)
+        except OSError as error:
+            self._note_lost(error.strerror or str(error))
+        else:
+            if written < len(line):
+                self._note_lost("the disk is full")
+
+    def _note_lost(self, why: str) -> None:
+        """Say once that lines are lost: a log that cannot be written must not end a run, nor hide an alert."""
+        if not self._has_lost:
+            self._has_lost = True
+            sys.stderr.write(f"run.log cannot be written ({why}); the run goes on without it\n")
 
 
 def _lines(event: Event) -> Iterator[tuple[str, str]]:

@@ -175,6 +175,11 @@ class Project:
         """Connect to the database an ETL's SQL asks, read-only."""
         return databases.open_database(self.source_url(etl), read_only=True)
 
+    @property
+    def has_warehouse(self) -> bool:
+        """Whether the warehouse is there: of a server it is, and a file is made by the first run."""
+        return databases.database_class(self.warehouse_url).is_there(self.warehouse_url)
+
     def open_warehouse(self) -> Database:
         """Connect to the warehouse, to write."""
         return databases.open_database(self.warehouse_url, read_only=False)

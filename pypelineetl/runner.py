@@ -26,6 +26,7 @@ from pypelineetl.records import DELETED, Records, Run, new_run
 from pypelineetl.retrying import tried_again
 from pypelineetl.runs import Ledger, hold
 from pypelineetl.sourcetests import test_source
+from pypelineetl.staging import kept_tables
 from pypelineetl.takeover import take_over
 from pypelineetl.updating import told, update
 
@@ -98,7 +99,7 @@ def _refresh(
             succeeded = yield from perform(project, new_run(project.digest), running, how, builds=builds)
             error = "" if succeeded else "nothing was published: every table holds what it held before"
         elif succeeded and request.delete_existing_tables:
-            yield from _delete(project, chosen)
+            yield from _delete(project, chosen if request.only else project.etls)
     except PypeLineError as failure:
         succeeded, error = False, failure.message
     yield events.RunFinished(succeeded, timedelta(seconds=time.monotonic() - started), error)
@@ -240,6 +241,8 @@ def _delete(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, Non
                         yield events.TableDropping(etl)
                         warehouse.drop(etl.table)
                         yield events.TableDropped(etl)
+                for table in kept_tables(warehouse, etls):
+                    warehouse.drop(table)
                 if set(etls) == set(project.etls):
                     # Nothing is left that could point to a member by a key that was given before.
                     History(warehouse).forget_keys(etls)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pypelineetl import dialect
 from pypelineetl.checks import BadRows, Check
-from pypelineetl.databases.base import Renewal
+from pypelineetl.databases.base import Database, Renewal
 from pypelineetl.declare import ETL, DimensionETL, FactETL, Factory
 from pypelineetl.project import Project
 
@@ -81,6 +81,12 @@ def staged_name(table: str, generation: str) -> str:
 def kept_name(table: str, generation: str) -> str:
     """Return the name under which the rows are kept that a run has replaced in a table."""
     return short_name(table) + KEPT + generation
+
+
+def kept_tables(warehouse: Database, etls: Sequence[ETL]) -> list[str]:
+    """Return the tables in a warehouse that keep what builds of these ETLs have replaced."""
+    beginnings = tuple(kept_name(etl.table, "") for etl in etls)
+    return [table for table in warehouse.tables() if table.startswith(beginnings)]
 
 
 def short_name(table: str) -> str:

@@ -13,6 +13,7 @@ import duckdb
 import pytest
 from conftest import ROOT, Checkout
 
+import pypelineetl
 import sample
 
 SEED_COUNTS = {
@@ -457,9 +458,7 @@ def test_a_screen_of_another_encoding_gets_escapes(shop: Checkout) -> None:
 
 def test_an_error_that_nobody_foresaw_is_one_line(shop: Checkout) -> None:
     """Its traceback is in run.log."""
-    shop.edit(
-        "run", "import config\n", "import config\nfrom pypelineetl.load import ways\n\nways.rowwise_reason = None\n"
-    )
+    shop.edit("run", "import sys\n", "import sys\nfrom pypelineetl.load import ways\n\nways.rowwise_reason = None\n")
     done = shop.run("run.py", "--list")
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" not in done.stderr
@@ -504,3 +503,108 @@ def test_rejected_rows_are_listed_and_loaded_once_their_cause_is_mended(shop: Ch
     assert done.returncode == 0, done.stdout + done.stderr
     assert counts(shop)["product_upload_fact"] == 850
     assert shop.run("run.py", "--rejects").stdout == "No row is rejected.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--list", "--history"], "--list and --history are two commands; give one of them"),
+        (["--plan", "--rollback"], "--rollback and --plan are two commands; give one of them"),
+        (
+            ["--rollback", "--run_dimensions"],
+            "--run_dimensions is for a run, and --rollback is none; leave one of them",
+        ),
+        (["--list", "--only", "site"], "--only is for a run, and --list is none; leave one of them out"),
+        (["--full"], "--full is for a run; add --run_dimensions, --run_facts or --plan"),
+        (["--no-test_dimension_source"], "nothing is left to do; add --run_dimensions or --run_facts"),
+        (["--run_dimensons"], 'unrecognized arguments: --run_dimensons. Did you mean "--run_dimensions"? --help lists'),
+        (["--history", "0"], "argument --history: '0' is no number of lines, 1 or more"),
+    ],
+)
+def test_options_that_say_nothing_together_are_wrong_use(checkout: Checkout, arguments: list[str], told: str) -> None:
+    """None is dropped without a word."""
+    done = checkout.run("run.py", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+def test_the_version_is_shown(checkout: Checkout) -> None:
+    """It needs no configuration."""
+    (checkout.folder / "config.py").write_text("this is no Python\n")
+    assert checkout.run("run.py", "--version").stdout == f"PypeLineETL {pypelineetl.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "told"),
+    [
+        ("sources", '"""', '""', "sources.py, line 1: "),
+        ("config", "sources.SITE,", "sources.SITTE,", "AttributeError: module 'sources' has no attribute 'SITTE'"),
+        ("config", "import creates\n", "import creats\n", "ModuleNotFoundError: No module named 'creats'"),
+        ("config", '"site", source=', '"site", src=', "TypeError: "),
+        ("facts", "from pypelineetl import", "from config import FACTS\nfrom pypelineetl import", "circular import"),
+    ],
+)
+def test_a_flat_module_that_cannot_be_imported_is_told_with_its_line(
+    checkout: Checkout, module: str, old: str, new: str, told: str
+) -> None:
+    """It is a fault of the configuration: exit status 2, and no traceback."""
+    checkout.edit(module, old, new)
+    done = checkout.run("run.py", "--list")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert re.match(rf"{module}\.py, line \d+: ", done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_looking_at_a_warehouse_that_is_not_there_makes_none(checkout: Checkout) -> None:
+    """A database that is a file would be made by opening it."""
+    for kind in ("duckdb", "sqlite"):
+        url = f"{kind}:///{checkout.folder}/new/warehouse.{kind}"
+        for option, told in (
+            ("--history", "There was no run yet.\n"),
+            ("--rejects", "No row is rejected.\n"),
+            ("--recover", "No run has left anything.\n"),
+        ):
+            done = checkout.run("run.py", option, ETL_WAREHOUSE_URL=url)
+            assert (done.returncode, done.stdout) == (0, told), done.stderr
+    assert not (checkout.folder / "new").exists()
+
+
+def test_the_history_says_what_was_done_and_how_long_it_took(shop: Checkout) -> None:
+    """A load, a rebuild and a deletion are told from each other; the last run is whole, whatever the limit."""
+    assert shop.run("run.py", "--run_dimensions", "--only", "site", "affiliate").returncode == 0
+    assert shop.run("run.py", "--run_dimensions", "--only", "site").returncode == 0
+    assert shop.run("run.py", "--delete_existing_tables").returncode == 0
+    told = shop.run("run.py", "--history").stdout.splitlines()
+    assert told[0].split() == ["run", "started", "ETL", "status", "way", "attempt", *told[0].split()[6:]]
+    ways = [re.split(" {2,}", line)[3:5] for line in told[1:] if " site" in line]
+    assert ways == [["succeeded", "deleted"], ["succeeded", "updated"], ["succeeded", "built"]]
+    seconds = told[0].index("seconds")
+    assert all(re.fullmatch(r"\d+\.\d", line[seconds:].split()[0]) for line in told[1:])
+    assert len(shop.run("run.py", "--history", "1").stdout.splitlines()) == 1 + 14
+
+
+def test_deleting_takes_the_tables_of_etls_that_are_off_and_what_builds_have_kept(shop: Checkout) -> None:
+    """Else their rows would point to keys that are given again."""
+    shop.edit("config", "KEEP_PREVIOUS = False", "KEEP_PREVIOUS = True")
+    building = ["run.py", "--run_dimensions", "--run_facts", "--delete_existing_tables"]
+    for _ in range(2):
+        assert shop.run(*building).returncode == 0
+    assert {table for table in counts(shop) if "__previous_" in table}
+    shop.edit("config", "keys=facts.product_upload_keys,", "keys=facts.product_upload_keys,\n        active=False,")
+    assert shop.run("run.py", "--delete_existing_tables").returncode == 0
+    assert counts(shop) == {}
+    assert shop.run("run.py", "--run_dimensions", "--only", "site").returncode == 0
+    with duckdb.connect(shop.folder / "local" / "warehouse.duckdb", read_only=True) as warehouse:
+        assert warehouse.execute("SELECT id FROM site_dim").fetchall() == [(1,)]
+
+
+def test_a_full_log_disk_neither_stops_a_load_nor_is_silent(shop: Checkout) -> None:
+    """What cannot be logged is told once on the screen."""
+    logs = shop.folder / "logs"
+    logs.mkdir()
+    (logs / "run.log").symlink_to("/dev/full")
+    done = shop.run("run.py", "--run_dimensions", "--only", "site", "affiliate", ETL_LOG_HOME=str(logs))
+    assert done.returncode == 0
+    assert done.stderr.count("run.log cannot be written (No space left on device); the run goes on without it\n") == 1
+    assert counts(shop) == {"site_dim": 1, "affiliate_dim": 4}

@@ -116,6 +116,11 @@ class Database(abc.ABC):
             raise cls._kind_of(error)(message) from error
 
     @classmethod
+    def is_there(cls, url: URL) -> bool:  # noqa: ARG003 - databases that are files need it
+        """Whether a database can be at a URL: a file that is missing would be made by opening it."""
+        return True
+
+    @classmethod
     @abc.abstractmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
         """Return a PEP 249 connection with autocommit off, in UTC."""

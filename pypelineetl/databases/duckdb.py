@@ -49,6 +49,10 @@ class DuckDB(Database):
         self._streams = 0
 
     @classmethod
+    def is_there(cls, url: URL) -> bool:
+        return Path(url.database or "").is_file()
+
+    @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
         options_of(url, set())
         path = Path(url.database or "")

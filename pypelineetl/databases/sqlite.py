@@ -53,6 +53,10 @@ class SQLite(Database):
     driver_error: ClassVar[type[Exception]] = sqlite3.Error
 
     @classmethod
+    def is_there(cls, url: URL) -> bool:
+        return Path(url.database or "").is_file()
+
+    @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
         options_of(url, set())
         path = Path(url.database or "").absolute()
