@@ -47,6 +47,8 @@ class Alerts:
                 self._faults += [f"source of {name_of(event.etl)}: {fault}" for fault in faults]
             case events.RunRecovered():
                 self._faults.append(event.what)
+            case events.RunRetried():
+                self._faults.append(event.why)
             case events.EtlFailed():
                 self._faults.append(f"{name_of(event.etl)} failed: {event.error}")
             case events.EtlSkipped():

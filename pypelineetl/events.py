@@ -160,6 +160,13 @@ class RunWaiting:
 
 
 @dataclass(frozen=True)
+class RunRetried:
+    """A run begins again, as a fault that may be gone has stopped it. `why` is that fault."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class RunRecovered:
     """Something that a dead run had left was finished or cleared."""
 
@@ -205,6 +212,7 @@ Event = (
     | EtlSkipped
     | RunWaiting
     | RunRecovered
+    | RunRetried
     | Published
     | RunFinished
 )

@@ -33,6 +33,7 @@ _LINES: Mapping[type, tuple[str, str]] = {
     events.EtlSkipped: ("ERROR", "{event.etl.kind} {event.etl.table} did not run: {event.reason}"),
     events.RunWaiting: ("WARNING", "Waiting: {event.why}"),
     events.RunRecovered: ("WARNING", "Recovered: {event.what}"),
+    events.RunRetried: ("WARNING", "Run {event.why}"),
     events.Published: ("INFO", "Published {event.tables} (elapsed time: {event.elapsed})"),
 }
 

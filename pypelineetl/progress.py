@@ -110,6 +110,10 @@ class Display:
         self._line(f"waiting: {event.why}")
 
     @__call__.register
+    def _(self, event: events.RunRetried) -> None:
+        self._line(event.why)
+
+    @__call__.register
     def _(self, event: events.RunRecovered) -> None:
         self._line(event.what)
 

@@ -142,7 +142,7 @@ def perform(project: Project, run: Run, etls: Sequence[ETL], how: How, *, builds
     """
     again = partial(_perform, project, run, etls, how, builds=builds)
     try:
-        return (yield from tried_again(again, events.RunRecovered))
+        return (yield from tried_again(again, events.RunRetried))
     except TransientError as error:
         give_up(project, run, error)
         raise

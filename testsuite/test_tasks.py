@@ -16,7 +16,7 @@ import redis as redis_client
 from conftest import Checkout
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import Server, mariadb_database, start_redis
+from servers import Server, mariadb_database, postgresql_url, start_postgresql, start_redis
 
 import sample
 from pypelineetl import results
@@ -347,3 +347,33 @@ json_values = st.recursive(
 def test_every_result_comes_back_as_it_was(value: Any) -> None:
     """Tuples stay tuples and lists lists, however nested, also in dicts that look like the envelope."""
     assert results.loads(results.dumps(value)) == value
+
+
+def test_a_refresh_that_builds_waits_for_a_warehouse_that_comes_back(shell: Checkout, server_folder: Path) -> None:
+    """As a load into tables that are there does; a warehouse that stays away is an error in run.log, no recovery."""
+    folder = server_folder / "restarted"
+    folder.mkdir(mode=0o711)
+    server = start_postgresql(folder)
+    shell = replace(shell, environment={**shell.environment, "ETL_WAREHOUSE_URL": postgresql_url(server, "postgres")})
+    try:
+        with shell.worker(1):
+            server.stop()
+            refresh = sent(shell)
+            time.sleep(3)
+            server.start()
+            assert ended(shell, refresh) == "SUCCESS"
+        server.stop()
+        shell.edit(
+            "tasks",
+            "import config\n",
+            "import config\nfrom pypelineetl import retrying\n\nretrying._FIRST_PAUSE_SECONDS = 0.1\n",
+        )
+        with shell.worker(1):
+            for task in ("refresh_data_warehouse.delay()", "process_etl.delay('site', 'dimension')"):
+                before = len(shell.log)
+                assert ended(shell, sent(shell, task)) == "FAILURE"
+                *_, last = shell.log[before:].splitlines()
+                assert last.startswith("ERROR:__main__:cannot connect to postgresql"), last
+                assert "Recovered" not in shell.log[before:]
+    finally:
+        server.kill()

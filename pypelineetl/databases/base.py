@@ -80,6 +80,8 @@ class Database(abc.ABC):
     """The function that brings a text, of whatever ISO form, to a text of one; none where the database has none."""
     orders_nulls: ClassVar[bool] = True
     """Whether ORDER BY takes NULLS FIRST and NULLS LAST."""
+    connecting_needs: ClassVar[str] = "Check the URL, and that the server runs and lets you in."
+    """What to look for when a connection failed."""
     driver_error: ClassVar[type[Exception]]
     """The base of the driver's own errors."""
 
@@ -112,7 +114,9 @@ class Database(abc.ABC):
                 forget_password(url)
                 if is_old:
                     return cls.open(url, read_only=read_only)
-            message = f"cannot connect to {shown}: {error}. Check the URL, and that the server runs and lets you in."
+            # psycopg tells several lines, the last of which is a question.
+            why = " ".join(str(error).split()).rstrip(".")
+            message = f"cannot connect to {shown}: {why}. {cls.connecting_needs}"
             raise cls._kind_of(error)(message) from error
 
     @classmethod

@@ -40,6 +40,7 @@ class DuckDB(Database):
     placeholder = "?"
     # They are one DuckDB, which does not bear that one attaches a database while another looks at its catalog.
     loads_beside = False
+    connecting_needs = "Check the path, and that this account may read and write the file and its folder."
     driver_error: ClassVar[type[Exception]] = duckdb.Error
 
     def __init__(self, connection: Any, name: str) -> None:

@@ -50,6 +50,7 @@ class SQLite(Database):
     }
     moments_are_texts = True
     moment_function = "pypelineetl_moment"
+    connecting_needs = "Check the path, and that this account may read and write the file and its folder."
     driver_error: ClassVar[type[Exception]] = sqlite3.Error
 
     @classmethod
