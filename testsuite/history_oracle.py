@@ -61,7 +61,8 @@ class Rules:
     @property
     def type2(self) -> tuple[str, ...]:
         """The attributes of type 2."""
-        return tuple(name for name in self.attributes if name not in (*self.overwritten, *self.original))
+        others = (*self.overwritten, *self.original, self.ordering)
+        return tuple(name for name in self.attributes if name not in others)
 
     @property
     def is_dated(self) -> bool:

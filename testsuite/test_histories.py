@@ -161,6 +161,15 @@ def test_versions_that_become_equal_both_stay(tell: Any) -> None:
     ]
 
 
+def test_the_ordering_attribute_alone_begins_no_version(tell: Any) -> None:
+    """It is compared by no type, as in pygrametl, and a version has the value of its first state."""
+    days = [[a_row(1, "A", cohort=1)], [a_row(1, "A", cohort=2)], [a_row(1, "B", cohort=3)]]
+    told = tell(
+        Rules(dates="", ordering="cohort"), *days, fact=FactRules(missing="unknown"), columns=("city", "cohort")
+    )
+    assert told == [(1, 1, "A", 1), (2, 1, "B", 3)]
+
+
 def test_a_late_state_changes_what_a_member_came_back_with(tell: Any) -> None:
     """What is valid at the return is what the source says of that day, whenever it says it."""
     there = [a_row(1, "A", moved_on=JAN)]
