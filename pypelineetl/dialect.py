@@ -3,7 +3,7 @@
 SQL already in the database's own dialect passes through untouched. What sqlglot cannot translate is an error.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import ClassVar
 
@@ -54,8 +54,6 @@ class _BacktickedSQLite(SQLite):  # type: ignore[misc] # sqlglot's dialects are 
         IDENTIFIERS: ClassVar[list[str | tuple[str, str]]] = ["`", '"', ("[", "]")]
 
 
-# What is computed from all rows that WHERE lets through, and would be another number for fewer.
-_AFTER_WHERE = ("group", "having", "distinct", "limit", "offset", "windows", "qualify")
 _WRITTEN_AS = {"sqlite": _BacktickedSQLite}
 
 
@@ -81,14 +79,6 @@ def query(sql: str, *, written: str, target: str) -> str:
     return sql.strip().rstrip(";") if written == target else _translated(tree, target)
 
 
-def first_row(sql: str, *, dialect: str) -> str:
-    """Return a query that gives the first row of another at most, so that it can be tried without being read whole."""
-    tree = single_statement(sql, dialect)
-    assert isinstance(tree, exp.Query), sql  # noqa: S101 - the caller's own mistake: `query` lets nothing else through
-    limited = exp.select("*").from_(tree.subquery("source")) if tree.args.get("limit") else tree
-    return limited.limit(1).sql(dialect=_WRITTEN_AS.get(dialect, dialect))
-
-
 def attached(sql: str, *, read: str, catalog: str) -> str:
     """Return a query in DuckDB's SQL whose tables are those of a database that DuckDB has attached by this name."""
     tree = qualify_tables(single_statement(sql, read), db="main", catalog=catalog, dialect=read)
@@ -98,35 +88,6 @@ def attached(sql: str, *, read: str, catalog: str) -> str:
 def is_plain(sql: str, dialect: str) -> bool:
     """Whether a query is made of columns, joins and comparisons alone, which mean the same in every database."""
     return all(isinstance(node, _PLAIN) for node in single_statement(sql, dialect).walk())
-
-
-def extremes(sql: str, column: str, *, dialect: str) -> str:
-    """Return a query for the least and the largest value of a column of another query."""
-    tree = single_statement(sql, dialect)
-    assert isinstance(tree, exp.Query), sql  # noqa: S101 - the caller's own mistake: `query` lets nothing else through
-    found = exp.column(column, table="source", quoted=True)
-    both = exp.select(exp.Min(this=found), exp.Max(this=found.copy())).from_(tree.subquery("source"))
-    return both.sql(dialect=_WRITTEN_AS.get(dialect, dialect))
-
-
-def where(sql: str, names: Sequence[str], condition: Callable[[Mapping[str, str]], str], *, dialect: str) -> str:
-    """Return a query for those rows of another that meet a condition, in which its columns are these expressions."""
-    tree, columns = _filtered(sql, names, dialect)
-    target = _WRITTEN_AS.get(dialect, dialect)
-    wanted = condition({name: column.sql(dialect=target) for name, column in columns.items()})
-    return tree.where(wanted, dialect=target).sql(dialect=target) if wanted else sql
-
-
-def _filtered(sql: str, names: Sequence[str], dialect: str) -> tuple[exp.Select, dict[str, exp.Expr]]:
-    """Return a query to which conditions can be added, and these of its columns for that."""
-    tree = single_statement(sql, dialect)
-    assert isinstance(tree, exp.Query), sql  # noqa: S101 - as above
-    computed = any(tree.args.get(name) for name in _AFTER_WHERE) or tree.find(exp.AggFunc, exp.Window)
-    given = {each.alias_or_name: each.unalias() for each in tree.selects}
-    if not isinstance(tree, exp.Select) or computed or not set(names) <= set(given):
-        tree = exp.select("*").from_(tree.subquery("source"))
-        given = {name: exp.column(name, table="source", quoted=True) for name in names}
-    return tree, {name: given[name] for name in names}
 
 
 def is_ordered(sql: str, columns: Sequence[str], *, dialect: str) -> bool:
@@ -141,18 +102,6 @@ def is_ordered(sql: str, columns: Sequence[str], *, dialect: str) -> bool:
     return len(given) >= len(wanted) and all(
         not descending and term in either for (term, descending), either in zip(given, wanted, strict=False)
     )
-
-
-def between(sql: str, column: str, least: int | None, below: int | None, *, dialect: str) -> str:
-    """Return a query for those rows of another whose whole number in a column is in a range; NULLs are in the first."""
-    tree, columns = _filtered(sql, [column], dialect)
-    value = columns[column]
-    if least is not None:
-        tree = tree.where(value.copy() >= least)
-    if below is not None:
-        upper = value.copy() < below
-        tree = tree.where(upper if least is not None else exp.or_(upper, value.copy().is_(exp.null())))
-    return tree.sql(dialect=_WRITTEN_AS.get(dialect, dialect))
 
 
 def renamed(sql: str, names: Mapping[str, str], *, dialect: str, mark: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from pypelineetl import dialect
+from pypelineetl import querytext
 from pypelineetl.databases import database_class
 from pypelineetl.databases.base import FETCH_ROWS, Row, Stream
 from pypelineetl.databases.scanning import Scanned
@@ -64,7 +64,7 @@ def first_columns(project: Project, etl: ETL) -> tuple[str, ...]:
         if not isinstance(etl.source, str):
             return _opened(project, etl, opened).columns or etl.needs
         source = opened.enter_context(project.open_source(etl))
-        return source.stream(dialect.first_row(project.source_query(etl), dialect=source.dialect)).columns
+        return source.stream(querytext.first_row(project.source_query(etl), dialect=source.dialect)).columns
 
 
 def _opened(project: Project, etl: ETL, opened: ExitStack) -> Stream:

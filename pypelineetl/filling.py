@@ -187,7 +187,7 @@ def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True)
     Raises ScanError if DuckDB reads the source (`scans`) and comes upon a value that it cannot read, UnorderedError if
     rows are written as they come (`streams`) and come in another order than the source declares.
     """
-    with workbench(load.warehouse.own_bench, scans=scans, streams=streams) as bench:
+    with workbench(load.warehouse.own_bench, load.project.memory, scans=scans, streams=streams) as bench:
         gather_rejects(bench)
         waiting = Waiting(load.project, etl, load.warehouse, load.generation)
         load = replace(load, waiting=waiting)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from functools import partial
 
-from pypelineetl import dialect
+from pypelineetl import dialect, querytext
 from pypelineetl.declare import ETL, FactETL, Watermark
 from pypelineetl.errors import LoadError, SourceError
 from pypelineetl.extract import check_columns, first_columns
@@ -69,7 +69,7 @@ def extraction(project: Project, etl: ETL, history: History, *, full: bool, is_f
             notes = [*(f"all of its source is read, because {fault}" for fault in faults), *notes]
         least = {} if is_full else _least(etl.watermark, marks, known)
         condition = partial(_condition, marks, least, appends=_appends(etl))
-        query = dialect.Native(dialect.where(query, etl.watermark.columns, condition, dialect=source.dialect))
+        query = dialect.Native(querytext.where(query, etl.watermark.columns, condition, dialect=source.dialect))
         reached = {
             name: _written(mark, appends=_appends(etl)) for name, mark in marks.items() if mark.reached is not None
         }

@@ -19,6 +19,7 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, File, Key, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.faults import Surroundings, faults_of
+from pypelineetl.memory import default_memory
 from pypelineetl.settings import is_right, right_value_of, setting_faults, value_of
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Project:
     """After how long without a whole run that is told, too; never if it is None."""
     source_zones: Mapping[str, str] = field(default_factory=dict)
     """By source database, the time zone of the moments that it gives without one; the others are in UTC."""
+    memory: str = field(default_factory=default_memory)
+    """What one load may compute with before it spills to disk, such as 2GB."""
     clock: Callable[[], datetime] = present
     """What tells a load the time (UTC) by which it dates new versions."""
 
@@ -229,6 +232,7 @@ def read_project(config: ModuleType) -> Project:
         keep_previous=value_of(config, "KEEP_PREVIOUS"),
         keep_runs=_period(config, "KEEP_RUNS_DAYS", timedelta(days=1)),
         time_limit=_period(config, "TIME_LIMIT_SECONDS", timedelta(seconds=1)),
+        memory=value_of(config, "MEMORY_LIMIT") or default_memory(),
         source_zones=dict(value_of(config, "SOURCE_TIME_ZONES")),
     )
     if untranslated := list(_untranslated(project)):

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pypelineetl.databases import DIALECTS, parse_url
 from pypelineetl.declare import Environment
 from pypelineetl.errors import ConfigError, did_you_mean, given, quoted
+from pypelineetl.memory import SIZE
 
 Faults = Iterator[str]
 
@@ -54,6 +55,11 @@ def _is(*types: type) -> Callable[[Any], Faults]:
 
 def _number_or_none(value: Any) -> Faults:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+        yield ""
+
+
+def _size_or_none(value: Any) -> Faults:
+    if value is not None and not (isinstance(value, str) and SIZE.fullmatch(value)):
         yield ""
 
 
@@ -283,6 +289,14 @@ SETTINGS = (
         _number_or_none,
         default=600,
         page="operating.md",
+    ),
+    Setting(
+        "MEMORY_LIMIT",
+        "What one load may compute with before it spills to disk; None is half of the machine's or container's memory,"
+        " divided by its cores, and 400 MiB at least.",
+        'a size such as "2GB", or None',
+        _size_or_none,
+        page="databases.md",
     ),
     Setting(
         "TIME_LIMIT_SECONDS",

@@ -17,15 +17,17 @@ import duckdb
 
 from pypelineetl.conversion import REFUSED, literal
 from pypelineetl.errors import LoadError, SourceError, SourceLostError
+from pypelineetl.memory import default_memory
 from pypelineetl.spilling import spill_folder
 from pypelineetl.stopping import StoppedError, heed
 
 Row = tuple[Any, ...]
 
-_MEMORY = "400MB"
 _numbers = count()
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
+    # Of a table that is not there it would search every attached database for a name like it, in seconds.
+    "SET catalog_error_max_schemas = 0",
     # The optimizer would take a source's stream for the small side of a join, and hold all of it.
     "SET disabled_optimizers = 'join_order,build_side_probe_side'",
     "SET autoinstall_known_extensions = false",
@@ -171,16 +173,20 @@ class Workbench:
 
 @contextmanager
 def workbench(
-    connection: duckdb.DuckDBPyConnection | None, *, scans: bool = True, streams: bool = True
+    connection: duckdb.DuckDBPyConnection | None, memory: str = "", *, scans: bool = True, streams: bool = True
 ) -> Iterator[Workbench]:
-    """Give a workbench: on this connection, which stays open, or else in memory."""
+    """Give a workbench: on this connection, which stays open, or else in memory.
+
+    `memory` is the size, such as 2GB, beyond which it spills to disk; without it, the default of `MEMORY_LIMIT`.
+    """
+    limit = f"SET memory_limit = {literal(memory or default_memory())}"
     if connection is not None:
-        _set_up(connection, f"SET memory_limit = '{_MEMORY}'")
+        _set_up(connection, limit)
         yield Workbench(connection, in_memory=False, scans=scans, streams=streams)
         return
     # Otherwise every bench would check the signature of the same file.
     with spill_folder() as folder, duckdb.connect(":memory:", config={"allow_unsigned_extensions": True}) as own:
-        _set_up(own, f"SET memory_limit = '{_MEMORY}'", f"SET temp_directory = '{folder}'")
+        _set_up(own, limit, f"SET temp_directory = '{folder}'")
         yield Workbench(own, in_memory=True, scans=scans, streams=streams)
 
 
@@ -237,5 +243,8 @@ def translated_errors(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         ):
             raise ScanError(str(error).splitlines()[0]) from error
         told = " ".join(str(error).split())
+        if isinstance(error, duckdb.OutOfMemoryException):
+            message = f"it needs more memory than it may have; raise MEMORY_LIMIT in config.py. DuckDB says: {told}"
+            raise LoadError(message) from error
         message = f"its rows stopped coming: {told}"
         raise (SourceLostError if _LOST.search(told) else SourceError)(message) from error

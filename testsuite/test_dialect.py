@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from pypelineetl import DialectError, ddl, dialect
+from pypelineetl import DialectError, ddl, dialect, querytext
 
 DDL = """
 CREATE TABLE `product_dim` (
@@ -71,7 +71,7 @@ def test_a_misspelt_column_is_no_text_in_sqlite() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE t (name TEXT)")
         with pytest.raises(sqlite3.OperationalError, match="no such column"):
-            connection.execute(dialect.first_row(translated, dialect="sqlite"))
+            connection.execute(querytext.first_row(translated, dialect="sqlite"))
 
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
@@ -104,14 +104,14 @@ def test_sql_that_cannot_be_read_tells_the_place() -> None:
 @pytest.mark.parametrize(
     ("sql", "limited"),
     [
-        ("SELECT a FROM t", "SELECT a FROM t LIMIT 1"),
-        ("SELECT a FROM t LIMIT 9", "SELECT * FROM (SELECT a FROM t LIMIT 9) AS source LIMIT 1"),
-        ("SELECT a FROM t UNION SELECT b FROM u", "SELECT a FROM t UNION SELECT b FROM u LIMIT 1"),
+        ("SELECT a FROM t", "SELECT a FROM t\nLIMIT 1"),
+        ("SELECT a FROM t LIMIT 9", "SELECT * FROM (\nSELECT a FROM t LIMIT 9\n) AS source\nLIMIT 1"),
+        ("SELECT a FROM t UNION SELECT b FROM u", "SELECT a FROM t UNION SELECT b FROM u\nLIMIT 1"),
     ],
 )
 def test_a_query_is_tried_without_being_read_whole(sql: str, limited: str) -> None:
     """Trying a source reads one row, also of a query that has a limit of its own."""
-    assert dialect.first_row(sql, dialect="mysql") == limited
+    assert querytext.first_row(sql, dialect="mysql") == limited
 
 
 def test_mysql_ddl_runs_untouched_on_mysql() -> None:
@@ -136,3 +136,50 @@ def test_ddl_is_one_create_table() -> None:
     """A constant in creates.py that is anything else is refused."""
     with pytest.raises(DialectError, match="one CREATE TABLE"):
         ddl.table_definition("DROP TABLE product_dim", written="mysql")
+
+
+@pytest.mark.parametrize(
+    ("sql", "part"),
+    [
+        ("SELECT id, at FROM t", "SELECT id, at FROM t\nWHERE at > 5"),
+        ("SELECT id, at FROM t ORDER BY id", "SELECT id, at FROM t\nWHERE at > 5\nORDER BY id"),
+        (
+            "SELECT id, t.at FROM t WHERE a REGEXP '^b' -- only b\nORDER BY id",
+            "SELECT id, t.at FROM t WHERE (\na REGEXP '^b' -- only b\n) AND (t.at > 5)\nORDER BY id",
+        ),
+        (
+            "SELECT /*! STRAIGHT_JOIN */ id, IFNULL(a, 0x41) AS at FROM t WHERE a",
+            "SELECT /*! STRAIGHT_JOIN */ id, IFNULL(a, 0x41) AS at FROM t WHERE (\na\n) AND ((IFNULL(a, 0x41)) > 5)",
+        ),
+        (
+            "SELECT id, MAX(at) AS at FROM t GROUP BY id",
+            "SELECT * FROM (\nSELECT id, MAX(at) AS at FROM t GROUP BY id\n) AS source\nWHERE source.`at` > 5",
+        ),
+        (
+            "SELECT id, at FROM t UNION SELECT id, at FROM u",
+            "SELECT * FROM (\nSELECT id, at FROM t UNION SELECT id, at FROM u\n) AS source\nWHERE source.`at` > 5",
+        ),
+        ("SELECT 1 AS id, 7 AS at", "SELECT * FROM (\nSELECT 1 AS id, 7 AS at\n) AS source\nWHERE source.`at` > 5"),
+        (
+            "WITH x AS (SELECT id, at FROM t WHERE a) SELECT id, at FROM x",
+            "WITH x AS (SELECT id, at FROM t WHERE a) SELECT id, at FROM x\nWHERE at > 5",
+        ),
+    ],
+)
+def test_a_part_of_a_query_is_the_query_as_it_is_written(sql: str, part: str) -> None:
+    """sqlglot's own writing of it would be other SQL: REGEXP_LIKE, which MariaDB does not have, 0 for 0x41."""
+    names = ["at"]
+    assert querytext.where(sql, names, lambda given: f"{given['at']} > 5", dialect="mysql") == part
+    assert querytext.where(sql, names, lambda _: "", dialect="mysql") == sql
+
+
+def test_rows_of_a_range_have_the_nulls_with_the_first() -> None:
+    """Each row is in one range."""
+    sql = "SELECT id FROM t"
+    ranges = [(None, 3), (3, 9), (9, None), (None, None)]
+    assert [querytext.between(sql, "id", *each, dialect="postgres") for each in ranges] == [
+        "SELECT id FROM t\nWHERE id < 3 OR id IS NULL",
+        "SELECT id FROM t\nWHERE id >= 3 AND id < 9",
+        "SELECT id FROM t\nWHERE id >= 9",
+        "SELECT id FROM t",
+    ]

@@ -10,6 +10,7 @@ import pytest
 from pygrametl.tables import FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
 
 from pypelineetl import DimensionETL, FactETL, Request, events, factory, member, read_project, refresh, watermark
+from pypelineetl.databases import open_database, parse_url
 from pypelineetl.project import Project
 
 _PERSON = {
@@ -189,3 +190,33 @@ def test_each_source_and_the_ddl_may_have_a_dialect_of_their_own(warehouse_url: 
             (1, 1980),
             (2, 1999),
         ]
+
+
+def test_sql_of_the_databases_own_dialect_is_never_written_anew(mariadb_url: str, tmp_path: Path) -> None:
+    """Bounds and ranges stand in or around the text: sqlglot writes REGEXP as REGEXP_LIKE, which MariaDB lacks."""
+    with open_database(parse_url(mariadb_url), read_only=False) as source:
+        source.execute("CREATE TABLE sales (id INT, code VARCHAR(9), n INT)")
+        with source.transaction():
+            source.execute("INSERT INTO sales VALUES (1, 'a1', 1), (2, 'b2', 2), (3, 'a3', 3), (4, NULL, 4)")
+
+        def sale(name: str, **more: Any) -> FactETL:
+            return FactETL(
+                name,
+                source="SELECT /*! STRAIGHT_JOIN */ id, n + 0 AS n FROM sales WHERE code REGEXP '^a' # a\nORDER BY id",
+                create=f"CREATE TABLE {name}_fact (id INT NOT NULL, n INT)",
+                factory=factory(FactTable, name=f"{name}_fact", keyrefs=["id"], measures=["n"]),
+                **more,
+            )
+
+        config: Any = SimpleNamespace(
+            SOURCE_URLS={"shop": mariadb_url},
+            WAREHOUSE_URL=f"duckdb:///{tmp_path / 'w.duckdb'}",
+            LOG_HOME=tmp_path,
+            DIMENSIONS=[],
+            FACTS=[sale("new", grain=("id",), watermark=watermark("n")), sale("split", parts=2, split_by="n")],
+        )
+        project = read_project(config)
+        assert counts(project) == {"new": (2, 2, 0, 0), "split": (2, 2, 0, 0)}
+        with source.transaction():
+            source.execute("INSERT INTO sales VALUES (5, 'a5', 5), (6, 'b6', 6)")
+        assert counts(project) == {"new": (2, 1, 0, 1), "split": (3, 3, 0, 0)}

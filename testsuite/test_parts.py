@@ -8,7 +8,7 @@ import pytest
 from conftest import Checkout
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
-from pypelineetl import ConfigError, FactETL, UsageError, dialect, events, member, process
+from pypelineetl import ConfigError, FactETL, UsageError, events, member, process, querytext
 from pypelineetl.parts import parts_of, split
 
 KEYS = {**SALE.keys, "buyer_fk": member("person", person_id="buyer_id")}
@@ -76,22 +76,24 @@ def test_an_empty_source_is_one_empty_part(tmp_path: Path) -> None:
     [
         (
             "SELECT s.a AS n, s.b FROM s WHERE s.b = 1 OR s.c = 2",
-            "WHERE ((s.b = 1 OR s.c = 2) AND s.a >= 10) AND s.a < 20",
+            "WHERE (\ns.b = 1 OR s.c = 2\n) AND (s.a >= 10 AND s.a < 20)",
         ),
         ("SELECT a + 1 AS n FROM s", "WHERE (a + 1) >= 10 AND (a + 1) < 20"),
-        ("SELECT n, COUNT(*) AS c FROM s GROUP BY n", "AS source WHERE `source`.`n` >= 10 AND `source`.`n` < 20"),
-        ("SELECT * FROM s", "AS source WHERE `source`.`n` >= 10 AND `source`.`n` < 20"),
-        ("SELECT n FROM s UNION ALL SELECT n FROM t", "AS source WHERE `source`.`n` >= 10 AND `source`.`n` < 20"),
+        ("SELECT n, COUNT(*) AS c FROM s GROUP BY n", "AS source\nWHERE source.`n` >= 10 AND source.`n` < 20"),
+        ("SELECT * FROM s", "AS source\nWHERE source.`n` >= 10 AND source.`n` < 20"),
+        ("SELECT n FROM s UNION ALL SELECT n FROM t", "AS source\nWHERE source.`n` >= 10 AND source.`n` < 20"),
     ],
 )
 def test_the_range_stands_where_it_means_the_same(query: str, expected: str) -> None:
     """In the query's own WHERE where that changes no other row, else around it."""
-    assert dialect.between(query, "n", 10, 20, dialect="mysql").endswith(expected)
+    assert querytext.between(query, "n", 10, 20, dialect="mysql").endswith(expected)
 
 
 def test_null_is_in_the_first_part() -> None:
     """A row without the number is still loaded, once."""
-    first, last = (dialect.between("SELECT n FROM s", "n", *edges, dialect="mysql") for edges in ((None, 5), (5, None)))
+    first, last = (
+        querytext.between("SELECT n FROM s", "n", *edges, dialect="mysql") for edges in ((None, 5), (5, None))
+    )
     assert first.endswith("WHERE n < 5 OR n IS NULL")
     assert last.endswith("WHERE n >= 5")
 

@@ -38,6 +38,8 @@ from pypelineetl.settings import SETTINGS, page
         ("NIGHTLY_REFRESH", "3:30", ' is \'3:30\'; it must be None, or a dict such as {"hour": 3, "minute": 30}'),
         ("LATE_AFTER_HOURS", True, " is True; it must be a number above 0, or None"),
         ("BROKER_URL", None, 'BROKER_URL: it must be a URL, such as "redis:'),
+        ("MEMORY_LIMIT", 2, ' is 2; it must be a size such as "2GB", or None'),
+        ("MEMORY_LIMIT", "lots", " is 'lots'; it must be a size such as"),
         ("SOURCE_URLS", {}, " it must be a dict of names and URLs"),
         ("WAREHOUSE_URL", None, ": it is no database URL"),
         ("ALERTS", "mailto://x@y.example", " it must be a list of URLs"),

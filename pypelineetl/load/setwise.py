@@ -37,7 +37,7 @@ def _misses(load: Load, etl: FactETL) -> str:
     with (
         # The load's own connection may be in a transaction that can do no more.
         load.project.open_warehouse() as warehouse,
-        workbench(warehouse.own_bench) as bench,
+        workbench(warehouse.own_bench, load.project.memory) as bench,
         typed_source(load.project, etl, bench) as source,
     ):
         facts = FactSets(replace(load, warehouse=warehouse), bench, etl, source)
