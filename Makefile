@@ -31,7 +31,7 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(READY)
+bench: $(READY) servers
 	$(RUN) -m benchmarks
 
 wheel: $(READY)
@@ -45,7 +45,11 @@ clean:
 servers:
 	sh deploy/install-servers.sh
 
+# An older Python would have pip search for versions that fit it, for minutes and without a word.
 $(READY): pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and \
+	  'PypeLineETL needs Python 3.11 or newer, and $(PYTHON) is %d.%d; name another: make PYTHON=python3.12' \
+	  % sys.version_info[:2])"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@

@@ -118,7 +118,14 @@ def _dialect_of(etl: ETL, surroundings: Surroundings) -> str:
 
 
 def _check_name(etl: ETL, written: str) -> None:
-    created = table_definition(etl.create, written=written).this.this.name
+    table = table_definition(etl.create, written=written).this.this
+    created = table.name
+    if table.db or "." in etl.table:
+        message = (
+            f'it creates "{table.sql()}", and the factory\'s name is "{etl.table}"; write both without'
+            " a schema: the one that WAREHOUSE_URL leads to is used"
+        )
+        raise DialectError(message)
     if created != etl.table:
         message = f'it creates "{created}", and the factory\'s name is "{etl.table}"; make them the same'
         raise DialectError(message)

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pypelineetl.databases import DIALECTS, parse_url
+from pypelineetl.databases import DIALECTS, database_class, parse_url
 from pypelineetl.declare import Environment
 from pypelineetl.errors import ConfigError, did_you_mean, given, quoted
 from pypelineetl.memory import SIZE
@@ -71,8 +71,9 @@ def _list_of_etls(value: Any) -> Faults:
 
 def _one_url(value: Any) -> Faults:
     try:
-        parse_url(value)
-    except ConfigError as error:
+        url = parse_url(value)
+        database_class(url).options_of(url)
+    except (ConfigError, ValueError) as error:
         yield f": {error}"
 
 

@@ -38,6 +38,11 @@ from pypelineetl.settings import SETTINGS, page
         ("NIGHTLY_REFRESH", "3:30", ' is \'3:30\'; it must be None, or a dict such as {"hour": 3, "minute": 30}'),
         ("LATE_AFTER_HOURS", True, " is True; it must be a number above 0, or None"),
         ("BROKER_URL", None, 'BROKER_URL: it must be a URL, such as "redis:'),
+        ("WAREHOUSE_URL", "postgres://etl@dw/dw", ': database "postgres" is not known; use one of mysql'),
+        ("WAREHOUSE_URL", "mysql://etl@dw/dw?charset=utf8", ": option charset must be utf8mb4, for in another texts"),
+        ("WAREHOUSE_URL", "mysql://etl@dw/dw?ssl=false", ": option ssl can only be true; leave it out for"),
+        ("WAREHOUSE_URL", "mysql://etl@dw/dw?sslmode=require", ": option sslmode is not known; known are charset"),
+        ("WAREHOUSE_URL", "duckdb:///w.duckdb?x=1", ": option x is not known; there are none here"),
         ("MEMORY_LIMIT", 2, ' is 2; it must be a size such as "2GB", or None'),
         ("MEMORY_LIMIT", "lots", " is 'lots'; it must be a size such as"),
         ("SOURCE_URLS", {}, " it must be a dict of names and URLs"),
@@ -121,6 +126,15 @@ def test_a_list_of_a_factory_may_not_be_a_text() -> None:
     assert faults(wrong) == (
         'config.py: dimension "school": its factory\'s lookupatts is \'id\'; it must be a list of names, such as ["id"]'
     )
+
+
+def test_a_table_with_a_schema_is_told() -> None:
+    """Both names agree, and neither can be used."""
+    create, arguments = SCHOOL.create.replace("school_dim", "dw.school_dim"), SCHOOL.factory.arguments
+    wrong = replace(
+        SCHOOL, create=create, factory=replace(SCHOOL.factory, arguments={**arguments, "name": "dw.school_dim"})
+    )
+    assert "write both without a schema: the one that WAREHOUSE_URL leads to is used" in faults(wrong)
 
 
 def test_a_misspelt_variable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from pypelineetl.databases.base import Database
-from pypelineetl.errors import ConfigError
+from pypelineetl.errors import ConfigError, did_you_mean
 
 _CLASSES = {
     "mysql": "mysql.MySQL",
@@ -38,7 +38,8 @@ def parse_url(text: str) -> URL:
         raise ConfigError(message) from error
     database, _, driver = url.drivername.partition("+")
     if database not in _CLASSES:
-        message = f'database "{database}" is not known; use one of {", ".join(_CLASSES)}'
+        near = did_you_mean(database, _CLASSES)
+        message = f'database "{database}" is not known; use one of {", ".join(_CLASSES)}.{near}'
         raise ConfigError(message)
     if driver and driver != _DRIVERS.get(database):
         message = f'driver "{driver}" is not known for {database}; leave it out'

@@ -19,7 +19,7 @@ from pypelineetl.columns import Column
 from pypelineetl.conversion import held_as, refusal
 from pypelineetl.databases.holding import adapted
 from pypelineetl.databases.scanning import Scanned
-from pypelineetl.databases.urls import forget_password, is_password_kept
+from pypelineetl.databases.urls import forget_password, is_password_kept, options_of
 from pypelineetl.errors import BusyError, DatabaseError, PypeLineError, TransientError
 from pypelineetl.workbench import ScanError, Workbench
 
@@ -118,6 +118,11 @@ class Database(abc.ABC):
             why = " ".join(str(error).split()).rstrip(".")
             message = f"cannot connect to {shown}: {why}. {cls.connecting_needs}"
             raise cls._kind_of(error)(message) from error
+
+    @classmethod
+    def options_of(cls, url: URL) -> Mapping[str, str]:
+        """Return a URL's options but those of the password. Raises ValueError for one that is not right here."""
+        return options_of(url, set())
 
     @classmethod
     def is_there(cls, url: URL) -> bool:  # noqa: ARG003 - databases that are files need it

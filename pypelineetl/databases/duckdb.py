@@ -19,7 +19,6 @@ from pypelineetl.conversion import literal
 from pypelineetl.databases.base import FETCH_ROWS, LOCK_WAIT_SECONDS, Database, Hanger, Renewal, Row, Stream
 from pypelineetl.databases.fileholds import FileHolds
 from pypelineetl.databases.scanning import Scanned
-from pypelineetl.databases.urls import options_of
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.workbench import Workbench, interruptible
 
@@ -55,7 +54,7 @@ class DuckDB(Database):
 
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
-        options_of(url, set())
+        cls.options_of(url)
         path = Path(url.database or "")
         if read_only and not path.is_file():
             message = "there is no such file"

@@ -30,6 +30,7 @@ from pypelineetl.workbench import Workbench
 
 _TLS_OPTIONS = {"ssl", "ssl_ca", "ssl_cert", "ssl_key"}
 _OPTIONS = {"charset", "unix_socket", *_TLS_OPTIONS}
+_CHARSET = "utf8mb4"
 _NO_SUCH_TABLE = 1146
 _SUCH_A_COLUMN = 1060
 _BEING_CHANGED = 1684  # by another connection, for a moment
@@ -144,8 +145,19 @@ class MySQL(Database):
         self._streams: list[SSCursor] = []
 
     @classmethod
-    def _connect(cls, url: URL, *, read_only: bool) -> Any:
+    def options_of(cls, url: URL) -> Mapping[str, str]:
         options = options_of(url, _OPTIONS)
+        if options.get("charset", _CHARSET) != _CHARSET:
+            message = f"option charset must be {_CHARSET}, for in another texts would lose characters; leave it out"
+            raise ValueError(message)
+        if options.get("ssl", "true") != "true":
+            message = "option ssl can only be true; leave it out for a connection without TLS"
+            raise ValueError(message)
+        return options
+
+    @classmethod
+    def _connect(cls, url: URL, *, read_only: bool) -> Any:
+        options = cls.options_of(url)
         connection = _Connection(
             host=url.host or "localhost",
             port=url.port or 3306,
@@ -154,7 +166,7 @@ class MySQL(Database):
             password=(password_of(url) or "").encode(),
             database=url.database,
             unix_socket=options.get("unix_socket"),
-            charset=options.get("charset", "utf8mb4"),
+            charset=_CHARSET,
             # PyMySQL's own ssl_ca encrypts but does not look at who answers; this does.
             ssl=_verifying(options) if options.keys() & _TLS_OPTIONS else None,
             local_infile=not read_only,
@@ -346,7 +358,7 @@ class MySQL(Database):
 
     @classmethod
     def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
-        scanner, options = extension("mysql"), options_of(url, _OPTIONS)
+        scanner, options = extension("mysql"), cls.options_of(url)
         if scanner is None or options.keys() & {*_TLS_OPTIONS, "charset"}:
             return None
         access = {

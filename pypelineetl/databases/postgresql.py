@@ -51,8 +51,13 @@ class PostgreSQL(Database):
         self._streams: list[Any] = []
 
     @classmethod
+    def options_of(cls, url: URL) -> Mapping[str, str]:
+        # libpq knows its own.
+        return options_of(url, None)
+
+    @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
-        options = options_of(url, None)
+        options = cls.options_of(url)
         if options.get("sslmode") in _UNVERIFIED:
             message = f"sslmode={options['sslmode']} does not verify who answers; use verify-full with sslrootcert"
             raise ValueError(message)
@@ -234,7 +239,7 @@ class PostgreSQL(Database):
             "password": password_of(url),
             "database": url.database,
         }
-        given: dict[str, Any] = {**_WATCHFUL, **options_of(url, None)}
+        given: dict[str, Any] = {**_WATCHFUL, **cls.options_of(url)}
         # Otherwise its sessions would be in the server's time zone.
         given["options"] = f"{given.get('options', '')} -c TimeZone=UTC".strip()
         options = " ".join(f"{name}={_in_conninfo(str(value))}" for name, value in given.items())

@@ -16,7 +16,6 @@ from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger
 from pypelineetl.databases.fileholds import FileHolds
 from pypelineetl.databases.holding import decimal_as_number, finite, whole_64
 from pypelineetl.databases.scanning import Scanned, extension
-from pypelineetl.databases.urls import options_of
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.values import moment
 from pypelineetl.workbench import Workbench
@@ -59,7 +58,7 @@ class SQLite(Database):
 
     @classmethod
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
-        options_of(url, set())
+        cls.options_of(url)
         path = Path(url.database or "").absolute()
         if read_only:
             # Without the mode a missing file would be made here, empty, and every query would fail on its tables.
