@@ -44,6 +44,9 @@ _PLAIN = (
     exp.TableAlias,
     exp.Where,
 )
+_COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is)
+_ARITHMETIC = (exp.Add, exp.Sub, exp.Mul)
+_CONNECTORS = (exp.And, exp.Or, exp.Not, exp.Paren)
 _QUERIES = (exp.Select, exp.SetOperation, exp.Subquery)
 
 
@@ -86,8 +89,51 @@ def attached(sql: str, *, read: str, catalog: str) -> str:
 
 
 def is_plain(sql: str, dialect: str) -> bool:
-    """Whether a query is made of columns, joins and comparisons alone, which mean the same in every database."""
-    return all(isinstance(node, _PLAIN) for node in single_statement(sql, dialect).walk())
+    """Whether a query is made of columns, joins and comparisons alone.
+
+    They mean the same in every database, if what is compared is of the same type there: see `operands`.
+    """
+    tree = single_statement(sql, dialect)
+    conditions = [*(each.this for each in tree.find_all(exp.Where)), *(each.args.get("on") for each in _joins(tree))]
+    # A value that is taken for a condition is true by other rules in each database.
+    are_conditions = all(each is None or _is_condition(each) for each in conditions)
+    return are_conditions and all(isinstance(node, _PLAIN) for node in tree.walk())
+
+
+def _joins(tree: exp.Expr) -> list[exp.Expr]:
+    return list(tree.find_all(exp.Join))
+
+
+def _is_condition(node: exp.Expr) -> bool:
+    if isinstance(node, _CONNECTORS):
+        return all(_is_condition(each) for each in node.iter_expressions())
+    return isinstance(node, _COMPARISONS)
+
+
+def operands(sql: str, *, read: str, catalog: str) -> tuple[str, list[bool]]:
+    """Return a query in DuckDB's SQL for what a plain query compares or computes with, its columns two by two.
+
+    Beside it, for each two, whether they are computed with. The query is empty if there is nothing of the kind.
+    """
+    tree = qualify_tables(single_statement(sql, read), db="main", catalog=catalog, dialect=read)
+    nodes = [
+        node
+        for node in tree.find_all(*_COMPARISONS, *_ARITHMETIC)
+        if not isinstance(node.expression, exp.Null) and not node.find_ancestor(exp.Order)
+    ]
+    if not nodes:
+        return "", []
+    columns = [exp.alias_(each.copy(), f"v{at}") for at, each in enumerate(_both(nodes))]
+    asked = exp.select(*columns).from_(tree.args["from_"].this.copy())
+    asked.set("joins", [each.copy() for each in tree.args.get("joins") or ()])
+    return in_target(asked, "duckdb"), [isinstance(node, _ARITHMETIC) for node in nodes]
+
+
+def _both(nodes: Sequence[exp.Expr]) -> list[exp.Expr]:
+    both: list[exp.Expr] = []
+    for node in nodes:
+        both += [node.this, node.expression]
+    return both
 
 
 def is_ordered(sql: str, columns: Sequence[str], *, dialect: str) -> bool:

@@ -58,6 +58,8 @@ _LOST = re.compile(
     re.IGNORECASE,
 )
 
+_UNLIKE_THE_SOURCE = (duckdb.ConversionException, duckdb.TypeMismatchException, duckdb.OutOfRangeException)
+"""Where the database itself may have a value: SQLite makes a float of a whole number that is too large."""
 _INTERRUPTED = "Query interrupted"
 _UNREADABLE = re.compile("Mismatch|Invalid unicode")
 
@@ -238,9 +240,7 @@ def translated_errors(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         _, refused, message = str(error).partition(REFUSED)
         if refused:
             raise LoadError(message.splitlines()[0]) from error
-        if isinstance(error, duckdb.ConversionException | duckdb.TypeMismatchException) or _UNREADABLE.search(
-            str(error)
-        ):
+        if isinstance(error, _UNLIKE_THE_SOURCE) or _UNREADABLE.search(str(error)):
             raise ScanError(str(error).splitlines()[0]) from error
         told = " ".join(str(error).split())
         if isinstance(error, duckdb.OutOfMemoryException):

@@ -131,15 +131,23 @@ fact_rules = st.builds(
     retry=st.booleans(),
     deleted=st.sampled_from(["", "", "flag", "remove"]),
 )
-row = st.fixed_dictionaries(
-    {
-        "code": st.sampled_from([1] * 9 + [2] * 5 + [None]),
-        "city": st.sampled_from(["A", "B", "C", "A", "B", "C", "A", "B", "C", "A", None, "much too long"]),
-        "email": st.sampled_from(["x", "y"]),
-        "cohort": st.sampled_from([1, 2]),
-        "moved_on": st.sampled_from([*MOMENTS, None]),
-    }
-)
+
+
+def rows_at(moments: Sequence[datetime | None]) -> st.SearchStrategy[dict[str, Any]]:
+    """Return what draws a row of the source that is dated to one of these moments."""
+    return st.fixed_dictionaries(
+        {
+            "code": st.sampled_from([1] * 9 + [2] * 5 + [None]),
+            "city": st.sampled_from(["A", "B", "C", "A", "B", "C", "A", "B", "C", "A", None, "much too long"]),
+            "email": st.sampled_from(["x", "y"]),
+            "cohort": st.sampled_from([1, 2]),
+            "moved_on": st.sampled_from(moments),
+        }
+    )
+
+
+row = rows_at([*MOMENTS, None])
+row_of_one_day = rows_at([moment for moment in MOMENTS if moment.date() == MOMENTS[0].date()])
 sale = st.fixed_dictionaries(
     {
         "sale_id": st.sampled_from([1, 2, 3]),
@@ -170,7 +178,11 @@ def stories(draw: st.DrawFn, all_rules: st.SearchStrategy[Rules]) -> Story:
         retry=fact.retry and fact.missing == "unknown" and fact.way != "whole",
         deleted=fact.deleted if fact.way == "grain" else "",
     )
-    pool = tuple(draw(st.lists(row, min_size=3, max_size=7)))
+    is_one_day = draw(st.sampled_from([False, False, False, True]))
+    if is_one_day:
+        # Several versions begin on one date, as its column has it.
+        rules = replace(rules, precision="DATE")
+    pool = tuple(draw(st.lists(row_of_one_day if is_one_day else row, min_size=3, max_size=7)))
     sales = tuple(draw(st.lists(sale, min_size=1, max_size=4)))
     index = st.integers(0, len(pool) - 1)
     some = st.one_of(*[st.lists(index, min_size=1, max_size=4)] * 7, st.just([])).map(tuple)

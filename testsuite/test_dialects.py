@@ -220,3 +220,64 @@ def test_sql_of_the_databases_own_dialect_is_never_written_anew(mariadb_url: str
         with source.transaction():
             source.execute("INSERT INTO sales VALUES (5, 'a5', 5), (6, 'b6', 6)")
         assert counts(project) == {"new": (2, 1, 0, 1), "split": (3, 3, 0, 0)}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id, n AS v FROM t WHERE at = '2024-02-29'",
+        "SELECT id, n AS v FROM t WHERE at > '2024-02-28' AND at < '2024-03-01'",
+        "SELECT id, n AS v FROM t WHERE d >= '2024-02-29'",
+        "SELECT id, n AS v FROM t WHERE n = '7'",
+        "SELECT id, n AS v FROM t WHERE s = 7",
+        "SELECT id, n AS v FROM t WHERE s > '1' AND NOT s = 'abc'",
+        "SELECT id, n AS v FROM t WHERE n",
+        "SELECT id, n AS v FROM t WHERE NOT n OR s",
+        "SELECT id, n AS v FROM t WHERE n = x",
+        "SELECT id, n AS v FROM t WHERE n IS 7 OR at IS '2024-02-29'",
+        "SELECT id, n AS v FROM t WHERE x < 1.5 AND n > 0.5",
+        "SELECT id, n + n AS v FROM t WHERE n > 9000000000000000000",
+        "SELECT id, at - 1 AS v FROM t",
+        "SELECT id, s + 1 AS v FROM t",
+        "SELECT id, n * 0.1 AS v FROM t",
+        "SELECT t.id, u.n AS v FROM t JOIN t AS u ON t.n = u.s",
+        "SELECT t.id, u.n AS v FROM t JOIN t AS u ON t.at = u.d",
+        "SELECT t.id, u.n AS v FROM t JOIN t AS u ON t.n = u.n WHERE u.n IS NOT NULL",
+    ],
+)
+def test_sqlites_sql_gives_the_rows_that_sqlite_gives(query: str, tmp_path: Path) -> None:
+    """Whether DuckDB may read a query itself depends on the types of what it compares, not on how plain it looks."""
+    source = tmp_path / "s.sqlite"
+    with sqlite3.connect(source) as shop:
+        shop.executescript(
+            """
+            CREATE TABLE t (id INTEGER, n INTEGER, s TEXT, x REAL, at DATETIME, d DATE);
+            INSERT INTO t VALUES (1, 7, '7', 7.0, '2024-02-29 00:00:00', '2024-02-29');
+            INSERT INTO t VALUES (2, 0, 'abc', 0.1, '2024-02-29', '2024-02-28');
+            INSERT INTO t VALUES (3, NULL, NULL, NULL, NULL, NULL);
+            INSERT INTO t VALUES (4, 9223372036854775807, '10', 9.223372036854775807e18, '2024-02-29 10:30:00', NULL);
+            """
+        )
+        expected = shop.execute(query).fetchall()
+    fact = FactETL(
+        "t",
+        source=query,
+        create="CREATE TABLE t_fact (id INT NOT NULL, v DOUBLE)",
+        factory=factory(FactTable, name="t_fact", keyrefs=["id"], measures=["v"]),
+        empty_source="allow",
+    )
+    config: Any = SimpleNamespace(
+        SOURCE_URLS={"shop": f"sqlite:///{source}"},
+        WAREHOUSE_URL=f"duckdb:///{tmp_path / 'w.duckdb'}",
+        SQL_DIALECT="sqlite",
+        LOG_HOME=tmp_path,
+        DIMENSIONS=[],
+        FACTS=[fact],
+    )
+    project = read_project(config)
+    counts(project)
+    with project.open_warehouse() as warehouse:
+        loaded = warehouse.query("SELECT id, v FROM t_fact")
+    assert sorted(map(repr, loaded)) == sorted(
+        repr((number, None if value is None else float(value))) for number, value in expected
+    )

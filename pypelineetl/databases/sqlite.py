@@ -29,6 +29,11 @@ _CUT = {
     """,
 }
 """By the type that DuckDB has for a column, the condition that it reads a value otherwise than the driver does."""
+_KINDS = {"BIGINT": "whole", "INTEGER": "whole", "DOUBLE": "double", "DECIMAL": "literal", "VARCHAR": "text"}
+"""What DuckDB's types of SQLite's columns and of literals are; no column is DECIMAL, but a literal such as 0.5 is."""
+_COMPUTED = {("whole", "whole"), ("double", "double"), ("double", "whole"), ("double", "literal")}
+_COMPARED = {("whole", "whole"), ("text", "text"), ("double", "double"), ("double", "literal"), ("whole", "literal")}
+"""What two operands may be for DuckDB to compare them as SQLite does: not a large whole number with a double."""
 _TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
@@ -87,6 +92,8 @@ class SQLite(Database):
         name = bench.attach([attach], scanner)
         attached = dialect.attached(query, read=cls.dialect, catalog=name)
         types = bench.types(attached)
+        if not _mean_the_same(bench, query, name):
+            return None
         with cls.open(url, read_only=True) as source:
             if source.differs(query, types):
                 return None
@@ -211,3 +218,19 @@ def _moment(given: Any) -> str | None:
         return None
     full = found if isinstance(found, datetime) else datetime.combine(found, time())
     return full.isoformat(sep=" ", timespec="microseconds")
+
+
+def _mean_the_same(bench: Workbench, query: str, catalog: str) -> bool:
+    """Whether DuckDB compares and computes what a plain query does as SQLite would.
+
+    SQLite compares a moment as the text that it is, and a number with a text by rules of its own.
+    """
+    asked, are_computed = dialect.operands(query, read=SQLite.dialect, catalog=catalog)
+    if not asked:
+        return True
+    kinds = [_KINDS.get(kind.partition("(")[0], kind) for kind in bench.types(asked).values()]
+    for one, other, is_computed in zip(kinds[::2], kinds[1::2], are_computed, strict=True):
+        allowed = _COMPUTED if is_computed else _COMPARED
+        if (one, other) not in allowed and (other, one) not in allowed:
+            return False
+    return True
