@@ -19,7 +19,7 @@ from pypelineetl.conversion import REFUSED, UnknownError, converted, held_as, li
 from pypelineetl.databases.base import Stream
 from pypelineetl.databases.scanning import Scanned
 from pypelineetl.errors import LoadError
-from pypelineetl.values import moment
+from pypelineetl.values import source_moment
 from pypelineetl.workbench import Workbench
 
 _ARROW = {
@@ -73,7 +73,7 @@ def want_moment(name: str, source: str) -> Want:
     """Want a query's column as a moment in UTC; a plain date is its midnight."""
 
     def python(value: Any) -> datetime:
-        found = moment(value)
+        found = source_moment(source, value)
         return found if isinstance(found, datetime) else datetime.combine(found, time())
 
     return Want(name, source, "TIMESTAMP", moment_of, python)
@@ -89,7 +89,7 @@ def want_day(name: str, source: str, zone: ZoneInfo, first: date, last: date) ->
         return f"CAST({_local(utc, offsets(zone, first, last))} AS DATE)"
 
     def python(value: Any) -> date:
-        found = moment(value)
+        found = source_moment(source, value)
         return _in_zone(found, zone).date() if isinstance(found, datetime) else found
 
     return Want(name, source, "DATE", sql, python)
@@ -115,7 +115,7 @@ def want_time(name: str, source: str, zone: ZoneInfo, days: tuple[date, date], s
         return f"make_time({second} // 3600, {second} // 60 % 60, CAST({second} % 60 AS DOUBLE))"
 
     def python(value: Any) -> time:
-        found = moment(value)
+        found = source_moment(source, value)
         if not isinstance(found, datetime):
             return time()
         local = _in_zone(found, zone)
@@ -236,8 +236,8 @@ def _fitting(want: Want, value: Any, unfit: list[str]) -> Any:
         return None
     try:
         return want.python(value)
-    except (LoadError, ValueError) as error:
-        unfit.append(str(error) if isinstance(error, LoadError) else f'column "{want.source}" holds no moment')
+    except LoadError as error:
+        unfit.append(str(error))
         return None
 
 

@@ -16,6 +16,8 @@ from uuid import UUID
 
 from sqlglot import exp
 
+from pypelineetl.errors import LoadError
+
 Converter = Callable[[Any], Any]
 """Takes any value but NULL; raises UnfitError, ValueError, TypeError or ArithmeticError for one that does not fit."""
 
@@ -71,6 +73,18 @@ def moment(value: Any) -> datetime | date:
     if isinstance(value, datetime) and value.tzinfo:
         return value.astimezone(UTC).replace(tzinfo=None)
     return value
+
+
+def source_moment(name: str, value: Any) -> datetime | date:
+    """Return the moment or day in a source's column. Raises LoadError if its value is none."""
+    try:
+        return moment(value)
+    except ValueError as error:
+        message = (
+            f'the source\'s column "{name}" holds no moment: {value!r}. Give a DATE or a DATETIME, or a text such as'
+            " 2014-01-31 08:30:00"
+        )
+        raise LoadError(message) from error
 
 
 def _number_text(text: str) -> str:

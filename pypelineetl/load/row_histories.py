@@ -22,7 +22,7 @@ from pypelineetl.load.member_history import Kind, MemberEvent, State, Version, m
 from pypelineetl.load.tablesets import TableSets
 from pypelineetl.load.target import Target
 from pypelineetl.load.versions import history_rules, versioning_of
-from pypelineetl.values import moment
+from pypelineetl.values import source_moment
 from pypelineetl.workbench import Workbench
 
 Row = dict[str, Any]
@@ -82,7 +82,7 @@ class RowHistories:
         value = row[self._dated]
         if value is None:
             return None
-        found = moment(value)
+        found = source_moment(self._dated, value)
         return found if isinstance(found, datetime) else datetime.combine(found, time())
 
     def is_next(self, natural_key: NaturalKey, rows: Sequence[Row]) -> bool:

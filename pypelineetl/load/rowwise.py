@@ -29,6 +29,7 @@ from pypelineetl.load.row_histories import RowHistories
 from pypelineetl.load.tables import ensuring, pygrametl_table
 from pypelineetl.load.target import Target
 from pypelineetl.load.ways import own_code_reason
+from pypelineetl.values import source_moment
 from pypelineetl.workbench import Workbench
 
 Row = dict[str, Any]
@@ -93,6 +94,16 @@ class DimensionBatches(Batches):
     def __init__(self, bench: Workbench, etl: DimensionETL, columns: Mapping[str, Column], seen: Seen) -> None:
         super().__init__(bench, etl, columns)
         self._seen = seen
+        self._dated = etl.factory.read_by("fromfinder") or etl.factory.name("srcdateatt")
+
+    def _converted(self, given: Row) -> Row | LoadError:
+        row = super()._converted(given)
+        if self._dated and not isinstance(row, LoadError) and row[self._dated] is not None:
+            try:
+                source_moment(self._dated, row[self._dated])
+            except LoadError as error:
+                return error
+        return row
 
     def _put(self, given: Row, row: Row | LoadError, put: Put) -> Outcome | str:
         self._seen.note(given if isinstance(row, LoadError) else row)
