@@ -33,6 +33,7 @@ _OPTIONS = {"charset", "unix_socket", *_TLS_OPTIONS}
 _CHARSET = "utf8mb4"
 _NO_SUCH_TABLE = 1146
 _SUCH_A_COLUMN = 1060
+_LOOKING = "pypelineetl_looking"
 _BEING_CHANGED = 1684  # by another connection, for a moment
 _RETRY_SECONDS = 0.05
 _LOCK_WAITED = 1205
@@ -40,7 +41,7 @@ _LOCK_WAITED = 1205
 _TRANSIENT = {0, 1040, 1053, _LOCK_WAITED, 1213, 1412, 1927, 2002, 2003, 2006, 2013, 2055}
 _READERS_WAIT_SECONDS = 1
 _PATIENCE_SECONDS = 600
-"""For how long the server waits for rows that are to be loaded, or to be taken; by itself for 30 and 60 seconds."""
+"""For how long the server waits for a table, and for rows to be loaded or taken; by itself for 30 and 60 seconds."""
 _PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 """Between two tries to get tables that readers have open, in seconds."""
 _LOCAL_FORBIDDEN = 2068
@@ -178,7 +179,9 @@ class MySQL(Database):
             # Strict: the server must refuse a value that does not fit, never cut it.
             cursor.execute(
                 "SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'),"
-                f" net_read_timeout = {_PATIENCE_SECONDS}, net_write_timeout = {_PATIENCE_SECONDS}"
+                f" net_read_timeout = {_PATIENCE_SECONDS}, net_write_timeout = {_PATIENCE_SECONDS},"
+                # By itself a statement waits a year for a table that another connection has.
+                f" lock_wait_timeout = {_PATIENCE_SECONDS}"
             )
             if read_only:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
@@ -257,12 +260,15 @@ class MySQL(Database):
         return super().folds(column) and not column.collation.lower().endswith(_EXACT_COLLATIONS)
 
     def columns(self, table: str) -> Mapping[str, str]:
+        self.execute(f"SAVEPOINT {_LOOKING}")
         # information_schema has no temporary tables.
         try:
             found = self.query(f"SHOW COLUMNS FROM {self.quote(table)}")
         except DatabaseError as error:
             code = error.__cause__.args[0] if error.__cause__ else None
             if code == _NO_SUCH_TABLE:
+                # MySQL locks the name of a table that is not there until the transaction ends, for all others.
+                self.execute(f"ROLLBACK TO SAVEPOINT {_LOOKING}")
                 return {}
             if code == _BEING_CHANGED:
                 time.sleep(_RETRY_SECONDS)
