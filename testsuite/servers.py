@@ -136,6 +136,29 @@ def start_postgresql(folder: Path, certificates: Path | None = None, *options: s
     return server
 
 
+def start_pgbouncer(folder: Path, postgresql: Server, mode: str) -> Server:
+    """Start PgBouncer before a PostgreSQL server, in mode `session` or `transaction`."""
+    port = free_port()
+    user = "postgres" if os.geteuid() == 0 else None
+    settings = folder / f"pgbouncer-{mode}.ini"
+    settings.write_text(
+        f"""
+        [databases]
+        * = host=127.0.0.1 port={postgresql.port} user={USER} password='{PASSWORD}'
+        [pgbouncer]
+        listen_addr = 127.0.0.1
+        listen_port = {port}
+        unix_socket_dir =
+        auth_type = any
+        pool_mode = {mode}
+        ignore_startup_parameters = extra_float_digits
+        """.replace("\n        ", "\n")
+    )
+    server = Server("pgbouncer", port, [_program("pgbouncer"), str(settings)], user, folder, _pgbouncer_version)
+    server.start()
+    return server
+
+
 def start_redis(folder: Path) -> Server:
     """Start Redis without persistence."""
     port = free_port()
@@ -180,7 +203,9 @@ def postgresql_database(server: Server) -> Iterator[str]:
 
 def available() -> str:
     """Return the server programs of this machine and their versions; one that is missing fails the tests it is for."""
-    return ", ".join(f"{name} {_program_version(name)}" for name in ("mariadbd", "postgres", "redis-server"))
+    return ", ".join(
+        f"{name} {_program_version(name)}" for name in ("mariadbd", "postgres", "pgbouncer", "redis-server")
+    )
 
 
 def free_port() -> int:
@@ -244,6 +269,12 @@ def _mariadb_version(server: Server) -> str:
 def _postgresql_version(server: Server) -> str:
     with _postgresql_admin(server) as connection:
         return str(connection.info.parameter_status("server_version"))
+
+
+def _pgbouncer_version(server: Server) -> str:
+    with psycopg.connect(postgresql_url(server, "postgres").replace("postgresql+psycopg", "postgresql")) as connection:
+        connection.execute("SELECT 1")
+    return _program_version("pgbouncer")
 
 
 def _redis_version(server: Server) -> str:

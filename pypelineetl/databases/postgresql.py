@@ -27,6 +27,8 @@ _BLOCK = 2**18
 _PASSING = re.compile("starting up|shutting down|recovery|too many|remaining connection slots|terminating")
 _TRANSIENT = ("08", "40", "53300", "57P", "55P03")
 _LOCK = "hashtextextended(current_schema() || '.' || %s, 0)"
+_POOLER_TRIES = 3
+"""Another client of the pool may come between."""
 _KEEPALIVES = {
     "keepalives_idle": IDLE_SECONDS,
     "keepalives_interval": INTERVAL_SECONDS,
@@ -70,6 +72,7 @@ class PostgreSQL(Database):
             **_WATCHFUL,
             **options,
         }
+        _refuse_pooled_transactions(arguments)
         connection = psycopg.connect(**arguments)
         for name in ("json", "jsonb"):
             # As text, which keeps every digit of its numbers.
@@ -308,3 +311,32 @@ def _quoted(name: str) -> str:
 def _in_conninfo(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def _refuse_pooled_transactions(arguments: Mapping[str, Any]) -> None:
+    """Raise ValueError if a pooler gives each transaction another connection to the server.
+
+    Locks and settings of a session would stay on connections of the pool, with whoever has them next. Then two clients
+    that are connected at once meet the same process of the server.
+    """
+    place = (arguments["host"], arguments["port"], arguments["dbname"], arguments["user"])
+    if place in _unpooled:
+        return
+    with psycopg.connect(**arguments) as one, psycopg.connect(**arguments) as other:
+        for _ in range(_POOLER_TRIES):
+            processes = []
+            for connection in (one, other):
+                [process] = connection.execute("SELECT pg_backend_pid()").fetchone() or (None,)
+                connection.commit()
+                processes.append(process)
+            if processes[0] == processes[1]:
+                message = (
+                    "a pooler gives each transaction another connection (PgBouncer's pool_mode = transaction), so locks"
+                    " cannot be held; connect to PostgreSQL itself, or to a pool with pool_mode = session"
+                )
+                raise ValueError(message)
+    _unpooled.add(place)
+
+
+_unpooled: set[tuple[Any, ...]] = set()
+"""The servers that were found not to be such poolers; it costs two connections, once in a process."""
