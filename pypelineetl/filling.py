@@ -164,12 +164,27 @@ def prepare_table(project: Project, etl: ETL, how: How, warehouse: Database) -> 
             yield events.TableDropping(etl)
             yield events.TableDropped(etl)
         yield from create_table(project, etl, warehouse)
+    _refuse_rewritten(etl, warehouse)
     if isinstance(etl, DimensionETL):
         seed_special_members(project, etl, warehouse, how.audit_key)
         if remembered and etl.factory.versioning:
             take_versions_over(project, etl, warehouse, remembered)
             History(warehouse, how.generation).take_events_over(etl)
     return remembered
+
+
+def _refuse_rewritten(etl: ETL, warehouse: Database) -> None:
+    """Raise LoadError if a load compares with values that the warehouse writes anew: each would find a change."""
+    if isinstance(etl, FactETL) and (etl.append or etl.period or replaces(etl)):
+        return
+    for name, kind in warehouse.columns(etl.table).items():
+        if name in etl.factory.columns and kind in warehouse.rewritten:
+            message = (
+                f'column "{name}" is {kind.upper()}, which {warehouse.name} keeps in a form of its own, so every load'
+                f" would find another value there; declare it as {warehouse.rewritten[kind]}, which keeps a text as it"
+                " is written"
+            )
+            raise LoadError(message)
 
 
 def create_table(project: Project, etl: ETL, warehouse: Database) -> Iterator[Event]:

@@ -281,3 +281,36 @@ def test_sqlites_sql_gives_the_rows_that_sqlite_gives(query: str, tmp_path: Path
     assert sorted(map(repr, loaded)) == sorted(
         repr((number, None if value is None else float(value))) for number, value in expected
     )
+
+
+@pytest.mark.parametrize("kind", ["JSONB", "JSON"])
+def test_a_type_whose_values_the_warehouse_writes_anew_is_refused(
+    postgresql_url: str, tmp_path: Path, kind: str
+) -> None:
+    """Every load would find another value than it wrote: JSONB, and MySQL's JSON, have a form of their own."""
+    source = tmp_path / "s.sqlite"
+    with sqlite3.connect(source) as shop:
+        shop.execute("""CREATE TABLE t AS SELECT 1 AS code, '{"b": 1.50,  "a": 1}' AS j""")
+    dimension = DimensionETL(
+        "t",
+        source="SELECT code, j FROM t",
+        create=f"CREATE TABLE t_dim (id int PRIMARY KEY, code int NOT NULL, j {kind})",
+        factory=factory(
+            TypeOneSlowlyChangingDimension, name="t_dim", key="id", attributes=["code", "j"], lookupatts=["code"]
+        ),
+    )
+    config: Any = SimpleNamespace(
+        SOURCE_URLS={"shop": f"sqlite:///{source}"},
+        WAREHOUSE_URL=postgresql_url,
+        SQL_DIALECT="postgresql",
+        LOG_HOME=tmp_path,
+        DIMENSIONS=[dimension],
+        FACTS=[],
+    )
+    project = read_project(config)
+    if kind == "JSON":
+        assert [counts(project)["t"] for _ in range(2)] == [(1, 1, 0, 0), (1, 0, 0, 1)]
+        return
+    told = [each.error for each in refresh(project, Request(run_dimensions=True)) if isinstance(each, events.EtlFailed)]
+    assert 'column "j" is JSONB' in told[0]
+    assert "declare it as JSON, which keeps a text as it is written" in told[0]

@@ -66,6 +66,8 @@ class Database(abc.ABC):
     """By a value's type, what turns it into what the driver takes, or raises ValueError with why it cannot be held."""
     unheld: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """By DuckDB type, a condition on `{}` that values this database cannot hold do not meet, and why it cannot."""
+    rewritten: ClassVar[Mapping[str, str]] = {}
+    """By a type of this database that writes a value anew, so that none equals what was loaded, what to declare."""
     reads_beside: ClassVar[bool] = False
     """Whether the bench reads this database through a connection of its own, while this one is used as well."""
     exchanges_tables: ClassVar[bool] = False

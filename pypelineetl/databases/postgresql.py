@@ -43,6 +43,7 @@ class PostgreSQL(Database):
     """A PostgreSQL connection. URL options are libpq's: sslmode, sslrootcert, connect_timeout and so on."""
 
     dialect = "postgres"
+    rewritten: ClassVar[Mapping[str, str]] = {"jsonb": "JSON"}
     reads_beside = True
     adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {str: without_nul}
     unheld: ClassVar[Mapping[str, tuple[str, str]]] = {"VARCHAR": ("NOT contains({}, chr(0))", NUL)}
