@@ -25,7 +25,7 @@ from pypelineetl.project import Project
 from pypelineetl.records import DELETED, Records, Run, new_run
 from pypelineetl.retrying import tried_again
 from pypelineetl.runs import Ledger, hold
-from pypelineetl.sourcetests import test_source
+from pypelineetl.sourcetests import test_sources
 from pypelineetl.staging import kept_tables
 from pypelineetl.takeover import take_over
 from pypelineetl.updating import told, update
@@ -108,9 +108,8 @@ def _refresh(
 def _test_sources(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, dict[str, str]]:
     """Test the sources of ETLs, and return what is wrong with each; nothing if all is well."""
     errors = {}
-    for etl in etls:
-        tested = test_source(project, etl)
-        errors[name_of(etl)] = "; ".join(tested.faults)
+    for tested in test_sources(project, etls):
+        errors[name_of(tested.etl)] = "; ".join(tested.faults)
         yield tested
     return errors
 

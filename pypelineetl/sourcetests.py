@@ -4,19 +4,23 @@
 """
 
 import unittest
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from pygrametl.tables import SlowlyChangingDimension
 
 from pypelineetl.declare import ETL, FactETL, Member
-from pypelineetl.errors import ConfigError, in_words, quoted
+from pypelineetl.errors import ConfigError, DatabaseError, in_words, quoted
 from pypelineetl.events import SourceTested
 from pypelineetl.extract import check_columns, first_columns, superfluous_columns
 from pypelineetl.logs import RunLog
 from pypelineetl.project import Project, read_project
 from pypelineetl.showing import shown
 from pypelineetl.stopping import heed
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 Test = Callable[[unittest.TestCase], None]
 
@@ -33,6 +37,29 @@ def test_source(project: Project, etl: ETL) -> SourceTested:
     warnings = [f"its source gives {quoted(spare)}, which nothing uses"] if spare else []
     warnings += version_notes(project, etl)
     return SourceTested(etl, (), (*warnings, *_of_the_account(project, etl)))
+
+
+def test_sources(project: Project, etls: Iterable[ETL]) -> Iterator[SourceTested]:
+    """Try the sources of ETLs, one after the other; a database that cannot be reached is asked and told of once."""
+    away: dict[URL, ETL] = {}
+    for etl in etls:
+        url = project.source_url(etl) if isinstance(etl.source, str) else None
+        if url in away:
+            first = away[url]
+            yield SourceTested(etl, (f"its source is that of {first.kind} {first.name}, which cannot be reached",))
+            continue
+        tested = test_source(project, etl)
+        if url and tested.faults and not _is_reachable(project, etl):
+            away[url] = etl
+        yield tested
+
+
+def _is_reachable(project: Project, etl: ETL) -> bool:
+    try:
+        project.open_source(etl).close()
+    except DatabaseError:
+        return False
+    return True
 
 
 def version_notes(project: Project, etl: ETL) -> list[str]:

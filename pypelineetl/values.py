@@ -57,6 +57,16 @@ class UnfitError(Exception):
     """A value does not fit; the text says why, in words that go after `because`."""
 
 
+class Bits(str):
+    """The zeros and ones of a BIT value, as PostgreSQL gives them: a text of digits that is no decimal number."""
+
+    __slots__ = ()
+
+
+class Interval:
+    """An interval of PostgreSQL, which no type of the DDL can hold."""
+
+
 def converter(kind: exp.DataType, written: str) -> Converter:
     """Return what brings values to a type, which is written in this dialect."""
     make = _MAKERS.get(kind.this)
@@ -109,6 +119,8 @@ def _whole(value: Any, base: int) -> int:
     if isinstance(value, bytes):
         # MySQL's BIT.
         return int.from_bytes(value)
+    if isinstance(value, Bits):
+        return int(value, 2)
     if isinstance(value, str):
         truth = _TRUTHS.get(value.lower())
         return int(_number_text(value), base) if truth is None else truth
@@ -162,7 +174,13 @@ def _as_text(value: Any) -> str:
         return bytes(value).decode()
     if isinstance(value, datetime):
         return value.isoformat(sep=" ")
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    if isinstance(value, timedelta):
+        return _time(value).isoformat()
+    if isinstance(value, dict | list | Interval):
+        kind = "array" if isinstance(value, list) else "structure" if isinstance(value, dict) else "interval"
+        reason = f"the other databases have no {kind}; make a text of it in the source SQL"
+        raise UnfitError(reason)
+    return str(value)
 
 
 def _enums(members: set[str]) -> Callable[[Any], str]:

@@ -608,3 +608,12 @@ def test_a_full_log_disk_neither_stops_a_load_nor_is_silent(shop: Checkout) -> N
     assert done.returncode == 0
     assert done.stderr.count("run.log cannot be written (No space left on device); the run goes on without it\n") == 1
     assert counts(shop) == {"site_dim": 1, "affiliate_dim": 4}
+
+
+def test_a_source_that_cannot_be_reached_is_told_once(checkout: Checkout) -> None:
+    """Not with the same long message for each ETL."""
+    done = checkout.run("run.py", ETL_SOURCE_URL="mysql://etl:hunter2@127.0.0.1:1/shop")
+    assert done.returncode == 1
+    assert done.stdout.count("cannot connect to mysql://etl:***@127.0.0.1:1") == 1
+    told = "dimension user: source FAILED\n    its source is that of dimension product, which cannot be reached\n"
+    assert told in done.stdout

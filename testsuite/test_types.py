@@ -531,3 +531,39 @@ def _write_floats(mariadb_url: str) -> None:
     with opened.open_warehouse() as database, database.transaction():
         database.execute("CREATE TABLE floats (number INT NOT NULL, value FLOAT)")
         database.insert_many("INSERT INTO floats VALUES (%s, %s)", list(enumerate(_SINGLES)))
+
+
+@pytest.mark.parametrize(
+    ("given", "ddl", "held"),
+    [
+        ("B'10101010'", "INT", 170),
+        ("B'10101010'", "VARCHAR(20)", "10101010"),
+        ("B'00101'::varbit", "INT", 5),
+        ("INTERVAL '3 mons'", "VARCHAR(40)", "the other databases have no interval"),
+        ("ARRAY['a', 'b']", "VARCHAR(40)", "the other databases have no array"),
+        ("ARRAY[1, 2]", "JSON", "[1, 2]"),
+        ("DATE 'infinity'", "DATE", "this database keeps dates of the years 1 to 9999"),
+        ("TIMESTAMP '-infinity'", "DATETIME", "this database keeps dates of the years 1 to 9999"),
+        ("DATE '0044-03-15 BC'", "DATE", "this database keeps dates of the years 1 to 9999"),
+    ],
+)
+def test_types_that_only_postgresql_has(postgresql_url: str, tmp_path: Path, given: str, ddl: str, held: Any) -> None:
+    """They mean the same elsewhere, or are refused; SQLite, which takes anything for a date, gets no other one."""
+    made = factory(FactTable, name="t", keyrefs=["number"], measures=["v"])
+    create = f"CREATE TABLE t (number INT NOT NULL, v {ddl})"
+    etl = FactETL("t", source=f"SELECT 1 AS number, {given} AS v", create=create, factory=made)
+    config: Any = SimpleNamespace(
+        SOURCE_URLS={"shop": postgresql_url},
+        WAREHOUSE_URL=f"sqlite:///{tmp_path}/w.sqlite",
+        SOURCE_DIALECTS={"shop": "postgresql"},
+        LOG_HOME=tmp_path,
+        DIMENSIONS=[],
+        FACTS=[etl],
+    )
+    loaded = read_project(config)
+    last = list(process(loaded, etl, rebuild=True))[-1]
+    if isinstance(last, events.EtlFailed):
+        assert str(held) in last.error
+        return
+    with loaded.open_warehouse() as warehouse:
+        assert warehouse.query("SELECT v FROM t") == [(held,)]

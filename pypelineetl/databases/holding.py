@@ -8,6 +8,7 @@ from typing import Any
 from pypelineetl.errors import LoadError
 
 NOT_FINITE = "this database keeps neither NaN nor infinity"
+BEYOND_YEARS = "this database keeps dates of the years 1 to 9999"
 NUL = "this database keeps no NUL character in a text"
 
 _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 from psycopg.types.string import TextLoader
 from sqlalchemy import URL
 
@@ -20,6 +22,7 @@ from pypelineetl.databases.piping import CsvPipe
 from pypelineetl.databases.scanning import Scanned, extension, secret
 from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.errors import BusyError, DatabaseError
+from pypelineetl.values import Bits, Interval
 from pypelineetl.workbench import Workbench
 
 _BLOCK = 2**18
@@ -37,6 +40,16 @@ _KEEPALIVES = {
 # libpq would wait for minutes for a machine that does not answer.
 _WATCHFUL = {"connect_timeout": 10, **_KEEPALIVES}
 _UNVERIFIED = {"allow", "prefer", "require"}
+
+
+class _BitsLoader(TextLoader):
+    def load(self, data: Buffer) -> Bits:
+        return Bits(super().load(data))
+
+
+class _IntervalLoader(Loader):
+    def load(self, data: Buffer) -> Interval:  # noqa: ARG002 - psycopg would make days of its months
+        return Interval()
 
 
 class PostgreSQL(Database):
@@ -78,6 +91,9 @@ class PostgreSQL(Database):
         for name in ("json", "jsonb"):
             # As text, which keeps every digit of its numbers.
             connection.adapters.register_loader(name, TextLoader)
+        for name in ("bit", "varbit"):
+            connection.adapters.register_loader(name, _BitsLoader)
+        connection.adapters.register_loader("interval", _IntervalLoader)
         # The server's side too: it would hold the locks of a client that is gone.
         settings = ["TIME ZONE 'UTC'", *(f"tcp_{name} = {value}" for name, value in _KEEPALIVES.items())]
         connection.execute("; ".join(f"SET {setting}" for setting in settings))

@@ -14,7 +14,7 @@ from pypelineetl import dialect
 from pypelineetl.conversion import literal
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger
 from pypelineetl.databases.fileholds import FileHolds
-from pypelineetl.databases.holding import decimal_as_number, finite, whole_64
+from pypelineetl.databases.holding import BEYOND_YEARS, decimal_as_number, finite, whole_64
 from pypelineetl.databases.scanning import Scanned, extension
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.values import moment
@@ -51,6 +51,11 @@ class SQLite(Database):
         Decimal: decimal_as_number,
         float: finite,
         int: whole_64,
+    }
+    # Its dates are those that Python has, and that its own functions read.
+    unheld: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "DATE": ("{} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'", BEYOND_YEARS),
+        "TIMESTAMP": ("{} BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999'", BEYOND_YEARS),
     }
     moments_are_texts = True
     moment_function = "pypelineetl_moment"
