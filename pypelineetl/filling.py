@@ -9,7 +9,7 @@ from pypelineetl.checks import RowCount
 from pypelineetl.databases.base import Database, Stream
 from pypelineetl.declare import ETL, DimensionETL, FactETL
 from pypelineetl.drift import check_drift
-from pypelineetl.errors import LoadError
+from pypelineetl.errors import LoadError, quoted
 from pypelineetl.events import Counts, Event
 from pypelineetl.extract import source_rows, typed_source
 from pypelineetl.history import LIVE, History
@@ -165,6 +165,12 @@ def prepare_table(project: Project, etl: ETL, how: How, warehouse: Database) -> 
             yield events.TableDropped(etl)
         yield from create_table(project, etl, warehouse)
     _refuse_rewritten(etl, warehouse)
+    if narrow := [name for name in warehouse.narrow_texts(etl.table) if name in etl.factory.columns]:
+        told = (
+            f"its columns {quoted(narrow)} cannot hold every character, and a row with another one fails the load;"
+            " create the warehouse's database with CHARACTER SET utf8mb4, or say it in the DDL, and rebuild the table"
+        )
+        yield events.EtlNoted(etl, told)
     if isinstance(etl, DimensionETL):
         seed_special_members(project, etl, warehouse, how.audit_key)
         if remembered and etl.factory.versioning:

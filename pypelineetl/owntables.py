@@ -40,7 +40,9 @@ class OwnTable:
 
     def ensure(self) -> None:
         """Make the table if need be, or give it columns that are new; either ends a transaction on MySQL."""
-        statements = ddl.create_statements(self.create, written=MYSQL, target=self.warehouse.dialect)
+        # A rejected row may have any character, whatever the database's own character set is.
+        create = f"{self.create} CHARACTER SET utf8mb4"
+        statements = ddl.create_statements(create, written=MYSQL, target=self.warehouse.dialect)
         self.warehouse.ensure(self.name, statements)
         there = self.warehouse.columns(self.name)
         for name, column in self._columns.items():

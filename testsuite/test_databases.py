@@ -18,7 +18,8 @@ import pytest
 import servers
 import sqlalchemy as sa
 from conftest import Checkout
-from pygrametl.tables import CachedDimension
+from houses import House, nothing
+from pygrametl.tables import CachedDimension, TypeOneSlowlyChangingDimension
 from servers import Server
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
@@ -34,6 +35,7 @@ from pypelineetl import (
     process,
     read_project,
     retrying,
+    rows,
 )
 from pypelineetl.databases import duckdb, open_database, parse_url
 from pypelineetl.errors import BusyError, TransientError
@@ -338,3 +340,28 @@ def test_who_has_a_duckdb_file_is_told(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(BusyError, match=rf"w.duckdb is open in .*python.* \(PID {other.pid}\); tried for"):
             open_database(parse_url(f"duckdb:///{path}"), read_only=False)
         other.kill()
+
+
+def test_a_warehouse_that_cannot_hold_every_character_is_told(mariadb: Server, tmp_path: Path) -> None:
+    """The server's own default is latin1; what a load rejects is kept all the same."""
+    with servers.mariadb_database(mariadb) as url:
+        with open_database(parse_url(url), read_only=False) as database:
+            database.execute("ALTER DATABASE CHARACTER SET latin1")
+        house = House(url, tmp_path, as_sets=True)
+        etl = DimensionETL(
+            "thing",
+            source=rows(nothing),
+            create="CREATE TABLE thing_dim (id INT NOT NULL PRIMARY KEY, code INT NOT NULL, title VARCHAR(5))",
+            factory=factory(
+                TypeOneSlowlyChangingDimension,
+                name="thing_dim",
+                key="id",
+                attributes=["code", "title"],
+                lookupatts=["code"],
+            ),
+            most_rejected=0.9,
+        )
+        house.declare(etl)
+        counts = house.load("thing", [{"code": 1, "title": "Zoë"}, {"code": 2, "title": "much too 😀"}])
+        assert (counts.inserted, counts.rejected) == (1, 1)
+        assert any('its columns "title" cannot hold every character' in note for note in house.notes("thing"))

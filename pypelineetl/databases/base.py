@@ -346,6 +346,10 @@ class Database(abc.ABC):
         """Return the expression of a text so that it is compared to the letter, which a collation may not do."""
         return text
 
+    def narrow_texts(self, table: str) -> list[str]:  # noqa: ARG002 - for those whose columns have character sets
+        """Return the text columns of a table that cannot hold every character."""
+        return []
+
     def folds(self, column: Column) -> bool:
         """Whether two different texts of a column may be one to this database, such as abc and ABC."""
         return column.is_text and (self.folds_texts or bool(column.collation))

@@ -319,6 +319,16 @@ class MySQL(Database):
     def tables(self) -> list[str]:
         return [name for name, kind in self.query("SHOW FULL TABLES") if kind == "BASE TABLE"]
 
+    def narrow_texts(self, table: str) -> list[str]:
+        found = self.query(
+            """
+            SELECT COLUMN_NAME FROM information_schema.COLUMNS
+            WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s AND CHARACTER_SET_NAME <> %s ORDER BY 1
+            """,
+            (table, _CHARSET),
+        )
+        return [name for (name,) in found]
+
     def hangers(self, table: str) -> list[Hanger]:
         keys = self.query(
             """
