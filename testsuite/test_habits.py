@@ -166,3 +166,10 @@ def test_every_error_is_drawn_in_the_tree() -> None:
     for name, value in vars(errors).items():
         if isinstance(value, type) and issubclass(value, Exception):
             assert name in (errors.__doc__ or "")
+
+
+def test_the_page_of_the_architecture_names_each_file() -> None:
+    """A file that nobody can look up is a file that nobody finds."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    files = [path for path in (ROOT / "pypelineetl").rglob("*.py") if path.name != "__init__.py"]
+    assert [str(path) for path in files if not re.search(rf"\b{re.escape(path.name)}\b", page)] == []
