@@ -8,7 +8,7 @@ from pypelineetl import querytext
 from pypelineetl.databases import database_class
 from pypelineetl.databases.base import FETCH_ROWS, Row, Stream
 from pypelineetl.databases.scanning import Scanned
-from pypelineetl.declare import ETL, File, Rows
+from pypelineetl.declare import ETL, FactETL, File, Rows
 from pypelineetl.errors import SourceError, did_you_mean, quoted
 from pypelineetl.files import dict_rows, file_rows
 from pypelineetl.project import Project
@@ -85,7 +85,7 @@ def _opened(project: Project, etl: ETL, opened: ExitStack) -> Stream:
 
 def check_columns(etl: ETL, given: tuple[str, ...]) -> None:
     """Raise SourceError if the source's columns do not cover what the ETL needs; all that is wrong is named at once."""
-    needs = (*etl.needs, *_watermark_columns(etl))
+    needs = (*etl.needs, *_columns_of_ranges(etl))
     spare = [name for name in given if name not in needs]
     faults = [
         f'its source does not give the column "{name}".{did_you_mean(name, spare)}'
@@ -98,8 +98,10 @@ def check_columns(etl: ETL, given: tuple[str, ...]) -> None:
         raise SourceError(message)
 
 
-def _watermark_columns(etl: ETL) -> tuple[str, ...]:
-    return etl.watermark.columns if etl.watermark else ()
+def _columns_of_ranges(etl: ETL) -> tuple[str, ...]:
+    """Return the columns by which a load reads a part of the rows: its watermark's, and the one that splits a fact."""
+    split_by = [etl.split_by] if isinstance(etl, FactETL) and etl.split_by else []
+    return (*(etl.watermark.columns if etl.watermark else ()), *split_by)
 
 
 def superfluous_columns(etl: ETL, given: tuple[str, ...]) -> tuple[str, ...]:
@@ -107,7 +109,7 @@ def superfluous_columns(etl: ETL, given: tuple[str, ...]) -> tuple[str, ...]:
     if any(callable(argument) for argument in etl.factory.arguments.values()):
         return ()
     # A source may give a dimension's surrogate key itself, such as 20140131 for a day.
-    used = {*etl.needs, *etl.factory.columns, *_watermark_columns(etl)}
+    used = {*etl.needs, *etl.factory.columns, *_columns_of_ranges(etl)}
     return tuple(name for name in given if name not in used)
 
 

@@ -10,6 +10,7 @@ from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import ConfigError, FactETL, UsageError, events, member, process, querytext
 from pypelineetl.parts import parts_of, split
+from pypelineetl.sourcetests import test_source as try_source
 
 KEYS = {**SALE.keys, "buyer_fk": member("person", person_id="buyer_id")}
 WHOLE = replace(SALE, keys=KEYS)
@@ -154,3 +155,13 @@ def test_workers_share_a_fact(checkout: Checkout, mariadb_url: str, redis_url: s
         in_parts = shared.run("-c", told), shared.run("-c", summed)
     assert "product_upload" in whole[0].stdout, whole[0].stderr
     assert [done.stdout for done in whole] == [done.stdout for done in in_parts], in_parts[0].stderr
+
+
+def test_the_source_test_knows_the_column_that_splits(star: Star) -> None:
+    """One that is not there is told before the run, and one that is there is used."""
+    for split_by, told in (("sale_id", ""), ("sale", 'its source does not give the column "sale"')):
+        etl = replace(IN_PARTS, split_by=split_by)
+        tested = try_source(star.project(PERSON, THING, DAY, etl), etl)
+        assert told in "".join(tested.faults)
+        assert bool(tested.faults) is bool(told)
+        assert not any("which nothing uses" in warning for warning in tested.warnings)
