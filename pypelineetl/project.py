@@ -254,7 +254,8 @@ def _surroundings(config: ModuleType) -> Surroundings:
 
 
 def _zone_faults(config: ModuleType) -> Iterator[str]:
-    for name in right_value_of(config, "SOURCE_TIME_ZONES"):
+    zones = value_of(config, "SOURCE_TIME_ZONES")
+    for name in zones if isinstance(zones, Mapping) else ():
         url = (right_value_of(config, "SOURCE_URLS") or {}).get(name)
         if url and databases.database_class(databases.parse_url(url)).moments_are_texts:
             yield (
