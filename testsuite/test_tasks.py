@@ -351,7 +351,7 @@ def test_every_result_comes_back_as_it_was(value: Any) -> None:
 
 def test_a_refresh_that_builds_waits_for_a_warehouse_that_comes_back(shell: Checkout, server_folder: Path) -> None:
     """As a load into tables that are there does; a warehouse that stays away is an error in run.log, no recovery."""
-    folder = server_folder / "restarted"
+    folder = server_folder / "comes-back"
     folder.mkdir(mode=0o711)
     server = start_postgresql(folder)
     shell = replace(shell, environment={**shell.environment, "ETL_WAREHOUSE_URL": postgresql_url(server, "postgres")})
