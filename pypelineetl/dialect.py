@@ -94,14 +94,14 @@ def is_plain(sql: str, dialect: str) -> bool:
     They mean the same in every database, if what is compared is of the same type there: see `operands`.
     """
     tree = single_statement(sql, dialect)
-    conditions = [*(each.this for each in tree.find_all(exp.Where)), *(each.args.get("on") for each in _joins(tree))]
+    joins = list(tree.find_all(exp.Join))
+    if any(each.args.get("using") or each.args.get("method") for each in joins):
+        # What these compare is not written: USING and NATURAL.
+        return False
+    conditions = [*(each.this for each in tree.find_all(exp.Where)), *(each.args.get("on") for each in joins)]
     # A value that is taken for a condition is true by other rules in each database.
     are_conditions = all(each is None or _is_condition(each) for each in conditions)
     return are_conditions and all(isinstance(node, _PLAIN) for node in tree.walk())
-
-
-def _joins(tree: exp.Expr) -> list[exp.Expr]:
-    return list(tree.find_all(exp.Join))
 
 
 def _is_condition(node: exp.Expr) -> bool:

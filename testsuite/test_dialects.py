@@ -243,6 +243,8 @@ def test_sql_of_the_databases_own_dialect_is_never_written_anew(mariadb_url: str
         "SELECT t.id, u.n AS v FROM t JOIN t AS u ON t.n = u.s",
         "SELECT t.id, u.n AS v FROM t JOIN t AS u ON t.at = u.d",
         "SELECT t.id, u.n AS v FROM t JOIN t AS u ON t.n = u.n WHERE u.n IS NOT NULL",
+        "SELECT t.id, 1 AS v FROM t JOIN u USING (at)",
+        "SELECT t.id, 1 AS v FROM t NATURAL JOIN u",
     ],
 )
 def test_sqlites_sql_gives_the_rows_that_sqlite_gives(query: str, tmp_path: Path) -> None:
@@ -256,6 +258,8 @@ def test_sqlites_sql_gives_the_rows_that_sqlite_gives(query: str, tmp_path: Path
             INSERT INTO t VALUES (2, 0, 'abc', 0.1, '2024-02-29', '2024-02-28');
             INSERT INTO t VALUES (3, NULL, NULL, NULL, NULL, NULL);
             INSERT INTO t VALUES (4, 9223372036854775807, '10', 9.223372036854775807e18, '2024-02-29 10:30:00', NULL);
+            CREATE TABLE u (at DATETIME);
+            INSERT INTO u VALUES ('2024-02-29');
             """
         )
         expected = shop.execute(query).fetchall()
