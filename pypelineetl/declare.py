@@ -494,8 +494,8 @@ def environment(path: Path) -> Environment:
     """
     if not path.exists():
         return Environment(path, os.environ)
-    from dotenv import dotenv_values  # noqa: PLC0415 - as above
-    from dotenv.parser import parse_stream  # noqa: PLC0415 - costs more than the rest of the import, rarely needed
+    from dotenv import dotenv_values  # noqa: PLC0415 - costs more than the rest of the import, rarely needed
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - as above
 
     try:
         text = path.read_text(encoding="utf-8")

@@ -92,7 +92,7 @@ def _broker_url(value: Any) -> Faults:
 
 
 def _dialect(value: Any) -> Faults:
-    if value not in DIALECTS:
+    if not isinstance(value, str) or value not in DIALECTS:
         yield f" is {value!r}; it must be one of {quoted(DIALECTS)}.{did_you_mean(str(value), DIALECTS)}"
 
 
@@ -367,12 +367,16 @@ def _of_sources(config: ModuleType) -> Iterator[str]:
 
 
 def _strange_variables(config: ModuleType) -> Iterator[str]:
-    """Yield the ETL_ variables of an environment that config.py never asked for, and that are like one it did."""
+    """Yield the ETL_ variables of an environment that config.py never asked for, and that are like one it misses.
+
+    Where nothing is missed, a variable is for somebody else, such as a password that a URL names.
+    """
     for value in list(vars(config).values()):
         if not isinstance(value, Environment):
             continue
+        missed = value.asked - value.keys()
         for name in value:
-            near = did_you_mean(name, value.asked, like=_NEAR)
+            near = did_you_mean(name, missed, like=_NEAR)
             if name.startswith("ETL_") and name not in value.asked and near:
                 yield f"config.py never asks for {name}, which is in the environment or in {value.path}.{near}"
 

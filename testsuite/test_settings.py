@@ -25,6 +25,7 @@ from pypelineetl.settings import SETTINGS, page
         ("SOURCE_DIALECTS", {"shpo": "mysql"}, '["shpo"]: SOURCE_URLS has no such source. Did you mean "shop"?'),
         ("SOURCE_DIALECTS", "mysql", " is 'mysql'; it must be a dict of names of SOURCE_URLS and dialects"),
         ("WAREHOUSE_DIALECT", 1, " is 1; it must be one of"),
+        ("SQL_DIALECT", ["mysql"], " is ['mysql']; it must be one of"),
         ("DIMENSIONS", SCHOOL, " is a DimensionETL; it must be a list of DimensionETL"),
         ("FACTS", None, " is None; it must be a list of FactETL"),
         ("LOG_HOME", None, " is None; it must be a folder's path"),
@@ -147,6 +148,14 @@ def test_a_misspelt_variable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         f"config.py never asks for ETL_WAREHOUSE_ULR, which is in the environment or in {tmp_path}/.env."
         ' Did you mean "ETL_WAREHOUSE_URL"?'
     )
+
+
+def test_a_variable_of_somebody_elses_is_no_misspelt_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the password that a URL names, whose own name is like that of the URL."""
+    monkeypatch.setenv("ETL_WAREHOUSE_URL", "mysql://etl@dw/dw?password_env=ETL_WAREHOUSE_PASSWORD")
+    monkeypatch.setenv("ETL_WAREHOUSE_PASSWORD", "secret")
+    variables = environment(tmp_path / ".env")
+    read_project(config(SCHOOL, WAREHOUSE_URL=variables.get("ETL_WAREHOUSE_URL"), _env=variables))
 
 
 def test_a_dotenv_file_that_cannot_be_understood_is_told(tmp_path: Path) -> None:
