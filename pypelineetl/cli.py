@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pypelineetl
-from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, in_words
+from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, in_words, own_file_of
 from pypelineetl.events import Counts, Published, RunFinished, TableCreating, TableDropping
 from pypelineetl.showing import outlasting_readers, shown
 from pypelineetl.stopping import StoppedError, stoppable
@@ -104,11 +104,8 @@ def imported(name: str) -> ModuleType:
 
 def _own_place(error: Exception, name: str) -> str:
     """Return the file and line of a project's own modules at which an error came up."""
-    library = Path(pypelineetl.__file__).parent
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        path = Path(frame.f_code.co_filename)
-        is_installed = {"site-packages", "dist-packages"} & {*path.parts} or library in path.parents
-        if path.is_file() and not is_installed and not str(path).startswith(sys.base_prefix):
+        if path := own_file_of(frame):
             return f"{path.name}, line {line}"
     return f"{name}.py"
 

@@ -139,12 +139,16 @@ def _step_of(frame: FrameType) -> str:
 
 def _own_code_of(frame: FrameType) -> str:
     """Return where a frame's code is in a project's own modules; nothing for installed code."""
+    path = own_file_of(frame)
+    return f'"{frame.f_code.co_name}" ({path.name})' if path else ""
+
+
+def own_file_of(frame: FrameType) -> Path | None:
+    """Return the file of a frame's code if it is a project's own; None for installed code."""
     name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     path = Path(frame.f_code.co_filename)
     is_installed = name in {_PACKAGE, *sys.stdlib_module_names} or {"site-packages", "dist-packages"} & {*path.parts}
-    if is_installed or not path.is_file():
-        return ""
-    return f'"{frame.f_code.co_name}" ({path.name})'
+    return None if is_installed or not path.is_file() else path
 
 
 def did_you_mean(given: str, known: Iterable[str], *, like: float = 0.6) -> str:
@@ -158,11 +162,11 @@ def given(value: object) -> str:
     """Return a value as a message says what was given: short, and a class or an object by the name of its type."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    if isinstance(value, str | int | float | None):
-        return written if len(written := repr(value)) <= _LONGEST_GIVEN else f"{written[:_LONGEST_GIVEN]}…"
     written = repr(value)
-    is_short = isinstance(value, list | tuple | dict) and len(written) <= _LONGEST_GIVEN
-    return written if is_short else f"a {type(value).__name__}"
+    is_long = len(written) > _LONGEST_GIVEN
+    if isinstance(value, str | int | float | None):
+        return f"{written[:_LONGEST_GIVEN]}…" if is_long else written
+    return f"a {type(value).__name__}" if is_long or not isinstance(value, list | tuple | dict) else written
 
 
 def quoted(names: Iterable[str]) -> str:

@@ -19,7 +19,6 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, File, Key, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.faults import Surroundings, faults_of
-from pypelineetl.memory import default_memory
 from pypelineetl.settings import is_right, right_value_of, setting_faults, value_of
 
 if TYPE_CHECKING:
@@ -60,8 +59,8 @@ class Project:
     """After how long without a whole run that is told, too; never if it is None."""
     source_zones: Mapping[str, str] = field(default_factory=dict)
     """By source database, the time zone of the moments that it gives without one; the others are in UTC."""
-    memory: str = field(default_factory=default_memory)
-    """What one load may compute with before it spills to disk, such as 2GB."""
+    memory: str = ""
+    """What one load may compute with before it spills to disk, such as 2GB; empty for the default."""
     clock: Callable[[], datetime] = present
     """What tells a load the time (UTC) by which it dates new versions."""
 
@@ -210,13 +209,13 @@ def _declared(value: Any) -> Any:
 
 def read_project(config: ModuleType) -> Project:
     """Return the project a config module describes. Raises ConfigError with every fault, one a line."""
-    faults = setting_faults(config)
-    # Without these nothing can be said of the ETLs.
-    if all(is_right(config, name) for name in ("DIMENSIONS", "FACTS", "SOURCE_URLS")):
-        faults += faults_of(config.DIMENSIONS, config.FACTS, _surroundings(config))
-    if faults := [*faults, *_zone_faults(config)]:
+    faults = [*setting_faults(config), *_zone_faults(config)]
+    if not all(is_right(config, name) for name in ("DIMENSIONS", "FACTS", "SOURCE_URLS")):
+        # Without these nothing can be said of the ETLs.
         raise ConfigError("\n".join(faults))
     surroundings = _surroundings(config)
+    if faults := [*faults, *faults_of(config.DIMENSIONS, config.FACTS, surroundings)]:
+        raise ConfigError("\n".join(faults))
     project = Project(
         home=Path(getattr(config, "__file__", ".")).absolute().parent,
         source_urls={name: databases.parse_url(url) for name, url in config.SOURCE_URLS.items()},
@@ -232,7 +231,7 @@ def read_project(config: ModuleType) -> Project:
         keep_previous=value_of(config, "KEEP_PREVIOUS"),
         keep_runs=_period(config, "KEEP_RUNS_DAYS", timedelta(days=1)),
         time_limit=_period(config, "TIME_LIMIT_SECONDS", timedelta(seconds=1)),
-        memory=value_of(config, "MEMORY_LIMIT") or default_memory(),
+        memory=value_of(config, "MEMORY_LIMIT") or "",
         source_zones=dict(value_of(config, "SOURCE_TIME_ZONES")),
     )
     if untranslated := list(_untranslated(project)):

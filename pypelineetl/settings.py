@@ -63,12 +63,6 @@ def _size_or_none(value: Any) -> Faults:
         yield ""
 
 
-def _list_of_etls(value: Any) -> Faults:
-    # What is in it is for faults.py.
-    if not isinstance(value, list | tuple):
-        yield ""
-
-
 def _one_url(value: Any) -> Faults:
     try:
         url = parse_url(value)
@@ -176,7 +170,7 @@ SETTINGS = (
         "DIMENSIONS",
         "The dimensions, in the order in which they run.",
         "a list of DimensionETL",
-        _list_of_etls,
+        _is(list, tuple),
         is_required=True,
         page="declaring.md",
     ),
@@ -184,7 +178,7 @@ SETTINGS = (
         "FACTS",
         "The facts, in the order in which they run.",
         "a list of FactETL",
-        _list_of_etls,
+        _is(list, tuple),
         is_required=True,
         page="declaring.md",
     ),
