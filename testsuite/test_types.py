@@ -562,8 +562,10 @@ def test_types_that_only_postgresql_has(postgresql_url: str, tmp_path: Path, giv
     )
     loaded = read_project(config)
     last = list(process(loaded, etl, rebuild=True))[-1]
-    if isinstance(last, events.EtlFailed):
-        assert str(held) in last.error
+    if isinstance(held, str) and held.startswith(("the other databases", "this database")):
+        assert isinstance(last, events.EtlFailed)
+        assert held in last.error
         return
+    assert isinstance(last, events.EtlFinished), last
     with loaded.open_warehouse() as warehouse:
         assert warehouse.query("SELECT v FROM t") == [(held,)]
