@@ -110,7 +110,7 @@ def _count_faults(check: RowCount) -> Iterator[str]:
 
 def _sql_faults(check: BadRows, written: str, target: str) -> Iterator[str]:
     try:
-        dialect.query(check.sql, written=written, target=target)
+        dialect.translated(check.sql, written=written, target=target, schema=None)
     except DialectError as error:
         yield str(error)
 

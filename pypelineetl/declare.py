@@ -229,6 +229,17 @@ def rows(
     return Rows(function, arguments)
 
 
+class Native(str):
+    """SQL that is in the dialect of its database already."""
+
+    __slots__ = ()
+
+
+def native(sql: str) -> Native:
+    """Declare that a source's SQL is in the dialect of its own database, whatever config.py says of the others."""
+    return Native(sql)
+
+
 @dataclass(frozen=True)
 class File:
     """A source made of files; made by `file`."""

@@ -1,6 +1,7 @@
-"""SQL written once, in the dialect config.py names, read and put into the dialect of the database at hand by sqlglot.
+"""SQL written once, in the dialect that config.py names, and put into the dialect of the database at hand.
 
-SQL already in the database's own dialect passes through untouched. What sqlglot cannot translate is an error.
+SQL already in the database's own dialect passes through untouched. A SELECT is otherwise translated by `translation`,
+which lets through what is proved to give the same rows. DDL is translated by sqlglot.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from sqlglot.errors import ParseError, TokenError, UnsupportedError
 from sqlglot.optimizer.qualify_tables import qualify_tables
 
 from pypelineetl.errors import DialectError
+from pypelineetl.translation import Schema, Translation, as_written, refuse_beyond_common, translated_tree
 
 _PLAIN = (
     exp.Add,
@@ -57,35 +59,70 @@ class _BacktickedSQLite(SQLite):  # type: ignore[misc] # sqlglot's dialects are 
         IDENTIFIERS: ClassVar[list[str | tuple[str, str]]] = ["`", '"', ("[", "]")]
 
 
+_ADVICE = (
+    "What is proved to give the same rows in {target} as in {written} is listed in docs/databases.md. Write this SELECT"
+    ' in the source\'s own dialect, as native("""SELECT …"""), or put it into a view of the source.'
+)
 _WRITTEN_AS = {"sqlite": _BacktickedSQLite}
 
 
-class Native(str):
-    """SQL that is in the dialect of its database already."""
-
-    __slots__ = ()
-
-
 @lru_cache(maxsize=1_000)
-def query(sql: str, *, written: str, target: str) -> str:
-    """Return a source query in the target's dialect.
+def query(sql: str, *, dialect: str) -> str:
+    """Return a source query as its database gets it, in the dialect that it is written in.
 
     Raises DialectError for anything but one SELECT (UNION and WITH included): a source is only ever read.
     """
-    tree = single_statement(sql, written)
+    tree = single_statement(sql, dialect)
     writes = tree.find(exp.DML, exp.DDL, exp.Into, exp.Lock, exp.Command)
     if not isinstance(tree, _QUERIES) or (writes and not isinstance(writes, exp.Query)):
         offender = tree if not isinstance(tree, _QUERIES) or writes is None else writes
         kind = offender.key.upper()
         message = f"it must be one SELECT, and this is a statement with {kind} in it; nothing was run"
         raise DialectError(message)
-    return sql.strip().rstrip(";") if written == target else _translated(tree, target)
+    return sql.strip().rstrip(";")
+
+
+def translated(sql: str, *, written: str, target: str, schema: Schema | None) -> Translation:
+    """Return a source query in another dialect. Raises DialectError for what is not proved to give the same rows.
+
+    `schema` gives the columns of the tables of the database that will run it. Without it only what does not depend on
+    them is checked.
+    """
+    given = query(sql, dialect=written)
+    if written == target:
+        return Translation(given, ())
+    tree = as_written(given) if written == "mysql" else single_statement(given, written)
+    try:
+        if written != "mysql":
+            refuse_beyond_common(tree)
+        if target == "mysql":
+            return Translation(in_target(tree, target), ())
+        return translated_tree(tree, target, schema)
+    except DialectError as error:
+        message = f"{error} {_ADVICE.format(written=written, target=target)}"
+        raise DialectError(message) from error
 
 
 def attached(sql: str, *, read: str, catalog: str) -> str:
-    """Return a query in DuckDB's SQL whose tables are those of a database that DuckDB has attached by this name."""
+    """Return a plain query in DuckDB's SQL, whose tables are those of a database that is attached by this name."""
     tree = qualify_tables(single_statement(sql, read), db="main", catalog=catalog, dialect=read)
     return in_target(tree, "duckdb")
+
+
+def within_catalog(sql: str, *, dialect: str, catalog: str) -> str:
+    """Return a query, as it is written, whose tables are those of a database that is attached by this name."""
+    tree = single_statement(sql, dialect)
+    named = {each.alias for each in tree.find_all(exp.CTE)}
+    begins = []
+    for table in tree.find_all(exp.Table):
+        first = table.args.get("db") or table.this
+        is_own = isinstance(first, exp.Identifier) and not table.args.get("catalog")
+        if is_own and not (table.name in named and not table.db):
+            begins.append((first.meta["start"], "" if table.db else "main."))
+    name = quoted_name(catalog, dialect)
+    for begin, schema in sorted(begins, reverse=True):
+        sql = f"{sql[:begin]}{name}.{schema}{sql[begin:]}"
+    return sql
 
 
 def is_plain(sql: str, dialect: str) -> bool:
@@ -203,21 +240,3 @@ def in_target(tree: exp.Expr, target: str) -> str:
     except UnsupportedError as error:
         message = f"this has no translation to {target}: {error}"
         raise DialectError(message) from error
-
-
-def _translated(tree: exp.Expr, target: str) -> str:
-    for function in tree.find_all(exp.Anonymous):
-        # Passed on by its name, it would fail in the other database, or mean something else there.
-        line, column = function.meta.get("line", "?"), function.meta.get("col", "?")
-        message = f"the function {function.sql()} has no translation to {target}. Line {line}, column {column}."
-        raise DialectError(message)
-    return in_target(tree.transform(_exact, target), target)
-
-
-def _exact(node: exp.Expr, target: str) -> exp.Expr:
-    """Return a node so that sqlglot's translation of it means the same as in MySQL."""
-    if target == "sqlite" and isinstance(node, exp.DateDiff) and not node.unit:
-        # MySQL's DATEDIFF counts midnights; JULIANDAY would count the hours between as well.
-        days = {name: exp.func("DATE", node.args[name]) for name in ("this", "expression")}
-        return exp.DateDiff(**days)
-    return node

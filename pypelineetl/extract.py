@@ -64,7 +64,7 @@ def first_columns(project: Project, etl: ETL) -> tuple[str, ...]:
         if not isinstance(etl.source, str):
             return _opened(project, etl, opened).columns or etl.needs
         source = opened.enter_context(project.open_source(etl))
-        return source.stream(querytext.first_row(project.source_query(etl), dialect=source.dialect)).columns
+        return source.stream(querytext.first_row(project.source_query(etl, source), dialect=source.dialect)).columns
 
 
 def _opened(project: Project, etl: ETL, opened: ExitStack) -> Stream:
@@ -75,7 +75,8 @@ def _opened(project: Project, etl: ETL, opened: ExitStack) -> Stream:
             return Stream((), iter(()))
         case File():
             return file_rows(project.home / etl.source.path, etl.source.format, opened)
-    source, query = opened.enter_context(project.open_source(etl)), project.source_query(etl)
+    source = opened.enter_context(project.open_source(etl))
+    query = project.source_query(etl, source)
     local_times = project.local_times(etl)
     if not local_times:
         return source.stream(query)

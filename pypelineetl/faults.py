@@ -23,7 +23,7 @@ from pypelineetl.checkfaults import check_faults
 from pypelineetl.columns import AUDIT_KEY, Column, columns_of
 from pypelineetl.databases import database_class
 from pypelineetl.ddl import table_definition
-from pypelineetl.declare import ETL, FORMATS, DimensionETL, FactETL, File, Rows
+from pypelineetl.declare import ETL, FORMATS, DimensionETL, FactETL, File, Native, Rows
 from pypelineetl.errors import DialectError, did_you_mean, quoted
 from pypelineetl.fieldfaults import field_faults
 from pypelineetl.keyfaults import key_faults
@@ -132,7 +132,8 @@ def _check_name(etl: ETL, written: str) -> None:
 
 
 def _source_faults(source: Any, written: str) -> Iterator[str]:
-    if isinstance(source, Rows):
+    if isinstance(source, Rows | Native):
+        # The SQL of a native source is checked when its database is known.
         return
     if isinstance(source, File):
         if source.format not in FORMATS:
@@ -142,7 +143,7 @@ def _source_faults(source: Any, written: str) -> Iterator[str]:
         yield f"its source is a {type(source).__name__}; it must be SQL text, rows(...) or file(...)"
         return
     try:
-        dialect.query(source, written=written, target=written)
+        dialect.query(source, dialect=written)
     except DialectError as error:
         yield f"its source: {error}"
 

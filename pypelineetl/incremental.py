@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from functools import partial
 
-from pypelineetl import dialect, querytext
-from pypelineetl.declare import ETL, FactETL, Watermark
+from pypelineetl import querytext
+from pypelineetl.declare import ETL, FactETL, Native, Watermark
 from pypelineetl.errors import LoadError, SourceError
 from pypelineetl.extract import check_columns, first_columns
 from pypelineetl.history import History
@@ -55,7 +55,7 @@ def extraction(project: Project, etl: ETL, history: History, *, full: bool, is_f
     remembered = {name: text for name, text in history.watermarks(etl).items() if name in etl.watermark.columns}
     with project.open_source(etl) as source:
         local_times = project.local_times(etl)
-        query = project.source_query(etl)
+        query = project.source_query(etl, source)
         marks = find_marks(source, query, etl.watermark, local_times, is_append=_appends(etl))
         notes = [note for note in map(_note_of_rows_ahead, marks.values()) if note]
         known, faults = _known(marks, remembered)
@@ -69,7 +69,7 @@ def extraction(project: Project, etl: ETL, history: History, *, full: bool, is_f
             notes = [*(f"all of its source is read, because {fault}" for fault in faults), *notes]
         least = {} if is_full else _least(etl.watermark, marks, known)
         condition = partial(_condition, marks, least, appends=_appends(etl))
-        query = dialect.Native(querytext.where(query, etl.watermark.columns, condition, dialect=source.dialect))
+        query = Native(querytext.where(query, etl.watermark.columns, condition, dialect=source.dialect))
         reached = {
             name: _written(mark, appends=_appends(etl)) for name, mark in marks.items() if mark.reached is not None
         }

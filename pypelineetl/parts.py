@@ -9,10 +9,10 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
-from pypelineetl import dialect, events, querytext
+from pypelineetl import events, querytext
 from pypelineetl.databases import database_class
 from pypelineetl.databases.base import Database
-from pypelineetl.declare import FactETL, Factory
+from pypelineetl.declare import FactETL, Factory, Native
 from pypelineetl.errors import LoadError, SourceError, UsageError
 from pypelineetl.events import Counts, Event
 from pypelineetl.filling import How, check_rows, load_rows, prepare_table, rows_to_compare
@@ -51,7 +51,7 @@ def split(project: Project, etl: FactETL, generation: str) -> Parts:
     """Ask the source between which numbers a fact is to be split. Raises SourceError if they are no whole numbers."""
     column = str(etl.split_by)
     with project.open_source(etl) as source:
-        query = querytext.extremes(project.source_query(etl), column, dialect=source.dialect)
+        query = querytext.extremes(project.source_query(etl, source), column, dialect=source.dialect)
         [(least, most)] = source.query(query)
     if least is None:
         return Parts(generation, ())
@@ -141,7 +141,7 @@ def _part(project: Project, etl: FactETL, parts: Parts, number: int) -> FactETL:
     query, spoken = project.source_query(etl), project.source_dialect(etl)
     part = querytext.between(query, str(etl.split_by), edges[number], edges[number + 1], dialect=spoken)
     arguments = {**etl.factory.arguments, "name": tables_of(etl, parts)[number]}
-    return replace(etl, source=dialect.Native(part), factory=Factory(etl.factory.table_class, arguments), parts=1)
+    return replace(etl, source=Native(part), factory=Factory(etl.factory.table_class, arguments), parts=1)
 
 
 def tables_of(etl: FactETL, parts: Parts) -> list[str]:

@@ -4,6 +4,7 @@ This checks what can be known without a connection; whether the sources answer i
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -16,10 +17,11 @@ from sqlalchemy import URL
 from pypelineetl import databases, ddl, dialect
 from pypelineetl.columns import AUDIT_KEY, Column, columns_of
 from pypelineetl.databases.base import Database
-from pypelineetl.declare import ETL, DimensionETL, FactETL, File, Key, Rows
+from pypelineetl.declare import ETL, DimensionETL, FactETL, File, Key, Native, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.faults import Surroundings, faults_of
 from pypelineetl.settings import is_right, right_value_of, setting_faults, value_of
+from pypelineetl.translation import Translation
 
 if TYPE_CHECKING:
     from pypelineetl.localtimes import LocalTimes
@@ -57,6 +59,8 @@ class Project:
     """Where failures are told: URLs of Apprise, with secrets in them."""
     late_after: timedelta | None = None
     """After how long without a whole run that is told, too; never if it is None."""
+    _translations: dict[tuple[str | None, str], Translation] = field(default_factory=dict, compare=False, repr=False)
+    """The sources' SQL that was translated before, by database and as written."""
     source_zones: Mapping[str, str] = field(default_factory=dict)
     """By source database, the time zone of the moments that it gives without one; the others are in UTC."""
     memory: str = ""
@@ -130,22 +134,43 @@ class Project:
 
     def dialect_of_sql(self, etl: ETL) -> str:
         """Return the dialect in which an ETL's source SQL is written."""
+        if isinstance(etl.source, Native):
+            return self.source_dialect(etl)
         return self.source_dialects[etl.database or next(iter(self.source_urls))]
 
-    def source_query(self, etl: ETL) -> str:
-        """Return an ETL's source SQL in the dialect of the source. Only for an ETL whose source is SQL."""
+    def source_query(self, etl: ETL, source: Database | None = None) -> str:
+        """Return an ETL's source SQL in the dialect of the source. Only for an ETL whose source is SQL.
+
+        A translation asks the source for the types of its columns, once: over this connection, or one of its own.
+        Raises DialectError for what has no translation.
+        """
+        return self.source_translation(etl, source).sql
+
+    def source_translation(self, etl: ETL, source: Database | None = None) -> Translation:
+        """Return the translation that `source_query` is of, with what it compares that are texts."""
         assert isinstance(etl.source, str), etl.name  # noqa: S101 - the caller's own mistake
-        if isinstance(etl.source, dialect.Native):
-            return etl.source
-        return dialect.query(etl.source, written=self.dialect_of_sql(etl), target=self.source_dialect(etl))
+        written, target = self.dialect_of_sql(etl), self.source_dialect(etl)
+        if written == target:
+            return Translation(dialect.query(etl.source, dialect=target), ())
+        key = (etl.database, str(etl.source))
+        if key not in self._translations:
+            with ExitStack() as opened:
+                known = source or opened.enter_context(self.open_source(etl))
+                self._translations[key] = dialect.translated(
+                    etl.source, written=written, target=target, schema=known.column_types
+                )
+        return self._translations[key]
 
     def source_dialect(self, etl: ETL) -> str:
         """Return the dialect of the database that an ETL's SQL asks."""
         return self._dialect_of(self.source_url(etl))
 
-    def warehouse_query(self, sql: str) -> str:
+    def warehouse_query(self, sql: str, warehouse: Database) -> str:
         """Return a SELECT on the warehouse in the dialect of the warehouse."""
-        return dialect.query(sql, written=self.warehouse_dialect, target=self._dialect_of(self.warehouse_url))
+        found = dialect.translated(
+            sql, written=self.warehouse_dialect, target=warehouse.dialect, schema=warehouse.column_types
+        )
+        return found.sql
 
     def source_text(self, etl: ETL) -> str:
         """Return what an ETL's source is: its SQL in the dialect of the source, or a comment on files or Python."""
@@ -269,7 +294,8 @@ def _untranslated(project: Project) -> Sequence[str]:
         try:
             project.create_statements(etl)
             if isinstance(etl.source, str):
-                project.source_query(etl)
+                written, target = project.dialect_of_sql(etl), project.source_dialect(etl)
+                dialect.translated(etl.source, written=written, target=target, schema=None)
         except PypeLineError as error:
             faults.append(f'config.py: {etl.kind} "{etl.name}": {error}')
     return faults

@@ -35,7 +35,7 @@ def test_source(project: Project, etl: ETL) -> SourceTested:
         return SourceTested(etl, (in_words(error),))
     spare = superfluous_columns(etl, columns)
     warnings = [f"its source gives {quoted(spare)}, which nothing uses"] if spare else []
-    warnings += version_notes(project, etl)
+    warnings += [*version_notes(project, etl), *_folded_texts(project, etl)]
     return SourceTested(etl, (), (*warnings, *_of_the_account(project, etl)))
 
 
@@ -81,6 +81,19 @@ def version_notes(project: Project, etl: ETL) -> list[str]:
         ' as_of="<the column with the moment of the fact>" to keep the version of that moment'
     )
     return [note]
+
+
+def _folded_texts(project: Project, etl: ETL) -> Iterator[str]:
+    """Yield what to tell of a translated query that compares texts."""
+    if not isinstance(etl.source, str):
+        return
+    folded = project.source_translation(etl).folded
+    if folded:
+        yield (
+            f"its SQL compares texts ({quoted(folded)}), which {project.source_dialect(etl)} does by its own collation;"
+            " MySQL mostly takes 'A' for 'a', 'é' for 'e' and 'a ' for 'a'. Write LOWER(…) on both sides where that"
+            " matters"
+        )
 
 
 def _of_the_account(project: Project, etl: ETL) -> Iterator[str]:

@@ -21,6 +21,7 @@ from pypelineetl.databases.holding import adapted
 from pypelineetl.databases.scanning import Scanned
 from pypelineetl.databases.urls import forget_password, is_password_kept, options_of
 from pypelineetl.errors import BusyError, DatabaseError, PypeLineError, TransientError
+from pypelineetl.translation.types import Type
 from pypelineetl.workbench import ScanError, Workbench
 
 FETCH_ROWS = 5_000
@@ -158,6 +159,13 @@ class Database(abc.ABC):
     def close(self) -> None:
         """Close the connection; what is uncommitted is rolled back."""
         self.connection.close()
+
+    def column_types(self, table: str, schema: str) -> Mapping[str, Type]:  # noqa: ARG002 - for those that need it
+        """Return the types of a table's or view's columns by name, for a translation; nothing if it is not there.
+
+        `schema` is what is written before the table's name, which may be nothing.
+        """
+        return {}
 
     def quote(self, identifier: str) -> str:
         """Return the identifier as this database quotes it."""

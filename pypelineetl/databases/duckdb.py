@@ -20,6 +20,7 @@ from pypelineetl.databases.base import FETCH_ROWS, LOCK_WAIT_SECONDS, Database, 
 from pypelineetl.databases.fileholds import FileHolds
 from pypelineetl.databases.scanning import Scanned
 from pypelineetl.errors import BusyError, DatabaseError
+from pypelineetl.translation.types import Type, column_type
 from pypelineetl.workbench import Workbench, interruptible
 
 _RETRY_SECONDS = 0.05
@@ -86,6 +87,16 @@ class DuckDB(Database):
                 return {}
             raise
 
+    def column_types(self, table: str, schema: str) -> Mapping[str, Type]:
+        name = ".".join(self.quote(part) for part in (schema, table) if part)
+        try:
+            found = self.query(f"DESCRIBE {name}")
+        except DatabaseError as error:
+            if isinstance(error.__cause__, duckdb.CatalogException):
+                return {}
+            raise
+        return {name: column_type(kind, is_required=null == "NO") for name, kind, null, *_ in found}
+
     def change(self, statement: str, arguments: Sequence[Any]) -> int:
         [(found,)] = self.query(statement, arguments)
         return int(found)
@@ -128,7 +139,7 @@ class DuckDB(Database):
     @classmethod
     def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
         name = bench.attach([f"ATTACH {literal(url.database or '')} AS {{name}} (READ_ONLY)"])
-        return _described(bench, dialect.attached(query, read=cls.dialect, catalog=name))
+        return _described(bench, dialect.within_catalog(query, dialect=cls.dialect, catalog=name))
 
     def scanned_here(self, bench: Workbench, url: URL, table: str, query: str) -> Scanned | None:  # noqa: ARG002 - this is it
         return _described(bench, query)

@@ -22,6 +22,7 @@ from pypelineetl.databases.piping import CsvPipe
 from pypelineetl.databases.scanning import Scanned, extension, secret
 from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.errors import BusyError, DatabaseError
+from pypelineetl.translation.types import Type, column_type
 from pypelineetl.values import Bits, Interval
 from pypelineetl.workbench import Workbench
 
@@ -161,6 +162,18 @@ class PostgreSQL(Database):
             (table,),
         )
         return dict(found)
+
+    def column_types(self, table: str, schema: str) -> Mapping[str, Type]:
+        found = self.query(
+            """
+            SELECT attname, format_type(atttypid, atttypmod), attnotnull
+            FROM pg_attribute
+            WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
+            ORDER BY attnum
+            """,
+            (".".join(self.quote(part) for part in (schema, table) if part),),
+        )
+        return {name: column_type(kind, is_required=is_required) for name, kind, is_required in found}
 
     def ensure(self, table: str, statements: Sequence[str]) -> None:
         if not self.columns(table):

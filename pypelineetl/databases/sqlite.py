@@ -17,6 +17,8 @@ from pypelineetl.databases.fileholds import FileHolds
 from pypelineetl.databases.holding import BEYOND_YEARS, decimal_as_number, finite, whole_64
 from pypelineetl.databases.scanning import Scanned, extension
 from pypelineetl.errors import BusyError, DatabaseError
+from pypelineetl.translation import sqlite_functions
+from pypelineetl.translation.types import Type, sqlite_column_type
 from pypelineetl.values import moment
 from pypelineetl.workbench import Workbench
 
@@ -75,9 +77,7 @@ class SQLite(Database):
             if not path.is_file():
                 message = "there is no such file"
                 raise ValueError(message)
-            connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
-            connection.create_function(cls.moment_function, 1, _moment, deterministic=True)
-            return connection
+            return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         # autocommit off in the driver's old way would commit before DDL; here the transaction is begun by hand.
         return sqlite3.connect(path, isolation_level=None, timeout=LOCK_WAIT_SECONDS)
@@ -87,6 +87,14 @@ class SQLite(Database):
 
     def columns(self, table: str) -> Mapping[str, str]:
         return dict(self.query("SELECT name, type FROM pragma_table_info(?)", (table,)))
+
+    def column_types(self, table: str, schema: str) -> Mapping[str, Type]:  # noqa: ARG002 - a file has no schemas
+        found = self.query('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (table,))
+        return {
+            # SQLite takes NULL in a primary key, unless it is the number of the row itself.
+            name: sqlite_column_type(kind, is_required=bool(is_required or (place and kind.upper() == "INTEGER")))
+            for name, kind, is_required, place in found
+        }
 
     @classmethod
     def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
@@ -124,6 +132,13 @@ class SQLite(Database):
     def __init__(self, connection: Any, name: str) -> None:
         super().__init__(connection, name)
         self._holds = FileHolds(name)
+        connection.create_function(self.moment_function, 1, _moment, deterministic=True)
+        self._faults = sqlite_functions.register(connection)
+
+    def _in_words(self, error: Exception) -> str:
+        # SQLite itself says no more than that a function failed.
+        told = super()._in_words(error)
+        return f"{told}: {self._faults.pop()}" if self._faults else told
 
     def close(self) -> None:
         super().close()

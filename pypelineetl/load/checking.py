@@ -177,7 +177,7 @@ def _meeting(table: _Table, relation: str, condition: Condition) -> str:
 
 
 def _found(table: _Table, check: BadRows) -> str:
-    query = table.load.project.warehouse_query(check.sql)
+    query = table.load.project.warehouse_query(check.sql, table.load.warehouse)
     # On lines of its own: it may end with a comment.
     statement = f"SELECT COUNT(*) OVER (), bad.* FROM (\n{query}\n) AS bad LIMIT {SHOWN}"
     (_, *names), rows = table.load.warehouse.result(statement)

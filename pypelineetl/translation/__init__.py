@@ -1,0 +1,12 @@
+"""SELECTs in one dialect for databases of another: what is proved to give the same rows, and nothing else.
+
+What `functions.py`, `calls.py`, `operators.py`, `aggregates.py` and `selects.py` name is let through.
+testsuite/test_idioms.py asks a MariaDB and the other databases the same, and compares. All else is refused with its
+place.
+"""
+
+from pypelineetl.translation.operators import Schema
+from pypelineetl.translation.reading import as_written, refuse_beyond_common
+from pypelineetl.translation.selects import Translation, translated_tree
+
+__all__ = ["Schema", "Translation", "as_written", "refuse_beyond_common", "translated_tree"]
