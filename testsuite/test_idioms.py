@@ -20,8 +20,12 @@ from pypelineetl import DatabaseError, DialectError, dialect
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.base import Database
 from pypelineetl.errors import PypeLineError
+from pypelineetl.translation import calls, formats, functions
+from pypelineetl.translation.aggregates import AGGREGATES, WINDOW_FUNCTIONS
+from pypelineetl.translation.listing import listing
 
-IDIOMS = Path(__file__).parent / "idioms.txt"
+ROOT = Path(__file__).parent.parent
+IDIOMS = ROOT / "testsuite" / "idioms.txt"
 COLUMNS = {
     "t": "id INT NOT NULL PRIMARY KEY, n INT, m INT, s VARCHAR(60), u VARCHAR(60), x DECIMAL(12,3), f {double}, d DATE,"
     " dt {datetime}, b {boolean}, c CHAR(6), j JSON, ns VARCHAR(60)",
@@ -254,3 +258,19 @@ def test_any_expression_gives_the_same_or_is_refused(asked: Asked, seed: int) ->
             answers.append(_difference(asked, any_expression(drawn)))
     assert [told for told in answers if told] == []
     assert len(answers) > 40
+
+
+def test_each_function_that_is_let_through_is_proved() -> None:
+    """The list of the docs names no function that no idiom asks."""
+    called = {name for name, _ in (*functions.BY_NAME, *calls.SPECIAL)} | WINDOW_FUNCTIONS | AGGREGATES
+    idioms = "\n".join([*_section("equal"), *_section("told")])
+    assert sorted(name for name in called if not re.search(rf"\b{name}\b", idioms)) == []
+    letters = {
+        found for pattern in re.findall(r"DATE_FORMAT\(.*?, '(.*?)'", idioms) for found in re.findall("%(.)", pattern)
+    }
+    assert sorted(formats.SPECIFIERS - letters) == []
+
+
+def test_the_list_of_the_docs_is_what_is_let_through() -> None:
+    """docs/databases.md has what `python -m pypelineetl.translation.listing` prints."""
+    assert listing() in (ROOT / "docs" / "databases.md").read_text()

@@ -22,7 +22,7 @@ from pypelineetl.translation.types import (
     decimal,
 )
 
-_UNITS = {
+UNITS = {
     "MICROSECOND": ("microsecond", 1),
     "SECOND": ("second", 1),
     "MINUTE": ("minute", 1),
@@ -182,13 +182,13 @@ class Calls(Operators):
 
     def interval(self, node: exp.Expr, moment: exp.Expr, interval: exp.Interval, sign: str) -> Expression:
         unit = (interval.text("unit") or "").upper()
-        if unit not in _UNITS or interval.this is None:
+        if unit not in UNITS or interval.this is None:
             raise refusal(node, "the units are MICROSECOND, SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER and YEAR")
         return self._later(node, moment, interval.this, unit, sign)
 
     def _later(self, node: exp.Expr, moment: exp.Expr, amount: exp.Expr, unit: str, sign: str) -> Expression:
         given, count = self.moment(moment), self.whole(amount)
-        name, times = _UNITS[unit]
+        name, times = UNITS[unit]
         if times != 1 or sign == "-":
             count = f"({count} * {-times if sign == '-' else times})"
         is_date = given.kind is Kind.DATE and name in ("day", "month")
@@ -518,7 +518,7 @@ def _date_add(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Express
 @special("TIMESTAMPADD", counts=[3])
 def _timestampadd(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     unit = arguments[0].name.upper().removeprefix("SQL_TSI_")
-    if unit not in _UNITS:
+    if unit not in UNITS:
         raise refusal(node)
     return self._later(node, arguments[2], arguments[1], unit, "+")
 
