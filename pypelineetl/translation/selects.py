@@ -203,7 +203,8 @@ class _Queries:
                 value if isinstance(each.node, exp.Star) else f"{value} AS {self.target.quoted(name)}"
                 for value, each, name in zip(values, columns, names, strict=True)
             ]
-            return f"{prefix}{word} {', '.join(parts)}{tables}{rest}"
+            separator = ",\n  "
+            return f"{prefix}{word}\n  {separator.join(parts)}{tables}{rest}"
 
         ends = ("group", "having", "distinct", "limit")
         is_merged = not any(map(tree.args.get, ends)) and not any(map(_has_aggregate, tree.selects))
