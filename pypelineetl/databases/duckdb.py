@@ -23,7 +23,7 @@ from pypelineetl.databases.fileholds import FileHolds
 from pypelineetl.databases.scanning import Scanned
 from pypelineetl.databases.singles import single
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.values import OUT_OF_YEARS, NO_TIME_OF_DAY, Bits, Interval, Outside
+from pypelineetl.values import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
 from pypelineetl.workbench import Workbench, interruptible
 
 _RETRY_SECONDS = 0.05

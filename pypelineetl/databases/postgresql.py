@@ -23,7 +23,7 @@ from pypelineetl.databases.scanning import Scanned, extension, secret
 from pypelineetl.databases.singles import Single, single
 from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.values import OUT_OF_YEARS, NO_TIME_OF_DAY, Bits, Interval, Outside
+from pypelineetl.values import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
 from pypelineetl.workbench import Workbench
 
 _BLOCK = 2**18
