@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from pypelineetl import ddl
 from pypelineetl.errors import DialectError, LoadError
-from pypelineetl.values import DATETIMES, UnfitError, converter
+from pypelineetl.values import DATETIMES, Outside, UnfitError, converter
 
 _T = exp.DType
 AUDIT_KEY = "audit_key"
@@ -63,6 +63,8 @@ class Column:
         def checked(value: Any) -> Any:
             if value is None:
                 return None
+            if isinstance(value, Outside):
+                raise LoadError(self.refusal(value.kind, value.reason))
             try:
                 return convert(value)
             except (UnfitError, ValueError, TypeError, ArithmeticError) as error:

@@ -18,6 +18,7 @@ from pypelineetl.values import (
     LARGEST_FLOAT,
     LAST_TIMESTAMP,
     MYSQL,
+    NOT_FINITE,
     SMALLEST_DOUBLE,
     SMALLEST_FLOAT,
     WHOLE_RANGES,
@@ -177,7 +178,8 @@ def _whole(value: _Value, held: str) -> str:
         whole = (f"regexp_full_match({value.sql}, '-?[0-9]+(\\.0*)?')", "it is no whole number")
         number = f"TRY_CAST(split_part({value.sql}, '.', 1) AS HUGEINT)"
         fits = (f"coalesce({number} BETWEEN {least} AND {most}, false)", in_range[1])
-        return value.only_if(whole, fits, result=f"CAST({number} AS {held})")
+        finite = (_has_digits(value.sql), NOT_FINITE)
+        return value.only_if(finite, whole, fits, result=f"CAST({number} AS {held})")
     raise _unknown(value.given, value.column)
 
 
@@ -189,6 +191,7 @@ def _decimal(value: _Value, held: str) -> str:
     too_wide = f"it has more than {before} digits before the point"
     too_fine = f"it has more than {after} digits after the point"
     narrow = (f"TRY_CAST({value.sql} AS {held}) IS NOT NULL", too_wide)
+    finite = (f"isfinite({value.sql})" if value.given == "DOUBLE" else _has_digits(value.sql), NOT_FINITE)
     if value.is_whole:
         return value.only_if(narrow, *positive, result=result)
     if value.decimal:
@@ -198,11 +201,16 @@ def _decimal(value: _Value, held: str) -> str:
         return value.only_if(*rules, *positive, result=result)
     if value.given == NUMERIC:
         fine = (f"regexp_full_match({value.sql}, '-?[0-9]+(\\.[0-9]{{0,{after}}}0*)?')", too_fine)
-        return value.only_if(fine, narrow, *positive, result=result)
+        return value.only_if(finite, fine, narrow, *positive, result=result)
     if value.given == "DOUBLE":
         near = f"abs(CAST(TRY_CAST({value.sql} AS {held}) AS DOUBLE) - {value.sql}) <= 1e-12 * abs({value.sql})"
-        return value.only_if(narrow, (near, too_fine), *positive, result=result)
+        return value.only_if(finite, narrow, (near, too_fine), *positive, result=result)
     raise _unknown(value.given, value.column)
+
+
+def _has_digits(numeric: str) -> str:
+    """Return the condition that a decimal number, which is a text, is neither NaN nor infinity."""
+    return f"regexp_matches({numeric}, '[0-9]')"
 
 
 def _text(value: _Value, _held: str) -> str:
@@ -252,8 +260,7 @@ def _float(value: _Value, held: str) -> str:
     number, rules = f"CAST({value.sql} AS DOUBLE)", []
     if value.given == NUMERIC:
         number = f"TRY_CAST({value.sql} AS DOUBLE)"
-        has_digits = f"regexp_matches({value.sql}, '[0-9]')"
-        not_larger = f"coalesce(isfinite({number}), false) OR NOT {has_digits}"
+        not_larger = f"coalesce(isfinite({number}), false) OR NOT {_has_digits(value.sql)}"
         not_smaller = f"abs({number}) >= {SMALLEST_DOUBLE!r} OR NOT regexp_matches({value.sql}, '[1-9]')"
         rules = [(not_larger, "it is larger than a DOUBLE"), (not_smaller, "it is smaller than a DOUBLE")]
     if held == "DOUBLE":

@@ -4,6 +4,7 @@ Every type of the written dialect becomes one that holds all of its values in th
 values that do not fit even so are refused when they come (`columns.py`, `Database.adapters`).
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
@@ -53,6 +54,17 @@ _TYPES: Mapping[str, Mapping[exp.DType, str | exp.DataType]] = {
     },
     "mysql": {_T.UUID: "CHAR(36)"},
 }
+_MYSQL_WORDS: Mapping[str, _T] = {
+    "REAL": _T.DOUBLE,
+    "INT1": _T.TINYINT,
+    "INT2": _T.SMALLINT,
+    "INT3": _T.MEDIUMINT,
+    "INT4": _T.INT,
+    "INT8": _T.BIGINT,
+}
+"""Words of MySQL's that sqlglot takes for other types than MySQL does."""
+_MOST_OF_A_SINGLE = 24
+"""Bits of a FLOAT: one with more is a DOUBLE."""
 _AFTER_TYPE = {
     *("AS", "AUTO_INCREMENT", "CHARACTER", "CHARSET", "CHECK", "COLLATE", "COMMENT", "CONSTRAINT", "DEFAULT"),
     *("GENERATED", "INVISIBLE", "KEY", "NOT", "NULL", "ON", "PRIMARY", "REFERENCES", "UNIQUE"),
@@ -64,6 +76,10 @@ NUMBERED: Mapping[exp.DType, exp.DType] = {
     _T.BIGSERIAL: _T.BIGINT,
 }
 """The types of PostgreSQL that number rows themselves, and the types of the numbers."""
+_SECONDS = (_T.TIME, _T.DATETIME, _T.TIMESTAMP, _T.TIMESTAMPTZ, _T.TIMESTAMPNTZ, _T.TIMESTAMPLTZ)
+"""The types that keep digits of a second."""
+_ENDLESS = {_T.TEXT: "LONGTEXT", _T.VARCHAR: "LONGTEXT", _T.VARBINARY: "LONGBLOB", _T.BLOB: "LONGBLOB"}
+"""The types that have no end in other databases, and those that have none in MySQL."""
 _UNTRANSLATABLE = (_T.SET, _T.ARRAY, _T.STRUCT, _T.MAP, _T.GEOMETRY, _T.INTERVAL)
 
 
@@ -73,7 +89,31 @@ def table_definition(sql: str, *, written: str) -> exp.Create:
     if not isinstance(tree, exp.Create) or tree.kind != "TABLE" or not isinstance(tree.this, exp.Schema):
         message = "a table's DDL must be one CREATE TABLE with its columns"
         raise DialectError(message)
+    if written == "mysql":
+        for column in tree.this.expressions:
+            if isinstance(column, exp.ColumnDef) and column.kind is not None:
+                _put_meant_type(column, sql)
     return tree
+
+
+def _put_meant_type(column: exp.ColumnDef, sql: str) -> None:
+    """Give a column of MySQL's the type that MySQL takes its words for. Raises DialectError for one that rounds."""
+    kind = column.kind
+    assert kind is not None  # noqa: S101 - whoever calls has looked
+    tokens = list(sqlglot.tokenize(sql, read="mysql"))
+    first_word = re.match(r"\w*", _type_as_written(sql, tokens, column.this.meta["end"]).upper())
+    word = first_word[0] if first_word else ""
+    if word in _MYSQL_WORDS:
+        kind.set("this", _MYSQL_WORDS[word])
+    digits = [int(each.name) for each in kind.expressions if each.name.isdigit()]
+    if kind.this in {_T.FLOAT, _T.DOUBLE} and len(digits) == 2:  # noqa: PLR2004 - of all, and after the point
+        message = (
+            f'column "{column.name}" is {word}({digits[0]},{digits[1]}), and MySQL would round its values;'
+            f" declare DECIMAL({digits[0]},{digits[1]}), or {word} without digits"
+        )
+        raise DialectError(message)
+    if kind.this == _T.FLOAT and digits:
+        kind.set("this", _T.DOUBLE if digits[0] > _MOST_OF_A_SINGLE else _T.FLOAT)
 
 
 @lru_cache(maxsize=1_000)
@@ -85,7 +125,7 @@ def create_statements(sql: str, *, written: str, target: str) -> tuple[str, ...]
     tree = table_definition(sql, written=written)
     if written == target:
         return (sql.strip().rstrip(";"),)
-    return tuple(dialect.in_target(part, target) for part in _portable(tree, target))
+    return tuple(dialect.in_target(part, target) for part in _portable(tree, written, target))
 
 
 def create_bare(sql: str, name: str, *, written: str, target: str, temporary: bool) -> str:
@@ -93,7 +133,7 @@ def create_bare(sql: str, name: str, *, written: str, target: str, temporary: bo
     create = table_definition(sql, written=written)
     if written == target:
         return _bare_as_written(sql, create, name, target, temporary=temporary)
-    bare = next(_portable(create, target))
+    bare = next(_portable(create, written, target))
     bare.this.this.set("this", exp.to_identifier(name, quoted=True))
     columns = [part for part in bare.this.expressions if isinstance(part, exp.ColumnDef)]
     bare.this.set("expressions", [exp.ColumnDef(this=column.this, kind=column.kind) for column in columns])
@@ -130,7 +170,7 @@ def _type_as_written(sql: str, tokens: Sequence[sqlglot.Token], column_ends: int
     return sql[first : last + 1]
 
 
-def _portable(create: exp.Create, target: str) -> Iterator[exp.Expr]:
+def _portable(create: exp.Create, written: str, target: str) -> Iterator[exp.Expr]:
     """Yield the CREATE TABLE with what only MySQL knows taken out, and each KEY as a CREATE INDEX."""
     schema = create.this
     parts = schema.expressions
@@ -139,9 +179,9 @@ def _portable(create: exp.Create, target: str) -> Iterator[exp.Expr]:
     # Engine, character set and comment say how MySQL keeps the table, not what is in it.
     create.set("properties", None)
     for column in [part for part in parts if isinstance(part, exp.ColumnDef)]:
-        _put_portable_type(column, target)
+        _put_portable_type(column, written, target)
     for constraint in list(create.find_all(exp.ColumnConstraint)):
-        if _is_left_out(constraint.kind):
+        if isinstance(constraint, exp.ZeroFillColumnConstraint) or _is_left_out(constraint.kind):
             constraint.pop()
     yield create
     # DuckDB scans columns, which needs no index; and one that is made anew from the log of a process that was killed
@@ -164,7 +204,7 @@ def _is_left_out(kind: exp.Expr) -> bool:
     return isinstance(kind, left_out)
 
 
-def _put_portable_type(column: exp.ColumnDef, target: str) -> None:
+def _put_portable_type(column: exp.ColumnDef, written: str, target: str) -> None:
     kind = column.kind
     if kind is None:
         message = f'column "{column.name}" has no type'
@@ -176,6 +216,12 @@ def _put_portable_type(column: exp.ColumnDef, target: str) -> None:
         raise DialectError(message)
     if kind.this in _TYPES.get(target, {}):
         column.set("kind", exp.DataType.build(_TYPES[target][kind.this], dialect=target))
+    elif target == "mysql" and kind.this in _ENDLESS and not kind.expressions and written != target:
+        # MySQL's own types of these names end at 64 KB, or must be given a length.
+        column.set("kind", exp.DataType.build(_ENDLESS[kind.this], dialect=target))
+    elif target == "mysql" and kind.this in _SECONDS and not kind.expressions and written != target:
+        # MySQL would leave out the digits of a second that the others keep.
+        kind.set("expressions", [exp.DataTypeParam(this=exp.Literal.number(6))])
     elif kind.this in {*_WHOLES, _T.UBIGINT, _T.FLOAT, _T.DOUBLE}:
         # A display width in MySQL, and an error elsewhere.
         kind.set("expressions", None)

@@ -53,6 +53,10 @@ LAST_TIMESTAMP = datetime(2038, 1, 19, 3, 14, 7)  # noqa: DTZ001 - as above
 _CONTEXT = Context(prec=100)
 
 
+NOT_FINITE = "it is NaN or infinity"
+"""Why a decimal or a whole number refuses what is none."""
+
+
 class UnfitError(Exception):
     """A value does not fit; the text says why, in words that go after `because`."""
 
@@ -61,6 +65,39 @@ class Bits(str):
     """The zeros and ones of a BIT value, as PostgreSQL gives them: a text of digits that is no decimal number."""
 
     __slots__ = ()
+
+
+class NotANumber(float):
+    """NaN that equals itself: a value which a table keeps is no change when it comes again."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, float) and math.isnan(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(NotANumber)
+
+
+OUT_OF_YEARS = "it is not of the years 1 to 9999"
+"""Why a day or a moment cannot be read that Python has no value for, such as `infinity`."""
+NO_TIME_OF_DAY = "it is no time of day"
+
+
+class Outside:
+    """A value of a source's that Python has no value for; no column takes it."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        self.kind = kind
+        """The name of the Python type that others of its column have."""
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        """Tell why, and not the value, which may be somebody's secret."""
+        return f"a {self.kind}, and {self.reason}"
 
 
 class Interval:
@@ -124,6 +161,8 @@ def _whole(value: Any, base: int) -> int:
     if isinstance(value, str):
         truth = _TRUTHS.get(value.lower())
         return int(_number_text(value), base) if truth is None else truth
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        raise UnfitError(NOT_FINITE)
     number = int(value)
     if number != value:
         reason = "it is no whole number"
@@ -137,6 +176,8 @@ def _decimals(precision: int, scale: int, *, signed: bool) -> Callable[[Any], De
     def convert(value: Any) -> Decimal:
         # A float is a decimal number only as it is printed; its binary digits go on for ever.
         given = Decimal(repr(value)) if isinstance(value, float) else Decimal(_as_number(value))
+        if not given.is_finite():
+            raise UnfitError(NOT_FINITE)
         number = given.quantize(unit, context=_CONTEXT)
         exact = number == given or (isinstance(value, float) and math.isclose(number, value, rel_tol=1e-12))
         if not exact:
@@ -225,11 +266,13 @@ def _precise(digits: int) -> Callable[[Any], Any]:
 
 def _float(value: Any) -> float:
     if isinstance(value, float):
-        return float(value)
+        return NotANumber(value) if math.isnan(value) else float(value)
     try:
         number = float(_as_number(value))
     except OverflowError:
         number = math.inf
+    if math.isnan(number):
+        return NotANumber(number)
     if math.isinf(number) and Decimal(value).is_finite():
         reason = "it is larger than a DOUBLE"
         raise UnfitError(reason)
@@ -247,6 +290,8 @@ def _single_float(value: Any) -> float:
     if 0 < abs(number) < SMALLEST_FLOAT:
         reason = "it is smaller than a FLOAT"
         raise UnfitError(reason)
+    if math.isnan(number):
+        return number
     # As the column keeps it, or what is read back would differ from what is given at every load.
     return float(struct.unpack("f", struct.pack("f", number))[0])
 
@@ -273,8 +318,7 @@ def _time(value: Any) -> time:
     if isinstance(value, timedelta):
         # MySQL's TIME is a length of time to its driver.
         if not timedelta() <= value < timedelta(days=1):
-            reason = "it is no time of day"
-            raise UnfitError(reason)
+            raise UnfitError(NO_TIME_OF_DAY)
         return (datetime.min + value).time()  # noqa: DTZ901 - a time of day has no zone
     found = value if isinstance(value, time) else time.fromisoformat(value)
     if found.tzinfo:

@@ -61,7 +61,8 @@ _LOST = re.compile(
 _UNLIKE_THE_SOURCE = (duckdb.ConversionException, duckdb.TypeMismatchException, duckdb.OutOfRangeException)
 """Where the database itself may have a value: SQLite makes a float of a whole number that is too large."""
 _INTERRUPTED = "Query interrupted"
-_UNREADABLE = re.compile("Mismatch|Invalid unicode")
+# The last is of a DECIMAL(38) of MySQL, for which the scanner takes one of 37 digits.
+_UNREADABLE = re.compile("Mismatch|Invalid unicode|Could not convert string .* to DECIMAL")
 
 
 class ScanError(Exception):

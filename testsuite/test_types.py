@@ -1,7 +1,7 @@
 """Every type makes every trip: from each kind of source into each kind of warehouse, exactly or not at all."""
 
 import string
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,13 +10,12 @@ from typing import Any
 
 import pymysql
 import pytest
-from houses import House
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pygrametl.tables import FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+from pygrametl.tables import FactTable
 from sqlalchemy import make_url
 
-from pypelineetl import DimensionETL, FactETL, events, factory, file, process, read_project, rows
+from pypelineetl import FactETL, events, factory, file, process, read_project, rows
 from pypelineetl.project import Project
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -318,115 +317,6 @@ def test_any_printable_text_survives_a_csv_file(text: str) -> None:
         ddl, columns = "CREATE TABLE t (number INT, value TEXT)", ["number", "value"]
         assert trip("sqlite:///none", warehouse, file(str(path)), ddl, columns) == ""
         assert content(warehouse, ddl, columns) == [{"number": 1, "value": text}]
-
-
-# Of every type two values that are near each other, as a second load must tell them apart, and nothing else.
-_BOTH: dict[str, tuple[str, Any, Any]] = {
-    "tiny": ("TINYINT", -128, 127),
-    "tiny_unsigned": ("TINYINT UNSIGNED", 254, 255),
-    "small": ("SMALLINT", -(2**15), 2**15 - 1),
-    "small_unsigned": ("SMALLINT UNSIGNED", 0, 2**16 - 1),
-    "medium": ("MEDIUMINT", -(2**23), 2**23 - 1),
-    "medium_unsigned": ("MEDIUMINT UNSIGNED", 0, 2**24 - 1),
-    "whole": ("INT(11)", -(2**31), 2**31 - 1),
-    "whole_unsigned": ("INT UNSIGNED", 0, 2**32 - 1),
-    "big": ("BIGINT", 2**63 - 2, 2**63 - 1),
-    "big_unsigned": ("BIGINT UNSIGNED", 2**63 - 2, 2**63 - 1),
-    "money": ("DECIMAL(10,2)", Decimal("0.10"), Decimal("0.11")),
-    "ratio": ("DECIMAL(15,15)", Decimal("0.000000000000001"), Decimal("0.000000000000002")),
-    "long_decimal": ("DECIMAL(38,0)", Decimal(2**63 - 2), Decimal(2**63 - 1)),
-    "single": ("FLOAT", 16777215.0, 16777216.0),
-    "single_fraction": ("FLOAT", 0.10000000149011612, 0.10000000894069672),
-    "double_float": ("DOUBLE", 0.1, 0.1 + 2**-56),
-    "truth": ("BOOLEAN", False, True),
-    "flag": ("TINYINT(1)", 0, 1),
-    "bits": ("BIT(8)", 0, 255),
-    "one_bit": ("BIT(1)", 0, 1),
-    "in_year": ("YEAR", 1901, 2155),
-    "on_day": ("DATE", date(1000, 1, 1), date(9999, 12, 31)),
-    **{f"at_time_{digits}": (f"TIME({digits})", time(1), time(1, 0, 0, 10 ** (6 - digits))) for digits in range(1, 7)},
-    **{
-        f"at_moment_{digits}": (
-            f"DATETIME({digits})",
-            datetime(2014, 1, 31, 1, 2, 3),
-            datetime(2014, 1, 31, 1, 2, 3, 10 ** (6 - digits)),
-        )
-        for digits in range(1, 7)
-    },
-    "at_second": ("DATETIME", datetime(1000, 1, 1), datetime(1000, 1, 1, 0, 0, 1)),
-    "with_zone": ("TIMESTAMP(6) NULL", datetime(1971, 1, 1), datetime(1971, 1, 1, 0, 0, 0, 1)),
-    "fixed_text": ("CHAR(20)", "abc", "ABC"),
-    "short_text": ("VARCHAR(20)", "é ", "é"),
-    "long_text": ("LONGTEXT", "", " "),
-    "one_of": ("ENUM('red','it''s','1')", "red", "it's"),
-    "fixed_binary": ("BINARY(3)", b"abc", b"ab\0"),
-    "short_binary": ("VARBINARY(20)", b"", b"\0"),
-    "long_binary": ("LONGBLOB", b"a", b"A"),
-    "document": ("JSON", '{"a": [1, 2.50, null]}', '{"a": [1, 2.5, null]}'),
-    "identity": ("CHAR(36)", "0b8e0d0a-4d8a-4a62-9d3c-0d3d7b6c2a11", "0b8e0d0a-4d8a-4a62-9d3c-0d3d7b6c2a12"),
-}
-_KEPT = ("number", *_BOTH)
-_DECLARED = ", ".join(f"{name} {kind}" for name, (kind, _, _) in _BOTH.items())
-
-
-def _of_each_type(kind: str) -> DimensionETL | FactETL:
-    """Return a dimension of type 1 or 2, or a fact of a grain, that has a column of every type."""
-    if kind == "fact":
-        return FactETL(
-            "each",
-            source=rows(list),
-            create=f"CREATE TABLE each_type (number INT NOT NULL, {_DECLARED})",
-            factory=factory(FactTable, name="each_type", keyrefs=["number"], measures=list(_BOTH)),
-            keys={},
-            grain=("number",),
-        )
-    versions = {"versionatt": "version", "fromatt": "since", "toatt": "until"} if kind == "type 2" else {}
-    more = ", version INT, since DATETIME(6), until DATETIME(6)" if versions else ""
-    return DimensionETL(
-        "each",
-        source=rows(list),
-        create=f"CREATE TABLE each_type (id INT NOT NULL PRIMARY KEY, number INT NOT NULL, {_DECLARED}{more})",
-        factory=factory(
-            SlowlyChangingDimension if versions else TypeOneSlowlyChangingDimension,
-            name="each_type",
-            key="id",
-            attributes=[*_KEPT, *versions.values()],
-            lookupatts=["number"],
-            **versions,
-        ),
-    )
-
-
-@pytest.mark.parametrize("way", ["as sets", "row by row"])
-@pytest.mark.parametrize("kind", ["type 1", "type 2", "fact"])
-def test_a_second_load_writes_what_changed_and_nothing_else(
-    warehouse_url: str, tmp_path: Path, kind: str, way: str
-) -> None:
-    """Of every type: the same rows again, one column of each row changed, then NULL, then the value again."""
-    house = House(warehouse_url, tmp_path, as_sets=way == "as sets")
-    declared = _of_each_type(kind)
-    house.declare(declared)
-    first = [{"number": number} | {name: both[1] for name, both in _BOTH.items()} for number in range(len(_BOTH))]
-    changed = [row | {name: both[2]} for row, (name, both) in zip(first, _BOTH.items(), strict=True)]
-    emptied = [row | {name: None} for row, name in zip(first, _BOTH, strict=True)]
-    assert house.load("each", first).inserted == len(_BOTH)
-    for extract in (first, changed, changed, emptied, emptied, first):
-        before = _each_type(house, declared)
-        counts = house.load("each", extract)
-        house.now += timedelta(days=1)
-        expected = len(_BOTH) if before != extract else 0
-        assert _each_type(house, declared) == extract
-        assert (counts.inserted + counts.updated, counts.unchanged) == (expected, len(_BOTH) - expected)
-        assert bool(counts.inserted) == (kind == "type 2" and expected > 0)
-
-
-def _each_type(house: House, declared: DimensionETL | FactETL) -> list[Row]:
-    """Return the current row of each number, in the types of the DDL."""
-    kinds = house.project.columns(declared)
-    current = " WHERE until IS NULL" if "until" in kinds else ""
-    with house.project.open_warehouse() as database:
-        found = database.query(f"SELECT {database.quoted(_KEPT)} FROM each_type{current} ORDER BY number")
-    return [{name: kinds[name].convert(value) for name, value in zip(_KEPT, row, strict=True)} for row in found]
 
 
 _LEAST_DOUBLE = "2.2250738585072014e-308"

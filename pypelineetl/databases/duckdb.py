@@ -3,8 +3,10 @@
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import date, datetime
+from datetime import time as time_of_day
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
@@ -19,8 +21,10 @@ from pypelineetl.conversion import literal
 from pypelineetl.databases.base import FETCH_ROWS, LOCK_WAIT_SECONDS, Database, Hanger, Renewal, Row, Stream
 from pypelineetl.databases.fileholds import FileHolds
 from pypelineetl.databases.scanning import Scanned
+from pypelineetl.databases.singles import single
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.translation.types import Type, column_type
+from pypelineetl.values import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
 from pypelineetl.workbench import Workbench, interruptible
 
 _RETRY_SECONDS = 0.05
@@ -31,6 +35,43 @@ _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
 _PLACE = "pypelineetl_place"
 """The column of a stream's kept rows that numbers them."""
 _PAGE_ROWS = 4 * FETCH_ROWS
+
+
+def _moment(text: str) -> date | datetime | Outside:
+    """Return what DuckDB writes of a day or moment."""
+    found = _MOMENT.fullmatch(text)
+    if not found:
+        return Outside("date" if len(text) < len("0001-01-01 00:00:00") else "datetime", OUT_OF_YEARS)
+    if found["finer"]:
+        return Outside("datetime", "it has more than 6 digits of a second")
+    return (datetime if found["time"] else date).fromisoformat(text)
+
+
+def _time(text: str) -> time_of_day | Outside:
+    return Outside("time", NO_TIME_OF_DAY) if text.startswith("24") else time_of_day.fromisoformat(text)
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?P<time> \d\d:\d\d:\d\d(\.\d{1,6}(?P<finer>\d*[1-9])?0*)?(\+00)?)?")
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"), _moment),
+    "TIMESTAMP WITH TIME ZONE": _moment,
+    "TIME": _time,
+    "BIT": Bits,
+    "FLOAT": single,
+    "INTERVAL": lambda _text: Interval(),
+}
+"""How the text of a value is read, by the types of which the driver changes values."""
+
+
+def _read(batch: Sequence[Row], readers: Mapping[int, Callable[[str], Any]]) -> list[Row]:
+    """Return rows in which the texts at these places are read."""
+    changed = []
+    for row in batch:
+        values = list(row)
+        for place, read in readers.items():
+            values[place] = None if values[place] is None else read(values[place])
+        changed.append(tuple(values))
+    return changed
 
 
 class DuckDB(Database):
@@ -110,12 +151,23 @@ class DuckDB(Database):
         [(access,)] = self.query("SELECT current_setting('access_mode')")
         if access == "read_only":
             # A source: nothing else runs on its connection.
-            return super().stream(query)
+            return self._source_stream(query)
         self._streams += 1
         kept = self.quote(f"pypelineetl_stream_{self._streams}")
         self.execute(f"CREATE TEMP TABLE {kept} AS SELECT row_number() OVER () AS {_PLACE}, * FROM ({query})")
         columns, _ = self.result(f"SELECT * EXCLUDE ({_PLACE}) FROM {kept} LIMIT 0")
         return Stream(columns, self._pages(kept))
+
+    def _source_stream(self, query: str) -> Stream:
+        """Return a source's rows with the values that DuckDB's driver would change, such as a day that is infinite."""
+        kinds = self.query(f"DESCRIBE {query}")
+        readers = {name: _READERS[kind] for name, kind, *_ in kinds if kind in _READERS}
+        if not readers or len(kinds) > len({name for name, *_ in kinds}):
+            return super().stream(query)
+        texts = ", ".join(f"CAST({self.quote(name)} AS VARCHAR) AS {self.quote(name)}" for name in readers)
+        stream = super().stream(f"SELECT * REPLACE ({texts}) FROM (\n{query}\n) AS source")
+        by_place = {place: readers[name] for place, name in enumerate(stream.columns) if name in readers}
+        return Stream(stream.columns, (_read(batch, by_place) for batch in stream.batches))
 
     def _pages(self, kept: str) -> Iterator[list[Row]]:
         [(rows,)] = self.query(f"SELECT count(*) FROM {kept}")

@@ -9,7 +9,15 @@ from pypelineetl.errors import LoadError
 
 NOT_FINITE = "this database keeps neither NaN nor infinity"
 BEYOND_YEARS = "this database keeps dates of the years 1 to 9999"
+BEYOND_DAY = "this database keeps times of day before 24:00"
 NUL = "this database keeps no NUL character in a text"
+
+PYTHONS_TIMES: Mapping[str, tuple[str, str]] = {
+    "DATE": ("{} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'", BEYOND_YEARS),
+    "TIMESTAMP": ("{} BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999'", BEYOND_YEARS),
+    "TIME": ("{} < TIME '24:00:00'", BEYOND_DAY),
+}
+"""By the DuckDB type, the condition of the days and times that Python has, and why a database keeps no others."""
 
 _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
 

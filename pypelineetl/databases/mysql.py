@@ -19,13 +19,14 @@ from sqlalchemy import URL
 from pypelineetl.columns import Column
 from pypelineetl.conversion import APPROXIMATE, held_as, literal
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Row, Stream
-from pypelineetl.databases.holding import NOT_FINITE, finite
+from pypelineetl.databases.holding import NOT_FINITE, PYTHONS_TIMES, finite
 from pypelineetl.databases.keepalive import keep_alive
 from pypelineetl.databases.piping import CsvPipe
 from pypelineetl.databases.scanning import Scanned, extension, secret
 from pypelineetl.databases.singles import Single, as_doubles
 from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.errors import BusyError, DatabaseError
+from pypelineetl.values import NotANumber
 from pypelineetl.workbench import Workbench
 
 _TLS_OPTIONS = {"ssl", "ssl_ca", "ssl_cert", "ssl_key"}
@@ -73,7 +74,8 @@ _DATES: Mapping[Any, Callable[[str], Any]] = {
     kind: _unless_zero(decoders[kind]) for kind in (FIELD_TYPE.DATE, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP)
 }
 # How a value is written for LOAD DATA, by the DuckDB type that holds it.
-_CSV = {"BLOB": "hex({})", "BOOLEAN": "CAST({} AS TINYINT)"}
+# The largest FLOAT is rounded up where it is written with few digits, and MySQL then refuses it.
+_CSV = {"BLOB": "hex({})", "BOOLEAN": "CAST({} AS TINYINT)", "FLOAT": "CAST({} AS DOUBLE)"}
 
 
 class _Connection(pymysql.Connection):
@@ -134,8 +136,9 @@ class MySQL(Database):
     folds_texts = True
     # MariaDB's own JSON is the second of these.
     rewritten: ClassVar[Mapping[str, str]] = {"json": "LONGTEXT with CHECK (JSON_VALID(…))"}
-    adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {float: finite}
+    adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {float: finite, NotANumber: finite}
     unheld: ClassVar[Mapping[str, tuple[str, str]]] = {
+        **PYTHONS_TIMES,
         "DOUBLE": ("isfinite({})", NOT_FINITE),
         "FLOAT": ("isfinite({})", NOT_FINITE),
     }

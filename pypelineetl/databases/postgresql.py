@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import psycopg
-from psycopg.abc import Buffer
+from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
 from psycopg.types.string import TextLoader
 from sqlalchemy import URL
@@ -20,10 +20,11 @@ from pypelineetl.databases.holding import NUL, without_nul
 from pypelineetl.databases.keepalive import IDLE_SECONDS, INTERVAL_SECONDS, PROBES
 from pypelineetl.databases.piping import CsvPipe
 from pypelineetl.databases.scanning import Scanned, extension, secret
+from pypelineetl.databases.singles import Single, single
 from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.translation.types import Type, column_type
-from pypelineetl.values import Bits, Interval
+from pypelineetl.values import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
 from pypelineetl.workbench import Workbench
 
 _BLOCK = 2**18
@@ -51,6 +52,55 @@ class _BitsLoader(TextLoader):
 class _IntervalLoader(Loader):
     def load(self, data: Buffer) -> Interval:  # noqa: ARG002 - psycopg would make days of its months
         return Interval()
+
+
+class _FixedTextLoader(TextLoader):
+    def load(self, data: Buffer) -> bytes | str:
+        # Without the spaces that the server has filled it up with, as DuckDB's scanner reads it.
+        return super().load(bytes(data).rstrip(b" "))
+
+
+class _SingleLoader(Loader):
+    def load(self, data: Buffer) -> Single:
+        return single(bytes(data).decode())
+
+
+def _within_python(type_name: str, outside: Outside) -> type[Loader]:
+    """Return a loader of psycopg's that gives a value which Python has no like of as this one."""
+    oid = psycopg.adapters.types[type_name].oid
+    found = psycopg.adapters.get_loader(oid, psycopg.pq.Format.TEXT)
+    assert found  # noqa: S101 - psycopg has one of each
+    usual = found
+
+    class Within(Loader):
+        def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+            super().__init__(oid, context)
+            self._usual = usual(oid, context)
+
+        def load(self, data: Buffer) -> Any:
+            try:
+                return self._usual.load(data)
+            except psycopg.DataError:
+                return outside
+
+    return Within
+
+
+_LOADERS: Mapping[str, type[Loader]] = {
+    # As text, which keeps every digit of its numbers.
+    "json": TextLoader,
+    "jsonb": TextLoader,
+    "bit": _BitsLoader,
+    "varbit": _BitsLoader,
+    "interval": _IntervalLoader,
+    "bpchar": _FixedTextLoader,
+    "float4": _SingleLoader,
+    "date": _within_python("date", Outside("date", OUT_OF_YEARS)),
+    "timestamp": _within_python("timestamp", Outside("datetime", OUT_OF_YEARS)),
+    "timestamptz": _within_python("timestamptz", Outside("datetime", OUT_OF_YEARS)),
+    "time": _within_python("time", Outside("time", NO_TIME_OF_DAY)),
+}
+"""How values are read, where psycopg would change one or fail without the name of its column."""
 
 
 class PostgreSQL(Database):
@@ -89,12 +139,8 @@ class PostgreSQL(Database):
         }
         _refuse_pooled_transactions(arguments)
         connection = psycopg.connect(**arguments)
-        for name in ("json", "jsonb"):
-            # As text, which keeps every digit of its numbers.
-            connection.adapters.register_loader(name, TextLoader)
-        for name in ("bit", "varbit"):
-            connection.adapters.register_loader(name, _BitsLoader)
-        connection.adapters.register_loader("interval", _IntervalLoader)
+        for name, loader in _LOADERS.items():
+            connection.adapters.register_loader(name, loader)
         # The server's side too: it would hold the locks of a client that is gone.
         settings = ["TIME ZONE 'UTC'", *(f"tcp_{name} = {value}" for name, value in _KEEPALIVES.items())]
         connection.execute("; ".join(f"SET {setting}" for setting in settings))

@@ -1,4 +1,7 @@
-"""Numbers of single precision, which MySQL and MariaDB write with 6 digits: asked for as DOUBLE, they come exactly."""
+"""Numbers of single precision, and what they are in a wider type.
+
+MySQL and MariaDB write them with 6 digits: asked for as DOUBLE, they come exactly.
+"""
 
 import struct
 from collections.abc import Collection, Sequence
@@ -29,6 +32,11 @@ class Single(float):
         return repr(float(f"{float(self):.{_MOST_DIGITS}g}"))
 
     __str__ = __repr__
+
+
+def single(printed: str) -> Single:
+    """Return the single that a text is, with all of its own digits."""
+    return Single(struct.unpack("f", struct.pack("f", float(printed)))[0])
 
 
 def as_doubles(query: str, names: Sequence[str], singles: Collection[str]) -> str:

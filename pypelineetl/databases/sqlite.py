@@ -14,16 +14,20 @@ from pypelineetl import dialect
 from pypelineetl.conversion import literal
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger
 from pypelineetl.databases.fileholds import FileHolds
-from pypelineetl.databases.holding import BEYOND_YEARS, decimal_as_number, finite, whole_64
+from pypelineetl.databases.holding import PYTHONS_TIMES, decimal_as_number, finite, whole_64
 from pypelineetl.databases.scanning import Scanned, extension
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.translation import sqlite_functions
 from pypelineetl.translation.types import Type, sqlite_column_type
-from pypelineetl.values import moment
+from pypelineetl.values import NotANumber, moment
 from pypelineetl.workbench import Workbench
 
+_EXACT = 2**53
+"""Up to here each whole number is a DOUBLE of its own."""
 # The first condition of each is met by hardly any value, and costs a quarter of the others.
 _CUT = {
+    # DuckDB has a DOUBLE for a column that is NUMERIC, in which SQLite keeps whole numbers whole.
+    "DOUBLE": f"{{0}} NOT BETWEEN -{_EXACT} AND {_EXACT} AND typeof({{0}}) = 'integer'",
     "DATE": "NOT ({0} GLOB '????-??-??')",
     "TIMESTAMP": """
         NOT ({0} GLOB '????-??-?? ??:??:??')
@@ -52,13 +56,11 @@ class SQLite(Database):
         time: time.isoformat,
         Decimal: decimal_as_number,
         float: finite,
+        NotANumber: finite,
         int: whole_64,
     }
-    # Its dates are those that Python has, and that its own functions read.
-    unheld: ClassVar[Mapping[str, tuple[str, str]]] = {
-        "DATE": ("{} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'", BEYOND_YEARS),
-        "TIMESTAMP": ("{} BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999'", BEYOND_YEARS),
-    }
+    # Its own functions read no others.
+    unheld: ClassVar[Mapping[str, tuple[str, str]]] = PYTHONS_TIMES
     moments_are_texts = True
     moment_function = "pypelineetl_moment"
     connecting_needs = "Check the path, and that this account may read and write the file and its folder."
