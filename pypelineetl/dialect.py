@@ -15,7 +15,7 @@ from sqlglot.errors import ParseError, TokenError, UnsupportedError
 from sqlglot.optimizer.qualify_tables import qualify_tables
 
 from pypelineetl.errors import DialectError
-from pypelineetl.translation import Schema, Translation, as_written, refuse_beyond_common, translated_tree
+from pypelineetl.translation import RefusalError, Schema, Translation, as_written, refuse_beyond_common, translated_tree
 
 _PLAIN = (
     exp.Add,
@@ -60,8 +60,8 @@ class _BacktickedSQLite(SQLite):  # type: ignore[misc] # sqlglot's dialects are 
 
 
 _ADVICE = (
-    "What is proved to give the same rows in {target} as in {written} is listed in docs/databases.md. Write this SELECT"
-    ' in the source\'s own dialect, as native("""SELECT …"""), or put it into a view of the source.'
+    "What is proved to give the same rows is listed in docs/databases.md. Write this SELECT in its own database's"
+    ' dialect, as native("SELECT …"), or put it into a view.'
 )
 _WRITTEN_AS = {"sqlite": _BacktickedSQLite}
 
@@ -98,9 +98,10 @@ def translated(sql: str, *, written: str, target: str, schema: Schema | None) ->
         if target == "mysql":
             return Translation(in_target(tree, target), ())
         return translated_tree(tree, target, schema)
-    except DialectError as error:
-        message = f"{error} {_ADVICE.format(written=written, target=target)}"
-        raise DialectError(message) from error
+    except RefusalError as refused:
+        told = f"{refused.written} has no translation to {target}{refused.reason}"
+        message = f"{told}. {refused.place} {_ADVICE}"
+        raise DialectError(message) from refused
 
 
 def attached(sql: str, *, read: str, catalog: str) -> str:

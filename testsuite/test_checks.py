@@ -343,14 +343,16 @@ def test_a_column_may_have_any_name(star: Star) -> None:
 
 
 def test_a_check_costs_one_query(star: Star, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many rows fail."""
+    """However many rows fail; beside it, a SELECT that is translated asks for the types of columns."""
+    catalogs = ("DESCRIBE", "pg_attribute", "pragma_table_info")
     star.load(notes(wrong()))
     asked: list[str] = []
     kind = database_class(parse_url(star.urls[1]))
     ask = kind.result
 
     def counting(warehouse: Database, statement: str, arguments: Sequence[Any] = ()) -> Any:
-        asked.append(statement)
+        if not any(catalog in statement for catalog in catalogs):
+            asked.append(statement)
         return ask(warehouse, statement, arguments)
 
     monkeypatch.setattr(kind, "result", counting)

@@ -78,7 +78,7 @@ def test_a_misspelt_column_is_no_text_in_sqlite() -> None:
 def test_a_function_without_translation_is_told_with_its_place(target: str) -> None:
     """It is not passed on by its name to a database that has none of it, or another."""
     with pytest.raises(
-        DialectError, match=rf"UUID_SHORT\(\) has no translation. Line 2, column 16. .* in {target} as in mysql"
+        DialectError, match=rf"UUID_SHORT\(\) has no translation to {target}. Line 2, column 16. .* native"
     ):
         dialect.translated(
             "SELECT id,\n      UUID_SHORT() AS key_\nFROM t", written="mysql", target=target, schema=None

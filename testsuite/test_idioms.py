@@ -233,6 +233,12 @@ def test_what_mysql_cuts_is_an_error_elsewhere(asked: Asked) -> None:
         assert found == "", idiom
 
 
+def test_texts_are_ordered_as_the_database_does(asked: Asked) -> None:
+    """The rows are the same."""
+    for idiom in _section("ordered"):
+        assert sorted(asked.expected(idiom)) == sorted(asked.found(idiom)), idiom
+
+
 def test_texts_that_are_compared_are_told(asked: Asked) -> None:
     """Which texts are equal is a property of the database; a query for which it matters says so."""
     for idiom in _section("told"):

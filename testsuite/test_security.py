@@ -28,7 +28,7 @@ from stars import PEOPLE, PERSON, SALE, THING, THINGS, Star
 from test_publishing import BUILD, UPDATE
 
 import sample
-from pypelineetl import DimensionETL, FactETL, events, factory, member, process, refresh
+from pypelineetl import DimensionETL, FactETL, events, factory, member, native, process, refresh
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.mysql import MySQL
 from pypelineetl.databases.scanning import extension
@@ -309,7 +309,7 @@ def test_a_hostile_source_changes_nothing(
     no_text = (f"'B' AS code, {NO_UTF8[source]} AS title", "bytes")
     for given, told in (*ODD_ROWS, no_text):
         for rebuild in (True, False):
-            error = star.failure(replace(THING, source=f"SELECT {given}"), rebuild=rebuild)
+            error = star.failure(replace(THING, source=native(f"SELECT {given}")), rebuild=rebuild)
             assert told in error, error
     assert star.table("thing_dim", "title") == [("good",)]
 

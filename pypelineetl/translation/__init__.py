@@ -5,8 +5,9 @@ testsuite/test_idioms.py asks a MariaDB and the other databases the same, and co
 place.
 """
 
+from pypelineetl.translation.expressions import RefusalError
 from pypelineetl.translation.operators import Schema
 from pypelineetl.translation.reading import as_written, refuse_beyond_common
 from pypelineetl.translation.selects import Translation, translated_tree
 
-__all__ = ["Schema", "Translation", "as_written", "refuse_beyond_common", "translated_tree"]
+__all__ = ["RefusalError", "Schema", "Translation", "as_written", "refuse_beyond_common", "translated_tree"]

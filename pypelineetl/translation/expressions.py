@@ -47,9 +47,18 @@ def place_of(node: exp.Expr) -> str:
     return ""
 
 
-def refusal(node: exp.Expr, why: str = "") -> DialectError:
+class RefusalError(DialectError):
+    """What was written is not proved to give the same in the other database."""
+
+    def __init__(self, written: str, reason: str, place: str) -> None:
+        super().__init__(f"{written} has no translation{reason}. {place}")
+        self.written = written
+        self.reason = reason
+        self.place = place
+
+
+def refusal(node: exp.Expr, why: str = "") -> RefusalError:
     """Return the error that says what was written, where, and why it has no translation."""
     written = node.sql(dialect="mysql")
     shown = written if len(written) <= _SHOWN else f"{written[: _SHOWN - 1]}…"
-    reason = f": {why}" if why else ""
-    return DialectError(" ".join(filter(None, [f"{shown} has no translation{reason}.", place_of(node)])))
+    return RefusalError(shown, f": {why}" if why else "", place_of(node))

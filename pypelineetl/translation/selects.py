@@ -356,7 +356,7 @@ class _Queries:
         given = tree.args.get("order")
         if given is None:
             return ""
-        terms = []
+        terms, told = [], len(self.context.folded)
         for term in given.expressions:
             key = term.this
             if isinstance(key, exp.Literal) and not key.is_string and key.this.isdigit():
@@ -371,6 +371,9 @@ class _Queries:
                 terms.append(f"{places[0]}{expressions._direction(term)}")  # noqa: SLF001 - of one piece
                 continue
             terms.append(expressions.order(exp.Order(expressions=[changed])))
+        if not tree.args.get("limit"):
+            # The rows are the same in any order.
+            del self.context.folded[told:]
         return f"\nORDER BY {', '.join(terms)}"
 
     def _limit(self, tree: exp.Expr) -> str:
