@@ -343,17 +343,17 @@ def test_a_newcomer_adds_a_dimension_and_a_fact_as_readme_says(shop: Checkout) -
     assert (counts(shop)["subject_dim"], counts(shop)["registration_fact"]) == (27, 279)
 
 
-def test_the_sql_that_runs_is_shown(checkout: Checkout) -> None:
+def test_the_sql_that_runs_is_shown(shop: Checkout) -> None:
     """--show_sql prints the source's and the table's SQL in the dialects of the databases at hand."""
-    shown = checkout.run("run.py", "--show_sql", "product", "date").stdout
-    assert "-- dimension product: source\nSELECT `p`.`id` AS `product_id`" in shown
-    assert "IIF(`p`.`price` = 0, 1, 0) AS `is_free`" in shown
+    shown = shop.run("run.py", "--show_sql", "product", "date").stdout
+    assert "-- dimension product: source\nSELECT\n  `p`.`id` AS `product_id`,\n" in shown
+    assert "CASE WHEN (`p`.`price` = 0) THEN 1 ELSE 0 END AS `is_free`" in shown
     assert 'CREATE TABLE "product_dim" ("id" INT NOT NULL' in shown
     assert "CREATE INDEX" not in shown
     assert "-- the rows of the Python function calendar" in shown
-    on_mysql = checkout.run("run.py", "--show_sql", "product", ETL_WAREHOUSE_URL="mysql://etl@127.0.0.1/w").stdout
+    on_mysql = shop.run("run.py", "--show_sql", "product", ETL_WAREHOUSE_URL="mysql://etl@127.0.0.1/w").stdout
     assert "KEY by_product (product_id)\n    ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;" in on_mysql
-    wrong = checkout.run("run.py", "--show_sql", "produkt")
+    wrong = shop.run("run.py", "--show_sql", "produkt")
     assert (wrong.returncode, 'Did you mean "product"?' in wrong.stderr) == (2, True)
 
 

@@ -179,7 +179,7 @@ class Operators(ABC):
         found = self.scope.column(node.name, node.table)
         if found is None:
             near = did_you_mean(node.name, self.scope.names())
-            message = f'there is no column "{node.sql(dialect="mysql")}".{near} {place_of(node)}'
+            message = f"no such column: {node.sql(dialect='mysql')}.{near} {place_of(node)}"
             raise DialectError(message)
         table, kind = found
         names = [self.target.quoted(name) for name in (table, node.name) if name]

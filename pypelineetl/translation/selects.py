@@ -268,7 +268,8 @@ class _Queries:
         if not is_named:
             columns = None if self.context.schema is None else self.context.schema(node.name, node.db)
             if columns is not None and not columns:
-                message = f'there is no table "{node.sql(dialect="mysql")}". {place_of(node)}'
+                name = node.sql(dialect="mysql")
+                message = f"no such table: {name}. {place_of(node)}"
                 raise DialectError(message)
         alias = node.alias or node.name
         scope.tables[alias] = columns
