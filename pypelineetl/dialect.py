@@ -5,6 +5,7 @@ which lets through what is proved to give the same rows. DDL is translated by sq
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import ClassVar
 
@@ -90,14 +91,15 @@ def translated(sql: str, *, written: str, target: str, schema: Schema | None) ->
     """
     given = query(sql, dialect=written)
     if written == target:
-        return Translation(given, ())
+        return Translation(given)
     tree = as_written(given) if written == "mysql" else single_statement(given, written)
     try:
         if written != "mysql":
             refuse_beyond_common(tree)
         if target == "mysql":
-            return Translation(in_target(tree, target), ())
-        return translated_tree(tree, target, schema)
+            return Translation(in_target(tree, target))
+        found = translated_tree(tree, target, schema)
+        return replace(found, original=given) if written == "mysql" else found
     except RefusalError as refused:
         told = f"{refused.written} has no translation to {target}{refused.reason}"
         message = f"{told}. {refused.place} {_ADVICE}"
@@ -124,6 +126,17 @@ def within_catalog(sql: str, *, dialect: str, catalog: str) -> str:
     for begin, schema in sorted(begins, reverse=True):
         sql = f"{sql[:begin]}{name}.{schema}{sql[begin:]}"
     return sql
+
+
+def mentioned_columns(sql: str, dialect: str) -> frozenset[str] | None:
+    """Return the names of the columns that a query has anything to do with; None for all of its tables."""
+    tree = single_statement(sql, dialect)
+    joins = tree.find_all(exp.Join)
+    if any(not isinstance(star.parent, exp.Count) for star in tree.find_all(exp.Star)):
+        return None
+    if any(join.args.get("using") for join in joins):
+        return None
+    return frozenset(column.name.lower() for column in tree.find_all(exp.Column))
 
 
 def is_plain(sql: str, dialect: str) -> bool:

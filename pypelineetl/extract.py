@@ -50,8 +50,10 @@ def typed_source(project: Project, etl: ETL, bench: Workbench) -> Iterator[Typed
 def _scanned(project: Project, etl: ETL, bench: Workbench) -> Scanned | None:
     if not isinstance(etl.source, str):
         return None
-    url, query, local_times = project.source_url(etl), project.source_query(etl), project.local_times(etl)
-    scanned = database_class(url).readable(bench, url, query)
+    url, local_times = project.source_url(etl), project.local_times(etl)
+    translation = project.source_translation(etl)
+    query = translation.sql
+    scanned = database_class(url).readable(bench, url, query, translation.original)
     if not (scanned and local_times):
         return scanned
     with project.open_source(etl) as source:

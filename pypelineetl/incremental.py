@@ -69,11 +69,13 @@ def extraction(project: Project, etl: ETL, history: History, *, full: bool, is_f
             notes = [*(f"all of its source is read, because {fault}" for fault in faults), *notes]
         least = {} if is_full else _least(etl.watermark, marks, known)
         condition = partial(_condition, marks, least, appends=_appends(etl))
-        query = Native(querytext.where(query, etl.watermark.columns, condition, dialect=source.dialect))
+        part = querytext.where(query, etl.watermark.columns, condition, dialect=source.dialect)
+        # All rows are read as they would be without a watermark.
+        changed = etl if part == query else replace(etl, source=Native(part))
         reached = {
             name: _written(mark, appends=_appends(etl)) for name, mark in marks.items() if mark.reached is not None
         }
-    return Extraction(replace(etl, source=query), reached, is_full, tuple(notes))
+    return Extraction(changed, reached, is_full, tuple(notes))
 
 
 def _appends(etl: ETL) -> bool:

@@ -151,7 +151,7 @@ class Project:
         assert isinstance(etl.source, str), etl.name  # noqa: S101 - the caller's own mistake
         written, target = self.dialect_of_sql(etl), self.source_dialect(etl)
         if written == target:
-            return Translation(dialect.query(etl.source, dialect=target), ())
+            return Translation(dialect.query(etl.source, dialect=target))
         key = (etl.database, str(etl.source))
         if key not in self._translations:
             with ExitStack() as opened:

@@ -239,10 +239,11 @@ class Database(abc.ABC):
             self._cursor().executemany(statement, rows)
 
     @classmethod
-    def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:  # noqa: ARG003 - for those that can
+    def scanned(cls, bench: Workbench, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - as below
         """Have the bench read a query of the database at a URL by itself; None where it cannot.
 
-        The bench reads through connections of its own, in which the query is all that is ever asked.
+        `original` is what the query is a translation of, if it was MySQL's. The bench reads through connections of its
+        own, in which the query is all that is ever asked.
         """
         return None
 
@@ -254,12 +255,12 @@ class Database(abc.ABC):
         return None if table in self.uncommitted else self.readable(bench, url, query)
 
     @classmethod
-    def readable(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
+    def readable(cls, bench: Workbench, url: URL, query: str, original: str = "") -> Scanned | None:
         """As `scanned`, and None as well where DuckDB refuses: what is wrong then, the driver tells better."""
         if not bench.scans:
             return None
         try:
-            return cls.scanned(bench, url, query)
+            return cls.scanned(bench, url, query, original)
         except (duckdb.Error, PypeLineError, ScanError) as error:
             if not bench.is_usable:
                 raise ScanError(str(error)) from error

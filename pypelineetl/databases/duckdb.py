@@ -189,7 +189,7 @@ class DuckDB(Database):
             self.connection.unregister("pypelineetl_batch")
 
     @classmethod
-    def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
+    def scanned(cls, bench: Workbench, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - read as it is
         name = bench.attach([f"ATTACH {literal(url.database or '')} AS {{name}} (READ_ONLY)"])
         return _described(bench, dialect.within_catalog(query, dialect=cls.dialect, catalog=name))
 

@@ -378,7 +378,7 @@ class MySQL(Database):
         self.execute(f"DROP TEMPORARY TABLE {self.quote(table)}")
 
     @classmethod
-    def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
+    def scanned(cls, bench: Workbench, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - read as it is
         scanner, options = extension("mysql"), cls.options_of(url)
         if scanner is None or options.keys() & {*_TLS_OPTIONS, "charset"}:
             return None

@@ -307,7 +307,7 @@ class PostgreSQL(Database):
         return not free
 
     @classmethod
-    def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
+    def scanned(cls, bench: Workbench, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - read as it is
         scanner = extension("postgres")
         if scanner is None:
             return None

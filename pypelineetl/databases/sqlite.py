@@ -17,8 +17,8 @@ from pypelineetl.databases.fileholds import FileHolds
 from pypelineetl.databases.holding import PYTHONS_TIMES, decimal_as_number, finite, whole_64
 from pypelineetl.databases.scanning import Scanned, extension
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.translation import sqlite_functions
-from pypelineetl.translation.types import Type, sqlite_column_type
+from pypelineetl.translation import SCANNED_SQLITE, sqlite_functions
+from pypelineetl.translation.types import UNKNOWN, Kind, Type, sqlite_column_type
 from pypelineetl.values import NotANumber, moment
 from pypelineetl.workbench import Workbench
 
@@ -40,6 +40,16 @@ _KINDS = {"BIGINT": "whole", "INTEGER": "whole", "DOUBLE": "double", "DECIMAL": 
 _COMPUTED = {("whole", "whole"), ("double", "double"), ("double", "whole"), ("double", "literal")}
 _COMPARED = {("whole", "whole"), ("text", "text"), ("double", "double"), ("double", "literal"), ("whole", "literal")}
 """What two operands may be for DuckDB to compare them as SQLite does: not a large whole number with a double."""
+_SCANNED_AS = {
+    Kind.INTEGER: "BIGINT",
+    Kind.DECIMAL: "DOUBLE",
+    Kind.DOUBLE: "DOUBLE",
+    Kind.TEXT: "VARCHAR",
+    Kind.BINARY: "BLOB",
+    Kind.DATE: "DATE",
+    Kind.DATETIME: "TIMESTAMP",
+}
+"""What DuckDB has for a column of SQLite's of each kind."""
 _TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
@@ -99,20 +109,31 @@ class SQLite(Database):
         }
 
     @classmethod
-    def scanned(cls, bench: Workbench, url: URL, query: str) -> Scanned | None:
+    def scanned(cls, bench: Workbench, url: URL, query: str, original: str) -> Scanned | None:
         scanner = extension("sqlite")
-        if scanner is None or not dialect.is_plain(query, cls.dialect):
+        is_plain = dialect.is_plain(query, cls.dialect)
+        if scanner is None or not (is_plain or original):
             return None
         attach = f"ATTACH {literal(str(Path(url.database or '').absolute()))} AS {{name}} (TYPE sqlite, READ_ONLY)"
         name = bench.attach([attach], scanner)
-        attached = dialect.attached(query, read=cls.dialect, catalog=name)
-        types = bench.types(attached)
-        if not _mean_the_same(bench, query, name):
-            return None
+        if is_plain and _mean_the_same(bench, query, name):
+            attached = dialect.attached(query, read=cls.dialect, catalog=name)
+            types = bench.types(attached)
+            with cls.open(url, read_only=True) as source:
+                if not source.differs(query, types):
+                    return Scanned(f"({attached})", types)
+        return cls._computed_there(bench, url, original, name) if original else None
+
+    @classmethod
+    def _computed_there(cls, bench: Workbench, url: URL, original: str, catalog: str) -> Scanned | None:
+        """Have DuckDB compute a query of MySQL's over SQLite's tables; None if it is not proved to give the same."""
         with cls.open(url, read_only=True) as source:
-            if source.differs(query, types):
+            tables = _Tables(bench, catalog, source)
+            translated = dialect.translated(original, written="mysql", target=SCANNED_SQLITE, schema=tables.types)
+            computed = dialect.within_catalog(translated.sql, dialect="duckdb", catalog=catalog)
+            if any(source.differs(_select(table), kinds) for table, kinds in tables.read_by(original).items()):
                 return None
-        return Scanned(f"({attached})", types)
+        return Scanned(f"({computed})", bench.types(computed))
 
     def differs(self, query: str, types: Mapping[str, str]) -> bool:
         """Whether DuckDB, which has these types for a query's columns, would give other values than SQLite does.
@@ -227,6 +248,40 @@ class SQLite(Database):
             raise BusyError(message) from error
         finally:
             self.execute(f"PRAGMA busy_timeout = {int(LOCK_WAIT_SECONDS * 1000)}")
+
+
+class _Tables:
+    """The tables of a query, and the types that SQLite's columns have where DuckDB has them as well."""
+
+    def __init__(self, bench: Workbench, catalog: str, source: SQLite) -> None:
+        self._bench, self._catalog, self._source = bench, catalog, source
+        self._scanned: dict[str, Mapping[str, str]] = {}
+
+    def types(self, table: str, schema: str) -> Mapping[str, Type]:
+        """Return the types of a table's columns; one that is not known where DuckDB reads another."""
+        declared = self._source.column_types(table, schema)
+        if not declared:
+            return {}
+        name = ".".join(dialect.quoted_name(part, "duckdb") for part in (self._catalog, "main", table))
+        kinds = self._bench.types(f"SELECT * FROM {name}")
+        self._scanned[table] = kinds
+        return {
+            column: kind if _SCANNED_AS.get(kind.kind) == kinds.get(column) else UNKNOWN
+            for column, kind in declared.items()
+        }
+
+    def read_by(self, query: str) -> dict[str, dict[str, str]]:
+        """Return, by table, DuckDB's types of the columns that a query has anything to do with."""
+        names = dialect.mentioned_columns(query, "mysql")
+        return {
+            table: {name: kind for name, kind in kinds.items() if names is None or name.lower() in names}
+            for table, kinds in self._scanned.items()
+        }
+
+
+def _select(table: str) -> str:
+    name = table.replace("`", "``")
+    return f"SELECT * FROM `{name}`"
 
 
 def _moment(given: Any) -> str | None:

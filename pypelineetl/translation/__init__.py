@@ -9,5 +9,14 @@ from pypelineetl.translation.expressions import RefusalError
 from pypelineetl.translation.operators import Schema
 from pypelineetl.translation.reading import as_written, refuse_beyond_common
 from pypelineetl.translation.selects import Translation, translated_tree
+from pypelineetl.translation.targets import SCANNED_SQLITE
 
-__all__ = ["RefusalError", "Schema", "Translation", "as_written", "refuse_beyond_common", "translated_tree"]
+__all__ = [
+    "SCANNED_SQLITE",
+    "RefusalError",
+    "Schema",
+    "Translation",
+    "as_written",
+    "refuse_beyond_common",
+    "translated_tree",
+]

@@ -32,6 +32,8 @@ class Expression:
     form: Form = Form.PLAIN
     literal: str | None = None
     """The text, if it is a literal text."""
+    stored: str = ""
+    """Of a column: its value as its table has it, if the expression is another."""
 
     @property
     def kind(self) -> Kind:

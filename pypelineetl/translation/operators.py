@@ -188,7 +188,8 @@ class Operators(ABC):
             form = Form.CONDITION
         elif kind.kind in MOMENTS and self.target.name == "sqlite":
             form = Form.STORED
-        return Expression(".".join(names), kind, node, form)
+        name = ".".join(names)
+        return Expression(self.target.column(name, kind), kind, node, form, stored=name)
 
     def _literal(self, node: exp.Literal) -> Expression:
         if node.is_string:

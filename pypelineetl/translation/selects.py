@@ -38,8 +38,10 @@ class Translation:
     """A query in another database's dialect."""
 
     sql: str
-    folded: tuple[str, ...]
+    folded: tuple[str, ...] = ()
     """What it compares that are texts, as written: MySQL's collations take other texts for equal than the database."""
+    original: str = ""
+    """The query of MySQL, if it was one."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """How each database computes, casts and writes what MySQL's expressions need."""
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -13,6 +14,13 @@ _GROUP = 9
 """MySQL computes decimals in groups of so many digits."""
 _DIVISION_DIGITS = 4
 """By so many digits a quotient has more than its dividend: div_precision_increment."""
+
+
+SCANNED_SQLITE = "sqlite in duckdb"
+"""The name of the target that is SQLite's tables in DuckDB."""
+BEYOND_DIGITS = "Mismatch: a decimal of SQLite has more digits than its column says"
+"""How DuckDB says that SQLite must be read by its driver."""
+_DIGITS = re.compile(r"\((\d+)")
 
 
 class Target:
@@ -42,6 +50,10 @@ class Target:
     def datetime_literal(self, iso: str) -> str:
         """Return a literal moment, given as yyyy-mm-dd hh:mm:ss with or without a fraction."""
         return f"TIMESTAMP '{iso}'"
+
+    def column(self, sql: str, kind: Type) -> str:  # noqa: ARG002 - for those that hold another type than they say
+        """Return a column as a value of its type."""
+        return sql
 
     def value(self, given: Expression) -> str:
         """Return an expression as MySQL has its value: a condition is 1 or 0."""
@@ -132,8 +144,10 @@ class Target:
         """Return an expression as a column of the result."""
         if given.type.excess and given.type.scale is not None:
             return self.rounded(given.sql, given.type.scale)
-        # A column of truth values stays one: the load knows what to make of it.
-        return given.sql if isinstance(given.node, exp.Column) else self.value(given)
+        if isinstance(given.node, exp.Column):
+            # A column of truth values stays one: the load knows what to make of it.
+            return given.stored or given.sql
+        return self.value(given)
 
     def in_subquery(self, given: Expression) -> str:
         """Return an expression as the column of a query within another, where it is compared."""
@@ -210,6 +224,21 @@ class DuckDB(Target):
         return f"(CAST(({whole}) // {part} AS DECIMAL(38, 0)) * 0.{'0' * (excess - 1)}1)"
 
 
+class SQLiteInDuckDB(DuckDB):
+    """SQLite's tables as DuckDB reads them, which has a DOUBLE for each decimal."""
+
+    def column(self, sql: str, kind: Type) -> str:
+        digits = _DIGITS.search(kind.name)
+        if kind.kind is not Kind.DECIMAL or not digits:
+            return sql
+        held = f"CAST({sql} AS DECIMAL({digits[1]}, {kind.scale or 0}))"
+        # A value with more digits than the column says is for SQLite itself to compute with.
+        return f"CASE WHEN {sql} IS NULL OR {held} = {sql} THEN {held} ELSE error('{BEYOND_DIGITS}') END"
+
+    def bare_text(self, given: Expression) -> str:
+        return _without_padding(given)
+
+
 class SQLite(Target):
     """SQLite has no dates and no decimals: Python functions that its connections have compute with them."""
 
@@ -255,8 +284,7 @@ class SQLite(Target):
         return f"mysql_decimal({sql}, {scale})"
 
     def bare_text(self, given: Expression) -> str:
-        # MySQL takes the blanks at the end of a CHAR(n) for none of it.
-        return f"rtrim({given.sql}, ' ')" if given.type.name.startswith(("char(", "character(")) else given.sql
+        return _without_padding(given)
 
     def date(self, given: Expression) -> str:
         is_done = given.kind is Kind.DATE and given.form is not Form.STORED
@@ -287,7 +315,15 @@ class SQLite(Target):
         return super().arithmetic(operator, one, other, given)
 
 
-TARGETS = {each.name: each for each in (PostgreSQL(), DuckDB(), SQLite())}
+def _without_padding(given: Expression) -> str:
+    # MySQL takes the blanks at the end of a CHAR(n) for none of it.
+    return f"rtrim({given.sql}, ' ')" if given.type.name.startswith(("char(", "character(")) else given.sql
+
+
+TARGETS: dict[str, Target] = {
+    **{each.name: each for each in (PostgreSQL(), DuckDB(), SQLite())},
+    SCANNED_SQLITE: SQLiteInDuckDB(),
+}
 
 
 def product_type(operator: str, one: Type, other: Type) -> Type:
