@@ -96,9 +96,9 @@ def translated(sql: str, *, written: str, target: str, schema: Schema | None) ->
     try:
         if written != "mysql":
             refuse_beyond_common(tree)
+        found = translated_tree(tree, target, schema, is_of_sqlite=written == "sqlite")
         if target == "mysql":
-            return Translation(in_target(tree, target))
-        found = translated_tree(tree, target, schema)
+            return replace(found, sql=in_target(tree, target))
         return replace(found, original=given) if written == "mysql" else found
     except RefusalError as refused:
         told = f"{refused.written} has no translation to {target}{refused.reason}"
@@ -115,17 +115,34 @@ def attached(sql: str, *, read: str, catalog: str) -> str:
 def within_catalog(sql: str, *, dialect: str, catalog: str) -> str:
     """Return a query, as it is written, whose tables are those of a database that is attached by this name."""
     tree = single_statement(sql, dialect)
-    named = {each.alias for each in tree.find_all(exp.CTE)}
     begins = []
     for table in tree.find_all(exp.Table):
         first = table.args.get("db") or table.this
         is_own = isinstance(first, exp.Identifier) and not table.args.get("catalog")
-        if is_own and not (table.name in named and not table.db):
+        if is_own and (table.db or not _is_named_by_with(table)):
             begins.append((first.meta["start"], "" if table.db else "main."))
     name = quoted_name(catalog, dialect)
     for begin, schema in sorted(begins, reverse=True):
         sql = f"{sql[:begin]}{name}.{schema}{sql[begin:]}"
     return sql
+
+
+def _is_named_by_with(table: exp.Table) -> bool:
+    """Whether a table is a query that a WITH around it names: one before it, if it is in one of them itself."""
+    inner: exp.Expr = table
+    while (outer := inner.parent) is not None:
+        given = outer.args.get("with_")
+        if given is not None and given is not inner:
+            names = [each.alias.lower() for each in given.expressions]
+        elif isinstance(outer, exp.With):
+            place = outer.expressions.index(inner)
+            names = [each.alias.lower() for each in outer.expressions[: place + bool(outer.args.get("recursive"))]]
+        else:
+            names = []
+        if table.name.lower() in names:
+            return True
+        inner = outer
+    return False
 
 
 def mentioned_columns(sql: str, dialect: str) -> frozenset[str] | None:

@@ -219,7 +219,14 @@ def _query(idiom: str) -> str:
 
 
 def _sorting(row: tuple[Any, ...]) -> list[str]:
-    return [f"{each + 0:.12g}" if isinstance(each, float | Decimal) else str(each) for each in row]
+    """Return what puts the rows of each database in the same order, whatever a number is there."""
+    shown = []
+    for value in row:
+        try:
+            shown.append(f"{float(value):.9g}")
+        except (TypeError, ValueError):
+            shown.append(str(value))
+    return shown
 
 
 def _is_ordered(sql: str) -> bool:
@@ -288,7 +295,7 @@ def test_texts_that_are_compared_are_told(asked: Asked) -> None:
 def test_what_is_not_proved_is_refused_with_its_place(asked: Asked) -> None:
     """It is refused also where the other database would run it."""
     for idiom in _section("refused"):
-        with pytest.raises(DialectError, match=r"has no translation.*native"):
+        with pytest.raises(DialectError, match="has no translation"):
             asked.translation(_query(idiom))
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pygrametl.tables import FactTable
 from sqlalchemy import make_url
 
-from pypelineetl import FactETL, events, factory, file, process, read_project, rows
+from pypelineetl import FactETL, events, factory, file, native, process, read_project, rows
 from pypelineetl.project import Project
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -344,7 +344,7 @@ def test_a_number_too_small_or_too_large_is_refused_by_the_scanner_too(
     """DuckDB reads these columns itself, and would make 0 or infinity of them."""
     ddl, columns = f"CREATE TABLE t (number INT, value {kind})", ["number", "value"]
     warehouse = f"duckdb:///{tmp_path}/w.duckdb"
-    given_source = f"SELECT 1 AS number, {value} AS value"
+    given_source = native(f"SELECT 1 AS number, {value} AS value")
     error = trip(postgresql_url, warehouse, given_source, ddl, columns)
     assert told in error
     assert bool(told) == bool(error)

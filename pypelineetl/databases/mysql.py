@@ -26,6 +26,7 @@ from pypelineetl.databases.scanning import Scanned, extension, secret
 from pypelineetl.databases.singles import Single, as_doubles
 from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.errors import BusyError, DatabaseError
+from pypelineetl.translation.types import Type, column_type
 from pypelineetl.values import NotANumber
 from pypelineetl.workbench import Workbench
 
@@ -263,6 +264,17 @@ class MySQL(Database):
     def folds(self, column: Column) -> bool:
         # A collation named _bin tells abc from ABC and still ignores blanks at the end, unless its name says more.
         return super().folds(column) and not column.collation.lower().endswith(_EXACT_COLLATIONS)
+
+    def column_types(self, table: str, schema: str) -> Mapping[str, Type]:
+        found = self.query(
+            """
+            SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE FROM information_schema.COLUMNS
+            WHERE TABLE_NAME = %s AND TABLE_SCHEMA = COALESCE(%s, DATABASE())
+            ORDER BY ORDINAL_POSITION
+            """,
+            (table, schema or None),
+        )
+        return {name: column_type(kind, is_required=null == "NO") for name, kind, null in found}
 
     def columns(self, table: str) -> Mapping[str, str]:
         self.execute(f"SAVEPOINT {_LOOKING}")

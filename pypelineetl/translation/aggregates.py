@@ -1,7 +1,8 @@
 """Aggregates and window functions of MySQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from sqlglot import exp
 
@@ -23,8 +24,18 @@ def is_aggregate(node: exp.Expr) -> bool:
     return isinstance(node, exp.Anonymous) and node.name.upper() in AGGREGATES
 
 
+def _varies(node: exp.Expr) -> bool:
+    """Whether an expression is made of columns or aggregates, and no constant, which may be taken for a position."""
+    return any(isinstance(each, exp.Column) or is_aggregate(each) for each in node.walk())
+
+
 class Aggregates(Calls):
     """Expressions with aggregates and window functions."""
+
+    is_grouped = False
+    """Whether they are of a SELECT with GROUP BY."""
+    aliases: Mapping[str, exp.Alias] = MappingProxyType({})
+    """What the names of the SELECT stand for."""
 
     by_node = {  # noqa: RUF012 - as in the base
         **Calls.by_node,
@@ -67,6 +78,8 @@ class Aggregates(Calls):
         given = self.of(argument)
         if distinct and given.kind is Kind.TEXT:
             self.context.folded.append(node)
+        if distinct:
+            given = self.rounded(given)
         sql = self.target.comparable(given) if distinct else given.sql
         return Expression(f"COUNT({distinct}{sql}){over}", INTEGER, node)
 
@@ -87,6 +100,10 @@ class Aggregates(Calls):
     def _sum(self, name: str, node: exp.Expr, argument: exp.Expr, distinct: str, over: str) -> Expression:
         given = self.number(argument)
         target = self.target
+        if given.type.excess and (over or self.is_grouped):
+            raise refusal(node, "MySQL cuts the digits of a quotient here; write CAST(… AS DECIMAL(p, s)) around it")
+        if given.kind is Kind.DOUBLE and "ROWS" in over:
+            raise refusal(node, "sums of floating-point numbers that come and go differ; CAST them AS DECIMAL(p, s)")
         if given.kind is Kind.DOUBLE:
             return Expression(f"{name}({distinct}{target.double(given)}){over}", DOUBLE, node)
         is_text = self.is_sqlite and given.kind is Kind.DECIMAL
@@ -147,7 +164,9 @@ class Aggregates(Calls):
         return ", ".join(self._order_key(each) + self._direction(each) for each in order.expressions)
 
     def _order_key(self, term: exp.Ordered) -> str:
-        given = self.of(term.this)
+        given = self.rounded(self.of(term.this))
+        if not _varies(term.this):
+            raise refusal(term, "it is the same for all rows")
         if given.kind is Kind.TEXT:
             self.context.folded.append(term)
             return given.sql if isinstance(term.this, exp.Column) else self.target.bare_text(given)
@@ -190,6 +209,8 @@ class Aggregates(Calls):
         given = [self.of(arguments[0])]
         if len(arguments) > 2:  # noqa: PLR2004 - the value, how far away it is, and what if there is none
             given.append(self.of(arguments[2]))
+        if any(each.type.excess for each in given):
+            raise refusal(node, "MySQL cuts the digits of a quotient here; write CAST(… AS DECIMAL(p, s)) around it")
         values, kind, form = self.unified(node, given)
         if len(given) == 1 and given[0].kind in MOMENTS:
             values, form = [given[0].sql], given[0].form
@@ -198,9 +219,15 @@ class Aggregates(Calls):
 
     def _window(self, node: exp.Window) -> str:
         parts = []
+        order = node.args.get("order")
+        keys = [*(node.args.get("partition_by") or ()), *(each.this for each in (order.expressions if order else ()))]
+        for key in keys:
+            alias = self.aliases.get(key.name) if isinstance(key, exp.Column) and not key.table else None
+            if alias is not None and alias.this != key:
+                raise refusal(key, "it is a name of the SELECT as well; write its table before it, or another name")
         if partition := node.args.get("partition_by"):
             parts.append(f"PARTITION BY {', '.join(self.group_key(each) for each in partition)}")
-        if order := node.args.get("order"):
+        if order:
             parts.append(f"ORDER BY {self.order(order)}")
         if frame := node.args.get("spec"):
             if frame.args.get("kind") != "ROWS" or frame.args.get("exclude"):
@@ -217,6 +244,8 @@ class Aggregates(Calls):
     def group_key(self, node: exp.Expr) -> str:
         """Return an expression by which rows are put together."""
         given = self.of(node)
+        if not _varies(node):
+            raise refusal(node, "it is the same for all rows")
         if given.kind is Kind.TEXT:
             self.context.folded.append(node)
             return given.sql if isinstance(given.node, exp.Column) else self.target.bare_text(given)
@@ -224,8 +253,5 @@ class Aggregates(Calls):
             raise refusal(node, "rows are put together by a quotient; write CAST(… AS DECIMAL(p, s)) around it")
         if given.kind is Kind.OTHER and "json" in given.type.name:
             raise refusal(node)
-        return (
-            given.sql
-            if given.kind is not Kind.NULL and given.form is not Form.STORED
-            else self.target.comparable(given)
-        )
+        is_as_stored = given.kind is not Kind.NULL and given.form not in (Form.STORED, Form.DIGITS)
+        return given.sql if is_as_stored else self.target.comparable(given)

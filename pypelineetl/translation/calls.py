@@ -8,6 +8,7 @@ from sqlglot import exp
 
 from pypelineetl.translation import formats, functions
 from pypelineetl.translation.expressions import Expression, Form, refusal
+from pypelineetl.translation.literals import datetime_in
 from pypelineetl.translation.operators import Operators
 from pypelineetl.translation.types import (
     DATE,
@@ -43,7 +44,10 @@ _MICROSECONDS = {
     "WEEK": 604_800_000_000,
 }
 _MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
+_FIRST = "0001-01-01 00:00:00"
 _LAST = "9999-12-31 23:59:59.999999"
+_EXACT_AMOUNT = 2**53
+_OF_TIME = frozenset({"HOUR", "MINUTE", "SECOND", "MICROSECOND"})
 _SHA_BITS = ("0", "256")
 
 Call = Callable[["Calls", exp.Expr, list[exp.Expr]], Expression]
@@ -91,6 +95,8 @@ class Calls(Operators):
             raise refusal(node)
         if name in functions.FOLDING:
             self.context.folded.append(node)
+        if name in _OF_TIME and self.of(arguments[0]).literal and not datetime_in(self.of(arguments[0]).literal or ""):
+            raise refusal(node, "MySQL takes a text without a time for a time of day")
         return self.from_table(function, node, arguments)
 
     def from_table(
@@ -189,12 +195,16 @@ class Calls(Operators):
     def _later(self, node: exp.Expr, moment: exp.Expr, amount: exp.Expr, unit: str, sign: str) -> Expression:
         given, count = self.moment(moment), self.whole(amount)
         name, times = UNITS[unit]
+        if unit == "MICROSECOND" and not (amount.name.isdigit() and int(amount.name) < _EXACT_AMOUNT):
+            raise refusal(node, "a number of microseconds must be written out")
         if times != 1 or sign == "-":
             count = f"({count} * {-times if sign == '-' else times})"
         is_date = given.kind is Kind.DATE and name in ("day", "month")
         kind, take = (DATE, self.target.date) if is_date else (DATETIME, self.target.datetime)
         if isinstance(moment, exp.Literal) or given.type.name == WRITTEN:
             kind = replace(kind, name=WRITTEN)
+        if unit == "MICROSECOND" or given.type.scale:
+            kind = replace(kind, scale=6)
         if self.is_sqlite:
             sql = self._python("add", take(given), count, f"'{name}'", str(int(is_date)))
             return Expression(sql, kind, node)
@@ -202,8 +212,9 @@ class Calls(Operators):
             sql = f"({take(given)} + INTERVAL ({count}) {name.upper()})"
         else:
             sql = f"({take(given)} + {count} * INTERVAL '1 {name}')"
-        # MySQL's years end with 9999, and what is beyond is NULL.
-        within = f"CASE WHEN {sql} <= {self.target.datetime_literal(_LAST)} THEN {sql} END"
+        # MySQL's years are 1 to 9999, and what is beyond is NULL.
+        first, last = (self.target.datetime_literal(each) for each in (_FIRST, _LAST))
+        within = f"CASE WHEN {sql} BETWEEN {first} AND {last} THEN {sql} END"
         return Expression(f"CAST({within} AS DATE)" if is_date else within, kind, node)
 
     def between(self, node: exp.Expr, unit: str, begin: exp.Expr, end: exp.Expr) -> Expression:
@@ -330,7 +341,7 @@ def _coalesce(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Express
 @special("NULLIF", counts=[2])
 def _nullif(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     given = self.of(arguments[0])
-    one, other = self.comparable(node, given, self.of(arguments[1]))
+    one, other = self.comparable(node, self.rounded(given), self.rounded(self.of(arguments[1])))
     sql = f"CASE WHEN {one} = {other} THEN NULL ELSE {self.target.value(given)} END"
     return Expression(sql, given.type, node, given.form if given.form is not Form.CONDITION else Form.PLAIN)
 
@@ -363,6 +374,8 @@ def _extreme(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressi
         raise refusal(node, "numbers alone, dates alone or texts alone are needed")
     if Kind.TEXT in kinds:
         self.context.folded.append(node)
+    if any(each.type.name == WRITTEN or each.type.excess for each in given):
+        raise refusal(node, "write CAST(… AS …) around its quotients, and around dates that are computed from a text")
     values, kind, form = self.unified(node, given)
     name = node.name.upper()
     if self.is_sqlite:
@@ -376,13 +389,16 @@ def _extreme(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressi
 @special("ELT", counts=[None])
 def _elt(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     number = self.whole(arguments[0])
-    conditions = [f"{number} = {place}" for place in range(1, len(arguments))]
-    return self.chosen(node, conditions, arguments[1:])
+    texts = [self.text(each) for each in arguments[1:]]
+    parts = [f"WHEN {number} = {place} THEN {text}" for place, text in enumerate(texts, start=1)]
+    return Expression(f"CASE {' '.join(parts)} END", TEXT, node)
 
 
 @special("FIELD", counts=[None])
 def _field(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     given = self.of(arguments[0])
+    if given.kind in MOMENTS:
+        raise refusal(node, "MySQL compares dates as texts here; write CASE")
     pairs = [self.comparable(node, given, self.of(each)) for each in arguments[1:]]
     parts = [f"WHEN {one} = {other} THEN {place}" for place, (one, other) in enumerate(pairs, start=1)]
     return Expression(f"CASE {' '.join(parts)} ELSE 0 END", INTEGER, node)
@@ -560,7 +576,8 @@ def _from_unixtime(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Ex
         "duckdb": f"{begin} + INTERVAL ({seconds}) SECOND",
         "sqlite": self._python("add", begin, seconds, "'second'", "0"),
     }[self.target.name]
-    found = f"CASE WHEN {seconds} >= 0 THEN {later} END"
+    # The seconds of MariaDB end in 2038.
+    found = f"CASE WHEN {seconds} BETWEEN 0 AND 2147483647 THEN {later} END"
     if len(arguments) == 1:
         return Expression(found, DATETIME, node)
     return self.formatted(node, f"({found})", self.literal_text(arguments[1], node))
@@ -573,7 +590,7 @@ def _str_to_date(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expr
     known = {"Y": "%Y", "m": "%m", "d": "%d", "H": "%H", "i": "%M", "s": "%S", "S": "%S", "T": "%H:%M:%S"}
     parts = formats.pieces(pattern)
     letters = {part for kind, part in parts if kind == "specifier"}
-    if not letters <= set(known) or not {"Y", "m", "d"} <= letters:
+    if "%%" in pattern or not letters <= set(known) or not {"Y", "m", "d"} <= letters:
         raise refusal(node, "a date of %Y, %m and %d, with or without %H, %i and %s, is needed")
     shape = "".join(known[part] if kind == "specifier" else part.replace("%", "%%") for kind, part in parts)
     try:

@@ -137,6 +137,8 @@ _MOMENTS = (
         ("CURRENT_DATE", "UTC_DATE"),
     ),
 )
+# An empty text is nowhere to be found, also where what would replace it is NULL.
+_REPLACE = "CASE WHEN {1} = '' THEN {0} ELSE REPLACE({0}, {1}, {2}) END"
 # ICU knows all letters whatever the database's locale, and makes two of ß and İ, which MySQL does not.
 _UPPER = "REPLACE(UPPER(REPLACE({0}, 'ß', CHR(57344)) COLLATE \"und-x-icu\"), CHR(57344), 'ß')"
 _LOWER = "LOWER(REPLACE(REPLACE({0}, 'Σ', 'σ'), 'İ', 'i') COLLATE \"und-x-icu\")"  # noqa: RUF001 - Greek is meant
@@ -148,7 +150,7 @@ _TEXTS = (
     Function("TRIM", ("text",), TEXT, "BTRIM({0}, ' ')", "TRIM({0}, ' ')", "trim({0}, ' ')"),
     Function("LTRIM", ("text",), TEXT, "LTRIM({0}, ' ')", "LTRIM({0}, ' ')", "ltrim({0}, ' ')"),
     Function("RTRIM", ("text",), TEXT, "RTRIM({0}, ' ')", "RTRIM({0}, ' ')", "rtrim({0}, ' ')"),
-    Function("REPLACE", ("text", "text", "text"), TEXT, "REPLACE({0}, {1}, {2})", "REPLACE({0}, {1}, {2})"),
+    Function("REPLACE", ("text", "text", "text"), TEXT, _REPLACE, _REPLACE),
     Function(
         "LEFT",
         ("text", "integer"),

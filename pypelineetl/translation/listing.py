@@ -16,8 +16,8 @@ _LINES = (
     (
         "casts",
         (
-            "`CAST` and `CONVERT` to `CHAR`, `CHAR(n)`, `SIGNED`, `DECIMAL(p, s)`, `DOUBLE`, `DATE`, `DATETIME`;"
-            " of texts `SIGNED` and, on SQLite, `DATE` and `DATETIME`"
+            "`CAST` and `CONVERT` to `CHAR`, `CHAR(n)`, `SIGNED`, `DECIMAL(p, s)`, `DOUBLE`, `DATE`, `DATETIME`,"
+            " `DATETIME(6)`; of texts `SIGNED` and, on SQLite, `DATE` and `DATETIME`"
         ),
     ),
     (

@@ -52,6 +52,8 @@ class Context:
     target: Target
     schema: Schema | None
     """None while only the shape of a query is checked: types are then what they must be."""
+    is_of_sqlite: bool = False
+    """Whether the query is written in SQLite's dialect, in which values have types, and columns have none."""
     folded: list[exp.Expr] = field(default_factory=list)
     """Where texts are compared, which each database does by its own collation."""
 
@@ -93,8 +95,11 @@ class Operators(ABC):
         self.scope = scope
 
     @abstractmethod
-    def subquery(self, node: exp.Expr) -> tuple[str, list[Type]]:
-        """Return a query within this one, and the types of its columns."""
+    def subquery(self, node: exp.Expr, *, is_value: bool = False) -> tuple[str, list[Type]]:
+        """Return a query within this one, and the types of its columns.
+
+        MySQL computes on with all digits of its quotients if it stands for a value.
+        """
 
     @abstractmethod
     def interval(self, node: exp.Expr, moment: exp.Expr, interval: exp.Interval, sign: str) -> Expression:
@@ -121,7 +126,7 @@ class Operators(ABC):
 
     def number(self, node: exp.Expr) -> Expression:
         """Return an expression that must be a number."""
-        given = self._as_number(self.of(node))
+        given = self.of(node)
         kind = self.kind_of(given, NUMBERS, ", and is used as a number; write CAST(… AS …) around it")
         return given if given.kind is kind else replace(given, type=Type(kind))
 
@@ -143,7 +148,8 @@ class Operators(ABC):
             return Expression(self.target.date_literal(day.isoformat()), DATE, given.node)
         if at := datetime_in(given.literal):
             shown = at.isoformat(sep=" ", timespec="microseconds" if at.microsecond else "seconds")
-            return Expression(self.target.datetime_literal(shown), DATETIME, given.node)
+            kind = replace(DATETIME, scale=6 if at.microsecond else 0)
+            return Expression(self.target.datetime_literal(shown), kind, given.node)
         return given
 
     def text(self, node: exp.Expr) -> str:
@@ -188,6 +194,9 @@ class Operators(ABC):
             form = Form.CONDITION
         elif kind.kind in MOMENTS and self.target.name == "sqlite":
             form = Form.STORED
+        elif kind.kind is Kind.DECIMAL and not kind.name and self.target.name == "sqlite":
+            # It was computed by a query within this one.
+            form = Form.DIGITS
         name = ".".join(names)
         return Expression(self.target.column(name, kind), kind, node, form, stored=name)
 
@@ -249,11 +258,21 @@ class Operators(ABC):
         operator = _COMPARISONS[type(node)]
         if operator.startswith("IS") and self.target.name == "sqlite":
             operator = "IS"
-        one, other = self.comparable(node, self.of(node.this), self.of(node.expression))
-        return self.truth(f"({one} {operator} {other})", node)
+        one, other = (self.rounded(self.of(each)) for each in (node.this, node.expression))
+        first, second = self.comparable(node, one, other)
+        return self.truth(f"({first} {operator} {second})", node)
+
+    def rounded(self, given: Expression) -> Expression:
+        """Return an expression as MySQL compares two of them: a quotient has the digits that are shown."""
+        if not given.type.excess or given.type.scale is None:
+            return given
+        sql = self.target.rounded(given.sql, given.type.scale)
+        form = Form.DIGITS if self.target.name == "sqlite" else given.form
+        return replace(given, sql=sql, type=replace(given.type, excess=0), form=form)
 
     def comparable(self, node: exp.Expr, one: Expression, other: Expression) -> tuple[str, str]:
         """Return two expressions so that the database compares them as MySQL does."""
+        self._refuse_conversion(node, one, other)
         if one.literal is not None and other.kind in MOMENTS | NUMBERS:
             other, one = self._alike(other, one)
         else:
@@ -266,7 +285,7 @@ class Operators(ABC):
                 raise refusal(node, _UNTYPED)
             return one.sql, other.sql
         if kinds <= NUMBERS:
-            return target.comparable(one), target.comparable(other)
+            return self._comparable_numbers(one, other)
         if kinds <= MOMENTS:
             take = target.date if kinds == {Kind.DATE} else target.datetime
             first, second = (each.sql if each.kind is Kind.NULL else take(each) for each in (one, other))
@@ -283,6 +302,25 @@ class Operators(ABC):
         kinds_shown = " with ".join(each.kind.value for each in (one, other))
         raise refusal(node, f"it compares {kinds_shown}; write CAST(… AS …) around one of them")
 
+    def _comparable_numbers(self, one: Expression, other: Expression) -> tuple[str, str]:
+        """Return two numbers; MySQL makes both floating-point numbers if one is."""
+        both = (one, other)
+        if self.target.name == "sqlite" and Kind.DOUBLE in (one.kind, other.kind):
+            first, second = (each.sql if each.kind is Kind.NULL else self.target.double(each) for each in both)
+            return first, second
+        return self.target.comparable(one), self.target.comparable(other)
+
+    def _refuse_conversion(self, node: exp.Expr, *given: Expression) -> None:
+        """Refuse what SQLite compares as it is and all others after a conversion, and dates that are texts."""
+        are_texts = all(each.type.name == WRITTEN or each.literal is not None for each in given)
+        if are_texts and any(each.kind in MOMENTS for each in given):
+            raise refusal(node, "it compares texts that are dates; write CAST(… AS DATE) around one of them")
+        if not self.context.is_of_sqlite:
+            return
+        kinds = {Kind.DECIMAL if each.kind in NUMBERS else each.kind for each in given} - {Kind.NULL}
+        if len(kinds) > 1 or any(each.kind is Kind.DECIMAL for each in given):
+            raise refusal(node, "SQLite compares its values as they are, and the other databases convert them")
+
     def _alike(self, given: Expression, literal: Expression) -> tuple[Expression, Expression]:
         """Return two expressions, the second as a number or a moment if it is a literal text and the first is one."""
         if given.kind in NUMBERS:
@@ -297,13 +335,16 @@ class Operators(ABC):
         if node.args.get("unnest") or node.args.get("field") or not node.expressions:
             raise refusal(node)
         pairs = [self.comparable(node, self.of(node.this), self.of(each)) for each in node.expressions]
+        if len(node.expressions) == 1:
+            one, other = (self.rounded(self.of(each)) for each in (node.this, node.expressions[0]))
+            pairs = [self.comparable(node, one, other)]
         if len({one for one, _ in pairs}) == 1:
             return self.truth(f"({pairs[0][0]} IN ({', '.join(other for _, other in pairs)}))", node)
         return self.truth(f"({' OR '.join(f'{one} = {other}' for one, other in pairs)})", node)
 
     def _in_query(self, node: exp.In, query: exp.Expr) -> Expression:
         sql, types = self.subquery(query)
-        given = self.of(node.this)
+        given = self.rounded(self.of(node.this))
         if len(types) != 1:
             raise refusal(node, "its query must give one column")
         [found] = types
@@ -312,7 +353,8 @@ class Operators(ABC):
         elif self.context.schema is not None:
             both = {given.kind, found.kind}
             alike = both == {Kind.INTEGER} if self.target.name == "sqlite" else both <= NUMBERS
-            if not alike and (len(both) != 1 or found.kind in (Kind.OTHER, Kind.UNKNOWN)):
+            has_two_scales = Kind.DECIMAL in both and given.type.scale != found.scale and self.target.name == "duckdb"
+            if has_two_scales or (not alike and (len(both) != 1 or found.kind in (Kind.OTHER, Kind.UNKNOWN))):
                 raise refusal(node, f"it compares {given.kind.value} with {found.kind.value}")
         return self.truth(f"({self.target.comparable(given)} IN ({sql}))", node)
 
@@ -350,10 +392,12 @@ class Operators(ABC):
     def _scalar(self, node: exp.Subquery) -> Expression:
         if node.alias or any(node.args.get(each) for each in ("limit", "order", "offset", "with_")):
             raise refusal(node)
-        sql, types = self.subquery(node.this)
+        sql, types = self.subquery(node.this, is_value=True)
         if len(types) != 1:
             raise refusal(node, "it must give one column")
         is_truth = types[0].name == "boolean" and self.target.name != "sqlite"
+        if types[0].kind is Kind.DECIMAL and self.target.name == "sqlite":
+            return Expression(f"({sql})", types[0], node, Form.DIGITS)
         return Expression(f"({sql})", types[0], node, Form.CONDITION if is_truth else Form.PLAIN)
 
     # Choices
@@ -387,6 +431,8 @@ class Operators(ABC):
             return [each.sql for each in given], UNKNOWN, Form.PLAIN
         if not kinds:
             return [each.sql for each in given], NULL, Form.PLAIN
+        if self.context.is_of_sqlite and len(kinds) > 1 and not kinds <= NUMBERS:
+            raise refusal(node, "SQLite leaves each of its values as it is")
         if kinds <= NUMBERS:
             return self._unified_numbers(given, kinds)
         if kinds <= MOMENTS:
@@ -408,8 +454,8 @@ class Operators(ABC):
         scales = [each.type.scale for each in given if each.kind is Kind.DECIMAL]
         known = [scale for scale in scales if scale is not None]
         kind = decimal(max(known) if len(known) == len(scales) else None, max(each.type.excess for each in given))
-        is_sqlite = target.name == "sqlite"
-        return [target.number(each, kind) for each in given], kind, Form.DIGITS if is_sqlite else Form.PLAIN
+        values = [target.one_of(each, kind) for each in given]
+        return values, kind, Form.DIGITS if target.name == "sqlite" else Form.PLAIN
 
     # Numbers
 
@@ -435,6 +481,8 @@ class Operators(ABC):
                 raise refusal(node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it")
             return Expression(self.target.arithmetic(operator, one, other, DOUBLE), DOUBLE, node)
         kind = product_type(operator, one.type, other.type)
+        if self.context.is_of_sqlite and kind.kind is Kind.DECIMAL:
+            raise refusal(node, "SQLite computes decimals as floating-point numbers")
         form = Form.DIGITS if kind.kind is Kind.DECIMAL and self.target.name == "sqlite" else Form.PLAIN
         return Expression(self.target.arithmetic(operator, one, other, kind), kind, node, form)
 
@@ -514,8 +562,8 @@ class Operators(ABC):
                 return Expression(self.target.double(self.number(node.this)), DOUBLE, node)
             case exp.DType.DATE:
                 return self._cast_to_date(node)
-            case exp.DType.DATETIME | exp.DType.TIMESTAMP | exp.DType.TIMESTAMPTZ if not arguments:
-                return self._cast_to_datetime(node)
+            case exp.DType.DATETIME | exp.DType.TIMESTAMP | exp.DType.TIMESTAMPTZ if arguments in ([], ["0"], ["6"]):
+                return self._cast_to_datetime(node, keeps_fraction=arguments == ["6"])
         raise refusal(node)
 
     def _cast_to_text(self, node: exp.Cast, arguments: Sequence[str]) -> Expression:
@@ -554,12 +602,13 @@ class Operators(ABC):
         return f"CASE WHEN {text} IS NOT NULL THEN COALESCE(CAST({begin} AS BIGINT), 0) END"
 
     def _cast_to_decimal(self, node: exp.Cast, precision: int, scale: int) -> Expression:
-        given, target = self.number(node.this), self.target
+        given, target = self._as_number(self.of(node.this)), self.target
+        self.kind_of(given, NUMBERS, ", and each database reads a number in its own way")
         if target.name == "sqlite":
             sql = f"mysql_decimal_within({given.sql}, {precision}, {scale})"
             return Expression(sql, decimal(scale), node, Form.DIGITS)
         sql = target.value(given)
-        if given.kind is Kind.DOUBLE and target.name == "duckdb":
+        if given.kind is Kind.DOUBLE:
             # The text of a number has the digits that MySQL rounds.
             sql = f"CAST({sql} AS VARCHAR)"
         if given.kind is Kind.DECIMAL and given.type.excess:
@@ -572,11 +621,16 @@ class Operators(ABC):
             return Expression(f"mysql_date_of_text({given.sql})", DATE, node)
         return Expression(self.target.date(given), DATE, node)
 
-    def _cast_to_datetime(self, node: exp.Cast) -> Expression:
+    def _cast_to_datetime(self, node: exp.Cast, *, keeps_fraction: bool) -> Expression:
         given = self._dated(node, "DATETIME")
+        if node.to.this is not exp.DType.DATETIME and given.type.scale:
+            # TIMESTAMP '…' has the digits that are written, and DATETIME none.
+            return replace(given, node=node)
         if given.kind is Kind.TEXT:
-            return Expression(f"mysql_datetime_of_text({given.sql})", DATETIME, node)
+            return Expression(f"mysql_datetime_of_text({given.sql}, {int(keeps_fraction)})", DATETIME, node)
         whole = self.target.datetime(given)
+        if keeps_fraction:
+            return Expression(whole, DATETIME, node)
         if self.target.name == "sqlite":
             return Expression(
                 f"substr({whole}, 1, 19)" if given.kind is Kind.DATETIME else f"({whole})", DATETIME, node

@@ -2,9 +2,11 @@
 
 from typing import Any, ClassVar
 
+import sqlglot
 from sqlglot import exp
 from sqlglot.dialects import MySQL
 
+from pypelineetl.errors import DialectError
 from pypelineetl.translation.expressions import refusal
 
 _KEPT = ("CAST", "CONVERT", "EXTRACT", "GROUP_CONCAT", "POSITION", "SUBSTR", "SUBSTRING", "TRIM")
@@ -22,6 +24,10 @@ class AsWritten(MySQL):  # type: ignore[misc] # sqlglot's dialects are made by a
 
 def as_written(sql: str) -> exp.Expr:
     """Return a statement of MySQL that sqlglot has parsed before."""
+    comments = [comment for token in sqlglot.tokenize(sql, read="mysql") for comment in token.comments]
+    if any(comment.startswith(("!", "M!")) for comment in comments):
+        message = "a comment that MySQL executes (/*! … */) has no translation; write what it says, or leave it out"
+        raise DialectError(message)
     tree: exp.Expr = AsWritten().parse(sql)[0]
     return tree
 

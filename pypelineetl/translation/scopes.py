@@ -41,8 +41,9 @@ class Scope:
         own = [name for columns in self.tables.values() for name in columns or ()]
         return [*own, *(self.outer.names() if self.outer else [])]
 
-    def with_query(self, name: str) -> tuple[bool, Columns | None]:
-        """Return whether WITH names a query so, and its columns."""
-        if name in self.with_queries:
-            return True, self.with_queries[name]
-        return self.outer.with_query(name) if self.outer else (False, None)
+    def with_query(self, name: str) -> tuple[str, Columns | None]:
+        """Return the name that WITH has for a query of this name, in whatever case, and its columns."""
+        for own, columns in self.with_queries.items():
+            if own.lower() == name.lower():
+                return own, columns
+        return self.outer.with_query(name) if self.outer else ("", None)

@@ -11,7 +11,7 @@ from pypelineetl.translation.expressions import Expression, Form, place_of, refu
 from pypelineetl.translation.operators import Context, Schema
 from pypelineetl.translation.scopes import Columns, Scope
 from pypelineetl.translation.targets import TARGETS
-from pypelineetl.translation.types import UNKNOWN, Kind, Type
+from pypelineetl.translation.types import MOMENTS, UNKNOWN, WRITTEN, Kind, Type
 
 _CLAUSES = frozenset(
     {
@@ -59,13 +59,13 @@ class _Query:
     """Whether MySQL computes it as a part of the query around it, so that quotients keep their digits."""
 
 
-def translated_tree(tree: exp.Expr, target: str, schema: Schema | None) -> Translation:
+def translated_tree(tree: exp.Expr, target: str, schema: Schema | None, *, is_of_sqlite: bool = False) -> Translation:
     """Return a query in another dialect. Raises DialectError, with the place, for what is not proved equal.
 
     `schema` gives the columns of the tables of the database that will run it. Without it only what does not depend on
     them is checked.
     """
-    context = Context(TARGETS[target], schema)
+    context = Context(TARGETS[target], schema, is_of_sqlite)
     text = _Queries(context, Scope()).whole(tree)
     written = dict.fromkeys(node.sql(dialect="mysql") for node in context.folded)
     return Translation(text, tuple(written))
@@ -84,11 +84,14 @@ class _Queries:
         found = self.query(tree)
         return found.text([self.target.root(each) for each in found.columns])
 
-    def subquery(self, tree: exp.Expr) -> tuple[str, list[Type]]:
+    def subquery(self, tree: exp.Expr, *, is_value: bool) -> tuple[str, list[Type]]:
         """Return the text of a query within an expression, and the types of its columns."""
         found = self.query(tree)
-        text = found.text([self.target.in_subquery(each) for each in found.columns])
-        return text, [_as_column(each) for each in found.columns]
+        types = [_as_column(each) for each in found.columns]
+        columns = found.columns
+        if is_value:
+            columns, types = _with_all_digits(columns, types)
+        return found.text([self.target.in_subquery(each) for each in columns]), types
 
     def derived(self, tree: exp.Expr) -> tuple[str, Columns | None]:
         """Return the text of a query that another selects from, and its columns; None if they are not known."""
@@ -96,8 +99,7 @@ class _Queries:
         columns = found.columns
         types = [_as_column(each) for each in columns]
         if found.is_merged:
-            columns = tuple(replace(each, type=replace(each.type, excess=0)) for each in columns)
-            types = [replace(kind, excess=each.type.excess) for kind, each in zip(types, found.columns, strict=True)]
+            columns, types = _with_all_digits(columns, types)
         text = found.text([self.target.root(each) for each in columns])
         if found.has_unknown_star:
             return text, None
@@ -173,6 +175,9 @@ class _Queries:
         for each in given.expressions:
             if each.args.get("materialized") is not None or each.args["alias"].columns:
                 raise refusal(each)
+            inner = {table.name.lower() for table in each.this.find_all(exp.Table)}
+            if scope.with_query(each.alias)[0] or each.alias.lower() in inner:
+                raise refusal(each, "two of its tables have the same name")
             text, columns = _Queries(self.context, scope).derived(each.this)
             scope.with_queries[each.alias] = columns
             parts.append(f"{self.target.quoted(each.alias)} AS (\n{text}\n)")
@@ -189,13 +194,16 @@ class _Queries:
         scope = self._with(tree)
         tables = self._from(tree, scope)
         expressions = _InQuery(self.context, scope)
+        expressions.is_grouped = tree.args.get("group") is not None
+        expressions.aliases = {each.alias: each for each in tree.selects if isinstance(each, exp.Alias)}
         names, columns, stars, has_unknown = self._columns(tree, scope, expressions)
-        aliases = {name: each for name, each in zip(names, tree.selects, strict=False) if isinstance(each, exp.Alias)}
+        aliases = dict(expressions.aliases)
         if tree.args.get("distinct"):
-            self._distinct(tree, columns)
+            columns = self._distinct(tree, columns)
         rest = self._where(tree, expressions)
-        rest += self._group(tree, expressions, aliases)
-        order = self._order(tree, expressions, aliases)
+        grouped, keys = self._group(tree, expressions, aliases)
+        rest += grouped
+        order = self._order(tree, expressions, aliases, keys)
         rest += order + self._limit(tree)
         word = "SELECT DISTINCT" if tree.args.get("distinct") else "SELECT"
         prefix = self._with_text(tree)
@@ -230,19 +238,28 @@ class _Queries:
                 columns.append(Expression(shown, UNKNOWN, exp.Star()))
                 for alias, known in scope.tables.items():
                     if not table or alias.lower() == table.lower():
+                        if any(kind.excess for kind in (known or {}).values()):
+                            raise refusal(each, "it has a quotient; name the columns")
                         has_unknown = has_unknown or known is None
                         stars.update(known or {})
                 continue
-            names.append(each.alias_or_name or each.sql(dialect="mysql"))
+            is_named = isinstance(each, exp.Alias | exp.Column)
+            names.append(each.alias_or_name if is_named else each.sql(dialect="mysql"))
             columns.append(expressions.of(each.unalias()))
         return names, columns, stars or None, has_unknown
 
-    def _distinct(self, tree: exp.Select, columns: Sequence[Expression]) -> None:
+    def _distinct(self, tree: exp.Select, columns: Sequence[Expression]) -> list[Expression]:
         if tree.args["distinct"].args.get("on"):
             raise refusal(tree)
         for each in columns:
             if each.kind is Kind.TEXT:
                 self.context.folded.append(each.node)
+        return [
+            replace(each, sql=self.target.comparable(each), form=Form.PLAIN, stored="")
+            if each.form is Form.STORED
+            else each
+            for each in columns
+        ]
 
     def _from(self, tree: exp.Select, scope: Scope) -> str:
         given = tree.args.get("from_")
@@ -266,8 +283,8 @@ class _Queries:
         if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
             raise refusal(node)
         _only(node, {"this", "alias", "db"})
-        is_named, columns = scope.with_query(node.name) if not node.db else (False, None)
-        if not is_named:
+        named, columns = scope.with_query(node.name) if not node.db else ("", None)
+        if not named:
             columns = None if self.context.schema is None else self.context.schema(node.name, node.db)
             if columns is not None and not columns:
                 name = node.sql(dialect="mysql")
@@ -275,8 +292,9 @@ class _Queries:
                 raise DialectError(message)
         alias = node.alias or node.name
         scope.tables[alias] = columns
-        name = ".".join(target.quoted(part) for part in (node.db, node.name) if part)
-        return f"{name} AS {target.quoted(node.alias)}" if node.alias else name
+        name = ".".join(target.quoted(part) for part in (node.db, named or node.name) if part)
+        is_renamed = node.alias or (named and named != node.name)
+        return f"{name} AS {target.quoted(alias)}" if is_renamed else name
 
     def _join(self, join: exp.Join, scope: Scope) -> str:
         _only(join, _JOINS)
@@ -303,6 +321,8 @@ class _Queries:
                 for name, kind in (columns or {}).items()
                 if name.lower() == each.name.lower()
             ]
+            if kinds and kinds[0].kind in MOMENTS and self.target.name == "sqlite":
+                raise refusal(join, "SQLite has several texts for one date; write ON")
             if any(kind.kind is not kinds[0].kind for kind in kinds):
                 raise refusal(join, f'the column "{each.name}" has two types')
             if kinds and kinds[0].kind is Kind.TEXT:
@@ -312,7 +332,10 @@ class _Queries:
         given = tree.args.get("where")
         return f"\nWHERE {expressions.condition(given.this)}" if given else ""
 
-    def _group(self, tree: exp.Select, expressions: "_InQuery", aliases: dict[str, exp.Alias]) -> str:
+    def _group(
+        self, tree: exp.Select, expressions: "_InQuery", aliases: dict[str, exp.Alias]
+    ) -> tuple[str, list[exp.Expr] | None]:
+        """Return GROUP BY and HAVING, and by what rows are put together; None if they are not."""
         given, having, text = tree.args.get("group"), tree.args.get("having"), ""
         keys: list[exp.Expr] = []
         if given:
@@ -329,13 +352,13 @@ class _Queries:
         if is_grouped:
             for each in tree.selects:
                 self._check_grouped(each.unalias(), keys)
-        return text
+        return text, keys if is_grouped else None
 
     def _group_key(
         self, key: exp.Expr, tree: exp.Select, expressions: "_InQuery", aliases: dict[str, exp.Alias]
     ) -> exp.Expr:
-        if isinstance(key, exp.Literal) and not key.is_string:
-            return tree.selects[int(key.this) - 1].unalias()
+        if isinstance(key, exp.Literal):
+            return _at_position(tree, key)
         # A column of a table goes before a name of the SELECT.
         return _meant(key, aliases, expressions)
 
@@ -355,17 +378,25 @@ class _Queries:
         for each in node.iter_expressions():
             self._check_grouped(each, keys)
 
-    def _order(self, tree: exp.Select, expressions: "_InQuery", aliases: dict[str, exp.Alias]) -> str:
+    def _order(
+        self,
+        tree: exp.Select,
+        expressions: "_InQuery",
+        aliases: dict[str, exp.Alias],
+        keys: Sequence[exp.Expr] | None,
+    ) -> str:
         given = tree.args.get("order")
         if given is None:
             return ""
         terms, told = [], len(self.context.folded)
         for term in given.expressions:
             key = term.this
-            if isinstance(key, exp.Literal) and not key.is_string and key.this.isdigit():
-                key = tree.selects[int(key.this) - 1].unalias()
+            if isinstance(key, exp.Literal):
+                key = _at_position(tree, key)
             elif isinstance(key, exp.Column) and not key.table and key.name in aliases:
                 key = aliases[key.name].this
+            if keys is not None:
+                self._check_grouped(key, keys)
             changed = exp.Ordered(**{**term.args, "this": key})
             if tree.args.get("distinct"):
                 places = [place for place, each in enumerate(tree.selects, start=1) if each.unalias() == key]
@@ -395,14 +426,22 @@ class _Queries:
 class _InQuery(Aggregates):
     """The expressions of a SELECT, with queries within them."""
 
-    def subquery(self, node: exp.Expr) -> tuple[str, list[Type]]:
-        return _Queries(self.context, self.scope).subquery(node)
+    def subquery(self, node: exp.Expr, *, is_value: bool = False) -> tuple[str, list[Type]]:
+        return _Queries(self.context, self.scope).subquery(node, is_value=is_value)
+
+
+def _with_all_digits(columns: tuple[Expression, ...], types: list[Type]) -> tuple[tuple[Expression, ...], list[Type]]:
+    """Return columns whose quotients are not rounded, and their types, which say so."""
+    cut = tuple(replace(each, type=replace(each.type, excess=0)) for each in columns)
+    return cut, [replace(kind, excess=each.type.excess) for kind, each in zip(types, columns, strict=True)]
 
 
 def _as_column(given: Expression) -> Type:
     """Return the type of a column of a query, for another query around it."""
     kind = replace(given.type, excess=0)
     is_truth = given.form is Form.CONDITION and isinstance(given.node, exp.Column)
+    if kind.name == WRITTEN:
+        return kind
     return (
         kind if is_truth or given.kind is Kind.OTHER or isinstance(given.node, exp.Column) else replace(kind, name="")
     )
@@ -426,6 +465,15 @@ def _has_aggregate(node: exp.Expr) -> bool:
 def _in_window(node: exp.Window) -> list[exp.Expr]:
     """Return what a window function computes with: its arguments, and what it orders and divides by."""
     return [each for part in (node.this, *node.iter_expressions()) for each in part.iter_expressions() if part]
+
+
+def _at_position(tree: exp.Select, position: exp.Literal) -> exp.Expr:
+    """Return the column of a SELECT that a number stands for."""
+    number = position.this
+    if position.is_string or not number.isdigit() or not 0 < int(number) <= len(tree.selects):
+        raise refusal(position, "it is no position of a column")
+    found: exp.Expr = tree.selects[int(number) - 1].unalias()
+    return found
 
 
 def _meant(node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates) -> exp.Expr:

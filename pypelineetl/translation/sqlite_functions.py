@@ -110,10 +110,12 @@ def _date_of_text(given: Any) -> str | None:
     return found.date().isoformat() if found else None
 
 
-@_given("datetime_of_text", 1)
-def _datetime_of_text(given: Any) -> str | None:
+@_given("datetime_of_text", 2)
+def _datetime_of_text(given: Any, keeps_fraction: int) -> str | None:
     found = _parsed(given)
-    return _shown(found.replace(microsecond=0)) if found else None
+    if found is None:
+        return None
+    return _shown(found if keeps_fraction else found.replace(microsecond=0))
 
 
 def _parsed(given: Any) -> datetime | None:
@@ -296,9 +298,13 @@ def _lower(given: str) -> str:
     return "".join(each.lower()[0] for each in given)
 
 
-@_given("replace", 3)
-def _replace(given: str, old: str, new: str) -> str:
-    return given.replace(old, new) if old else given
+def _replace(given: str | None, old: str | None, new: str | None) -> str | None:
+    if given is None or old is None or (old and new is None):
+        return None
+    return given.replace(old, new or "") if old else given
+
+
+FUNCTIONS["replace"] = (_replace, 3)
 
 
 @_given("left", 2)

@@ -83,6 +83,10 @@ class Target:
         """Return a decimal."""
         return self.value(given)
 
+    def one_of(self, given: Expression, kind: Type) -> str:
+        """Return a number as one of several of which any may be the result, which are decimals of this type."""
+        return self.number(given, kind)
+
     def double(self, given: Expression) -> str:
         """Return a floating-point number."""
         return f"CAST({self.value(given)} AS DOUBLE PRECISION)"
@@ -115,9 +119,15 @@ class Target:
                 )
             case Kind.DATE:
                 return f"CAST({self.date(given)} AS VARCHAR)"
+            case Kind.DATETIME if given.type.scale:
+                raise refusal(given.node, "MySQL shows as many digits of a second as were written")
             case Kind.DATETIME:
-                return f"CAST({self.datetime(given)} AS VARCHAR)"
+                return self.datetime_text(self.datetime(given))
         raise refusal(given.node, f"it is {given.kind.value}, and each database shows such a value in its own way")
+
+    def datetime_text(self, sql: str) -> str:
+        """Return the text of a moment, with six digits of a second unless all are 0."""
+        raise NotImplementedError
 
     def bare_text(self, given: Expression) -> str:
         """Return a text without what the column's type adds to it."""
@@ -187,6 +197,10 @@ class PostgreSQL(Target):
     def decimal_text(self, sql: str, scale: int) -> str:
         return f"CAST(ROUND({sql}, {scale}) AS VARCHAR)"
 
+    def datetime_text(self, sql: str) -> str:
+        fraction = f"CASE WHEN EXTRACT(MICROSECONDS FROM {sql}) % 1000000 <> 0 THEN TO_CHAR({sql}, '.US') ELSE '' END"
+        return f"(TO_CHAR({sql}, 'YYYY-MM-DD HH24:MI:SS') || {fraction})"
+
     def bare_text(self, given: Expression) -> str:
         # A cast cuts off the blanks that PostgreSQL fills a CHAR(n) with.
         return f"CAST({given.sql} AS VARCHAR)" if given.type.name == "character" else given.sql
@@ -195,6 +209,13 @@ class PostgreSQL(Target):
         # So many zeros make PostgreSQL compute more digits than are kept, and not 16 in all.
         longer = f"({dividend} * 1.{'0' * (excess + 20)})"
         return f"TRUNC({longer} / NULLIF({divisor}, 0), {excess})"
+
+
+class MySQL(PostgreSQL):
+    """MySQL is given what sqlglot makes of other dialects; here it is found out what that compares."""
+
+    name = "mysql"
+    shown = "MySQL"
 
 
 class DuckDB(Target):
@@ -208,6 +229,16 @@ class DuckDB(Target):
 
     def text_literal(self, text: str) -> str:
         return "'" + text.replace("'", "''") + "'"
+
+    def datetime_text(self, sql: str) -> str:
+        fraction = f"CASE WHEN MICROSECOND({sql}) % 1000000 <> 0 THEN STRFTIME({sql}, '.%f') ELSE '' END"
+        return f"(STRFTIME({sql}, '%Y-%m-%d %H:%M:%S') || {fraction})"
+
+    def one_of(self, given: Expression, kind: Type) -> str:
+        if given.kind is Kind.NULL:
+            return given.sql
+        # DuckDB would take the digits after the point that fit beside 38 before it.
+        return f"CAST({self.value(given)} AS DECIMAL(38, {kind.excess or kind.scale or 0}))"
 
     def arithmetic(self, operator: str, one: Expression, other: Expression, given: Type) -> str:
         if operator == "*" and given.kind is Kind.DECIMAL:
@@ -283,6 +314,9 @@ class SQLite(Target):
     def decimal_text(self, sql: str, scale: int) -> str:
         return f"mysql_decimal({sql}, {scale})"
 
+    def datetime_text(self, sql: str) -> str:
+        return sql
+
     def bare_text(self, given: Expression) -> str:
         return _without_padding(given)
 
@@ -321,7 +355,7 @@ def _without_padding(given: Expression) -> str:
 
 
 TARGETS: dict[str, Target] = {
-    **{each.name: each for each in (PostgreSQL(), DuckDB(), SQLite())},
+    **{each.name: each for each in (PostgreSQL(), MySQL(), DuckDB(), SQLite())},
     SCANNED_SQLITE: SQLiteInDuckDB(),
 }
 

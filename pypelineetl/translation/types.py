@@ -62,6 +62,7 @@ def decimal(scale: int | None, excess: int = 0) -> Type:
 
 _NAMED = {
     "smallint": Kind.INTEGER,
+    "mediumint": Kind.INTEGER,
     "integer": Kind.INTEGER,
     "int": Kind.INTEGER,
     "bigint": Kind.INTEGER,
@@ -79,6 +80,7 @@ _NAMED = {
     "double": Kind.DOUBLE,
     "double precision": Kind.DOUBLE,
     "text": Kind.TEXT,
+    **dict.fromkeys(("tinytext", "mediumtext", "longtext", "char"), Kind.TEXT),
     "varchar": Kind.TEXT,
     "character": Kind.TEXT,
     "character varying": Kind.TEXT,
@@ -86,6 +88,7 @@ _NAMED = {
     "blob": Kind.BINARY,
     "date": Kind.DATE,
     "timestamp": Kind.DATETIME,
+    "datetime": Kind.DATETIME,
     "timestamp without time zone": Kind.DATETIME,
     "timestamp with time zone": Kind.DATETIME,
     "time": Kind.TIME,
@@ -95,8 +98,8 @@ _ARGUMENTS = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 
 
 def column_type(name: str, *, is_required: bool = False) -> Type:
-    """Return what a type of PostgreSQL or DuckDB is."""
-    written = name.lower()
+    """Return what a type of PostgreSQL, DuckDB or MySQL is."""
+    written = name.lower().replace(" unsigned", "").replace(" zerofill", "")
     if "[" in written:
         return Type(Kind.OTHER, name=written)
     found = _ARGUMENTS.search(written)
