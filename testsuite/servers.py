@@ -1,7 +1,8 @@
 """The real servers the tests run against: MariaDB, PostgreSQL and Redis, each on a free port of this machine only.
 
 They live in a temporary folder, belong to an unprivileged user where the tests run as root, and have nothing to do
-with servers the system may have.
+with servers the system may have. The environment variable SERVER_PROGRAMS names folders of programs that are taken
+before the installed ones: with a folder of MySQL there, MySQL stands where MariaDB does.
 """
 
 import contextlib
@@ -25,6 +26,8 @@ from sqlalchemy import URL
 _READY_SECONDS = 60
 # A test run that is killed cannot stop what it started; then the kernel does.
 DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+_CHOSEN = "SERVER_PROGRAMS"
+_MARIADB, _MYSQL, _POSTGRESQL = "mariadbd", "mysqld", "postgres"
 USER = "etl"
 PASSWORD = "p@ss/w:rd%"  # noqa: S105 - of a server that lives for one test run, with what URLs must encode
 
@@ -78,14 +81,22 @@ class Server:
         return False
 
 
-def start_mariadb(folder: Path, *options: str) -> Server:
-    """Start MariaDB with an account that URLs must encode."""
-    data, port = folder / "mariadb", free_port()
-    as_root = os.geteuid() == 0
-    install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"]
-    _run([*install, f"--tmpdir={data}", "--skip-test-db", *(["--user=mysql"] if as_root else [])])
+def start_mariadb(folder: Path, *options: str, zone: str = "") -> Server:
+    """Start MariaDB, or the MySQL of SERVER_PROGRAMS, with an account that URLs must encode, maybe in another time zone."""
+    name = "mysql" if _mysql_or_mariadb() == _MYSQL else "mariadb"
+    data, port = folder / name, free_port()
+    user = "mysql" if os.geteuid() == 0 else None
+    if name == "mysql":
+        _make_mysql_data(data, user)
+        # What MySQL has and MariaDB has not: a second port, and a folder for files that must be there; and what its
+        # administrators must allow, as docs/databases.md says.
+        options = ("--mysqlx=OFF", "--secure-file-priv=NULL", "--local-infile=1", *options)
+    else:
+        _make_mariadb_data(data, user)
     command = [
-        _program("mariadbd"),
+        # Of the names of time zones a server knows none but its machine's, until somebody loads them.
+        *(["env", f"TZ={zone}"] if zone else []),
+        _program(_mysql_or_mariadb()),
         "--no-defaults",
         f"--datadir={data}",
         # Where several share one, the next that starts removes the temporary tables of the others.
@@ -101,12 +112,29 @@ def start_mariadb(folder: Path, *options: str) -> Server:
         "--skip-name-resolve",
         *options,
     ]
-    server = Server("mariadb", port, command, "mysql" if as_root else None, folder, _mariadb_version)
+    server = Server(name, port, command, user, folder, _mariadb_version)
     server.start()
     with _mariadb_root(server) as cursor:
         cursor.execute("CREATE USER %s@'%%' IDENTIFIED BY %s", (USER, PASSWORD))
         cursor.execute("GRANT ALL ON *.* TO %s@'%%'", (USER,))
     return server
+
+
+def _make_mariadb_data(data: Path, user: str | None) -> None:
+    install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"]
+    _run([*install, f"--tmpdir={data}", "--skip-test-db", *([f"--user={user}"] if user else [])])
+
+
+def _make_mysql_data(data: Path, user: str | None) -> None:
+    # By itself root would be let in by the socket alone.
+    accounts = data.with_suffix(".sql")
+    accounts.write_text("CREATE USER root@'127.0.0.1'; GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;")
+    accounts.chmod(0o644)
+    data.mkdir()
+    if user:
+        shutil.chown(data, user)
+    made = ["--initialize-insecure", f"--datadir={data}", f"--init-file={accounts}"]
+    _run([_program(_MYSQL), "--no-defaults", *made], user=user)
 
 
 def start_postgresql(folder: Path, certificates: Path | None = None, *options: str) -> Server:
@@ -121,7 +149,7 @@ def start_postgresql(folder: Path, certificates: Path | None = None, *options: s
         shutil.chown(password, user)
     access = ["--username", USER, "--auth", "scram-sha-256", "--pwfile", str(password), "--encoding", "UTF8"]
     _run([_program("initdb"), "--pgdata", str(data), *access, "--no-sync", "--locale", "C"], user=user)
-    command = [_program("postgres"), "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+    command = [_program(_POSTGRESQL), "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
     command += ["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "synchronous_commit=off"]
     if certificates:
         # PostgreSQL takes no key that others may read.
@@ -202,10 +230,9 @@ def postgresql_database(server: Server) -> Iterator[str]:
 
 
 def available() -> str:
-    """Return the server programs of this machine and their versions; one that is missing fails the tests it is for."""
-    return ", ".join(
-        f"{name} {_program_version(name)}" for name in ("mariadbd", "postgres", "pgbouncer", "redis-server")
-    )
+    """Return the server programs the tests will start and their versions; one that is missing fails its tests."""
+    programs = (_mysql_or_mariadb(), _POSTGRESQL, "pgbouncer", "redis-server")
+    return ", ".join(f"{name} {_program_version(name)}" for name in programs)
 
 
 def free_port() -> int:
@@ -223,11 +250,35 @@ def _url(driver: str, server: Server, database: str) -> str:
 
 def _program(name: str) -> str:
     places = ["/usr/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
-    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(places))
+    found = shutil.which(name, path=os.pathsep.join(map(str, _chosen())))
+    found = found or shutil.which(name) or shutil.which(name, path=os.pathsep.join(places))
     if found is None:
         message = f'the tests need the program "{name}": run `make test`, which installs what is missing'
         raise RuntimeError(message)
     return found
+
+
+def _chosen() -> list[Path]:
+    """Return the folders of SERVER_PROGRAMS. Raises RuntimeError for one whose servers would not be the ones that run.
+
+    Without a word the installed servers would be tested again.
+    """
+    folders = [Path(each) for each in os.environ.get(_CHOSEN, "").split(os.pathsep) if each]
+    for folder in folders:
+        if not any(shutil.which(name, path=str(folder)) for name in (_MARIADB, _MYSQL, _POSTGRESQL)):
+            message = f"{_CHOSEN}: {folder} has no server program ({_MARIADB}, {_MYSQL} or {_POSTGRESQL})"
+            raise RuntimeError(message)
+    return folders
+
+
+def _mysql_or_mariadb() -> str:
+    """Return the name of the program that stands for both: MariaDB's, unless SERVER_PROGRAMS names a MySQL."""
+    for folder in _chosen():
+        # MariaDB calls itself mysqld too.
+        for name in (_MARIADB, _MYSQL):
+            if shutil.which(name, path=str(folder)):
+                return name
+    return _MARIADB
 
 
 def _program_version(name: str) -> str:
@@ -235,8 +286,9 @@ def _program_version(name: str) -> str:
         said = subprocess.run([_program(name), "--version"], capture_output=True, text=True, check=True).stdout
     except RuntimeError:
         return "is missing"
-    found = re.search(r"\d+(\.\d+)+", said)
-    return found[0] if found else said.strip()
+    # Not of a program's path, which it may tell too.
+    found = re.search(r"[ =](\d+(?:\.\d+)+)", said)
+    return found[1] if found else said.strip()
 
 
 def _run(command: Sequence[str], user: str | None = None) -> None:

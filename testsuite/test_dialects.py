@@ -1,4 +1,7 @@
-"""Each dialect that SQL_DIALECT may name, in each warehouse: first load, second load, what is new, and a rebuild."""
+"""Each dialect that SQL_DIALECT may name, from each source into each warehouse.
+
+A plan and a first load, a second load, what is new, a plan and a rebuild; drift; and SQL that is sent as it is written.
+"""
 
 import sqlite3
 from pathlib import Path
@@ -9,10 +12,25 @@ import duckdb
 import pytest
 from pygrametl.tables import FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
 
-from pypelineetl import DimensionETL, FactETL, Request, events, factory, member, read_project, refresh, watermark
+from pypelineetl import (
+    DimensionETL,
+    FactETL,
+    Request,
+    events,
+    factory,
+    member,
+    plan,
+    read_project,
+    refresh,
+    rows,
+    watermark,
+)
 from pypelineetl.databases import open_database, parse_url
+from pypelineetl.ddl import create_statements
 from pypelineetl.project import Project
 
+pytestmark = pytest.mark.core
+DIALECTS = ("mysql", "postgres", "duckdb", "sqlite")
 _PERSON = {
     "mysql": "id INT(11) NOT NULL PRIMARY KEY, person INT UNSIGNED NOT NULL, city VARCHAR(20) COLLATE utf8mb4_bin,"
     " born DATETIME(6), since DATE, until DATE, version INT, KEY by_person (person)",
@@ -36,13 +54,55 @@ _SALE = {
     "duckdb": "sale INT NOT NULL, person_fk INT, kind_fk BIGINT, price DOUBLE, sold_at TIMESTAMP",
     "sqlite": "sale INT NOT NULL PRIMARY KEY, person_fk INT, kind_fk INT, price REAL, sold_at DATETIME",
 }
+_PEOPLE = {
+    "mysql": "SELECT `person`, `city`, `born` FROM `people`",
+    "postgres": 'SELECT "person", "city", "born" FROM "people"',
+    "duckdb": 'SELECT "person", "city", "born" FROM people',
+    "sqlite": "SELECT [person], [city], [born] FROM [people]",
+}
+_SALES = """
+    SELECT s.sale, s.person, k.code, s.price, s.sold_at
+    FROM sales AS s
+    JOIN kinds AS k ON s.code = k.code
+    WHERE s.price >= 0 AND s.sale IS NOT NULL
+"""
 
 
-def project_in(dialect: str, source: Path, warehouse_url: str) -> Project:
+class Shop:
+    """A source with people, kinds and sales, in any database."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        moment = "TIMESTAMP" if url.startswith("postgresql") else "DATETIME"
+        self.change(
+            f"CREATE TABLE people (person INT, city VARCHAR(20), born {moment})",
+            "INSERT INTO people VALUES (1, 'Oslo', '1980-02-29 10:00:00'), (2, NULL, NULL)",
+            "CREATE TABLE kinds (code VARCHAR(9), rate DECIMAL(6,3))",
+            "INSERT INTO kinds VALUES ('a', 0.125), ('b', 19)",
+            f"CREATE TABLE sales (sale INT, person INT, code VARCHAR(9), price DOUBLE PRECISION, sold_at {moment})",
+            "INSERT INTO sales VALUES (1, 1, 'a', 9.5, '2024-01-05 10:00:00'), (2, 2, 'b', 8, '2024-01-06 00:00:00')",
+        )
+
+    def change(self, *statements: str) -> None:
+        """Run statements, in the words that every database knows."""
+        with open_database(parse_url(self.url), read_only=False) as source, source.transaction():
+            for statement in statements:
+                source.execute(statement)
+
+
+@pytest.fixture(params=["sqlite", "mysql", "postgresql", "duckdb"])
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
+    """The source in each kind of database."""
+    if request.param in {"sqlite", "duckdb"}:
+        return Shop(f"{request.param}:///{tmp_path / 'shop'}.{request.param}")
+    return Shop(request.getfixturevalue(f"other_{request.param}_url"))
+
+
+def project_in(dialect: str, shop: Shop, warehouse_url: str, logs: Path) -> Project:
     """Return a small star whose SQL and DDL are written in a dialect."""
     person = DimensionETL(
         "person",
-        source="SELECT person, city, born FROM people",
+        source=_PEOPLE[dialect],
         create=f"CREATE TABLE person_dim ({_PERSON[dialect]})",
         factory=factory(
             SlowlyChangingDimension,
@@ -65,7 +125,7 @@ def project_in(dialect: str, source: Path, warehouse_url: str) -> Project:
     )
     sale = FactETL(
         "sale",
-        source="SELECT sale, person, code, price, sold_at FROM sales",
+        source=_SALES,
         create=f"CREATE TABLE sale_fact ({_SALE[dialect]})",
         factory=factory(
             FactTable, name="sale_fact", keyrefs=["sale", "person_fk", "kind_fk"], measures=["price", "sold_at"]
@@ -75,23 +135,26 @@ def project_in(dialect: str, source: Path, warehouse_url: str) -> Project:
             "kind_fk": member("kind", code="code"),
         },
         grain=("sale",),
-        watermark=watermark("sale"),
+        watermark=watermark("sale", "sold_at"),
     )
     config: Any = SimpleNamespace(
-        SOURCE_URLS={"shop": f"sqlite:///{source}"},
+        SOURCE_URLS={"shop": shop.url},
         WAREHOUSE_URL=warehouse_url,
         SQL_DIALECT=dialect,
-        LOG_HOME=source.parent,
+        LOG_HOME=logs,
         DIMENSIONS=[person, kind],
         FACTS=[sale],
     )
     return read_project(config)
 
 
-def counts(project: Project, *, rebuild: bool = False) -> dict[str, tuple[int, int, int, int]]:
-    """Run all of a project, and return of each ETL how many rows it read, inserted, updated and left."""
+def counts(project: Project, *, rebuild: bool = False, planned: bool = False) -> dict[str, tuple[int, int, int, int]]:
+    """Run all of a project, and return of each ETL how many rows it read, inserted, updated and left.
+
+    If it is only planned, that is what the run would do.
+    """
     request = Request(run_dimensions=True, run_facts=True, delete_existing_tables=rebuild)
-    happened = list(refresh(project, request))
+    happened = list((plan if planned else refresh)(project, request))
     last = happened[-1]
     assert isinstance(last, events.RunFinished)
     assert last.succeeded, [each for each in happened if isinstance(each, events.EtlFailed)] or last.error
@@ -102,45 +165,122 @@ def counts(project: Project, *, rebuild: bool = False) -> dict[str, tuple[int, i
     }
 
 
-@pytest.mark.parametrize("dialect", ["mysql", "postgres", "duckdb", "sqlite"])
-def test_a_dialect_loads_into_each_warehouse_again_and_again(dialect: str, warehouse_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_dialect_loads_from_each_source_into_each_warehouse_again_and_again(
+    dialect: str, shop: Shop, warehouse_url: str, tmp_path: Path
+) -> None:
     """The table is what its DDL says to the database, whatever words sqlglot would have written it in."""
-    source = tmp_path / "shop.sqlite"
-    with sqlite3.connect(source) as shop:
-        shop.executescript(
-            """
-            CREATE TABLE people (person INT, city TEXT, born DATETIME);
-            INSERT INTO people VALUES (1, 'Oslo', '1980-02-29 10:00:00'), (2, NULL, NULL);
-            CREATE TABLE kinds (code TEXT, rate NUMERIC);
-            INSERT INTO kinds VALUES ('a', 0.125), ('b', 19);
-            CREATE TABLE sales (sale INT, person INT, code TEXT, price REAL, sold_at DATETIME);
-            INSERT INTO sales VALUES (1, 1, 'a', 9.5, '2024-01-05 10:00:00'), (2, 2, 'b', 8, '2024-01-06 00:00:00');
-            """
-        )
-    project = project_in(dialect, source, warehouse_url)
-    assert counts(project) == {"person": (2, 2, 0, 0), "kind": (2, 2, 0, 0), "sale": (2, 2, 0, 0)}
-    assert counts(project) == {"person": (2, 0, 0, 2), "kind": (2, 0, 0, 2), "sale": (1, 0, 0, 1)}
-    with sqlite3.connect(source) as shop:
-        shop.executescript(
-            """
-            UPDATE people SET city = 'Bergen' WHERE person = 1;
-            UPDATE kinds SET rate = 0.25 WHERE code = 'a';
-            INSERT INTO sales VALUES (3, 1, 'a', 0.5, '2024-01-07 23:59:59');
-            """
-        )
+    project = project_in(dialect, shop, warehouse_url, tmp_path)
+    first = {"person": (2, 2, 0, 0), "kind": (2, 2, 0, 0), "sale": (2, 2, 0, 0)}
+    assert counts(project, planned=True) == first
+    assert counts(project) == first
+    unchanged = {"person": (2, 0, 0, 2), "kind": (2, 0, 0, 2), "sale": (1, 0, 0, 1)}
+    assert counts(project) == unchanged
+    shop.change(
+        "UPDATE people SET city = 'Bergen' WHERE person = 1",
+        "UPDATE kinds SET rate = 0.25 WHERE code = 'a'",
+        "INSERT INTO sales VALUES (3, 1, 'a', 0.5, '2024-01-07 23:59:59')",
+    )
     assert counts(project) == {"person": (2, 1, 0, 1), "kind": (2, 0, 1, 1), "sale": (2, 1, 0, 1)}
+    planned = counts(project, rebuild=True, planned=True)
     rebuilt = counts(project, rebuild=True)
+    assert planned == rebuilt
     assert rebuilt["person"] == (2, 0, 0, 2)
     assert rebuilt["sale"] == (3, 3, 0, 0)
-    assert counts(project) == {"person": (2, 0, 0, 2), "kind": (2, 0, 0, 2), "sale": (1, 0, 0, 1)}
+    assert counts(project) == unchanged
     with project.open_warehouse() as warehouse:
-        found = warehouse.query("SELECT person, city, version FROM person_dim ORDER BY person, version")
-        assert found == [(1, "Oslo", 1), (1, "Bergen", 2), (2, None, 1)]
-        assert warehouse.query("SELECT sale, person_fk, kind_fk, price FROM sale_fact ORDER BY sale") == [
-            (1, 1, 1, 9.5),
-            (2, 2, 2, 8.0),
-            (3, 1, 1, 0.5),
+        found = warehouse.query("SELECT person, city, born, version FROM person_dim ORDER BY person, version")
+        # SQLite keeps moments as texts.
+        assert [(person, city, born and str(born), version) for person, city, born, version in found] == [
+            (1, "Oslo", "1980-02-29 10:00:00", 1),
+            (1, "Bergen", "1980-02-29 10:00:00", 2),
+            (2, None, None, 1),
         ]
+        found = warehouse.query("SELECT code, rate FROM kind_dim ORDER BY code")
+        assert [(code.strip(), float(rate)) for code, rate in found] == [("a", 0.25), ("b", 19.0)]
+        found = warehouse.query("SELECT sale, person_fk, kind_fk, price, sold_at FROM sale_fact ORDER BY sale")
+        assert [(*row[:4], str(row[4])) for row in found] == [
+            (1, 1, 1, 9.5, "2024-01-05 10:00:00"),
+            (2, 2, 2, 8.0, "2024-01-06 00:00:00"),
+            (3, 1, 1, 0.5, "2024-01-07 23:59:59"),
+        ]
+
+
+_KEY = "id INTEGER NOT NULL PRIMARY KEY, code VARCHAR(20) NOT NULL"
+_AMOUNT = {
+    "mysql": ("INT(11)", "INTEGER", "BIGINT"),
+    "postgres": ("int4", "integer", "int8"),
+    "duckdb": ("INT4", "SIGNED", "HUGEINT"),
+    "sqlite": ("INT", "INTEGER", "TEXT"),
+}
+"""The type of a column in a dialect, the same in other words, and another type."""
+
+
+def drifting(dialect: str, columns: str, warehouse_url: str, logs: Path, *attributes: str) -> Project:
+    """Return a dimension of one member, whose table has these columns in a dialect."""
+    given = {"code": "a", "amount": 1, "more": 2}
+    dimension = DimensionETL(
+        "thing",
+        source=rows(lambda: [{name: given[name] for name in attributes}]),
+        create=f"CREATE TABLE thing_dim ({columns})",
+        factory=factory(
+            TypeOneSlowlyChangingDimension, name="thing_dim", key="id", attributes=attributes, lookupatts=["code"]
+        ),
+    )
+    config: Any = SimpleNamespace(
+        SOURCE_URLS={},
+        WAREHOUSE_URL=warehouse_url,
+        WAREHOUSE_DIALECT=dialect,
+        LOG_HOME=logs,
+        DIMENSIONS=[dimension],
+        FACTS=[],
+    )
+    return read_project(config)
+
+
+def drift(project: Project) -> str:
+    """Return what a load tells of a table that is not what its DDL says."""
+    happened = list(refresh(project, Request(run_dimensions=True)))
+    [error] = [each.error for each in happened if isinstance(each, events.EtlFailed)]
+    assert error.startswith('the table "thing_dim" is not what its DDL says: ')
+    return error
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_drift_is_what_the_database_makes_of_the_ddl(dialect: str, warehouse_url: str, tmp_path: Path) -> None:
+    """Other words for the same type are none; another type, a column more and one less are told as the database has it.
+
+    SQLite keeps the words of its own dialect: to it they are another type.
+    """
+    kind, synonym, other = _AMOUNT[dialect]
+    plain = drifting(dialect, f"{_KEY}, amount {kind}", warehouse_url, tmp_path, "code", "amount")
+    assert counts(plain) == {"thing": (1, 1, 0, 0)}
+    assert counts(plain) == {"thing": (1, 0, 0, 1)}
+    reworded = drifting(dialect, f"{_KEY}, amount {synonym}", warehouse_url, tmp_path, "code", "amount")
+    if dialect == "sqlite" and warehouse_url.startswith("sqlite"):
+        assert 'its column "amount" is INT, and the DDL says INTEGER' in drift(reworded)
+    else:
+        assert counts(reworded) == {"thing": (1, 0, 0, 1)}
+    with plain.open_warehouse() as warehouse:
+        has = warehouse.columns("thing_dim")["amount"]
+        [create] = create_statements(f"CREATE TABLE as_told (a {other})", written=dialect, target=warehouse.dialect)
+        with warehouse.transaction():
+            warehouse.create("as_told", [create])
+        says = warehouse.columns("as_told")["a"]
+        with warehouse.transaction():
+            warehouse.drop("as_told")
+    changed = drifting(dialect, f"{_KEY}, amount {other}", warehouse_url, tmp_path, "code", "amount")
+    if has == says:
+        # A whole number is a whole number to SQLite.
+        assert counts(changed) == {"thing": (1, 0, 0, 1)}
+    else:
+        assert f'its column "amount" is {has}, and the DDL says {says}' in drift(changed)
+    more = drifting(dialect, f"{_KEY}, amount {kind}, more INT", warehouse_url, tmp_path, "code", "amount", "more")
+    assert 'it has no column "more" (' in drift(more)
+    less = drifting(dialect, _KEY, warehouse_url, tmp_path, "code")
+    assert f'its column "amount" ({has}) is not in the DDL' in drift(less)
+    assert counts(less, rebuild=True) == {"thing": (1, 0, 0, 1)}
+    assert counts(less) == {"thing": (1, 0, 0, 1)}
 
 
 def test_each_source_and_the_ddl_may_have_a_dialect_of_their_own(warehouse_url: str, tmp_path: Path) -> None:
