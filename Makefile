@@ -2,13 +2,14 @@
 # make lint    ruff and mypy                                  make bench   measure against pygrametl and others
 # make wheel   build the wheel into dist/                     make clean   remove what the others made
 # make torture strike refreshes with every fault at every point
+# make test-versions WITHOUT="mysql-9.7"    run the core of the tests on other versions of the servers, but for those named
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test torture lint bench wheel clean servers
+.PHONY: demo test test-versions torture lint bench wheel clean servers
 
 # The demo deletes and rebuilds tables: never those of the warehouse that a user's environment or .env names.
 demo: export ETL_SOURCE_URL := sqlite:///local/source.db
@@ -22,6 +23,10 @@ demo: $(READY)
 
 test: $(READY) servers
 	$(RUN) -m pytest -n 3 --dist worksteal
+
+test-versions: $(READY) servers
+	SERVER_PROGRAMS=$$(sh deploy/install-server-versions.sh local/servers $(WITHOUT)) && export SERVER_PROGRAMS && \
+	  $(RUN) -m pytest -n 3 --dist worksteal -m core
 
 torture: $(READY) servers
 	cd testsuite && ../$(RUN) -m torture

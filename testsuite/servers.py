@@ -82,7 +82,7 @@ class Server:
 
 
 def start_mariadb(folder: Path, *options: str, zone: str = "") -> Server:
-    """Start MariaDB, or the MySQL of SERVER_PROGRAMS, with an account that URLs must encode, maybe in another time zone."""
+    """Start MariaDB, or the MySQL of SERVER_PROGRAMS, with an account that URLs must encode; maybe in a time zone."""
     name = "mysql" if _mysql_or_mariadb() == _MYSQL else "mariadb"
     data, port = folder / name, free_port()
     user = "mysql" if os.geteuid() == 0 else None

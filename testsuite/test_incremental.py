@@ -21,6 +21,8 @@ from pypelineetl import FactETL, Request, factory, flag_deleted, member, waterma
 from pypelineetl.errors import ConfigError
 from pypelineetl.history import History
 
+pytestmark = pytest.mark.core
+
 _METADATA = sa.MetaData()
 _VISITS = sa.Table(
     "visits",

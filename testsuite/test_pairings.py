@@ -19,6 +19,8 @@ from sample import schema
 
 import config
 
+pytestmark = pytest.mark.core
+
 Fingerprint = tuple[int, str]
 """A table's number of rows, and a checksum of them in any order."""
 

@@ -21,6 +21,8 @@ from pypelineetl.records import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Recor
 from pypelineetl.rollback import roll_back
 from pypelineetl.runs import Ledger
 
+pytestmark = pytest.mark.core
+
 BUILD = Request(test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=True)
 UPDATE = replace(BUILD, delete_existing_tables=False)
 TABLES = ("person_dim", "thing_dim", "day_dim", "sale_fact")

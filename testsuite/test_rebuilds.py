@@ -36,6 +36,8 @@ from pypelineetl.rollback import roll_back
 from pypelineetl.sourcetests import test_source as source_tested
 from pypelineetl.testing import Story
 
+pytestmark = pytest.mark.core
+
 REBUILT_DIMENSIONS = Request(test_sources=False, run_dimensions=True, delete_existing_tables=True)
 
 

@@ -45,6 +45,8 @@ from pypelineetl.errors import DialectError
 from pypelineetl.events import Counts
 from pypelineetl.project import Project
 
+pytestmark = pytest.mark.core
+
 DATABASES = ("mysql", "postgresql", "duckdb", "sqlite")
 SOURCES = (*DATABASES, "rows", "files")
 FORMATS = ("csv", "jsonl", "parquet")

@@ -18,6 +18,8 @@ from sqlalchemy import make_url
 from pypelineetl import FactETL, events, factory, file, native, process, read_project, rows
 from pypelineetl.project import Project
 
+pytestmark = pytest.mark.core
+
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 # What every database holds; each is NULL as well. What some do not hold is in EDGES.
 TYPES: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
