@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from stars import DAY, THING, THINGS, Star
 
-from pypelineetl import Request, refresh
+from pypelineetl import Request, native, refresh
 from pypelineetl.records import FAILED, Records
 from pypelineetl.stopping import StoppedError, stoppable
 from pypelineetl.workbench import workbench
@@ -40,10 +40,10 @@ DEAF = "import ctypes\nlock, library = ctypes.create_string_buffer(64), ctypes.C
 IMPATIENT = (
     "from pypelineetl import stopping\nstopping._HEEDED_WITHIN_SECONDS = stopping._ENDED_WITHIN_SECONDS = 0.5" + CODE
 )
-ENDLESS = """
+ENDLESS = native("""
     WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000000000)
-    SELECT CAST(n AS CHAR) AS code, 'x' AS title FROM numbers
-"""
+    SELECT CAST(n AS TEXT) AS code, 'x' AS title FROM numbers
+""")
 
 
 def start(pause: str, *prefix: str, code: str = CODE) -> "subprocess.Popen[str]":
