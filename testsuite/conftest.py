@@ -170,8 +170,9 @@ class Checkout:
 
     @property
     def log(self) -> str:
-        """What run.log holds."""
-        return (self.folder / "etl-logs" / "run.log").read_text()
+        """What run.log holds; nothing while no run has begun."""
+        path = self.folder / "etl-logs" / "run.log"
+        return path.read_text() if path.exists() else ""
 
     @contextmanager
     def worker(self, concurrency: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
