@@ -200,7 +200,9 @@ class Project:
 
     def open_source(self, etl: ETL) -> Database:
         """Connect to the database an ETL's SQL asks, read-only."""
-        return databases.open_database(self.source_url(etl), read_only=True)
+        source = databases.open_database(self.source_url(etl), read_only=True)
+        source.limit_memory(self.memory, is_alone=False)
+        return source
 
     @property
     def has_warehouse(self) -> bool:
@@ -209,7 +211,9 @@ class Project:
 
     def open_warehouse(self) -> Database:
         """Connect to the warehouse, to write."""
-        return databases.open_database(self.warehouse_url, read_only=False)
+        warehouse = databases.open_database(self.warehouse_url, read_only=False)
+        warehouse.limit_memory(self.memory, is_alone=True)
+        return warehouse
 
     @staticmethod
     def _dialect_of(url: URL) -> str:

@@ -288,7 +288,8 @@ SETTINGS = (
     Setting(
         "MEMORY_LIMIT",
         "What one load may compute with before it spills to disk; None is half of the machine's or container's memory,"
-        " divided by its cores, and 400 MiB at least.",
+        " and 400 MiB at least. It is divided by the cores, unless the warehouse is a DuckDB file, which takes one load"
+        " at a time.",
         'a size such as "2GB", or None',
         _size_or_none,
         page="databases.md",

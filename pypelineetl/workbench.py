@@ -61,6 +61,7 @@ _LOST = re.compile(
 _UNLIKE_THE_SOURCE = (duckdb.ConversionException, duckdb.TypeMismatchException, duckdb.OutOfRangeException)
 """Where the database itself may have a value: SQLite makes a float of a whole number that is too large."""
 _INTERRUPTED = "Query interrupted"
+_NO_MEMORY = re.compile("failed to (pin|allocate) |could not allocate|out of memory", re.IGNORECASE)
 # The last is of a DECIMAL(38) of MySQL, for which the scanner takes one of 37 digits.
 _UNREADABLE = re.compile("Mismatch|Invalid unicode|Could not convert string .* to DECIMAL")
 
@@ -182,7 +183,8 @@ def workbench(
 
     `memory` is the size, such as 2GB, beyond which it spills to disk; without it, the default of `MEMORY_LIMIT`.
     """
-    limit = f"SET memory_limit = {literal(memory or default_memory())}"
+    is_alone = connection is not None
+    limit = memory_limit(memory, is_alone=is_alone)
     if connection is not None:
         _set_up(connection, limit)
         yield Workbench(connection, in_memory=False, scans=scans, streams=streams)
@@ -191,6 +193,28 @@ def workbench(
     with spill_folder() as folder, duckdb.connect(":memory:", config={"allow_unsigned_extensions": True}) as own:
         _set_up(own, limit, f"SET temp_directory = '{folder}'")
         yield Workbench(own, in_memory=True, scans=scans, streams=streams)
+
+
+def memory_limit(memory: str, *, is_alone: bool) -> str:
+    """Return the statement that has DuckDB spill what is beyond a size, such as 2GB; without one, beyond the default.
+
+    A load `is_alone` where no other process can load into its warehouse meanwhile.
+    """
+    return f"SET memory_limit = {literal(memory or default_memory(is_alone=is_alone))}"
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error of DuckDB's is that it has no memory left, which a commit tells in words alone."""
+    return isinstance(error, duckdb.OutOfMemoryException) or bool(_NO_MEMORY.search(str(error)))
+
+
+def more_memory(error: Exception) -> str:
+    """Return what to tell of an error for lack of memory. What DuckDB itself advises, nobody can do here."""
+    told = str(error).partition("Possible solutions")[0].split("\n")[0].strip()
+    return (
+        "it needs more memory than it may have; raise MEMORY_LIMIT in config.py. A load spills rows to disk, but what"
+        f" checks the keys of a DuckDB table must fit, with about 70 bytes a row. DuckDB says: {told}"
+    )
 
 
 @cache
@@ -243,9 +267,8 @@ def translated_errors(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
             raise LoadError(message.splitlines()[0]) from error
         if isinstance(error, _UNLIKE_THE_SOURCE) or _UNREADABLE.search(str(error)):
             raise ScanError(str(error).splitlines()[0]) from error
+        if lacks_memory(error):
+            raise LoadError(more_memory(error)) from error
         told = " ".join(str(error).split())
-        if isinstance(error, duckdb.OutOfMemoryException):
-            message = f"it needs more memory than it may have; raise MEMORY_LIMIT in config.py. DuckDB says: {told}"
-            raise LoadError(message) from error
         message = f"its rows stopped coming: {told}"
         raise (SourceLostError if _LOST.search(told) else SourceError)(message) from error

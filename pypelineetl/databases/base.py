@@ -122,6 +122,12 @@ class Database(abc.ABC):
             message = f"cannot connect to {shown}: {why}. {cls.connecting_needs}"
             raise cls._kind_of(error)(message) from error
 
+    def limit_memory(self, memory: str, *, is_alone: bool) -> None:  # noqa: B027 - a server has memory of its own
+        """Let a database that computes in this process have so much memory, such as 2GB; by default, a share.
+
+        It `is_alone` where no other process can open it meanwhile.
+        """
+
     @classmethod
     def options_of(cls, url: URL) -> Mapping[str, str]:
         """Return a URL's options but those of the password. Raises ValueError for one that is not right here."""
@@ -426,7 +432,7 @@ class Database(abc.ABC):
         return False
 
     def is_remade(self, table: str) -> bool:  # noqa: ARG002 - for those that must
-        """Whether a table must be made anew because its rows cannot be exchanged within a transaction."""
+        """Whether a table is made anew because its rows cannot, or should not, be exchanged within a transaction."""
         return False
 
     def inherit(self, renewal: Renewal) -> None:  # noqa: B027 - most databases' tables have nothing of the kind

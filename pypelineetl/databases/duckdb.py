@@ -25,7 +25,7 @@ from pypelineetl.databases.singles import single
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.translation.types import Type, column_type
 from pypelineetl.values import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
-from pypelineetl.workbench import Workbench, interruptible
+from pypelineetl.workbench import Workbench, interruptible, lacks_memory, memory_limit, more_memory
 
 _RETRY_SECONDS = 0.05
 _HOLDER = re.compile(r"held in (.+? \(PID \d+\))")
@@ -89,6 +89,10 @@ class DuckDB(Database):
         self._locks: list[Lock] = []
         self._holds = FileHolds(name)
         self._streams = 0
+
+    def limit_memory(self, memory: str, *, is_alone: bool) -> None:
+        # Else DuckDB takes four fifths of the machine's.
+        self.execute(memory_limit(memory, is_alone=is_alone))
 
     @classmethod
     def is_there(cls, url: URL) -> bool:
@@ -282,6 +286,9 @@ class DuckDB(Database):
             self.connection.commit()
         self.connection.begin()
 
+    def _in_words(self, error: Exception) -> str:
+        return more_memory(error) if lacks_memory(error) else super()._in_words(error)
+
     @contextmanager
     def translated_errors(self) -> Iterator[None]:
         with super().translated_errors(), interruptible(self.connection):
@@ -297,11 +304,12 @@ class DuckDB(Database):
                 self.connection.begin()
 
     def is_remade(self, table: str) -> bool:
-        # Within a transaction, DuckDB takes rows that were deleted for rows that still point to others.
-        return self._has_foreign_keys(table) or bool(self.hangers(table))
+        # Within a transaction, DuckDB takes rows that were deleted for rows that still point to others. Without them,
+        # a new name costs nothing, and rows that change places need memory for all of their keys.
+        return self._has_references(table) or not self._has_additions(table)
 
     def put_in_place(self, renewal: Renewal) -> None:
-        if not self.is_remade(renewal.staged):
+        if not self._has_references(renewal.staged):
             super().put_in_place(renewal)
             return
         # DuckDB renames no table that a foreign key begins or ends at.
@@ -310,6 +318,26 @@ class DuckDB(Database):
         names = self.quoted(self.columns(renewal.staged))
         into = f"INSERT INTO {self.quote(renewal.table)} ({names})"
         self.execute(f"{into} SELECT {names} FROM {self.quote(renewal.staged)}")
+
+    def _has_references(self, table: str) -> bool:
+        """Whether foreign keys begin or end at a table."""
+        return self._has_foreign_keys(table) or bool(self.hangers(table))
+
+    def _has_additions(self, table: str) -> bool:
+        """Whether somebody has given a table what its DDL does not, and what would be lost with it."""
+        query = """
+            SELECT 1 FROM duckdb_indexes()
+            WHERE database_name = current_database() AND schema_name = current_schema() AND table_name = $1
+            UNION ALL
+            SELECT 1 FROM duckdb_tables()
+            WHERE database_name = current_database() AND schema_name = current_schema() AND table_name = $1
+              AND comment IS NOT NULL
+            UNION ALL
+            SELECT 1 FROM duckdb_columns()
+            WHERE database_name = current_database() AND schema_name = current_schema() AND table_name = $1
+              AND comment IS NOT NULL
+        """
+        return bool(self.query(query, (table,)))
 
     def _has_foreign_keys(self, table: str) -> bool:
         query = """
