@@ -3,7 +3,11 @@
 
 import sys
 
-from pypelineetl.cli import main
+try:
+    from pypelineetl.cli import main
+except KeyboardInterrupt:
+    # Ctrl-C in the first half second.
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(main("config"))

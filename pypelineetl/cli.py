@@ -32,6 +32,7 @@ will run the dimension source tests. This can be a good way to do basic environm
 A run begins with them too, and stops before it changes anything if one fails.
 """
 
+STOPPED_BY_CTRL_C = 130
 _HISTORY_LINES = 50
 _COMMANDS = ("list", "show_sql", "rejects", "history", "recover", "rollback", "alert_if_late", "plan")
 """The options that are commands of their own, of which one may be given."""
@@ -64,7 +65,12 @@ def main(config: ModuleType | str, argv: Sequence[str] | None = None) -> int:
     `config` is a config module, or the name of one, which is imported; what is wrong in it is told then.
     """
     with outlasting_readers():
-        return _main(config, _parser().parse_args(argv))
+        try:
+            return _main(config, _parser().parse_args(argv))
+        except KeyboardInterrupt:
+            # While the config was imported; from then on, signals end a run in good order.
+            sys.stderr.write("stopped by Ctrl-C; nothing was begun\n")
+            return STOPPED_BY_CTRL_C
 
 
 def _main(config: ModuleType | str, arguments: argparse.Namespace) -> int:
@@ -404,3 +410,7 @@ def _show_sql(project: "pypelineetl.Project", names: Sequence[str]) -> None:
         sys.stdout.write(f"-- {etl.kind} {etl.name}: source\n{project.source_text(etl)}\n\n")
         sys.stdout.write(f"-- {etl.kind} {etl.name}: table {etl.table}\n")
         sys.stdout.write("".join(f"{statement};\n" for statement in project.create_statements(etl)) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main("config"))

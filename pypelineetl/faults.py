@@ -6,6 +6,7 @@ Each check is a generator of faults without the ETL's name, which `faults_of` pu
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pygrametl.tables import (
@@ -28,6 +29,7 @@ from pypelineetl.errors import DialectError, did_you_mean, quoted
 from pypelineetl.fieldfaults import field_faults
 from pypelineetl.keyfaults import key_faults
 from pypelineetl.modelfaults import model_faults, unknown
+from pypelineetl.placing import place_of
 
 _UNQUOTABLE = set('"`%()\0')
 _BASES = {"dimension": Dimension, "fact": FactTable}
@@ -45,6 +47,12 @@ class Surroundings:
     """None if its URL is wrong."""
     sources: Mapping[str, str]
     """By source database, in configured order, the dialect of its SQL."""
+    home: Path | None = None
+    """The folder of config.py and the modules beside it."""
+
+
+Fault = tuple[str, str]
+"""The field of an ETL in which something is wrong, and what."""
 
 
 def faults_of(dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], surroundings: Surroundings) -> list[str]:
@@ -54,17 +62,22 @@ def faults_of(dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], surr
         return found
     etls: tuple[ETL, ...] = (*dimensions, *facts)
     for etl in etls:
-        found += [f'config.py: {etl.kind} "{etl.name}": {fault}' for fault in field_faults(etl)]
+        found += [told_of(etl, "", fault, surroundings.home) for fault in field_faults(etl)]
     if found:
         return found
     by_name = {etl.name: etl for etl in dimensions}
     for etl in etls:
-        named = f'config.py: {etl.kind} "{etl.name}": '
-        found += [named + fault for fault in _etl_faults(etl, by_name, surroundings)]
-    found += _repeated([*dimensions], "name")
-    found += _repeated([*facts], "name")
-    found += _repeated(etls, "table")
+        faults = _etl_faults(etl, by_name, surroundings)
+        found += [told_of(etl, field, fault, surroundings.home) for field, fault in faults]
+    found += _repeated("dimensions", dimensions, "name")
+    found += _repeated("facts", facts, "name")
+    found += _repeated("", etls, "table")
     return found
+
+
+def told_of(etl: ETL, field: str, fault: str, home: Path | None) -> str:
+    """Return a fault in a field of an ETL as one line: where that stands, whose it is, and what is wrong."""
+    return f'{place_of(etl, field, home)}: {etl.kind} "{etl.name}": {fault}'
 
 
 def _wrong_entries(title: str, entries: Iterable[Any], wanted: type) -> Iterator[str]:
@@ -73,42 +86,48 @@ def _wrong_entries(title: str, entries: Iterable[Any], wanted: type) -> Iterator
             yield f"config.py: {title} holds a {type(entry).__name__}; every entry must be a {wanted.__name__}"
 
 
-def _repeated(etls: Sequence[ETL], what: str) -> Iterator[str]:
-    seen: dict[str, ETL] = {}
+def _repeated(kinds: str, etls: Sequence[ETL], what: str) -> Iterator[str]:
+    seen: dict[str, list[ETL]] = {}
     for etl in etls:
-        value = getattr(etl, what)
-        if value in seen:
-            first = seen[value]
-            yield f'config.py: {first.kind} "{first.name}" and {etl.kind} "{etl.name}" have the same {what} "{value}"'
-        seen[value] = etl
+        seen.setdefault(getattr(etl, what), []).append(etl)
+    for value, same in seen.items():
+        names = list(dict.fromkeys(f'{etl.kind} "{etl.name}"' for etl in same))
+        if len(same) > 1 and what == "name":
+            yield f'config.py: {len(same)} {kinds} have the same name "{value}"; give each its own'
+        elif len(names) > 1:
+            yield f'config.py: {" and ".join(names)} have the same {what} "{value}"; give each its own'
 
 
-def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], surroundings: Surroundings) -> Iterator[str]:
+def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], surroundings: Surroundings) -> Iterator[Fault]:
     written, warehouse = surroundings.written, surroundings.warehouse
     if etl.database is not None and etl.database not in surroundings.sources:
         near = did_you_mean(etl.database, surroundings.sources)
-        yield f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are {quoted(surroundings.sources)}'
+        yield "", f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are {quoted(surroundings.sources)}'
     if etl.source is not None or isinstance(etl, FactETL):
-        yield from _source_faults(etl.source, _dialect_of(etl, surroundings))
+        yield from _in("source", _source_faults(etl.source, _dialect_of(etl, surroundings)))
     broken = list(_factory_faults(etl))
     if _UNQUOTABLE & set(etl.table):
         broken.append(f'table "{etl.table}" has a character that pygrametl cannot quote; rename it')
-    yield from broken
+    yield from _in("factory", broken)
     try:
         _check_name(etl, written)
         columns = columns_of(etl.create, written=written)
     except DialectError as error:
-        yield f"its DDL: {error}"
+        yield "create", f"its DDL: {error}"
         return
     if broken:
         return
-    yield from _column_faults(etl, columns)
-    yield from model_faults(etl, columns)
-    yield from check_faults(etl, columns, dimensions, written, warehouse)
+    yield from _in("factory", _column_faults(etl, columns))
+    yield from _in("", model_faults(etl, columns))
+    yield from _in("", check_faults(etl, columns, dimensions, written, warehouse))
     if isinstance(etl, FactETL):
-        yield from key_faults(etl, dimensions, written)
+        yield from _in("keys", key_faults(etl, dimensions, written))
     elif warehouse is not None:
-        yield from _version_faults(etl, warehouse)
+        yield from _in("factory", _version_faults(etl, warehouse))
+
+
+def _in(field: str, faults: Iterable[str]) -> Iterator[Fault]:
+    return ((field, fault) for fault in faults)
 
 
 def _dialect_of(etl: ETL, surroundings: Surroundings) -> str:

@@ -19,7 +19,7 @@ from pypelineetl.columns import AUDIT_KEY, Column, columns_of
 from pypelineetl.databases.base import Database
 from pypelineetl.declare import ETL, DimensionETL, FactETL, File, Key, Native, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
-from pypelineetl.faults import Surroundings, faults_of
+from pypelineetl.faults import Surroundings, faults_of, told_of
 from pypelineetl.settings import is_right, right_value_of, setting_faults, value_of
 from pypelineetl.translation import Translation
 
@@ -246,7 +246,7 @@ def read_project(config: ModuleType) -> Project:
     if faults := [*faults, *faults_of(config.DIMENSIONS, config.FACTS, surroundings)]:
         raise ConfigError("\n".join(faults))
     project = Project(
-        home=Path(getattr(config, "__file__", ".")).absolute().parent,
+        home=_home_of(config) or Path().absolute(),
         source_urls={name: databases.parse_url(url) for name, url in config.SOURCE_URLS.items()},
         warehouse_url=databases.parse_url(config.WAREHOUSE_URL),
         log_home=Path(config.LOG_HOME),
@@ -263,7 +263,7 @@ def read_project(config: ModuleType) -> Project:
         memory=value_of(config, "MEMORY_LIMIT") or "",
         source_zones=dict(value_of(config, "SOURCE_TIME_ZONES")),
     )
-    if untranslated := list(_untranslated(project)):
+    if untranslated := _untranslated(project, surroundings.home):
         raise ConfigError("\n".join(untranslated))
     return project
 
@@ -278,6 +278,7 @@ def _surroundings(config: ModuleType) -> Surroundings:
         written=databases.DIALECTS[right_value_of(config, "WAREHOUSE_DIALECT") or whole],
         warehouse=databases.parse_url(warehouse) if warehouse else None,
         sources=sources,
+        home=_home_of(config),
     )
 
 
@@ -292,14 +293,22 @@ def _zone_faults(config: ModuleType) -> Iterator[str]:
             )
 
 
-def _untranslated(project: Project) -> Sequence[str]:
+def _home_of(config: ModuleType) -> Path | None:
+    """Return the folder of a config module; None of one that is no file."""
+    file = getattr(config, "__file__", None)
+    return Path(file).absolute().parent if file else None
+
+
+def _untranslated(project: Project, home: Path | None) -> list[str]:
     faults = []
     for etl in project.etls:
+        field = "create"
         try:
             project.create_statements(etl)
+            field = "source"
             if isinstance(etl.source, str):
                 written, target = project.dialect_of_sql(etl), project.source_dialect(etl)
                 dialect.translated(etl.source, written=written, target=target, schema=None)
         except PypeLineError as error:
-            faults.append(f'config.py: {etl.kind} "{etl.name}": {error}')
+            faults.append(told_of(etl, field, str(error), home))
     return faults

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 Test = Callable[[unittest.TestCase], None]
+__unittest = True
+"""Python's own mark of what tests are made with: where it stands is no part of a failure's traceback."""
 
 
 def test_source(project: Project, etl: ETL) -> SourceTested:
@@ -41,17 +43,27 @@ def test_source(project: Project, etl: ETL) -> SourceTested:
 
 def test_sources(project: Project, etls: Iterable[ETL]) -> Iterator[SourceTested]:
     """Try the sources of ETLs, one after the other; a database that cannot be reached is asked and told of once."""
-    away: dict[URL, ETL] = {}
-    for etl in etls:
-        url = project.source_url(etl) if isinstance(etl.source, str) else None
-        if url in away:
-            first = away[url]
-            yield SourceTested(etl, (f"its source is that of {first.kind} {first.name}, which cannot be reached",))
-            continue
-        tested = test_source(project, etl)
-        if url and tested.faults and not _is_reachable(project, etl):
-            away[url] = etl
-        yield tested
+    tester = _Tester(project)
+    yield from map(tester.test, etls)
+
+
+class _Tester:
+    """Tries sources, and knows which of their databases cannot be reached."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._away: dict[URL, ETL] = {}
+
+    def test(self, etl: ETL) -> SourceTested:
+        """Try the source of an ETL, unless its database was away before."""
+        url = self._project.source_url(etl) if isinstance(etl.source, str) else None
+        if url in self._away:
+            first = self._away[url]
+            return SourceTested(etl, (f"its source is that of {first.kind} {first.name}, which cannot be reached",))
+        tested = test_source(self._project, etl)
+        if url and tested.faults and not _is_reachable(self._project, etl):
+            self._away[url] = etl
+        return tested
 
 
 def _is_reachable(project: Project, etl: ETL) -> bool:
@@ -123,16 +135,19 @@ def source_tests(config: ModuleType) -> type[unittest.TestCase]:
         project = read_project(config)
     except ConfigError as error:
         return _test_case({"test_configuration": _failing(str(error))})
-    return _test_case({f"test_{etl.kind}_{etl.name}": _testing(project, etl) for etl in project.etls if etl.active})
+    tester = _Tester(project)
+    return _test_case(
+        {f"test_{etl.kind}_{etl.name}": _testing(tester, project, etl) for etl in project.etls if etl.active}
+    )
 
 
 def _test_case(tests: dict[str, Test]) -> type[unittest.TestCase]:
     return type("SourceTests", (unittest.TestCase,), dict(tests))
 
 
-def _testing(project: Project, etl: ETL) -> Test:
+def _testing(tester: _Tester, project: Project, etl: ETL) -> Test:
     def test(case: unittest.TestCase) -> None:
-        tested = test_source(project, etl)
+        tested = tester.test(etl)
         with RunLog(project.log_home / "tests.log") as log:
             log(tested)
         if tested.faults:

@@ -556,6 +556,47 @@ def test_a_flat_module_that_cannot_be_imported_is_told_with_its_line(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("module", "old", "new", "expected"),
+    [
+        ("sources", "SCHOOL = ", "SCHOOL = 'DELETE FROM schools' or ", ("sources.py", "SCHOOL = ", "its source: ")),
+        ("creates", "CREATE TABLE site_dim", "CREATE TABLE site", ("creates.py", "SITE_DIM = ", "its DDL: ")),
+        ("dimensions", '"domain"]', '"domian"]', ("dimensions.py", "site = ", "its factory names the column")),
+        ("facts", 'member("product"', 'member("produkt"', ("facts.py", "product_sale_keys = ", "key ")),
+        (
+            "config",
+            '"site", source',
+            '"site", active="no", source',
+            ("config.py", '    DimensionETL("site"', "its active"),
+        ),
+    ],
+)
+def test_a_fault_is_told_with_the_file_and_line_of_what_is_wrong(
+    checkout: Checkout, module: str, old: str, new: str, expected: tuple[str, str, str]
+) -> None:
+    """The source, the DDL, the factory, the keys and the ETL itself stand in files of their own."""
+    checkout.edit(module, old, new)
+    done = checkout.run("run.py", "--list")
+    file, begins, told = expected
+    lines = (checkout.folder / file).read_text().splitlines()
+    number = next(number for number, line in enumerate(lines, 1) if line.startswith(begins))
+    assert done.returncode == 2, done.stderr
+    assert re.match(rf'{file}, line {number}: \w+ "\w+": {told}', done.stderr), done.stderr
+
+
+def test_the_module_of_the_command_line_is_a_program_as_well(checkout: Checkout) -> None:
+    """Else `python -m pypelineetl.cli` would do nothing, and end well."""
+    done = checkout.run("-m", "pypelineetl.cli", "--list")
+    assert done.stdout.startswith("ETL ")
+
+
+def test_ctrl_c_at_the_very_start_is_no_traceback(checkout: Checkout) -> None:
+    """While modules are imported, nothing has begun."""
+    checkout.edit("config", "import creates\n", "raise KeyboardInterrupt\n")
+    done = checkout.run("run.py", "--run_dimensions")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped by Ctrl-C; nothing was begun\n")
+
+
 def test_looking_at_a_warehouse_that_is_not_there_makes_none(checkout: Checkout) -> None:
     """A database that is a file would be made by opening it."""
     for kind in ("duckdb", "sqlite"):
@@ -617,3 +658,11 @@ def test_a_source_that_cannot_be_reached_is_told_once(checkout: Checkout) -> Non
     assert done.stdout.count("cannot connect to mysql://etl:***@127.0.0.1:1") == 1
     told = "dimension user: source FAILED\n    its source is that of dimension product, which cannot be reached\n"
     assert told in done.stdout
+
+
+def test_tests_py_tells_once_of_a_source_that_cannot_be_reached(checkout: Checkout) -> None:
+    """Without a traceback of the library's own lines for each ETL."""
+    done = checkout.run("tests.py", ETL_SOURCE_URL="mysql://etl:hunter2@127.0.0.1:1/shop")
+    assert done.returncode == 1
+    assert done.stderr.count("cannot connect to mysql://etl:***@127.0.0.1:1") == 1
+    assert "sourcetests.py" not in done.stderr

@@ -119,7 +119,8 @@ class Database(abc.ABC):
                     return cls.open(url, read_only=read_only)
             # psycopg tells several lines, the last of which is a question.
             why = " ".join(str(error).split()).rstrip(".")
-            message = f"cannot connect to {shown}: {why}. {cls.connecting_needs}"
+            ended = why if why.endswith("?") else f"{why}."
+            message = f"cannot connect to {shown}: {ended} {cls.connecting_needs}"
             raise cls._kind_of(error)(message) from error
 
     def limit_memory(self, memory: str, *, is_alone: bool) -> None:  # noqa: B027 - a server has memory of its own
