@@ -24,6 +24,7 @@ import redis as redis_client
 import sqlalchemy as sa
 from conftest import ROOT, Checkout
 from pygrametl.tables import CachedDimension, FactTable
+from servers import Server
 from stars import PEOPLE, PERSON, SALE, THING, THINGS, Star
 from test_publishing import BUILD, UPDATE
 
@@ -538,7 +539,7 @@ def accounts_on_mariadb(mariadb_url: str, other_mysql_url: str) -> Iterator[tupl
                 connection.exec_driver_sql(statement.replace("%", "%%"))
     yield _as(other_mysql_url, "etl_reader"), _as(mariadb_url, "etl_loader"), other_mysql_url
     with admin.begin() as connection:
-        connection.exec_driver_sql("DROP USER etl_reader, etl_loader")
+        connection.exec_driver_sql("DROP USER etl_reader, etl_loader, etl_reader@localhost, etl_loader@localhost")
 
 
 @pytest.fixture
@@ -584,3 +585,23 @@ def test_the_accounts_of_the_guide_can_do_their_work_and_no_more(
             warehouse, "CREATE ROLE another", "COPY (SELECT 1) TO '/tmp/pypelineetl-out'", "SELECT * FROM pg_authid"
         )
         _refused(warehouse, "CREATE SCHEMA another", "SET ROLE postgres", "DROP ROLE etl_reader")
+
+
+def test_an_anonymous_user_does_not_stand_in_the_way_of_the_accounts(
+    accounts_on_mariadb: tuple[str, str, str], mariadb: Server
+) -> None:
+    """`mariadb-install-db` makes one for localhost, which goes before an account that may come from anywhere."""
+    _, warehouse, owner = accounts_on_mariadb
+    socket = str(mariadb.folder / "mariadb" / "mariadb.sock")
+    admin = sa.create_engine(sa.make_url(owner).set(username="root", password=""), poolclass=sa.NullPool)
+    with admin.begin() as connection:
+        connection.exec_driver_sql("CREATE USER ''@'localhost'")
+    try:
+        for url in accounts_on_mariadb[:2]:
+            here = sa.make_url(url).update_query_dict({"unix_socket": socket})
+            with open_database(here, read_only=url != warehouse) as database:
+                [(account,)] = database.query("SELECT CURRENT_USER()")
+                assert account == f"{here.username}@localhost"
+    finally:
+        with admin.begin() as connection:
+            connection.exec_driver_sql("DROP USER ''@'localhost'")
