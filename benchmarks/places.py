@@ -88,7 +88,7 @@ def open_place(pair: str, rows: int) -> Iterator[Place]:
             _fill(place, folder)
             yield place
             return
-        server = _start(pair, folder)
+        server = start_server(pair, folder)
         try:
             databases = servers.mariadb_database if pair == "mysql" else servers.postgresql_database
             with databases(server) as source, databases(server) as warehouse:
@@ -115,7 +115,8 @@ def change_users(place: Place) -> None:
         )
 
 
-def _start(pair: str, folder: Path) -> Server:
+def start_server(pair: str, folder: Path) -> Server:
+    """Start the server of a pair, with memory for what a benchmark asks of it."""
     if pair == "mysql":
         options = ("--innodb-buffer-pool-size=2G", "--innodb-log-file-size=512M", "--max-allowed-packet=64M")
         return servers.start_mariadb(folder, *options)
@@ -123,7 +124,7 @@ def _start(pair: str, folder: Path) -> Server:
 
 
 def _fill(place: Place, folder: Path) -> None:
-    engine = sa.create_engine(place.source, poolclass=sa.NullPool, connect_args=_local(place))
+    engine = sa.create_engine(place.source, poolclass=sa.NullPool, connect_args=_local(place.pair))
     moment = "TIMESTAMP" if place.pair == "postgresql" else "DATETIME"
     for table, query in _ROWS.items():
         path = folder / f"{table}.csv"
@@ -133,21 +134,30 @@ def _fill(place: Place, folder: Path) -> None:
         path.chmod(0o644)
         with engine.begin() as connection:
             connection.exec_driver_sql(f"CREATE TABLE {table} ({_COLUMNS[table].format(moment=moment)})")
-            _load(place.pair, connection, table, path)
+            load_file(place.pair, connection.connection.driver_connection, table, path)
         path.unlink()
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE TABLE users, orders, order_lines" if place.pair == "mysql" else "ANALYZE")
 
 
-def _local(place: Place) -> dict[str, Any]:
-    return {"local_infile": True} if place.pair == "mysql" else {}
+@contextlib.contextmanager
+def driver_at(pair: str, url: str) -> Iterator[Any]:
+    """Give a driver's connection to the source of a pair, which may load files of this machine; commit at the end."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=_local(pair))
+    with engine.begin() as connection:
+        yield connection.connection.driver_connection
 
 
-def _load(pair: str, connection: sa.Connection, table: str, path: Path) -> None:
+def _local(pair: str) -> dict[str, Any]:
+    return {"local_infile": True} if pair == "mysql" else {}
+
+
+def load_file(pair: str, driver: Any, table: str, path: Path) -> None:
+    """Load a CSV file by the bulk loader of a pair's source, through its driver's connection."""
     if pair == "mysql":
-        connection.exec_driver_sql(f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {table} FIELDS TERMINATED BY ','")
+        quoted = "FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"'"
+        driver.cursor().execute(f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {table} CHARACTER SET utf8mb4 {quoted}")
         return
-    driver: Any = connection.connection.driver_connection
     if pair == "postgresql":
         with path.open("rb") as rows, driver.cursor().copy(f"COPY {table} FROM STDIN (FORMAT csv, NULL '\\N')") as copy:
             while block := rows.read(2**20):
