@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 
 from benchmarks.places import Place
 from benchmarks.works import USER_ATTRIBUTES, Work
-from pypelineetl.databases.scanning import extension
+from pypelineetl.databases.scanner import extension
 
 _EASTERN = {
     # The hours since when; MariaDB's own time zones are tables that must be filled first.

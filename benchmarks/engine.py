@@ -6,10 +6,10 @@ from benchmarks.places import Place
 from benchmarks.works import Work, project_of
 from pypelineetl import events
 from pypelineetl.databases import database_class
-from pypelineetl.extract import typed_source
-from pypelineetl.runner import process
-from pypelineetl.typed import want_column
-from pypelineetl.workbench import workbench
+from pypelineetl.duck.projection import want_column
+from pypelineetl.duck.session import workbench
+from pypelineetl.extract.sources import typed_source
+from pypelineetl.run.runner import process
 
 
 def prepare(place: Place) -> None:

@@ -12,7 +12,7 @@ from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension
 
 from benchmarks.places import PRODUCTS, USERS, Place
 from pypelineetl import DimensionETL, FactETL, date_key, factory, member, read_project, rows
-from pypelineetl.project import Project
+from pypelineetl.project.project import Project
 
 USER_ATTRIBUTES = [
     "user_id",

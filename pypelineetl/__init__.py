@@ -7,27 +7,19 @@ and Celery's clients start at once.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 from pypelineetl import events
-from pypelineetl.calendar import dates, times_of_day
-from pypelineetl.checks import accepted, bad_rows, between, fresh, not_null, refers, row_count, unique
-from pypelineetl.declare import (
-    DimensionETL,
-    FactETL,
+from pypelineetl.declare.calendar import dates, times_of_day
+from pypelineetl.declare.checks import accepted, bad_rows, between, fresh, not_null, refers, row_count, unique
+from pypelineetl.declare.etls import DimensionETL, FactETL, factory, lag
+from pypelineetl.declare.keys import date_key, junk, member, time_key
+from pypelineetl.declare.sources import (
     close_deleted,
-    date_key,
     environment,
-    factory,
     file,
     flag_deleted,
-    junk,
-    lag,
-    member,
     native,
     remove_deleted,
     rows,
-    time_key,
     watermark,
 )
 from pypelineetl.errors import (
@@ -40,14 +32,15 @@ from pypelineetl.errors import (
     SourceError,
     UsageError,
 )
+from pypelineetl.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from pypelineetl.logs import RunLog
-    from pypelineetl.planning import plan
-    from pypelineetl.progress import Display
-    from pypelineetl.project import Project, read_project
-    from pypelineetl.runner import Request, process, refresh
-    from pypelineetl.sourcetests import source_tests
+    from pypelineetl.project.project import Project, read_project
+    from pypelineetl.report.console import Display
+    from pypelineetl.report.run_log import RunLog
+    from pypelineetl.run.plan import plan
+    from pypelineetl.run.runner import Request, process, refresh
+    from pypelineetl.testing.source_tests import source_tests
 
 __all__ = [  # noqa: RUF022 - in the order a user meets them
     # Declare
@@ -101,15 +94,15 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
 ]
 
 _ON_FIRST_USE = {
-    "Project": "project",
-    "read_project": "project",
-    "source_tests": "sourcetests",
-    "Request": "runner",
-    "refresh": "runner",
-    "plan": "planning",
-    "process": "runner",
-    "RunLog": "logs",
-    "Display": "progress",
+    "Project": "project.project",
+    "read_project": "project.project",
+    "source_tests": "testing.source_tests",
+    "Request": "run.runner",
+    "refresh": "run.runner",
+    "plan": "run.plan",
+    "process": "run.runner",
+    "RunLog": "report.run_log",
+    "Display": "report.console",
 }
 
 

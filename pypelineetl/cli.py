@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pypelineetl
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, in_words, own_file_of
 from pypelineetl.events import Counts, Published, RunFinished, TableCreating, TableDropping
-from pypelineetl.showing import outlasting_readers, shown
-from pypelineetl.stopping import StoppedError, stoppable
+from pypelineetl.report.terminal import outlasting_readers, shown
+from pypelineetl.shutdown import StoppedError, stoppable
 
 if TYPE_CHECKING:
-    from pypelineetl.alerts import Alerts
     from pypelineetl.databases.base import Database
+    from pypelineetl.report.alerts import Alerts
 
 Answer = TypeVar("Answer")
 
@@ -267,7 +267,7 @@ def _request(arguments: argparse.Namespace) -> "pypelineetl.Request":
 
 
 def _run(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int:
-    from pypelineetl.alerts import Alerts  # noqa: PLC0415 - needs sqlglot and DuckDB, which --help does not
+    from pypelineetl.report.alerts import Alerts  # noqa: PLC0415 - needs sqlglot and DuckDB, which --help does not
 
     happening, alerts = pypelineetl.refresh(project, request), Alerts(project)
     succeeded = False
@@ -313,14 +313,14 @@ def _asked(project: "pypelineetl.Project", question: "Callable[[Database], list[
 
 
 def _show_rejects(project: "pypelineetl.Project") -> None:
-    from pypelineetl.history import History, told  # noqa: PLC0415 - needs sqlglot and DuckDB, which --help does not
+    from pypelineetl.state.load_state import History, told  # noqa: PLC0415 - needs sqlglot and DuckDB, which --help does not
 
     rejects = _asked(project, lambda warehouse: History(warehouse).rejects())
     sys.stdout.write("".join(f"{shown(line)}\n" for line in told(rejects)) or "No row is rejected.\n")
 
 
 def _show_history(project: "pypelineetl.Project", most: int) -> None:
-    from pypelineetl.records import Records  # noqa: PLC0415 - as above
+    from pypelineetl.state.run_history import Records  # noqa: PLC0415 - as above
 
     heading = ("run", "started", "ETL", "status", "way", "attempt", "rows", "new", "updated", "seconds", "error")
     records = _asked(project, lambda warehouse: Records(warehouse).latest_runs(most))
@@ -346,14 +346,14 @@ def _shown(counts: Counts | None) -> tuple[int, int, int]:
 
 
 def _recover(project: "pypelineetl.Project") -> None:
-    from pypelineetl.runs import Ledger  # noqa: PLC0415 - as above
+    from pypelineetl.state.locks import Ledger  # noqa: PLC0415 - as above
 
     notes = _asked(project, lambda warehouse: Ledger(warehouse).recover())
     sys.stdout.write("".join(f"{shown(note)}\n" for note in notes) or "No run has left anything.\n")
 
 
 def _roll_back(project: "pypelineetl.Project") -> None:
-    from pypelineetl.rollback import roll_back  # noqa: PLC0415 - as above
+    from pypelineetl.run.rollback import roll_back  # noqa: PLC0415 - as above
 
     with pypelineetl.RunLog(project.log_home / "run.log") as log:
         for event in roll_back(project):
@@ -363,7 +363,7 @@ def _roll_back(project: "pypelineetl.Project") -> None:
 
 
 def _alert_if_late(project: "pypelineetl.Project") -> int:
-    from pypelineetl.alerts import Alerts  # noqa: PLC0415 - as above
+    from pypelineetl.report.alerts import Alerts  # noqa: PLC0415 - as above
 
     alerts = Alerts(project)
     if project.late_after is None:
@@ -379,7 +379,7 @@ def _alert_if_late(project: "pypelineetl.Project") -> int:
 
 
 def _list(project: "pypelineetl.Project") -> None:
-    from pypelineetl.load.ways import rowwise_reason  # noqa: PLC0415 - needs pygrametl and DuckDB, which --help does not
+    from pypelineetl.load.strategy import rowwise_reason  # noqa: PLC0415 - needs pygrametl and DuckDB, which --help does not
 
     heading = ("ETL", "type", "active", "table", "class", "queue", "loaded")
     lines = [

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Literal
 
-from pypelineetl.declare import ETL
+from pypelineetl.declare.etls import ETL
 
 Outcome = Literal["inserted", "updated", "unchanged"]
 """What became of one row."""

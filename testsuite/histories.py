@@ -47,7 +47,7 @@ from pypelineetl import (
     remove_deleted,
     rows,
 )
-from pypelineetl.project import Project
+from pypelineetl.project.project import Project
 
 CLASSES = {
     "type 2": SlowlyChangingDimension,

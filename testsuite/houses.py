@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from pypelineetl import DimensionETL, FactETL, Request, events, plan, process, read_project, refresh, rows
-from pypelineetl.declare import Factory
-from pypelineetl.project import Project
+from pypelineetl.declare.etls import Factory
+from pypelineetl.project.project import Project
 
 Row = Mapping[str, Any]
 

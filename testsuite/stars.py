@@ -24,7 +24,7 @@ from pypelineetl import (
 )
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.base import Database
-from pypelineetl.project import Project
+from pypelineetl.project.project import Project
 
 metadata = sa.MetaData()
 PEOPLE = sa.Table(

@@ -17,7 +17,7 @@ from pygrametl.tables import (
 from stars import SALES, Star
 
 from pypelineetl import ConfigError, DimensionETL, FactETL, Request, factory, flag_deleted, member, read_project, rows
-from pypelineetl.records import Records
+from pypelineetl.state.run_history import Records
 
 THING = DimensionETL(
     "thing",

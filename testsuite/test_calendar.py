@@ -14,7 +14,7 @@ from pygrametl.tables import CachedDimension
 from test_modelling import a_sale, sale
 
 from pypelineetl import DimensionETL, date_key, dates, factory, time_key, times_of_day
-from pypelineetl.declare import Rows
+from pypelineetl.declare.sources import Rows
 
 
 def made(source: Rows) -> list[dict[str, Any]]:

@@ -29,12 +29,12 @@ from pypelineetl import (
     rows,
     unique,
 )
-from pypelineetl.checks import Check
 from pypelineetl.databases import database_class, parse_url
 from pypelineetl.databases.base import Database
-from pypelineetl.declare import Factory
-from pypelineetl.load.checking import run_checks
-from pypelineetl.load.loading import Load
+from pypelineetl.declare.checks import Check
+from pypelineetl.declare.etls import Factory
+from pypelineetl.load.checks import run_checks
+from pypelineetl.load.context import Load
 
 NOW = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 TABLE = "note's fact"

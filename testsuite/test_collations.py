@@ -15,7 +15,7 @@ from pygrametl.tables import (
 )
 
 from pypelineetl import DimensionETL, FactETL, factory, junk, member, rows
-from pypelineetl.project import Project
+from pypelineetl.project.project import Project
 
 TOLD = "which only differ in what the warehouse's collation ignores"
 PAIRS = [("abc", "ABC"), ("abc", "abc "), ("café", "cafe")]

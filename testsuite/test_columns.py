@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pypelineetl import LoadError
-from pypelineetl.columns import Column, columns_of
+from pypelineetl.sql.schema import Column, columns_of
 
 
 def column(kind: str) -> Column:

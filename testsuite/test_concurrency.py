@@ -13,16 +13,17 @@ import pytest
 from houses import House, nothing
 from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
 
-from pypelineetl import DimensionETL, FactETL, factory, junk, member, read_project, records, rows, runs
-from pypelineetl.building import begin, build, publish
-from pypelineetl.celery import stages_of
-from pypelineetl.claiming import claim, claim_at_once
+from pypelineetl import DimensionETL, FactETL, factory, junk, member, read_project, rows
+from pypelineetl.celery.app import stages_of
 from pypelineetl.databases import base
-from pypelineetl.declare import ETL
+from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError
-from pypelineetl.project import Project
-from pypelineetl.records import new_run
-from pypelineetl.runs import Ledger
+from pypelineetl.project.project import Project
+from pypelineetl.run.locking import claim, claim_at_once
+from pypelineetl.run.rebuild import begin, build, publish
+from pypelineetl.state import locks, run_history
+from pypelineetl.state.locks import Ledger
+from pypelineetl.state.run_history import new_run
 
 _NAMES = ("sale", "visit", "call")
 
@@ -123,7 +124,7 @@ def test_the_clock_of_the_warehouse_decides_leases(
     project = project_of(request.getfixturevalue(place), tmp_path, customer())
     leased, other = (replace(new_run(project.digest), lease=timedelta(minutes=5)) for _ in range(2))
     list(claim_at_once(project, leased, project.etls))
-    for module in (base, records, runs):
+    for module in (base, run_history, locks):
         monkeypatch.setattr(module, "datetime", _Ahead)
     with pytest.raises(BusyError, match=leased.id):
         list(claim_at_once(project, other, project.etls))

@@ -24,21 +24,11 @@ from servers import Server
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 import sample
-from pypelineetl import (
-    ConfigError,
-    DatabaseError,
-    DimensionETL,
-    ddl,
-    events,
-    factory,
-    file,
-    process,
-    read_project,
-    retrying,
-    rows,
-)
+from pypelineetl import ConfigError, DatabaseError, DimensionETL, events, factory, file, process, read_project, rows
 from pypelineetl.databases import duckdb, open_database, parse_url
 from pypelineetl.errors import BusyError, TransientError
+from pypelineetl.run import retry
+from pypelineetl.sql import ddl
 
 HOLDS_A_FILE = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
 
@@ -309,7 +299,7 @@ def test_a_connection_killed_half_way_leaves_the_old_table(
     mariadb: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str
 ) -> None:
     """The server drops a connection in the middle of a rebuild: the old rows are there at once, and the error tells."""
-    monkeypatch.setattr(retrying, "_FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(retry, "_FIRST_PAUSE_SECONDS", 0.1)
     with servers.mariadb_database(mariadb) as source_url, servers.mariadb_database(mariadb) as warehouse_url:
         star = Star(source_url, warehouse_url, tmp_path)
         star.write(THINGS, [{"code": f"{number}", "title": "x"} for number in range(20_000)])

@@ -32,7 +32,7 @@ from pypelineetl import (
     rows,
     watermark,
 )
-from pypelineetl.project import Project
+from pypelineetl.project.project import Project
 
 SCHOOL = DimensionETL(
     "school",

@@ -5,7 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from pypelineetl import DialectError, ddl, dialect, querytext
+from pypelineetl import DialectError
+from pypelineetl.sql import ddl, dialect, queries
 
 DDL = """
 CREATE TABLE `product_dim` (
@@ -71,7 +72,7 @@ def test_a_misspelt_column_is_no_text_in_sqlite() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE t (name TEXT)")
         with pytest.raises(sqlite3.OperationalError, match="no such column"):
-            connection.execute(querytext.first_row(translated, dialect="sqlite"))
+            connection.execute(queries.first_row(translated, dialect="sqlite"))
 
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
@@ -108,7 +109,7 @@ def test_sql_that_cannot_be_read_tells_the_place() -> None:
 )
 def test_a_query_is_tried_without_being_read_whole(sql: str, limited: str) -> None:
     """Trying a source reads one row, also of a query that has a limit of its own."""
-    assert querytext.first_row(sql, dialect="mysql") == limited
+    assert queries.first_row(sql, dialect="mysql") == limited
 
 
 def test_mysql_ddl_runs_untouched_on_mysql() -> None:
@@ -166,15 +167,15 @@ def test_ddl_is_one_create_table() -> None:
 def test_a_part_of_a_query_is_the_query_as_it_is_written(sql: str, part: str) -> None:
     """sqlglot's own writing of it would be other SQL: REGEXP_LIKE, which MariaDB does not have, 0 for 0x41."""
     names = ["at"]
-    assert querytext.where(sql, names, lambda given: f"{given['at']} > 5", dialect="mysql") == part
-    assert querytext.where(sql, names, lambda _: "", dialect="mysql") == sql
+    assert queries.where(sql, names, lambda given: f"{given['at']} > 5", dialect="mysql") == part
+    assert queries.where(sql, names, lambda _: "", dialect="mysql") == sql
 
 
 def test_rows_of_a_range_have_the_nulls_with_the_first() -> None:
     """Each row is in one range."""
     sql = "SELECT id FROM t"
     ranges = [(None, 3), (3, 9), (9, None), (None, None)]
-    assert [querytext.between(sql, "id", *each, dialect="postgres") for each in ranges] == [
+    assert [queries.between(sql, "id", *each, dialect="postgres") for each in ranges] == [
         "SELECT id FROM t\nWHERE id < 3 OR id IS NULL",
         "SELECT id FROM t\nWHERE id >= 3 AND id < 9",
         "SELECT id FROM t\nWHERE id >= 9",

@@ -26,8 +26,8 @@ from pypelineetl import (
     watermark,
 )
 from pypelineetl.databases import open_database, parse_url
-from pypelineetl.ddl import create_statements
-from pypelineetl.project import Project
+from pypelineetl.project.project import Project
+from pypelineetl.sql.ddl import create_statements
 
 pytestmark = pytest.mark.core
 DIALECTS = ("mysql", "postgres", "duckdb", "sqlite")

@@ -14,7 +14,7 @@ from pygrametl import datereader
 from pygrametl.tables import SlowlyChangingDimension, TypeOneSlowlyChangingDimension
 
 from pypelineetl import DimensionETL, Request, close_deleted, factory, flag_deleted, rows
-from pypelineetl.load.member_history import History, HistoryRules, State, Version, member_history
+from pypelineetl.load.dimensions.member_history import History, HistoryRules, State, Version, member_history
 
 RULES = HistoryRules(
     followed=("city",),

@@ -17,15 +17,16 @@ import duckdb
 import pytest
 from expressions import any_expression
 
-from pypelineetl import DatabaseError, DialectError, dialect
+from pypelineetl import DatabaseError, DialectError
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.base import Database
 from pypelineetl.databases.sqlite import SQLite
+from pypelineetl.duck.session import Workbench, workbench
 from pypelineetl.errors import PypeLineError
-from pypelineetl.translation import calls, formats, functions
-from pypelineetl.translation.aggregates import AGGREGATES, WINDOW_FUNCTIONS
-from pypelineetl.translation.listing import listing
-from pypelineetl.workbench import Workbench, workbench
+from pypelineetl.sql import dialect
+from pypelineetl.sql.translation import calls, formats, functions
+from pypelineetl.sql.translation.aggregates import AGGREGATES, WINDOW_FUNCTIONS
+from pypelineetl.sql.translation.listing import listing
 
 ROOT = Path(__file__).parent.parent
 IDIOMS = ROOT / "testsuite" / "idioms.txt"
@@ -351,5 +352,5 @@ def test_each_function_that_is_let_through_is_proved() -> None:
 
 
 def test_the_list_of_the_docs_is_what_is_let_through() -> None:
-    """docs/databases.md has what `python -m pypelineetl.translation.listing` prints."""
+    """docs/databases.md has what `python -m pypelineetl.sql.translation.listing` prints."""
     assert listing() in (ROOT / "docs" / "databases.md").read_text()

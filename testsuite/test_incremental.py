@@ -19,7 +19,7 @@ from test_modelling import a_person, a_sale, person, sale, thing
 
 from pypelineetl import FactETL, Request, factory, flag_deleted, member, watermark
 from pypelineetl.errors import ConfigError
-from pypelineetl.history import History
+from pypelineetl.state.load_state import History
 
 pytestmark = pytest.mark.core
 

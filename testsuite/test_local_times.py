@@ -19,9 +19,9 @@ from pygrametl.tables import FactTable
 from pypelineetl import ConfigError, FactETL, Request, events, factory, read_project, refresh, watermark
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.base import Database
-from pypelineetl.declare import Factory
-from pypelineetl.localtimes import LocalTimes
-from pypelineetl.project import Project
+from pypelineetl.declare.etls import Factory
+from pypelineetl.duck.local_times import LocalTimes
+from pypelineetl.project.project import Project
 
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Africa/Casablanca", "UTC")
 MOMENT = {"mysql": "DATETIME(6)", "postgresql": "TIMESTAMP", "duckdb": "TIMESTAMP"}

@@ -10,8 +10,8 @@ import pytest
 from pygrametl.tables import FactTable
 
 from pypelineetl import FactETL, events, factory, process, read_project, rows
-from pypelineetl.memory import limits
-from pypelineetl.project import Project
+from pypelineetl.duck.memory import limits
+from pypelineetl.project.project import Project
 
 ROWS = 300_000
 LINES = FactETL(

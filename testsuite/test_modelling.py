@@ -30,7 +30,7 @@ from pypelineetl import (
     rows,
     time_key,
 )
-from pypelineetl.history import History
+from pypelineetl.state.load_state import History
 
 EVER = "1900-01-01"
 

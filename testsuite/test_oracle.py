@@ -30,8 +30,8 @@ from pygrametl.tables import (
 )
 
 from pypelineetl import DimensionETL, FactETL, events, factory, process, read_project, rows
-from pypelineetl.declare import Factory
-from pypelineetl.load.ways import rowwise_reason
+from pypelineetl.declare.etls import Factory
+from pypelineetl.load.strategy import rowwise_reason
 
 Row = dict[str, Any]
 Day = list[Row]

@@ -8,9 +8,10 @@ import pytest
 from conftest import Checkout
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
-from pypelineetl import ConfigError, FactETL, UsageError, events, member, process, querytext
-from pypelineetl.parts import parts_of, split
-from pypelineetl.sourcetests import test_source as try_source
+from pypelineetl import ConfigError, FactETL, UsageError, events, member, process
+from pypelineetl.extract.source_check import test_source as try_source
+from pypelineetl.load.partitions import parts_of, split
+from pypelineetl.sql import queries
 
 KEYS = {**SALE.keys, "buyer_fk": member("person", person_id="buyer_id")}
 WHOLE = replace(SALE, keys=KEYS)
@@ -87,14 +88,12 @@ def test_an_empty_source_is_one_empty_part(tmp_path: Path) -> None:
 )
 def test_the_range_stands_where_it_means_the_same(query: str, expected: str) -> None:
     """In the query's own WHERE where that changes no other row, else around it."""
-    assert querytext.between(query, "n", 10, 20, dialect="mysql").endswith(expected)
+    assert queries.between(query, "n", 10, 20, dialect="mysql").endswith(expected)
 
 
 def test_null_is_in_the_first_part() -> None:
     """A row without the number is still loaded, once."""
-    first, last = (
-        querytext.between("SELECT n FROM s", "n", *edges, dialect="mysql") for edges in ((None, 5), (5, None))
-    )
+    first, last = (queries.between("SELECT n FROM s", "n", *edges, dialect="mysql") for edges in ((None, 5), (5, None)))
     assert first.endswith("WHERE n < 5 OR n IS NULL")
     assert last.endswith("WHERE n >= 5")
 

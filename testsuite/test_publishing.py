@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import LoadError, Request, UsageError, events, refresh
-from pypelineetl.building import begin, build
 from pypelineetl.databases.base import Database
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.records import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Record, Records, Run, new_run
-from pypelineetl.rollback import roll_back
-from pypelineetl.runs import Ledger
+from pypelineetl.run.rebuild import begin, build
+from pypelineetl.run.rollback import roll_back
+from pypelineetl.state.locks import Ledger
+from pypelineetl.state.run_history import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Record, Records, Run, new_run
 
 pytestmark = pytest.mark.core
 

@@ -32,8 +32,8 @@ from pypelineetl import (
     rows,
     watermark,
 )
-from pypelineetl.rollback import roll_back
-from pypelineetl.sourcetests import test_source as source_tested
+from pypelineetl.extract.source_check import test_source as source_tested
+from pypelineetl.run.rollback import roll_back
 from pypelineetl.testing import Story
 
 pytestmark = pytest.mark.core

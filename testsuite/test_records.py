@@ -14,13 +14,14 @@ from pygrametl.tables import FactTable
 from test_alerts import FORGED, SHOWN
 from test_audit import PERSON, SALE, THING, keys, last
 
-from pypelineetl import Display, FactETL, RunLog, events, factory, process, records, rows
+from pypelineetl import Display, FactETL, RunLog, events, factory, process, rows
 from pypelineetl.databases.base import Database
-from pypelineetl.declare import ETL
+from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError, in_words
-from pypelineetl.history import name_of
-from pypelineetl.owntables import OwnTable
-from pypelineetl.records import (
+from pypelineetl.state import run_history
+from pypelineetl.state.load_state import name_of
+from pypelineetl.state.locks import Ledger
+from pypelineetl.state.run_history import (
     BUILT,
     FAILED,
     LATE,
@@ -30,7 +31,7 @@ from pypelineetl.records import (
     Records,
     new_run,
 )
-from pypelineetl.runs import Ledger
+from pypelineetl.state.table import OwnTable
 
 ROW = {"code": "A", "title": "a"}
 
@@ -134,7 +135,7 @@ def test_old_records_go_but_for_those_that_are_asked_for(house: House) -> None:
 
 def test_a_long_history_goes_in_several_steps(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest first; a run that begins does not wait for all of them to go."""
-    monkeypatch.setattr(records, "_MOST_PRUNED", 2)
+    monkeypatch.setattr(run_history, "_MOST_PRUNED", 2)
     with house.project.open_warehouse() as warehouse:
         with warehouse.transaction():
             Records(warehouse).ensure()
@@ -258,11 +259,11 @@ def test_a_fact_needs_no_keys(house: House) -> None:
 @pytest.mark.parametrize(
     ("module", "step"),
     [
-        ("pypelineetl.typed", 'while reading the source of fact "sale"'),
-        ("pypelineetl.keys", 'while looking up the keys of fact "sale"'),
-        ("pypelineetl.load.versions", 'while loading the rows of fact "sale"'),
-        ("pypelineetl.load.soundness", 'while checking the rows of fact "sale"'),
-        ("pypelineetl.publishing", 'while publishing the table of fact "sale"'),
+        ("pypelineetl.duck.projection", 'while reading the source of fact "sale"'),
+        ("pypelineetl.load.facts.key_lookup", 'while looking up the keys of fact "sale"'),
+        ("pypelineetl.load.dimensions.scd2", 'while loading the rows of fact "sale"'),
+        ("pypelineetl.load.dimensions.integrity", 'while checking the rows of fact "sale"'),
+        ("pypelineetl.publish.swap", 'while publishing the table of fact "sale"'),
         ("pypelineetl.somewhere", 'while at work on fact "sale"'),
     ],
 )

@@ -11,9 +11,9 @@ from pygrametl.tables import CachedDimension, FactTable, TypeOneSlowlyChangingDi
 
 from pypelineetl import DimensionETL, FactETL, Request, events, factory, member, read_project, refresh, watermark
 from pypelineetl.databases import open_database, parse_url
-from pypelineetl.declare import Factory
-from pypelineetl.history import History
-from pypelineetl.project import Project
+from pypelineetl.declare.etls import Factory
+from pypelineetl.project.project import Project
+from pypelineetl.state.load_state import History
 
 
 class Shop:

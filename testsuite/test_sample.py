@@ -13,7 +13,7 @@ from conftest import Checkout
 from sqlalchemy import Connection, NullPool, Table, create_engine, make_url, select
 
 import sample
-from pypelineetl.declare import Rows
+from pypelineetl.declare.sources import Rows
 from sample import generate, names, schema
 from sample.days import DayError
 

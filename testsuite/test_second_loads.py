@@ -39,11 +39,11 @@ from pypelineetl import (
     refresh,
     rows,
 )
-from pypelineetl.columns import columns_of
-from pypelineetl.ddl import create_statements
 from pypelineetl.errors import DialectError
 from pypelineetl.events import Counts
-from pypelineetl.project import Project
+from pypelineetl.project.project import Project
+from pypelineetl.sql.ddl import create_statements
+from pypelineetl.sql.schema import columns_of
 
 pytestmark = pytest.mark.core
 

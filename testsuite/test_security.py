@@ -32,11 +32,11 @@ import sample
 from pypelineetl import DimensionETL, FactETL, events, factory, member, native, process, refresh
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.mysql import MySQL
-from pypelineetl.databases.scanning import extension
+from pypelineetl.databases.scanner import extension
 from pypelineetl.databases.urls import password_of
+from pypelineetl.duck.session import workbench
 from pypelineetl.errors import DatabaseError, PypeLineError
-from pypelineetl.sourcetests import test_source as try_source
-from pypelineetl.workbench import workbench
+from pypelineetl.extract.source_check import test_source as try_source
 
 CANARY = "canary7Zq"
 """In every secret of these tests, and nowhere else."""

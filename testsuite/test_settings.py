@@ -10,7 +10,7 @@ from pygrametl.tables import CachedDimension
 from test_declarations import DAY, SCHOOL, VISIT, config, faults
 
 from pypelineetl import ConfigError, environment, read_project
-from pypelineetl.settings import SETTINGS, page
+from pypelineetl.project.settings import SETTINGS, page
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_beat_does_not_start_on_a_wrong_configuration(checkout: Checkout) -> Non
 
 
 def test_the_page_of_the_settings_is_that_of_the_code() -> None:
-    """docs/settings.md is made by `python -m pypelineetl.settings`, and its pages are there."""
+    """docs/settings.md is made by `python -m pypelineetl.project.settings`, and its pages are there."""
     assert (ROOT / "docs" / "settings.md").read_text() == page()
     for setting in SETTINGS:
         assert (ROOT / "docs" / setting.page).is_file()

@@ -13,13 +13,13 @@ import pytest
 from stars import DAY, THING, THINGS, Star
 
 from pypelineetl import Request, native, refresh
-from pypelineetl.records import FAILED, Records
-from pypelineetl.stopping import StoppedError, stoppable
-from pypelineetl.workbench import workbench
+from pypelineetl.duck.session import workbench
+from pypelineetl.shutdown import StoppedError, stoppable
+from pypelineetl.state.run_history import FAILED, Records
 
 CODE = """
 import signal, sys, time
-from pypelineetl.stopping import StoppedError, stoppable
+from pypelineetl.shutdown import StoppedError, stoppable
 try:
     with stoppable(None):
         try:

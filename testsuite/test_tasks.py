@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from servers import Server, mariadb_database, postgresql_url, start_postgresql, start_redis
 
 import sample
-from pypelineetl import results
+from pypelineetl.celery import serializer
 from pypelineetl.databases import open_database, parse_url
-from pypelineetl.records import LOADED, UNFINISHED, Records
+from pypelineetl.state.run_history import LOADED, UNFINISHED, Records
 
 DIMENSIONS = [
     ("dimension", "product", 850),
@@ -346,7 +346,7 @@ json_values = st.recursive(
 @given(json_values)
 def test_every_result_comes_back_as_it_was(value: Any) -> None:
     """Tuples stay tuples and lists lists, however nested, also in dicts that look like the envelope."""
-    assert results.loads(results.dumps(value)) == value
+    assert serializer.loads(serializer.dumps(value)) == value
 
 
 def test_a_refresh_that_builds_waits_for_a_warehouse_that_comes_back(shell: Checkout, server_folder: Path) -> None:

@@ -17,9 +17,9 @@ from pygrametl.tables import SlowlyChangingDimension, TypeOneSlowlyChangingDimen
 from stars import DAY, PERSON, SALE, THING
 
 from pypelineetl import DimensionETL, FactETL, UsageError, factory, file, rows
-from pypelineetl.drawings import read_drawings
 from pypelineetl.events import Counts
 from pypelineetl.testing import Story
+from pypelineetl.testing.drawn_tables import read_drawings
 
 SAMPLE = DimensionETL(
     "sample",

@@ -27,9 +27,9 @@ from pygrametl.tables import BatchFactTable, CachedDimension, Dimension, FactTab
 from stars import Star
 
 from pypelineetl import DimensionETL, FactETL, events, factory, member, process, rows
-from pypelineetl.declare import Factory
+from pypelineetl.declare.etls import Factory
 from pypelineetl.errors import ConfigError
-from pypelineetl.load.ways import rowwise_reason
+from pypelineetl.load.strategy import rowwise_reason
 
 Row = dict[str, Any]
 

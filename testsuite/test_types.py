@@ -16,7 +16,7 @@ from pygrametl.tables import FactTable
 from sqlalchemy import make_url
 
 from pypelineetl import FactETL, events, factory, file, native, process, read_project, rows
-from pypelineetl.project import Project
+from pypelineetl.project.project import Project
 
 pytestmark = pytest.mark.core
 

@@ -17,12 +17,13 @@ from pygrametl.tables import CachedDimension, FactTable
 from sqlalchemy import make_url
 from test_incremental import _METADATA, _VISITS, a_visit, written
 
-from pypelineetl import DimensionETL, FactETL, Request, events, factory, incremental, marks, member, process, watermark
+from pypelineetl import DimensionETL, FactETL, Request, events, factory, member, process, watermark
 from pypelineetl.databases import open_database
 from pypelineetl.errors import ConfigError
-from pypelineetl.history import History
-from pypelineetl.runner import refresh
-from pypelineetl.sourcetests import test_source as check_source
+from pypelineetl.extract import incremental, watermark_values
+from pypelineetl.extract.source_check import test_source as check_source
+from pypelineetl.run.runner import refresh
+from pypelineetl.state.load_state import History
 
 _TOO_MANY = "SELECT visit_id, guests * 2000000000 AS guests, changed_at FROM visits"
 """More than one guest does not fit the column."""
@@ -526,7 +527,7 @@ def test_a_row_that_is_committed_in_between_comes_with_the_next_load(
     """Between the query for the mark and that for the rows: it is beyond the mark, and is loaded once."""
     visits = Extracts(source_url, tmp_path, _moments(source_url), append=append, grain=() if append else ("visit_id",))
     visits.add((1, _DAYS[0]))
-    found = marks.find_marks
+    found = watermark_values.find_marks
 
     def and_meanwhile(*arguments: Any, **more: Any) -> Any:
         reached = found(*arguments, **more)

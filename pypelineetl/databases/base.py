@@ -15,19 +15,16 @@ from typing import Any, ClassVar, Self
 import duckdb
 from sqlalchemy import URL
 
-from pypelineetl.columns import Column
-from pypelineetl.conversion import held_as, refusal
-from pypelineetl.databases.holding import adapted
-from pypelineetl.databases.scanning import Scanned
+from pypelineetl.databases.limits import adapted
 from pypelineetl.databases.urls import forget_password, is_password_kept, options_of
+from pypelineetl.duck.rows import FETCH_ROWS, Row, Scanned, Stream
+from pypelineetl.duck.session import ScanError, Workbench
 from pypelineetl.errors import BusyError, DatabaseError, PypeLineError, TransientError
-from pypelineetl.translation.types import Type
-from pypelineetl.workbench import ScanError, Workbench
+from pypelineetl.sql.schema import Column
+from pypelineetl.sql.sql_casts import held_as, refusal
+from pypelineetl.sql.translation.types import Type
 
-FETCH_ROWS = 5_000
 LOCK_WAIT_SECONDS = 60.0
-
-Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -45,14 +42,6 @@ class Renewal:
     table: str
     staged: str
     create: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """The rows of one query: column names, and batches of tuples in their order."""
-
-    columns: tuple[str, ...]
-    batches: Iterator[list[Row]]
 
 
 class Database(abc.ABC):

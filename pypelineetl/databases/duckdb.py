@@ -15,17 +15,17 @@ import duckdb
 import pyarrow as pa
 from sqlalchemy import URL
 
-from pypelineetl import dialect
-from pypelineetl.columns import Column
-from pypelineetl.conversion import literal
-from pypelineetl.databases.base import FETCH_ROWS, LOCK_WAIT_SECONDS, Database, Hanger, Renewal, Row, Stream
-from pypelineetl.databases.fileholds import FileHolds
-from pypelineetl.databases.scanning import Scanned
-from pypelineetl.databases.singles import single
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Renewal
+from pypelineetl.databases.file_locks import FileHolds
+from pypelineetl.databases.single_floats import single
+from pypelineetl.duck.rows import FETCH_ROWS, Row, Scanned, Stream
+from pypelineetl.duck.session import Workbench, interruptible, lacks_memory, memory_limit, more_memory
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.translation.types import Type, column_type
-from pypelineetl.values import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
-from pypelineetl.workbench import Workbench, interruptible, lacks_memory, memory_limit, more_memory
+from pypelineetl.sql import dialect
+from pypelineetl.sql.python_casts import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
+from pypelineetl.sql.schema import Column
+from pypelineetl.sql.sql_casts import literal
+from pypelineetl.sql.translation.types import Type, column_type
 
 _RETRY_SECONDS = 0.05
 _HOLDER = re.compile(r"held in (.+? \(PID \d+\))")

@@ -16,19 +16,20 @@ from pymysql.converters import conversions, decoders
 from pymysql.cursors import SSCursor
 from sqlalchemy import URL
 
-from pypelineetl.columns import Column
-from pypelineetl.conversion import APPROXIMATE, held_as, literal
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Row, Stream
-from pypelineetl.databases.holding import NOT_FINITE, PYTHONS_TIMES, finite
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger
+from pypelineetl.databases.csv_pipe import CsvPipe
 from pypelineetl.databases.keepalive import keep_alive
-from pypelineetl.databases.piping import CsvPipe
-from pypelineetl.databases.scanning import Scanned, extension, secret
-from pypelineetl.databases.singles import Single, as_doubles
+from pypelineetl.databases.limits import NOT_FINITE, PYTHONS_TIMES, finite
+from pypelineetl.databases.scanner import extension, secret
+from pypelineetl.databases.single_floats import Single, as_doubles
 from pypelineetl.databases.urls import options_of, password_of
+from pypelineetl.duck.rows import Row, Scanned, Stream
+from pypelineetl.duck.session import Workbench
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.translation.types import Type, column_type
-from pypelineetl.values import NotANumber
-from pypelineetl.workbench import Workbench
+from pypelineetl.sql.python_casts import NotANumber
+from pypelineetl.sql.schema import Column
+from pypelineetl.sql.sql_casts import APPROXIMATE, held_as, literal
+from pypelineetl.sql.translation.types import Type, column_type
 
 _TLS_OPTIONS = {"ssl", "ssl_ca", "ssl_cert", "ssl_key"}
 _OPTIONS = {"charset", "unix_socket", *_TLS_OPTIONS}

@@ -13,19 +13,20 @@ from psycopg.adapt import Loader
 from psycopg.types.string import TextLoader
 from sqlalchemy import URL
 
-from pypelineetl.columns import Column
-from pypelineetl.conversion import NUMERIC, held_as, literal
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Renewal
-from pypelineetl.databases.holding import NUL, without_nul
+from pypelineetl.databases.csv_pipe import CsvPipe
 from pypelineetl.databases.keepalive import IDLE_SECONDS, INTERVAL_SECONDS, PROBES
-from pypelineetl.databases.piping import CsvPipe
-from pypelineetl.databases.scanning import Scanned, extension, secret
-from pypelineetl.databases.singles import Single, single
+from pypelineetl.databases.limits import NUL, without_nul
+from pypelineetl.databases.scanner import extension, secret
+from pypelineetl.databases.single_floats import Single, single
 from pypelineetl.databases.urls import options_of, password_of
+from pypelineetl.duck.rows import Scanned
+from pypelineetl.duck.session import Workbench
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.translation.types import Type, column_type
-from pypelineetl.values import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
-from pypelineetl.workbench import Workbench
+from pypelineetl.sql.python_casts import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
+from pypelineetl.sql.schema import Column
+from pypelineetl.sql.sql_casts import NUMERIC, held_as, literal
+from pypelineetl.sql.translation.types import Type, column_type
 
 _BLOCK = 2**18
 # Connection, rollback (deadlock, serialization), too many connections, shutting down or starting up, waited for a lock.

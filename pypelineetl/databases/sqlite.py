@@ -10,17 +10,18 @@ from typing import Any, ClassVar
 
 from sqlalchemy import URL
 
-from pypelineetl import dialect
-from pypelineetl.conversion import literal
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger
-from pypelineetl.databases.fileholds import FileHolds
-from pypelineetl.databases.holding import PYTHONS_TIMES, decimal_as_number, finite, whole_64
-from pypelineetl.databases.scanning import Scanned, extension
+from pypelineetl.databases.file_locks import FileHolds
+from pypelineetl.databases.limits import PYTHONS_TIMES, decimal_as_number, finite, whole_64
+from pypelineetl.databases.scanner import extension
+from pypelineetl.duck.rows import Scanned
+from pypelineetl.duck.session import Workbench
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.translation import SCANNED_SQLITE, sqlite_functions
-from pypelineetl.translation.types import UNKNOWN, Kind, Type, sqlite_column_type
-from pypelineetl.values import NotANumber, moment
-from pypelineetl.workbench import Workbench
+from pypelineetl.sql import dialect
+from pypelineetl.sql.python_casts import NotANumber, moment
+from pypelineetl.sql.sql_casts import literal
+from pypelineetl.sql.translation import SCANNED_SQLITE, sqlite_functions
+from pypelineetl.sql.translation.types import UNKNOWN, Kind, Type, sqlite_column_type
 
 _EXACT = 2**53
 """Up to here each whole number is a DOUBLE of its own."""

@@ -10,13 +10,13 @@ from typing import Any
 
 from pygrametl.tables import CachedDimension, SlowlyChangingDimension
 
-from pypelineetl.databases.base import Row, Stream
-from pypelineetl.databases.holding import adapted
-from pypelineetl.declare import DimensionETL
+from pypelineetl.databases.limits import adapted
+from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.duck.rows import Row, Stream
 from pypelineetl.errors import LoadError
-from pypelineetl.keys import NaturalKey
-from pypelineetl.load.loading import Load
-from pypelineetl.load.tablesets import not_special
+from pypelineetl.load.context import Load
+from pypelineetl.load.facts.key_lookup import NaturalKey
+from pypelineetl.load.staged_rows import not_special
 
 _SHOWN = 5  # members told of when something is wrong with them
 _ASKED_FOR = 200  # natural keys looked for with one query

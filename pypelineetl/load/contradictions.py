@@ -7,10 +7,10 @@ no column has two values; a NULL says nothing there, unless the factory says oth
 from collections.abc import Sequence
 from typing import Any
 
-from pypelineetl.conversion import literal
-from pypelineetl.declare import FactETL
+from pypelineetl.declare.etls import FactETL
 from pypelineetl.errors import LoadError, quoted
-from pypelineetl.load.tablesets import TableSets
+from pypelineetl.load.staged_rows import TableSets
+from pypelineetl.sql.sql_casts import literal
 
 _UNDECIDED = "pypelineetl_undecided"
 

@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pypelineetl.conversion import literal
-from pypelineetl.declare import ETL
+from pypelineetl.declare.etls import ETL
+from pypelineetl.duck.projection import as_json
+from pypelineetl.duck.session import Workbench
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts
-from pypelineetl.history import REJECTS, History, name_of
-from pypelineetl.load.loading import Load, null_message
-from pypelineetl.load.tablesets import TableSets
-from pypelineetl.load.waiting import Waiting
-from pypelineetl.load.ways import own_code_reason
-from pypelineetl.typed import as_json
-from pypelineetl.workbench import Workbench
+from pypelineetl.load.context import Load, null_message
+from pypelineetl.load.staged_rows import TableSets
+from pypelineetl.load.strategy import own_code_reason
+from pypelineetl.load.waiting_rejects import Waiting
+from pypelineetl.sql.sql_casts import literal
+from pypelineetl.state.load_state import REJECTS, History, name_of
 
 _REJECTED = "pypelineetl_rejected"
 _SHOWN = 3

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pypelineetl.conversion import held_as
-from pypelineetl.databases.base import Row
-from pypelineetl.databases.holding import adapted
-from pypelineetl.declare import DimensionETL
+from pypelineetl.databases.limits import adapted
+from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.duck.rows import Row
 from pypelineetl.errors import LoadError
-from pypelineetl.load.loading import Load, dated
-from pypelineetl.load.tablesets import not_special
+from pypelineetl.load.context import Load, dated
+from pypelineetl.load.staged_rows import not_special
+from pypelineetl.sql.sql_casts import held_as
 
 _SHOWN = 5  # keys told of when something is wrong with them
 

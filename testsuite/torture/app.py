@@ -18,8 +18,9 @@ from celery import Celery, Task
 from celery.backends.base import Backend
 from celery.worker.request import Request
 
-from pypelineetl import PypeLineError, celery
+from pypelineetl import PypeLineError
 from pypelineetl.celery import Refreshes
+from pypelineetl.celery import app as celery_app
 from torture.driver import arm
 from torture.star import Star
 
@@ -98,6 +99,6 @@ def _after(owner: Any, name: str, fault: Callable[[], None], applies: Callable[.
 
 if "TORTURE_CASE" in os.environ:
     _case = json.loads(os.environ["TORTURE_CASE"])
-    celery._LEASE = timedelta(seconds=_case["lease"])  # noqa: SLF001 - the next run would wait for minutes
+    celery_app._LEASE = timedelta(seconds=_case["lease"])  # noqa: SLF001 - the next run would wait for minutes
     app = refreshes(_case).app
     _arm(app, _case)

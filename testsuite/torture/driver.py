@@ -19,9 +19,13 @@ import psycopg
 import pymysql
 from sqlalchemy import make_url
 
-from pypelineetl import Request, building, events, extract, filling, refresh, retrying, runs
+from pypelineetl import Request, events, refresh
 from pypelineetl.databases import duckdb, mysql, postgresql, sqlite
 from pypelineetl.databases.base import Database
+from pypelineetl.extract import sources
+from pypelineetl.load import etl
+from pypelineetl.run import rebuild, retry
+from pypelineetl.state import locks
 from torture import star as a_star
 from torture.star import Star
 
@@ -47,7 +51,7 @@ def refreshed(case: dict[str, Any]) -> dict[str, Any]:
     said, last = [], None
     with ExitStack() as patches:
         # The pauses of a real run would make the grid long.
-        _put(patches, retrying, "_FIRST_PAUSE_SECONDS", 0.2)
+        _put(patches, retry, "_FIRST_PAUSE_SECONDS", 0.2)
         struck = _armed(case, patches)
         with suppress(InjectedError):
             for event in refresh(star.project(case["generation"]), request):
@@ -113,17 +117,17 @@ def arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
 
     _put(patches, a_star, "strike", strike)
     after, before = partial(_wrap, patches, strike, False), partial(_wrap, patches, strike, True)
-    after(runs.Ledger, "claim", "lock taken")
-    after(runs.Ledger, "loaded", "history written")
-    after(runs.Ledger, "publishing", "inside publish")
+    after(locks.Ledger, "claim", "lock taken")
+    after(locks.Ledger, "loaded", "history written")
+    after(locks.Ledger, "publishing", "inside publish")
     after(Database, "empty", "inside publish")
-    before(building, "_publish", "before publish")
-    before(runs.Ledger, "clear", "committed, not recorded")
+    before(rebuild, "_publish", "before publish")
+    before(locks.Ledger, "clear", "committed, not recorded")
     for kind in (Database, duckdb.DuckDB, mysql.MySQL, postgresql.PostgreSQL, sqlite.SQLite):
         for name, reached in _OF_DATABASES.items():
             if name in vars(kind):
                 after(kind, name, reached)
-    opened = extract.typed_source
+    opened = sources.typed_source
 
     @contextmanager
     def typed_source(*arguments: Any) -> Any:
@@ -131,7 +135,7 @@ def arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
             strike("source connected")
             yield source
 
-    _put(patches, filling, "typed_source", typed_source)
+    _put(patches, etl, "typed_source", typed_source)
     return struck
 
 

@@ -13,7 +13,7 @@ from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension
 from pypelineetl import DimensionETL, FactETL, date_key, factory, member, read_project, rows
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.base import Database
-from pypelineetl.project import Project
+from pypelineetl.project.project import Project
 
 THINGS, SALES_A_GENERATION = 40, 30
 TABLES = {

@@ -1,0 +1,1 @@
+"""What the flat modules are written in: plain data, without a connection."""

@@ -1,0 +1,1 @@
+"""DuckDB as the compute engine of a load."""

@@ -1,0 +1,1 @@
+"""Reading sources: databases, files and Python."""

@@ -1,0 +1,1 @@
+"""Loading dimensions in bulk."""

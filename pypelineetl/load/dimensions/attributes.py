@@ -1,0 +1,87 @@
+"""How single attributes of a dimension change, before its class decides what becomes of a row.
+
+Type 0 keeps its first value, type 3 keeps the value before the last change beside it, and type 6 has the latest value
+in every version: each becomes a row that the class, which knows type 1 and type 2, loads rightly. A member that a fact
+has inferred is filled in place when its row arrives.
+"""
+
+from typing import Any
+
+from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.duck.projection import Want, want_column
+from pypelineetl.load.staged_rows import EXISTING, ROWS, TableSets
+
+_FILLING = "pypelineetl_filling"
+
+Row = dict[str, Any]
+
+
+def compared_attributes(etl: DimensionETL) -> tuple[str, ...]:
+    """Return the columns of a member that decide what becomes of single attributes of its next row."""
+    inferred = (etl.inferred,) if etl.inferred else ()
+    return tuple(dict.fromkeys((*etl.original, *etl.previous, *etl.previous.values(), *inferred)))
+
+
+def given_attributes(sets: TableSets, etl: DimensionETL) -> list[Want]:
+    """Return what is wanted of the source for a member's attributes, but for those that tell its versions apart."""
+    names = [name for name in etl.factory.names("attributes") if name not in etl.filled]
+    current = [want_column(sets.at(name), base, sets.columns[name]) for name, base in etl.current.items()]
+    return [*map(sets.want, names), *current]
+
+
+def with_constants(sets: TableSets, etl: DimensionETL, rows: str) -> str:
+    """Return a source's rows with the columns that only the load knows, as a new member has them."""
+    given = dict.fromkeys(etl.previous, "NULL") | dict.fromkeys(etl.flags, "0")
+    constants = "".join(
+        f", CAST({value} AS {sets.want(name).held}) AS {sets.at(name)}" for name, value in given.items()
+    )
+    return f"SELECT *{constants} FROM ({rows})"
+
+
+def settle_attributes(sets: TableSets, etl: DimensionETL, latest: str) -> None:
+    """Give the rows the type 0 and type 3 attributes that follow from their members as the table has them."""
+    if not (etl.original or etl.previous):
+        return
+    key = sets.at(str(etl.factory.name("key")))
+    replaced = {
+        (at := sets.at(name)): f"CASE WHEN e.{key} IS NULL THEN r.{at} ELSE e.{at} END" for name in etl.original
+    }
+    for kept, base in etl.previous.items():
+        at, name = sets.at(kept), sets.at(base)
+        replaced[at] = f"""
+            CASE WHEN e.{key} IS NULL THEN r.{at}
+                 WHEN r.{name} IS DISTINCT FROM e.{name} THEN e.{name} ELSE e.{at} END
+        """
+    settled = ", ".join(f"{expression} AS {at}" for at, expression in replaced.items())
+    sets.bench.keep(
+        ROWS,
+        f"""
+        SELECT r.* REPLACE ({settled})
+        FROM {ROWS} AS r LEFT JOIN {latest} AS e ON {sets.same(etl.factory.natural_key, "r", "e")}
+        """,
+    )
+
+
+def fill_inferred(sets: TableSets, etl: DimensionETL) -> int:
+    """Fill the inferred members whose rows have arrived, in place; return how many they are."""
+    if not etl.inferred:
+        return 0
+    key, by = str(etl.factory.name("key")), etl.factory.natural_key
+    names = [name for name in etl.factory.names("attributes") if name not in {*by, *etl.factory.versioning}]
+    sets.bench.keep(
+        _FILLING,
+        f"""
+        SELECT e.{sets.at(key)}, {sets.names(names, "r.")}
+        FROM {ROWS} AS r JOIN {EXISTING} AS e ON {sets.same(by, "r", "e")}
+        WHERE CAST(e.{sets.at(etl.inferred)} AS BOOLEAN)
+        """,
+    )
+    filled = sets.bench.number(f"SELECT count(*) FROM {_FILLING}")
+    if filled:
+        sets.update([key], names, f"SELECT * FROM {_FILLING}")
+        brought = set(sets.bench.types(f"FROM {EXISTING}"))
+        settings = ", ".join(f"{at} = f.{at}" for name in names if (at := sets.at(name)) in brought)
+        sets.bench.run(
+            f"UPDATE {EXISTING} AS e SET {settings} FROM {_FILLING} AS f WHERE e.{sets.at(key)} = f.{sets.at(key)}"
+        )
+    return filled

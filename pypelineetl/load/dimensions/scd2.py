@@ -1,0 +1,351 @@
+"""Type-2 dimensions as sets: a change of a member is a new version of it, unless its attribute is of type 1.
+
+docs/history.md is the model. Most members have one new row, which is their latest state: SQL handles these. All others
+(several rows, a row that changes the past, a member that was deleted or inferred) go through `member_history`.
+"""
+
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.duck.projection import TypedQuery, Want, want_column, want_day, want_moment
+from pypelineetl.duck.session import Workbench
+from pypelineetl.events import Counts
+from pypelineetl.load.context import Load, Progress
+from pypelineetl.load.dimensions.attributes import compared_attributes, given_attributes, with_constants
+from pypelineetl.load.dimensions.histories import Histories
+from pypelineetl.load.dimensions.member_events import TOLD, MemberEvents, is_dated
+from pypelineetl.load.dimensions.source_rows import (
+    comes_in_order,
+    gather,
+    in_order,
+    reject_undecided,
+    reject_unfit,
+    see,
+)
+from pypelineetl.load.dimensions.versioning import Versioning, first_date, history_rules, versioning_of
+from pypelineetl.load.staged_rows import EXISTING, ROWS, TableSets
+from pypelineetl.sql.sql_casts import held_as, literal
+
+_LATEST = "pypelineetl_latest"
+_CHANGED = "pypelineetl_changed"
+_NUMBERED = "pypelineetl_numbered"
+
+
+def load_versions(load: Load, bench: Workbench, etl: DimensionETL, source: TypedQuery) -> Progress:
+    """Bring the history of every member up to date with the source's rows."""
+    versions = _Versions(TableSets(load, bench, etl), etl, versioning_of(etl))
+    if not versions.is_dated and comes_in_order(versions.sets, source):
+        yield 0
+        inserted = versions.insert_first(source)
+        return Counts(read=inserted, inserted=inserted)
+    with versions.sets.meanwhile(versions.bring_current):
+        read = gather(versions.sets, source, versions.wants())
+    yield read
+    see(versions.sets, etl.factory.natural_key)
+    rejected = reject_unfit(versions.sets, etl.factory.natural_key) + versions.reject_undecided()
+    if load.waiting:
+        load.waiting.accept(versions.sets, ROWS)
+    versions.name_latest()
+    histories = versions.rewrite_histories()
+    versions.find_changes()
+    bench.drop(ROWS)
+    inserted = versions.count("begins") + histories.inserted
+    updated = versions.count("NOT begins AND overwrites") + histories.updated
+    renewed = versions.count("begins AND member IS NOT NULL") + histories.versions
+    versions.close_old()
+    versions.overwrite()
+    versions.insert_new(histories)
+    histories.write()
+    unchanged = read - inserted - updated - rejected
+    return Counts(read, inserted, updated, unchanged, rejected, versions=renewed)
+
+
+class _Versions:
+    """One load of a type-2 dimension."""
+
+    def __init__(self, sets: TableSets, etl: DimensionETL, how: Versioning) -> None:
+        self.sets = sets
+        self.how = how
+        self._etl = etl
+        arguments = sets.etl.factory.arguments
+        self.is_dated = is_dated(sets.load, etl)
+        """Whether the source dates its states, so that rows may change the past."""
+        self._events = MemberEvents(sets, etl)
+        self._rules = history_rules(sets.load, etl)
+        self._first = first_date(sets.load, etl)
+        self._last = arguments.get("maxto")
+        factory = sets.etl.factory
+        dated = factory.read_by("fromfinder") or factory.name("srcdateatt")
+        self._dates = {"dated": dated, "closed": factory.read_by("tofinder") or dated}
+        self._ordered = [name for name in how.carried if name not in etl.flags]
+
+    def insert_first(self, source: TypedQuery) -> int:
+        """Insert the first version of every member as the source's rows come, in the order of natural keys."""
+        rows = in_order(self.sets, with_constants(self.sets, self._etl, source.select(self.wants(), f"{ROWS}_given")))
+        known = "NULL AS member, true AS is_open, NULL AS kept_number, NULL AS kept_until"
+        selected = self._new_columns()
+        return self.sets.insert(
+            f"SELECT ord + {self.sets.largest(self.how.key)}, {selected} FROM (SELECT *, {known} FROM ({rows}))"
+        )
+
+    def wants(self) -> list[Want]:
+        """Return what is wanted of the source."""
+        dates = [self._want_date(name, column) for name, column in self._dates.items() if column]
+        exact = [want_moment("effective", str(self._dates["dated"]))] if self.is_dated else []
+        return [*given_attributes(self.sets, self._etl), *dates, *exact]
+
+    def bring_current(self, sets: TableSets) -> None:
+        """Bring the open version of each member to DuckDB, or all versions where they cannot be told apart so."""
+        until = self.how.until
+        is_enough = until and self._last is None
+        sets.bring_existing(self._kept, f"{sets.load.warehouse.quote(until)} IS NULL" if until and is_enough else "")
+        if self.is_dated:
+            MemberEvents(sets, self._etl).bring_latest()
+
+    def reject_undecided(self) -> int:
+        """Make one row of rows that are the same, and reject rows of one member that have no order."""
+        sets = self.sets
+        by = [sets.at(name) for name in self.how.natural_key]
+        # A row without a date has one too, which may be that of a row beside it.
+        dateless = self._rules.beginning or sets.load.now
+        dated_by = f"coalesce(effective, TIMESTAMP {literal(str(dateless))})"
+        order = [dated_by] if self.is_dated else [sets.at(name) for name in self._ordered]
+        return reject_undecided(sets, by, order, self.how.natural_key)
+
+    def name_latest(self) -> None:
+        """Give the latest version of each member a name in DuckDB, with whether it is open and its latest event."""
+        how, sets = self.how, self.sets
+        is_open = "true"
+        if how.until:
+            is_open = f"{sets.at(how.until)} IS NOT DISTINCT FROM {self._value(self._last, how.until)}"
+            if self._last is None:
+                # Closed versions need not travel, but for members who have no open one.
+                sets.bring_more(self._kept, how.natural_key, f"{sets.load.warehouse.quote(how.until)} IS NOT NULL")
+        by = sets.names(how.natural_key)
+        several = sets.bench.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {EXISTING}")
+        only = f"QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {self._latest_first}) = 1" if several else ""
+        latest = f"SELECT *, {is_open} AS is_open FROM {EXISTING} {only}"
+        if self.is_dated:
+            since = sets.at(str(how.since))
+            latest = f"""
+                SELECT v.*, coalesce(t.told, CAST(v.{since} AS TIMESTAMP)) AS told, t.told IS NULL AS has_no_event
+                FROM ({latest}) AS v LEFT JOIN {TOLD} AS t ON t.version_key = v.{sets.at(how.key)}
+            """
+        sets.bench.view(_LATEST, latest)
+
+    def rewrite_histories(self) -> Histories:
+        """Take the members that need more than a next version out of the rows, and compute their histories."""
+        histories = Histories(self.sets, self._etl, self.how, self._rules, self._events)
+        while members := self._complex_members():
+            if not self.is_dated or not histories.drop_known_rows(members, _LATEST):
+                histories.compute(members)
+                break
+        return histories
+
+    def find_changes(self) -> None:
+        """Keep the rows that change something, with what each row's member was before it."""
+        how, sets, etl = self.how, self.sets, self._etl
+        replaced = [
+            f"CASE WHEN e.{at} IS NULL THEN r.{name} ELSE e.{name} END AS {name}"
+            for at, name in ((sets.at(how.key), sets.at(name)) for name in how.original)
+        ]
+        replaced += [self._previous(kept, base) for kept, base in etl.previous.items()]
+        rows = f"r.* REPLACE ({', '.join(replaced)})" if replaced else "r.*"
+        kept = [f"e.{sets.at(name)} AS kept_{sets.at(name)}" for name in how.overwritten]
+        kept += [f"e.{sets.at(how.number)} AS kept_number"] if how.number else []
+        kept += [f"e.{sets.at(how.until)} AS kept_until"] if how.until else []
+        begins = [f"e.{sets.at(how.key)} IS NULL", "NOT e.is_open", sets.differs(how.followed, "r", "e")]
+        begins += (
+            ["(r.effective IS NOT NULL AND r.effective_at <> e.told)"] if how.compares_dates and self.is_dated else []
+        )
+        is_changed = [*begins, sets.differs([n for n in how.overwritten if n not in etl.previous], "r", "e")]
+        overwrites = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in how.overwritten)
+        sets.bench.keep(
+            _CHANGED,
+            f"""
+            SELECT *, {overwrites or "false"} AS overwrites
+            FROM (
+              SELECT {", ".join([rows, f"e.{sets.at(how.key)} AS member", "e.is_open", *kept])},
+                     coalesce({" OR ".join(begins)}, true) AS begins
+              FROM {self._met} WHERE {" OR ".join(is_changed)}
+            )
+            """,
+        )
+        if self.is_dated and not how.compares_dates:
+            # The source confirms a state at another date, which begins no version.
+            key, since = sets.at(how.key), sets.at(str(how.since))
+            confirmed = f"r.effective > e.told AND e.is_open AND NOT ({sets.differs(how.followed, 'r', 'e')})"
+            self._events.write(
+                f"""
+                SELECT e.{key} AS version_key, r.effective, 'state' AS event FROM {self._met} WHERE {confirmed}
+                UNION ALL
+                SELECT e.{key}, CAST(e.{since} AS TIMESTAMP), 'state' FROM {self._met}
+                WHERE {confirmed} AND e.has_no_event
+                """
+            )
+
+    def count(self, condition: str) -> int:
+        """Return how many of the changed rows meet a condition."""
+        return self.sets.bench.number(f"SELECT count(*) FROM {_CHANGED} WHERE {condition}")
+
+    def close_old(self) -> None:
+        """End what was the current version of members that have a new one."""
+        how, sets = self.how, self.sets
+        if how.until:
+            sets.update(
+                [how.key],
+                [how.until],
+                f"SELECT member, {self._date('closed')} FROM {_CHANGED} WHERE begins AND is_open",
+            )
+
+    def overwrite(self) -> None:
+        """Bring type-1 attributes up to date in the versions that were there before."""
+        how, sets = self.how, self.sets
+        for name in how.everywhere:
+            at = sets.at(name)
+            sets.update(
+                how.natural_key,
+                [name],
+                f"""
+                SELECT {sets.names(how.natural_key)}, {at} FROM {_CHANGED}
+                WHERE member IS NOT NULL AND {at} IS DISTINCT FROM kept_{at}
+                """,
+            )
+        if how.latest:
+            changed = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in how.latest)
+            sets.update(
+                [how.key],
+                how.latest,
+                f"SELECT member, {sets.names(how.latest)} FROM {_CHANGED} WHERE NOT begins AND ({changed})",
+            )
+
+    def insert_new(self, histories: Histories) -> None:
+        """Add the versions that begin, in the order of the rows that begin them."""
+        sets = self.sets
+        dates = ", effective_at" if self.is_dated else ""
+        new = f"SELECT ord, 0 AS place, {self._new_columns(named=True)}{dates} FROM {_CHANGED} WHERE begins"
+        if histories.new_versions:
+            more = ", NULL AS effective_at" if self.is_dated else ""
+            new += f" UNION ALL BY NAME SELECT *{more} FROM {histories.new_versions}"
+        key = f"{sets.largest(self.how.key)} + row_number() OVER (ORDER BY ord, place)"
+        numbered = f"SELECT {key} AS version_key, * FROM ({new})"
+        if self.is_dated:
+            sets.bench.keep(_NUMBERED, numbered)
+            numbered = f"SELECT * FROM {_NUMBERED}"
+        names = [name for name in sets.etl.factory.columns if name != self.how.key]
+        sets.insert(f"SELECT version_key, {sets.names(names)} FROM ({numbered}) ORDER BY ord, place")
+        if self.is_dated:
+            self._events.write(
+                f"""
+                SELECT version_key, effective_at AS effective, 'state' AS event
+                FROM {_NUMBERED} WHERE effective_at IS NOT NULL
+                """
+            )
+            histories.write_new_events(_NUMBERED)
+
+    def _new_columns(self, *, named: bool = False) -> str:
+        """Return the columns of a new version, all of the factory's but the surrogate key, in their order."""
+        how, sets = self.how, self.sets
+        names = [name for name in sets.etl.factory.columns if name != how.key]
+        values = {name: sets.at(name) for name in names}
+        if how.number:
+            values[how.number] = "coalesce(kept_number, 0) + 1"
+        if how.since:
+            opening = self._date("dated")
+            cases = ""
+            if self._first is not None:
+                cases = f"WHEN member IS NULL THEN {self._earlier(opening, self._value(self._first, how.since))}"
+            if how.until:
+                # A member that was away is back now, whatever the date of its last change.
+                now = self._value(sets.load.now, how.since)
+                cases += f" WHEN NOT is_open AND {opening} < kept_until THEN {now}"
+            values[how.since] = f"CASE {cases} ELSE {opening} END" if cases else opening
+        if how.until:
+            values[how.until] = self._value(self._last, how.until)
+        return ", ".join(f"{values[name]} AS {sets.at(name)}" if named else values[name] for name in names)
+
+    def _earlier(self, opening: str, first: str) -> str:
+        return f"least({opening}, {first})" if self.is_dated else first
+
+    @property
+    def _met(self) -> str:
+        """The rows as `r`, beside the latest version of their member as `e`."""
+        sets = self.sets
+        rows = ROWS
+        if self.is_dated:
+            now = f"TIMESTAMP {literal(str(sets.load.now))}"
+            beginning = self._rules.beginning
+            first = f"TIMESTAMP {literal(str(beginning))}" if beginning else now
+            known = (
+                f"({sets.names(self.how.natural_key)}) IN (SELECT ({sets.names(self.how.natural_key)}) FROM {_LATEST})"
+            )
+            undated = f"CASE WHEN effective IS NOT NULL THEN effective WHEN {known} THEN {now} ELSE {first} END"
+            rows = f"(SELECT *, {undated} AS effective_at FROM {ROWS})"
+        return f"{rows} AS r LEFT JOIN {_LATEST} AS e ON {sets.same(self.how.natural_key, 'r', 'e')}"
+
+    def _complex_members(self) -> str:
+        """Keep the natural keys of members that need more than a next version; return their table, if there are any."""
+        sets, by = self.sets, self.how.natural_key
+        conditions = [repeated] if (repeated := sets.repeated(by, "r")) else []
+        if self._etl.inferred:
+            conditions.append(f"CAST(e.{sets.at(self._etl.inferred)} AS BOOLEAN)")
+        if self.is_dated:
+            conditions.append(f"(e.{sets.at(self.how.key)} IS NOT NULL AND (NOT e.is_open OR r.effective_at < e.told))")
+        else:
+            conditions += [f"r.{sets.at(name)} < e.{sets.at(name)}" for name in self._ordered]
+        if not conditions:
+            return ""
+        name = "pypelineetl_complex"
+        sets.bench.keep(
+            name, f"SELECT DISTINCT {sets.names(by, 'r.')} FROM {self._met} WHERE {' OR '.join(conditions)}"
+        )
+        return name if sets.bench.number(f"SELECT count(*) FROM {name}") else ""
+
+    def _previous(self, kept: str, base: str) -> str:
+        """Return a type-3 attribute after a row: the value before it, if the row changes it."""
+        key, at, name = (self.sets.at(each) for each in (self.how.key, kept, base))
+        return f"""
+            CASE WHEN e.{key} IS NULL THEN r.{at}
+                 WHEN r.{name} IS DISTINCT FROM e.{name} THEN e.{name} ELSE e.{at} END AS {at}
+        """
+
+    @property
+    def _kept(self) -> list[str]:
+        """The columns of a version that its next row is compared with, or that its next version needs."""
+        how = self.how
+        ordering = str(self.sets.etl.factory.name("orderingatt") or how.number or how.until or how.since)
+        apart = [how.number, how.until, ordering, how.since if self.is_dated else None]
+        kept = [how.key, *how.natural_key, *how.followed, *how.original, *how.overwritten]
+        kept += [name for name in apart if name]
+        return list(dict.fromkeys([*kept, *compared_attributes(self._etl)]))
+
+    @property
+    def _latest_first(self) -> str:
+        """The order of a member's versions, the latest first."""
+        how, sets = self.how, self.sets
+        ordering = str(sets.etl.factory.name("orderingatt") or how.number or how.until or how.since)
+        nulls = "FIRST" if ordering == how.until else "LAST"
+        terms = [f"{sets.at(ordering)} DESC NULLS {nulls}"]
+        terms += [f"{sets.at(how.number)} DESC"] if how.number and ordering != how.number else []
+        return ", ".join([*terms, f"{sets.at(how.key)} DESC"])
+
+    def _date(self, name: str) -> str:
+        """Return what dates the beginning of a version (`dated`) or the end of the one before (`closed`)."""
+        now = self._value(self.sets.load.now, str(self.how.since or self.how.until))
+        return f"coalesce({name}, {now})" if self._dates[name] else now
+
+    def _want_date(self, name: str, source: str) -> Want:
+        column = self.sets.columns[str(self.how.since or self.how.until)]
+        if column.is_date:
+            return want_day(name, source, ZoneInfo("UTC"), date.min, date.min)
+        return want_column(name, source, column)
+
+    def _value(self, value: Any, name: str) -> str:
+        """Return a date that the factory or the run gives, in the type of a column."""
+        column = self.sets.columns[name]
+        if value is None or value == (None,):
+            return f"CAST(NULL AS {held_as(column)})"
+        given = column.convert(value.date() if column.is_date and isinstance(value, datetime) else value)
+        return f"CAST({literal(str(given))} AS {held_as(column)})"

@@ -1,0 +1,133 @@
+"""A dimension's source rows in DuckDB before they are loaded: gathered, rejected, and their natural keys noted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.duck.projection import TypedQuery, Want
+from pypelineetl.duck.session import UNORDERED
+from pypelineetl.errors import LoadError, quoted
+from pypelineetl.load.dimensions.attributes import with_constants
+from pypelineetl.load.dimensions.deletions import SEEN, is_seen
+from pypelineetl.load.rejects import reject, reject_null
+from pypelineetl.load.staged_rows import ROWS, TableSets, not_special
+from pypelineetl.sql import dialect
+from pypelineetl.sql.sql_casts import literal
+
+
+def gather(sets: TableSets, source: TypedQuery, wants: Sequence[Want]) -> int:
+    """Keep a dimension's source rows at the bench, and return how many there are."""
+    assert isinstance(sets.etl, DimensionETL)  # noqa: S101 - facts gather their own
+    is_lenient = sets.etl.most_rejected > 0
+    rows = source.select(wants, f"{ROWS}_given", lenient=is_lenient)
+    rows = f"SELECT * RENAME (unfit AS reason) FROM ({rows})" if is_lenient else rows
+    read = sets.number_rows(with_constants(sets, sets.etl, rows))
+    source.let_go()
+    return read
+
+
+def reject_unfit(sets: TableSets, natural_key: Sequence[str]) -> int:
+    """Reject rows with values that do not fit or no natural key, or fail; return how many they are."""
+    rejected = reject(sets.bench, ROWS) if sets.etl.most_rejected else 0
+    return rejected + reject_null(sets, natural_key, ROWS)
+
+
+def see(sets: TableSets, natural_key: Sequence[str]) -> None:
+    """Note the natural keys that the source gives, for what becomes of members that have none of them.
+
+    To be called before rows are rejected: a member whose row is rejected is in the source.
+    """
+    if isinstance(sets.etl, DimensionETL) and is_seen(sets.load, sets.etl):
+        sets.bench.keep(
+            SEEN,
+            f"""
+            SELECT DISTINCT {sets.names(natural_key)} FROM {ROWS}
+            WHERE NOT ({sets.any_null(natural_key)})
+            """,
+        )
+
+
+def reject_undecided(sets: TableSets, by: Sequence[str], order: Sequence[str], named: Sequence[str]) -> int:
+    """Keep one of the rows that are equal, and reject rows of one member that nothing puts in an order.
+
+    Args:
+        sets: The table that is loaded.
+        by: The columns of the natural key in DuckDB.
+        order: DuckDB's expressions of what puts a member's rows in an order.
+        named: The natural key's names in the warehouse.
+
+    Returns:
+        How many rows are rejected.
+
+    Raises:
+        LoadError: No row may be rejected.
+
+    """
+    bench, keys = sets.bench, ", ".join([*by, *order])
+    if not bench.rows(f"SELECT 1 FROM {ROWS} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
+        return 0
+    columns = [name for name in bench.types(f"FROM {ROWS}") if name not in {"ord", "reason", "given"}]
+    copies = f"""
+        SELECT ord FROM {ROWS}
+        QUALIFY row_number() OVER (PARTITION BY {", ".join(columns)} ORDER BY ord) > 1
+    """
+    bench.run(f"DELETE FROM {ROWS} WHERE ord IN ({copies})")
+    undecided = f"SELECT ord FROM {ROWS} QUALIFY count(*) OVER (PARTITION BY {keys}) > 1"
+    found = bench.rows(
+        f"""
+        SELECT {keys}, {", ".join(columns)} FROM {ROWS}
+        WHERE ord IN ({undecided}) ORDER BY {keys}, ord
+        """
+    )
+    if not found:
+        return 0
+    names = {sets.at(name): name for name in sets.etl.factory.columns}
+    size = len(by) + len(order)
+    first = [dict(zip(columns, row[size:], strict=True)) for row in found if row[:size] == found[0][:size]]
+    differing = [name for name in columns if any(row[name] != first[0][name] for row in first)]
+    told = undecided_message(named, found[0][: len(by)], [names[each] for each in differing if each in names])
+    if not sets.etl.most_rejected:
+        raise LoadError(told)
+    rule = undecided_message(named, (), [names[each] for each in differing if each in names])
+    bench.run(f"UPDATE {ROWS} SET reason = {literal(rule)} WHERE ord IN ({undecided})")
+    return reject(bench, ROWS)
+
+
+def undecided_message(names: Sequence[str], values: Sequence[Any], differing: Sequence[str]) -> str:
+    """Return the message about rows of one member that nothing puts in an order.
+
+    `values` are those of the natural key; none if the message is for a list that has them anyway.
+    """
+    which = f" {' + '.join(map(str, values))}" if values else ""
+    what = f" that differ in {quoted(differing)}" if differing else ""
+    return (
+        f"the source gives several rows of the natural key {quoted(names)}{which}{what}, and nothing says which of"
+        " them holds. A load takes one row of a member, or rows that a date orders: mend the source SQL, or declare"
+        " a fromfinder (or an orderingatt) whose column differs between them"
+    )
+
+
+def comes_in_order(sets: TableSets, source: TypedQuery) -> bool:
+    """Whether a dimension's table is empty, and its source says that it is ordered by the natural key."""
+    project, etl, warehouse = sets.load.project, sets.etl, sets.load.warehouse
+    if not (isinstance(etl, DimensionETL) and isinstance(etl.source, str) and sets.bench.streams):
+        return False
+    if str(etl.factory.name("key")) in source.columns or etl.most_rejected or etl.deleted or sets.load.remembered:
+        return False
+    natural_key = etl.factory.natural_key
+    ordered = dialect.is_ordered(project.source_query(etl), natural_key, dialect=project.source_dialect(etl))
+    where = f" WHERE {not_special(sets.load, etl)}" if etl.special else ""
+    return ordered and not warehouse.query(f"SELECT 1 FROM {warehouse.quote(etl.table)}{where} LIMIT 1")
+
+
+def in_order(sets: TableSets, rows: str) -> str:
+    """Return rows with their number, as `ord`, that end with an error where their natural keys do not ascend."""
+    names = [sets.at(name) for name in sets.etl.factory.natural_key]
+    before = ", ".join(f"lag({name}) OVER () AS before_{name}" for name in names)
+    here, there = ", ".join(names), ", ".join(f"before_{name}" for name in names)
+    wrong = f"({there}) >= ({here}) OR " + " OR ".join(f"{name} IS NULL" for name in names)
+    checked = f"CASE WHEN {wrong} THEN error({literal(UNORDERED)}) ELSE {names[0]} END AS {names[0]}"
+    return (
+        f"SELECT * EXCLUDE ({there}) REPLACE ({checked})"
+        f" FROM (SELECT row_number() OVER () AS ord, *, {before} FROM ({rows}))"
+    )

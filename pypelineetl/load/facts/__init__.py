@@ -1,0 +1,1 @@
+"""Loading facts in bulk."""

@@ -1,0 +1,1 @@
+"""The pygrametl objects of a load, and the connection they write through."""

@@ -1,0 +1,1 @@
+"""Loading row by row, through pygrametl."""

@@ -1,0 +1,106 @@
+"""Rejected rows that wait from earlier loads: one that is read again counts once, one that is mended waits no more."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+from pygrametl.tables import AccumulatingSnapshotFactTable
+
+from pypelineetl.databases.base import Database
+from pypelineetl.declare.etls import ETL, DimensionETL
+from pypelineetl.duck.projection import arrow_type, as_json
+from pypelineetl.duck.session import Workbench
+from pypelineetl.errors import LoadError
+from pypelineetl.load.staged_rows import TableSets
+from pypelineetl.project.project import Project
+from pypelineetl.sql.sql_casts import held_as
+from pypelineetl.state.load_state import History, Reject
+
+_WAITING = "pypelineetl_waiting"
+
+Key = tuple[Any, ...]
+
+
+def key_columns(etl: ETL) -> tuple[str, ...]:
+    """Return the columns by which a source row is known again; none if only the whole row tells it from others."""
+    if isinstance(etl, DimensionETL):
+        return etl.factory.natural_key
+    is_snapshot = issubclass(etl.factory.table_class, AccumulatingSnapshotFactTable)
+    columns = etl.factory.names("keyrefs") if is_snapshot else etl.grain
+    # A foreign key that the load finds is not among the values of a rejected row.
+    return tuple(columns) if set(columns) <= set(etl.own) else ()
+
+
+class Waiting:
+    """The rejected rows of one ETL that wait when a load begins."""
+
+    def __init__(self, project: Project, etl: ETL, warehouse: Database, generation: str) -> None:
+        self._history = History(warehouse, generation)
+        self._etl = etl
+        self._columns = project.columns(etl)
+        self._by = key_columns(etl)
+        self._rejects = self._history.rejects(etl) if etl.most_rejected else []
+        self._keys = [self._key_of(reject) for reject in self._rejects]
+        self._accepted: set[Key] = set()
+        self.superseded = 0
+        """How many rows wait no more, since a row of their key is loaded."""
+
+    def accept(self, sets: TableSets, rows: str) -> None:
+        """Note the keys of the rows in a table of DuckDB that are loaded."""
+        keys = [key for key in self._keys if key]
+        if not keys:
+            return
+        kinds = {sets.at(name): held_as(sets.columns[name]) for name in self._by}
+        sets.bench.declare(_WAITING, kinds)
+        arrays = [
+            pa.array(part, arrow_type(kind)) for part, kind in zip(zip(*keys, strict=True), kinds.values(), strict=True)
+        ]
+        sets.bench.insert(_WAITING, pa.table(arrays, names=list(kinds)))
+        names = ", ".join(kinds)
+        self._accepted |= set(sets.bench.rows(f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})"))
+
+    def accept_keys(self, keys: Iterable[Key]) -> None:
+        """Note the keys of rows that are loaded."""
+        if self._rejects:
+            self._accepted |= set(keys).intersection(key for key in self._keys if key)
+
+    def settle(self, bench: Workbench, rejected: str) -> int:
+        """Let the rows go that are loaded or rejected anew; return how many of those rejected now waited already."""
+        if not self._rejects:
+            return 0
+        now = [self._key_in(given) for (given,) in bench.rows(f"SELECT given FROM {rejected}")]
+        again = set(now)
+        texts = [self._text_key(reject) for reject in self._rejects]
+        superseded = [bool(key) and key in self._accepted for key in self._keys]
+        is_again = [text in again for text in texts]
+        self.superseded = sum(superseded)
+        kept = [
+            reject
+            for reject, is_loaded, is_read in zip(self._rejects, superseded, is_again, strict=True)
+            if not (is_loaded or is_read)
+        ]
+        if len(kept) < len(self._rejects):
+            self._history.keep_rejects(self._etl, kept)
+        waiting = set(texts)
+        return sum(text in waiting for text in now)
+
+    def _key_of(self, reject: Reject) -> Key:
+        """Return the key of a row that waits, in the types of its columns; empty if it has none that fits."""
+        try:
+            key = tuple(self._columns[name].convert(reject.given.get(name)) for name in self._by)
+        except LoadError:
+            return ()
+        return () if None in key else key
+
+    def _text_key(self, reject: Reject) -> str:
+        return as_json({name: reject.given.get(name) for name in self._by} if self._by else reject.given)
+
+    def _key_in(self, given: str) -> str:
+        values = _values(given)
+        return as_json({name: values.get(name) for name in self._by} if self._by else values)
+
+
+def _values(given: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(given)
+    return values

@@ -1,0 +1,1 @@
+"""The config module, validated and read into one Project."""

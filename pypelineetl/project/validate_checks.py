@@ -1,0 +1,119 @@
+"""What is wrong with the checks declared beside an ETL, told as `faults.py` tells all that is wrong with an ETL."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, get_args
+
+from sqlalchemy import URL
+
+from pypelineetl.databases import database_class
+from pypelineetl.declare.checks import Accepted, BadRows, Between, Check, Fresh, Refers, RowCount, Severity
+from pypelineetl.declare.etls import ETL, DimensionETL
+from pypelineetl.errors import DialectError, LoadError, did_you_mean
+from pypelineetl.sql import dialect
+from pypelineetl.sql.schema import Column
+
+
+def check_faults(
+    etl: ETL, columns: Mapping[str, Column], dimensions: Mapping[str, DimensionETL], written: str, warehouse: URL | None
+) -> Iterator[str]:
+    """Yield every fault of an ETL's checks, without the ETL's name. The warehouse is None if its URL is wrong."""
+    if not isinstance(etl.checks, list | tuple):
+        yield f"its checks are a {type(etl.checks).__name__}; they must be a list, or a tuple with its comma"
+        return
+    target = database_class(warehouse).dialect if warehouse is not None else written
+    for check in etl.checks:
+        if not isinstance(check, Check):
+            yield f"its checks hold a {type(check).__name__}; make each with not_null(...), unique(...) or the like"
+            continue
+        faults = list(_general_faults(check, columns)) or _own_faults(check, columns, dimensions, (written, target))
+        yield from (f"its check {check.label}: {fault}" for fault in faults)
+
+
+def _general_faults(check: Check, columns: Mapping[str, Column]) -> Iterator[str]:
+    if check.severity not in get_args(Severity):
+        yield f'severity is "{check.severity}"; it must be "error" or "warn"'
+    if not check.columns and not isinstance(check, BadRows | RowCount):
+        yield "it names no column"
+    for name in map(str, check.columns):
+        if name not in columns:
+            yield f'its table has no column "{name}".{did_you_mean(name, columns)}'
+        elif "%" in name:
+            yield f'column "{name}" has a character that drivers take for a value to come; rename it'
+
+
+def _own_faults(
+    check: Check, columns: Mapping[str, Column], dimensions: Mapping[str, DimensionETL], dialects: tuple[str, str]
+) -> Iterator[str]:
+    match check:
+        case Accepted():
+            yield from _value_faults(check, columns[check.columns[0]])
+        case Between():
+            yield from _bound_faults(check, columns[check.columns[0]])
+        case Refers() if check.to not in dimensions:
+            yield f'there is no dimension "{check.to}".{did_you_mean(check.to, dimensions)}'
+        case Fresh():
+            yield from _age_faults(check, columns[check.columns[0]])
+        case RowCount():
+            yield from _count_faults(check)
+        case BadRows():
+            yield from _sql_faults(check, *dialects)
+
+
+def _value_faults(check: Accepted, column: Column) -> Iterator[str]:
+    if not check.values:
+        yield "it accepts no value; name those that are right"
+    for value in check.values:
+        try:
+            column.convert(value)
+        except LoadError:
+            yield f"its column, which is {_type(column)}, cannot hold {value!r}; write it as the column is"
+
+
+def _bound_faults(check: Between, column: Column) -> Iterator[str]:
+    bounds = [bound for bound in (check.least, check.most) if bound is not None]
+    kinds: tuple[type, ...] = (date,) if column.is_moment else (int, float, Decimal)
+    if not bounds:
+        yield "it has no bound; give least, most or both"
+    elif column.is_text or not all(isinstance(bound, kinds) for bound in bounds):
+        yield f"its column is {_type(column)}; numbers are between numbers, dates and datetimes between such"
+    else:
+        try:
+            ends: list[Any] = [column.convert(bound) if column.is_moment else bound for bound in bounds]
+        except LoadError:
+            yield f"its column, which is {_type(column)}, cannot hold its bounds; write them as the column is"
+        else:
+            if ends[0] > ends[-1]:
+                yield "its least is more than its most, so that no value is right"
+
+
+def _age_faults(check: Fresh, column: Column) -> Iterator[str]:
+    if not column.is_moment:
+        yield f"its column is {_type(column)}; it must be one of dates or datetimes"
+    if not isinstance(check.within, timedelta) or check.within < timedelta():
+        yield f"within is {check.within!r}; it must be a length of time, such as timedelta(days=2)"
+
+
+def _count_faults(check: RowCount) -> Iterator[str]:
+    bounds = [bound for bound in (check.least, check.most) if bound is not None]
+    if not bounds and check.change is None:
+        yield "it has no bound; give least, most, change or several of them"
+    if any(type(bound) is not int or bound < 0 for bound in bounds):
+        yield "least and most are numbers of rows; they must be whole numbers from 0 on"
+    elif bounds and bounds[0] > bounds[-1]:
+        yield "its least is more than its most, so that no number of rows is right"
+    change = check.change
+    if change is not None and (isinstance(change, bool) or not isinstance(change, int | float) or not change >= 0):
+        yield f"change is {change!r}; it must be a share of the rows before, such as 0.5"
+
+
+def _sql_faults(check: BadRows, written: str, target: str) -> Iterator[str]:
+    try:
+        dialect.translated(check.sql, written=written, target=target, schema=None)
+    except DialectError as error:
+        yield str(error)
+
+
+def _type(column: Column) -> str:
+    return column.type.sql(column.written)

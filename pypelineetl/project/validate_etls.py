@@ -1,0 +1,224 @@
+"""What is wrong with the declared ETLs, told fault by fault: what was given, the rule, and what to do.
+
+Each check is a generator of faults without the ETL's name, which `faults_of` puts before them.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pygrametl.tables import (
+    BulkDimension,
+    BulkFactTable,
+    CachedBulkDimension,
+    Dimension,
+    FactTable,
+    SlowlyChangingDimension,
+)
+from sqlalchemy import URL
+
+from pypelineetl.databases import database_class
+from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
+from pypelineetl.declare.sources import FORMATS, File, Native, Rows
+from pypelineetl.errors import DialectError, did_you_mean, quoted
+from pypelineetl.project.locations import place_of
+from pypelineetl.project.validate_attributes import model_faults, unknown
+from pypelineetl.project.validate_checks import check_faults
+from pypelineetl.project.validate_fields import field_faults
+from pypelineetl.project.validate_keys import key_faults
+from pypelineetl.sql import dialect
+from pypelineetl.sql.ddl import table_definition
+from pypelineetl.sql.schema import AUDIT_KEY, Column, columns_of
+
+_UNQUOTABLE = set('"`%()\0')
+_BASES = {"dimension": Dimension, "fact": FactTable}
+_BULK = ("fact", BulkFactTable)
+"""It is no FactTable to Python, but means one; what it would write with is the engine's business."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What config.py says beside its ETLs."""
+
+    written: str
+    """The dialect of the DDL and of checks."""
+    warehouse: URL | None
+    """None if its URL is wrong."""
+    sources: Mapping[str, str]
+    """By source database, in configured order, the dialect of its SQL."""
+    home: Path | None = None
+    """The folder of config.py and the modules beside it."""
+
+
+Fault = tuple[str, str]
+"""The field of an ETL in which something is wrong, and what."""
+
+
+def faults_of(dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], surroundings: Surroundings) -> list[str]:
+    """Return every fault of these ETLs, each as one line that names its ETL."""
+    found = [*_wrong_entries("DIMENSIONS", dimensions, DimensionETL), *_wrong_entries("FACTS", facts, FactETL)]
+    if found:
+        return found
+    etls: tuple[ETL, ...] = (*dimensions, *facts)
+    for etl in etls:
+        found += [told_of(etl, "", fault, surroundings.home) for fault in field_faults(etl)]
+    if found:
+        return found
+    by_name = {etl.name: etl for etl in dimensions}
+    for etl in etls:
+        faults = _etl_faults(etl, by_name, surroundings)
+        found += [told_of(etl, field, fault, surroundings.home) for field, fault in faults]
+    found += _repeated("dimensions", dimensions, "name")
+    found += _repeated("facts", facts, "name")
+    found += _repeated("", etls, "table")
+    return found
+
+
+def told_of(etl: ETL, field: str, fault: str, home: Path | None) -> str:
+    """Return a fault in a field of an ETL as one line: where that stands, whose it is, and what is wrong."""
+    return f'{place_of(etl, field, home)}: {etl.kind} "{etl.name}": {fault}'
+
+
+def _wrong_entries(title: str, entries: Iterable[Any], wanted: type) -> Iterator[str]:
+    for entry in entries:
+        if not isinstance(entry, wanted):
+            yield f"config.py: {title} holds a {type(entry).__name__}; every entry must be a {wanted.__name__}"
+
+
+def _repeated(kinds: str, etls: Sequence[ETL], what: str) -> Iterator[str]:
+    seen: dict[str, list[ETL]] = {}
+    for etl in etls:
+        seen.setdefault(getattr(etl, what), []).append(etl)
+    for value, same in seen.items():
+        names = list(dict.fromkeys(f'{etl.kind} "{etl.name}"' for etl in same))
+        if len(same) > 1 and what == "name":
+            yield f'config.py: {len(same)} {kinds} have the same name "{value}"; give each its own'
+        elif len(names) > 1:
+            yield f'config.py: {" and ".join(names)} have the same {what} "{value}"; give each its own'
+
+
+def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], surroundings: Surroundings) -> Iterator[Fault]:
+    written, warehouse = surroundings.written, surroundings.warehouse
+    if etl.database is not None and etl.database not in surroundings.sources:
+        near = did_you_mean(etl.database, surroundings.sources)
+        yield "", f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are {quoted(surroundings.sources)}'
+    if etl.source is not None or isinstance(etl, FactETL):
+        yield from _in("source", _source_faults(etl.source, _dialect_of(etl, surroundings)))
+    broken = list(_factory_faults(etl))
+    if _UNQUOTABLE & set(etl.table):
+        broken.append(f'table "{etl.table}" has a character that pygrametl cannot quote; rename it')
+    yield from _in("factory", broken)
+    try:
+        _check_name(etl, written)
+        columns = columns_of(etl.create, written=written)
+    except DialectError as error:
+        yield "create", f"its DDL: {error}"
+        return
+    if broken:
+        return
+    yield from _in("factory", _column_faults(etl, columns))
+    yield from _in("", model_faults(etl, columns))
+    yield from _in("", check_faults(etl, columns, dimensions, written, warehouse))
+    if isinstance(etl, FactETL):
+        yield from _in("keys", key_faults(etl, dimensions, written))
+    elif warehouse is not None:
+        yield from _in("factory", _version_faults(etl, warehouse))
+
+
+def _in(field: str, faults: Iterable[str]) -> Iterator[Fault]:
+    return ((field, fault) for fault in faults)
+
+
+def _dialect_of(etl: ETL, surroundings: Surroundings) -> str:
+    """Return the dialect of an ETL's source SQL."""
+    first = next(iter(surroundings.sources))
+    return surroundings.sources.get(etl.database or first, surroundings.written)
+
+
+def _check_name(etl: ETL, written: str) -> None:
+    table = table_definition(etl.create, written=written).this.this
+    created = table.name
+    if table.db or "." in etl.table:
+        message = (
+            f'it creates "{table.sql()}", and the factory\'s name is "{etl.table}"; write both without'
+            " a schema: the one that WAREHOUSE_URL leads to is used"
+        )
+        raise DialectError(message)
+    if created != etl.table:
+        message = f'it creates "{created}", and the factory\'s name is "{etl.table}"; make them the same'
+        raise DialectError(message)
+
+
+def _source_faults(source: Any, written: str) -> Iterator[str]:
+    if isinstance(source, Rows | Native):
+        # The SQL of a native source is checked when its database is known.
+        return
+    if isinstance(source, File):
+        if source.format not in FORMATS:
+            yield f'its file "{source.path}" must end in one of {", ".join(f".{name}" for name in FORMATS)}'
+        return
+    if not isinstance(source, str):
+        yield f"its source is a {type(source).__name__}; it must be SQL text, rows(...) or file(...)"
+        return
+    try:
+        dialect.query(source, dialect=written)
+    except DialectError as error:
+        yield f"its source: {error}"
+
+
+def _factory_faults(etl: ETL) -> Iterator[str]:
+    made, base = etl.factory.table_class, _BASES[etl.kind]
+    if not (isinstance(made, type) and issubclass(made, base)) and (etl.kind, made) != _BULK:
+        given_class = getattr(made, "__name__", made)
+        yield f"its factory's class is {given_class}; a {etl.kind} needs a pygrametl {base.__name__} or a subclass"
+        return
+    if issubclass(made, BulkDimension | CachedBulkDimension):
+        yield (
+            f"its factory's class is {made.__name__}, which loads by files of its own; use CachedDimension, which is"
+            " loaded in bulk as well"
+        )
+        return
+    known = inspect.signature(made).parameters
+    given = etl.factory.arguments
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    for name in given:
+        if (name not in known and not open_ended) or name == "targetconnection":
+            near = did_you_mean(name, known)
+            yield f'its factory has an argument "{name}", which {made.__name__} does not take.{near}'
+    for name, parameter in known.items():
+        required = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        if required and name not in given and (made is not BulkFactTable or name != "bulkloader"):
+            yield f'its factory lacks the argument "{name}", which {made.__name__} needs'
+
+
+def _column_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
+    written = etl.factory.columns
+    for name in written:
+        if name not in columns:
+            yield f'its factory names the column "{name}", which its DDL does not have.{did_you_mean(name, columns)}'
+        elif _UNQUOTABLE & set(name):
+            yield f'column "{name}" has a character that pygrametl cannot quote; rename it'
+    for name, column in columns.items():
+        if column.required and not column.has_default and name not in {*written, AUDIT_KEY}:
+            yield f'column "{name}" is NOT NULL in its DDL, and its factory does not fill it'
+    if AUDIT_KEY in columns and AUDIT_KEY not in written and not columns[AUDIT_KEY].is_whole:
+        yield f'column "{AUDIT_KEY}" is for the key of the run that wrote a row; make it INT, or rename it'
+    if isinstance(etl, DimensionETL):
+        others = (*etl.factory.names("lookupatts"), *etl.factory.versioning)
+        yield from unknown(others, etl.factory.names("attributes"), "attributes do not have")
+    else:
+        yield from unknown(etl.grain, written, "is in its grain but not in its factory;")
+
+
+def _version_faults(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
+    """Yield what pygrametl's type-2 class cannot do on the warehouse: with no version column it orders NULLS FIRST."""
+    factory = etl.factory
+    ordered = factory.name("versionatt") or factory.name("orderingatt")
+    if not issubclass(factory.table_class, SlowlyChangingDimension):
+        return
+    if factory.names("type1atts") and factory.arguments.get("cachesize") == 0:
+        yield "its factory has cachesize=0 together with type1atts, on which pygrametl fails; leave cachesize out"
+    if not ordered and not database_class(warehouse).orders_nulls:
+        yield 'its factory lacks "versionatt", without which pygrametl cannot order versions here; add a version column'

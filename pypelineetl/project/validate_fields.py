@@ -1,0 +1,96 @@
+"""What is wrong with the types of what an ETL declares, field by field, before anything looks into the fields."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pypelineetl.declare.etls import ETL, Factory, Lag
+from pypelineetl.declare.sources import Deleted, Watermark
+from pypelineetl.errors import given
+
+Rule = tuple[Callable[[Any], bool], str]
+"""Whether a value is right, and what it must be."""
+
+_LISTS = ("attributes", "lookupatts", "keyrefs", "measures", "otherrefs", "type1atts")
+"""The arguments of a factory that are lists."""
+
+
+def field_faults(etl: ETL) -> Iterator[str]:
+    """Yield a fault for each field of an ETL, and each list of its factory, whose value is of a wrong type."""
+    for field, (is_right, rule) in _RULES.items():
+        if hasattr(etl, field) and not is_right(value := getattr(etl, field)):
+            yield f"its {field} is {given(value)}; it must be {rule}"
+    if isinstance(etl.factory, Factory):
+        for name in _LISTS:
+            value = etl.factory.arguments.get(name, ())
+            if not isinstance(value, list | tuple):
+                yield f'its factory\'s {name} is {given(value)}; it must be a list of names, such as ["id"]'
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_text_or_none(value: Any) -> bool:
+    return value is None or _is_text(value)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(_is_text, value))
+
+
+def _maps_names(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_text, [*value, *value.values()]))
+
+
+def _is_member_or_none(value: Any) -> bool:
+    return value is None or (isinstance(value, Mapping) and all(map(_is_text, value)))
+
+
+def _has_lags(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(lag, Lag) for lag in value.values())
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+def _is_or_none(kind: type) -> Callable[[Any], bool]:
+    return lambda value: value is None or isinstance(value, kind)
+
+
+_NAMES = 'a tuple of names, such as ("id",) with its comma'
+_COLUMN = "the name of a column"
+_SPECIAL = 'a dict of columns and values, such as {"id": -1}'
+_DELETED = "made with flag_deleted(...), close_deleted(...) or, for facts, remove_deleted(...)"
+_RULES: Mapping[str, Rule] = {
+    "name": (_is_text, "a text"),
+    "create": (_is_text, "the text of a CREATE TABLE"),
+    "factory": (_is(Factory), "made with factory(...)"),
+    "active": (_is_flag, "True or False"),
+    "queue": (_is_text_or_none, "the name of a queue"),
+    "database": (_is_text_or_none, "the name of a source in SOURCE_URLS"),
+    "watermark": (_is_or_none(Watermark), 'made with watermark(...), such as watermark("updated_at")'),
+    "most_rejected": (_is_share, "a share of the rows, from 0 to 1, such as 0.01"),
+    "deleted": (_is_or_none(Deleted), _DELETED),
+    "original": (_are_names, _NAMES),
+    "previous": (_maps_names, 'a dict of columns and attributes, such as {"old_school": "school"}'),
+    "current": (_maps_names, 'a dict of columns and attributes, such as {"school_now": "school"}'),
+    "inferred": (_is_text_or_none, _COLUMN),
+    "unknown": (_is_member_or_none, _SPECIAL),
+    "not_applicable": (_is_member_or_none, _SPECIAL),
+    "error": (_is_member_or_none, _SPECIAL),
+    "keys": (_is(Mapping), 'a dict of columns and keys, such as {"user_fk": member("user", user_id="buyer_id")}'),
+    "lags": (_has_lags, 'a dict of measures and lags, such as {"days_to_pay": lag("ordered_at", "paid_at")}'),
+    "grain": (_are_names, _NAMES),
+    "append": (_is_flag, "True or False"),
+    "period": (_is_text_or_none, _COLUMN),
+    "split_by": (_is_text_or_none, _COLUMN),
+}

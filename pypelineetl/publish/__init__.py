@@ -1,0 +1,1 @@
+"""Staged tables, and how they replace the live ones."""

@@ -1,0 +1,1 @@
+"""Listeners of events: run.log, the console, alerts."""

@@ -1,0 +1,195 @@
+"""What a person sees of a run: a bar for each ETL on a terminal, plain lines elsewhere, and a closing table."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from functools import singledispatchmethod
+from typing import Self
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from pypelineetl import events
+from pypelineetl.declare.etls import ETL
+from pypelineetl.events import Event
+from pypelineetl.report.terminal import shown
+
+_FILE_WIDTH = 120
+
+
+class Display:
+    """A listener that shows a run on a console; a context manager that prints the closing table at its end.
+
+    `width` is that of its lines, in characters; without it, the terminal's.
+    """
+
+    def __init__(self, width: int | None = None) -> None:
+        console = self._console = Console(width=width)
+        if width is None and not console.is_terminal:
+            console.width = _FILE_WIDTH
+        self._bars = Progress(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}"),
+            TextColumn("{task.fields[rows]:>12,} rows"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._live: AbstractContextManager[object] = self._bars if console.is_terminal else nullcontext()
+        self._started: set[ETL] = set()
+        self._tasks: dict[str, TaskID] = {}
+        self._ended: list[events.EtlFinished | events.EtlFailed | events.EtlSkipped] = []
+        self._tested: list[events.SourceTested] = []
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.__exit__(*exception)  # type: ignore[arg-type] # the three arguments of every __exit__
+
+    @singledispatchmethod
+    def __call__(self, event: Event) -> None:
+        """Show an event; the steps within an ETL are the log's to tell."""
+
+    @__call__.register
+    def _(self, event: events.SourceTested) -> None:
+        self._tested.append(event)
+        self._line(f"{_name(event.etl)}: source {'FAILED' if event.faults else 'ok'}")
+        for text in (*event.faults, *event.warnings):
+            self._line(f"    {text}")
+
+    @__call__.register
+    def _(self, event: events.EtlStarted) -> None:
+        self._started.add(event.etl)
+        if self._console.is_terminal:
+            self._tasks[_name(event.etl)] = self._bars.add_task(escape(_name(event.etl)), total=None, rows=0)
+
+    @__call__.register
+    def _(self, event: events.RowsLoaded) -> None:
+        if self._console.is_terminal:
+            self._bars.update(self._tasks[_name(event.etl)], rows=event.rows)
+
+    @__call__.register
+    def _(self, event: events.TableDropped) -> None:
+        if event.etl not in self._started:
+            self._line(f"{_name(event.etl)}: table {event.etl.table} deleted")
+
+    @__call__.register
+    def _(self, event: events.EtlNoted) -> None:
+        self._line(f"{_name(event.etl)}: {event.note}")
+
+    @__call__.register
+    def _(self, event: events.EtlFinished) -> None:
+        self._ended.append(event)
+        if self._console.is_terminal:
+            task = self._tasks[_name(event.etl)]
+            self._bars.update(task, total=event.counts.read, completed=event.counts.read, rows=event.counts.read)
+        else:
+            self._line(f"{_name(event.etl)}: {event.counts.read:,} rows in {_seconds(event.elapsed)} s")
+
+    @__call__.register
+    def _(self, event: events.EtlFailed) -> None:
+        self._ended.append(event)
+        if self._console.is_terminal:
+            self._bars.stop_task(self._tasks[_name(event.etl)])
+        where = " (the traceback is in run.log)" if event.details else ""
+        self._line(f"{_name(event.etl)}: FAILED: {event.error}{where}")
+
+    @__call__.register
+    def _(self, event: events.EtlSkipped) -> None:
+        self._ended.append(event)
+        self._line(f"{_name(event.etl)}: did not run: {event.reason}")
+
+    @__call__.register
+    def _(self, event: events.RunWaiting) -> None:
+        self._line(f"waiting: {event.why}")
+
+    @__call__.register
+    def _(self, event: events.RunRetried) -> None:
+        self._line(event.why)
+
+    @__call__.register
+    def _(self, event: events.RunRecovered) -> None:
+        self._line(event.what)
+
+    @__call__.register
+    def _(self, event: events.RunFinished) -> None:
+        # The bars end here, or they would be drawn below the table.
+        self._bars.stop()
+        if event.error:
+            self._line(f"FAILED: {event.error}")
+        if self._ended:
+            self._close(event)
+        elif failed := sum(bool(tested.faults) for tested in self._tested):
+            self._line(f"{failed} of {len(self._tested)} source tests failed; nothing was changed.")
+
+    def _line(self, text: str) -> None:
+        # Not wrapped: a message cut by the width of a terminal nobody sees is hard to search for.
+        self._console.print(Text(shown(text)), soft_wrap=True)
+
+    def _close(self, run: events.RunFinished) -> None:
+        """Print the closing table, or a line for each ETL where its numbers would not fit: none is ever cut."""
+        counted = [ended.counts for ended in self._ended if isinstance(ended, events.EtlFinished)]
+        numbers = {
+            title: number
+            for title, number in _NUMBERS.items()
+            if title in _ALWAYS or any(number(counts) for counts in counted)
+        }
+        rows = {_name(ended.etl): _cells(ended, numbers.values()) for ended in self._ended}
+        status = f"run {'succeeded' if run.succeeded else 'FAILED'} in {_seconds(run.elapsed)} s"
+        table = _table([*numbers, "seconds"], rows, status)
+        unbound = self._console.options.update(width=_UNBOUND)
+        if Measurement.get(self._console, unbound, table).minimum <= self._console.width:
+            self._console.print(table)
+            return
+        for name, (outcome, *cells) in rows.items():
+            told = [f"{title} {cell}" for title, cell in zip([*numbers, "seconds"], cells, strict=False)]
+            self._line(f"{name}: {', '.join([outcome, *told])}")
+        self._line(status)
+
+
+_UNBOUND = 10_000
+_ALWAYS = ("rows", "new", "updated", "unchanged")
+_NUMBERS: Mapping[str, Callable[[events.Counts], int]] = {
+    "rows": lambda counts: counts.read,
+    "new": lambda counts: counts.inserted - counts.versions,
+    "versions": lambda counts: counts.versions,
+    "updated": lambda counts: counts.updated,
+    "unchanged": lambda counts: counts.unchanged,
+    "rejected": lambda counts: counts.rejected,
+    "gone": lambda counts: counts.closed,
+    "rekeyed": lambda counts: counts.rekeyed,
+    "inferred": lambda counts: counts.inferred,
+    "unknown": lambda counts: counts.unknown,
+}
+
+
+def _table(titles: Sequence[str], rows: Mapping[str, Sequence[str]], caption: str) -> Table:
+    table = Table("ETL", "status", box=SIMPLE_HEAD, caption=caption)
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, cells in rows.items():
+        table.add_row(escape(name), *cells)
+    return table
+
+
+def _cells(
+    ended: events.EtlFinished | events.EtlFailed | events.EtlSkipped,
+    numbers: Iterable[Callable[[events.Counts], int]],
+) -> tuple[str, ...]:
+    if not isinstance(ended, events.EtlFinished):
+        return ("FAILED" if isinstance(ended, events.EtlFailed) else "did not run",)
+    return ("ok", *(f"{number(ended.counts):,}" for number in numbers), _seconds(ended.elapsed))
+
+
+def _name(etl: ETL) -> str:
+    return f"{etl.kind} {etl.name}"
+
+
+def _seconds(elapsed: timedelta) -> str:
+    return f"{elapsed.total_seconds():.2f}"

@@ -1,0 +1,1 @@
+"""Runs: locking, rebuilding, updating, planning, rolling back."""

@@ -1,0 +1,68 @@
+"""How a run gets its tables for itself, waiting for others if need be, and gives them back when it fails."""
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+from pypelineetl import events
+from pypelineetl.declare.etls import ETL
+from pypelineetl.errors import BusyError, DatabaseError, RefreshError, in_words
+from pypelineetl.events import Event
+from pypelineetl.load.etl import tables_written
+from pypelineetl.project.project import Project
+from pypelineetl.state.locks import Ledger
+from pypelineetl.state.run_history import Run
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+
+
+def claim(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, None]:
+    """Get the tables that these ETLs write for a run, which holds its name already.
+
+    Waits for others as long as the project says; then raises BusyError, which names who has them.
+    """
+    started, pause = time.monotonic(), _FIRST_PAUSE
+    while True:
+        try:
+            yield from claim_at_once(project, run, etls)
+        except BusyError as error:
+            waited = time.monotonic() - started
+            if waited + pause > project.lock_wait.total_seconds():
+                message = f"{error.message}; waited {timedelta(seconds=round(waited))} for it (LOCK_WAIT_SECONDS)"
+                raise BusyError(message) from error
+            if pause == _FIRST_PAUSE:
+                yield events.RunWaiting(error.message)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        else:
+            return
+
+
+def claim_at_once(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, None]:
+    """Get the tables that these ETLs write for a run. Raises BusyError if another run has one."""
+    tables = {table for etl in etls for table in tables_written(project, etl)}
+    with project.open_warehouse() as warehouse:
+        ledger = Ledger(warehouse)
+        try:
+            notes = ledger.claim(run, etls, tables, keep=project.keep_runs)
+        except BusyError as error:
+            # A database with one writer does not say who that is; our own record does.
+            named = "" if "run " in error.message else f": {ledger.holders(tables)}"
+            raise BusyError(error.message + named) from error
+    yield from map(events.RunRecovered, notes)
+
+
+def give_up(project: Project, run: Run, error: BaseException | None = None) -> bool:
+    """Give the tables of a run back that failed, and clear what it has left; return whether it was published after all.
+
+    What cannot be reached now is cleared by the next run.
+    """
+    failed, why = "", ""
+    if isinstance(error, RefreshError):
+        failed, why = error.etl, error.message
+    elif error is not None:
+        why = in_words(error)
+    with suppress(DatabaseError), project.open_warehouse() as warehouse:
+        return Ledger(warehouse).abandon(run, failed, why)
+    return False

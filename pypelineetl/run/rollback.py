@@ -1,0 +1,104 @@
+"""Back to the rows that the last build replaced, if they were kept; and, asked again, forward to those it brought."""
+
+import time
+from collections.abc import Generator, Sequence
+from datetime import timedelta
+
+from pypelineetl import events
+from pypelineetl.databases.base import Database, Renewal
+from pypelineetl.declare.etls import ETL
+from pypelineetl.errors import LoadError, UsageError
+from pypelineetl.events import Event
+from pypelineetl.project.project import Project
+from pypelineetl.publish.swap import exchange_rows
+from pypelineetl.run.locking import claim, give_up
+from pypelineetl.state.legacy_names import take_over
+from pypelineetl.state.load_state import name_of
+from pypelineetl.state.locks import Ledger, hold
+from pypelineetl.state.run_history import BUILT, ROLLED_BACK, Record, Records, Run, generation_of, new_run
+from pypelineetl.state.table_names import kept_name
+
+
+def roll_back(project: Project) -> Generator[Event, None, None]:
+    """Exchange the tables of the last build for what they held before it, which is then what is kept.
+
+    Raises UsageError if nothing is kept, or if tables were loaded since, so that they would not fit together.
+    """
+    started, run = time.monotonic(), new_run(project.digest)
+    with project.open_warehouse() as warehouse:
+        hold(warehouse, run.id)
+        last = _last_run(warehouse)
+        kept = {etl.table: kept_name(etl.table, generation_of(last[0].run_id)) for etl in project.etls}
+        there = warehouse.tables()
+        renewed = tuple(etl for etl in project.etls if kept[etl.table] in there)
+        if not renewed:
+            message = "nothing is kept to go back to; KEEP_PREVIOUS = True in config.py keeps what a build replaces"
+            raise UsageError(message)
+        names = {record.etl for record in last}
+        yield from claim(project, run, [etl for etl in project.etls if name_of(etl) in names])
+        with warehouse.transaction():
+            for etl in renewed:
+                take_over(etl, warehouse)
+        try:
+            _exchange(warehouse, run, [_renewal(project, etl, kept[etl.table]) for etl in renewed])
+        except BaseException as error:
+            give_up(project, run, error)
+            raise
+    yield events.Published(renewed, timedelta(seconds=time.monotonic() - started))
+
+
+def _last_run(warehouse: Database) -> list[Record]:
+    """Return the records of the last run, which must be one that built tables or went back."""
+    records = Records(warehouse)
+    built, succeeded = records.last(BUILT, ROLLED_BACK), records.last()
+    if not built:
+        message = "no run has built any table yet, so there is nothing to go back to"
+        raise UsageError(message)
+    if built[0].run_id != succeeded[0].run_id:
+        message = (
+            f"run {succeeded[0].run_id} has loaded tables since the last build, {built[0].run_id}; what was before that"
+            " would not fit to them. Build anew instead (--delete_existing_tables)"
+        )
+        raise UsageError(message)
+    return built
+
+
+def _renewal(project: Project, etl: ETL, kept: str) -> Renewal:
+    return Renewal(etl.table, kept, project.create_statements(etl))
+
+
+def _of_other_columns(warehouse: Database, renewal: Renewal) -> Renewal:
+    """Return how a table takes its place back; one of other columns takes it as it was kept, without keys and indexes.
+
+    Raises LoadError if something hangs on the table that is there, which cannot hang on one of other columns.
+    """
+    kept = warehouse.columns(renewal.staged)
+    if warehouse.columns(renewal.table) == kept:
+        return renewal
+    if lost := [hanger.what for hanger in warehouse.hangers(renewal.table)]:
+        message = (
+            f'"{renewal.table}" had other columns before the last build, so that table has to take its place, and'
+            f" {', '.join(lost)} would be lost. Drop that, roll back, and make it again; nothing was changed"
+        )
+        raise LoadError(message)
+    columns = ", ".join(f"{warehouse.quote(name)} {kind}" for name, kind in kept.items())
+    return Renewal(renewal.table, renewal.staged, (f"CREATE TABLE {warehouse.quote(renewal.table)} ({columns})",))
+
+
+def _exchange(warehouse: Database, run: Run, renewals: Sequence[Renewal]) -> None:
+    ledger = Ledger(warehouse)
+    kept = {renewal.table: kept_name(renewal.table, run.generation) for renewal in renewals}
+    if warehouse.exchanges_tables:
+        with warehouse.transaction():
+            ledger.publishing(run, ROLLED_BACK)
+        moves = [move for each in renewals for move in ((each.table, kept[each.table]), (each.staged, each.table))]
+        if warehouse.exchange(list(kept), moves):
+            with warehouse.transaction():
+                ledger.finish(run, ROLLED_BACK)
+            return
+    renewals = [_of_other_columns(warehouse, each) for each in renewals]
+    with warehouse.transaction():
+        exchange_rows(warehouse, renewals, kept, redeclared=())
+        ledger.finish(run, ROLLED_BACK)
+    # The rows that were kept are in their places, and those that were there are kept.
+    ledger.clear()

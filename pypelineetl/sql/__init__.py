@@ -1,0 +1,1 @@
+"""SQL text and types, without a connection."""

@@ -1,0 +1,22 @@
+"""SELECTs in one dialect for databases of another: what is proved to give the same rows, and nothing else.
+
+What `functions.py`, `calls.py`, `operators.py`, `aggregates.py` and `selects.py` name is let through.
+testsuite/test_idioms.py asks a MariaDB and the other databases the same, and compares. All else is refused with its
+place.
+"""
+
+from pypelineetl.sql.translation.expressions import RefusalError
+from pypelineetl.sql.translation.operators import Schema
+from pypelineetl.sql.translation.reading import as_written, refuse_beyond_common
+from pypelineetl.sql.translation.selects import Translation, translated_tree
+from pypelineetl.sql.translation.targets import SCANNED_SQLITE
+
+__all__ = [
+    "SCANNED_SQLITE",
+    "RefusalError",
+    "Schema",
+    "Translation",
+    "as_written",
+    "refuse_beyond_common",
+    "translated_tree",
+]

@@ -1,0 +1,665 @@
+"""Operators, literals, CASE and CAST of MySQL."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from sqlglot import exp
+
+from pypelineetl.errors import DialectError, did_you_mean
+from pypelineetl.sql.translation.expressions import Expression, Form, place_of, refusal
+from pypelineetl.sql.translation.literals import date_in, datetime_in, number_in
+from pypelineetl.sql.translation.scopes import Columns, Scope
+from pypelineetl.sql.translation.targets import Target, product_type, quotient_type
+from pypelineetl.sql.translation.types import (
+    DATE,
+    DATETIME,
+    DOUBLE,
+    INTEGER,
+    MOMENTS,
+    NULL,
+    NUMBERS,
+    TEXT,
+    UNKNOWN,
+    WRITTEN,
+    Kind,
+    Type,
+    decimal,
+)
+
+Schema = Callable[[str, str], Columns]
+"""Gives the columns of a table, by its name and the name before it, which may be empty."""
+
+_COMPARISONS: dict[type[exp.Expr], str] = {
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.GT: ">",
+    exp.GTE: ">=",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.NullSafeEQ: "IS NOT DISTINCT FROM",
+}
+_ARITHMETIC: dict[type[exp.Expr], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Mod: "%"}
+_PARTS: dict[type[exp.Expr], set[str]] = {
+    exp.Between: {"low", "high"},
+    exp.Case: {"ifs", "default"},
+    exp.Cast: {"to"},
+    exp.Column: {"table"},
+    exp.Count: {"big_int"},
+    exp.Div: {"safe"},
+    exp.GroupConcat: {"separator"},
+    exp.If: {"true", "false"},
+    exp.In: {"query"},
+    exp.Is: {"negate"},
+    exp.Like: {"negate"},
+    exp.Literal: {"is_string"},
+    exp.StrPosition: {"substr"},
+    exp.Subquery: {"alias"},
+    exp.Substring: {"start", "length"},
+    exp.Trim: {"position"},
+    exp.Window: {"over", "partition_by", "order", "spec"},
+}
+"""What else sqlglot keeps of each, and is heeded here: what it may add one day must not be left out."""
+_UNTYPED = "its type is not known; write CAST(… AS …) around it"
+_BITS_63 = 2**63
+
+
+@dataclass
+class Context:
+    """What all parts of one query's translation share."""
+
+    target: Target
+    schema: Schema | None
+    """None while only the shape of a query is checked: types are then what they must be."""
+    is_of_sqlite: bool = False
+    """Whether the query is written in SQLite's dialect, in which values have types, and columns have none."""
+    folded: list[exp.Expr] = field(default_factory=list)
+    """Where texts are compared, which each database does by its own collation."""
+
+
+class Operators(ABC):
+    """The expressions of one SELECT."""
+
+    by_node: ClassVar[dict[type[exp.Expr], str]] = {
+        exp.Paren: "_paren",
+        exp.Column: "_column",
+        exp.Literal: "_literal",
+        exp.Boolean: "_boolean",
+        exp.Null: "_null",
+        exp.Neg: "_negative",
+        exp.And: "_connected",
+        exp.Or: "_connected",
+        exp.Xor: "_xor",
+        exp.Not: "_not",
+        exp.Is: "_is",
+        exp.In: "_in",
+        exp.Between: "_between",
+        exp.Like: "_like",
+        exp.Escape: "_escape",
+        exp.Exists: "_exists",
+        exp.Subquery: "_scalar",
+        exp.Case: "_case",
+        exp.Cast: "_cast",
+        exp.Concat: "_adjacent",
+        exp.Div: "_divided",
+        exp.IntDiv: "_whole_quotient",
+        exp.BitwiseAnd: "_bits_of",
+        **dict.fromkeys(_COMPARISONS, "_compared"),
+        **dict.fromkeys(_ARITHMETIC, "_computed"),
+    }
+
+    def __init__(self, context: Context, scope: Scope) -> None:
+        self.context = context
+        self.target = context.target
+        self.scope = scope
+
+    @abstractmethod
+    def subquery(self, node: exp.Expr, *, is_value: bool = False) -> tuple[str, list[Type]]:
+        """Return a query within this one, and the types of its columns.
+
+        MySQL computes on with all digits of its quotients if it stands for a value.
+        """
+
+    @abstractmethod
+    def interval(self, node: exp.Expr, moment: exp.Expr, interval: exp.Interval, sign: str) -> Expression:
+        """Return a moment before or after another."""
+
+    def of(self, node: exp.Expr) -> Expression:
+        """Return an expression in the target's SQL. Raises DialectError for what is not proved to give the same."""
+        handler = self.by_node.get(type(node))
+        given = {name for name, value in node.args.items() if value} - {"this", "expression", "expressions"}
+        if handler is None or given - _PARTS.get(type(node), set()):
+            raise refusal(node)
+        return getattr(self, handler)(node)  # type: ignore[no-any-return] # each handler gives an Expression
+
+    # How an expression is taken
+
+    def kind_of(self, given: Expression, wanted: frozenset[Kind], why: str) -> Kind:
+        """Return an expression's kind, which must be one of these or NULL."""
+        if given.kind is Kind.UNKNOWN:
+            if self.context.schema is not None:
+                raise refusal(given.node, _UNTYPED)
+            return next(iter(wanted))
+        if given.kind not in wanted and given.kind is not Kind.NULL:
+            raise refusal(given.node, f"it is {given.kind.value}{why}")
+        return given.kind
+
+    def number(self, node: exp.Expr) -> Expression:
+        """Return an expression that must be a number."""
+        given = self.of(node)
+        kind = self.kind_of(given, NUMBERS, ", and is used as a number; write CAST(… AS …) around it")
+        return given if given.kind is kind else replace(given, type=Type(kind))
+
+    def _as_number(self, given: Expression) -> Expression:
+        written = number_in(given.literal) if given.literal is not None else None
+        return given if written is None else self._number_literal(written, given.node)
+
+    def moment(self, node: exp.Expr) -> Expression:
+        """Return an expression that must be a date or a moment."""
+        given = self.as_moment(self.of(node))
+        kind = self.kind_of(given, MOMENTS, ", and is used as a date; write CAST(… AS DATE) or CAST(… AS DATETIME)")
+        return given if given.kind is kind else replace(given, type=Type(Kind.DATETIME))
+
+    def as_moment(self, given: Expression) -> Expression:
+        """Return a literal text as the date or moment that it is, if it is one; all else as it is given."""
+        if given.literal is None:
+            return given
+        if day := date_in(given.literal):
+            return Expression(self.target.date_literal(day.isoformat()), DATE, given.node)
+        if at := datetime_in(given.literal):
+            shown = at.isoformat(sep=" ", timespec="microseconds" if at.microsecond else "seconds")
+            kind = replace(DATETIME, scale=6 if at.microsecond else 0)
+            return Expression(self.target.datetime_literal(shown), kind, given.node)
+        return given
+
+    def text(self, node: exp.Expr) -> str:
+        """Return an expression as the text that MySQL shows for it."""
+        given = self.of(node)
+        if given.kind is Kind.UNKNOWN:
+            self.kind_of(given, frozenset({Kind.TEXT}), "")
+            return given.sql
+        return self.target.text(given)
+
+    def condition(self, node: exp.Expr) -> str:
+        """Return an expression as a condition."""
+        given = self.of(node)
+        if given.kind is Kind.UNKNOWN:
+            self.kind_of(given, frozenset({Kind.INTEGER}), "")
+            return given.sql
+        return self.target.condition(given)
+
+    def whole(self, node: exp.Expr) -> str:
+        """Return an expression that must be a whole number."""
+        given = self._as_number(self.of(node))
+        self.kind_of(given, frozenset({Kind.INTEGER}), ", and a whole number is needed; write CAST(… AS SIGNED)")
+        return self.target.integer(given)
+
+    # Names and literals
+
+    def _paren(self, node: exp.Paren) -> Expression:
+        return replace(self.of(node.this), node=node)
+
+    def _column(self, node: exp.Column) -> Expression:
+        if node.args.get("db") or node.args.get("catalog"):
+            raise refusal(node, "a column is named with its table alone")
+        found = self.scope.column(node.name, node.table)
+        if found is None:
+            near = did_you_mean(node.name, self.scope.names())
+            message = f"no such column: {node.sql(dialect='mysql')}.{near} {place_of(node)}"
+            raise DialectError(message)
+        table, kind = found
+        names = [self.target.quoted(name) for name in (table, node.name) if name]
+        form = Form.PLAIN
+        if kind.name == "boolean" and self.target.name != "sqlite":
+            form = Form.CONDITION
+        elif kind.kind in MOMENTS and self.target.name == "sqlite":
+            form = Form.STORED
+        elif kind.kind is Kind.DECIMAL and not kind.name and self.target.name == "sqlite":
+            # It was computed by a query within this one.
+            form = Form.DIGITS
+        name = ".".join(names)
+        return Expression(self.target.column(name, kind), kind, node, form, stored=name)
+
+    def _literal(self, node: exp.Literal) -> Expression:
+        if node.is_string:
+            return self._text_literal(node.this, node)
+        return self._number_literal(node.this, node)
+
+    def _text_literal(self, text: str, node: exp.Expr) -> Expression:
+        return Expression(self.target.text_literal(text), TEXT, node, literal=text)
+
+    def _number_literal(self, number: str, node: exp.Expr) -> Expression:
+        if "e" in number.lower():
+            return Expression(self.target.double(Expression(number, decimal(0), node)), DOUBLE, node)
+        sql = f"({number})" if number.startswith(("-", "+")) else number
+        if "." in number:
+            return Expression(sql, decimal(len(number.partition(".")[2])), node)
+        if abs(int(number)) >= _BITS_63:
+            raise refusal(node, "it has more than 63 bits")
+        return Expression(sql, INTEGER, node)
+
+    def _adjacent(self, node: exp.Concat) -> Expression:
+        if not all(isinstance(each, exp.Literal) and each.is_string for each in node.expressions):
+            raise refusal(node)
+        return self._text_literal("".join(each.this for each in node.expressions), node)
+
+    def _boolean(self, node: exp.Boolean) -> Expression:
+        return Expression("1" if node.this else "0", INTEGER, node)
+
+    def _null(self, node: exp.Null) -> Expression:
+        return Expression("NULL", NULL, node)
+
+    # Conditions
+
+    def _connected(self, node: exp.And | exp.Or) -> Expression:
+        word = "AND" if isinstance(node, exp.And) else "OR"
+        sql = f"({self.condition(node.this)} {word} {self.condition(node.expression)})"
+        return self.truth(sql, node)
+
+    def truth(self, sql: str, node: exp.Expr) -> Expression:
+        """Return a condition that was made of others."""
+        return Expression(sql, INTEGER, node, Form.CONDITION)
+
+    def _xor(self, node: exp.Xor) -> Expression:
+        return self.truth(f"({self.condition(node.this)} <> {self.condition(node.expression)})", node)
+
+    def _not(self, node: exp.Not) -> Expression:
+        return self.truth(f"(NOT {self.condition(node.this)})", node)
+
+    def _is(self, node: exp.Is) -> Expression:
+        word = "IS NOT" if node.args.get("negate") else "IS"
+        if isinstance(node.expression, exp.Null):
+            return self.truth(f"({self.of(node.this).sql} {word} NULL)", node)
+        if isinstance(node.expression, exp.Boolean):
+            value = "TRUE" if node.expression.this else "FALSE"
+            return self.truth(f"({self.condition(node.this)} {word} {value})", node)
+        raise refusal(node)
+
+    def _compared(self, node: exp.Binary) -> Expression:
+        operator = _COMPARISONS[type(node)]
+        if operator.startswith("IS") and self.target.name == "sqlite":
+            operator = "IS"
+        one, other = (self.rounded(self.of(each)) for each in (node.this, node.expression))
+        first, second = self.comparable(node, one, other)
+        return self.truth(f"({first} {operator} {second})", node)
+
+    def rounded(self, given: Expression) -> Expression:
+        """Return an expression as MySQL compares two of them: a quotient has the digits that are shown."""
+        if not given.type.excess or given.type.scale is None:
+            return given
+        sql = self.target.rounded(given.sql, given.type.scale)
+        form = Form.DIGITS if self.target.name == "sqlite" else given.form
+        return replace(given, sql=sql, type=replace(given.type, excess=0), form=form)
+
+    def comparable(self, node: exp.Expr, one: Expression, other: Expression) -> tuple[str, str]:
+        """Return two expressions so that the database compares them as MySQL does."""
+        self._refuse_conversion(node, one, other)
+        if one.literal is not None and other.kind in MOMENTS | NUMBERS:
+            other, one = self._alike(other, one)
+        else:
+            one, other = self._alike(one, other)
+        target = self.target
+        kinds = {one.kind, other.kind} - {Kind.NULL}
+        if Kind.UNKNOWN in kinds:
+            # Both are of whatever type the database says; nothing shows here that MySQL would convert one.
+            if self.context.schema is not None:
+                raise refusal(node, _UNTYPED)
+            return one.sql, other.sql
+        if kinds <= NUMBERS:
+            return self._comparable_numbers(one, other)
+        if kinds <= MOMENTS:
+            take = target.date if kinds == {Kind.DATE} else target.datetime
+            first, second = (each.sql if each.kind is Kind.NULL else take(each) for each in (one, other))
+            return first, second
+        if kinds == {Kind.TEXT}:
+            self.context.folded.append(node)
+            return target.bare_text(one), target.bare_text(other)
+        if kinds == {Kind.TEXT, Kind.OTHER} and "json" not in one.type.name + other.type.name:
+            self.context.folded.append(node)
+            first, second = (f"CAST({each.sql} AS VARCHAR)" for each in (one, other))
+            return first, second
+        if len(kinds) == 1 and one.type.name == other.type.name and "json" not in one.type.name:
+            return one.sql, other.sql
+        kinds_shown = " with ".join(each.kind.value for each in (one, other))
+        raise refusal(node, f"it compares {kinds_shown}; write CAST(… AS …) around one of them")
+
+    def _comparable_numbers(self, one: Expression, other: Expression) -> tuple[str, str]:
+        """Return two numbers; MySQL makes both floating-point numbers if one is."""
+        both = (one, other)
+        if self.target.name == "sqlite" and Kind.DOUBLE in (one.kind, other.kind):
+            first, second = (each.sql if each.kind is Kind.NULL else self.target.double(each) for each in both)
+            return first, second
+        return self.target.comparable(one), self.target.comparable(other)
+
+    def _refuse_conversion(self, node: exp.Expr, *given: Expression) -> None:
+        """Refuse what SQLite compares as it is and all others after a conversion, and dates that are texts."""
+        are_texts = all(each.type.name == WRITTEN or each.literal is not None for each in given)
+        if are_texts and any(each.kind in MOMENTS for each in given):
+            raise refusal(node, "it compares texts that are dates; write CAST(… AS DATE) around one of them")
+        if not self.context.is_of_sqlite:
+            return
+        kinds = {Kind.DOUBLE if each.kind in NUMBERS else each.kind for each in given} - {Kind.NULL, Kind.UNKNOWN}
+        if len(kinds) > 1:
+            raise refusal(node, "SQLite compares its values as they are, and the other databases convert them")
+
+    def _alike(self, given: Expression, literal: Expression) -> tuple[Expression, Expression]:
+        """Return two expressions, the second as a number or a moment if it is a literal text and the first is one."""
+        if given.kind in NUMBERS:
+            return given, self._as_number(literal)
+        if given.kind in MOMENTS:
+            return given, self.as_moment(literal)
+        return given, literal
+
+    def _in(self, node: exp.In) -> Expression:
+        if query := node.args.get("query"):
+            return self._in_query(node, query)
+        if node.args.get("unnest") or node.args.get("field") or not node.expressions:
+            raise refusal(node)
+        pairs = [self.comparable(node, self.of(node.this), self.of(each)) for each in node.expressions]
+        if len(node.expressions) == 1:
+            one, other = (self.rounded(self.of(each)) for each in (node.this, node.expressions[0]))
+            pairs = [self.comparable(node, one, other)]
+        if len({one for one, _ in pairs}) == 1:
+            return self.truth(f"({pairs[0][0]} IN ({', '.join(other for _, other in pairs)}))", node)
+        return self.truth(f"({' OR '.join(f'{one} = {other}' for one, other in pairs)})", node)
+
+    def _in_query(self, node: exp.In, query: exp.Expr) -> Expression:
+        sql, types = self.subquery(query)
+        given = self.rounded(self.of(node.this))
+        if len(types) != 1:
+            raise refusal(node, "its query must give one column")
+        [found] = types
+        if found.kind is Kind.TEXT:
+            self.context.folded.append(node)
+        elif self.context.schema is not None:
+            both = {given.kind, found.kind}
+            alike = both == {Kind.INTEGER} if self.target.name == "sqlite" else both <= NUMBERS
+            has_two_scales = Kind.DECIMAL in both and given.type.scale != found.scale and self.target.name == "duckdb"
+            if has_two_scales or (not alike and (len(both) != 1 or found.kind in (Kind.OTHER, Kind.UNKNOWN))):
+                raise refusal(node, f"it compares {given.kind.value} with {found.kind.value}")
+        return self.truth(f"({self.target.comparable(given)} IN ({sql}))", node)
+
+    def _between(self, node: exp.Between) -> Expression:
+        if node.args.get("symmetric"):
+            raise refusal(node)
+        low = self.comparable(node, self.of(node.this), self.of(node.args["low"]))
+        high = self.comparable(node, self.of(node.this), self.of(node.args["high"]))
+        if low[0] == high[0]:
+            return self.truth(f"({low[0]} BETWEEN {low[1]} AND {high[1]})", node)
+        given = self.as_moment(self.of(node.this))
+        ends = [self.as_moment(self.of(node.args[name])) for name in ("low", "high")]
+        one, least, most = (self.target.datetime(each) for each in (given, *ends))
+        return self.truth(f"({one} BETWEEN {least} AND {most})", node)
+
+    def _like(self, node: exp.Like, escape: str = "\\") -> Expression:
+        pattern = self.of(node.expression)
+        # PostgreSQL and DuckDB refuse a pattern that ends in its escape character, and MySQL finds that character.
+        if pattern.literal is not None and pattern.literal.endswith(escape):
+            raise refusal(node, "its pattern ends in the escape character")
+        self.context.folded.append(node)
+        word = "NOT LIKE" if node.args.get("negate") else "LIKE"
+        sql = f"({self.text(node.this)} {word} {self.text(node.expression)} ESCAPE {self.target.text_literal(escape)})"
+        return self.truth(sql, node)
+
+    def _escape(self, node: exp.Escape) -> Expression:
+        if not isinstance(node.this, exp.Like) or len(node.expression.name) != 1:
+            raise refusal(node)
+        return self._like(node.this, node.expression.name)
+
+    def _exists(self, node: exp.Exists) -> Expression:
+        return self.truth(f"(EXISTS ({self.subquery(node.this)[0]}))", node)
+
+    def _scalar(self, node: exp.Subquery) -> Expression:
+        if node.alias or any(node.args.get(each) for each in ("limit", "order", "offset", "with_")):
+            raise refusal(node)
+        sql, types = self.subquery(node.this, is_value=True)
+        if len(types) != 1:
+            raise refusal(node, "it must give one column")
+        is_truth = types[0].name == "boolean" and self.target.name != "sqlite"
+        if types[0].kind is Kind.DECIMAL and self.target.name == "sqlite":
+            return Expression(f"({sql})", types[0], node, Form.DIGITS)
+        return Expression(f"({sql})", types[0], node, Form.CONDITION if is_truth else Form.PLAIN)
+
+    # Choices
+
+    def _case(self, node: exp.Case) -> Expression:
+        conditions = []
+        for each in node.args["ifs"]:
+            if node.this is None:
+                conditions.append(self.condition(each.this))
+            else:
+                one, other = self.comparable(node, self.of(node.this), self.of(each.this))
+                conditions.append(f"{one} = {other}")
+        results = [each.args["true"] for each in node.args["ifs"]]
+        default = node.args.get("default")
+        return self.chosen(node, conditions, [*results, *([default] if default else [])])
+
+    def chosen(self, node: exp.Expr, conditions: Sequence[str], results: Sequence[exp.Expr]) -> Expression:
+        """Return a CASE of these conditions and their results; one more result is that of ELSE."""
+        values, kind, form = self.unified(node, [self.of(each) for each in results])
+        parts = [f"WHEN {one} THEN {value}" for one, value in zip(conditions, values, strict=False)]
+        rest = f" ELSE {values[-1]}" if len(values) > len(conditions) else ""
+        return Expression(f"CASE {' '.join(parts)}{rest} END", kind, node, form)
+
+    def unified(self, node: exp.Expr, given: Sequence[Expression]) -> tuple[list[str], Type, Form]:
+        """Return expressions of which any can be the result, as the one type that MySQL gives to all."""
+        kinds = {each.kind for each in given} - {Kind.NULL}
+        target = self.target
+        if Kind.UNKNOWN in kinds:
+            if len(given) > 1 and self.context.schema is not None:
+                raise refusal(node, _UNTYPED)
+            return [each.sql for each in given], UNKNOWN, Form.PLAIN
+        if not kinds:
+            return [each.sql for each in given], NULL, Form.PLAIN
+        if self.context.is_of_sqlite and len(kinds) > 1 and not kinds <= NUMBERS:
+            raise refusal(node, "SQLite leaves each of its values as it is")
+        if kinds <= NUMBERS:
+            return self._unified_numbers(given, kinds)
+        if kinds <= MOMENTS:
+            if len(kinds) > 1 and any(each.type.name == WRITTEN for each in given):
+                raise refusal(node, "one of its dates is a text; write CAST(… AS DATE) or CAST(… AS DATETIME)")
+            take, kind = (target.date, DATE) if kinds == {Kind.DATE} else (target.datetime, DATETIME)
+            return [each.sql if each.kind is Kind.NULL else take(each) for each in given], kind, Form.PLAIN
+        names = {each.type.name for each in given if each.kind is not Kind.NULL}
+        if len(kinds) == 1 and Kind.TEXT not in kinds and len(names) == 1:
+            return [each.sql for each in given], next(each.type for each in given if each.kind in kinds), Form.PLAIN
+        return [target.text(each) for each in given], TEXT, Form.PLAIN
+
+    def _unified_numbers(self, given: Sequence[Expression], kinds: set[Kind]) -> tuple[list[str], Type, Form]:
+        target = self.target
+        if kinds == {Kind.INTEGER}:
+            return [target.value(each) for each in given], INTEGER, Form.PLAIN
+        if Kind.DOUBLE in kinds:
+            return [target.number(each, DOUBLE) for each in given], DOUBLE, Form.PLAIN
+        scales = [each.type.scale for each in given if each.kind is Kind.DECIMAL]
+        known = [scale for scale in scales if scale is not None]
+        kind = decimal(max(known) if len(known) == len(scales) else None, max(each.type.excess for each in given))
+        values = [target.one_of(each, kind) for each in given]
+        return values, kind, Form.DIGITS if target.name == "sqlite" else Form.PLAIN
+
+    # Numbers
+
+    def _negative(self, node: exp.Neg) -> Expression:
+        given = self.number(node.this)
+        if isinstance(node.this, exp.Literal):
+            return replace(given, sql=f"(-{given.sql})", node=node)
+        zero = Expression("0", INTEGER, node)
+        return self.computed(node, "-", zero, given)
+
+    def _computed(self, node: exp.Binary) -> Expression:
+        operator = _ARITHMETIC[type(node)]
+        if operator in "+-":
+            for moment, interval in ((node.this, node.expression), (node.expression, node.this)):
+                if isinstance(interval, exp.Interval) and (operator == "+" or interval is node.expression):
+                    return self.interval(node, moment, interval, operator)
+        return self.computed(node, operator, self.number(node.this), self.number(node.expression))
+
+    def computed(self, node: exp.Expr, operator: str, one: Expression, other: Expression) -> Expression:
+        """Return a sum, difference, product or remainder."""
+        if Kind.DOUBLE in (one.kind, other.kind):
+            if operator == "%":
+                raise refusal(node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it")
+            return Expression(self.target.arithmetic(operator, one, other, DOUBLE), DOUBLE, node)
+        kind = product_type(operator, one.type, other.type)
+        if self.context.is_of_sqlite and kind.kind is Kind.DECIMAL:
+            raise refusal(node, "SQLite computes decimals as floating-point numbers")
+        form = Form.DIGITS if kind.kind is Kind.DECIMAL and self.target.name == "sqlite" else Form.PLAIN
+        return Expression(self.target.arithmetic(operator, one, other, kind), kind, node, form)
+
+    def _divided(self, node: exp.Div) -> Expression:
+        return self.quotient(node, self.number(node.this), self.number(node.expression))
+
+    def quotient(self, node: exp.Expr, one: Expression, other: Expression) -> Expression:
+        """Return a quotient, which is NULL where the divisor is 0."""
+        target = self.target
+        if Kind.DOUBLE in (one.kind, other.kind):
+            dividend, divisor = target.double(one), target.double(other)
+            if target.name == "sqlite":
+                return Expression(f"mysql_double_quotient({dividend}, {divisor})", DOUBLE, node)
+            return Expression(f"({dividend} / NULLIF({divisor}, 0))", DOUBLE, node)
+        if None in (one.type.scale, other.type.scale):
+            raise refusal(node, "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around them")
+        kind = quotient_type(one.type, other.type)
+        exact = [self._exactly(each) for each in (one, other)]
+        sql = target.quotient(exact[0], exact[1], (one.type, other.type), kind.excess)
+        return Expression(sql, kind, node, Form.DIGITS if target.name == "sqlite" else Form.PLAIN)
+
+    def _exactly(self, given: Expression) -> str:
+        is_whole = given.kind is Kind.INTEGER and self.target.name == "duckdb"
+        # DuckDB would multiply 64 bits with a power of ten in 64 bits.
+        return f"CAST({self.target.value(given)} AS HUGEINT)" if is_whole else self.target.decimal(given)
+
+    def _whole_quotient(self, node: exp.IntDiv) -> Expression:
+        one, other = self.number(node.this), self.number(node.expression)
+        if Kind.DOUBLE in (one.kind, other.kind):
+            raise refusal(node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it")
+        return self.whole_quotient(node, one, other)
+
+    def whole_quotient(self, node: exp.Expr, one: Expression, other: Expression) -> Expression:
+        """Return the whole part of a quotient."""
+        target = self.target
+        if target.name == "sqlite":
+            return Expression(f"mysql_div({one.sql}, {other.sql})", INTEGER, node)
+        if Kind.DECIMAL not in (one.kind, other.kind):
+            operator = "//" if target.name == "duckdb" else "/"
+            sql = f"({target.integer(one)} {operator} NULLIF({target.integer(other)}, 0))"
+            return Expression(sql, INTEGER, node)
+        if target.name == "postgres":
+            sql = f"CAST(DIV({target.decimal(one)}, NULLIF({target.decimal(other)}, 0)) AS BIGINT)"
+            return Expression(sql, INTEGER, node)
+        if None in (one.type.scale, other.type.scale):
+            raise refusal(node, "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around them")
+        power = 10 ** max(each.type.excess or each.type.scale or 0 for each in (one, other))
+        first, second = (f"CAST({self._exactly(each)} * {power} AS HUGEINT)" for each in (one, other))
+        return Expression(f"CAST({first} // NULLIF({second}, 0) AS BIGINT)", INTEGER, node)
+
+    def _bits_of(self, node: exp.BitwiseAnd) -> Expression:
+        mask = node.expression
+        if not (isinstance(mask, exp.Literal) and not mask.is_string):
+            raise refusal(
+                node, "MySQL computes bits without a sign; a number that is written out is needed on the right"
+            )
+        return Expression(f"({self.whole(node.this)} & {self.whole(mask)})", INTEGER, node)
+
+    # Casts
+
+    def _cast(self, node: exp.Cast) -> Expression:  # noqa: PLR0911 - one for each type
+        if type(node) is not exp.Cast or node.args.get("format"):
+            raise refusal(node)
+        to = node.to
+        arguments = [each.name for each in to.expressions]
+        match to.this:
+            case exp.DType.CHARACTER_SET if to.args["kind"].name.lower() in ("utf8mb4", "utf8", "utf8mb3"):
+                return replace(self.of(node.this), node=node)
+            case exp.DType.CHAR | exp.DType.VARCHAR | exp.DType.NCHAR | exp.DType.TEXT:
+                return self._cast_to_text(node, arguments)
+            case exp.DType.BIGINT | exp.DType.INT:
+                return self._cast_to_whole(node)
+            case exp.DType.DECIMAL:
+                precision, scale = (*map(int, arguments), *(10, 0)[len(arguments) :])
+                return self._cast_to_decimal(node, precision, scale)
+            case exp.DType.DOUBLE:
+                return Expression(self.target.double(self.number(node.this)), DOUBLE, node)
+            case exp.DType.DATE:
+                return self._cast_to_date(node)
+            case exp.DType.DATETIME | exp.DType.TIMESTAMP | exp.DType.TIMESTAMPTZ if arguments in ([], ["0"], ["6"]):
+                return self._cast_to_datetime(node, keeps_fraction=arguments == ["6"])
+        raise refusal(node)
+
+    def _cast_to_text(self, node: exp.Cast, arguments: Sequence[str]) -> Expression:
+        given = self.text(node.this)
+        if not arguments:
+            return Expression(given, TEXT, node)
+        if self.target.name == "sqlite":
+            return Expression(f"mysql_left({given}, {int(arguments[0])})", TEXT, node)
+        return Expression(f"LEFT({given}, {int(arguments[0])})", TEXT, node)
+
+    def _cast_to_whole(self, node: exp.Cast) -> Expression:
+        given, target = self.of(node.this), self.target
+        is_sqlite = target.name == "sqlite"
+        match given.kind:
+            case Kind.TEXT:
+                return Expression(self._whole_of_text(target.text(given)), INTEGER, node)
+            case Kind.DECIMAL if is_sqlite:
+                return Expression(f"mysql_to_whole({given.sql})", INTEGER, node)
+            case Kind.DECIMAL:
+                return Expression(f"CAST(ROUND({target.decimal(given)}) AS BIGINT)", INTEGER, node)
+            case Kind.DOUBLE if is_sqlite:
+                return Expression(f"mysql_double_to_whole({given.sql})", INTEGER, node)
+            case Kind.DOUBLE:
+                return Expression(f"CAST({given.sql} AS BIGINT)", INTEGER, node)
+        self.kind_of(given, frozenset({Kind.INTEGER}), "; use DATE_FORMAT or another function that gives a number")
+        return Expression(target.integer(given), INTEGER, node)
+
+    def _whole_of_text(self, text: str) -> str:
+        """Return the whole number that a text begins with, as MySQL has it; 0 where it begins with none."""
+        if self.target.name == "sqlite":
+            return f"mysql_whole_of_text({text})"
+        if self.target.name == "duckdb":
+            begin = f"NULLIF(REGEXP_EXTRACT({text}, '^[ \\t\\n\\r\\f\\v]*([-+]?[0-9]+)', 1), '')"
+        else:
+            begin = f"SUBSTRING({text} FROM '^[ \\t\\n\\r\\f\\v]*([-+]?[0-9]+)')"
+        return f"CASE WHEN {text} IS NOT NULL THEN COALESCE(CAST({begin} AS BIGINT), 0) END"
+
+    def _cast_to_decimal(self, node: exp.Cast, precision: int, scale: int) -> Expression:
+        given, target = self._as_number(self.of(node.this)), self.target
+        self.kind_of(given, NUMBERS, ", and each database reads a number in its own way")
+        if target.name == "sqlite":
+            sql = f"mysql_decimal_within({given.sql}, {precision}, {scale})"
+            return Expression(sql, decimal(scale), node, Form.DIGITS)
+        sql = target.value(given)
+        if given.kind is Kind.DOUBLE:
+            # The text of a number has the digits that MySQL rounds.
+            sql = f"CAST({sql} AS VARCHAR)"
+        if given.kind is Kind.DECIMAL and given.type.excess:
+            sql = target.rounded(sql, scale)
+        return Expression(f"CAST({sql} AS DECIMAL({precision}, {scale}))", decimal(scale), node)
+
+    def _cast_to_date(self, node: exp.Cast) -> Expression:
+        given = self._dated(node, "DATE")
+        if given.kind is Kind.TEXT:
+            return Expression(f"mysql_date_of_text({given.sql})", DATE, node)
+        return Expression(self.target.date(given), DATE, node)
+
+    def _cast_to_datetime(self, node: exp.Cast, *, keeps_fraction: bool) -> Expression:
+        given = self._dated(node, "DATETIME")
+        if node.to.this is not exp.DType.DATETIME and given.type.scale:
+            # TIMESTAMP '…' has the digits that are written, and DATETIME none.
+            return replace(given, node=node)
+        if given.kind is Kind.TEXT:
+            return Expression(f"mysql_datetime_of_text({given.sql}, {int(keeps_fraction)})", DATETIME, node)
+        whole = self.target.datetime(given)
+        if keeps_fraction:
+            return Expression(whole, DATETIME, node)
+        if self.target.name == "sqlite":
+            return Expression(
+                f"substr({whole}, 1, 19)" if given.kind is Kind.DATETIME else f"({whole})", DATETIME, node
+            )
+        return Expression(f"DATE_TRUNC('second', {whole})", DATETIME, node)
+
+    def _dated(self, node: exp.Cast, kind: str) -> Expression:
+        given = self.as_moment(self.of(node.this))
+        wanted = frozenset({*MOMENTS, Kind.TEXT}) if self.target.name == "sqlite" and not given.literal else MOMENTS
+        self.kind_of(given, wanted, f", and each database reads a {kind} in its own way")
+        return given

@@ -1,0 +1,498 @@
+"""Queries of MySQL: SELECT with its clauses, UNION and WITH."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from sqlglot import exp
+
+from pypelineetl.errors import DialectError
+from pypelineetl.sql.translation.aggregates import Aggregates, is_aggregate
+from pypelineetl.sql.translation.expressions import Expression, Form, place_of, refusal
+from pypelineetl.sql.translation.operators import Context, Schema
+from pypelineetl.sql.translation.scopes import Columns, Scope
+from pypelineetl.sql.translation.targets import TARGETS
+from pypelineetl.sql.translation.types import MOMENTS, UNKNOWN, WRITTEN, Kind, Type
+
+_CLAUSES = frozenset(
+    {
+        "expressions",
+        "from_",
+        "joins",
+        "where",
+        "group",
+        "having",
+        "order",
+        "limit",
+        "offset",
+        "distinct",
+        "with_",
+        "kind",
+    }
+)
+_JOINS = frozenset({"this", "on", "using", "side", "kind"})
+_SETS: dict[type[exp.Expr], str] = {exp.Union: "UNION"}
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A query in another database's dialect."""
+
+    sql: str
+    folded: tuple[str, ...] = ()
+    """What it compares that are texts, as written: MySQL's collations take other texts for equal than the database."""
+    original: str = ""
+    """The query of MySQL, if it was one."""
+
+
+@dataclass(frozen=True)
+class _Query:
+    """A part of a query that gives rows: its columns, and its text once they are as they shall be."""
+
+    names: tuple[str, ...]
+    columns: tuple[Expression, ...]
+    text: Callable[[Sequence[str]], str]
+    """Gives its text with these expressions in its SELECT."""
+    stars: Columns | None = None
+    """The columns of a `*`, if it has one."""
+    has_unknown_star: bool = False
+    is_merged: bool = False
+    """Whether MySQL computes it as a part of the query around it, so that quotients keep their digits."""
+
+
+def translated_tree(tree: exp.Expr, target: str, schema: Schema | None, *, is_of_sqlite: bool = False) -> Translation:
+    """Return a query in another dialect. Raises DialectError, with the place, for what is not proved equal.
+
+    `schema` gives the columns of the tables of the database that will run it. Without it only what does not depend on
+    them is checked.
+    """
+    context = Context(TARGETS[target], schema, is_of_sqlite)
+    text = _Queries(context, Scope()).whole(tree)
+    written = dict.fromkeys(node.sql(dialect="mysql") for node in context.folded)
+    return Translation(text, tuple(written))
+
+
+class _Queries:
+    """The queries of one scope."""
+
+    def __init__(self, context: Context, outer: Scope) -> None:
+        self.context = context
+        self.target = context.target
+        self.outer = outer
+
+    def whole(self, tree: exp.Expr) -> str:
+        """Return a query's text."""
+        found = self.query(tree)
+        return found.text([self.target.root(each) for each in found.columns])
+
+    def subquery(self, tree: exp.Expr, *, is_value: bool) -> tuple[str, list[Type]]:
+        """Return the text of a query within an expression, and the types of its columns."""
+        found = self.query(tree)
+        types = [_as_column(each) for each in found.columns]
+        columns = found.columns
+        if is_value:
+            columns, types = _with_all_digits(columns, types)
+        return found.text([self.target.in_subquery(each) for each in columns]), types
+
+    def derived(self, tree: exp.Expr) -> tuple[str, Columns | None]:
+        """Return the text of a query that another selects from, and its columns; None if they are not known."""
+        found = self.query(tree)
+        columns = found.columns
+        types = [_as_column(each) for each in columns]
+        if found.is_merged:
+            columns, types = _with_all_digits(columns, types)
+        text = found.text([self.target.root(each) for each in columns])
+        if found.has_unknown_star:
+            return text, None
+        return text, {**(found.stars or {}), **dict(zip(found.names, types, strict=True))}
+
+    def query(self, tree: exp.Expr) -> _Query:
+        """Return a query that is not put into text yet."""
+        if isinstance(tree, exp.Subquery) and not tree.alias:
+            _only(tree, {"this"})
+            return self.query(tree.this)
+        if isinstance(tree, exp.Select):
+            return self._select(tree)
+        if isinstance(tree, exp.Union):
+            return self._union(tree)
+        raise refusal(tree)
+
+    # UNION
+
+    def _union(self, tree: exp.Union) -> _Query:
+        _only(tree, {"this", "expression", "distinct", "order", "limit", "offset", "with_", "by_name"})
+        scope = self._with(tree)
+        sides = [_Queries(self.context, scope).query(each) for each in (tree.this, tree.expression)]
+        if any(each.stars or each.has_unknown_star for each in sides):
+            raise refusal(tree, "the columns of each side must be named, and not be a star")
+        if len(sides[0].columns) != len(sides[1].columns):
+            raise refusal(tree, "its sides have different numbers of columns")
+        expressions = _InQuery(self.context, scope)
+        columns: list[Expression] = []
+        texts: list[list[str]] = [[], []]
+        for pair in zip(sides[0].columns, sides[1].columns, strict=True):
+            values, kind, form = expressions.unified(tree, pair)
+            given = [
+                Expression(value, replace(kind, excess=kind.excess), each.node, form)
+                for value, each in zip(values, pair, strict=True)
+            ]
+            for place, each in enumerate(given):
+                texts[place].append(self.target.root(each))
+            columns.append(Expression("", replace(kind, excess=0), tree, Form.PLAIN))
+            if tree.args.get("distinct") and kind.kind is Kind.TEXT:
+                self.context.folded.append(pair[0].node)
+        word = "UNION" if tree.args.get("distinct") else "UNION ALL"
+        parts = [each.text(values) for each, values in zip(sides, texts, strict=True)]
+        if any(isinstance(each, exp.Subquery) for each in (tree.this, tree.expression)):
+            parts = [f"SELECT * FROM ({part}) AS q{place}" for place, part in enumerate(parts, start=1)]
+        rest = self._union_rest(tree, sides[0].names)
+        prefix = self._with_text(tree)
+        return _Query(sides[0].names, tuple(columns), lambda _: f"{prefix}{parts[0]}\n{word}\n{parts[1]}{rest}")
+
+    def _union_rest(self, tree: exp.Union, names: Sequence[str]) -> str:
+        rest = ""
+        if order := tree.args.get("order"):
+            terms = []
+            for term in order.expressions:
+                if not isinstance(term.this, exp.Column) or term.this.table or term.this.name not in names:
+                    raise refusal(term, "a UNION is ordered by its columns")
+                direction = _InQuery(self.context, Scope())._direction(term)  # noqa: SLF001 - of one piece
+                terms.append(f"{names.index(term.this.name) + 1}{direction}")
+            rest = f"\nORDER BY {', '.join(terms)}"
+        return rest + self._limit(tree)
+
+    # WITH
+
+    def _with(self, tree: exp.Expr) -> Scope:
+        """Return the scope of a query, with what its WITH names; its text is kept for `_with_text`."""
+        scope = Scope(outer=self.outer)
+        self._texts: dict[int, str] = getattr(self, "_texts", {})
+        given = tree.args.get("with_")
+        if given is None:
+            return scope
+        if given.args.get("recursive"):
+            raise refusal(tree, "WITH RECURSIVE")
+        parts = []
+        for each in given.expressions:
+            if each.args.get("materialized") is not None or each.args["alias"].columns:
+                raise refusal(each)
+            inner = {table.name.lower() for table in each.this.find_all(exp.Table)}
+            if scope.with_query(each.alias)[0] or each.alias.lower() in inner:
+                raise refusal(each, "two of its tables have the same name")
+            text, columns = _Queries(self.context, scope).derived(each.this)
+            scope.with_queries[each.alias] = columns
+            parts.append(f"{self.target.quoted(each.alias)} AS (\n{text}\n)")
+        self._texts[id(tree)] = f"WITH {', '.join(parts)}\n"
+        return scope
+
+    def _with_text(self, tree: exp.Expr) -> str:
+        return self._texts.get(id(tree), "")
+
+    # SELECT
+
+    def _select(self, tree: exp.Select) -> _Query:
+        _only(tree, _CLAUSES)
+        scope = self._with(tree)
+        tables = self._from(tree, scope)
+        expressions = _InQuery(self.context, scope)
+        expressions.is_grouped = tree.args.get("group") is not None
+        expressions.aliases = {each.alias: each for each in tree.selects if isinstance(each, exp.Alias)}
+        names, columns, stars, has_unknown = self._columns(tree, scope, expressions)
+        aliases = dict(expressions.aliases)
+        if tree.args.get("distinct"):
+            columns = self._distinct(tree, columns)
+        rest = self._where(tree, expressions)
+        grouped, keys = self._group(tree, expressions, aliases)
+        rest += grouped
+        order = self._order(tree, expressions, aliases, keys)
+        rest += order + self._limit(tree)
+        word = "SELECT DISTINCT" if tree.args.get("distinct") else "SELECT"
+        prefix = self._with_text(tree)
+
+        def text(values: Sequence[str]) -> str:
+            parts = [
+                value if isinstance(each.node, exp.Star) else f"{value} AS {self.target.quoted(name)}"
+                for value, each, name in zip(values, columns, names, strict=True)
+            ]
+            separator = ",\n  "
+            return f"{prefix}{word}\n  {separator.join(parts)}{tables}{rest}"
+
+        ends = ("group", "having", "distinct", "limit")
+        is_merged = not any(map(tree.args.get, ends)) and not any(map(_has_aggregate, tree.selects))
+        is_merged = is_merged and not any(each.find(exp.Window) for each in tree.selects)
+        return _Query(tuple(names), tuple(columns), text, stars, has_unknown, is_merged)
+
+    def _columns(
+        self, tree: exp.Select, scope: Scope, expressions: "_InQuery"
+    ) -> tuple[list[str], list[Expression], Columns | None, bool]:
+        names: list[str] = []
+        columns: list[Expression] = []
+        stars: dict[str, Type] = {}
+        has_unknown = False
+        for each in tree.selects:
+            if isinstance(each, exp.Star) or (isinstance(each, exp.Column) and isinstance(each.this, exp.Star)):
+                if each.args.get("except_") or any(join.args.get("using") for join in tree.args.get("joins") or ()):
+                    raise refusal(each, "name the columns")
+                table = each.table if isinstance(each, exp.Column) else ""
+                shown = f"{self.target.quoted(table)}.*" if table else "*"
+                names.append("*")
+                columns.append(Expression(shown, UNKNOWN, exp.Star()))
+                for alias, known in scope.tables.items():
+                    if not table or alias.lower() == table.lower():
+                        if any(kind.excess for kind in (known or {}).values()):
+                            raise refusal(each, "it has a quotient; name the columns")
+                        has_unknown = has_unknown or known is None
+                        stars.update(known or {})
+                continue
+            is_named = isinstance(each, exp.Alias | exp.Column)
+            names.append(each.alias_or_name if is_named else each.sql(dialect="mysql"))
+            columns.append(expressions.of(each.unalias()))
+        return names, columns, stars or None, has_unknown
+
+    def _distinct(self, tree: exp.Select, columns: Sequence[Expression]) -> list[Expression]:
+        if tree.args["distinct"].args.get("on"):
+            raise refusal(tree)
+        for each in columns:
+            if each.kind is Kind.TEXT:
+                self.context.folded.append(each.node)
+        return [
+            replace(each, sql=self.target.comparable(each), form=Form.PLAIN, stored="")
+            if each.form is Form.STORED
+            else each
+            for each in columns
+        ]
+
+    def _from(self, tree: exp.Select, scope: Scope) -> str:
+        given = tree.args.get("from_")
+        if given is None:
+            return ""
+        if isinstance(given.this, exp.Table) and given.this.name.upper() == "DUAL" and not given.this.args.get("db"):
+            return ""
+        text = f"\nFROM {self._table(given.this, scope)}"
+        for join in tree.args.get("joins") or ():
+            text += self._join(join, scope)
+        return text
+
+    def _table(self, node: exp.Expr, scope: Scope) -> str:
+        target = self.target
+        if isinstance(node, exp.Subquery):
+            _only(node, {"this", "alias"})
+            inner = _Queries(self.context, Scope(outer=scope.outer, with_queries=scope.with_queries))
+            text, columns = inner.derived(node.this)
+            scope.tables[node.alias] = columns
+            return f"({text}) AS {target.quoted(node.alias)}"
+        if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
+            raise refusal(node)
+        _only(node, {"this", "alias", "db"})
+        named, columns = scope.with_query(node.name) if not node.db else ("", None)
+        if not named:
+            columns = None if self.context.schema is None else self.context.schema(node.name, node.db)
+            if columns is not None and not columns:
+                name = node.sql(dialect="mysql")
+                message = f"no such table: {name}. {place_of(node)}"
+                raise DialectError(message)
+        alias = node.alias or node.name
+        scope.tables[alias] = columns
+        name = ".".join(target.quoted(part) for part in (node.db, named or node.name) if part)
+        is_renamed = node.alias or (named and named != node.name)
+        return f"{name} AS {target.quoted(alias)}" if is_renamed else name
+
+    def _join(self, join: exp.Join, scope: Scope) -> str:
+        _only(join, _JOINS)
+        side, kind = (join.args.get("side") or "").upper(), (join.args.get("kind") or "").upper()
+        if side not in ("", "LEFT", "RIGHT") or kind not in ("", "INNER", "OUTER", "CROSS"):
+            raise refusal(join)
+        table = self._table(join.this, scope)
+        condition = ""
+        if on := join.args.get("on"):
+            condition = f" ON {_InQuery(self.context, scope).condition(on)}"
+        elif using := join.args.get("using"):
+            condition = f" USING ({', '.join(self.target.quoted(each.name) for each in using)})"
+            self._check_using(join, using, scope)
+        if not condition and side:
+            raise refusal(join, "a LEFT or RIGHT JOIN needs ON")
+        word = f"{side} JOIN" if side else "JOIN" if condition else "CROSS JOIN"
+        return f"\n{word} {table}{condition}"
+
+    def _check_using(self, join: exp.Join, using: Sequence[exp.Expr], scope: Scope) -> None:
+        for each in using:
+            kinds = [
+                kind
+                for columns in scope.tables.values()
+                for name, kind in (columns or {}).items()
+                if name.lower() == each.name.lower()
+            ]
+            if kinds and kinds[0].kind in MOMENTS and self.target.name == "sqlite":
+                raise refusal(join, "SQLite has several texts for one date; write ON")
+            if any(kind.kind is not kinds[0].kind for kind in kinds):
+                raise refusal(join, f'the column "{each.name}" has two types')
+            if kinds and kinds[0].kind is Kind.TEXT:
+                self.context.folded.append(join)
+
+    def _where(self, tree: exp.Select, expressions: "_InQuery") -> str:
+        given = tree.args.get("where")
+        return f"\nWHERE {expressions.condition(given.this)}" if given else ""
+
+    def _group(
+        self, tree: exp.Select, expressions: "_InQuery", aliases: dict[str, exp.Alias]
+    ) -> tuple[str, list[exp.Expr] | None]:
+        """Return GROUP BY and HAVING, and by what rows are put together; None if they are not."""
+        given, having, text = tree.args.get("group"), tree.args.get("having"), ""
+        keys: list[exp.Expr] = []
+        if given:
+            _only(given, {"expressions"})
+            keys = [self._group_key(each, tree, expressions, aliases) for each in given.expressions]
+            text = f"\nGROUP BY {', '.join(expressions.group_key(each) for each in keys)}"
+        is_grouped = bool(keys) or any(_has_aggregate(each) for each in tree.selects)
+        if having and not is_grouped:
+            raise refusal(having, "HAVING without GROUP BY; write WHERE")
+        if having:
+            condition = _with_aliases(having.this, aliases, expressions)
+            self._check_grouped(condition, keys)
+            text += f"\nHAVING {expressions.condition(condition)}"
+        if is_grouped:
+            for each in tree.selects:
+                self._check_grouped(each.unalias(), keys)
+        return text, keys if is_grouped else None
+
+    def _group_key(
+        self, key: exp.Expr, tree: exp.Select, expressions: "_InQuery", aliases: dict[str, exp.Alias]
+    ) -> exp.Expr:
+        if isinstance(key, exp.Literal):
+            return _at_position(tree, key)
+        # A column of a table goes before a name of the SELECT.
+        return _meant(key, aliases, expressions)
+
+    def _check_grouped(self, node: exp.Expr, keys: Sequence[exp.Expr]) -> None:
+        """Refuse a column whose value is that of any row of its group: databases take different ones, or none."""
+        if node in keys or is_aggregate(node) or isinstance(node, exp.Query):
+            return
+        if isinstance(node, exp.Window):
+            for each in _in_window(node):
+                self._check_grouped(each, keys)
+            return
+        if isinstance(node, exp.Column):
+            named = [key for key in keys if isinstance(key, exp.Column) and key.name == node.name]
+            if any(not key.table or not node.table for key in named):
+                return
+            raise refusal(node, "it is neither in GROUP BY nor in an aggregate")
+        for each in node.iter_expressions():
+            self._check_grouped(each, keys)
+
+    def _order(
+        self,
+        tree: exp.Select,
+        expressions: "_InQuery",
+        aliases: dict[str, exp.Alias],
+        keys: Sequence[exp.Expr] | None,
+    ) -> str:
+        given = tree.args.get("order")
+        if given is None:
+            return ""
+        terms, told = [], len(self.context.folded)
+        for term in given.expressions:
+            key = term.this
+            if isinstance(key, exp.Literal):
+                key = _at_position(tree, key)
+            elif isinstance(key, exp.Column) and not key.table and key.name in aliases:
+                key = aliases[key.name].this
+            if keys is not None:
+                self._check_grouped(key, keys)
+            changed = exp.Ordered(**{**term.args, "this": key})
+            if tree.args.get("distinct"):
+                places = [place for place, each in enumerate(tree.selects, start=1) if each.unalias() == key]
+                if not places:
+                    raise refusal(term, "SELECT DISTINCT is ordered by its columns")
+                terms.append(f"{places[0]}{expressions._direction(term)}")  # noqa: SLF001 - of one piece
+                continue
+            terms.append(expressions.order(exp.Order(expressions=[changed])))
+        if not tree.args.get("limit"):
+            # The rows are the same in any order.
+            del self.context.folded[told:]
+        return f"\nORDER BY {', '.join(terms)}"
+
+    def _limit(self, tree: exp.Expr) -> str:
+        text = ""
+        for name, word in (("limit", "LIMIT"), ("offset", "OFFSET")):
+            given = tree.args.get(name)
+            if given is None:
+                continue
+            number = given.expression
+            if not isinstance(number, exp.Literal) or number.is_string:
+                raise refusal(given)
+            text += f"\n{word} {number.this}"
+        return text
+
+
+class _InQuery(Aggregates):
+    """The expressions of a SELECT, with queries within them."""
+
+    def subquery(self, node: exp.Expr, *, is_value: bool = False) -> tuple[str, list[Type]]:
+        return _Queries(self.context, self.scope).subquery(node, is_value=is_value)
+
+
+def _with_all_digits(columns: tuple[Expression, ...], types: list[Type]) -> tuple[tuple[Expression, ...], list[Type]]:
+    """Return columns whose quotients are not rounded, and their types, which say so."""
+    cut = tuple(replace(each, type=replace(each.type, excess=0)) for each in columns)
+    return cut, [replace(kind, excess=each.type.excess) for kind, each in zip(types, columns, strict=True)]
+
+
+def _as_column(given: Expression) -> Type:
+    """Return the type of a column of a query, for another query around it."""
+    kind = replace(given.type, excess=0)
+    is_truth = given.form is Form.CONDITION and isinstance(given.node, exp.Column)
+    if kind.name == WRITTEN:
+        return kind
+    return (
+        kind if is_truth or given.kind is Kind.OTHER or isinstance(given.node, exp.Column) else replace(kind, name="")
+    )
+
+
+def _only(node: exp.Expr, allowed: frozenset[str] | set[str]) -> None:
+    """Refuse a part of a query that has clauses which are not allowed."""
+    for name, value in node.args.items():
+        if value and name not in allowed:
+            raise refusal(value if isinstance(value, exp.Expr) else value[0] if isinstance(value, list) else node)
+
+
+def _has_aggregate(node: exp.Expr) -> bool:
+    if isinstance(node, exp.Query):
+        return False
+    if isinstance(node, exp.Window):
+        return any(_has_aggregate(each) for each in _in_window(node))
+    return is_aggregate(node) or any(_has_aggregate(each) for each in node.iter_expressions())
+
+
+def _in_window(node: exp.Window) -> list[exp.Expr]:
+    """Return what a window function computes with: its arguments, and what it orders and divides by."""
+    return [each for part in (node.this, *node.iter_expressions()) for each in part.iter_expressions() if part]
+
+
+def _at_position(tree: exp.Select, position: exp.Literal) -> exp.Expr:
+    """Return the column of a SELECT that a number stands for."""
+    number = position.this
+    if position.is_string or not number.isdigit() or not 0 < int(number) <= len(tree.selects):
+        raise refusal(position, "it is no position of a column")
+    found: exp.Expr = tree.selects[int(number) - 1].unalias()
+    return found
+
+
+def _meant(node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates) -> exp.Expr:
+    """Return what a name of the SELECT stands for; all else, and a column of a table of that name, as it is given."""
+    if not isinstance(node, exp.Column) or node.table or node.name not in aliases:
+        return node
+    found = expressions.scope.column(node.name, "")
+    if found is not None and found[1].kind is not Kind.UNKNOWN:
+        return node
+    meant: exp.Expr = aliases[node.name].this
+    return meant
+
+
+def _with_aliases(node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates) -> exp.Expr:
+    """Return a condition in which the names of the SELECT are what they stand for."""
+
+    def replaced(each: exp.Expr) -> exp.Expr:
+        meant = _meant(each, aliases, expressions)
+        return each if meant is each else meant.copy()
+
+    changed: exp.Expr = node.transform(replaced)
+    return changed

@@ -1,0 +1,1 @@
+"""The library's own tables in the warehouse."""

@@ -1,0 +1,53 @@
+"""The source tests: each ETL's source is opened read-only, its query is tried, and its columns are compared.
+
+`run.py` and `tests.py` both use `test_source`. Nothing is read but the first row, and nothing is written.
+"""
+
+import unittest
+from collections.abc import Callable
+from types import ModuleType
+
+from pypelineetl.declare.etls import ETL
+from pypelineetl.errors import ConfigError
+from pypelineetl.extract.source_check import _Tester
+from pypelineetl.project.project import Project, read_project
+from pypelineetl.report.run_log import RunLog
+from pypelineetl.report.terminal import shown
+
+Test = Callable[[unittest.TestCase], None]
+__unittest = True
+"""Python's own mark of what tests are made with: where it stands is no part of a failure's traceback."""
+
+
+def source_tests(config: ModuleType) -> type[unittest.TestCase]:
+    """Return a TestCase with one test for the source of each switched-on ETL; results go to tests.log as well.
+
+    A configuration with faults gives a TestCase whose one test fails with them.
+    """
+    try:
+        project = read_project(config)
+    except ConfigError as error:
+        return _test_case({"test_configuration": _failing(str(error))})
+    tester = _Tester(project)
+    return _test_case(
+        {f"test_{etl.kind}_{etl.name}": _testing(tester, project, etl) for etl in project.etls if etl.active}
+    )
+
+
+def _test_case(tests: dict[str, Test]) -> type[unittest.TestCase]:
+    return type("SourceTests", (unittest.TestCase,), dict(tests))
+
+
+def _testing(tester: _Tester, project: Project, etl: ETL) -> Test:
+    def test(case: unittest.TestCase) -> None:
+        tested = tester.test(etl)
+        with RunLog(project.log_home / "tests.log") as log:
+            log(tested)
+        if tested.faults:
+            case.fail("\n".join(map(shown, tested.faults)))
+
+    return test
+
+
+def _failing(message: str) -> Test:
+    return lambda case: case.fail(message)

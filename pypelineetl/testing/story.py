@@ -1,0 +1,228 @@
+"""A kit for your own tests: the days of a source drawn as text tables, and the tables that must come of them as well.
+
+It runs a config's ETLs on a SQLite source and a DuckDB warehouse of the test's own, never on the databases the config
+names. It belongs to no test framework: what is not as drawn is an AssertionError.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+
+from sqlalchemy import URL
+
+from pypelineetl.databases import open_database
+from pypelineetl.databases.base import Database
+from pypelineetl.databases.duckdb import DuckDB
+from pypelineetl.databases.limits import adapted
+from pypelineetl.databases.sqlite import SQLite
+from pypelineetl.errors import LoadError, UsageError, did_you_mean, quoted
+from pypelineetl.events import Counts, EtlFailed, EtlFinished
+from pypelineetl.project.project import read_project
+from pypelineetl.run.runner import process
+from pypelineetl.sql.python_casts import moment
+from pypelineetl.sql.schema import Column
+from pypelineetl.testing.drawn_tables import Cell, Drawing, Row, Values, difference, matched, read_drawings
+
+_WHOLE, _DAY, _TIME = "-?(0|[1-9][0-9]*)", "[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A type of source columns: as SQLite declares it, how its values look, and what they are to Python."""
+
+    declared: str
+    looks: str
+    read: Callable[[str], Any]
+
+    def fits(self, cell: Cell) -> bool:
+        return bool(re.fullmatch(self.looks, cell.text))
+
+
+# In this order they are tried for a column that is drawn without a type.
+_KINDS = {
+    "int": _Kind("INTEGER", _WHOLE, int),
+    "decimal": _Kind("DECIMAL", rf"{_WHOLE}(\.[0-9]+)?", Decimal),
+    "date": _Kind("DATE", _DAY, date.fromisoformat),
+    "datetime": _Kind("DATETIME", f"{_DAY}([ T]{_TIME})?", datetime.fromisoformat),
+    "text": _Kind("TEXT", "(?s:.*)", str),
+}
+
+
+class Story:
+    """A source and a warehouse in a new folder, empty at first, and what happens to them day by day.
+
+    `config` is the config module, whose ETLs are loaded as it declares them; relative paths of its files begin in
+    `folder`. Raises UsageError for a folder that holds such databases already, and for what cannot be a drawing.
+    """
+
+    def __init__(self, config: ModuleType, folder: str | Path) -> None:
+        home = Path(folder).absolute()
+        home.mkdir(parents=True, exist_ok=True)
+        own: Any = SimpleNamespace(**vars(config))
+        own.SOURCE_URLS = {name: _new_database(SQLite, home, name) for name in config.SOURCE_URLS}
+        own.WAREHOUSE_URL = _new_database(DuckDB, home, "warehouse")
+        own.LOG_HOME = home
+        own.__file__ = str(home / "config.py")
+        self.project = read_project(own)
+        self._kinds: dict[tuple[str, str], dict[str, str]] = {}
+        self._values: Values = {}
+
+    def day(self, drawing: str = "", *, at: str | date | None = None, database: str | None = None) -> None:
+        """Make the drawn rows the only ones of their source tables; tables that are not drawn stay as they are.
+
+        `at` is the time (UTC) of every load from now on, which else is the present. `database` names the source in
+        SOURCE_URLS, the first without it. A column keeps the type that it had when it was last drawn.
+        """
+        if at is not None:
+            now = moment(at)
+            stopped = now.replace(microsecond=0) if isinstance(now, datetime) else datetime.combine(now, time())
+            self.project = replace(self.project, clock=lambda: stopped)
+        urls = self.project.source_urls
+        name = database or next(iter(urls))
+        if name not in urls:
+            message = f'SOURCE_URLS has no "{name}".{did_you_mean(name, urls)} It has {quoted(urls)}'
+            raise UsageError(message)
+        drawings = read_drawings(drawing) if drawing else []
+        with open_database(urls[name], read_only=False) as source:
+            source.lock([drawn.table for drawn in drawings])
+            with source.transaction():
+                for drawn in drawings:
+                    _write(source, drawn, self._kinds.setdefault((name, drawn.table), {}))
+
+    def load(self, *names: str, rebuild: bool = False) -> Mapping[str, Counts]:
+        """Load the ETLs of these names, without any all that are switched on; return what became of their rows."""
+        __tracebackhide__ = True
+        counts = {}
+        for ended in self._run(names, rebuild=rebuild):
+            if isinstance(ended, EtlFinished):
+                counts[ended.etl.name] = ended.counts
+                continue
+            message = f'{ended.etl.kind} "{ended.etl.name}" failed: {ended.error}\n{ended.details}'.rstrip()
+            raise AssertionError(message)
+        return counts
+
+    def fails(self, name: str, *, rebuild: bool = False) -> str:
+        """Load an ETL that must fail, and return its error."""
+        __tracebackhide__ = True
+        [ended] = self._run([name], rebuild=rebuild)
+        if isinstance(ended, EtlFailed):
+            return ended.error
+        message = f'{ended.etl.kind} "{name}" was to fail, and did not: {ended.counts}'
+        raise AssertionError(message)
+
+    def expect(self, drawing: str) -> None:
+        """Compare warehouse tables with drawn ones: all rows, in any order, and of the columns those that are drawn.
+
+        A cell such as `$ann` is any value but NULL, and the same wherever the story has this name.
+        """
+        __tracebackhide__ = True
+        drawings = read_drawings(drawing)
+        tables = [(drawn, self._columns(drawn)) for drawn in drawings]
+        expected = [row for drawn, columns in tables for row in _expected(drawn, columns)]
+        found = [row for drawn, columns in tables for row in self._found(drawn, columns)]
+        values = matched(expected, found, self._values)
+        if values is None:
+            raise AssertionError(difference(drawings, expected, found, self._values))
+        self._values = values
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query in the warehouse, in DuckDB's SQL."""
+        with open_database(self.project.warehouse_url, read_only=True) as warehouse:
+            return warehouse.query(query)
+
+    def _run(self, names: Sequence[str], *, rebuild: bool) -> Iterator[EtlFinished | EtlFailed]:
+        etls = self.project.named(names) if names else [etl for etl in self.project.etls if etl.active]
+        for etl in etls:
+            yield cast("EtlFinished | EtlFailed", list(process(self.project, etl, rebuild=rebuild))[-1])
+
+    def _columns(self, drawn: Drawing) -> list[Column]:
+        etls = {etl.table: etl for etl in self.project.etls}
+        if drawn.table not in etls:
+            message = f'no ETL has a table "{drawn.table}".{did_you_mean(drawn.table, etls)}'
+            raise UsageError(message)
+        columns = self.project.columns(etls[drawn.table])
+        for name in drawn.columns:
+            if name not in columns:
+                message = f'{drawn.table}: there is no column "{name}".{did_you_mean(name, columns)}'
+                raise UsageError(message)
+        return [columns[name] for name in drawn.columns]
+
+    def _found(self, drawn: Drawing, columns: Sequence[Column]) -> Iterator[Row]:
+        with open_database(self.project.warehouse_url, read_only=True) as warehouse:
+            if not warehouse.columns(drawn.table):
+                message = f"{drawn.table} is not there: nothing was loaded into it"
+                raise AssertionError(message)
+            query = f"SELECT {warehouse.quoted(drawn.columns)} FROM {warehouse.quote(drawn.table)}"
+            for row in warehouse.query(query):
+                yield (drawn.table, *(column.convert(value) for column, value in zip(columns, row, strict=True)))
+
+
+def _new_database(kind: type[Database], folder: Path, name: str) -> URL:
+    path = folder / f"{name}.{kind.dialect}"
+    if path.exists():
+        message = f"{path} is there already, and may be anybody's; give a story a new folder"
+        raise UsageError(message)
+    url = URL.create(kind.dialect, database=str(path))
+    kind.open(url, read_only=False).close()
+    return url
+
+
+def _write(source: Database, drawn: Drawing, kinds: dict[str, str]) -> None:
+    """Make a source table anew as it is drawn. `kinds` are its columns' types so far; this adds what it learns."""
+    columns = []
+    for number, heading in enumerate(drawn.columns):
+        name, _, given = (part.strip() for part in heading.partition(":"))
+        if given and given not in _KINDS:
+            message = f'{drawn.table}: column "{name}" has a type "{given}"; there are {quoted(_KINDS)}'
+            raise UsageError(message)
+        cells = [row[number] for row in drawn.rows if not row[number].is_null]
+        if given or (cells and name not in kinds):
+            kinds[name] = given or _kind_of(cells)
+        columns.append((name, kinds.get(name, "text")))
+    names, table = [name for name, _ in columns], source.quote(drawn.table)
+    rows = [[_given(drawn, *column, cell) for column, cell in zip(columns, row, strict=True)] for row in drawn.rows]
+    source.execute(f"DROP TABLE IF EXISTS {table}")
+    declared = ", ".join(f"{source.quote(name)} {_KINDS[kind].declared}" for name, kind in columns)
+    source.execute(f"CREATE TABLE {table} ({declared})")
+    marks = ", ".join([source.placeholder] * len(names))
+    taken = [adapted(source.adapters, names, tuple(row)) for row in rows]
+    source.insert_many(f"INSERT INTO {table} VALUES ({marks})", taken)
+
+
+def _kind_of(cells: Sequence[Cell]) -> str:
+    if any(cell.is_quoted for cell in cells):
+        return "text"
+    return next(name for name, kind in _KINDS.items() if all(map(kind.fits, cells)))
+
+
+def _given(drawn: Drawing, column: str, kind: str, cell: Cell) -> Any:
+    if cell.is_null:
+        return None
+    with suppress(ValueError):
+        if _KINDS[kind].fits(cell):
+            return _KINDS[kind].read(cell.text)
+    other = "text" if _KINDS[kind].fits(cell) else _kind_of([cell])
+    message = f'{drawn.table}: {cell.text} is no {kind}, and column "{column}" is; its heading may say {column}:{other}'
+    raise UsageError(message)
+
+
+def _expected(drawn: Drawing, columns: Sequence[Column]) -> Iterator[Row]:
+    for row in drawn.rows:
+        yield (drawn.table, *(_meant(drawn, column, cell) for column, cell in zip(columns, row, strict=True)))
+
+
+def _meant(drawn: Drawing, column: Column, cell: Cell) -> Any:
+    if cell.is_null or cell.variable:
+        return cell.variable
+    try:
+        return column.convert(cell.text)
+    except LoadError as error:
+        kind = column.type.sql(column.written)
+        message = f'{drawn.table}: {cell.text} is no value of column "{column.name}", which is {kind}'
+        raise UsageError(message) from error
