@@ -6,8 +6,8 @@ from benchmarks.places import Place
 from benchmarks.works import Work, project_of
 from pypelineetl import events
 from pypelineetl.databases import database_class
-from pypelineetl.duck.projection import want_column
-from pypelineetl.duck.session import workbench
+from pypelineetl.duck.projection import request_column
+from pypelineetl.duck.session import open_duck_session
 from pypelineetl.extract.sources import typed_source
 from pypelineetl.run.runner import process
 
@@ -21,10 +21,12 @@ def prepare(place: Place) -> None:
 def scan(work: Work, place: Place) -> None:
     """Read the work's source as the engine reads it, and do nothing with the rows."""
     project = project_of(place, work.etl)
-    with workbench(None) as bench, typed_source(project, work.etl, bench) as source:
+    with open_duck_session(None) as session, typed_source(project, work.etl, session) as source:
         columns = project.columns(work.etl)
-        wants = [want_column(f"a{at}", name, columns[name]) for at, name in enumerate(source.columns)]
-        bench.run(f"COPY ({source.select(wants, 'given')}) TO '/dev/null' (FORMAT parquet, COMPRESSION uncompressed)")
+        requested = [request_column(f"a{at}", name, columns[name]) for at, name in enumerate(source.columns)]
+        session.run(
+            f"COPY ({source.select(requested, 'given')}) TO '/dev/null' (FORMAT parquet, COMPRESSION uncompressed)"
+        )
 
 
 def load(work: Work, place: Place) -> None:

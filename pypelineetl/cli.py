@@ -18,7 +18,7 @@ import pypelineetl
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, in_words, own_file_of
 from pypelineetl.events import Counts, Published, RunFinished, TableCreating, TableDropping
 from pypelineetl.report.terminal import outlasting_readers, shown
-from pypelineetl.shutdown import StoppedError, stoppable
+from pypelineetl.shutdown import ShutdownRequested, graceful_shutdown
 
 if TYPE_CHECKING:
     from pypelineetl.databases.base import Database
@@ -77,7 +77,7 @@ def _main(config: ModuleType | str, arguments: argparse.Namespace) -> int:
     try:
         _check_options(arguments)
         project = pypelineetl.read_project(imported(config) if isinstance(config, str) else config)
-        with stoppable(project.time_limit):
+        with graceful_shutdown(project.time_limit):
             return _do_or_tell(project, arguments)
     except ConfigError as error:
         # It has a line for each fault.
@@ -89,7 +89,7 @@ def _main(config: ModuleType | str, arguments: argparse.Namespace) -> int:
     except PypeLineError as error:
         sys.stderr.write(f"{shown(error)}\n")
         return 1
-    except StoppedError as stopped:
+    except ShutdownRequested as stopped:
         sys.stderr.write(f"{stopped}; nothing is half done, and --history tells how it ended\n")
         return stopped.status
 
@@ -313,17 +313,17 @@ def _asked(project: "pypelineetl.Project", question: "Callable[[Database], list[
 
 
 def _show_rejects(project: "pypelineetl.Project") -> None:
-    from pypelineetl.state.load_state import History, told  # noqa: PLC0415 - needs sqlglot and DuckDB, which --help does not
+    from pypelineetl.state.load_state import LoadState, told  # noqa: PLC0415 - needs sqlglot and DuckDB, which --help does not
 
-    rejects = _asked(project, lambda warehouse: History(warehouse).rejects())
+    rejects = _asked(project, lambda warehouse: LoadState(warehouse).rejects())
     sys.stdout.write("".join(f"{shown(line)}\n" for line in told(rejects)) or "No row is rejected.\n")
 
 
 def _show_history(project: "pypelineetl.Project", most: int) -> None:
-    from pypelineetl.state.run_history import Records  # noqa: PLC0415 - as above
+    from pypelineetl.state.run_history import RunHistory  # noqa: PLC0415 - as above
 
     heading = ("run", "started", "ETL", "status", "way", "attempt", "rows", "new", "updated", "seconds", "error")
-    records = _asked(project, lambda warehouse: Records(warehouse).latest_runs(most))
+    records = _asked(project, lambda warehouse: RunHistory(warehouse).latest_runs(most))
     lines = [
         (
             record.run_id[:8],
@@ -346,9 +346,9 @@ def _shown(counts: Counts | None) -> tuple[int, int, int]:
 
 
 def _recover(project: "pypelineetl.Project") -> None:
-    from pypelineetl.state.locks import Ledger  # noqa: PLC0415 - as above
+    from pypelineetl.state.locks import TableLocks  # noqa: PLC0415 - as above
 
-    notes = _asked(project, lambda warehouse: Ledger(warehouse).recover())
+    notes = _asked(project, lambda warehouse: TableLocks(warehouse).recover())
     sys.stdout.write("".join(f"{shown(note)}\n" for note in notes) or "No run has left anything.\n")
 
 
@@ -379,7 +379,7 @@ def _alert_if_late(project: "pypelineetl.Project") -> int:
 
 
 def _list(project: "pypelineetl.Project") -> None:
-    from pypelineetl.load.strategy import rowwise_reason  # noqa: PLC0415 - needs pygrametl and DuckDB, which --help does not
+    from pypelineetl.load.strategy import why_row_by_row  # noqa: PLC0415 - needs pygrametl and DuckDB, which --help does not
 
     heading = ("ETL", "type", "active", "table", "class", "queue", "loaded")
     lines = [
@@ -390,7 +390,7 @@ def _list(project: "pypelineetl.Project") -> None:
             etl.table,
             etl.factory.table_class.__name__,
             etl.queue or "",
-            f"row by row: {reason}" if (reason := rowwise_reason(project, etl)) else "as sets",
+            f"row by row: {reason}" if (reason := why_row_by_row(project, etl)) else "as sets",
         )
         for etl in project.etls
     ]

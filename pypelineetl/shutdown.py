@@ -23,7 +23,7 @@ _HEEDED_WITHIN_SECONDS, _ENDED_WITHIN_SECONDS = 15.0, 45.0
 _LOOKED_AT_EACH_SECONDS = 1.0
 
 
-class StoppedError(BaseException):
+class ShutdownRequested(BaseException):
     """The process was told to stop by a signal; like KeyboardInterrupt, no handler of errors takes it for one."""
 
     def __init__(self, number: int) -> None:
@@ -36,7 +36,7 @@ class StoppedError(BaseException):
 
 
 @contextmanager
-def stoppable(limit: timedelta | None) -> Iterator[None]:
+def graceful_shutdown(limit: timedelta | None) -> Iterator[None]:
     """Raise StoppedError in the block when the process is told to stop, or when it takes longer than a limit."""
     # What is ignored, as by nohup, stays ignored.
     heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
@@ -46,14 +46,14 @@ def stoppable(limit: timedelta | None) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, limit.total_seconds() if limit else 0)
         try:
             yield
-            heed()
+            raise_if_requested()
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
-def heed() -> None:
+def raise_if_requested() -> None:
     """Raise StoppedError once more if the process was told to stop; for errors in which others may have hidden it."""
     for handler in map(signal.getsignal, _SIGNALS):
         if isinstance(handler, _Stop) and handler.stopped:
@@ -68,12 +68,12 @@ class _Stop:
     """
 
     def __init__(self) -> None:
-        self.stopped: StoppedError | None = None
+        self.stopped: ShutdownRequested | None = None
         self._is_heard = Event()
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         if self.stopped is None:
-            self.stopped = StoppedError(number)
+            self.stopped = ShutdownRequested(number)
             self._is_heard.set()
             signal.setitimer(signal.ITIMER_REAL, _LOOKED_AT_EACH_SECONDS, _LOOKED_AT_EACH_SECONDS)
             raise self.stopped
@@ -127,7 +127,7 @@ class _Stop:
             _end(number)
 
 
-def _is_dealt_with(stopped: StoppedError) -> bool:
+def _is_dealt_with(stopped: ShutdownRequested) -> bool:
     """Whether it is the reason for what happens now: an `except`, a `finally` or the end of a `with`."""
     error = sys.exception()
     while error is not None and stopped not in (error, error.__cause__):

@@ -165,7 +165,7 @@ class Checkout:
 
     def hurry(self) -> None:
         """Have run.py not wait long for a server that is dead, where the waiting is not what is tested."""
-        hurried = "from pypelineetl import retrying\n\nretrying._FIRST_PAUSE_SECONDS = 0.1\n"
+        hurried = "from pypelineetl.run import retry\n\nretry._FIRST_PAUSE_SECONDS = 0.1\n"
         self.edit("run", "import sys\n", f"import sys\n{hurried}")
 
     @property

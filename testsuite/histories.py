@@ -109,7 +109,7 @@ rules_of_type_2 = st.builds(
     ordering=st.sampled_from(["", "", "cohort"]),
     inferred=st.booleans(),
     deleted=st.sampled_from(["", "close", "flag"]),
-    lenient=st.sampled_from([True, True, True, True, True, False]),
+    collect_errors=st.sampled_from([True, True, True, True, True, False]),
 )
 rules_of_others = st.builds(
     Rules,
@@ -119,7 +119,7 @@ rules_of_others = st.builds(
     previous=st.sampled_from([{}, {"city_before": "city"}]),
     inferred=st.booleans(),
     deleted=st.sampled_from(["", "flag"]),
-    lenient=st.sampled_from([True, True, True, True, True, False]),
+    collect_errors=st.sampled_from([True, True, True, True, True, False]),
 )
 any_rules = st.one_of(rules_of_type_2, rules_of_type_2, rules_of_others)
 fact_rules = st.builds(
@@ -482,7 +482,7 @@ def dimension_etl(rules: Rules) -> DimensionETL:
         previous=rules.previous,
         current=rules.current,
         deleted=deletions[rules.deleted],
-        most_rejected=1.0 if rules.lenient else 0.0,
+        most_rejected=1.0 if rules.collect_errors else 0.0,
         empty_source="allow",
     )
 

@@ -48,7 +48,7 @@ class Rules:
     """Whether a column flags inferred members."""
     deleted: Literal["", "close", "flag"] = ""
     """What becomes of members that the source no longer has."""
-    lenient: bool = True
+    collect_errors: bool = True
     """Whether rows may be rejected."""
     attributes: tuple[str, ...] = ("city", "email", "cohort")
     """The attributes that the source gives, but for the natural key."""
@@ -169,7 +169,7 @@ class DimensionOracle:
         by_member = {code: [row for row in fitting if row["code"] == code] for code in codes}
         taken = {code: self._orderable(rows, now) for code, rows in by_member.items()}
         loaded = [row for rows in taken.values() for row in rows]
-        if len(loaded) < len(distinct) and not self.rules.lenient:
+        if len(loaded) < len(distinct) and not self.rules.collect_errors:
             raise Refused
         members = {code: member.copy() for code, member in self._members.items()}
         for code, rows in taken.items():

@@ -17,7 +17,7 @@ from pygrametl.tables import (
 from stars import SALES, Star
 
 from pypelineetl import ConfigError, DimensionETL, FactETL, Request, factory, flag_deleted, member, read_project, rows
-from pypelineetl.state.run_history import Records
+from pypelineetl.state.run_history import RunHistory
 
 THING = DimensionETL(
     "thing",
@@ -157,7 +157,7 @@ def test_a_rebuild_gives_every_row_its_key(house: House) -> None:
     for _ in range(2):
         house.refresh(request)
     with house.project.open_warehouse() as warehouse:
-        latest = {record.run_id for record in Records(warehouse).latest(1)}
+        latest = {record.run_id for record in RunHistory(warehouse).latest(1)}
         [run] = latest
         own: dict[str, int] = dict(
             warehouse.query(f"SELECT etl, audit_key FROM etl_run WHERE run_id = {warehouse.placeholder}", (run,))

@@ -53,9 +53,9 @@ def column(kind: str) -> Column:
 )
 def test_a_value_that_fits_is_stored_exactly(kind: str, given_value: Any, stored: Any) -> None:
     """The same value in another database's clothes is the same value, of the column's own type."""
-    converted = column(kind).convert(given_value)
-    assert converted == stored
-    assert type(converted) is type(stored)
+    cast_sql = column(kind).convert(given_value)
+    assert cast_sql == stored
+    assert type(cast_sql) is type(stored)
 
 
 @pytest.mark.parametrize(

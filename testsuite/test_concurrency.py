@@ -19,10 +19,10 @@ from pypelineetl.databases import base
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError
 from pypelineetl.project.project import Project
-from pypelineetl.run.locking import claim, claim_at_once
+from pypelineetl.run.locking import acquire_nowait, claim
 from pypelineetl.run.rebuild import begin, build, publish
 from pypelineetl.state import locks, run_history
-from pypelineetl.state.locks import Ledger
+from pypelineetl.state.locks import TableLocks
 from pypelineetl.state.run_history import new_run
 
 _NAMES = ("sale", "visit", "call")
@@ -123,13 +123,13 @@ def test_the_clock_of_the_warehouse_decides_leases(
     """A machine whose clock is ahead does not take a live refresh for dead, nor does its own lease last longer."""
     project = project_of(request.getfixturevalue(place), tmp_path, customer())
     leased, other = (replace(new_run(project.digest), lease=timedelta(minutes=5)) for _ in range(2))
-    list(claim_at_once(project, leased, project.etls))
+    list(acquire_nowait(project, leased, project.etls))
     for module in (base, run_history, locks):
         monkeypatch.setattr(module, "datetime", _Ahead)
     with pytest.raises(BusyError, match=leased.id):
-        list(claim_at_once(project, other, project.etls))
+        list(acquire_nowait(project, other, project.etls))
     with project.open_warehouse() as warehouse, warehouse.transaction():
-        Ledger(warehouse).renew(leased)
+        TableLocks(warehouse).renew(leased)
     monkeypatch.undo()
     with project.open_warehouse() as warehouse:
         [(lease,)] = warehouse.query("SELECT lease FROM etl_lock")

@@ -78,7 +78,7 @@ def test_tables_hold_what_the_model_says(kind: str, request: pytest.FixtureReque
 def dated_extracts(draw: st.DrawFn) -> tuple[Rules, list[Row], int]:
     """Draw a dated dimension, rows of which no two contradict each other, and where to split them."""
     rules = draw(rules_of_type_2)
-    rules = replace(rules, dates=rules.dates or "fromfinder", ordering="", latest=(), deleted="", lenient=True)
+    rules = replace(rules, dates=rules.dates or "fromfinder", ordering="", latest=(), deleted="", collect_errors=True)
     rules = replace(rules, previous={"city_before": "city"})
     places = draw(st.lists(st.tuples(st.sampled_from([1, 2]), st.sampled_from(MOMENTS)), min_size=3, unique=True))
     values = st.tuples(st.sampled_from(["A", "B", None]), st.sampled_from(["x", "y"]), st.sampled_from([1, 2]))

@@ -21,7 +21,7 @@ from pypelineetl import DatabaseError, DialectError
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.base import Database
 from pypelineetl.databases.sqlite import SQLite
-from pypelineetl.duck.session import Workbench, workbench
+from pypelineetl.duck.session import DuckSession, open_duck_session
 from pypelineetl.errors import PypeLineError
 from pypelineetl.sql import dialect
 from pypelineetl.sql.translation import calls, formats, functions
@@ -110,7 +110,7 @@ class Asked:
     mariadb: Database
     other: Database
     url: str
-    bench: Workbench | None = None
+    session: DuckSession | None = None
     """What reads SQLite's tables, if DuckDB is to compute."""
 
     def expected(self, sql: str) -> list[tuple[Any, ...]]:
@@ -125,7 +125,7 @@ class Asked:
 
     def found(self, sql: str) -> list[tuple[Any, ...]]:
         """Return what the other database answers, its query written as the load does."""
-        if self.bench:
+        if self.session:
             return self._computed_by_duckdb(sql)
         query, _ = self.translation(sql)
         if self.other.dialect == "duckdb":
@@ -134,12 +134,12 @@ class Asked:
         return _answers(self.other, query)
 
     def _computed_by_duckdb(self, sql: str) -> list[tuple[Any, ...]]:
-        assert self.bench
+        assert self.session
         query, _ = self.translation(sql)
-        scanned = SQLite.scanned(self.bench, parse_url(self.url), query, sql)
+        scanned = SQLite.scanned(self.session, parse_url(self.url), query, sql)
         if scanned is None:
             raise DialectError("SQLite computes it itself")  # noqa: EM101, TRY003 - of the test
-        rows = self.bench.connection.execute(f"SELECT * FROM {scanned.relation}").fetchall()
+        rows = self.session.connection.execute(f"SELECT * FROM {scanned.relation}").fetchall()
         return [tuple(map(_plain, row)) for row in rows]
 
 
@@ -163,8 +163,8 @@ def asked(request: pytest.FixtureRequest, mariadb: Any, postgresql: Any, tmp_pat
             for each in (truth, other):
                 with each.transaction():
                     _fill(each)
-            with workbench(None) if request.param == SCANNED else nullcontext() as bench:
-                yield Asked(truth, other, urls[request.param], bench)
+            with open_duck_session(None) if request.param == SCANNED else nullcontext() as session:
+                yield Asked(truth, other, urls[request.param], session)
 
 
 def _fill(database: Database) -> None:
@@ -252,7 +252,7 @@ def _difference(asked: Asked, idiom: str) -> str:
 
 def _answer(asked: Asked, idiom: str) -> str | None:
     """Return how two answers differ; nothing if they are the same, and None if DuckDB leaves it to SQLite."""
-    if asked.bench is None:
+    if asked.session is None:
         return _difference(asked, idiom)
     try:
         return _difference(asked, idiom)
@@ -267,7 +267,7 @@ def test_what_is_let_through_gives_the_same_rows(asked: Asked) -> None:
     answers = [_answer(asked, idiom) for idiom in idioms]
     assert [told for told in answers if told] == []
     # Where DuckDB cannot compute with SQLite's tables, SQLite itself does.
-    assert answers.count(None) <= (len(answers) // 4 if asked.bench else 0)
+    assert answers.count(None) <= (len(answers) // 4 if asked.session else 0)
 
 
 def test_what_mysql_cuts_is_an_error_elsewhere(asked: Asked) -> None:

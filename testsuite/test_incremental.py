@@ -19,7 +19,7 @@ from test_modelling import a_person, a_sale, person, sale, thing
 
 from pypelineetl import FactETL, Request, factory, flag_deleted, member, watermark
 from pypelineetl.errors import ConfigError
-from pypelineetl.state.load_state import History
+from pypelineetl.state.load_state import LoadState
 
 pytestmark = pytest.mark.core
 
@@ -256,7 +256,7 @@ def test_values_that_do_not_fit_are_rejected_from_every_source(
     counts = house.load("visit")
     assert (counts.read, counts.inserted, counts.rejected) == (3, 2, 1)
     with house.project.open_warehouse() as warehouse:
-        [reject] = History(warehouse).rejects()
+        [reject] = LoadState(warehouse).rejects()
     assert reject.given == {"visit_id": "2", "guests": "3000000000"}
     assert 'column "guests" is INT' in reject.reason
 

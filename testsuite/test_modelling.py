@@ -30,7 +30,7 @@ from pypelineetl import (
     rows,
     time_key,
 )
-from pypelineetl.state.load_state import History
+from pypelineetl.state.load_state import LoadState
 
 EVER = "1900-01-01"
 
@@ -511,7 +511,7 @@ def test_rejected_rows_are_kept_accounted_for_and_loaded_later(house: House) -> 
     assert (counts.read, counts.inserted, counts.rejected) == (9, 4, 5)
     assert counts.adds_up
     with house.project.open_warehouse() as warehouse:
-        rejects = History(warehouse).rejects()
+        rejects = LoadState(warehouse).rejects()
     given_back = sorted((str(reject.given["sale_id"]), reject.given["code"]) for reject in rejects)
     assert given_back == [("0", "A"), ("0", "A"), ("5", "B"), ("6", "A"), ("None", "A")]
     assert {reject.etl for reject in rejects} == {"fact sale"}

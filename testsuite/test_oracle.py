@@ -31,7 +31,7 @@ from pygrametl.tables import (
 
 from pypelineetl import DimensionETL, FactETL, events, factory, process, read_project, rows
 from pypelineetl.declare.etls import Factory
-from pypelineetl.load.strategy import rowwise_reason
+from pypelineetl.load.strategy import why_row_by_row
 
 Row = dict[str, Any]
 Day = list[Row]
@@ -126,7 +126,7 @@ def by_engine(path: Path, etl: Any, *, as_sets: bool = True) -> None:
         FACTS=[etl] if etl.kind == "fact" else [],
     )
     project = read_project(config)
-    assert (rowwise_reason(project, etl) == "") == as_sets
+    assert (why_row_by_row(project, etl) == "") == as_sets
     last = list(process(project, etl, rebuild=False))[-1]
     assert isinstance(last, events.EtlFinished), last
     assert last.counts.adds_up

@@ -9,7 +9,7 @@ from conftest import Checkout
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import ConfigError, FactETL, UsageError, events, member, process
-from pypelineetl.extract.source_check import test_source as try_source
+from pypelineetl.extract.source_check import check_source as try_source
 from pypelineetl.load.partitions import parts_of, split
 from pypelineetl.sql import queries
 

@@ -18,8 +18,8 @@ from pypelineetl.databases.base import Database
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.run.rebuild import begin, build
 from pypelineetl.run.rollback import roll_back
-from pypelineetl.state.locks import Ledger
-from pypelineetl.state.run_history import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Record, Records, Run, new_run
+from pypelineetl.state.locks import TableLocks
+from pypelineetl.state.run_history import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Run, RunHistory, RunRecord, new_run
 
 pytestmark = pytest.mark.core
 
@@ -67,10 +67,10 @@ def content(star: Star) -> dict[str, list[tuple[Any, ...]]]:
     return {table: star.table(table, *names) for table, names in columns.items() if star.exists(table)}
 
 
-def records(star: Star) -> list[Record]:
+def records(star: Star) -> list[RunRecord]:
     """Return what the ledger knows, the latest run first."""
     with star.project().open_warehouse() as warehouse:
-        return Records(warehouse).latest()
+        return RunHistory(warehouse).latest()
 
 
 def own_tables(star: Star) -> set[str]:
@@ -164,7 +164,7 @@ def test_foreign_keys_within_the_star_survive(star: Star) -> None:
         succeeds(star, BUILD, child)
         assert content(star)["thing_dim"] == [(1, "A", title)]
     with star.project().open_warehouse() as warehouse:
-        assert [hanger.table for hanger in warehouse.hangers("thing_dim")] == ["sale_fact"]
+        assert [dependent.table for dependent in warehouse.dependents("thing_dim")] == ["sale_fact"]
 
 
 def test_a_foreign_key_from_elsewhere_is_refused_before_the_start(star: Star) -> None:
@@ -275,7 +275,7 @@ def test_an_etl_that_kills_its_process_is_begun_three_times(star: Star) -> None:
 
     def claim() -> None:
         with project.open_warehouse() as warehouse:
-            Ledger(warehouse).claim(begun, [THING], ["thing_dim"])
+            TableLocks(warehouse).claim(begun, [THING], ["thing_dim"])
 
     for _ in range(3):
         claim()
@@ -290,10 +290,10 @@ def test_a_lease_keeps_others_out_until_it_is_over(star: Star) -> None:
     for other in (leased, new_run(project.digest)):
         with project.open_warehouse() as warehouse:
             if other is leased:
-                Ledger(warehouse).claim(other, [THING], ["thing_dim"])
+                TableLocks(warehouse).claim(other, [THING], ["thing_dim"])
             else:
                 with pytest.raises(BusyError, match="run leased"):
-                    Ledger(warehouse).claim(other, [THING], ["thing_dim"])
+                    TableLocks(warehouse).claim(other, [THING], ["thing_dim"])
     execute(star, "UPDATE etl_lock SET lease = since")
     succeeds(star, BUILD)
     assert {record.status for record in records(star) if record.run_id == "leased"} == {"lost"}
@@ -310,18 +310,18 @@ def test_a_run_that_renews_its_lease_while_another_looks_is_not_dead(
     project = star.project()
     leased = Run("leased", project.digest, lease=timedelta(minutes=5))
     with project.open_warehouse() as warehouse:
-        Ledger(warehouse).claim(replace(leased, lease=timedelta()), [THING], ["thing_dim"])
+        TableLocks(warehouse).claim(replace(leased, lease=timedelta()), [THING], ["thing_dim"])
         kind = type(warehouse)
     asked = kind.is_held
 
     def renewed(self: Database, name: str) -> bool:
         with project.open_warehouse() as other, other.transaction():
-            Ledger(other).renew(leased)
+            TableLocks(other).renew(leased)
         return asked(self, name)
 
     monkeypatch.setattr(kind, "is_held", renewed)
     with project.open_warehouse() as warehouse, pytest.raises(BusyError, match="run leased"):
-        Ledger(warehouse).claim(new_run(project.digest), [THING], ["thing_dim"])
+        TableLocks(warehouse).claim(new_run(project.digest), [THING], ["thing_dim"])
 
 
 def test_a_load_that_outlasts_the_lease_begins_it_anew(star: Star) -> None:
@@ -330,7 +330,7 @@ def test_a_load_that_outlasts_the_lease_begins_it_anew(star: Star) -> None:
     leased = Run("leased", project.digest, lease=timedelta(seconds=2))
     etls = project.etls
     with project.open_warehouse() as warehouse:
-        Ledger(warehouse).claim(leased, etls, [etl.table for etl in etls])
+        TableLocks(warehouse).claim(leased, etls, [etl.table for etl in etls])
     for event in build(begin(project, leased, etls), leased, THING):
         if isinstance(event, events.LoadStarted):
             time.sleep(2.5)

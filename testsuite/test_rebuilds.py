@@ -32,7 +32,7 @@ from pypelineetl import (
     rows,
     watermark,
 )
-from pypelineetl.extract.source_check import test_source as source_tested
+from pypelineetl.extract.source_check import check_source as source_tested
 from pypelineetl.run.rollback import roll_back
 from pypelineetl.testing import Story
 

@@ -20,7 +20,7 @@ from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError, in_words
 from pypelineetl.state import run_history
 from pypelineetl.state.load_state import name_of
-from pypelineetl.state.locks import Ledger
+from pypelineetl.state.locks import TableLocks
 from pypelineetl.state.run_history import (
     BUILT,
     FAILED,
@@ -28,10 +28,10 @@ from pypelineetl.state.run_history import (
     RUNNING,
     SUCCEEDED,
     UPDATED,
-    Records,
+    RunHistory,
     new_run,
 )
-from pypelineetl.state.table import OwnTable
+from pypelineetl.state.table import StateTable
 
 ROW = {"code": "A", "title": "a"}
 
@@ -82,7 +82,7 @@ def test_runs_that_begin_at_once_have_keys_of_their_own(house: House) -> None:
             while True:
                 with project.open_warehouse() as warehouse:
                     try:
-                        Ledger(warehouse).claim(new_run(""), project.etls, [f"table {number} {turn}"])
+                        TableLocks(warehouse).claim(new_run(""), project.etls, [f"table {number} {turn}"])
                         break
                     except BusyError:
                         time.sleep(0.01)
@@ -109,7 +109,7 @@ def test_old_records_go_but_for_those_that_are_asked_for(house: House) -> None:
     """Kept are unfinished runs, and of each ETL the last that others look for; later runs change nothing of that."""
     with house.project.open_warehouse() as warehouse:
         with warehouse.transaction():
-            Records(warehouse).ensure()
+            RunHistory(warehouse).ensure()
             add(warehouse, "first build", 90, THING, PERSON, way=BUILT, ddl_hash="x")
             add(warehouse, "second build", 80, THING, PERSON, way=BUILT, ddl_hash="x")
             add(warehouse, "runs for ever", 75, SALE, status=RUNNING)
@@ -122,14 +122,14 @@ def test_old_records_go_but_for_those_that_are_asked_for(house: House) -> None:
             add(warehouse, "late 1", 45, THING, status=LATE)
             add(warehouse, "late 2", 44, THING, status=LATE)
             add(warehouse, "recent", 10, THING, way=UPDATED)
-        before = Records(warehouse).last(BUILT)
+        before = RunHistory(warehouse).last(BUILT)
         with warehouse.transaction():
-            Records(warehouse).prune(warehouse.clock() - timedelta(days=30))
-        kept = {record.run_id for record in Records(warehouse).latest()}
+            RunHistory(warehouse).prune(warehouse.clock() - timedelta(days=30))
+        kept = {record.run_id for record in RunHistory(warehouse).latest()}
         assert kept == {
             *("second build", "runs for ever", "update 19", "deleted", "failed 2", "failed 3", "late 2", "recent")
         }
-        assert Records(warehouse).last(BUILT) == before
+        assert RunHistory(warehouse).last(BUILT) == before
         assert {record.run_id for record in before} == {"second build"}
 
 
@@ -138,13 +138,13 @@ def test_a_long_history_goes_in_several_steps(house: House, monkeypatch: pytest.
     monkeypatch.setattr(run_history, "_MOST_PRUNED", 2)
     with house.project.open_warehouse() as warehouse:
         with warehouse.transaction():
-            Records(warehouse).ensure()
+            RunHistory(warehouse).ensure()
             for number in range(6):
                 add(warehouse, f"update {number}", 60 - number, THING, way=UPDATED)
         for left in ([2, 3, 4, 5], [4, 5], [4, 5]):
             with warehouse.transaction():
-                Records(warehouse).prune(warehouse.clock() - timedelta(days=30))
-            assert sorted(each.run_id for each in Records(warehouse).latest()) == [f"update {each}" for each in left]
+                RunHistory(warehouse).prune(warehouse.clock() - timedelta(days=30))
+            assert sorted(each.run_id for each in RunHistory(warehouse).latest()) == [f"update {each}" for each in left]
 
 
 def test_a_run_prunes_as_the_setting_says(house: House) -> None:
@@ -153,7 +153,7 @@ def test_a_run_prunes_as_the_setting_says(house: House) -> None:
     for _ in range(4):
         house.load("thing", [ROW])
     with house.project.open_warehouse() as warehouse, warehouse.transaction():
-        table = OwnTable(warehouse, "etl_run", "")
+        table = StateTable(warehouse, "etl_run", "")
         for audit_key in range(1, 5):
             moment = warehouse.clock() - timedelta(days=40) + timedelta(hours=audit_key)
             table.change({"audit_key": audit_key}, {"started": moment, "ended": moment})
@@ -171,15 +171,15 @@ def test_the_history_shows_the_latest_run_whole(house: House) -> None:
     with house.project.open_warehouse() as warehouse:
         etls = [replace(THING, name=f"thing {number}") for number in range(8)]
         with warehouse.transaction():
-            Records(warehouse).ensure()
+            RunHistory(warehouse).ensure()
             add(warehouse, "first", 3, *etls)
             add(warehouse, "second", 2, *etls)
             add(warehouse, "third", 1, *etls[:3])
-        shown = [record.run_id for record in Records(warehouse).latest_runs(5)]
+        shown = [record.run_id for record in RunHistory(warehouse).latest_runs(5)]
         assert shown == ["third"] * 3 + ["second"] * 2
         with warehouse.transaction():
-            OwnTable(warehouse, "etl_run", "").remove({"run_id": "third"})
-        assert [record.run_id for record in Records(warehouse).latest_runs(5)] == ["second"] * 8
+            StateTable(warehouse, "etl_run", "").remove({"run_id": "third"})
+        assert [record.run_id for record in RunHistory(warehouse).latest_runs(5)] == ["second"] * 8
 
 
 def add(warehouse: Database, run: str, days_ago: float, *etls: ETL, **columns: Any) -> None:
@@ -189,7 +189,7 @@ def add(warehouse: Database, run: str, days_ago: float, *etls: ETL, **columns: A
     written = {"run_id": run, "attempt": 1, "audit_key": 0, "host": "", "code_version": "", "config_hash": ""}
     written |= {"started": moment, "ended": None if status in {RUNNING, LATE} else moment, **columns}
     for etl in etls:
-        OwnTable(warehouse, "etl_run", "").add({**written, "etl": name_of(etl)})
+        StateTable(warehouse, "etl_run", "").add({**written, "etl": name_of(etl)})
 
 
 def test_counts_below_0_do_not_add_up() -> None:

@@ -13,7 +13,7 @@ from pypelineetl import DimensionETL, FactETL, Request, events, factory, member,
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.declare.etls import Factory
 from pypelineetl.project.project import Project
-from pypelineetl.state.load_state import History
+from pypelineetl.state.load_state import LoadState
 
 
 class Shop:
@@ -100,7 +100,7 @@ class Shop:
     def waiting(self) -> list[str]:
         """Return the rows that wait, by the first of their values."""
         with self.project.open_warehouse() as warehouse:
-            return [str(next(iter(reject.given.values()))) for reject in History(warehouse).rejects()]
+            return [str(next(iter(reject.given.values()))) for reject in LoadState(warehouse).rejects()]
 
     def table(self, query: str) -> list[tuple[Any, ...]]:
         """Return what the warehouse answers."""

@@ -34,9 +34,9 @@ from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.mysql import MySQL
 from pypelineetl.databases.scanner import extension
 from pypelineetl.databases.urls import password_of
-from pypelineetl.duck.session import workbench
+from pypelineetl.duck.session import open_duck_session
 from pypelineetl.errors import DatabaseError, PypeLineError
-from pypelineetl.extract.source_check import test_source as try_source
+from pypelineetl.extract.source_check import check_source as try_source
 
 CANARY = "canary7Zq"
 """In every secret of these tests, and nowhere else."""
@@ -474,8 +474,8 @@ def test_an_extension_that_somebody_changed_is_refused(tmp_path: Path) -> None:
     changed = tmp_path / "sqlite_scanner.duckdb_extension"
     changed.write_bytes(code)
     for _ in range(2):
-        with workbench(None) as bench, pytest.raises(duckdb.IOException, match="signature"):
-            bench.attach([], str(changed))
+        with open_duck_session(None) as session, pytest.raises(duckdb.IOException, match="signature"):
+            session.attach([], str(changed))
 
 
 def test_a_folder_that_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,12 +485,12 @@ def test_a_folder_that_a_killed_process_left_is_removed(tmp_path: Path, monkeypa
     for folder in (left, young):
         folder.mkdir()
         (folder / "rows").write_text("secret")
-    with workbench(None) as bench:
-        own = Path(bench.rows("SELECT current_setting('temp_directory')")[0][0])
+    with open_duck_session(None) as session:
+        own = Path(session.rows("SELECT current_setting('temp_directory')")[0][0])
         assert stat.S_IMODE(own.stat().st_mode) == 0o700
         for folder in (left, own):
             os.utime(folder, (0, 0))
-        with workbench(None):
+        with open_duck_session(None):
             assert {*tmp_path.iterdir()} >= {own, young}
             assert left not in tmp_path.iterdir()
     assert [*tmp_path.iterdir()] == [young]

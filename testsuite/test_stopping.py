@@ -13,9 +13,9 @@ import pytest
 from stars import DAY, THING, THINGS, Star
 
 from pypelineetl import Request, native, refresh
-from pypelineetl.duck.session import workbench
-from pypelineetl.shutdown import StoppedError, stoppable
-from pypelineetl.state.run_history import FAILED, Records
+from pypelineetl.duck.session import open_duck_session
+from pypelineetl.shutdown import ShutdownRequested, graceful_shutdown
+from pypelineetl.state.run_history import FAILED, RunHistory
 
 CODE = """
 import signal, sys, time
@@ -113,7 +113,10 @@ def test_what_is_ignored_stays_ignored() -> None:
 def test_a_time_limit_is_a_signal_of_its_own() -> None:
     """And what handled signals before does so again afterwards."""
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(StoppedError, match="stopped by its time limit") as caught, stoppable(timedelta(seconds=0.2)):
+    with (
+        pytest.raises(ShutdownRequested, match="stopped by its time limit") as caught,
+        graceful_shutdown(timedelta(seconds=0.2)),
+    ):
         time.sleep(20)
     assert caught.value.status == 142
     assert signal.getsignal(signal.SIGTERM) == before
@@ -133,7 +136,7 @@ def test_a_signal_that_python_ignores_is_heeded() -> None:
         time.sleep(20)
 
     started = time.monotonic()
-    with pytest.raises(StoppedError), stoppable(timedelta(seconds=0.2)):
+    with pytest.raises(ShutdownRequested), graceful_shutdown(timedelta(seconds=0.2)):
         wait(Garbage())
     assert collected
     assert time.monotonic() - started < 10
@@ -152,15 +155,19 @@ def test_a_signal_that_others_swallow_is_heeded() -> None:
             time.sleep(2.5)
             cleared.append(True)
 
-    with pytest.raises(StoppedError), stoppable(timedelta(seconds=0.2)):
+    with pytest.raises(ShutdownRequested), graceful_shutdown(timedelta(seconds=0.2)):
         work()
     assert cleared
 
 
 def test_a_computing_bench_is_stopped_as_well() -> None:
     """DuckDB makes an error of its own of what a signal's handler raises."""
-    with pytest.raises(StoppedError), stoppable(timedelta(seconds=0.2)), workbench(None) as bench:
-        bench.number("SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b WHERE a.range % 7 = b.range % 11")
+    with (
+        pytest.raises(ShutdownRequested),
+        graceful_shutdown(timedelta(seconds=0.2)),
+        open_duck_session(None) as session,
+    ):
+        session.number("SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b WHERE a.range % 7 = b.range % 11")
 
 
 @pytest.mark.parametrize("builds", [True, False])
@@ -174,11 +181,11 @@ def test_a_refresh_that_takes_too_long_leaves_all_as_it_was(
     project = star.project(replace(THING, source=ENDLESS), DAY)
     request = Request(test_sources=False, run_dimensions=True, delete_existing_tables=builds)
     # So much that the load has begun, also where three tests share two cores.
-    with pytest.raises(StoppedError), stoppable(timedelta(seconds=3)):
+    with pytest.raises(ShutdownRequested), graceful_shutdown(timedelta(seconds=3)):
         list(refresh(project, request))
     assert star.table("thing_dim", "title") == [("Algebra",)]
     with project.open_warehouse() as warehouse:
-        told = {(record.etl, record.status, record.error) for record in Records(warehouse).latest(2)}
+        told = {(record.etl, record.status, record.error) for record in RunHistory(warehouse).latest(2)}
         assert ("dimension thing", FAILED, "stopped by its time limit") in told
         assert warehouse.query("SELECT count(*) FROM etl_lock") == [(0,)]
         assert not [table for table in warehouse.tables() if "__" in table]

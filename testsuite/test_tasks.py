@@ -21,7 +21,7 @@ from servers import Server, mariadb_database, postgresql_url, start_postgresql, 
 import sample
 from pypelineetl.celery import serializer
 from pypelineetl.databases import open_database, parse_url
-from pypelineetl.state.run_history import LOADED, UNFINISHED, Records
+from pypelineetl.state.run_history import LOADED, UNFINISHED, RunHistory
 
 DIMENSIONS = [
     ("dimension", "product", 850),
@@ -227,7 +227,7 @@ def name_held(shell: Checkout, refresh: str) -> Iterator[Callable[[], set[str]]]
         def statuses() -> set[str]:
             assert time.monotonic() < deadline
             with other.transaction():
-                return {record.status for record in Records(other).of(refresh)}
+                return {record.status for record in RunHistory(other).of(refresh)}
 
         while not statuses() or not other.hold(refresh):
             time.sleep(0.02)
@@ -299,7 +299,7 @@ def test_a_revoked_run_is_given_up_at_once(shell: Checkout, tmp_path: Path, what
                     return warehouse.query("SELECT COUNT(*) FROM etl_lock") == [(0,)]
 
             wait_for(is_free)
-            assert {record.status for record in Records(warehouse).of(run)}.isdisjoint(UNFINISHED)
+            assert {record.status for record in RunHistory(warehouse).of(run)}.isdisjoint(UNFINISHED)
         wait_for(told.exists)
         time.sleep(1)
         assert len(told.read_text().splitlines()) == 1
@@ -366,7 +366,7 @@ def test_a_refresh_that_builds_waits_for_a_warehouse_that_comes_back(shell: Chec
         shell.edit(
             "tasks",
             "import config\n",
-            "import config\nfrom pypelineetl import retrying\n\nretrying._FIRST_PAUSE_SECONDS = 0.1\n",
+            "import config\nfrom pypelineetl.run import retry\n\nretry._FIRST_PAUSE_SECONDS = 0.1\n",
         )
         with shell.worker(1):
             for task in ("refresh_data_warehouse.delay()", "process_etl.delay('site', 'dimension')"):

@@ -29,7 +29,7 @@ from stars import Star
 from pypelineetl import DimensionETL, FactETL, events, factory, member, process, rows
 from pypelineetl.declare.etls import Factory
 from pypelineetl.errors import ConfigError
-from pypelineetl.load.strategy import rowwise_reason
+from pypelineetl.load.strategy import why_row_by_row
 
 Row = dict[str, Any]
 
@@ -101,7 +101,7 @@ class Way:
         made = Factory(kind, etl.factory.arguments)
         loaded = replace(etl, factory=made, source=rows(lambda: [dict(row) for row in given]))
         project = self.star.project(*{each.name: each for each in (dimension(), loaded)}.values())
-        assert (rowwise_reason(project, loaded) == "") == self.as_sets
+        assert (why_row_by_row(project, loaded) == "") == self.as_sets
         return list(process(project, loaded, rebuild=False))[-1]
 
 

@@ -21,9 +21,9 @@ from pypelineetl import DimensionETL, FactETL, Request, events, factory, member,
 from pypelineetl.databases import open_database
 from pypelineetl.errors import ConfigError
 from pypelineetl.extract import incremental, watermark_values
-from pypelineetl.extract.source_check import test_source as check_source
+from pypelineetl.extract.source_check import check_source
 from pypelineetl.run.runner import refresh
-from pypelineetl.state.load_state import History
+from pypelineetl.state.load_state import LoadState
 
 _TOO_MANY = "SELECT visit_id, guests * 2000000000 AS guests, changed_at FROM visits"
 """More than one guest does not fit the column."""
@@ -80,8 +80,8 @@ def test_projects_that_share_a_name_share_no_mark_and_no_rejects(warehouse_url: 
     assert b.load("visit").inserted == 1
     assert a.load("visit").read == 1
     with a.project.open_warehouse() as warehouse:
-        assert [reject.etl for reject in History(warehouse).rejects()] == ["fact visit", "fact visit"]
-        assert len(History(warehouse).rejects(visit("visit_b"))) == 1
+        assert [reject.etl for reject in LoadState(warehouse).rejects()] == ["fact visit", "fact visit"]
+        assert len(LoadState(warehouse).rejects(visit("visit_b"))) == 1
     # A build of one forgets nothing of the other.
     a.load("visit", rebuild=True)
     assert b.load("visit").read == 1
@@ -130,7 +130,7 @@ def test_what_an_older_version_kept_by_name_is_taken_over(warehouse_url: str, tm
     assert told == done
     assert done["visit"].read == (4 if rebuild else 2)
     with house.project.open_warehouse() as warehouse:
-        assert len(History(warehouse).rejects(etl)) == 1
+        assert len(LoadState(warehouse).rejects(etl)) == 1
         assert warehouse.query("SELECT etl FROM etl_watermark") == [("table visit_fact",)]
     assert house.load("visit").read == 1
 

@@ -35,7 +35,7 @@ from pypelineetl.errors import (
     quoted,
 )
 from pypelineetl.events import Event
-from pypelineetl.load.etl import How, dimensions_written
+from pypelineetl.load.etl import LoadOptions, dimensions_written
 from pypelineetl.load.partitions import parts_of, split
 from pypelineetl.project.project import Project, read_project
 from pypelineetl.project.settings import value_of
@@ -43,14 +43,14 @@ from pypelineetl.publish.staging import Staging, stage
 from pypelineetl.report.alerts import Alerts
 from pypelineetl.report.run_log import RunLog
 from pypelineetl.report.terminal import shown, shown_lines
-from pypelineetl.run.locking import claim_at_once, give_up
+from pypelineetl.run.locking import acquire_nowait, give_up
 from pypelineetl.run.rebuild import begin, build, build_of_parts, build_part, publish
 from pypelineetl.run.retry import attempts
 from pypelineetl.run.runner import Request, perform, refresh
 from pypelineetl.run.update import told
 from pypelineetl.state.load_state import name_of
-from pypelineetl.state.locks import EndedError, Ledger, hold
-from pypelineetl.state.run_history import LOADED, SUCCEEDED, Records, Run, generation_of, new_run
+from pypelineetl.state.locks import EndedError, TableLocks, hold
+from pypelineetl.state.run_history import LOADED, SUCCEEDED, Run, RunHistory, generation_of, new_run
 
 Loaded = tuple[str, str, int]
 """What a finished ETL returns: its type, its name, and the number of rows loaded."""
@@ -159,7 +159,7 @@ class Refreshes:
     def _outcomes(self, run: Run, etls: Sequence[ETL]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         at_once = replace(self.project, lock_wait=timedelta())
-        for event in self._logged(perform(at_once, run, etls, How(), builds=False)):
+        for event in self._logged(perform(at_once, run, etls, LoadOptions(), builds=False)):
             if isinstance(event, events.EtlFinished):
                 outcomes.append({"kind": event.etl.kind, "name": event.etl.name, "rows": event.counts.read})
             elif isinstance(event, events.EtlFailed):
@@ -187,12 +187,12 @@ class Refreshes:
         with self._waiting_for_others(), self.project.open_warehouse() as warehouse:
             # As long as this connection lives, nobody takes the run for dead; then its lease does that.
             hold(warehouse, run.id)
-            for _ in self._logged(claim_at_once(self.project, run, etls)):
+            for _ in self._logged(acquire_nowait(self.project, run, etls)):
                 pass
             with self._given_up_if_it_fails(run, is_tried_again=True):
                 begin(self.project, run, etls)
                 with warehouse.transaction():
-                    Ledger(warehouse).renew(replace(run, lease=_LEASE))
+                    TableLocks(warehouse).renew(replace(run, lease=_LEASE))
 
     @contextmanager
     def _waiting_for_others(self) -> Iterator[None]:
@@ -233,7 +233,7 @@ class Refreshes:
     def _recorded(self, run: Run) -> list[Outcome]:
         """Return the outcomes of a run as the warehouse knows them, in configured order."""
         with self.project.open_warehouse() as warehouse:
-            records = {record.etl: record for record in Records(warehouse).of(run.id)}
+            records = {record.etl: record for record in RunHistory(warehouse).of(run.id)}
         outcomes: list[Outcome] = []
         for etl in self.project.etls:
             if record := records.get(name_of(etl)):
@@ -295,7 +295,7 @@ class Refreshes:
     def _rows_of(self, etl: ETL, plan: Plan) -> int:
         run, staging = self._staging(plan)
         with self.project.open_warehouse() as warehouse:
-            done = {record.etl: record for record in Records(warehouse).of(run.id)}.get(name_of(etl))
+            done = {record.etl: record for record in RunHistory(warehouse).of(run.id)}.get(name_of(etl))
         if done and done.status == LOADED and done.counts:
             return done.counts.read
         for event in self._logged(told(etl, build(staging, run, etl))):
@@ -364,7 +364,7 @@ class Refreshes:
         told = {(outcome["kind"], outcome["name"]): outcome for outcome in plan["outcomes"]}
         outcomes = [told[kind, name] for kind, name in plan["etls"]]
         with self.project.open_warehouse() as warehouse:
-            has_succeeded = Records(warehouse).has_succeeded(run)
+            has_succeeded = RunHistory(warehouse).has_succeeded(run)
         if has_succeeded:
             # This task has been here before.
             return _ended(outcomes)
@@ -386,7 +386,7 @@ class Refreshes:
     def _give_up(self, run_id: str, why: str) -> bool:
         """Give up a run whose task was killed, and tell people; false if it had ended, or turns out to be published."""
         with self.project.open_warehouse() as warehouse:
-            is_lost = Ledger(warehouse).end(Run(run_id, self.project.digest), why)
+            is_lost = TableLocks(warehouse).end(Run(run_id, self.project.digest), why)
         if is_lost:
             self._tell(lambda alerts: alerts.failed(why))
         return is_lost

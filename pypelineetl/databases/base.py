@@ -18,17 +18,17 @@ from sqlalchemy import URL
 from pypelineetl.databases.limits import adapted
 from pypelineetl.databases.urls import forget_password, is_password_kept, options_of
 from pypelineetl.duck.rows import FETCH_ROWS, Row, Scanned, Stream
-from pypelineetl.duck.session import ScanError, Workbench
+from pypelineetl.duck.session import DuckSession, ScanError
 from pypelineetl.errors import BusyError, DatabaseError, PypeLineError, TransientError
 from pypelineetl.sql.schema import Column
-from pypelineetl.sql.sql_casts import held_as, refusal
+from pypelineetl.sql.sql_casts import duckdb_type, refusal
 from pypelineetl.sql.translation.types import Type
 
 LOCK_WAIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Hanger:
+class Dependent:
     """Something that hangs on a table: what it is in words, and for a foreign key the table that it belongs to."""
 
     what: str
@@ -36,7 +36,7 @@ class Hanger:
 
 
 @dataclass(frozen=True)
-class Renewal:
+class Replacement:
     """A live table, the staged one that takes its place, and the statements that create the live one."""
 
     table: str
@@ -52,25 +52,25 @@ class Database(abc.ABC):
     quote_character: ClassVar[str] = '"'
     placeholder: ClassVar[str] = "%s"
     """What stands for an argument in a statement."""
-    adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {}
+    parameter_adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {}
     """By a value's type, what turns it into what the driver takes, or raises ValueError with why it cannot be held."""
-    unheld: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    value_limits: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """By DuckDB type, a condition on `{}` that values this database cannot hold do not meet, and why it cannot."""
     rewritten: ClassVar[Mapping[str, str]] = {}
     """By a type of this database that writes a value anew, so that none equals what was loaded, what to declare."""
-    reads_beside: ClassVar[bool] = False
+    concurrent_reads: ClassVar[bool] = False
     """Whether the bench reads this database through a connection of its own, while this one is used as well."""
-    exchanges_tables: ClassVar[bool] = False
+    renames_atomically: ClassVar[bool] = False
     """Whether many tables can take each other's places at once, though not within a transaction."""
-    loads_beside: ClassVar[bool] = True
+    concurrent_writers: ClassVar[bool] = True
     """Whether several connections of one process may load at the same time."""
-    folds_texts: ClassVar[bool] = False
+    case_insensitive_text: ClassVar[bool] = False
     """Whether texts are compared without regard to case, unless a column says otherwise."""
     moments_are_texts: ClassVar[bool] = False
     """Whether a moment is kept as a text, which can name its own time zone."""
     moment_function: ClassVar[str] = ""
     """The function that brings a text, of whatever ISO form, to a text of one; none where the database has none."""
-    orders_nulls: ClassVar[bool] = True
+    supports_nulls_first: ClassVar[bool] = True
     """Whether ORDER BY takes NULLS FIRST and NULLS LAST."""
     connecting_needs: ClassVar[str] = "Check the URL, and that the server runs and lets you in."
     """What to look for when a connection failed."""
@@ -142,7 +142,7 @@ class Database(abc.ABC):
         """Return what this database takes for the present (UTC); of a file, what this machine does."""
         return datetime.now(UTC).replace(tzinfo=None)
 
-    def excess(self) -> list[str]:
+    def excess_privileges(self) -> list[str]:
         """Return what this account may do that reading a source does not need; nothing where there are no accounts."""
         return []
 
@@ -235,7 +235,7 @@ class Database(abc.ABC):
             self._cursor().executemany(statement, rows)
 
     @classmethod
-    def scanned(cls, bench: Workbench, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - as below
+    def scanned(cls, session: DuckSession, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - as below
         """Have the bench read a query of the database at a URL by itself; None where it cannot.
 
         `original` is what the query is a translation of, if it was MySQL's. The bench reads through connections of its
@@ -243,31 +243,31 @@ class Database(abc.ABC):
         """
         return None
 
-    def scanned_here(self, bench: Workbench, url: URL, table: str, query: str) -> Scanned | None:
+    def scanned_here(self, session: DuckSession, url: URL, table: str, query: str) -> Scanned | None:
         """Have the bench read a query of one table of this connection's database, which is at this URL.
 
         None where the bench cannot, or where the table is not yet anybody else's to see.
         """
-        return None if table in self.uncommitted else self.readable(bench, url, query)
+        return None if table in self.uncommitted else self.readable(session, url, query)
 
     @classmethod
-    def readable(cls, bench: Workbench, url: URL, query: str, original: str = "") -> Scanned | None:
+    def readable(cls, session: DuckSession, url: URL, query: str, original: str = "") -> Scanned | None:
         """As `scanned`, and None as well where DuckDB refuses: what is wrong then, the driver tells better."""
-        if not bench.scans:
+        if not session.scans:
             return None
         try:
-            return cls.scanned(bench, url, query, original)
+            return cls.scanned(session, url, query, original)
         except (duckdb.Error, PypeLineError, ScanError) as error:
-            if not bench.is_usable:
+            if not session.is_usable:
                 raise ScanError(str(error)) from error
             return None
 
     @property
-    def own_bench(self) -> Any:
+    def own_session(self) -> Any:
         """A DuckDB connection that can itself be the bench; None for all but DuckDB."""
         return None
 
-    def bulk_insert(self, table: str, columns: Sequence[Column], bench: Workbench, query: str) -> int:
+    def bulk_insert(self, table: str, columns: Sequence[Column], session: DuckSession, query: str) -> int:
         """Insert the rows of a bench's query into these columns, as fast as the database can; return their number.
 
         Raises LoadError for a value that this database cannot hold.
@@ -276,8 +276,8 @@ class Database(abc.ABC):
         marks = ", ".join([self.placeholder] * len(names))
         statement = f"INSERT INTO {self.quote(table)} ({self.quoted(names)}) VALUES ({marks})"
         inserted = 0
-        for rows in bench.batches(self.holdable(columns, query), FETCH_ROWS):
-            self.insert_many(statement, [adapted(self.adapters, names, row) for row in rows])
+        for rows in session.batches(self.holdable(columns, query), FETCH_ROWS):
+            self.insert_many(statement, [adapted(self.parameter_adapters, names, row) for row in rows])
             inserted += len(rows)
         return inserted
 
@@ -286,7 +286,7 @@ class Database(abc.ABC):
         table: str,
         keys: Sequence[Column],
         values: Sequence[Column],
-        bench: Workbench,
+        session: DuckSession,
         query: str,
         *,
         where: str = "",
@@ -298,15 +298,15 @@ class Database(abc.ABC):
         changes, columns = f"{table}__changes", [*keys, *values]
         names = self.quoted(column.name for column in columns)
         self.execute(self._changes_table(changes, table, names, keys))
-        self.bulk_insert(changes, columns, bench, query)
+        self.bulk_insert(changes, columns, session, query)
         self.execute(self._update_by(table, self.quote(changes), self._found_by(table, keys, where), values))
         self.drop_temporary(changes)
 
-    def bulk_delete(self, table: str, keys: Sequence[Column], bench: Workbench, query: str) -> None:
+    def bulk_delete(self, table: str, keys: Sequence[Column], session: DuckSession, query: str) -> None:
         """Delete the rows that have the keys which a query of DuckDB gives."""
         changes, names = f"{table}__changes", self.quoted(column.name for column in keys)
         self.execute(self._changes_table(changes, table, names, keys))
-        self.bulk_insert(changes, keys, bench, query)
+        self.bulk_insert(changes, keys, session, query)
         self.execute(self._delete_by(table, self.quote(changes), self._found_by(table, keys, "")))
         self.drop_temporary(changes)
 
@@ -327,8 +327,8 @@ class Database(abc.ABC):
 
     def holdable(self, columns: Sequence[Column], query: str) -> str:
         """Return a bench's query that ends with an error at the first value which this database cannot hold."""
-        held = [held_as(column) for column in columns]
-        if not self.unheld.keys() & set(held):
+        held = [duckdb_type(column) for column in columns]
+        if not self.value_limits.keys() & set(held):
             return query
         names = [f"c{number}" for number in range(len(columns))]
         checked = ", ".join(
@@ -337,9 +337,9 @@ class Database(abc.ABC):
         return f"SELECT {checked} FROM ({query}) AS given ({', '.join(names)})"
 
     def _checked(self, name: str, column: Column, kind: str) -> str:
-        if kind not in self.unheld:
+        if kind not in self.value_limits:
             return name
-        condition, reason = self.unheld[kind]
+        condition, reason = self.value_limits[kind]
         message = f'column "{column.name}" cannot take a value, because {reason}'
         return f"CASE WHEN NOT ({condition.format(name)}) THEN {refusal(message)} ELSE {name} END"
 
@@ -347,7 +347,7 @@ class Database(abc.ABC):
         """Return names as this database quotes them, separated by commas."""
         return ", ".join(map(self.quote, names))
 
-    def exactly(self, text: str) -> str:
+    def binary_compare(self, text: str) -> str:
         """Return the expression of a text so that it is compared to the letter, which a collation may not do."""
         return text
 
@@ -357,12 +357,14 @@ class Database(abc.ABC):
 
     def folds(self, column: Column) -> bool:
         """Whether two different texts of a column may be one to this database, such as abc and ABC."""
-        return column.is_text and (self.folds_texts or bool(column.collation))
+        return column.is_text and (self.case_insensitive_text or bool(column.collation))
 
     def matches(self, column: Column, left: str, right: str) -> str:
         """Return the condition that two expressions of a column's type are equal, and as texts equal to the letter."""
         equal = f"{left} = {right}"
-        return f"{equal} AND {self.exactly(left)} = {self.exactly(right)}" if self.folds(column) else equal
+        return (
+            f"{equal} AND {self.binary_compare(left)} = {self.binary_compare(right)}" if self.folds(column) else equal
+        )
 
     @abc.abstractmethod
     def columns(self, table: str) -> Mapping[str, str]:
@@ -371,7 +373,7 @@ class Database(abc.ABC):
         A temporary table of this connection is found as well.
         """
 
-    def meant(self, create: str, table: str) -> Mapping[str, str]:
+    def declared_columns(self, create: str, table: str) -> Mapping[str, str]:
         """Return the columns that a CREATE TEMPORARY TABLE of this name gives, as `columns` does."""
         self.execute(create)
         columns = self.columns(table)
@@ -411,7 +413,7 @@ class Database(abc.ABC):
         """Return the names of the tables that are there, temporary ones left out."""
 
     @abc.abstractmethod
-    def hangers(self, table: str) -> list[Hanger]:
+    def dependents(self, table: str) -> list[Dependent]:
         """Return what hangs on a table, and would be lost if another took its place."""
 
     def exchange(self, tables: Sequence[str], moves: Sequence[tuple[str, str]]) -> bool:  # noqa: ARG002 - for those that can
@@ -421,19 +423,19 @@ class Database(abc.ABC):
         """
         return False
 
-    def is_remade(self, table: str) -> bool:  # noqa: ARG002 - for those that must
+    def must_recreate(self, table: str) -> bool:  # noqa: ARG002 - for those that must
         """Whether a table is made anew because its rows cannot, or should not, be exchanged within a transaction."""
         return False
 
-    def inherit(self, renewal: Renewal) -> None:  # noqa: B027 - most databases' tables have nothing of the kind
+    def inherit(self, replacement: Replacement) -> None:  # noqa: B027 - most databases' tables have nothing of the kind
         """Give a staged table what belongs to the live one and not to its rows: who may do what with it."""
 
-    def put_in_place(self, renewal: Renewal) -> None:
+    def swap_in(self, replacement: Replacement) -> None:
         """Give a staged table the live one's name, which is free, as part of the transaction."""
-        for index in self._indexes(renewal.staged):
+        for index in self._indexes(replacement.staged):
             self.execute(f"DROP INDEX {self.quote(index)}")
-        self.execute(f"ALTER TABLE {self.quote(renewal.staged)} RENAME TO {self.quote(renewal.table)}")
-        for index in renewal.create[1:]:
+        self.execute(f"ALTER TABLE {self.quote(replacement.staged)} RENAME TO {self.quote(replacement.table)}")
+        for index in replacement.create[1:]:
             self.execute(index)
 
     def _indexes(self, table: str) -> list[str]:  # noqa: ARG002 - for those that rename tables in this way

@@ -7,7 +7,7 @@ from typing import Self
 
 import duckdb
 
-from pypelineetl.duck.session import Workbench, translated_errors
+from pypelineetl.duck.session import DuckSession, translated_errors
 
 
 class CsvPipe:
@@ -17,9 +17,9 @@ class CsvPipe:
     what stopped it: without that a loader would take the end of the pipe for the end of the rows.
     """
 
-    def __init__(self, bench: Workbench, query: str, options: str) -> None:
+    def __init__(self, session: DuckSession, query: str, options: str) -> None:
         self.rows = 0
-        self._bench = bench
+        self._session = session
         self._query = query
         self._options = options
         self._error: Exception | None = None
@@ -36,18 +36,18 @@ class CsvPipe:
     ) -> None:
         if error is not None and self._thread.is_alive():
             # The loader is gone, so nobody needs the rows that are still to come.
-            self._bench.connection.interrupt()
+            self._session.connection.interrupt()
         os.close(self.descriptor)
         self._thread.join()
         stopped_by_us = error is not None and isinstance(self._error, duckdb.InterruptException | duckdb.IOException)
         if self._error is not None and not stopped_by_us:
-            with translated_errors(self._bench.connection):
+            with translated_errors(self._session.connection):
                 raise self._error
 
     def _write(self) -> None:
         target = f"/dev/fd/{self._end}"
         try:
-            [(self.rows,)] = self._bench.connection.execute(
+            [(self.rows,)] = self._session.connection.execute(
                 f"COPY ({self._query}) TO '{target}' (FORMAT csv, HEADER false, USE_TMP_FILE false, {self._options})"
             ).fetchall()
         except Exception as error:  # noqa: BLE001 - whatever it is: its end alone would pass for that of the rows

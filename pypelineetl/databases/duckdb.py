@@ -15,11 +15,11 @@ import duckdb
 import pyarrow as pa
 from sqlalchemy import URL
 
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Renewal
-from pypelineetl.databases.file_locks import FileHolds
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Dependent, Replacement
+from pypelineetl.databases.file_locks import FileLocks
 from pypelineetl.databases.single_floats import single
 from pypelineetl.duck.rows import FETCH_ROWS, Row, Scanned, Stream
-from pypelineetl.duck.session import Workbench, interruptible, lacks_memory, memory_limit, more_memory
+from pypelineetl.duck.session import DuckSession, interruptible, lacks_memory, memory_limit, more_memory
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.sql import dialect
 from pypelineetl.sql.python_casts import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
@@ -80,14 +80,14 @@ class DuckDB(Database):
     dialect = "duckdb"
     placeholder = "?"
     # They are one DuckDB, which does not bear that one attaches a database while another looks at its catalog.
-    loads_beside = False
+    concurrent_writers = False
     connecting_needs = "Check the path, and that this account may read and write the file and its folder."
     driver_error: ClassVar[type[Exception]] = duckdb.Error
 
     def __init__(self, connection: Any, name: str) -> None:
         super().__init__(connection, name)
         self._locks: list[Lock] = []
-        self._holds = FileHolds(name)
+        self._holds = FileLocks(name)
         self._streams = 0
 
     def limit_memory(self, memory: str, *, is_alone: bool) -> None:
@@ -120,7 +120,7 @@ class DuckDB(Database):
         # DuckDB's cursor() is a second connection, with a transaction of its own.
         return self.connection
 
-    def exactly(self, text: str) -> str:
+    def binary_compare(self, text: str) -> str:
         return f"encode({text})"
 
     def columns(self, table: str) -> Mapping[str, str]:
@@ -193,37 +193,37 @@ class DuckDB(Database):
             self.connection.unregister("pypelineetl_batch")
 
     @classmethod
-    def scanned(cls, bench: Workbench, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - read as it is
-        name = bench.attach([f"ATTACH {literal(url.database or '')} AS {{name}} (READ_ONLY)"])
-        return _described(bench, dialect.within_catalog(query, dialect=cls.dialect, catalog=name))
+    def scanned(cls, session: DuckSession, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - read as it is
+        name = session.attach([f"ATTACH {literal(url.database or '')} AS {{name}} (READ_ONLY)"])
+        return _described(session, dialect.within_catalog(query, dialect=cls.dialect, catalog=name))
 
-    def scanned_here(self, bench: Workbench, url: URL, table: str, query: str) -> Scanned | None:  # noqa: ARG002 - this is it
-        return _described(bench, query)
+    def scanned_here(self, session: DuckSession, url: URL, table: str, query: str) -> Scanned | None:  # noqa: ARG002 - this is it
+        return _described(session, query)
 
     @property
-    def own_bench(self) -> Any:
+    def own_session(self) -> Any:
         return self.connection
 
-    def bulk_insert(self, table: str, columns: Sequence[Column], bench: Workbench, query: str) -> int:
+    def bulk_insert(self, table: str, columns: Sequence[Column], session: DuckSession, query: str) -> int:
         into = f"{self.quote(table)} ({self.quoted(column.name for column in columns)})"
-        return bench.number(f"INSERT INTO {into} {query}")
+        return session.number(f"INSERT INTO {into} {query}")
 
     def bulk_update(  # noqa: PLR0913 - as in base.py
         self,
         table: str,
         keys: Sequence[Column],
         values: Sequence[Column],
-        bench: Workbench,
+        session: DuckSession,
         query: str,
         *,
         where: str = "",
     ) -> None:
         changes = f"(SELECT * FROM ({query}) AS given ({self.quoted(column.name for column in (*keys, *values))}))"
-        bench.run(self._update_by(table, changes, self._found_by(table, keys, where), values))
+        session.run(self._update_by(table, changes, self._found_by(table, keys, where), values))
 
-    def bulk_delete(self, table: str, keys: Sequence[Column], bench: Workbench, query: str) -> None:
+    def bulk_delete(self, table: str, keys: Sequence[Column], session: DuckSession, query: str) -> None:
         changes = f"(SELECT * FROM ({query}) AS given ({self.quoted(column.name for column in keys)}))"
-        bench.run(self._delete_by(table, changes, self._found_by(table, keys, "")))
+        session.run(self._delete_by(table, changes, self._found_by(table, keys, "")))
 
     def unique_keys(self, table: str) -> list[frozenset[str]]:
         found = self.query(
@@ -270,7 +270,7 @@ class DuckDB(Database):
         )
         return [name for (name,) in found]
 
-    def hangers(self, table: str) -> list[Hanger]:
+    def dependents(self, table: str) -> list[Dependent]:
         found = self.query(
             """
             SELECT DISTINCT table_name FROM duckdb_constraints()
@@ -278,7 +278,7 @@ class DuckDB(Database):
             """,
             (table,),
         )
-        return [Hanger(f'a foreign key of "{owner}"', owner) for (owner,) in found]
+        return [Dependent(f'a foreign key of "{owner}"', owner) for (owner,) in found]
 
     def _begin(self) -> None:
         # DuckDB begins none of its own accord, and one that has ended by an error is no longer there to commit.
@@ -303,25 +303,25 @@ class DuckDB(Database):
             with suppress(duckdb.Error):
                 self.connection.begin()
 
-    def is_remade(self, table: str) -> bool:
+    def must_recreate(self, table: str) -> bool:
         # Within a transaction, DuckDB takes rows that were deleted for rows that still point to others. Without them,
         # a new name costs nothing, and rows that change places need memory for all of their keys.
         return self._has_references(table) or not self._has_additions(table)
 
-    def put_in_place(self, renewal: Renewal) -> None:
-        if not self._has_references(renewal.staged):
-            super().put_in_place(renewal)
+    def swap_in(self, replacement: Replacement) -> None:
+        if not self._has_references(replacement.staged):
+            super().swap_in(replacement)
             return
         # DuckDB renames no table that a foreign key begins or ends at.
-        for statement in renewal.create:
+        for statement in replacement.create:
             self.execute(statement)
-        names = self.quoted(self.columns(renewal.staged))
-        into = f"INSERT INTO {self.quote(renewal.table)} ({names})"
-        self.execute(f"{into} SELECT {names} FROM {self.quote(renewal.staged)}")
+        names = self.quoted(self.columns(replacement.staged))
+        into = f"INSERT INTO {self.quote(replacement.table)} ({names})"
+        self.execute(f"{into} SELECT {names} FROM {self.quote(replacement.staged)}")
 
     def _has_references(self, table: str) -> bool:
         """Whether foreign keys begin or end at a table."""
-        return self._has_foreign_keys(table) or bool(self.hangers(table))
+        return self._has_foreign_keys(table) or bool(self.dependents(table))
 
     def _has_additions(self, table: str) -> bool:
         """Whether somebody has given a table what its DDL does not, and what would be lost with it."""
@@ -353,8 +353,8 @@ class DuckDB(Database):
             self._locks.pop().release()
 
 
-def _described(bench: Workbench, query: str) -> Scanned:
-    types = bench.types(query)
+def _described(session: DuckSession, query: str) -> Scanned:
+    types = session.types(query)
     texts = [column for column, kind in types.items() if kind == "VARCHAR"]
     if not texts:
         return Scanned(f"({query})", types)

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 _DIGITS = 12
 
 
-class FileHolds:
+class FileLocks:
     """What one connection to a database file, given by its URL, holds."""
 
     def __init__(self, url: str) -> None:

@@ -56,15 +56,15 @@ def decimal_as_number(value: Decimal) -> int | float:
 
 
 def adapted(
-    adapters: Mapping[type, Callable[[Any], Any]], names: Sequence[str], values: tuple[Any, ...]
+    parameter_adapters: Mapping[type, Callable[[Any], Any]], names: Sequence[str], values: tuple[Any, ...]
 ) -> tuple[Any, ...]:
     """Return the values of these columns as a driver takes them. Raises LoadError for one its database cannot hold."""
-    if not adapters:
+    if not parameter_adapters:
         return values
     taken = []
     for name, value in zip(names, values, strict=True):
         try:
-            taken.append(adapters[type(value)](value) if type(value) in adapters else value)
+            taken.append(parameter_adapters[type(value)](value) if type(value) in parameter_adapters else value)
         except ValueError as error:
             message = f'column "{name}" cannot take a value of type {type(value).__name__}, because {error}'
             raise LoadError(message) from error

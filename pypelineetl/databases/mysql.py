@@ -16,7 +16,7 @@ from pymysql.converters import conversions, decoders
 from pymysql.cursors import SSCursor
 from sqlalchemy import URL
 
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Dependent
 from pypelineetl.databases.csv_pipe import CsvPipe
 from pypelineetl.databases.keepalive import keep_alive
 from pypelineetl.databases.limits import NOT_FINITE, PYTHONS_TIMES, finite
@@ -24,11 +24,11 @@ from pypelineetl.databases.scanner import extension, secret
 from pypelineetl.databases.single_floats import Single, as_doubles
 from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.duck.rows import Row, Scanned, Stream
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.sql.python_casts import NotANumber
 from pypelineetl.sql.schema import Column
-from pypelineetl.sql.sql_casts import APPROXIMATE, held_as, literal
+from pypelineetl.sql.sql_casts import APPROXIMATE, duckdb_type, literal
 from pypelineetl.sql.translation.types import Type, column_type
 
 _TLS_OPTIONS = {"ssl", "ssl_ca", "ssl_cert", "ssl_key"}
@@ -132,14 +132,14 @@ class MySQL(Database):
 
     dialect = "mysql"
     quote_character = "`"
-    orders_nulls = False
-    reads_beside = True
-    exchanges_tables = True
-    folds_texts = True
+    supports_nulls_first = False
+    concurrent_reads = True
+    renames_atomically = True
+    case_insensitive_text = True
     # MariaDB's own JSON is the second of these.
     rewritten: ClassVar[Mapping[str, str]] = {"json": "LONGTEXT with CHECK (JSON_VALID(…))"}
-    adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {float: finite, NotANumber: finite}
-    unheld: ClassVar[Mapping[str, tuple[str, str]]] = {
+    parameter_adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {float: finite, NotANumber: finite}
+    value_limits: ClassVar[Mapping[str, tuple[str, str]]] = {
         **PYTHONS_TIMES,
         "DOUBLE": ("isfinite({})", NOT_FINITE),
         "FLOAT": ("isfinite({})", NOT_FINITE),
@@ -204,7 +204,7 @@ class MySQL(Database):
         assert isinstance(present, datetime)  # noqa: S101 - as the driver gives it
         return present
 
-    def excess(self) -> list[str]:
+    def excess_privileges(self) -> list[str]:
         grants = " ".join(grant.partition(" ON ")[0] for (grant,) in self.query("SHOW GRANTS"))
         return sorted(set(_WRITING.findall(grants)))
 
@@ -258,7 +258,7 @@ class MySQL(Database):
                 result.unbuffered_active = False
         super().close()
 
-    def exactly(self, text: str) -> str:
+    def binary_compare(self, text: str) -> str:
         # Binary collations would still not see blanks at the end, and belong to one character set.
         return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)"
 
@@ -345,7 +345,7 @@ class MySQL(Database):
         )
         return [name for (name,) in found]
 
-    def hangers(self, table: str) -> list[Hanger]:
+    def dependents(self, table: str) -> list[Dependent]:
         keys = self.query(
             """
             SELECT CONSTRAINT_NAME, TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS
@@ -361,13 +361,13 @@ class MySQL(Database):
             (table,),
         )
         return [
-            *(Hanger(f'the foreign key "{name}" of "{owner}"', owner) for name, owner in keys),
-            *(Hanger(f'the trigger "{name}"') for (name,) in triggers),
+            *(Dependent(f'the foreign key "{name}" of "{owner}"', owner) for name, owner in keys),
+            *(Dependent(f'the trigger "{name}"') for (name,) in triggers),
         ]
 
     def exchange(self, tables: Sequence[str], moves: Sequence[tuple[str, str]]) -> bool:
-        hangers = [hanger for table in tables for hanger in self.hangers(table)]
-        if any(hanger.table not in tables for hanger in hangers):
+        dependents = [dependent for table in tables for dependent in self.dependents(table)]
+        if any(dependent.table not in tables for dependent in dependents):
             return False
         renamed = ", ".join(f"{self.quote(old)} TO {self.quote(new)}" for old, new in moves)
         return self._within_a_moment(f"RENAME TABLE {renamed}")
@@ -391,7 +391,7 @@ class MySQL(Database):
         self.execute(f"DROP TEMPORARY TABLE {self.quote(table)}")
 
     @classmethod
-    def scanned(cls, bench: Workbench, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - read as it is
+    def scanned(cls, session: DuckSession, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - read as it is
         scanner, options = extension("mysql"), cls.options_of(url)
         if scanner is None or options.keys() & {*_TLS_OPTIONS, "charset"}:
             return None
@@ -404,30 +404,30 @@ class MySQL(Database):
             "socket": options.get("unix_socket"),
         }
         attach = "ATTACH '' AS {name} (TYPE mysql, SECRET {name}, READ_ONLY)"
-        name = bench.attach([*_SCAN_SETTINGS, secret("mysql", access), attach], scanner)
+        name = session.attach([*_SCAN_SETTINGS, secret("mysql", access), attach], scanner)
         relation = f"mysql_query('{name}', {literal(query)})"
-        types = bench.types(f"FROM {relation}")
+        types = session.types(f"FROM {relation}")
         if singles := [column for column, kind in types.items() if kind == "FLOAT"]:
             relation = f"mysql_query('{name}', {literal(as_doubles(query, list(types), singles))})"
-            types = bench.types(f"FROM {relation}")
+            types = session.types(f"FROM {relation}")
         # Decimals of more than 38 digits come as DOUBLE as well.
         exact = {column: APPROXIMATE if kind == "DOUBLE" else kind for column, kind in types.items()}
         return Scanned(relation, exact)
 
-    def bulk_insert(self, table: str, columns: Sequence[Column], bench: Workbench, query: str) -> int:
-        held = [held_as(column) for column in columns]
+    def bulk_insert(self, table: str, columns: Sequence[Column], session: DuckSession, query: str) -> int:
+        held = [duckdb_type(column) for column in columns]
         names = [f"c{number}" for number in range(len(columns))]
         written = ", ".join(_CSV.get(kind, "{}").format(name) for name, kind in zip(names, held, strict=True))
         given = f"SELECT {written} FROM ({self.holdable(columns, query)}) AS given ({', '.join(names)})"
         texts = ", ".join(name for name, kind in zip(names, held, strict=True) if kind == "VARCHAR")
         try:
-            with CsvPipe(bench, given, "NULLSTR 'NULL'" + (f", FORCE_QUOTE ({texts})" if texts else "")) as pipe:
+            with CsvPipe(session, given, "NULLSTR 'NULL'" + (f", FORCE_QUOTE ({texts})" if texts else "")) as pipe:
                 loaded = self._load_data(pipe.path, table, columns, held)
         except DatabaseError as error:
             if not error.__cause__ or error.__cause__.args[0] not in _LOCAL_REFUSED:
                 raise
             self.notes.append(_LOCAL_NOTE)
-            return super().bulk_insert(table, columns, bench, query)
+            return super().bulk_insert(table, columns, session, query)
         if loaded != pipe.rows:
             message = (
                 f'{self.name}: "{table}" took {loaded:,} of {pipe.rows:,} rows, so others were refused as duplicates'

@@ -13,7 +13,7 @@ from psycopg.adapt import Loader
 from psycopg.types.string import TextLoader
 from sqlalchemy import URL
 
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger, Renewal
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Dependent, Replacement
 from pypelineetl.databases.csv_pipe import CsvPipe
 from pypelineetl.databases.keepalive import IDLE_SECONDS, INTERVAL_SECONDS, PROBES
 from pypelineetl.databases.limits import NUL, without_nul
@@ -21,11 +21,11 @@ from pypelineetl.databases.scanner import extension, secret
 from pypelineetl.databases.single_floats import Single, single
 from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.duck.rows import Scanned
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.sql.python_casts import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
 from pypelineetl.sql.schema import Column
-from pypelineetl.sql.sql_casts import NUMERIC, held_as, literal
+from pypelineetl.sql.sql_casts import NUMERIC, duckdb_type, literal
 from pypelineetl.sql.translation.types import Type, column_type
 
 _BLOCK = 2**18
@@ -109,9 +109,9 @@ class PostgreSQL(Database):
 
     dialect = "postgres"
     rewritten: ClassVar[Mapping[str, str]] = {"jsonb": "JSON"}
-    reads_beside = True
-    adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {str: without_nul}
-    unheld: ClassVar[Mapping[str, tuple[str, str]]] = {"VARCHAR": ("NOT contains({}, chr(0))", NUL)}
+    concurrent_reads = True
+    parameter_adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {str: without_nul}
+    value_limits: ClassVar[Mapping[str, tuple[str, str]]] = {"VARCHAR": ("NOT contains({}, chr(0))", NUL)}
     driver_error: ClassVar[type[Exception]] = psycopg.Error
 
     def __init__(self, connection: Any, name: str) -> None:
@@ -169,7 +169,7 @@ class PostgreSQL(Database):
         assert isinstance(present, datetime)  # noqa: S101 - as the driver gives it
         return present
 
-    def excess(self) -> list[str]:
+    def excess_privileges(self) -> list[str]:
         found = self.query(
             """
             SELECT 'SUPERUSER' FROM pg_roles WHERE rolname = current_user AND rolsuper
@@ -195,7 +195,7 @@ class PostgreSQL(Database):
                 cursor.close()
         super().close()
 
-    def exactly(self, text: str) -> str:
+    def binary_compare(self, text: str) -> str:
         return f'{text} COLLATE "C"'
 
     def columns(self, table: str) -> Mapping[str, str]:
@@ -237,7 +237,7 @@ class PostgreSQL(Database):
         )
         return [name for (name,) in found]
 
-    def hangers(self, table: str) -> list[Hanger]:
+    def dependents(self, table: str) -> list[Dependent]:
         found = self.query(
             """
             WITH own AS (SELECT to_regclass(quote_ident(%s))::oid AS id)
@@ -254,9 +254,9 @@ class PostgreSQL(Database):
             """,
             (table,),
         )
-        return [Hanger(what, owner) for what, owner in dict.fromkeys(found)]
+        return [Dependent(what, owner) for what, owner in dict.fromkeys(found)]
 
-    def inherit(self, renewal: Renewal) -> None:
+    def inherit(self, replacement: Replacement) -> None:
         grants = self.query(
             """
             SELECT format('GRANT %%s ON %%I TO %%s', privilege_type, %s::text, coalesce(quote_ident(rolname), 'PUBLIC'))
@@ -264,22 +264,22 @@ class PostgreSQL(Database):
             FROM pg_class AS t, aclexplode(t.relacl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee
             WHERE t.oid = to_regclass(quote_ident(%s)) AND a.grantee <> t.relowner
             """,
-            (renewal.staged, renewal.table),
+            (replacement.staged, replacement.table),
         )
         for (grant,) in grants:
             self.execute(grant)
 
-    def put_in_place(self, renewal: Renewal) -> None:
-        self.execute(f"ALTER TABLE {self.quote(renewal.staged)} RENAME TO {self.quote(renewal.table)}")
+    def swap_in(self, replacement: Replacement) -> None:
+        self.execute(f"ALTER TABLE {self.quote(replacement.staged)} RENAME TO {self.quote(replacement.table)}")
         indexes = self.query(
             """
             SELECT i.relname FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid
             WHERE x.indrelid = to_regclass(quote_ident(%s)) AND starts_with(i.relname, %s)
             """,
-            (renewal.table, renewal.staged),
+            (replacement.table, replacement.staged),
         )
         for (index,) in indexes:
-            name = renewal.table + index.removeprefix(renewal.staged)
+            name = replacement.table + index.removeprefix(replacement.staged)
             self.execute(f"ALTER INDEX {self.quote(index)} RENAME TO {self.quote(name)}")
 
     def unique_keys(self, table: str) -> list[frozenset[str]]:
@@ -308,7 +308,7 @@ class PostgreSQL(Database):
         return not free
 
     @classmethod
-    def scanned(cls, bench: Workbench, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - read as it is
+    def scanned(cls, session: DuckSession, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - read as it is
         scanner = extension("postgres")
         if scanner is None:
             return None
@@ -324,11 +324,11 @@ class PostgreSQL(Database):
         given["options"] = f"{given.get('options', '')} -c TimeZone=UTC".strip()
         options = " ".join(f"{name}={_in_conninfo(str(value))}" for name, value in given.items())
         attach = f"ATTACH {literal(options)} AS {{name}} (TYPE postgres, SECRET {{name}}, READ_ONLY)"
-        name = bench.attach([secret("postgres", access), attach], scanner)
-        return _exact(bench, name, query)
+        name = session.attach([secret("postgres", access), attach], scanner)
+        return _exact(session, name, query)
 
-    def bulk_insert(self, table: str, columns: Sequence[Column], bench: Workbench, query: str) -> int:
-        held = [held_as(column) for column in columns]
+    def bulk_insert(self, table: str, columns: Sequence[Column], session: DuckSession, query: str) -> int:
+        held = [duckdb_type(column) for column in columns]
         names = [f"c{number}" for number in range(len(columns))]
         written = ", ".join(
             f"'\\x' || hex({name})" if kind == "BLOB" else name for name, kind in zip(names, held, strict=True)
@@ -337,7 +337,7 @@ class PostgreSQL(Database):
         texts = ", ".join(name for name, kind in zip(names, held, strict=True) if kind == "VARCHAR")
         into = f"{self.quote(table)} ({self.quoted(column.name for column in columns)})"
         with (
-            CsvPipe(bench, given, "NULLSTR '\\N'" + (f", FORCE_QUOTE ({texts})" if texts else "")) as pipe,
+            CsvPipe(session, given, "NULLSTR '\\N'" + (f", FORCE_QUOTE ({texts})" if texts else "")) as pipe,
             self.translated_errors(),
             self.connection.cursor() as cursor,
         ):
@@ -361,16 +361,16 @@ class PostgreSQL(Database):
         self.connection.commit()
 
 
-def _exact(bench: Workbench, name: str, query: str) -> Scanned:
+def _exact(session: DuckSession, name: str, query: str) -> Scanned:
     """Return a scan in which numerics come as text: the scanner rounds those without scale, and takes NaN for 0."""
-    types = bench.types(f"FROM {_passed_on(name, query)}")
+    types = session.types(f"FROM {_passed_on(name, query)}")
     doubtful = [column for column, kind in types.items() if kind == "DOUBLE" or kind.startswith("DECIMAL")]
     if not doubtful:
         return Scanned(_passed_on(name, query), types)
     asked = ", ".join(f"pg_typeof(source.{_quoted(column)})::text AS c{at}" for at, column in enumerate(doubtful))
     # Joined on a condition that is never met, the query itself is not run.
     question = f"SELECT {asked} FROM (SELECT 1) AS one LEFT JOIN ({query}) AS source ON false"
-    [kinds] = bench.rows(f"FROM {_passed_on(name, question)}")
+    [kinds] = session.rows(f"FROM {_passed_on(name, question)}")
     numerics = {column for column, kind in zip(doubtful, kinds, strict=True) if kind == "numeric"}
     selected = ", ".join(f"{_quoted(column)}::text" if column in numerics else _quoted(column) for column in types)
     exact = {column: NUMERIC if column in numerics else kind for column, kind in types.items()}

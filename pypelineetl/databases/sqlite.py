@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 from sqlalchemy import URL
 
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Hanger
-from pypelineetl.databases.file_locks import FileHolds
+from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Dependent
+from pypelineetl.databases.file_locks import FileLocks
 from pypelineetl.databases.limits import PYTHONS_TIMES, decimal_as_number, finite, whole_64
 from pypelineetl.databases.scanner import extension
 from pypelineetl.duck.rows import Scanned
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.sql import dialect
 from pypelineetl.sql.python_casts import NotANumber, moment
@@ -61,7 +61,7 @@ class SQLite(Database):
     # SQLite takes a name in double quotes that it does not know for a text.
     quote_character = "`"
     placeholder = "?"
-    adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {
+    parameter_adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {
         datetime: lambda value: value.isoformat(sep=" "),
         date: date.isoformat,
         time: time.isoformat,
@@ -71,7 +71,7 @@ class SQLite(Database):
         int: whole_64,
     }
     # Its own functions read no others.
-    unheld: ClassVar[Mapping[str, tuple[str, str]]] = PYTHONS_TIMES
+    value_limits: ClassVar[Mapping[str, tuple[str, str]]] = PYTHONS_TIMES
     moments_are_texts = True
     moment_function = "pypelineetl_moment"
     connecting_needs = "Check the path, and that this account may read and write the file and its folder."
@@ -95,7 +95,7 @@ class SQLite(Database):
         # autocommit off in the driver's old way would commit before DDL; here the transaction is begun by hand.
         return sqlite3.connect(path, isolation_level=None, timeout=LOCK_WAIT_SECONDS)
 
-    def exactly(self, text: str) -> str:
+    def binary_compare(self, text: str) -> str:
         return f"{text} COLLATE BINARY"
 
     def columns(self, table: str) -> Mapping[str, str]:
@@ -110,31 +110,31 @@ class SQLite(Database):
         }
 
     @classmethod
-    def scanned(cls, bench: Workbench, url: URL, query: str, original: str) -> Scanned | None:
+    def scanned(cls, session: DuckSession, url: URL, query: str, original: str) -> Scanned | None:
         scanner = extension("sqlite")
         is_plain = dialect.is_plain(query, cls.dialect)
         if scanner is None or not (is_plain or original):
             return None
         attach = f"ATTACH {literal(str(Path(url.database or '').absolute()))} AS {{name}} (TYPE sqlite, READ_ONLY)"
-        name = bench.attach([attach], scanner)
-        if is_plain and _mean_the_same(bench, query, name):
+        name = session.attach([attach], scanner)
+        if is_plain and _mean_the_same(session, query, name):
             attached = dialect.attached(query, read=cls.dialect, catalog=name)
-            types = bench.types(attached)
+            types = session.types(attached)
             with cls.open(url, read_only=True) as source:
                 if not source.differs(query, types):
                     return Scanned(f"({attached})", types)
-        return cls._computed_there(bench, url, original, name) if original else None
+        return cls._computed_there(session, url, original, name) if original else None
 
     @classmethod
-    def _computed_there(cls, bench: Workbench, url: URL, original: str, catalog: str) -> Scanned | None:
+    def _computed_there(cls, session: DuckSession, url: URL, original: str, catalog: str) -> Scanned | None:
         """Have DuckDB compute a query of MySQL's over SQLite's tables; None if it is not proved to give the same."""
         with cls.open(url, read_only=True) as source:
-            tables = _Tables(bench, catalog, source)
+            tables = _Tables(session, catalog, source)
             translated = dialect.translated(original, written="mysql", target=SCANNED_SQLITE, schema=tables.types)
             computed = dialect.within_catalog(translated.sql, dialect="duckdb", catalog=catalog)
             if any(source.differs(_select(table), kinds) for table, kinds in tables.read_by(original).items()):
                 return None
-        return Scanned(f"({computed})", bench.types(computed))
+        return Scanned(f"({computed})", session.types(computed))
 
     def differs(self, query: str, types: Mapping[str, str]) -> bool:
         """Whether DuckDB, which has these types for a query's columns, would give other values than SQLite does.
@@ -149,13 +149,13 @@ class SQLite(Database):
         cut = " OR ".join(f"({_CUT[kind].format(name)})" for name, kind in names.items())
         return bool(self.query(f"SELECT 1 FROM (\n{query}\n) AS source WHERE {cut} LIMIT 1"))
 
-    def scanned_here(self, bench: Workbench, url: URL, table: str, query: str) -> None:  # noqa: ARG002 - never
+    def scanned_here(self, session: DuckSession, url: URL, table: str, query: str) -> None:  # noqa: ARG002 - never
         """Nothing: two SQLites in one process that have the same file open take away each other's locks."""
         return
 
     def __init__(self, connection: Any, name: str) -> None:
         super().__init__(connection, name)
-        self._holds = FileHolds(name)
+        self._holds = FileLocks(name)
         connection.create_function(self.moment_function, 1, _moment, deterministic=True)
         self._faults = sqlite_functions.register(connection)
 
@@ -200,7 +200,7 @@ class SQLite(Database):
     def tables(self) -> list[str]:
         return [name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")]
 
-    def hangers(self, table: str) -> list[Hanger]:
+    def dependents(self, table: str) -> list[Dependent]:
         triggers = self.query("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (table,))
         keys = self.query(
             """
@@ -210,8 +210,8 @@ class SQLite(Database):
             (table,),
         )
         return [
-            *(Hanger(f'a foreign key of "{owner}"', owner) for (owner,) in keys),
-            *(Hanger(f'the trigger "{name}"') for (name,) in triggers),
+            *(Dependent(f'a foreign key of "{owner}"', owner) for (owner,) in keys),
+            *(Dependent(f'the trigger "{name}"') for (name,) in triggers),
         ]
 
     def _indexes(self, table: str) -> list[str]:
@@ -254,8 +254,8 @@ class SQLite(Database):
 class _Tables:
     """The tables of a query, and the types that SQLite's columns have where DuckDB has them as well."""
 
-    def __init__(self, bench: Workbench, catalog: str, source: SQLite) -> None:
-        self._bench, self._catalog, self._source = bench, catalog, source
+    def __init__(self, session: DuckSession, catalog: str, source: SQLite) -> None:
+        self._session, self._catalog, self._source = session, catalog, source
         self._scanned: dict[str, Mapping[str, str]] = {}
 
     def types(self, table: str, schema: str) -> Mapping[str, Type]:
@@ -264,7 +264,7 @@ class _Tables:
         if not declared:
             return {}
         name = ".".join(dialect.quoted_name(part, "duckdb") for part in (self._catalog, "main", table))
-        kinds = self._bench.types(f"SELECT * FROM {name}")
+        kinds = self._session.types(f"SELECT * FROM {name}")
         self._scanned[table] = kinds
         return {
             column: kind if _SCANNED_AS.get(kind.kind) == kinds.get(column) else UNKNOWN
@@ -298,7 +298,7 @@ def _moment(given: Any) -> str | None:
     return full.isoformat(sep=" ", timespec="microseconds")
 
 
-def _mean_the_same(bench: Workbench, query: str, catalog: str) -> bool:
+def _mean_the_same(session: DuckSession, query: str, catalog: str) -> bool:
     """Whether DuckDB compares and computes what a plain query does as SQLite would.
 
     SQLite compares a moment as the text that it is, and a number with a text by rules of its own.
@@ -306,7 +306,7 @@ def _mean_the_same(bench: Workbench, query: str, catalog: str) -> bool:
     asked, are_computed = dialect.operands(query, read=SQLite.dialect, catalog=catalog)
     if not asked:
         return True
-    kinds = [_KINDS.get(kind.partition("(")[0], kind) for kind in bench.types(asked).values()]
+    kinds = [_KINDS.get(kind.partition("(")[0], kind) for kind in session.types(asked).values()]
     for one, other, is_computed in zip(kinds[::2], kinds[1::2], are_computed, strict=True):
         allowed = _COMPUTED if is_computed else _COMPARED
         if (one, other) not in allowed and (other, one) not in allowed:

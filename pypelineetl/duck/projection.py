@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from pypelineetl.duck.rows import Scanned, Stream
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.sql.python_casts import source_moment
 from pypelineetl.sql.schema import Column
-from pypelineetl.sql.sql_casts import REFUSED, UnknownError, converted, held_as, literal, moment_of
+from pypelineetl.sql.sql_casts import REFUSED, NoExactCastError, cast_sql, duckdb_type, literal, moment_of
 
 _ARROW = {
     "BIGINT": pa.int64(),
@@ -39,7 +39,7 @@ _ERROR = re.compile(r"error\('((?:[^']|'')*)'\)")
 
 
 @dataclass(frozen=True)
-class Want:
+class ColumnRequest:
     """One column that a load wants: which column of the query it is, and how it becomes what the load computes with."""
 
     name: str
@@ -52,12 +52,12 @@ class Want:
     """From a value that is not NULL."""
 
 
-def want_column(name: str, source: str, *columns: Column) -> Want:
+def request_column(name: str, source: str, *columns: Column) -> ColumnRequest:
     """Want a query's column in the type of a warehouse column; of several, one after the other."""
 
     def sql(value: str, given: str) -> str:
         for column in columns:
-            value, given = converted(value, given, column), held_as(column)
+            value, given = cast_sql(value, given, column), duckdb_type(column)
         return value
 
     def python(value: Any) -> Any:
@@ -65,20 +65,20 @@ def want_column(name: str, source: str, *columns: Column) -> Want:
             value = column.convert(value)
         return value
 
-    return Want(name, source, held_as(columns[-1]), sql, python)
+    return ColumnRequest(name, source, duckdb_type(columns[-1]), sql, python)
 
 
-def want_moment(name: str, source: str) -> Want:
+def request_moment(name: str, source: str) -> ColumnRequest:
     """Want a query's column as a moment in UTC; a plain date is its midnight."""
 
     def python(value: Any) -> datetime:
         found = source_moment(source, value)
         return found if isinstance(found, datetime) else datetime.combine(found, time())
 
-    return Want(name, source, "TIMESTAMP", moment_of, python)
+    return ColumnRequest(name, source, "TIMESTAMP", moment_of, python)
 
 
-def want_day(name: str, source: str, zone: ZoneInfo, first: date, last: date) -> Want:
+def request_day(name: str, source: str, zone: ZoneInfo, first: date, last: date) -> ColumnRequest:
     """Want the day on which a query's moments fell in a time zone, right for the days from `first` to `last`."""
 
     def sql(value: str, given: str) -> str:
@@ -91,7 +91,7 @@ def want_day(name: str, source: str, zone: ZoneInfo, first: date, last: date) ->
         found = source_moment(source, value)
         return _in_zone(found, zone).date() if isinstance(found, datetime) else found
 
-    return Want(name, source, "DATE", sql, python)
+    return ColumnRequest(name, source, "DATE", sql, python)
 
 
 def _in_zone(found: datetime, zone: ZoneInfo) -> datetime:
@@ -102,7 +102,7 @@ def _in_zone(found: datetime, zone: ZoneInfo) -> datetime:
         return found
 
 
-def want_time(name: str, source: str, zone: ZoneInfo, days: tuple[date, date], step: timedelta) -> Want:
+def request_time(name: str, source: str, zone: ZoneInfo, days: tuple[date, date], step: timedelta) -> ColumnRequest:
     """Want the time of day of a query's moments in a time zone, rounded down to a step; right between two days."""
     seconds = int(step.total_seconds())
 
@@ -121,24 +121,24 @@ def want_time(name: str, source: str, zone: ZoneInfo, days: tuple[date, date], s
         second = (local.hour * 3600 + local.minute * 60 + local.second) // seconds * seconds
         return time(second // 3600, second // 60 % 60, second % 60)
 
-    return Want(name, source, "TIME", sql, python)
+    return ColumnRequest(name, source, "TIME", sql, python)
 
 
-class TypedQuery:
+class Projection:
     """A query whose columns can be had in the types that a load computes with."""
 
     def __init__(
-        self, bench: Workbench, scanned: Scanned | None, rows: Callable[[], Stream], columns: Sequence[str] = ()
+        self, session: DuckSession, scanned: Scanned | None, rows: Callable[[], Stream], columns: Sequence[str] = ()
     ) -> None:
         self.columns = tuple(columns)
         self.note = ""
         """Why its rows came through the driver although DuckDB could read them; empty where they did not."""
         self._kept = ""
-        self._bench = bench
+        self._session = session
         self._scanned = scanned
         self._rows = rows
 
-    def select(self, wants: Sequence[Want], table: str, *, lenient: bool = False) -> str:
+    def select(self, requested: Sequence[ColumnRequest], table: str, *, collect_errors: bool = False) -> str:
         """Return a bench's query for what is wanted, read as it runs, or kept in a table of this name before.
 
         A value that does not fit ends the query, or, where it is `lenient`, is NULL: two more columns then tell of
@@ -146,72 +146,74 @@ class TypedQuery:
         """
         if self._scanned:
             try:
-                return self._scan(self._scanned, wants, lenient=lenient)
-            except UnknownError as unknown:
+                return self._scan(self._scanned, requested, collect_errors=collect_errors)
+            except NoExactCastError as unknown:
                 self.note = f"read through the driver, because DuckDB has no exact conversion for {unknown}"
-        self._take(wants, table, lenient=lenient)
+        self._take(requested, table, collect_errors=collect_errors)
         self._kept = table
         return f"SELECT * FROM {table}"
 
     def let_go(self) -> None:
         """Let go of the rows that `select` kept, if it did."""
         if self._kept:
-            self._bench.drop(self._kept)
+            self._session.drop(self._kept)
             self._kept = ""
 
-    def _scan(self, scanned: Scanned, wants: Sequence[Want], *, lenient: bool) -> str:
+    def _scan(self, scanned: Scanned, requested: Sequence[ColumnRequest], *, collect_errors: bool) -> str:
         expressions = [
-            (want, _column(want.source), want.sql(_column(want.source), scanned.types[want.source])) for want in wants
+            (request, _column(request.source), request.sql(_column(request.source), scanned.types[request.source]))
+            for request in requested
         ]
-        if not lenient:
-            selected = ", ".join(f"{expression} AS {want.name}" for want, _, expression in expressions)
+        if not collect_errors:
+            selected = ", ".join(f"{expression} AS {request.name}" for request, _, expression in expressions)
             return f"SELECT {selected} FROM {scanned.relation} AS source"
-        fitting = [(want, source, _ERROR.sub("NULL", expression)) for want, source, expression in expressions]
+        fitting = [(request, source, _ERROR.sub("NULL", expression)) for request, source, expression in expressions]
         unfit = ", ".join(
-            f"CASE WHEN {source} IS NOT NULL AND {fit} IS NULL THEN {literal(_unfit(want, expression))} END"
-            for (want, source, fit), (*_, expression) in zip(fitting, expressions, strict=True)
+            f"CASE WHEN {source} IS NOT NULL AND {fit} IS NULL THEN {literal(_unfit(request, expression))} END"
+            for (request, source, fit), (*_, expression) in zip(fitting, expressions, strict=True)
         )
         given = ", ".join(
             f"{literal(source)}: CAST({_column(source)} AS VARCHAR)"
-            for source in dict.fromkeys(want.source for want in wants)
+            for source in dict.fromkeys(request.source for request in requested)
         )
-        selected = ", ".join(f"{expression} AS {want.name}" for want, _, expression in fitting)
+        selected = ", ".join(f"{expression} AS {request.name}" for request, _, expression in fitting)
         reasons = f"nullif(concat_ws('; ', {unfit}), '') AS unfit, CAST(to_json({{{given}}}) AS VARCHAR) AS given"
         return f"SELECT {selected}, {reasons} FROM {scanned.relation} AS source"
 
-    def _take(self, wants: Sequence[Want], table: str, *, lenient: bool) -> None:
-        more = {"unfit": "VARCHAR", "given": "VARCHAR"} if lenient else {}
-        self._bench.declare(table, {want.name: want.held for want in wants} | more)
+    def _take(self, requested: Sequence[ColumnRequest], table: str, *, collect_errors: bool) -> None:
+        more = {"unfit": "VARCHAR", "given": "VARCHAR"} if collect_errors else {}
+        self._session.declare(table, {request.name: request.held for request in requested} | more)
         rows = self._rows()
-        names = [*(want.name for want in wants), *more]
+        names = [*(request.name for request in requested), *more]
         for batch in rows.batches:
             columns = dict(zip(rows.columns, zip(*batch, strict=True), strict=True))
-            arrays = lenient_arrays(columns, wants) if lenient else _arrays(columns, wants)
-            self._bench.insert(table, pa.table(arrays, names=names))
+            arrays = arrays_with_errors(columns, requested) if collect_errors else _arrays(columns, requested)
+            self._session.insert(table, pa.table(arrays, names=names))
 
 
 Columns = Mapping[str, Sequence[Any]]
 """A batch of rows, column by column."""
 
 
-def _arrays(columns: Columns, wants: Sequence[Want]) -> list[Any]:
+def _arrays(columns: Columns, requested: Sequence[ColumnRequest]) -> list[Any]:
     return [
         pa.array(
-            [None if value is None else want.python(value) for value in columns[want.source]], arrow_type(want.held)
+            [None if value is None else request.python(value) for value in columns[request.source]],
+            arrow_type(request.held),
         )
-        for want in wants
+        for request in requested
     ]
 
 
-def lenient_arrays(columns: Columns, wants: Sequence[Want]) -> list[Any]:
+def arrays_with_errors(columns: Columns, requested: Sequence[ColumnRequest]) -> list[Any]:
     """Return what is wanted of a batch, with NULL for values that do not fit, then why, and the rows as JSON."""
     rows = range(len(next(iter(columns.values()), ())))
     unfit: list[list[str]] = [[] for _ in rows]
     arrays = []
-    for want in wants:
-        values = [_fitting(want, value, unfit[row]) for row, value in enumerate(columns[want.source])]
-        arrays.append(pa.array(values, arrow_type(want.held)))
-    sources = list(dict.fromkeys(want.source for want in wants))
+    for request in requested:
+        values = [_fitting(request, value, unfit[row]) for row, value in enumerate(columns[request.source])]
+        arrays.append(pa.array(values, arrow_type(request.held)))
+    sources = list(dict.fromkeys(request.source for request in requested))
     reasons = ["; ".join(dict.fromkeys(found)) or None for found in unfit]
     given = [as_json({source: columns[source][row] for source in sources}) for row in rows]
     return [*arrays, pa.array(reasons, pa.string()), pa.array(given, pa.string())]
@@ -230,22 +232,22 @@ def as_json(values: Mapping[str, Any]) -> str:
     return json.dumps(texts, ensure_ascii=False)
 
 
-def _fitting(want: Want, value: Any, unfit: list[str]) -> Any:
+def _fitting(request: ColumnRequest, value: Any, unfit: list[str]) -> Any:
     if value is None:
         return None
     try:
-        return want.python(value)
+        return request.python(value)
     except LoadError as error:
         unfit.append(str(error))
         return None
 
 
-def _unfit(want: Want, expression: str) -> str:
+def _unfit(request: ColumnRequest, expression: str) -> str:
     """Return what to tell of a value that does not fit: what its conversion would have ended the query with."""
     refusals = _ERROR.findall(expression)
     if len(refusals) == 1:
         return str(refusals[0].replace("''", "'").removeprefix(REFUSED))
-    return f'a value of "{want.source}" does not fit its column'
+    return f'a value of "{request.source}" does not fit its column'
 
 
 def arrow_type(held: str) -> Any:

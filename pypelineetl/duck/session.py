@@ -18,7 +18,7 @@ import duckdb
 from pypelineetl.duck.memory import default_memory
 from pypelineetl.duck.spill import spill_folder
 from pypelineetl.errors import LoadError, SourceError, SourceLostError
-from pypelineetl.shutdown import StoppedError, heed
+from pypelineetl.shutdown import ShutdownRequested, raise_if_requested
 from pypelineetl.sql.sql_casts import REFUSED, literal
 
 Row = tuple[Any, ...]
@@ -35,11 +35,11 @@ _SETTINGS = (
 )
 
 
-MISSED = "pypelineetl misses a member"
+UNMATCHED_KEY = "pypelineetl misses a member"
 """The error of a query that came upon a natural key which no member has."""
 
 
-class MissedError(Exception):
+class UnmatchedKeyError(Exception):
     """A natural key in a fact's rows matches no member; which ones is found out by whoever catches this."""
 
 
@@ -70,7 +70,7 @@ class ScanError(Exception):
     """DuckDB could not read a value of the source; its driver may."""
 
 
-class Workbench:
+class DuckSession:
     """What a load may do at the bench; made by `workbench`."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, *, in_memory: bool, scans: bool, streams: bool) -> None:
@@ -176,9 +176,9 @@ class Workbench:
 
 
 @contextmanager
-def workbench(
+def open_duck_session(
     connection: duckdb.DuckDBPyConnection | None, memory: str = "", *, scans: bool = True, streams: bool = True
-) -> Iterator[Workbench]:
+) -> Iterator[DuckSession]:
     """Give a workbench: on this connection, which stays open, or else in memory.
 
     `memory` is the size, such as 2GB, beyond which it spills to disk; without it, the default of `MEMORY_LIMIT`.
@@ -187,12 +187,12 @@ def workbench(
     limit = memory_limit(memory, is_alone=is_alone)
     if connection is not None:
         _set_up(connection, limit)
-        yield Workbench(connection, in_memory=False, scans=scans, streams=streams)
+        yield DuckSession(connection, in_memory=False, scans=scans, streams=streams)
         return
     # Otherwise every bench would check the signature of the same file.
     with spill_folder() as folder, duckdb.connect(":memory:", config={"allow_unsigned_extensions": True}) as own:
         _set_up(own, limit, f"SET temp_directory = '{folder}'")
-        yield Workbench(own, in_memory=True, scans=scans, streams=streams)
+        yield DuckSession(own, in_memory=True, scans=scans, streams=streams)
 
 
 def memory_limit(memory: str, *, is_alone: bool) -> str:
@@ -242,8 +242,8 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise
     except duckdb.Error as error:
         # While it asked Python for rows, it tells of it in words alone.
-        if StoppedError.__name__ in str(error):
-            heed()
+        if ShutdownRequested.__name__ in str(error):
+            raise_if_requested()
         raise
 
 
@@ -258,8 +258,8 @@ def translated_errors(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         message = "a text of the source is no UTF-8"
         raise ScanError(message) from error
     except duckdb.Error as error:
-        if MISSED in str(error):
-            raise MissedError from error
+        if UNMATCHED_KEY in str(error):
+            raise UnmatchedKeyError from error
         if UNORDERED in str(error):
             raise UnorderedError from error
         _, refused, message = str(error).partition(REFUSED)

@@ -18,7 +18,7 @@ from pypelineetl.extract.sources import check_columns, first_columns
 from pypelineetl.extract.watermark_values import Form, Marks, Value, find_marks
 from pypelineetl.project.project import Project
 from pypelineetl.sql import queries
-from pypelineetl.state.load_state import History
+from pypelineetl.state.load_state import LoadState
 
 _AT_THE_MARK = re.compile(r"(?P<value>.*) \((?P<rows>\d+) at it\)")
 
@@ -44,7 +44,7 @@ class _Known:
     """How many rows the source had at the mark; counted for facts that append."""
 
 
-def extraction(project: Project, etl: ETL, history: History, *, full: bool, is_filled: bool) -> Extraction:
+def extraction(project: Project, etl: ETL, history: LoadState, *, full: bool, is_filled: bool) -> Extraction:
     """Return what a load of an ETL is to read: all of its source if it is `full` or has no watermark.
 
     `is_filled` tells whether its table has rows. Raises SourceError or LoadError for a watermark that cannot be
@@ -53,15 +53,15 @@ def extraction(project: Project, etl: ETL, history: History, *, full: bool, is_f
     if etl.watermark is None:
         return Extraction(etl, {})
     check_columns(etl, first_columns(project, etl))
-    remembered = {name: text for name, text in history.watermarks(etl).items() if name in etl.watermark.columns}
+    previous_keys = {name: text for name, text in history.watermarks(etl).items() if name in etl.watermark.columns}
     with project.open_source(etl) as source:
         local_times = project.local_times(etl)
         query = project.source_query(etl, source)
         marks = find_marks(source, query, etl.watermark, local_times, is_append=_appends(etl))
         notes = [note for note in map(_note_of_rows_ahead, marks.values()) if note]
-        known, faults = _known(marks, remembered)
+        known, faults = _known(marks, previous_keys)
         # A source that holds only what is new is empty at times: that is nothing new, and no other beginning.
-        is_empty = bool(remembered) and all(mark.form is None and not mark.nulls for mark in marks.values())
+        is_empty = bool(previous_keys) and all(mark.form is None and not mark.nulls for mark in marks.values())
         if _appends(etl) and not (is_empty and not full):
             [(name, mark)] = marks.items()
             _refuse_repetition(mark, known.get(name), faults, full=full, is_filled=is_filled)
@@ -93,10 +93,10 @@ def _note_of_rows_ahead(mark: Marks) -> str:
     )
 
 
-def _known(marks: Mapping[str, Marks], remembered: Mapping[str, str]) -> tuple[dict[str, _Known], list[str]]:
+def _known(marks: Mapping[str, Marks], previous_keys: Mapping[str, str]) -> tuple[dict[str, _Known], list[str]]:
     """Return how far earlier loads have read, and why that cannot be the place to go on from, if it cannot."""
     known, faults = {}, []
-    for name, text in remembered.items():
+    for name, text in previous_keys.items():
         at_the_mark = _AT_THE_MARK.fullmatch(text)
         written, rows = (at_the_mark["value"], int(at_the_mark["rows"])) if at_the_mark else (text, 0)
         mark = marks[name]

@@ -11,19 +11,19 @@ from pypelineetl.errors import DatabaseError, in_words, quoted
 from pypelineetl.events import SourceTested
 from pypelineetl.extract.sources import check_columns, first_columns, superfluous_columns
 from pypelineetl.project.project import Project
-from pypelineetl.shutdown import heed
+from pypelineetl.shutdown import raise_if_requested
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
 
-def test_source(project: Project, etl: ETL) -> SourceTested:
+def check_source(project: Project, etl: ETL) -> SourceTested:
     """Try an ETL's source; the result tells every fault, and as warnings the columns that nothing uses."""
     try:
         columns = first_columns(project, etl)
         check_columns(etl, columns)
     except Exception as error:  # noqa: BLE001 - a Python source may raise anything, which is then its fault to tell
-        heed()
+        raise_if_requested()
         return SourceTested(etl, (in_words(error),))
     spare = superfluous_columns(etl, columns)
     warnings = [f"its source gives {quoted(spare)}, which nothing uses"] if spare else []
@@ -50,7 +50,7 @@ class _Tester:
         if url in self._away:
             first = self._away[url]
             return SourceTested(etl, (f"its source is that of {first.kind} {first.name}, which cannot be reached",))
-        tested = test_source(self._project, etl)
+        tested = check_source(self._project, etl)
         if url and tested.faults and not _is_reachable(self._project, etl):
             self._away[url] = etl
         return tested
@@ -103,9 +103,9 @@ def _of_the_account(project: Project, etl: ETL) -> Iterator[str]:
     if not isinstance(etl.source, str) or etl is not _first_reader(project, etl):
         return
     with project.open_source(etl) as source:
-        if excess := source.excess():
+        if excess_privileges := source.excess_privileges():
             yield (
-                f"the account of {source.name} may do more than read: {', '.join(excess)}."
+                f"the account of {source.name} may do more than read: {', '.join(excess_privileges)}."
                 " Use one that can only SELECT; docs/security.md has the grants"
             )
 

@@ -7,9 +7,9 @@ from typing import Any
 from pypelineetl.databases import database_class
 from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.declare.sources import File, Rows
-from pypelineetl.duck.projection import TypedQuery
+from pypelineetl.duck.projection import Projection
 from pypelineetl.duck.rows import FETCH_ROWS, Row, Scanned, Stream
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import SourceError, did_you_mean, quoted
 from pypelineetl.extract.files import dict_rows, file_rows
 from pypelineetl.project.project import Project
@@ -30,30 +30,30 @@ def source_rows(project: Project, etl: ETL) -> Iterator[Stream]:
 
 
 @contextmanager
-def typed_source(project: Project, etl: ETL, bench: Workbench) -> Iterator[TypedQuery]:
+def typed_source(project: Project, etl: ETL, session: DuckSession) -> Iterator[Projection]:
     """Open an ETL's source for the bench, checked to have the columns the ETL needs.
 
     DuckDB reads it where it can, the driver where it cannot.
     """
     with ExitStack() as opened:
-        if scanned := _scanned(project, etl, bench):
+        if scanned := _scanned(project, etl, session):
             columns = tuple(scanned.types)
             check_columns(etl, columns)
-            yield TypedQuery(bench, scanned, lambda: _opened(project, etl, opened), columns)
+            yield Projection(session, scanned, lambda: _opened(project, etl, opened), columns)
             return
         stream = _opened(project, etl, opened)
         columns = stream.columns or etl.needs
         check_columns(etl, columns)
-        yield TypedQuery(bench, None, lambda: stream, columns)
+        yield Projection(session, None, lambda: stream, columns)
 
 
-def _scanned(project: Project, etl: ETL, bench: Workbench) -> Scanned | None:
+def _scanned(project: Project, etl: ETL, session: DuckSession) -> Scanned | None:
     if not isinstance(etl.source, str):
         return None
     url, local_times = project.source_url(etl), project.local_times(etl)
     translation = project.source_translation(etl)
     query = translation.sql
-    scanned = database_class(url).readable(bench, url, query, translation.original)
+    scanned = database_class(url).readable(session, url, query, translation.original)
     if not (scanned and local_times):
         return scanned
     with project.open_source(etl) as source:

@@ -5,30 +5,30 @@ from dataclasses import replace
 from pygrametl.tables import AccumulatingSnapshotFactTable, SlowlyChangingDimension
 
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
-from pypelineetl.duck.projection import TypedQuery
-from pypelineetl.duck.session import MissedError, Workbench, workbench
+from pypelineetl.duck.projection import Projection
+from pypelineetl.duck.session import DuckSession, UnmatchedKeyError, open_duck_session
 from pypelineetl.errors import LoadError
 from pypelineetl.extract.sources import typed_source
 from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.dimensions.scd1 import load_members
 from pypelineetl.load.dimensions.scd2 import load_versions
 from pypelineetl.load.facts.accumulating_snapshot import load_snapshot
-from pypelineetl.load.facts.rows import FactSets, load_fact_rows, load_grained_rows
+from pypelineetl.load.facts.rows import StagedFacts, load_fact_rows, load_grained_rows
 
 
-def load_as_sets(load: Load, bench: Workbench, etl: ETL, source: TypedQuery) -> Progress:
+def load_in_bulk(load: Load, session: DuckSession, etl: ETL, source: Projection) -> Progress:
     """Load a source's rows. Raises LoadError for what `load/rowwise.py` raises it, in the same words."""
     if isinstance(etl, DimensionETL):
         if etl.factory.table_class is SlowlyChangingDimension:
-            return (yield from load_versions(load, bench, etl, source))
-        return (yield from load_members(load, bench, etl, source))
+            return (yield from load_versions(load, session, etl, source))
+        return (yield from load_members(load, session, etl, source))
     try:
         if etl.factory.table_class is AccumulatingSnapshotFactTable:
-            return (yield from load_snapshot(load, bench, etl, source))
+            return (yield from load_snapshot(load, session, etl, source))
         if etl.grain:
-            return (yield from load_grained_rows(load, bench, etl, source))
-        return (yield from load_fact_rows(load, bench, etl, source))
-    except MissedError as error:
+            return (yield from load_grained_rows(load, session, etl, source))
+        return (yield from load_fact_rows(load, session, etl, source))
+    except UnmatchedKeyError as error:
         raise LoadError(_misses(load, etl)) from error
 
 
@@ -37,8 +37,8 @@ def _misses(load: Load, etl: FactETL) -> str:
     with (
         # The load's own connection may be in a transaction that can do no more.
         load.project.open_warehouse() as warehouse,
-        workbench(warehouse.own_bench, load.project.memory) as bench,
-        typed_source(load.project, etl, bench) as source,
+        open_duck_session(warehouse.own_session, load.project.memory) as session,
+        typed_source(load.project, etl, session) as source,
     ):
-        facts = FactSets(replace(load, warehouse=warehouse), bench, etl, source)
-        return facts.misses() or "its source changed while it was read; load it again"
+        facts = StagedFacts(replace(load, warehouse=warehouse), session, etl, source)
+        return facts.unmatched() or "its source changed while it was read; load it again"

@@ -89,12 +89,14 @@ class _Table:
     def exact(self, column: str, expression: str) -> str:
         """Return an expression of a column's values so that they are compared exactly."""
         return (
-            self.load.warehouse.exactly(expression) if self.load.warehouse.folds(self.columns[column]) else expression
+            self.load.warehouse.binary_compare(expression)
+            if self.load.warehouse.folds(self.columns[column])
+            else expression
         )
 
     def bound(self, column: str, values: Sequence[Any]) -> tuple[Any, ...]:
         """Return values to compare a column with, as the driver takes them."""
-        return adapted(self.load.warehouse.adapters, [column] * len(values), tuple(values))
+        return adapted(self.load.warehouse.parameter_adapters, [column] * len(values), tuple(values))
 
 
 def _failing(table: _Table, check: Check) -> str:

@@ -33,7 +33,7 @@ def check_texts(load: Load, dimension: DimensionETL, before: int = 0) -> None:
         return
     key, table = warehouse.quote(str(dimension.factory.name("key"))), warehouse.quote(dimension.table)
     by = warehouse.quoted(dimension.factory.natural_key)
-    exact = [warehouse.exactly(warehouse.quote(name)) for name in folded]
+    exact = [warehouse.binary_compare(warehouse.quote(name)) for name in folded]
     apart = " OR ".join(f"MIN({text}) <> MAX({text})" for text in exact)
     where = f"WHERE {special}" if (special := not_special(load, dimension)) else ""
     found = warehouse.query(
@@ -142,7 +142,7 @@ def _taken_for(load: Load, dimension: DimensionETL, natural_keys: Sequence[Natur
         WHERE ({" OR ".join(conditions)}) {f"AND {special}" if special else ""}
         LIMIT {_SHOWN}
         """,
-        adapted(warehouse.adapters, [""] * len(values), tuple(values)),
+        adapted(warehouse.parameter_adapters, [""] * len(values), tuple(values)),
     )
     return [tuple(natural_key) for natural_key in found]
 

@@ -33,7 +33,7 @@ class Load:
     """Whether the source gives all there is, so that what it does not give is gone."""
     generation: str = ""
     """The generation of the table that is being built; none if it is the one that everyone sees."""
-    remembered: str = ""
+    previous_keys: str = ""
     """The temporary table of the surrogate keys that a rebuilt dimension's members had; none if it is not rebuilt."""
     rows_before: int | None = None
     """How many rows the table had before the load, where a check asks; None where none does."""

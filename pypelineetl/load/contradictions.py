@@ -9,7 +9,7 @@ from typing import Any
 
 from pypelineetl.declare.etls import FactETL
 from pypelineetl.errors import LoadError, quoted
-from pypelineetl.load.staged_rows import TableSets
+from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.sql_casts import literal
 
 _UNDECIDED = "pypelineetl_undecided"
@@ -22,7 +22,7 @@ def row_key(etl: FactETL) -> tuple[str, ...]:
     return etl.grain or etl.factory.names("keyrefs")
 
 
-def mark_undecided(sets: TableSets, rows: str) -> None:
+def mark_undecided(sets: StagedRows, rows: str) -> None:
     """Make one row of the rows of one fact that agree, and give rows that contradict a `reason`.
 
     A row that has a reason already contradicts the other rows of its fact. Rows without a grain are left as they are.
@@ -36,10 +36,10 @@ def mark_undecided(sets: TableSets, rows: str) -> None:
 
     """
     assert isinstance(sets.etl, FactETL)  # noqa: S101 - dimensions have rules of their own
-    etl, bench, by = sets.etl, sets.bench, row_key(sets.etl)
+    etl, session, by = sets.etl, sets.session, row_key(sets.etl)
     keys, is_lenient = sets.names(by), sets.etl.most_rejected > 0
     known = f"NOT ({sets.any_null(by)})"
-    if not bench.rows(f"SELECT 1 FROM {rows} WHERE {known} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
+    if not session.rows(f"SELECT 1 FROM {rows} WHERE {known} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
         return
     others = [name for name in etl.factory.columns if name not in by]
     differing = ", ".join(
@@ -47,7 +47,7 @@ def mark_undecided(sets: TableSets, rows: str) -> None:
         for name in others
     )
     has_reason = "count(reason) > 0" if is_lenient else "false"
-    bench.keep(
+    session.keep(
         _UNDECIDED,
         f"""
         SELECT {keys}, count(*) AS times, {f"concat_ws(', ', {differing})" if differing else "''"} AS differing
@@ -55,14 +55,14 @@ def mark_undecided(sets: TableSets, rows: str) -> None:
         HAVING count(*) > 1 AND (differing <> '' OR {has_reason})
         """,
     )
-    found = bench.rows(f"SELECT * FROM {_UNDECIDED} ORDER BY {keys} LIMIT 1")
+    found = session.rows(f"SELECT * FROM {_UNDECIDED} ORDER BY {keys} LIMIT 1")
     if found and not is_lenient:
         *values, times, named = found[0]
         raise LoadError(undecided_message(by, times, named.split(", "), values))
     if found:
         same = sets.same(by, "r", "u")
         told = _sql_message(by)
-        bench.run(f"UPDATE {rows} AS r SET reason = {told} FROM {_UNDECIDED} AS u WHERE r.reason IS NULL AND {same}")
+        session.run(f"UPDATE {rows} AS r SET reason = {told} FROM {_UNDECIDED} AS u WHERE r.reason IS NULL AND {same}")
     _merge(sets, rows, by, others, known + (" AND reason IS NULL" if is_lenient else ""))
 
 
@@ -116,12 +116,12 @@ def _contradict(at: str, *, is_ignored: bool) -> str:
     return several if is_ignored else f"({several} OR (count({at}) > 0 AND count({at}) < count(*)))"
 
 
-def _merge(sets: TableSets, rows: str, by: Sequence[str], others: Sequence[str], known: str) -> None:
+def _merge(sets: StagedRows, rows: str, by: Sequence[str], others: Sequence[str], known: str) -> None:
     """Make one row of the rows of each fact that are left, in the place of the first."""
     first = f"SELECT min(ord) FROM {rows} WHERE {known} GROUP BY {sets.names(by)}"
     filled = ", ".join(f"any_value({sets.at(name)}) OVER fact AS {sets.at(name)}" for name in others)
     columns = f"* REPLACE ({filled})" if filled else "*"
-    sets.bench.keep(
+    sets.session.keep(
         f"{rows}_merged",
         f"""
         SELECT {columns} FROM {rows} WHERE {known}
@@ -131,5 +131,5 @@ def _merge(sets: TableSets, rows: str, by: Sequence[str], others: Sequence[str],
         QUALIFY ord IN ({first})
         """,
     )
-    sets.bench.run(f"DELETE FROM {rows} WHERE {known}")
-    sets.bench.run(f"INSERT INTO {rows} SELECT * FROM {rows}_merged")
+    sets.session.run(f"DELETE FROM {rows} WHERE {known}")
+    sets.session.run(f"INSERT INTO {rows} SELECT * FROM {rows}_merged")

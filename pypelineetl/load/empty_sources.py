@@ -5,7 +5,7 @@ from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts
 from pypelineetl.project.project import Project
-from pypelineetl.sql.sql_casts import held_as
+from pypelineetl.sql.sql_casts import duckdb_type
 
 
 def holds_rows(project: Project, etl: ETL, warehouse: Database) -> bool:
@@ -27,7 +27,7 @@ def _of_the_source(project: Project, etl: DimensionETL, warehouse: Database, the
     special = ", ".join(str(int(member[key])) for member in etl.special)
     conditions = [f"{quote(key)} NOT IN ({special})"] if special and key in there else []
     if etl.inferred in there:
-        is_boolean = held_as(project.columns(etl)[str(etl.inferred)]) == "BOOLEAN"
+        is_boolean = duckdb_type(project.columns(etl)[str(etl.inferred)]) == "BOOLEAN"
         flag = quote(str(etl.inferred))
         return [*conditions, f"({flag} IS NULL OR {flag} = {'false' if is_boolean else '0'})"]
     if not any(_infers(project, fact, etl) for fact in project.facts):

@@ -9,18 +9,18 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare.checks import RowCount
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.duck.rows import Stream
-from pypelineetl.duck.session import Workbench, workbench
+from pypelineetl.duck.session import DuckSession, open_duck_session
 from pypelineetl.errors import LoadError, quoted
 from pypelineetl.events import Counts, Event
 from pypelineetl.extract.incremental import Extraction, extraction
 from pypelineetl.extract.sources import source_rows, typed_source
-from pypelineetl.load.bulk import load_as_sets
+from pypelineetl.load.bulk import load_in_bulk
 from pypelineetl.load.checks import count_rows, run_checks
 from pypelineetl.load.collations import Given, check_texts
 from pypelineetl.load.context import Load
 from pypelineetl.load.dimensions.deletions import delete_facts, end_deleted
 from pypelineetl.load.dimensions.integrity import check_dimension
-from pypelineetl.load.dimensions.key_preservation import remember_members, restore_members, take_versions_over
+from pypelineetl.load.dimensions.key_preservation import preserve_members, restore_members, take_versions_over
 from pypelineetl.load.dimensions.special_members import refuse_former_special, seed_special_members
 from pypelineetl.load.empty_sources import holds_rows, refuse_empty
 from pypelineetl.load.facts.periodic_snapshot import missing_periods
@@ -28,16 +28,16 @@ from pypelineetl.load.facts.rekey import rekey_facts
 from pypelineetl.load.rejects import gather_rejects, write_rejects
 from pypelineetl.load.rowwise.loader import load_dimension, load_fact, replaces
 from pypelineetl.load.schema_drift import check_drift
-from pypelineetl.load.strategy import rowwise_reason, rowwise_reason_of
+from pypelineetl.load.strategy import rowwise_reason_of, why_row_by_row
 from pypelineetl.load.uniqueness import check_unique, largest_before
 from pypelineetl.load.waiting_rejects import Waiting
 from pypelineetl.project.project import Project
-from pypelineetl.state.legacy_names import take_over
-from pypelineetl.state.load_state import LIVE, History
+from pypelineetl.state.legacy_names import adopt_legacy_names
+from pypelineetl.state.load_state import LIVE, LoadState
 
 
 @dataclass(frozen=True)
-class How:
+class LoadOptions:
     """How one ETL is run: from all of its source or what is new in it, into the live table or a staged one."""
 
     full: bool = False
@@ -63,18 +63,18 @@ def dimensions_written(project: Project, etl: ETL) -> list[DimensionETL]:
 
 
 def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it is tried
-    project: Project, etl: ETL, how: How, warehouse: Database, *, scans: bool, streams: bool
+    project: Project, etl: ETL, how: LoadOptions, warehouse: Database, *, scans: bool, streams: bool
 ) -> Generator[Event, None, Counts]:
     """Do all that one load of an ETL is, in the transaction that is open. A live table that is to be loaded exists."""
-    history = History(warehouse, how.generation)
+    history = LoadState(warehouse, how.generation)
     history.prepare(etl, rebuilds=isinstance(how.live, DimensionETL))
-    if doubt := take_over(how.live or etl, warehouse):
+    if doubt := adopt_legacy_names(how.live or etl, warehouse):
         yield events.EtlNoted(etl, doubt)
     if isinstance(etl, DimensionETL) and not how.is_replay:
         refuse_former_special(project, etl, warehouse, (how.live or etl).table)
     held_rows = holds_rows(project, how.live or etl, warehouse)
     rows_before = rows_to_compare(project, etl, how, warehouse)
-    remembered = yield from prepare_table(project, etl, how, warehouse)
+    previous_keys = yield from prepare_table(project, etl, how, warehouse)
     yield events.SourceQueried(etl)
     is_full = how.full or how.live is not None
     # Of a fact that appends, it counts whether rows are there that would be there twice.
@@ -91,7 +91,7 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
         project.clock(),
         is_whole=not how.is_replay,
         generation=how.generation,
-        remembered=remembered,
+        previous_keys=previous_keys,
         rows_before=rows_before,
         audit_key=how.audit_key,
     )
@@ -110,7 +110,7 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
     return counts
 
 
-def _forget_events(history: History, etl: ETL, before: Mapping[DimensionETL, int | None]) -> None:
+def _forget_events(history: LoadState, etl: ETL, before: Mapping[DimensionETL, int | None]) -> None:
     """Forget the events of versions that somebody has removed, whose surrogate keys the load may give again."""
     largest = before[etl] if isinstance(etl, DimensionETL) else None
     if largest is not None:
@@ -120,7 +120,7 @@ def _forget_events(history: History, etl: ETL, before: Mapping[DimensionETL, int
 def _check_members(load: Load, etl: ETL, counts: Counts, before: Mapping[DimensionETL, int | None]) -> None:
     """Raise LoadError if a dimension that the load has added to has a member twice, a surrogate key, or bad periods."""
     # A member that the load itself made, as one version, needs no look; what a user's own class made does.
-    is_own = bool(rowwise_reason(load.project, etl))
+    is_own = bool(why_row_by_row(load.project, etl))
     if isinstance(etl, DimensionETL) and (counts.closed or (counts.inserted and (counts.versions or is_own))):
         # A version that a deletion has ended may have any surrogate key.
         check_dimension(load, etl, 0 if counts.closed else before[etl] or 0)
@@ -128,14 +128,14 @@ def _check_members(load: Load, etl: ETL, counts: Counts, before: Mapping[Dimensi
         check_texts(load, etl, before[etl] or 0)
     if isinstance(etl, DimensionETL) and counts.inserted:
         # Into an empty table, a load as sets takes one row of each natural key at the bench.
-        is_proved = before[etl] == 0 and not (is_own or counts.versions or load.remembered)
+        is_proved = before[etl] == 0 and not (is_own or counts.versions or load.previous_keys)
         check_unique(load, etl, before[etl], added=counts.inserted, is_proved=is_proved)
     elif counts.inferred:
         for dimension, largest in before.items():
             check_unique(load, dimension, largest)
 
 
-def rows_to_compare(project: Project, etl: ETL, how: How, warehouse: Database) -> int | None:
+def rows_to_compare(project: Project, etl: ETL, how: LoadOptions, warehouse: Database) -> int | None:
     """Return how many rows the table has before a load, if a check compares with it."""
     if not any(isinstance(check, RowCount) and check.change is not None for check in etl.checks):
         return None
@@ -148,12 +148,12 @@ def _check(counts: Counts) -> None:
         raise LoadError(message)
 
 
-def prepare_table(project: Project, etl: ETL, how: How, warehouse: Database) -> Generator[Event, None, str]:
+def prepare_table(project: Project, etl: ETL, how: LoadOptions, warehouse: Database) -> Generator[Event, None, str]:
     """Make a table ready for an ETL's rows: a new one to take the place of a live one's, or the live one as it is.
 
     Returns the temporary table of the surrogate keys that the members of a rebuilt dimension had, if any.
     """
-    remembered, live = "", how.live
+    previous_keys, live = "", how.live
     if live is None:
         check_drift(project, etl, warehouse)
         if isinstance(etl, FactETL) and replaces(etl):
@@ -161,7 +161,7 @@ def prepare_table(project: Project, etl: ETL, how: How, warehouse: Database) -> 
     else:
         if warehouse.columns(live.table):
             if isinstance(etl, DimensionETL) and isinstance(live, DimensionETL):
-                remembered = remember_members(project, live, warehouse, how.audit_key)
+                previous_keys = preserve_members(project, live, warehouse, how.audit_key)
             yield events.TableDropping(etl)
             yield events.TableDropped(etl)
         yield from create_table(project, etl, warehouse)
@@ -174,10 +174,10 @@ def prepare_table(project: Project, etl: ETL, how: How, warehouse: Database) -> 
         yield events.EtlNoted(etl, told)
     if isinstance(etl, DimensionETL):
         seed_special_members(project, etl, warehouse, how.audit_key)
-        if remembered and etl.factory.versioning:
-            take_versions_over(project, etl, warehouse, remembered)
-            History(warehouse, how.generation).take_events_over(etl)
-    return remembered
+        if previous_keys and etl.factory.versioning:
+            take_versions_over(project, etl, warehouse, previous_keys)
+            LoadState(warehouse, how.generation).take_events_over(etl)
+    return previous_keys
 
 
 def _refuse_rewritten(etl: ETL, warehouse: Database) -> None:
@@ -210,39 +210,39 @@ def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True)
     Raises ScanError if DuckDB reads the source (`scans`) and comes upon a value that it cannot read, UnorderedError if
     rows are written as they come (`streams`) and come in another order than the source declares.
     """
-    with workbench(load.warehouse.own_bench, load.project.memory, scans=scans, streams=streams) as bench:
-        gather_rejects(bench)
+    with open_duck_session(load.warehouse.own_session, load.project.memory, scans=scans, streams=streams) as session:
+        gather_rejects(session)
         waiting = Waiting(load.project, etl, load.warehouse, load.generation)
         load = replace(load, waiting=waiting)
-        counts = yield from _load_by_its_way(load, bench, etl)
-        if isinstance(etl, DimensionETL) and load.remembered:
-            yield from (events.EtlNoted(etl, note) for note in restore_members(load, bench, etl))
+        counts = yield from _load_by_its_way(load, session, etl)
+        if isinstance(etl, DimensionETL) and load.previous_keys:
+            yield from (events.EtlNoted(etl, note) for note in restore_members(load, session, etl))
         if isinstance(etl, DimensionETL) and etl.deleted and load.is_whole:
-            counts = replace(counts, closed=end_deleted(load, bench, etl, counts.read))
+            counts = replace(counts, closed=end_deleted(load, session, etl, counts.read))
         if isinstance(etl, FactETL) and etl.deleted and load.is_whole:
-            counts = replace(counts, closed=delete_facts(load, bench, etl, counts.read))
+            counts = replace(counts, closed=delete_facts(load, session, etl, counts.read))
         if isinstance(etl, FactETL):
-            counts = replace(counts, rekeyed=rekey_facts(load, bench, etl))
-        write_rejects(load, bench, etl, counts, waiting)
+            counts = replace(counts, rekeyed=rekey_facts(load, session, etl))
+        write_rejects(load, session, etl, counts, waiting)
         if waiting.superseded:
             note = "rejected rows wait no more, because rows of the same keys were loaded since"
             yield events.EtlNoted(etl, f"{waiting.superseded:,} {note}")
     return counts
 
 
-def _load_by_its_way(load: Load, bench: Workbench, etl: ETL) -> Generator[Event, None, Counts]:
-    if rowwise_reason(load.project, etl):
-        return (yield from _load_row_by_row(load, bench, etl))
-    with typed_source(load.project, etl, bench) as source:
+def _load_by_its_way(load: Load, session: DuckSession, etl: ETL) -> Generator[Event, None, Counts]:
+    if why_row_by_row(load.project, etl):
+        return (yield from _load_row_by_row(load, session, etl))
+    with typed_source(load.project, etl, session) as source:
         reason = rowwise_reason_of(etl, source.columns)
         if not reason:
             yield events.LoadStarted(etl)
-            counts = yield from _told(etl, load_as_sets(load, bench, etl, source))
+            counts = yield from _told(etl, load_in_bulk(load, session, etl, source))
             if source.note:
                 yield events.EtlNoted(etl, source.note)
             return counts
     yield events.EtlNoted(etl, f"loaded row by row: {reason}")
-    return (yield from _load_row_by_row(load, bench, etl))
+    return (yield from _load_row_by_row(load, session, etl))
 
 
 def check_rows(load: Load, etl: ETL) -> Iterator[Event]:
@@ -260,19 +260,19 @@ def check_rows(load: Load, etl: ETL) -> Iterator[Event]:
         raise LoadError("; ".join(errors))
 
 
-def _load_row_by_row(load: Load, bench: Workbench, etl: ETL) -> Generator[Event, None, Counts]:
+def _load_row_by_row(load: Load, session: DuckSession, etl: ETL) -> Generator[Event, None, Counts]:
     with source_rows(load.project, etl) as rows:
         yield events.LoadStarted(etl)
         if isinstance(etl, FactETL):
-            progress = load_fact(load, bench, etl, rows)
+            progress = load_fact(load, session, etl, rows)
         else:
-            return (yield from _load_members(load, bench, etl, rows))
+            return (yield from _load_members(load, session, etl, rows))
         return (yield from _told(etl, progress))
 
 
-def _load_members(load: Load, bench: Workbench, etl: DimensionETL, rows: Stream) -> Generator[Event, None, Counts]:
+def _load_members(load: Load, session: DuckSession, etl: DimensionETL, rows: Stream) -> Generator[Event, None, Counts]:
     given = Given(load, etl)
-    counts = yield from _told(etl, load_dimension(load, bench, etl, given.noted(rows)))
+    counts = yield from _told(etl, load_dimension(load, session, etl, given.noted(rows)))
     given.check()
     return counts
 

@@ -19,7 +19,7 @@ from pypelineetl.errors import LoadError, SourceError, UsageError
 from pypelineetl.events import Counts, Event
 from pypelineetl.load.context import Load
 from pypelineetl.load.empty_sources import holds_rows, refuse_empty
-from pypelineetl.load.etl import How, check_rows, load_rows, prepare_table, rows_to_compare
+from pypelineetl.load.etl import LoadOptions, check_rows, load_rows, prepare_table, rows_to_compare
 from pypelineetl.project.project import Project
 from pypelineetl.sql import queries
 from pypelineetl.state.table_names import PART, short_name
@@ -68,7 +68,7 @@ def split(project: Project, etl: FactETL, generation: str) -> Parts:
 def load_parts(project: Project, etl: FactETL, parts: Parts) -> Generator[Event, None, int]:
     """Load all parts side by side where the warehouse allows it; return how many rows they have read."""
     read = 0
-    beside = database_class(project.warehouse_url).loads_beside
+    beside = database_class(project.warehouse_url).concurrent_writers
     with ThreadPoolExecutor(len(parts.numbers) if beside else 1) as pool:
         loads = [pool.submit(_gathered, load_part(project, etl, parts, number)) for number in parts.numbers]
         for load in as_completed(loads):
@@ -113,7 +113,7 @@ def _load_part(
 
 
 def merge(  # noqa: PLR0913, PLR0917 - what the fill of a fact is given, and what its parts are
-    project: Project, etl: FactETL, how: How, parts: Parts, rows: int, warehouse: Database
+    project: Project, etl: FactETL, how: LoadOptions, parts: Parts, rows: int, warehouse: Database
 ) -> Generator[Event, None, Counts]:
     """Put the rows of all parts in the place of the fact's, in the transaction that is open.
 

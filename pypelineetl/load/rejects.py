@@ -5,60 +5,60 @@ from typing import Any
 
 from pypelineetl.declare.etls import ETL
 from pypelineetl.duck.projection import as_json
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts
 from pypelineetl.load.context import Load, null_message
-from pypelineetl.load.staged_rows import TableSets
+from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.load.strategy import own_code_reason
 from pypelineetl.load.waiting_rejects import Waiting
 from pypelineetl.sql.sql_casts import literal
-from pypelineetl.state.load_state import REJECTS, History, name_of
+from pypelineetl.state.load_state import REJECTS, LoadState, name_of
 
 _REJECTED = "pypelineetl_rejected"
 _SHOWN = 3
 
 
-def gather_rejects(bench: Workbench) -> None:
+def gather_rejects(session: DuckSession) -> None:
     """Make the bench's table of rejected rows, empty."""
-    bench.declare(_REJECTED, {"reason": "VARCHAR", "given": "VARCHAR"})
+    session.declare(_REJECTED, {"reason": "VARCHAR", "given": "VARCHAR"})
 
 
-def reject(bench: Workbench, rows: str) -> int:
+def reject(session: DuckSession, rows: str) -> int:
     """Take the rows that have a `reason` out of a table at the bench, and return how many they are."""
-    bench.run(f"INSERT INTO {_REJECTED} SELECT reason, given FROM {rows} WHERE reason IS NOT NULL")
-    return bench.number(f"DELETE FROM {rows} WHERE reason IS NOT NULL")
+    session.run(f"INSERT INTO {_REJECTED} SELECT reason, given FROM {rows} WHERE reason IS NOT NULL")
+    return session.number(f"DELETE FROM {rows} WHERE reason IS NOT NULL")
 
 
-def reject_given(bench: Workbench, etl: ETL, reason: str, row: Mapping[str, Any]) -> None:
+def reject_given(session: DuckSession, etl: ETL, reason: str, row: Mapping[str, Any]) -> None:
     """Take one row for rejected, with the values that its replay needs: Python of the user's own may read any."""
     names = list(row) if own_code_reason(etl) else etl.needs
-    bench.run(f"INSERT INTO {_REJECTED} VALUES (?, ?)", (reason, as_json({name: row[name] for name in names})))
+    session.run(f"INSERT INTO {_REJECTED} VALUES (?, ?)", (reason, as_json({name: row[name] for name in names})))
 
 
-def reject_null(sets: TableSets, names: Sequence[str], rows: str) -> int:
+def reject_null(sets: StagedRows, names: Sequence[str], rows: str) -> int:
     """Reject rows with a NULL in the columns by which rows are told apart; LoadError if none may be rejected."""
     if not sets.etl.most_rejected:
         sets.refuse_null(names, rows)
         return 0
-    return _reject_where(sets.bench, rows, literal(null_message(names)), sets.any_null(names))
+    return _reject_where(sets.session, rows, literal(null_message(names)), sets.any_null(names))
 
 
-def write_rejects(load: Load, bench: Workbench, etl: ETL, counts: Counts, waiting: Waiting) -> None:
+def write_rejects(load: Load, session: DuckSession, etl: ETL, counts: Counts, waiting: Waiting) -> None:
     """Write the rejected rows to the warehouse, each once. Raises LoadError if they are more than the ETL allows.
 
     A row that waits already, and is read and rejected again, is counted by the load that rejected it first.
     """
-    again = waiting.settle(bench, _REJECTED)
+    again = waiting.settle(session, _REJECTED)
     if not counts.rejected:
         return
     if counts.rejected - again > etl.most_rejected * (counts.read - again):
-        raise LoadError(_too_many(bench, etl, counts))
-    columns = History(load.warehouse).reject_columns()
+        raise LoadError(_too_many(session, etl, counts))
+    columns = LoadState(load.warehouse).reject_columns()
     load.warehouse.bulk_insert(
         REJECTS,
         columns,
-        bench,
+        session,
         f"""
         SELECT {literal(name_of(etl))}, TIMESTAMP '{load.now}', reason, given, {literal(load.generation)},
           {literal(etl.live_table)}
@@ -67,13 +67,13 @@ def write_rejects(load: Load, bench: Workbench, etl: ETL, counts: Counts, waitin
     )
 
 
-def _reject_where(bench: Workbench, rows: str, reason: str, condition: str) -> int:
-    bench.run(f"UPDATE {rows} SET reason = {reason} WHERE {condition}")
-    return reject(bench, rows)
+def _reject_where(session: DuckSession, rows: str, reason: str, condition: str) -> int:
+    session.run(f"UPDATE {rows} SET reason = {reason} WHERE {condition}")
+    return reject(session, rows)
 
 
-def _too_many(bench: Workbench, etl: ETL, counts: Counts) -> str:
-    found = bench.rows(f"SELECT reason, count(*) FROM {_REJECTED} GROUP BY 1 ORDER BY 2 DESC, 1")
+def _too_many(session: DuckSession, etl: ETL, counts: Counts) -> str:
+    found = session.rows(f"SELECT reason, count(*) FROM {_REJECTED} GROUP BY 1 ORDER BY 2 DESC, 1")
     some = "; ".join(f"{rows:,} rows: {reason}" for reason, rows in found[:_SHOWN])
     more = f"; and {len(found) - _SHOWN:,} other reasons" if len(found) > _SHOWN else ""
     return (

@@ -18,9 +18,9 @@ from pypelineetl.state.table_names import short_name
 
 def check_drift(project: Project, etl: ETL, warehouse: Database) -> None:
     """Raise LoadError if the existing table is not what its DDL says; every difference is told at once."""
-    meant, there = _meant(project, etl, warehouse), warehouse.columns(etl.table)
-    if found := _differences(meant, there):
-        rename, lost = _rename(etl, warehouse, meant, there), _lost(etl, meant, there)
+    declared_columns, there = _declared_columns(project, etl, warehouse), warehouse.columns(etl.table)
+    if found := _differences(declared_columns, there):
+        rename, lost = _rename(etl, warehouse, declared_columns, there), _lost(etl, declared_columns, there)
         advice = " Rebuild it (--delete_existing_tables), or change the table or its DDL until they agree."
         if lost:
             advice = f" Change the table or its DDL until they agree: a rebuild would lose {quoted(lost)}."
@@ -38,15 +38,15 @@ def refuse_losses(project: Project, etls: Sequence[ETL], warehouse: Database) ->
         there = warehouse.columns(etl.table)
         if not there or not isinstance(etl, DimensionETL):
             continue
-        meant = _meant(project, etl, warehouse)
-        lost = [name for name in _lost(etl, meant, there) if _has_values(etl, warehouse, name)]
+        declared_columns = _declared_columns(project, etl, warehouse)
+        lost = [name for name in _lost(etl, declared_columns, there) if _has_values(etl, warehouse, name)]
         if lost:
-            new = [name for name in meant if name not in there]
+            new = [name for name in declared_columns if name not in there]
             drop = f"ALTER TABLE {warehouse.quote(etl.table)} DROP COLUMN {warehouse.quote(lost[0])}"
             faults.append(
                 f'"{etl.table}" has values in {quoted(lost)}, which its DDL does not have, while it has {quoted(new)};'
-                f" a rebuild would lose them, and only this table knows them.{_rename(etl, warehouse, meant, there)}"
-                f" If they are to go, drop the column first: {drop}"
+                f" a rebuild would lose them, and only this table knows them."
+                f"{_rename(etl, warehouse, declared_columns, there)} If they are to go, drop the column first: {drop}"
             )
     if faults:
         message = f"{'; '.join(faults)}. Nothing was changed."
@@ -63,7 +63,7 @@ def _has_values(etl: DimensionETL, warehouse: Database, name: str) -> bool:
     return bool(warehouse.query(query))
 
 
-def _lost(etl: ETL, meant: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
+def _lost(etl: ETL, declared_columns: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
     """Return the columns whose values a rebuild would lose if the DDL has given them new names.
 
     A type-2 dimension keeps its history itself; of others the source does not know what type 0, type 3 and flags keep.
@@ -71,17 +71,20 @@ def _lost(etl: ETL, meant: Mapping[str, str], there: Mapping[str, str]) -> list[
     if not isinstance(etl, DimensionETL):
         return []
     kept = {*etl.original, *etl.previous, *etl.flags}
-    new = [name for name in meant if name not in there and name != AUDIT_KEY]
+    new = [name for name in declared_columns if name not in there and name != AUDIT_KEY]
     is_history = issubclass(etl.factory.table_class, SlowlyChangingDimension)
     if not (new if is_history else kept.intersection(new)):
         return []
-    return [name for name in there if name not in meant and name != AUDIT_KEY]
+    return [name for name in there if name not in declared_columns and name != AUDIT_KEY]
 
 
-def _rename(etl: ETL, warehouse: Database, meant: Mapping[str, str], there: Mapping[str, str]) -> str:
+def _rename(etl: ETL, warehouse: Database, declared_columns: Mapping[str, str], there: Mapping[str, str]) -> str:
     """Return what to do where one column is missing and one of the same type is new; nothing elsewhere."""
-    new, old = [name for name in meant if name not in there], [name for name in there if name not in meant]
-    if len(new) != 1 or len(old) != 1 or meant[new[0]] != there[old[0]]:
+    new, old = (
+        [name for name in declared_columns if name not in there],
+        [name for name in there if name not in declared_columns],
+    )
+    if len(new) != 1 or len(old) != 1 or declared_columns[new[0]] != there[old[0]]:
         return ""
     table, before, after = map(warehouse.quote, (etl.table, old[0], new[0]))
     statement = f"ALTER TABLE {table} RENAME COLUMN {before} TO {after}"
@@ -90,20 +93,24 @@ def _rename(etl: ETL, warehouse: Database, meant: Mapping[str, str], there: Mapp
 
 def differences(project: Project, etl: ETL, warehouse: Database) -> list[str]:
     """Return in what an existing table is not what its DDL says."""
-    return _differences(_meant(project, etl, warehouse), warehouse.columns(etl.table))
+    return _differences(_declared_columns(project, etl, warehouse), warehouse.columns(etl.table))
 
 
-def _meant(project: Project, etl: ETL, warehouse: Database) -> Mapping[str, str]:
+def _declared_columns(project: Project, etl: ETL, warehouse: Database) -> Mapping[str, str]:
     temporary = f"{short_name(etl.table)}__ddl"
-    return warehouse.meant(project.create_temporary(etl, temporary), temporary)
+    return warehouse.declared_columns(project.create_temporary(etl, temporary), temporary)
 
 
-def _differences(meant: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    missing = [f'it has no column "{name}" ({kind})' for name, kind in meant.items() if name not in found]
-    extra = [f'its column "{name}" ({kind}) is not in the DDL' for name, kind in found.items() if name not in meant]
+def _differences(declared_columns: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    missing = [f'it has no column "{name}" ({kind})' for name, kind in declared_columns.items() if name not in found]
+    extra = [
+        f'its column "{name}" ({kind}) is not in the DDL'
+        for name, kind in found.items()
+        if name not in declared_columns
+    ]
     other = [
         f'its column "{name}" is {found[name]}, and the DDL says {kind}'
-        for name, kind in meant.items()
+        for name, kind in declared_columns.items()
         if name in found and found[name] != kind
     ]
     return [*missing, *extra, *other]

@@ -11,21 +11,21 @@ from functools import cached_property
 
 from pypelineetl.databases.limits import adapted
 from pypelineetl.declare.etls import ETL, DimensionETL
-from pypelineetl.duck.projection import TypedQuery, Want, want_column
+from pypelineetl.duck.projection import ColumnRequest, Projection, request_column
 from pypelineetl.duck.rows import Stream
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.load.context import Load, null_message
 from pypelineetl.sql.schema import Column
-from pypelineetl.sql.sql_casts import held_as
-from pypelineetl.state.load_state import History
+from pypelineetl.sql.sql_casts import duckdb_type
+from pypelineetl.state.load_state import LoadState
 
 ROWS = "pypelineetl_rows"
 """The source's rows at the bench, numbered by `ord` in their order."""
 _REPEATED = "pypelineetl_repeated"
 _ASKED_FOR = 500  # members asked for by name; of more, all rows are brought
 _CHANGES = "pypelineetl_changes"
-EXISTING = "pypelineetl_existing"
+CURRENT = "pypelineetl_existing"
 """The warehouse's rows at the bench."""
 
 
@@ -38,11 +38,11 @@ def not_special(load: Load, etl: ETL) -> str:
 
 
 @dataclass(frozen=True)
-class TableSets:
+class StagedRows:
     """One table that is being loaded at a bench."""
 
     load: Load
-    bench: Workbench
+    session: DuckSession
     etl: ETL
 
     @cached_property
@@ -58,18 +58,18 @@ class TableSets:
         """Return the bench's names of columns, separated by commas."""
         return ", ".join(prefix + self.at(name) for name in names)
 
-    def want(self, name: str) -> Want:
+    def request(self, name: str) -> ColumnRequest:
         """Want a column of the table from the column of its name."""
-        return want_column(self.at(name), name, self.columns[name])
+        return request_column(self.at(name), name, self.columns[name])
 
     def number_rows(self, rows: str) -> int:
         """Keep a query's rows at the bench, and return how many there are."""
-        self.bench.keep(ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({rows})")
-        return self.bench.number(f"SELECT count(*) FROM {ROWS}")
+        self.session.keep(ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({rows})")
+        return self.session.number(f"SELECT count(*) FROM {ROWS}")
 
     def refuse_null(self, names: Sequence[str], rows: str = ROWS) -> None:
         """Raise LoadError if the rows have a NULL in these columns, by which they are told apart."""
-        found = self.bench.rows(
+        found = self.session.rows(
             f"SELECT {self.names(names)} FROM {rows} WHERE {self.any_null(names)} ORDER BY ord LIMIT 1"
         )
         if found:
@@ -90,58 +90,60 @@ class TableSets:
         )
 
     @contextmanager
-    def meanwhile(self, bring: Callable[["TableSets"], None]) -> Iterator[None]:
+    def read_concurrently(self, bring: Callable[["StagedRows"], None]) -> Iterator[None]:
         """Have something brought from the warehouse while the block reads the source; both are there after it."""
-        if not self.load.warehouse.reads_beside:
+        if not self.load.warehouse.concurrent_reads:
             yield
             bring(self)
             return
-        with self.bench.beside() as bench, ThreadPoolExecutor(1) as thread:
-            brought = thread.submit(bring, replace(self, bench=bench))
+        with self.session.beside() as session, ThreadPoolExecutor(1) as thread:
+            brought = thread.submit(bring, replace(self, session=session))
             yield
             brought.result()
 
-    def bring_existing(self, names: Sequence[str], where: str = "") -> None:
+    def load_current(self, names: Sequence[str], where: str = "") -> None:
         """Bring these columns of the warehouse's rows to the bench; those of special members are left out."""
         warehouse = self.load.warehouse
         where = " AND ".join(filter(None, [where, not_special(self.load, self.etl)]))
-        wants = [self.want(name) for name in names]
+        requested = [self.request(name) for name in names]
         table = warehouse.quote(self.etl.table)
         if not warehouse.query(f"SELECT 1 FROM {table}{f' WHERE {where}' if where else ''} LIMIT 1"):
-            self.bench.declare(EXISTING, {want.name: want.held for want in wants})
+            self.session.declare(CURRENT, {request.name: request.held for request in requested})
             return
         query = f"SELECT {warehouse.quoted(names)} FROM {table}" + (f" WHERE {where}" if where else "")
-        scanned = warehouse.scanned_here(self.bench, self.load.project.warehouse_url, self.etl.table, query)
-        given = TypedQuery(self.bench, scanned, lambda: warehouse.stream(query))
-        self.bench.keep(EXISTING, given.select(wants, f"{EXISTING}_given"))
+        scanned = warehouse.scanned_here(self.session, self.load.project.warehouse_url, self.etl.table, query)
+        given = Projection(self.session, scanned, lambda: warehouse.stream(query))
+        self.session.keep(CURRENT, given.select(requested, f"{CURRENT}_given"))
 
-    def bring_more(self, names: Sequence[str], by: Sequence[str], where: str) -> None:
+    def load_current_for(self, names: Sequence[str], by: Sequence[str], where: str) -> None:
         """Bring further rows, but only those that the source's rows ask for by these columns and that are not there."""
         keys = f"SELECT {self.names(by)} FROM {ROWS}"
-        missing = f"SELECT * FROM ({keys}) ANTI JOIN {EXISTING} USING ({self.names(by)})"
+        missing = f"SELECT * FROM ({keys}) ANTI JOIN {CURRENT} USING ({self.names(by)})"
         warehouse = self.load.warehouse
-        asked = self.bench.rows(f"{missing} LIMIT {_ASKED_FOR + 1}")
+        asked = self.session.rows(f"{missing} LIMIT {_ASKED_FOR + 1}")
         table = warehouse.quote(self.etl.table)
         if not asked or not warehouse.query(f"SELECT 1 FROM {table} WHERE {where} LIMIT 1"):
             return
-        wants = [self.want(name) for name in names]
+        requested = [self.request(name) for name in names]
         query = f"SELECT {warehouse.quoted(names)} FROM {table} WHERE {where}"
         if len(asked) <= _ASKED_FOR:
             one = " AND ".join(f"{warehouse.quote(name)} = {warehouse.placeholder}" for name in by)
             query += f" AND ({' OR '.join([f'({one})'] * len(asked))})"
-            values = adapted(warehouse.adapters, list(by) * len(asked), tuple(value for row in asked for value in row))
+            values = adapted(
+                warehouse.parameter_adapters, list(by) * len(asked), tuple(value for row in asked for value in row)
+            )
             rows = warehouse.query(query, values)
-            given = TypedQuery(self.bench, None, lambda: Stream(tuple(names), iter([rows] if rows else [])))
+            given = Projection(self.session, None, lambda: Stream(tuple(names), iter([rows] if rows else [])))
         else:
-            scanned = warehouse.scanned_here(self.bench, self.load.project.warehouse_url, self.etl.table, query)
-            given = TypedQuery(self.bench, scanned, lambda: warehouse.stream(query))
-        self.bench.run(f"INSERT INTO {EXISTING} {given.select(wants, f'{EXISTING}_more')}")
+            scanned = warehouse.scanned_here(self.session, self.load.project.warehouse_url, self.etl.table, query)
+            given = Projection(self.session, scanned, lambda: warehouse.stream(query))
+        self.session.run(f"INSERT INTO {CURRENT} {given.select(requested, f'{CURRENT}_more')}")
 
     def repeated(self, names: Sequence[str], alias: str) -> str:
         """Return the condition that a row shares its values in these columns with others; nothing where none does."""
         by = self.names(names)
-        self.bench.keep(_REPEATED, f"SELECT {by} FROM {ROWS} GROUP BY {by} HAVING count(*) > 1")
-        if not self.bench.number(f"SELECT count(*) FROM {_REPEATED}"):
+        self.session.keep(_REPEATED, f"SELECT {by} FROM {ROWS} GROUP BY {by} HAVING count(*) > 1")
+        if not self.session.number(f"SELECT count(*) FROM {_REPEATED}"):
             return ""
         return f"({self.names(names, f'{alias}.')}) IN (SELECT ({by}) FROM {_REPEATED})"
 
@@ -149,28 +151,28 @@ class TableSets:
         """Return the largest whole number in a column of the warehouse's table, 0 if there is none."""
         warehouse = self.load.warehouse
         [(found,)] = warehouse.query(f"SELECT MAX({warehouse.quote(name)}) FROM {warehouse.quote(self.etl.table)}")
-        return max(found or 0, History(warehouse).largest_key(self.etl), 0)
+        return max(found or 0, LoadState(warehouse).largest_key(self.etl), 0)
 
     def insert(self, query: str) -> int:
         """Insert a query's rows, all columns of the factory in its order, into the warehouse's table."""
         columns, query = self._audited(self.etl.factory.columns, query)
-        return self.load.warehouse.bulk_insert(self.etl.table, columns, self.bench, query)
+        return self.load.warehouse.bulk_insert(self.etl.table, columns, self.session, query)
 
     def update(self, keys: Sequence[str], values: Sequence[str], query: str, where: str = "") -> None:
         """Set these values in the warehouse's rows that have these keys, as a query gives them, keys first.
 
         With `where`, only in rows that meet this condition of the warehouse, which names columns with their table.
         """
-        self.bench.keep(f"{_CHANGES}", query)
-        if values and self.bench.number(f"SELECT count(*) FROM {_CHANGES}"):
+        self.session.keep(f"{_CHANGES}", query)
+        if values and self.session.number(f"SELECT count(*) FROM {_CHANGES}"):
             changed, changes = self._audited(values, f"SELECT * FROM {_CHANGES}")
             self.load.warehouse.bulk_update(
-                self.etl.table, [self.columns[name] for name in keys], changed, self.bench, changes, where=where
+                self.etl.table, [self.columns[name] for name in keys], changed, self.session, changes, where=where
             )
 
     def _audited(self, names: Iterable[str], query: str) -> tuple[list[Column], str]:
         """Return columns, and a query whose last ones they are, with the audit column after them if there is one."""
         audited = self.load.audited(self.etl)
-        constants = "".join(f", CAST({key} AS {held_as(self.columns[name])})" for name, key in audited.items())
+        constants = "".join(f", CAST({key} AS {duckdb_type(self.columns[name])})" for name, key in audited.items())
         columns = [self.columns[name] for name in (*names, *audited)]
         return columns, f"SELECT *{constants} FROM ({query})" if constants else query

@@ -17,7 +17,7 @@ from pypelineetl.databases import database_class
 from pypelineetl.declare.etls import ETL, DimensionETL
 from pypelineetl.errors import quoted
 from pypelineetl.project.project import Project
-from pypelineetl.sql.sql_casts import UnknownError, held_as
+from pypelineetl.sql.sql_casts import NoExactCastError, duckdb_type
 
 _KNOWN = {
     Dimension,
@@ -33,7 +33,7 @@ _KNOWN = {
 _COMPARED_BY_DATABASE = {Dimension, AccumulatingSnapshotFactTable}
 
 
-def rowwise_reason(project: Project, etl: ETL) -> str:
+def why_row_by_row(project: Project, etl: ETL) -> str:
     """Return why an ETL must go row by row; nothing where it is loaded as sets."""
     return next(_reasons(project, etl), "")
 
@@ -67,16 +67,16 @@ def _reasons(project: Project, etl: ETL) -> Iterator[str]:
     columns = project.columns(etl)
     try:
         for name in factory.columns:
-            held_as(columns[name])
-    except UnknownError as unknown:
+            duckdb_type(columns[name])
+    except NoExactCastError as unknown:
         yield f"{unknown}, which no DuckDB type holds"
     key = factory.name("key")
-    if key and held_as(columns[key]) not in {"BIGINT", "UBIGINT"}:
+    if key and duckdb_type(columns[key]) not in {"BIGINT", "UBIGINT"}:
         yield f"its surrogate key {key} is no whole number"
     looked_up = factory.natural_key if isinstance(etl, DimensionETL) else factory.names("keyrefs")
-    if made in _COMPARED_BY_DATABASE and database_class(project.warehouse_url).folds_texts:
+    if made in _COMPARED_BY_DATABASE and database_class(project.warehouse_url).case_insensitive_text:
         yield from (
             f"it is looked up by the text {name}, which this warehouse compares by its collation"
             for name in looked_up
-            if held_as(columns[name]) == "VARCHAR"
+            if duckdb_type(columns[name]) == "VARCHAR"
         )

@@ -13,7 +13,7 @@ from pypelineetl.duck.rows import Row
 from pypelineetl.errors import LoadError
 from pypelineetl.load.context import Load, dated
 from pypelineetl.load.staged_rows import not_special
-from pypelineetl.sql.sql_casts import held_as
+from pypelineetl.sql.sql_casts import duckdb_type
 
 _SHOWN = 5  # keys told of when something is wrong with them
 
@@ -118,7 +118,7 @@ class _Uniqueness:
             current = f"{warehouse.quote(until)} IS NULL"
             if last is not None:
                 current = f"{warehouse.quote(until)} = {warehouse.placeholder}"
-                arguments += adapted(warehouse.adapters, [until], (last,))
+                arguments += adapted(warehouse.parameter_adapters, [until], (last,))
             conditions.append(f"SUM(CASE WHEN {current} THEN 1 ELSE 0 END) > 1")
         return " OR ".join(conditions), arguments
 
@@ -154,8 +154,8 @@ class _Uniqueness:
     def _folds(self) -> bool:
         """Whether the warehouse may take two natural keys for one that the engine tells apart."""
         columns = self.load.project.columns(self.dimension)
-        texts = (name for name in self.dimension.factory.natural_key if held_as(columns[name]) == "VARCHAR")
-        return self.load.warehouse.folds_texts and any(texts)
+        texts = (name for name in self.dimension.factory.natural_key if duckdb_type(columns[name]) == "VARCHAR")
+        return self.load.warehouse.case_insensitive_text and any(texts)
 
     def _cure(self, *names: str) -> str:
         declared = self.load.warehouse.quoted(names)

@@ -10,12 +10,12 @@ from pygrametl.tables import AccumulatingSnapshotFactTable
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, DimensionETL
 from pypelineetl.duck.projection import arrow_type, as_json
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
-from pypelineetl.load.staged_rows import TableSets
+from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.project.project import Project
-from pypelineetl.sql.sql_casts import held_as
-from pypelineetl.state.load_state import History, Reject
+from pypelineetl.sql.sql_casts import duckdb_type
+from pypelineetl.state.load_state import LoadState, Reject
 
 _WAITING = "pypelineetl_waiting"
 
@@ -36,7 +36,7 @@ class Waiting:
     """The rejected rows of one ETL that wait when a load begins."""
 
     def __init__(self, project: Project, etl: ETL, warehouse: Database, generation: str) -> None:
-        self._history = History(warehouse, generation)
+        self._history = LoadState(warehouse, generation)
         self._etl = etl
         self._columns = project.columns(etl)
         self._by = key_columns(etl)
@@ -46,30 +46,30 @@ class Waiting:
         self.superseded = 0
         """How many rows wait no more, since a row of their key is loaded."""
 
-    def accept(self, sets: TableSets, rows: str) -> None:
+    def accept(self, sets: StagedRows, rows: str) -> None:
         """Note the keys of the rows in a table of DuckDB that are loaded."""
         keys = [key for key in self._keys if key]
         if not keys:
             return
-        kinds = {sets.at(name): held_as(sets.columns[name]) for name in self._by}
-        sets.bench.declare(_WAITING, kinds)
+        kinds = {sets.at(name): duckdb_type(sets.columns[name]) for name in self._by}
+        sets.session.declare(_WAITING, kinds)
         arrays = [
             pa.array(part, arrow_type(kind)) for part, kind in zip(zip(*keys, strict=True), kinds.values(), strict=True)
         ]
-        sets.bench.insert(_WAITING, pa.table(arrays, names=list(kinds)))
+        sets.session.insert(_WAITING, pa.table(arrays, names=list(kinds)))
         names = ", ".join(kinds)
-        self._accepted |= set(sets.bench.rows(f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})"))
+        self._accepted |= set(sets.session.rows(f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})"))
 
     def accept_keys(self, keys: Iterable[Key]) -> None:
         """Note the keys of rows that are loaded."""
         if self._rejects:
             self._accepted |= set(keys).intersection(key for key in self._keys if key)
 
-    def settle(self, bench: Workbench, rejected: str) -> int:
+    def settle(self, session: DuckSession, rejected: str) -> int:
         """Let the rows go that are loaded or rejected anew; return how many of those rejected now waited already."""
         if not self._rejects:
             return 0
-        now = [self._key_in(given) for (given,) in bench.rows(f"SELECT given FROM {rejected}")]
+        now = [self._key_in(given) for (given,) in session.rows(f"SELECT given FROM {rejected}")]
         again = set(now)
         texts = [self._text_key(reject) for reject in self._rejects]
         superseded = [bool(key) and key in self._accepted for key in self._keys]

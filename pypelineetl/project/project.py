@@ -21,7 +21,7 @@ from pypelineetl.declare.keys import Key
 from pypelineetl.declare.sources import File, Native, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
 from pypelineetl.project.settings import is_right, right_value_of, setting_faults, value_of
-from pypelineetl.project.validate_etls import Surroundings, faults_of, told_of
+from pypelineetl.project.validate_etls import ConfigContext, faults_of, told_of
 from pypelineetl.sql import ddl, dialect
 from pypelineetl.sql.schema import AUDIT_KEY, Column, columns_of
 from pypelineetl.sql.translation import Translation
@@ -245,16 +245,16 @@ def read_project(config: ModuleType) -> Project:
     if not all(is_right(config, name) for name in ("DIMENSIONS", "FACTS", "SOURCE_URLS")):
         # Without these nothing can be said of the ETLs.
         raise ConfigError("\n".join(faults))
-    surroundings = _surroundings(config)
-    if faults := [*faults, *faults_of(config.DIMENSIONS, config.FACTS, surroundings)]:
+    config_context = _surroundings(config)
+    if faults := [*faults, *faults_of(config.DIMENSIONS, config.FACTS, config_context)]:
         raise ConfigError("\n".join(faults))
     project = Project(
         home=_home_of(config) or Path().absolute(),
         source_urls={name: databases.parse_url(url) for name, url in config.SOURCE_URLS.items()},
         warehouse_url=databases.parse_url(config.WAREHOUSE_URL),
         log_home=Path(config.LOG_HOME),
-        source_dialects=surroundings.sources,
-        warehouse_dialect=surroundings.written,
+        source_dialects=config_context.sources,
+        warehouse_dialect=config_context.written,
         dimensions=tuple(config.DIMENSIONS),
         facts=tuple(config.FACTS),
         lock_wait=_period(config, "LOCK_WAIT_SECONDS", timedelta(seconds=1)) or timedelta(minutes=10),
@@ -266,18 +266,18 @@ def read_project(config: ModuleType) -> Project:
         memory=value_of(config, "MEMORY_LIMIT") or "",
         source_zones=dict(value_of(config, "SOURCE_TIME_ZONES")),
     )
-    if untranslated := _untranslated(project, surroundings.home):
+    if untranslated := _untranslated(project, config_context.home):
         raise ConfigError("\n".join(untranslated))
     return project
 
 
-def _surroundings(config: ModuleType) -> Surroundings:
+def _surroundings(config: ModuleType) -> ConfigContext:
     """Return what the ETLs are checked against; instead of a setting that is wrong, its default."""
     whole = right_value_of(config, "SQL_DIALECT")
     by_source = right_value_of(config, "SOURCE_DIALECTS")
     sources = {name: databases.DIALECTS[by_source.get(name, whole)] for name in config.SOURCE_URLS}
     warehouse = right_value_of(config, "WAREHOUSE_URL")
-    return Surroundings(
+    return ConfigContext(
         written=databases.DIALECTS[right_value_of(config, "WAREHOUSE_DIALECT") or whole],
         warehouse=databases.parse_url(warehouse) if warehouse else None,
         sources=sources,

@@ -39,7 +39,7 @@ _BULK = ("fact", BulkFactTable)
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ConfigContext:
     """What config.py says beside its ETLs."""
 
     written: str
@@ -56,20 +56,20 @@ Fault = tuple[str, str]
 """The field of an ETL in which something is wrong, and what."""
 
 
-def faults_of(dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], surroundings: Surroundings) -> list[str]:
+def faults_of(dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], config_context: ConfigContext) -> list[str]:
     """Return every fault of these ETLs, each as one line that names its ETL."""
     found = [*_wrong_entries("DIMENSIONS", dimensions, DimensionETL), *_wrong_entries("FACTS", facts, FactETL)]
     if found:
         return found
     etls: tuple[ETL, ...] = (*dimensions, *facts)
     for etl in etls:
-        found += [told_of(etl, "", fault, surroundings.home) for fault in field_faults(etl)]
+        found += [told_of(etl, "", fault, config_context.home) for fault in field_faults(etl)]
     if found:
         return found
     by_name = {etl.name: etl for etl in dimensions}
     for etl in etls:
-        faults = _etl_faults(etl, by_name, surroundings)
-        found += [told_of(etl, field, fault, surroundings.home) for field, fault in faults]
+        faults = _etl_faults(etl, by_name, config_context)
+        found += [told_of(etl, field, fault, config_context.home) for field, fault in faults]
     found += _repeated("dimensions", dimensions, "name")
     found += _repeated("facts", facts, "name")
     found += _repeated("", etls, "table")
@@ -99,13 +99,16 @@ def _repeated(kinds: str, etls: Sequence[ETL], what: str) -> Iterator[str]:
             yield f'config.py: {" and ".join(names)} have the same {what} "{value}"; give each its own'
 
 
-def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], surroundings: Surroundings) -> Iterator[Fault]:
-    written, warehouse = surroundings.written, surroundings.warehouse
-    if etl.database is not None and etl.database not in surroundings.sources:
-        near = did_you_mean(etl.database, surroundings.sources)
-        yield "", f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are {quoted(surroundings.sources)}'
+def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], config_context: ConfigContext) -> Iterator[Fault]:
+    written, warehouse = config_context.written, config_context.warehouse
+    if etl.database is not None and etl.database not in config_context.sources:
+        near = did_you_mean(etl.database, config_context.sources)
+        yield (
+            "",
+            f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are {quoted(config_context.sources)}',
+        )
     if etl.source is not None or isinstance(etl, FactETL):
-        yield from _in("source", _source_faults(etl.source, _dialect_of(etl, surroundings)))
+        yield from _in("source", _source_faults(etl.source, _dialect_of(etl, config_context)))
     broken = list(_factory_faults(etl))
     if _UNQUOTABLE & set(etl.table):
         broken.append(f'table "{etl.table}" has a character that pygrametl cannot quote; rename it')
@@ -131,10 +134,10 @@ def _in(field: str, faults: Iterable[str]) -> Iterator[Fault]:
     return ((field, fault) for fault in faults)
 
 
-def _dialect_of(etl: ETL, surroundings: Surroundings) -> str:
+def _dialect_of(etl: ETL, config_context: ConfigContext) -> str:
     """Return the dialect of an ETL's source SQL."""
-    first = next(iter(surroundings.sources))
-    return surroundings.sources.get(etl.database or first, surroundings.written)
+    first = next(iter(config_context.sources))
+    return config_context.sources.get(etl.database or first, config_context.written)
 
 
 def _check_name(etl: ETL, written: str) -> None:
@@ -220,5 +223,5 @@ def _version_faults(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
         return
     if factory.names("type1atts") and factory.arguments.get("cachesize") == 0:
         yield "its factory has cachesize=0 together with type1atts, on which pygrametl fails; leave cachesize out"
-    if not ordered and not database_class(warehouse).orders_nulls:
+    if not ordered and not database_class(warehouse).supports_nulls_first:
         yield 'its factory lacks "versionatt", without which pygrametl cannot order versions here; add a version column'

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pypelineetl.databases.base import Database, Renewal
+from pypelineetl.databases.base import Database, Replacement
 from pypelineetl.declare.checks import BadRows, Check
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL, Factory
 from pypelineetl.project.project import Project
@@ -34,9 +34,9 @@ class Staging:
         return next(each for each in self.project.etls if (each.kind, each.name) == (etl.kind, etl.name))
 
     @property
-    def renewals(self) -> list[Renewal]:
+    def replacements(self) -> list[Replacement]:
         """What takes the place of what, dimensions first."""
-        return [Renewal(etl.table, self.tables[etl.table], self.live.create_statements(etl)) for etl in self.etls]
+        return [Replacement(etl.table, self.tables[etl.table], self.live.create_statements(etl)) for etl in self.etls]
 
 
 def stage(project: Project, etls: Sequence[ETL], generation: str) -> Staging:

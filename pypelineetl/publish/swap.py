@@ -6,11 +6,11 @@ would not come along, rows are exchanged in one transaction, and nobody who read
 
 from collections.abc import Collection, Mapping, Sequence
 
-from pypelineetl.databases.base import Database, Renewal
+from pypelineetl.databases.base import Database, Replacement
 from pypelineetl.errors import LoadError
 from pypelineetl.load.schema_drift import differences, refuse_losses
 from pypelineetl.publish.staging import Staging
-from pypelineetl.state.run_history import Records
+from pypelineetl.state.run_history import RunHistory
 from pypelineetl.state.table_names import OLD, kept_name, short_name
 
 
@@ -23,11 +23,13 @@ def refuse_unpublishable(staging: Staging, warehouse: Database) -> None:
     refuse_losses(staging.live, [etl for etl in staging.etls if etl not in staging.copied], warehouse)
     faults, changed = [], redeclared(staging, warehouse)
     for etl in staging.etls:
-        hangers = warehouse.hangers(etl.table)
-        others = [hanger.what for hanger in hangers if hanger.table and hanger.table not in staging.tables]
+        dependents = warehouse.dependents(etl.table)
+        others = [
+            dependent.what for dependent in dependents if dependent.table and dependent.table not in staging.tables
+        ]
         if others:
             faults.append(f'{_listed(others)} points to "{etl.table}", and its table is not part of this run')
-        lost = [hanger.what for hanger in hangers if not hanger.table]
+        lost = [dependent.what for dependent in dependents if not dependent.table]
         if lost and (etl.table in changed or differences(staging.live, etl, warehouse)):
             faults.append(f'"{etl.table}" is not what its DDL says, so it would be made anew, and {_listed(lost)} lost')
     if faults:
@@ -38,7 +40,7 @@ def refuse_unpublishable(staging: Staging, warehouse: Database) -> None:
 def redeclared(staging: Staging, warehouse: Database) -> set[str]:
     """Return the tables whose DDL has changed since they were made; it may be in a key or an index alone."""
     own = [etl for etl in staging.etls if etl not in staging.copied]
-    return {etl.table for etl in own if Records(warehouse).is_redeclared(etl)}
+    return {etl.table for etl in own if RunHistory(warehouse).is_redeclared(etl)}
 
 
 def exchanging(staging: Staging, there: Collection[str]) -> list[tuple[str, str]]:
@@ -53,7 +55,7 @@ def exchanging(staging: Staging, there: Collection[str]) -> list[tuple[str, str]
 
 
 def exchange_rows(
-    warehouse: Database, renewals: Sequence[Renewal], kept: Mapping[str, str], redeclared: Collection[str]
+    warehouse: Database, replacements: Sequence[Replacement], kept: Mapping[str, str], redeclared: Collection[str]
 ) -> None:
     """Put the rows of staged tables in the place of the live ones', in the transaction that is open.
 
@@ -62,40 +64,45 @@ def exchange_rows(
     """
     _keep(warehouse, kept)
     changed = [
-        renewal
-        for renewal in renewals
-        if renewal.table in redeclared or warehouse.columns(renewal.table) != warehouse.columns(renewal.staged)
+        replacement
+        for replacement in replacements
+        if replacement.table in redeclared
+        or warehouse.columns(replacement.table) != warehouse.columns(replacement.staged)
     ]
-    if warehouse.exchanges_tables:
+    if warehouse.renames_atomically:
         _create_missing(warehouse, changed)
         changed = []
-    made_anew = [renewal for renewal in renewals if renewal in changed or warehouse.is_remade(renewal.table)]
+    made_anew = [
+        replacement
+        for replacement in replacements
+        if replacement in changed or warehouse.must_recreate(replacement.table)
+    ]
     # Facts before the dimensions they may point to.
-    for renewal in reversed(renewals):
-        if renewal not in made_anew:
-            warehouse.empty(renewal.table)
-        elif warehouse.columns(renewal.table):
-            warehouse.inherit(renewal)
-            warehouse.drop(renewal.table)
-    for renewal in renewals:
-        if renewal in made_anew:
-            warehouse.put_in_place(renewal)
+    for replacement in reversed(replacements):
+        if replacement not in made_anew:
+            warehouse.empty(replacement.table)
+        elif warehouse.columns(replacement.table):
+            warehouse.inherit(replacement)
+            warehouse.drop(replacement.table)
+    for replacement in replacements:
+        if replacement in made_anew:
+            warehouse.swap_in(replacement)
         else:
-            names = warehouse.quoted(warehouse.columns(renewal.staged))
-            into = f"INSERT INTO {warehouse.quote(renewal.table)} ({names})"
-            warehouse.execute(f"{into} SELECT {names} FROM {warehouse.quote(renewal.staged)}")
+            names = warehouse.quoted(warehouse.columns(replacement.staged))
+            into = f"INSERT INTO {warehouse.quote(replacement.table)} ({names})"
+            warehouse.execute(f"{into} SELECT {names} FROM {warehouse.quote(replacement.staged)}")
 
 
-def _create_missing(warehouse: Database, changed: Sequence[Renewal]) -> None:
+def _create_missing(warehouse: Database, changed: Sequence[Replacement]) -> None:
     """Create the tables that are not there, before anything is changed: that would end the transaction."""
-    for renewal in changed:
-        if warehouse.columns(renewal.table):
+    for replacement in changed:
+        if warehouse.columns(replacement.table):
             message = (
-                f'the DDL of "{renewal.table}" has changed, so it has to be exchanged as a whole, and readers held it'
-                " open for too long; run again when they are done. Nothing was changed."
+                f'the DDL of "{replacement.table}" has changed, so it has to be exchanged as a whole, and'
+                " readers held it open for too long; run again when they are done. Nothing was changed."
             )
             raise LoadError(message)
-        warehouse.create(renewal.table, renewal.create)
+        warehouse.create(replacement.table, replacement.create)
 
 
 def _keep(warehouse: Database, kept: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from pypelineetl.events import Event
 from pypelineetl.project.project import Project
 from pypelineetl.report.terminal import shown, shown_lines
 from pypelineetl.state.load_state import name_of
-from pypelineetl.state.run_history import SUCCEEDED, Records
+from pypelineetl.state.run_history import SUCCEEDED, RunHistory
 
 
 class Alerts:
@@ -74,7 +74,7 @@ class Alerts:
             return
         try:
             with self._project.open_warehouse() as warehouse:
-                before = [(name, Records(warehouse).before_last(name)) for name in etls]
+                before = [(name, RunHistory(warehouse).before_last(name)) for name in etls]
         except DatabaseError as error:
             self.undelivered.append(f"nobody knows whether this run is a recovery: {error.message}")
             return
@@ -96,7 +96,7 @@ class Alerts:
             return ""
         try:
             with self._project.open_warehouse() as warehouse:
-                lines, is_new = self._late(Records(warehouse), warehouse.clock() - expected)
+                lines, is_new = self._late(RunHistory(warehouse), warehouse.clock() - expected)
         except DatabaseError as error:
             lines, is_new = [shown(f"Whether the warehouse was loaded cannot be known: {error.message}")], True
         why = "\n".join([*lines, f"The longest time allowed is {_hours(expected)} hours."]) if lines else ""
@@ -104,7 +104,7 @@ class Alerts:
             self._tell("ETL run did not happen", why)
         return why
 
-    def _late(self, records: Records, since: datetime) -> tuple[list[str], bool]:
+    def _late(self, records: RunHistory, since: datetime) -> tuple[list[str], bool]:
         """Return what was not loaded since a moment, and whether that was not yet told of one of them."""
         lines, is_new = [], False
         loads = records.last_loads()

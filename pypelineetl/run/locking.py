@@ -11,7 +11,7 @@ from pypelineetl.errors import BusyError, DatabaseError, RefreshError, in_words
 from pypelineetl.events import Event
 from pypelineetl.load.etl import tables_written
 from pypelineetl.project.project import Project
-from pypelineetl.state.locks import Ledger
+from pypelineetl.state.locks import TableLocks
 from pypelineetl.state.run_history import Run
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
@@ -25,7 +25,7 @@ def claim(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, N
     started, pause = time.monotonic(), _FIRST_PAUSE
     while True:
         try:
-            yield from claim_at_once(project, run, etls)
+            yield from acquire_nowait(project, run, etls)
         except BusyError as error:
             waited = time.monotonic() - started
             if waited + pause > project.lock_wait.total_seconds():
@@ -39,11 +39,11 @@ def claim(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, N
             return
 
 
-def claim_at_once(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, None]:
+def acquire_nowait(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, None]:
     """Get the tables that these ETLs write for a run. Raises BusyError if another run has one."""
     tables = {table for etl in etls for table in tables_written(project, etl)}
     with project.open_warehouse() as warehouse:
-        ledger = Ledger(warehouse)
+        ledger = TableLocks(warehouse)
         try:
             notes = ledger.claim(run, etls, tables, keep=project.keep_runs)
         except BusyError as error:
@@ -64,5 +64,5 @@ def give_up(project: Project, run: Run, error: BaseException | None = None) -> b
     elif error is not None:
         why = in_words(error)
     with suppress(DatabaseError), project.open_warehouse() as warehouse:
-        return Ledger(warehouse).abandon(run, failed, why)
+        return TableLocks(warehouse).abandon(run, failed, why)
     return False

@@ -10,11 +10,11 @@ from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import PypeLineError
 from pypelineetl.events import Event
 from pypelineetl.extract.source_check import version_notes
-from pypelineetl.load.etl import How, create_table, fill, tables_written
+from pypelineetl.load.etl import LoadOptions, create_table, fill, tables_written
 from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import stage
 from pypelineetl.publish.swap import refuse_unpublishable
-from pypelineetl.run.rebuild import copy, told_of_the_live
+from pypelineetl.run.rebuild import copy, events_of_live_tables
 from pypelineetl.run.runner import Request, choose
 from pypelineetl.run.update import told, whole
 
@@ -59,9 +59,9 @@ def _rehearse_building(project: Project, etls: Sequence[ETL], warehouse: Databas
     for copied in staging.copied:
         copy(staging, copied, warehouse)
     for etl in etls:
-        staged, how = staging.staged(etl), How(live=etl, generation=_GENERATION)
+        staged, how = staging.staged(etl), LoadOptions(live=etl, generation=_GENERATION)
         loading = fill(staging.project, whole(staged), how, warehouse, scans=True, streams=False)
-        yield from told(etl, told_of_the_live(loading, staging, etl))
+        yield from told(etl, events_of_live_tables(loading, staging, etl))
         yield from _noted(project, etl)
         warehouse.uncommitted |= set(staging.tables.values())
 
@@ -73,7 +73,7 @@ def _rehearse_updating(
         missing = not warehouse.columns(etl.table)
         if missing:
             yield from create_table(project, etl, warehouse)
-        how = How(full=request.full or missing)
+        how = LoadOptions(full=request.full or missing)
         yield from told(etl, fill(project, whole(etl), how, warehouse, scans=True, streams=False))
         yield from _noted(project, etl)
         warehouse.uncommitted |= set(tables_written(project, etl))

@@ -17,15 +17,15 @@ from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.duck.session import ScanError, UnorderedError
 from pypelineetl.errors import DatabaseError, PypeLineError, SourceError, TransientError, in_words
 from pypelineetl.events import Counts, Event
-from pypelineetl.load.etl import How, create_table, fill, tables_written
+from pypelineetl.load.etl import LoadOptions, create_table, fill, tables_written
 from pypelineetl.load.partitions import Parts, load_part, load_parts, merge, split, tables_of
 from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import Staging, stage
 from pypelineetl.publish.swap import exchange_rows, exchanging, redeclared, refuse_unpublishable
-from pypelineetl.run.retry import attempts, given_up, tried_again
-from pypelineetl.state.load_state import LIVE, History, name_of
-from pypelineetl.state.locks import Ledger, drop_all, hold
-from pypelineetl.state.run_history import BUILT, Records, Run
+from pypelineetl.run.retry import attempts, given_up, with_retries
+from pypelineetl.state.load_state import LIVE, LoadState, name_of
+from pypelineetl.state.locks import TableLocks, drop_all, hold
+from pypelineetl.state.run_history import BUILT, Run, RunHistory
 from pypelineetl.state.table_names import kept_name
 
 
@@ -44,7 +44,7 @@ def build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts
     """Load one ETL into its staged table, and commit that; again from its beginning after a transient fault."""
     again = partial(_begin_and_build, staging, run, etl)
     try:
-        return (yield from tried_again(again, partial(events.EtlNoted, etl)))
+        return (yield from with_retries(again, partial(events.EtlNoted, etl)))
     except TransientError as error:
         raise given_up(error) from error
 
@@ -54,12 +54,12 @@ def _begin_and_build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, N
         # As long as this connection lives, nobody takes the run for dead.
         hold(keeper, f"{run.id} {name_of(etl)}")
         with keeper.transaction():
-            Ledger(keeper).begin(run, etl)
+            TableLocks(keeper).begin(run, etl)
         try:
-            return (yield from told_of_the_live(_build(staging, run, etl), staging, etl))
+            return (yield from events_of_live_tables(_build(staging, run, etl), staging, etl))
         except BaseException as error:
             with suppress(DatabaseError), staging.live.open_warehouse() as warehouse, warehouse.transaction():
-                Ledger(warehouse).failed(run, name_of(etl), in_words(error, f'{etl.kind} "{etl.name}"'))
+                TableLocks(warehouse).failed(run, name_of(etl), in_words(error, f'{etl.kind} "{etl.name}"'))
             raise
 
 
@@ -77,18 +77,18 @@ def publish(staging: Staging, run: Run) -> Generator[Event, None, None]:
 
 def _publish(staging: Staging, run: Run) -> None:
     with staging.live.open_warehouse() as warehouse:
-        if Records(warehouse).has_succeeded(run):
+        if RunHistory(warehouse).has_succeeded(run):
             # It was told of an error in the very moment when it had.
             return
-    exchanges = database_class(staging.live.warehouse_url).exchanges_tables
+    exchanges = database_class(staging.live.warehouse_url).renames_atomically
     if not (exchanges and _exchanged_at_once(staging, run)):
         keeps = staging.live.keep_previous
         kept = {table: kept_name(table, run.generation) for table in staging.tables} if keeps else {}
         with staging.live.open_warehouse() as warehouse:
             with warehouse.transaction():
-                exchange_rows(warehouse, staging.renewals, kept, redeclared(staging, warehouse))
-                Ledger(warehouse).finish(run, BUILT)
-            Ledger(warehouse).clear()
+                exchange_rows(warehouse, staging.replacements, kept, redeclared(staging, warehouse))
+                TableLocks(warehouse).finish(run, BUILT)
+            TableLocks(warehouse).clear()
 
 
 def _exchanged_at_once(staging: Staging, run: Run) -> bool:
@@ -97,7 +97,7 @@ def _exchanged_at_once(staging: Staging, run: Run) -> bool:
     If that does not follow any more, whoever comes next sees by the tables that they were exchanged.
     """
     with staging.live.open_warehouse() as warehouse:
-        ledger = Ledger(warehouse)
+        ledger = TableLocks(warehouse)
         # While it has these, nobody can take this run for dead.
         ledger.lock()
         ledger.verify(run)
@@ -124,7 +124,7 @@ def copy(staging: Staging, etl: ETL, warehouse: Database) -> None:
         names = warehouse.quoted(warehouse.columns(staged.table))
         into = f"INSERT INTO {warehouse.quote(staged.table)} ({names})"
         warehouse.execute(f"{into} SELECT {names} FROM {warehouse.quote(etl.table)}")
-    History(warehouse, staging.generation).copy(etl.table, LIVE)
+    LoadState(warehouse, staging.generation).copy(etl.table, LIVE)
 
 
 def _build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts]:
@@ -160,13 +160,13 @@ def _build_once(staging: Staging, run: Run, etl: ETL, *, scans: bool, streams: b
 
 def _loaded(run: Run, etl: ETL, counts: Counts, warehouse: Database) -> None:
     """Note that an ETL's staged table is loaded; until the next task begins, the run lives by its lease."""
-    ledger = Ledger(warehouse)
+    ledger = TableLocks(warehouse)
     ledger.loaded(run, etl, counts, run.generation, is_new=True)
     ledger.renew(run)
 
 
-def _how(run: Run, etl: ETL, warehouse: Database) -> How:
-    return How(live=etl, generation=run.generation, audit_key=Records(warehouse).audit_key(run, etl))
+def _how(run: Run, etl: ETL, warehouse: Database) -> LoadOptions:
+    return LoadOptions(live=etl, generation=run.generation, audit_key=RunHistory(warehouse).audit_key(run, etl))
 
 
 def _build_parts(staging: Staging, run: Run, etl: FactETL) -> Generator[Event, None, Counts]:
@@ -184,11 +184,11 @@ def build_part(staging: Staging, run: Run, etl: ETL, parts: Parts, number: int) 
     with staging.live.open_warehouse() as keeper:
         hold(keeper, f"{run.id} {name_of(etl)} {number}")
         with keeper.transaction():
-            Ledger(keeper).renew(run)
-        counts = yield from told_of_the_live(load_part(staging.project, staged, parts, number), staging, etl)
+            TableLocks(keeper).renew(run)
+        counts = yield from events_of_live_tables(load_part(staging.project, staged, parts, number), staging, etl)
         # On a connection that has not been idle meanwhile.
         with staging.live.open_warehouse() as warehouse, warehouse.transaction():
-            Ledger(warehouse).renew(run)
+            TableLocks(warehouse).renew(run)
         return counts
 
 
@@ -199,7 +199,7 @@ def build_of_parts(staging: Staging, run: Run, etl: ETL, parts: Parts, read: int
     with staging.live.open_warehouse() as warehouse:
         warehouse.take_turn([staged.table])
         with warehouse.transaction():
-            Ledger(warehouse).verify(run)
+            TableLocks(warehouse).verify(run)
             how = _how(run, etl, warehouse)
             counts = yield from merge(staging.project, staged, how, parts, read, warehouse)
             _loaded(run, etl, counts, warehouse)
@@ -208,7 +208,7 @@ def build_of_parts(staging: Staging, run: Run, etl: ETL, parts: Parts, read: int
     return counts
 
 
-def told_of_the_live(
+def events_of_live_tables(
     happening: Generator[Event, None, Counts], staging: Staging, etl: ETL
 ) -> Generator[Event, None, Counts]:
     """Tell of the live table what happens to the staged one."""

@@ -8,7 +8,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from pypelineetl.errors import DatabaseError, TransientError
 from pypelineetl.events import Event
-from pypelineetl.shutdown import heed
+from pypelineetl.shutdown import raise_if_requested
 
 _MOST_TRIES = 6
 # Up to a minute in all, which a server needs to come back; of random length, so that many do not come at once.
@@ -27,7 +27,7 @@ def attempts() -> Iterator[AbstractContextManager[object]]:
     )
 
 
-def tried_again(
+def with_retries(
     happening: Callable[[], Generator[Event, None, Result]], note: Callable[[str], Event]
 ) -> Generator[Event, None, Result]:
     """Go through what happens, and again from its beginning after a transient fault, which is noted."""
@@ -40,7 +40,7 @@ def tried_again(
                 return (yield from happening())
             except TransientError as failure:
                 # It may be a wish to stop, of which a driver made an error of its own.
-                heed()
+                raise_if_requested()
                 error = failure
                 raise
     raise AssertionError

@@ -5,17 +5,17 @@ from collections.abc import Generator, Sequence
 from datetime import timedelta
 
 from pypelineetl import events
-from pypelineetl.databases.base import Database, Renewal
+from pypelineetl.databases.base import Database, Replacement
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import LoadError, UsageError
 from pypelineetl.events import Event
 from pypelineetl.project.project import Project
 from pypelineetl.publish.swap import exchange_rows
 from pypelineetl.run.locking import claim, give_up
-from pypelineetl.state.legacy_names import take_over
+from pypelineetl.state.legacy_names import adopt_legacy_names
 from pypelineetl.state.load_state import name_of
-from pypelineetl.state.locks import Ledger, hold
-from pypelineetl.state.run_history import BUILT, ROLLED_BACK, Record, Records, Run, generation_of, new_run
+from pypelineetl.state.locks import TableLocks, hold
+from pypelineetl.state.run_history import BUILT, ROLLED_BACK, Run, RunHistory, RunRecord, generation_of, new_run
 from pypelineetl.state.table_names import kept_name
 
 
@@ -38,18 +38,18 @@ def roll_back(project: Project) -> Generator[Event, None, None]:
         yield from claim(project, run, [etl for etl in project.etls if name_of(etl) in names])
         with warehouse.transaction():
             for etl in renewed:
-                take_over(etl, warehouse)
+                adopt_legacy_names(etl, warehouse)
         try:
-            _exchange(warehouse, run, [_renewal(project, etl, kept[etl.table]) for etl in renewed])
+            _exchange(warehouse, run, [_replacement(project, etl, kept[etl.table]) for etl in renewed])
         except BaseException as error:
             give_up(project, run, error)
             raise
     yield events.Published(renewed, timedelta(seconds=time.monotonic() - started))
 
 
-def _last_run(warehouse: Database) -> list[Record]:
+def _last_run(warehouse: Database) -> list[RunRecord]:
     """Return the records of the last run, which must be one that built tables or went back."""
-    records = Records(warehouse)
+    records = RunHistory(warehouse)
     built, succeeded = records.last(BUILT, ROLLED_BACK), records.last()
     if not built:
         message = "no run has built any table yet, so there is nothing to go back to"
@@ -63,42 +63,44 @@ def _last_run(warehouse: Database) -> list[Record]:
     return built
 
 
-def _renewal(project: Project, etl: ETL, kept: str) -> Renewal:
-    return Renewal(etl.table, kept, project.create_statements(etl))
+def _replacement(project: Project, etl: ETL, kept: str) -> Replacement:
+    return Replacement(etl.table, kept, project.create_statements(etl))
 
 
-def _of_other_columns(warehouse: Database, renewal: Renewal) -> Renewal:
+def _of_other_columns(warehouse: Database, replacement: Replacement) -> Replacement:
     """Return how a table takes its place back; one of other columns takes it as it was kept, without keys and indexes.
 
     Raises LoadError if something hangs on the table that is there, which cannot hang on one of other columns.
     """
-    kept = warehouse.columns(renewal.staged)
-    if warehouse.columns(renewal.table) == kept:
-        return renewal
-    if lost := [hanger.what for hanger in warehouse.hangers(renewal.table)]:
+    kept = warehouse.columns(replacement.staged)
+    if warehouse.columns(replacement.table) == kept:
+        return replacement
+    if lost := [dependent.what for dependent in warehouse.dependents(replacement.table)]:
         message = (
-            f'"{renewal.table}" had other columns before the last build, so that table has to take its place, and'
+            f'"{replacement.table}" had other columns before the last build, so that table has to take its place, and'
             f" {', '.join(lost)} would be lost. Drop that, roll back, and make it again; nothing was changed"
         )
         raise LoadError(message)
     columns = ", ".join(f"{warehouse.quote(name)} {kind}" for name, kind in kept.items())
-    return Renewal(renewal.table, renewal.staged, (f"CREATE TABLE {warehouse.quote(renewal.table)} ({columns})",))
+    return Replacement(
+        replacement.table, replacement.staged, (f"CREATE TABLE {warehouse.quote(replacement.table)} ({columns})",)
+    )
 
 
-def _exchange(warehouse: Database, run: Run, renewals: Sequence[Renewal]) -> None:
-    ledger = Ledger(warehouse)
-    kept = {renewal.table: kept_name(renewal.table, run.generation) for renewal in renewals}
-    if warehouse.exchanges_tables:
+def _exchange(warehouse: Database, run: Run, replacements: Sequence[Replacement]) -> None:
+    ledger = TableLocks(warehouse)
+    kept = {replacement.table: kept_name(replacement.table, run.generation) for replacement in replacements}
+    if warehouse.renames_atomically:
         with warehouse.transaction():
             ledger.publishing(run, ROLLED_BACK)
-        moves = [move for each in renewals for move in ((each.table, kept[each.table]), (each.staged, each.table))]
+        moves = [move for each in replacements for move in ((each.table, kept[each.table]), (each.staged, each.table))]
         if warehouse.exchange(list(kept), moves):
             with warehouse.transaction():
                 ledger.finish(run, ROLLED_BACK)
             return
-    renewals = [_of_other_columns(warehouse, each) for each in renewals]
+    replacements = [_of_other_columns(warehouse, each) for each in replacements]
     with warehouse.transaction():
-        exchange_rows(warehouse, renewals, kept, redeclared=())
+        exchange_rows(warehouse, replacements, kept, redeclared=())
         ledger.finish(run, ROLLED_BACK)
     # The rows that were kept are in their places, and those that were there are kept.
     ledger.clear()

@@ -19,17 +19,17 @@ from pypelineetl.declare.sources import rows
 from pypelineetl.errors import PypeLineError, RefreshError, TransientError, UsageError, did_you_mean, quoted
 from pypelineetl.events import Event
 from pypelineetl.extract.source_check import test_sources
-from pypelineetl.load.etl import How
+from pypelineetl.load.etl import LoadOptions
 from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import kept_tables
 from pypelineetl.run.locking import claim, give_up
 from pypelineetl.run.rebuild import begin, build, publish
-from pypelineetl.run.retry import tried_again
+from pypelineetl.run.retry import with_retries
 from pypelineetl.run.update import told, update
-from pypelineetl.state.legacy_names import take_over
-from pypelineetl.state.load_state import History, Reject, name_of
-from pypelineetl.state.locks import Ledger, hold
-from pypelineetl.state.run_history import DELETED, Records, Run, new_run
+from pypelineetl.state.legacy_names import adopt_legacy_names
+from pypelineetl.state.load_state import LoadState, Reject, name_of
+from pypelineetl.state.locks import TableLocks, hold
+from pypelineetl.state.run_history import DELETED, Run, RunHistory, new_run
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ def _refresh(
             succeeded = not any(errors.values())
             if running and not succeeded:
                 with project.open_warehouse() as warehouse:
-                    Records(warehouse).note_refused(new_run(project.digest), errors)
+                    RunHistory(warehouse).note_refused(new_run(project.digest), errors)
         if succeeded and request.replay_rejects:
             succeeded = yield from _replay(project, running or chosen)
         elif succeeded and running:
-            how, builds = How(full=request.full), request.delete_existing_tables
+            how, builds = LoadOptions(full=request.full), request.delete_existing_tables
             succeeded = yield from perform(project, new_run(project.digest), running, how, builds=builds)
             error = "" if succeeded else "nothing was published: every table holds what it held before"
         elif succeeded and request.delete_existing_tables:
@@ -123,7 +123,7 @@ def process(project: Project, etl: ETL, *, rebuild: bool, full: bool = False) ->
     """
     last: Event = events.EtlFailed(etl, "it did not run")
     try:
-        for event in perform(project, new_run(project.digest), [etl], How(full=full), builds=rebuild):
+        for event in perform(project, new_run(project.digest), [etl], LoadOptions(full=full), builds=rebuild):
             if isinstance(event, events.EtlFinished | events.EtlFailed):
                 # Not before all is committed.
                 last = event
@@ -134,7 +134,9 @@ def process(project: Project, etl: ETL, *, rebuild: bool, full: bool = False) ->
     yield last
 
 
-def perform(project: Project, run: Run, etls: Sequence[ETL], how: How, *, builds: bool) -> Generator[Event, None, bool]:
+def perform(
+    project: Project, run: Run, etls: Sequence[ETL], how: LoadOptions, *, builds: bool
+) -> Generator[Event, None, bool]:
     """Run these ETLs, so that all of it is seen at once, or nothing; return whether it all went well.
 
     With `builds` into new tables, as without if none of the tables is there; else into those that are. Raises
@@ -142,14 +144,14 @@ def perform(project: Project, run: Run, etls: Sequence[ETL], how: How, *, builds
     """
     again = partial(_perform, project, run, etls, how, builds=builds)
     try:
-        return (yield from tried_again(again, events.RunRetried))
+        return (yield from with_retries(again, events.RunRetried))
     except TransientError as error:
         give_up(project, run, error)
         raise
 
 
 def _perform(
-    project: Project, run: Run, etls: Sequence[ETL], how: How, *, builds: bool
+    project: Project, run: Run, etls: Sequence[ETL], how: LoadOptions, *, builds: bool
 ) -> Generator[Event, None, bool]:
     with project.open_warehouse() as warehouse:
         # As long as this connection lives, nobody takes the run for dead.
@@ -188,7 +190,7 @@ def _build(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, 
 
 
 def _update(
-    project: Project, run: Run, etls: Sequence[ETL], how: How, warehouse: Database
+    project: Project, run: Run, etls: Sequence[ETL], how: LoadOptions, warehouse: Database
 ) -> Generator[Event, None, bool]:
     started, ended = time.monotonic(), set()
     try:
@@ -210,12 +212,12 @@ def _replay(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, boo
     """Load the rows that were rejected before; those that are rejected again stay where they are."""
     with project.open_warehouse() as warehouse:
         with warehouse.transaction():
-            History(warehouse).upgrade()
+            LoadState(warehouse).upgrade()
             for etl in etls:
-                take_over(etl, warehouse)
-        found = {etl: History(warehouse).rejects(etl) for etl in etls}
+                adopt_legacy_names(etl, warehouse)
+        found = {etl: LoadState(warehouse).rejects(etl) for etl in etls}
     replayed = [_of_rejects(etl, rejects) for etl, rejects in found.items() if rejects]
-    how, run = How(is_replay=True), new_run(project.digest)
+    how, run = LoadOptions(is_replay=True), new_run(project.digest)
     return not replayed or (yield from perform(project, run, replayed, how, builds=False))
 
 
@@ -245,8 +247,8 @@ def _delete(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, Non
                     warehouse.drop(table)
                 if set(etls) == set(project.etls):
                     # Nothing is left that could point to a member by a key that was given before.
-                    History(warehouse).forget_keys(etls)
-                Ledger(warehouse).finish(run, DELETED)
+                    LoadState(warehouse).forget_keys(etls)
+                TableLocks(warehouse).finish(run, DELETED)
         except BaseException as error:
             give_up(project, run, error)
             raise

@@ -15,16 +15,16 @@ from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.duck.session import ScanError, UnorderedError
 from pypelineetl.errors import PypeLineError, RefreshError, SourceError, TransientError, in_words
 from pypelineetl.events import Counts, Event
-from pypelineetl.load.etl import How, create_table, fill, tables_written
+from pypelineetl.load.etl import LoadOptions, create_table, fill, tables_written
 from pypelineetl.project.project import Project
-from pypelineetl.shutdown import heed
-from pypelineetl.state.load_state import History
-from pypelineetl.state.locks import Ledger
-from pypelineetl.state.run_history import UPDATED, Records, Run
+from pypelineetl.shutdown import raise_if_requested
+from pypelineetl.state.load_state import LoadState
+from pypelineetl.state.locks import TableLocks
+from pypelineetl.state.run_history import UPDATED, Run, RunHistory
 
 
 def update(
-    project: Project, run: Run, etls: Sequence[ETL], how: How, warehouse: Database
+    project: Project, run: Run, etls: Sequence[ETL], how: LoadOptions, warehouse: Database
 ) -> Generator[Event, None, None]:
     """Load these ETLs on the connection that holds the run's name, and let its tables go.
 
@@ -47,13 +47,20 @@ def update(
 
 
 def _update(  # noqa: PLR0913 - as `update`, and the two ways in which it is tried
-    project: Project, run: Run, etls: Sequence[ETL], how: How, warehouse: Database, *, scans: bool, streams: bool
+    project: Project,
+    run: Run,
+    etls: Sequence[ETL],
+    how: LoadOptions,
+    warehouse: Database,
+    *,
+    scans: bool,
+    streams: bool,
 ) -> Generator[Event, None, None]:
-    ledger = Ledger(warehouse)
+    ledger = TableLocks(warehouse)
     with warehouse.transaction():
         created = yield from _create_missing(project, etls, warehouse)
         for etl in etls:
-            here = replace(how, full=how.full or etl in created, audit_key=Records(warehouse).audit_key(run, etl))
+            here = replace(how, full=how.full or etl in created, audit_key=RunHistory(warehouse).audit_key(run, etl))
             loading = fill(project, whole(etl), here, warehouse, scans=scans, streams=streams)
             counts = yield from told(etl, loading)
             if counts.changed:
@@ -75,7 +82,7 @@ def told(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[Event, 
         counts = yield from loading
     except Exception as error:
         # A driver may have made an error of its own of a wish to stop.
-        heed()
+        raise_if_requested()
         if isinstance(error, ScanError | UnorderedError | TransientError):
             raise
         # Whatever it is, it is told with the ETL's name, and nothing is hidden.
@@ -97,5 +104,5 @@ def _create_missing(project: Project, etls: Sequence[ETL], warehouse: Database) 
     for etl in missing:
         yield from create_table(project, etl, warehouse)
     for etl in etls:
-        History(warehouse).prepare(etl, rebuilds=False)
+        LoadState(warehouse).prepare(etl, rebuilds=False)
     return missing

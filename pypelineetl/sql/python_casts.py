@@ -57,7 +57,7 @@ NOT_FINITE = "it is NaN or infinity"
 """Why a decimal or a whole number refuses what is none."""
 
 
-class UnfitError(Exception):
+class CastError(Exception):
     """A value does not fit; the text says why, in words that go after `because`."""
 
 
@@ -146,7 +146,7 @@ def _wholes(least: int, most: int, base: int = 10) -> Callable[[Any], int]:
         number = _whole(value, base)
         if not least <= number <= most:
             reason = f"it is not between {least} and {most}"
-            raise UnfitError(reason)
+            raise CastError(reason)
         return number
 
     return convert
@@ -162,11 +162,11 @@ def _whole(value: Any, base: int) -> int:
         truth = _TRUTHS.get(value.lower())
         return int(_number_text(value), base) if truth is None else truth
     if isinstance(value, float | Decimal) and not math.isfinite(value):
-        raise UnfitError(NOT_FINITE)
+        raise CastError(NOT_FINITE)
     number = int(value)
     if number != value:
         reason = "it is no whole number"
-        raise UnfitError(reason)
+        raise CastError(reason)
     return number
 
 
@@ -177,19 +177,19 @@ def _decimals(precision: int, scale: int, *, signed: bool) -> Callable[[Any], De
         # A float is a decimal number only as it is printed; its binary digits go on for ever.
         given = Decimal(repr(value)) if isinstance(value, float) else Decimal(_as_number(value))
         if not given.is_finite():
-            raise UnfitError(NOT_FINITE)
+            raise CastError(NOT_FINITE)
         number = given.quantize(unit, context=_CONTEXT)
         exact = number == given or (isinstance(value, float) and math.isclose(number, value, rel_tol=1e-12))
         if not exact:
             reason = f"it has more than {scale} digits after the point"
-            raise UnfitError(reason)
+            raise CastError(reason)
         # abs() would round to Python's own 28 digits.
         if number.copy_abs() >= Decimal(1).scaleb(precision - scale):
             reason = f"it has more than {precision - scale} digits before the point"
-            raise UnfitError(reason)
+            raise CastError(reason)
         if not signed and number < 0:
             reason = "it is less than 0"
-            raise UnfitError(reason)
+            raise CastError(reason)
         return number
 
     return convert
@@ -204,7 +204,7 @@ def _texts(length: int | None) -> Callable[[Any], str]:
         text = value if isinstance(value, str) else _as_text(value)
         if length is not None and len(text) > length:
             reason = f"it has more than {length} characters"
-            raise UnfitError(reason)
+            raise CastError(reason)
         return text
 
     return convert
@@ -220,7 +220,7 @@ def _as_text(value: Any) -> str:
     if isinstance(value, dict | list | Interval):
         kind = "array" if isinstance(value, list) else "structure" if isinstance(value, dict) else "interval"
         reason = f"the other databases have no {kind}; make a text of it in the source SQL"
-        raise UnfitError(reason)
+        raise CastError(reason)
     return str(value)
 
 
@@ -229,7 +229,7 @@ def _enums(members: set[str]) -> Callable[[Any], str]:
         text = _as_text(value)
         if text not in members:
             reason = "it is none of these"
-            raise UnfitError(reason)
+            raise CastError(reason)
         return text
 
     return convert
@@ -239,14 +239,14 @@ def _binaries(least: int, most: int | None) -> Callable[[Any], bytes]:
     def convert(value: Any) -> bytes:
         if not isinstance(value, bytes | bytearray | memoryview):
             reason = "it is not binary"
-            raise UnfitError(reason)
+            raise CastError(reason)
         binary = bytes(value)
         if most is not None and len(binary) > most:
             reason = f"it has more than {most} bytes"
-            raise UnfitError(reason)
+            raise CastError(reason)
         if len(binary) < least:
             reason = f"it has fewer than {least} bytes"
-            raise UnfitError(reason)
+            raise CastError(reason)
         return binary
 
     return convert
@@ -258,7 +258,7 @@ def _precise(digits: int) -> Callable[[Any], Any]:
     def check(value: datetime | time) -> datetime | time:
         if value.microsecond % unit:
             reason = f"it has more than {digits} digits of a second"
-            raise UnfitError(reason)
+            raise CastError(reason)
         return value
 
     return check
@@ -275,10 +275,10 @@ def _float(value: Any) -> float:
         return NotANumber(number)
     if math.isinf(number) and Decimal(value).is_finite():
         reason = "it is larger than a DOUBLE"
-        raise UnfitError(reason)
+        raise CastError(reason)
     if abs(number) < SMALLEST_DOUBLE and Decimal(value):
         reason = "it is smaller than a DOUBLE"
-        raise UnfitError(reason)
+        raise CastError(reason)
     return number
 
 
@@ -286,10 +286,10 @@ def _single_float(value: Any) -> float:
     number = _float(value)
     if math.isfinite(number) and abs(number) >= LARGEST_FLOAT:
         reason = "it is larger than a FLOAT"
-        raise UnfitError(reason)
+        raise CastError(reason)
     if 0 < abs(number) < SMALLEST_FLOAT:
         reason = "it is smaller than a FLOAT"
-        raise UnfitError(reason)
+        raise CastError(reason)
     if math.isnan(number):
         return number
     # As the column keeps it, or what is read back would differ from what is given at every load.
@@ -300,7 +300,7 @@ def _boolean(value: Any) -> bool:
     number = _whole(value, 10)
     if number not in {0, 1}:
         reason = "it is neither 0 nor 1"
-        raise UnfitError(reason)
+        raise CastError(reason)
     return bool(number)
 
 
@@ -310,7 +310,7 @@ def _day(value: Any) -> date:
         return found
     if found.time() != time():
         reason = "it has a time of day"
-        raise UnfitError(reason)
+        raise CastError(reason)
     return found.date()
 
 
@@ -318,12 +318,12 @@ def _time(value: Any) -> time:
     if isinstance(value, timedelta):
         # MySQL's TIME is a length of time to its driver.
         if not timedelta() <= value < timedelta(days=1):
-            raise UnfitError(NO_TIME_OF_DAY)
+            raise CastError(NO_TIME_OF_DAY)
         return (datetime.min + value).time()  # noqa: DTZ901 - a time of day has no zone
     found = value if isinstance(value, time) else time.fromisoformat(value)
     if found.tzinfo:
         reason = "it has a time zone, and without its day it is no time in UTC"
-        raise UnfitError(reason)
+        raise CastError(reason)
     return found
 
 
@@ -336,7 +336,7 @@ def _in_epoch(value: datetime) -> datetime:
     """Return a moment that MySQL's TIMESTAMP has."""
     if not FIRST_TIMESTAMP <= value <= LAST_TIMESTAMP:
         reason = "it is not between 1970 and January 2038, as every TIMESTAMP of MySQL"
-        raise UnfitError(reason)
+        raise CastError(reason)
     return value
 
 

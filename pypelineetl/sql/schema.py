@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from pypelineetl.errors import DialectError, LoadError
 from pypelineetl.sql import ddl
-from pypelineetl.sql.python_casts import DATETIMES, Outside, UnfitError, converter
+from pypelineetl.sql.python_casts import DATETIMES, CastError, Outside, converter
 
 _T = exp.DType
 AUDIT_KEY = "audit_key"
@@ -67,8 +67,8 @@ class Column:
                 raise LoadError(self.refusal(value.kind, value.reason))
             try:
                 return convert(value)
-            except (UnfitError, ValueError, TypeError, ArithmeticError) as error:
-                reason = str(error) if isinstance(error, UnfitError) else "it is no such value"
+            except (CastError, ValueError, TypeError, ArithmeticError) as error:
+                reason = str(error) if isinstance(error, CastError) else "it is no such value"
                 raise LoadError(self.refusal(type(value).__name__, reason)) from error
 
         return checked

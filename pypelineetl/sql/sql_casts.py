@@ -64,11 +64,11 @@ _MOST_DECIMALS = 38  # digits of DuckDB's widest decimal
 _TEXTS = {*exp.DataType.TEXT_TYPES, _T.CHAR, _T.NCHAR, _T.ENUM, _T.UUID}
 
 
-class UnknownError(Exception):
+class NoExactCastError(Exception):
     """There is no expression that is known to be exact; the text says for what."""
 
 
-def held_as(column: Column) -> str:
+def duckdb_type(column: Column) -> str:
     """Return the DuckDB type that holds every value of a column. Raises UnknownError if none does."""
     kind = column.type.this
     if kind in WHOLE_RANGES and WHOLE_RANGES[kind][1] <= _BIG:
@@ -80,7 +80,7 @@ def held_as(column: Column) -> str:
     found = _HELD.get(kind)
     if found is None:
         message = f'column "{column.name}" is {column.type.sql(column.written)}'
-        raise UnknownError(message)
+        raise NoExactCastError(message)
     return found
 
 
@@ -97,12 +97,12 @@ _HELD: Mapping[exp.DType, str] = {
 }
 
 
-def converted(value: str, given: str, column: Column) -> str:
+def cast_sql(value: str, given: str, column: Column) -> str:
     """Return the expression that brings a value of a DuckDB type to what holds the column, or refuses it.
 
     Raises UnknownError where no expression is known to do what `Column.convert` does.
     """
-    held = held_as(column)
+    held = duckdb_type(column)
     for wanted, make in _MAKERS:
         if column.type.this in wanted:
             return make(_Value(value, given, column), held)
@@ -116,7 +116,7 @@ def moment_of(value: str, given: str) -> str:
     if given == "TIMESTAMP WITH TIME ZONE":
         return f"timezone('UTC', {value})"
     message = f"a moment of type {given}"
-    raise UnknownError(message)
+    raise NoExactCastError(message)
 
 
 def literal(text: str) -> str:
@@ -158,8 +158,8 @@ class _Value:
         return f"CASE WHEN {self.sql} IS NULL THEN NULL {refused} ELSE {result} END"
 
 
-def _unknown(given: str, column: Column) -> UnknownError:
-    return UnknownError(f'column "{column.name}" of type {column.type.sql(column.written)} from {given}')
+def _unknown(given: str, column: Column) -> NoExactCastError:
+    return NoExactCastError(f'column "{column.name}" of type {column.type.sql(column.written)} from {given}')
 
 
 def _whole(value: _Value, held: str) -> str:
@@ -241,13 +241,13 @@ def _uuid(value: _Value, _held: str) -> str:
 def _binary(value: _Value, _held: str) -> str:
     if value.given != "BLOB":
         raise _unknown(value.given, value.column)
-    exactly = value.column.type.this == _T.BINARY
-    (most,) = parameters(value.column.type, 1 if exactly else None)
+    binary_compare = value.column.type.this == _T.BINARY
+    (most,) = parameters(value.column.type, 1 if binary_compare else None)
     if most is None:
         return value.sql
     size = f"octet_length({value.sql})"
     rules = [(f"{size} <= {most}", f"it has more than {most} bytes")]
-    if exactly:
+    if binary_compare:
         rules.append((f"{size} >= {most}", f"it has fewer than {most} bytes"))
     return value.only_if(*rules, result=value.sql)
 

@@ -5,21 +5,21 @@ Projects that share a warehouse may have ETLs of one name; what was kept by the 
 
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
-from pypelineetl.state.load_state import History, name_of
-from pypelineetl.state.run_history import Records, hash_of_ddl
+from pypelineetl.state.load_state import LoadState, name_of
+from pypelineetl.state.run_history import RunHistory, hash_of_ddl
 
 
-def take_over(etl: ETL, warehouse: Database) -> str:
+def adopt_legacy_names(etl: ETL, warehouse: Database) -> str:
     """Take over, for the table of a live ETL, what was kept by its name; return why not if that is in doubt.
 
     It is in doubt unless the records of runs tell that every table made for an ETL of this name was made by this
     ETL's DDL. What is in doubt stays as it is: nothing is read by it, so that the ETL reads all of its source.
     """
-    history = History(warehouse)
+    history = LoadState(warehouse)
     if not history.has_old(etl):
         return ""
-    if Records(warehouse).made(etl) == {hash_of_ddl(etl)}:
-        history.take_over(etl)
+    if RunHistory(warehouse).made(etl) == {hash_of_ddl(etl)}:
+        history.adopt_legacy_names(etl)
         return ""
     if etl.watermark is None or history.watermarks(etl):
         return ""

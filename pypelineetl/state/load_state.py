@@ -17,7 +17,7 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
 from pypelineetl.sql.python_casts import MYSQL
 from pypelineetl.sql.schema import Column, columns_of
-from pypelineetl.state.table import OwnTable, recorded
+from pypelineetl.state.table import StateTable, recorded
 
 REJECTS = "etl_reject"
 EVENTS = "etl_member_event"
@@ -61,7 +61,7 @@ LIVE, PREVIOUS = "", "previous"
 """The generation that everyone sees, and the one before it if it is kept; others are being built."""
 
 
-class History:
+class LoadState:
     """What one warehouse remembers; its tables are made when something is first written to them.
 
     Of what is rejected and how far a source is read, each generation of a table has its own rows.
@@ -72,7 +72,7 @@ class History:
         self._quoted = warehouse.quoted
         self._warehouse = warehouse
         self._rejects, self._watermarks, self._keys, self._events = (
-            OwnTable(warehouse, name, _TABLES[name]) for name in (REJECTS, _WATERMARKS, _KEYS, EVENTS)
+            StateTable(warehouse, name, _TABLES[name]) for name in (REJECTS, _WATERMARKS, _KEYS, EVENTS)
         )
 
     @property
@@ -256,7 +256,7 @@ class History:
             for table in self._of_a_generation()
         )
 
-    def take_over(self, etl: ETL) -> None:
+    def adopt_legacy_names(self, etl: ETL) -> None:
         """Take what an older version has kept by the name of an ETL for what is remembered of its table."""
         for table in self._of_a_generation():
             own = self._of(table, etl.live_table)
@@ -268,19 +268,19 @@ class History:
                 else:
                     table.change(old, own)
 
-    def _of_a_generation(self) -> list[OwnTable]:
+    def _of_a_generation(self) -> list[StateTable]:
         return [table for table in (self._rejects, self._watermarks, self._events) if table.is_there]
 
-    def _of(self, table: OwnTable, table_name: str) -> dict[str, Any]:
+    def _of(self, table: StateTable, table_name: str) -> dict[str, Any]:
         """Return what the rows of a table of this library have that belong to a table of the warehouse."""
         return {"table_name": table_name} if table is self._rejects else {"etl": _key(table_name)}
 
-    def _old(self, table: OwnTable, etl: ETL) -> dict[str, Any]:
+    def _old(self, table: StateTable, etl: ETL) -> dict[str, Any]:
         """Return what the rows have that an older version has kept by the name of an ETL."""
         return {"etl": name_of(etl)} | ({"table_name": None} if table is self._rejects else {})
 
 
-def _forget(table: OwnTable, where: Mapping[str, Any]) -> None:
+def _forget(table: StateTable, where: Mapping[str, Any]) -> None:
     # A DELETE that finds nothing would still lock what is beside it on MySQL, where other loads may write.
     if table.query("1", where, "LIMIT 1"):
         table.remove(where)

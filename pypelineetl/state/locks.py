@@ -15,7 +15,7 @@ from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
 from pypelineetl.declare.etls import ETL, MOST_PARTS
 from pypelineetl.errors import STOPPED, BusyError, LoadError
 from pypelineetl.events import Counts
-from pypelineetl.state.load_state import PREVIOUS, History, name_of
+from pypelineetl.state.load_state import PREVIOUS, LoadState, name_of
 from pypelineetl.state.run_history import (
     BUILT,
     FAILED,
@@ -29,14 +29,14 @@ from pypelineetl.state.run_history import (
     SUCCEEDED,
     UNFINISHED,
     WAITING,
-    Records,
     Run,
+    RunHistory,
     counted,
     generation_of,
     hash_of_ddl,
     present_holder,
 )
-from pypelineetl.state.table import OwnTable, recorded
+from pypelineetl.state.table import StateTable, recorded
 from pypelineetl.state.table_names import KEPT, OLD, PART, STAGED, kept_name, staged_name
 
 MOST_ATTEMPTS = 3
@@ -68,13 +68,13 @@ class _Lock:
     lease: datetime
 
 
-class Ledger:
+class TableLocks:
     """Which runs have which tables of one warehouse; all that they do there is noted in its records."""
 
     def __init__(self, warehouse: Database) -> None:
         self._warehouse = warehouse
-        self._records = Records(warehouse)
-        self._locks = OwnTable(warehouse, _LOCKS, _CREATE)
+        self._records = RunHistory(warehouse)
+        self._locks = StateTable(warehouse, _LOCKS, _CREATE)
 
     def lock(self, wait: float = LOCK_WAIT_SECONDS) -> None:
         """Keep everyone else from claiming anything until this connection is closed."""
@@ -96,9 +96,9 @@ class Ledger:
         wanted = sorted(set(tables))
         self._ensure()
         self.lock(_CLAIM_SECONDS)
-        unheld = self._unheld(run, wanted)
+        value_limits = self._unheld(run, wanted)
         with self._warehouse.transaction():
-            notes = self._free(run, wanted, unheld)
+            notes = self._free(run, wanted, value_limits)
             self._records.begin(run, etls, self._attempt(run))
             if keep is not None:
                 self._records.prune(self._warehouse.clock() - keep)
@@ -193,7 +193,7 @@ class Ledger:
 
         `is_new` tells that the table was made by this run, by the ETL's DDL as it is now.
         """
-        reached = History(self._warehouse, generation).watermarks(etl) if etl.watermark else {}
+        reached = LoadState(self._warehouse, generation).watermarks(etl) if etl.watermark else {}
         watermark = ", ".join(f"{column} {value}" for column, value in reached.items()) or None
         made = {"ddl_hash": hash_of_ddl(etl)} if is_new else {}
         done = {"status": LOADED, "ended": self._warehouse.clock(), "error": None, "watermark": watermark}
@@ -216,11 +216,11 @@ class Ledger:
             names = {kept_name(table, run.generation) for table in self._claimed(run)}
             kept = PREVIOUS if names.intersection(self._warehouse.tables()) else ""
             for table in self._claimed(run):
-                History(self._warehouse).adopt(table, run.generation, keep=kept)
+                LoadState(self._warehouse).adopt(table, run.generation, keep=kept)
         if way == ROLLED_BACK:
             for table in self._claimed(run):
-                History(self._warehouse).adopt(table, PREVIOUS, keep=run.generation)
-                History(self._warehouse, PREVIOUS).adopt(table, run.generation)
+                LoadState(self._warehouse).adopt(table, PREVIOUS, keep=run.generation)
+                LoadState(self._warehouse, PREVIOUS).adopt(table, run.generation)
         self._records.move(run, UNFINISHED, status=SUCCEEDED, way=way, ended=self._warehouse.clock())
         self._release(run)
 
@@ -239,7 +239,7 @@ class Ledger:
         return dropped
 
     def _ensure(self) -> None:
-        history = History(self._warehouse)
+        history = LoadState(self._warehouse)
         if self._records.are_ready and self._locks.is_there and history.is_current:
             return
         with self._warehouse.transaction():
@@ -277,11 +277,11 @@ class Ledger:
         # Nobody else can have the name that we hold.
         return {run_id for run_id in lapsed if not self._is_held(run_id, own=run_id == run.id)}
 
-    def _free(self, run: Run, tables: Sequence[str], unheld: Collection[str]) -> list[str]:
+    def _free(self, run: Run, tables: Sequence[str], value_limits: Collection[str]) -> list[str]:
         """Bury dead runs that have any of these tables. Raises BusyError for one that lives."""
         dead = {}
         for lock in self._taken(run, tables):
-            if lock.run_id not in unheld or lock.lease > self._warehouse.clock():
+            if lock.run_id not in value_limits or lock.lease > self._warehouse.clock():
                 message = (
                     f'table "{lock.table}" is being loaded by run {lock.run_id} ({lock.holder})'
                     f" since {lock.since:%Y-%m-%d %H:%M:%S} UTC"
@@ -334,7 +334,7 @@ class Ledger:
         if is_built or is_back:
             self.finish(run, *publishing)
             return True
-        History(self._warehouse, run.generation).forget_generation()
+        LoadState(self._warehouse, run.generation).forget_generation()
         for before, after in ends.items():
             self._records.move(run, (before,), status=after, ended=self._warehouse.clock(), error=error)
         if tables:
@@ -347,7 +347,7 @@ def drop_all(warehouse: Database, tables: Sequence[str]) -> None:
     left = list(tables)
     while left:
         table = left.pop(0)
-        if any(hanger.table and hanger.table in left for hanger in warehouse.hangers(table)):
+        if any(dependent.table and dependent.table in left for dependent in warehouse.dependents(table)):
             left.append(table)
         else:
             warehouse.drop(table)

@@ -14,7 +14,7 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
 from pypelineetl.events import Counts
 from pypelineetl.state.load_state import name_of
-from pypelineetl.state.table import OwnTable, recorded
+from pypelineetl.state.table import StateTable, recorded
 from pypelineetl.version import __version__
 
 WAITING, RUNNING, LOADED, PUBLISHING = "waiting", "running", "loaded", "publishing"
@@ -61,7 +61,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Record:
+class RunRecord:
     """What is known of one ETL in one run; times are UTC."""
 
     run_id: str
@@ -92,12 +92,12 @@ def present_holder() -> str:
     return f"{socket.gethostname()}, process {getpid()}"
 
 
-class Records:
+class RunHistory:
     """The records of one warehouse; none are found where nothing was ever run."""
 
     def __init__(self, warehouse: Database) -> None:
-        self._table = OwnTable(warehouse, _RUNS, _CREATE)
-        self._keys = OwnTable(warehouse, _KEYS, _CREATE_KEYS)
+        self._table = StateTable(warehouse, _RUNS, _CREATE)
+        self._keys = StateTable(warehouse, _KEYS, _CREATE_KEYS)
         self._warehouse = warehouse
 
     @property
@@ -115,15 +115,15 @@ class Records:
         self._table.ensure()
         self._keys.ensure()
 
-    def of(self, run_id: str) -> list[Record]:
+    def of(self, run_id: str) -> list[RunRecord]:
         """Return the records of one run."""
         return self._found({"run_id": run_id})
 
-    def latest(self, limit: int | None = None, *, etl: str = "") -> list[Record]:
+    def latest(self, limit: int | None = None, *, etl: str = "") -> list[RunRecord]:
         """Return the latest records, of one ETL or of all, the last one first."""
         return self._found({"etl": etl} if etl else {}, f"LIMIT {limit}" if limit else "")
 
-    def latest_runs(self, limit: int) -> list[Record]:
+    def latest_runs(self, limit: int) -> list[RunRecord]:
         """Return all records of the latest run, and those before them up to so many in all, the last one first."""
         found = self.latest(limit)
         if not found:
@@ -137,7 +137,7 @@ class Records:
         found = self._table.query(f"DISTINCT {self._quoted('run_id')}", {"status": UNFINISHED})
         return {run_id for (run_id,) in found}
 
-    def _found(self, where: Mapping[str, Any], rest: str = "") -> list[Record]:
+    def _found(self, where: Mapping[str, Any], rest: str = "") -> list[RunRecord]:
         if not self.are_kept:
             return []
         columns = (*_READ, *(f"rows_{name}" for name in _COUNTS))
@@ -145,7 +145,7 @@ class Records:
         found = self._table.query(self._quoted(*columns), where, f"{order} {rest}")
         return [_record(dict(zip(columns, row, strict=True))) for row in found]
 
-    def last(self, *ways: str) -> list[Record]:
+    def last(self, *ways: str) -> list[RunRecord]:
         """Return the records of the last run that succeeded, of those that went one of these ways, if any are given."""
         if not self.are_kept:
             return []
@@ -162,7 +162,7 @@ class Records:
         found = self._table.query(f"{etl}, MAX({self._quoted('ended')})", where, f"GROUP BY {etl}")
         return {name: recorded(ended) for name, ended in found}
 
-    def before_last(self, etl: str) -> Record | None:
+    def before_last(self, etl: str) -> RunRecord | None:
         """Return what is known of an ETL in the run before its last one that has ended."""
         ended = [each for each in self.latest(_LAST_TRIES, etl=etl) if each.status not in {*UNFINISHED, LATE}]
         return ended[1] if len(ended) > 1 else None
@@ -336,12 +336,12 @@ def counted(counts: Counts) -> dict[str, int]:
     return {f"rows_{name}": number for name, number in asdict(counts).items()}
 
 
-def _record(row: Mapping[str, Any]) -> Record:
+def _record(row: Mapping[str, Any]) -> RunRecord:
     counts = None
     if row["rows_read"] is not None:
         counts = Counts(**{name: row[f"rows_{name}"] or 0 for name in _COUNTS})
     ended = row["ended"]
-    return Record(
+    return RunRecord(
         run_id=row["run_id"],
         etl=row["etl"],
         status=row["status"],

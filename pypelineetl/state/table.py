@@ -14,7 +14,7 @@ from pypelineetl.sql.schema import Column, columns_of
 
 
 @dataclass(frozen=True)
-class OwnTable:
+class StateTable:
     """One of these tables, which need not be there yet, and its CREATE TABLE.
 
     Where rows are chosen, a column is given the value that it is to have, or several in a tuple, of which one will do;
@@ -119,10 +119,10 @@ class OwnTable:
         return condition, tuple(value for values in chosen.values() for value in values)
 
     def _adapted(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        return adapted(self.warehouse.adapters, tuple(values), tuple(values.values()))
+        return adapted(self.warehouse.parameter_adapters, tuple(values), tuple(values.values()))
 
     def _held(self, values: Sequence[Any]) -> tuple[Any, ...]:
-        return adapted(self.warehouse.adapters, ["a value"] * len(values), tuple(values))
+        return adapted(self.warehouse.parameter_adapters, ["a value"] * len(values), tuple(values))
 
     def _quote(self, name: str) -> str:
         return self.warehouse.quote(name)

@@ -191,7 +191,7 @@ def _write(source: Database, drawn: Drawing, kinds: dict[str, str]) -> None:
     declared = ", ".join(f"{source.quote(name)} {_KINDS[kind].declared}" for name, kind in columns)
     source.execute(f"CREATE TABLE {table} ({declared})")
     marks = ", ".join([source.placeholder] * len(names))
-    taken = [adapted(source.adapters, names, tuple(row)) for row in rows]
+    taken = [adapted(source.parameter_adapters, names, tuple(row)) for row in rows]
     source.insert_many(f"INSERT INTO {table} VALUES ({marks})", taken)
 
 
@@ -214,10 +214,13 @@ def _given(drawn: Drawing, column: str, kind: str, cell: Cell) -> Any:
 
 def _expected(drawn: Drawing, columns: Sequence[Column]) -> Iterator[Row]:
     for row in drawn.rows:
-        yield (drawn.table, *(_meant(drawn, column, cell) for column, cell in zip(columns, row, strict=True)))
+        yield (
+            drawn.table,
+            *(_declared_columns(drawn, column, cell) for column, cell in zip(columns, row, strict=True)),
+        )
 
 
-def _meant(drawn: Drawing, column: Column, cell: Cell) -> Any:
+def _declared_columns(drawn: Drawing, column: Column, cell: Cell) -> Any:
     if cell.is_null or cell.variable:
         return cell.variable
     try:

@@ -117,12 +117,12 @@ def arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
 
     _put(patches, a_star, "strike", strike)
     after, before = partial(_wrap, patches, strike, False), partial(_wrap, patches, strike, True)
-    after(locks.Ledger, "claim", "lock taken")
-    after(locks.Ledger, "loaded", "history written")
-    after(locks.Ledger, "publishing", "inside publish")
+    after(locks.TableLocks, "claim", "lock taken")
+    after(locks.TableLocks, "loaded", "history written")
+    after(locks.TableLocks, "publishing", "inside publish")
     after(Database, "empty", "inside publish")
     before(rebuild, "_publish", "before publish")
-    before(locks.Ledger, "clear", "committed, not recorded")
+    before(locks.TableLocks, "clear", "committed, not recorded")
     for kind in (Database, duckdb.DuckDB, mysql.MySQL, postgresql.PostgreSQL, sqlite.SQLite):
         for name, reached in _OF_DATABASES.items():
             if name in vars(kind):

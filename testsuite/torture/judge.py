@@ -10,7 +10,7 @@ from servers import Server
 from pypelineetl import Request, refresh
 from pypelineetl.events import EtlFailed, RunFinished
 from pypelineetl.project.project import Project
-from pypelineetl.state.run_history import FAILED, LOST, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Records
+from pypelineetl.state.run_history import FAILED, LOST, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, RunHistory
 from torture.case import Case
 from torture.drive import BOUND_SECONDS, drive
 from torture.poller import Poller
@@ -71,7 +71,7 @@ def _leftovers(star: Star, was_new: bool) -> Iterator[str]:
             yield f"left are the tables {sorted(others)}"
         if warehouse.query("SELECT table_name FROM etl_lock"):
             yield "a table is still locked"
-        records = Records(warehouse).latest()
+        records = RunHistory(warehouse).latest()
     ended = {SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED, LOST}
     if unfinished := {record.status for record in records} - ended:
         yield f"the ledger has unfinished runs: {unfinished}"

@@ -8,8 +8,8 @@ has inferred is filled in place when its row arrives.
 from typing import Any
 
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.projection import Want, want_column
-from pypelineetl.load.staged_rows import EXISTING, ROWS, TableSets
+from pypelineetl.duck.projection import ColumnRequest, request_column
+from pypelineetl.load.staged_rows import CURRENT, ROWS, StagedRows
 
 _FILLING = "pypelineetl_filling"
 
@@ -22,23 +22,23 @@ def compared_attributes(etl: DimensionETL) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*etl.original, *etl.previous, *etl.previous.values(), *inferred)))
 
 
-def given_attributes(sets: TableSets, etl: DimensionETL) -> list[Want]:
+def given_attributes(sets: StagedRows, etl: DimensionETL) -> list[ColumnRequest]:
     """Return what is wanted of the source for a member's attributes, but for those that tell its versions apart."""
     names = [name for name in etl.factory.names("attributes") if name not in etl.filled]
-    current = [want_column(sets.at(name), base, sets.columns[name]) for name, base in etl.current.items()]
-    return [*map(sets.want, names), *current]
+    current = [request_column(sets.at(name), base, sets.columns[name]) for name, base in etl.current.items()]
+    return [*map(sets.request, names), *current]
 
 
-def with_constants(sets: TableSets, etl: DimensionETL, rows: str) -> str:
+def with_constants(sets: StagedRows, etl: DimensionETL, rows: str) -> str:
     """Return a source's rows with the columns that only the load knows, as a new member has them."""
     given = dict.fromkeys(etl.previous, "NULL") | dict.fromkeys(etl.flags, "0")
     constants = "".join(
-        f", CAST({value} AS {sets.want(name).held}) AS {sets.at(name)}" for name, value in given.items()
+        f", CAST({value} AS {sets.request(name).held}) AS {sets.at(name)}" for name, value in given.items()
     )
     return f"SELECT *{constants} FROM ({rows})"
 
 
-def settle_attributes(sets: TableSets, etl: DimensionETL, latest: str) -> None:
+def resolve_attributes(sets: StagedRows, etl: DimensionETL, latest: str) -> None:
     """Give the rows the type 0 and type 3 attributes that follow from their members as the table has them."""
     if not (etl.original or etl.previous):
         return
@@ -53,7 +53,7 @@ def settle_attributes(sets: TableSets, etl: DimensionETL, latest: str) -> None:
                  WHEN r.{name} IS DISTINCT FROM e.{name} THEN e.{name} ELSE e.{at} END
         """
     settled = ", ".join(f"{expression} AS {at}" for at, expression in replaced.items())
-    sets.bench.keep(
+    sets.session.keep(
         ROWS,
         f"""
         SELECT r.* REPLACE ({settled})
@@ -62,26 +62,26 @@ def settle_attributes(sets: TableSets, etl: DimensionETL, latest: str) -> None:
     )
 
 
-def fill_inferred(sets: TableSets, etl: DimensionETL) -> int:
+def fill_inferred(sets: StagedRows, etl: DimensionETL) -> int:
     """Fill the inferred members whose rows have arrived, in place; return how many they are."""
     if not etl.inferred:
         return 0
     key, by = str(etl.factory.name("key")), etl.factory.natural_key
     names = [name for name in etl.factory.names("attributes") if name not in {*by, *etl.factory.versioning}]
-    sets.bench.keep(
+    sets.session.keep(
         _FILLING,
         f"""
         SELECT e.{sets.at(key)}, {sets.names(names, "r.")}
-        FROM {ROWS} AS r JOIN {EXISTING} AS e ON {sets.same(by, "r", "e")}
+        FROM {ROWS} AS r JOIN {CURRENT} AS e ON {sets.same(by, "r", "e")}
         WHERE CAST(e.{sets.at(etl.inferred)} AS BOOLEAN)
         """,
     )
-    filled = sets.bench.number(f"SELECT count(*) FROM {_FILLING}")
+    filled = sets.session.number(f"SELECT count(*) FROM {_FILLING}")
     if filled:
         sets.update([key], names, f"SELECT * FROM {_FILLING}")
-        brought = set(sets.bench.types(f"FROM {EXISTING}"))
+        brought = set(sets.session.types(f"FROM {CURRENT}"))
         settings = ", ".join(f"{at} = f.{at}" for name in names if (at := sets.at(name)) in brought)
-        sets.bench.run(
-            f"UPDATE {EXISTING} AS e SET {settings} FROM {_FILLING} AS f WHERE e.{sets.at(key)} = f.{sets.at(key)}"
+        sets.session.run(
+            f"UPDATE {CURRENT} AS e SET {settings} FROM {_FILLING} AS f WHERE e.{sets.at(key)} = f.{sets.at(key)}"
         )
     return filled

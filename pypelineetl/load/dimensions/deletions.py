@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.declare.sources import Deleted
-from pypelineetl.duck.projection import TypedQuery
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.projection import Projection
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.load.context import Load, dated
 from pypelineetl.load.contradictions import row_key
 from pypelineetl.load.dimensions.member_events import TOLD, MemberEvents, is_dated
-from pypelineetl.load.staged_rows import EXISTING, TableSets, not_special
-from pypelineetl.sql.sql_casts import held_as, literal
+from pypelineetl.load.staged_rows import CURRENT, StagedRows, not_special
+from pypelineetl.sql.sql_casts import duckdb_type, literal
 
 SEEN = "pypelineetl_seen"
 """The natural keys of the source's rows, or the grains of a fact's."""
@@ -23,25 +23,25 @@ _GONE = f"{_MEMBERS} AS m ANTI JOIN {SEEN} AS s"
 _ENDED = "pypelineetl_ended"
 
 
-def end_deleted(load: Load, bench: Workbench, etl: DimensionETL, read: int) -> int:
+def end_deleted(load: Load, session: DuckSession, etl: DimensionETL, read: int) -> int:
     """Flag or end the members that the source no longer gives, and return how many they are.
 
     Raises LoadError, and changes nothing, if they are more than the declared share of all.
     """
     assert etl.deleted  # noqa: S101 - nobody else calls it
-    sets = TableSets(load, bench, etl)
+    sets = StagedRows(load, session, etl)
     key, by = str(etl.factory.name("key")), etl.factory.natural_key
     _bring_members(sets, etl)
     same = sets.same(by, "m", "s")
     flag = etl.deleted.flag
     # A flag that joined the table later is NULL, which is no.
     here = f"NOT coalesce(CAST({sets.at(flag)} AS BOOLEAN), false)" if flag else "true"
-    gone = bench.number(f"SELECT count(*) FROM {_GONE} ON {same} WHERE {here}")
-    members = bench.number(f"SELECT count(*) FROM {_MEMBERS} WHERE {here}")
+    gone = session.number(f"SELECT count(*) FROM {_GONE} ON {same} WHERE {here}")
+    members = session.number(f"SELECT count(*) FROM {_MEMBERS} WHERE {here}")
     if gone > etl.deleted.most * members:
         raise LoadError(_brake(etl.deleted, gone, f"{members:,} members", read))
     if flag:
-        kind = held_as(sets.columns[flag])
+        kind = duckdb_type(sets.columns[flag])
         back = f"{_MEMBERS} AS m SEMI JOIN {SEEN} AS s ON {same} WHERE NOT ({here}) OR {sets.at(flag)} IS NULL"
         sets.update([key], [flag], f"SELECT {sets.at(key)}, CAST(0 AS {kind}) FROM {back}")
         sets.update([key], [flag], f"SELECT {sets.at(key)}, CAST(1 AS {kind}) FROM {_GONE} ON {same} WHERE {here}")
@@ -50,30 +50,30 @@ def end_deleted(load: Load, bench: Workbench, etl: DimensionETL, read: int) -> i
     return gone
 
 
-def _close(sets: TableSets, etl: DimensionETL, gone: str) -> None:
+def _close(sets: StagedRows, etl: DimensionETL, gone: str) -> None:
     """End the current versions of the members that are gone: now, or when their last state begins if that is later."""
     key, until = sets.at(str(etl.factory.name("key"))), str(etl.factory.name("toatt"))
     since = etl.factory.name("fromatt")
-    now, kind = f"TIMESTAMP {literal(str(sets.load.now))}", held_as(sets.columns[until])
+    now, kind = f"TIMESTAMP {literal(str(sets.load.now))}", duckdb_type(sets.columns[until])
     ended = (
         f"greatest({now}, CAST(m.{sets.at(since)} AS TIMESTAMP))" if since and sets.columns[since].is_moment else now
     )
     if not is_dated(sets.load, etl):
         ending = f"SELECT m.{key} AS version_key, {ended} AS effective FROM {gone}"
     else:
-        MemberEvents(sets, etl).bring_latest()
+        MemberEvents(sets, etl).load_latest()
         ending = f"""
             SELECT e.version_key, greatest(e.effective, t.told) AS effective
             FROM (SELECT m.{key} AS version_key, {ended} AS effective FROM {gone}) AS e
             LEFT JOIN {TOLD} AS t USING (version_key)
         """
-    sets.bench.keep(_ENDED, ending)
+    sets.session.keep(_ENDED, ending)
     sets.update([str(etl.factory.name("key"))], [until], f"SELECT version_key, CAST(effective AS {kind}) FROM {_ENDED}")
     if is_dated(sets.load, etl):
         MemberEvents(sets, etl).write(f"SELECT version_key, effective, 'deleted' AS event FROM {_ENDED}")
 
 
-def _bring_members(sets: TableSets, etl: DimensionETL) -> None:
+def _bring_members(sets: StagedRows, etl: DimensionETL) -> None:
     """Bring the current version of each member that its source has once given."""
     load, factory = sets.load, etl.factory
     since = factory.name("fromatt")
@@ -90,43 +90,43 @@ def _bring_members(sets: TableSets, etl: DimensionETL) -> None:
     query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(etl.table)}{where}"
     # The rows that the load has just written are there as well.
     warehouse.uncommitted.add(etl.table)
-    scanned = warehouse.scanned_here(sets.bench, load.project.warehouse_url, etl.table, query)
-    given = TypedQuery(sets.bench, scanned, lambda: warehouse.stream(query))
-    members = given.select([sets.want(name) for name in names], f"{_MEMBERS}_given")
+    scanned = warehouse.scanned_here(sets.session, load.project.warehouse_url, etl.table, query)
+    given = Projection(sets.session, scanned, lambda: warehouse.stream(query))
+    members = given.select([sets.request(name) for name in names], f"{_MEMBERS}_given")
     inferred = f"coalesce(CAST({sets.at(etl.inferred)} AS BOOLEAN), false)" if etl.inferred else "false"
-    sets.bench.keep(_MEMBERS, f"SELECT * FROM ({members}) WHERE NOT {inferred}")
+    sets.session.keep(_MEMBERS, f"SELECT * FROM ({members}) WHERE NOT {inferred}")
     given.let_go()
 
 
-def delete_facts(load: Load, bench: Workbench, etl: FactETL, read: int) -> int:
+def delete_facts(load: Load, session: DuckSession, etl: FactETL, read: int) -> int:
     """Flag or remove the facts that the source no longer gives, and return how many they are.
 
     Raises LoadError, and changes nothing, if they are more than the declared share of all.
     """
     assert etl.deleted  # noqa: S101 - nobody else calls it
-    sets, by, flag = TableSets(load, bench, etl), row_key(etl), etl.deleted.flag
+    sets, by, flag = StagedRows(load, session, etl), row_key(etl), etl.deleted.flag
     if flag and etl.stands_for:
         _keep_old_facts(load, etl, by)
     load.warehouse.uncommitted.add(etl.table)
-    sets.bring_existing([*by, *([flag] if flag else [])])
+    sets.load_current([*by, *([flag] if flag else [])])
     # A flag that joined the table later is NULL, which is no.
     here = f"NOT coalesce(CAST({sets.at(flag)} AS BOOLEAN), false)" if flag else "true"
-    missing = f"{EXISTING} AS e ANTI JOIN {SEEN} AS s ON {sets.same(by, 'e', 's')} WHERE {here}"
-    gone = bench.number(f"SELECT count(*) FROM {missing}")
-    facts = bench.number(f"SELECT count(*) FROM {EXISTING} WHERE {here}")
+    missing = f"{CURRENT} AS e ANTI JOIN {SEEN} AS s ON {sets.same(by, 'e', 's')} WHERE {here}"
+    gone = session.number(f"SELECT count(*) FROM {missing}")
+    facts = session.number(f"SELECT count(*) FROM {CURRENT} WHERE {here}")
     if gone > etl.deleted.most * facts:
         raise LoadError(_brake(etl.deleted, gone, f"{facts:,} facts", read))
     if flag:
-        kind = held_as(sets.columns[flag])
+        kind = duckdb_type(sets.columns[flag])
         # A fact whose row is rejected is back as well.
-        seen = f"{EXISTING} AS e SEMI JOIN {SEEN} AS s ON {sets.same(by, 'e', 's')}"
+        seen = f"{CURRENT} AS e SEMI JOIN {SEEN} AS s ON {sets.same(by, 'e', 's')}"
         back = f"SELECT {sets.names(by)}, CAST(0 AS {kind}) FROM {seen} WHERE NOT ({here})"
-        unset = f"SELECT {sets.names(by)}, CAST(0 AS {kind}) FROM {EXISTING} WHERE {sets.at(flag)} IS NULL"
+        unset = f"SELECT {sets.names(by)}, CAST(0 AS {kind}) FROM {CURRENT} WHERE {sets.at(flag)} IS NULL"
         sets.update(by, [flag], f"{back} UNION ALL {unset}")
         sets.update(by, [flag], f"SELECT {sets.names(by)}, CAST(1 AS {kind}) FROM {missing}")
     elif gone:
         columns = [sets.columns[name] for name in by]
-        load.warehouse.bulk_delete(etl.table, columns, bench, f"SELECT {sets.names(by)} FROM {missing}")
+        load.warehouse.bulk_delete(etl.table, columns, session, f"SELECT {sets.names(by)} FROM {missing}")
     return gone
 
 
@@ -162,5 +162,5 @@ def is_seen(load: Load, etl: ETL) -> bool:
 
     They tell what the source no longer has: what is deleted, or what a rebuild leaves out.
     """
-    leaves_out = bool(load.remembered) and not etl.factory.versioning and etl.most_rejected > 0
+    leaves_out = bool(load.previous_keys) and not etl.factory.versioning and etl.most_rejected > 0
     return etl.deleted is not None or leaves_out

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pypelineetl.databases.limits import adapted
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.projection import TypedQuery, arrow_type
+from pypelineetl.duck.projection import Projection, arrow_type
 from pypelineetl.duck.rows import Stream
 from pypelineetl.load.context import dated
 from pypelineetl.load.dimensions.member_events import LOGGED, MemberEvents
@@ -22,10 +22,10 @@ from pypelineetl.load.dimensions.member_history import (
     member_history,
     same_value,
 )
-from pypelineetl.load.staged_rows import ROWS, TableSets, not_special
+from pypelineetl.load.staged_rows import ROWS, StagedRows, not_special
 from pypelineetl.sql.python_casts import moment
 from pypelineetl.sql.schema import Column
-from pypelineetl.sql.sql_casts import held_as
+from pypelineetl.sql.sql_casts import duckdb_type
 
 if TYPE_CHECKING:
     from pypelineetl.load.dimensions.versioning import Versioning
@@ -45,7 +45,7 @@ class Histories:
     """The members of one load whose whole histories are computed."""
 
     def __init__(
-        self, sets: TableSets, etl: DimensionETL, how: "Versioning", rules: HistoryRules, events: MemberEvents
+        self, sets: StagedRows, etl: DimensionETL, how: "Versioning", rules: HistoryRules, events: MemberEvents
     ) -> None:
         self.inserted = 0
         """How many rows began a version."""
@@ -97,7 +97,7 @@ class Histories:
             WHERE r.effective < e.told AND {has_open} AND NOT ({sets.differs(compared, "r", "k")})
               AND ({sets.names(how.natural_key, "r.")}) NOT IN ({dateless})
         """
-        return bool(sets.bench.number(f"DELETE FROM {ROWS} WHERE ord IN ({repeated})"))
+        return bool(sets.session.number(f"DELETE FROM {ROWS} WHERE ord IN ({repeated})"))
 
     def compute(self, members: str) -> None:
         """Compute the histories of these members, and take their rows out of the rows that are left."""
@@ -109,7 +109,7 @@ class Histories:
             history = member_history(versions, states, self._rules, self._sets.load.now)
             self._note(natural_key, versions, history, ords)
         by = self._sets.names(self._how.natural_key)
-        self._sets.bench.run(f"DELETE FROM {ROWS} WHERE ({by}) IN (SELECT ({by}) FROM {members})")
+        self._sets.session.run(f"DELETE FROM {ROWS} WHERE ({by}) IN (SELECT ({by}) FROM {members})")
         if self._new:
             self.new_versions = _NEW
             names = [name for name in self._sets.etl.factory.columns if name != self._how.key]
@@ -147,24 +147,26 @@ class Histories:
         names = sets.etl.factory.columns
         query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(sets.etl.table)}"
         where = [condition] if (condition := not_special(sets.load, sets.etl)) else []
-        asked = sets.bench.rows(f"SELECT {sets.names(by)} FROM {members} LIMIT {_ASKED_FOR + 1}")
+        asked = sets.session.rows(f"SELECT {sets.names(by)} FROM {members} LIMIT {_ASKED_FOR + 1}")
         is_small = len(asked) <= _ASKED_FOR
-        wants = [sets.want(name) for name in names]
+        requested = [sets.request(name) for name in names]
         if is_small:
             one = " AND ".join(f"{warehouse.quote(name)} = {warehouse.placeholder}" for name in by)
             where.append(f"({' OR '.join([f'({one})'] * len(asked))})")
-            values = adapted(warehouse.adapters, list(by) * len(asked), tuple(value for row in asked for value in row))
+            values = adapted(
+                warehouse.parameter_adapters, list(by) * len(asked), tuple(value for row in asked for value in row)
+            )
             found = warehouse.query(f"{query} WHERE {' AND '.join(where)}", values)
-            given = TypedQuery(sets.bench, None, lambda: Stream(tuple(names), iter([found] if found else [])))
+            given = Projection(sets.session, None, lambda: Stream(tuple(names), iter([found] if found else [])))
         else:
             query += f" WHERE {' AND '.join(where)}" if where else ""
-            scanned = warehouse.scanned_here(sets.bench, sets.load.project.warehouse_url, sets.etl.table, query)
-            given = TypedQuery(sets.bench, scanned, lambda: warehouse.stream(query))
-        found_rows = given.select(wants, f"{_WHOLE}_given")
+            scanned = warehouse.scanned_here(sets.session, sets.load.project.warehouse_url, sets.etl.table, query)
+            given = Projection(sets.session, scanned, lambda: warehouse.stream(query))
+        found_rows = given.select(requested, f"{_WHOLE}_given")
         keys = sets.names(by)
-        sets.bench.keep(_WHOLE, f"SELECT * FROM ({found_rows}) WHERE ({keys}) IN (SELECT ({keys}) FROM {members})")
+        sets.session.keep(_WHOLE, f"SELECT * FROM ({found_rows}) WHERE ({keys}) IN (SELECT ({keys}) FROM {members})")
         if self._rules.is_dated:
-            keys_of = sets.bench.rows(f"SELECT {sets.at(how.key)} FROM {_WHOLE}") if is_small else []
+            keys_of = sets.session.rows(f"SELECT {sets.at(how.key)} FROM {_WHOLE}") if is_small else []
             self._events.bring([int(key) for (key,) in keys_of] if is_small else None)
 
     def _known(self) -> dict[NaturalKey, list[Version]]:
@@ -172,13 +174,13 @@ class Histories:
         sets, how = self._sets, self._how
         logged: defaultdict[Any, list[MemberEvent]] = defaultdict(list)
         if self._rules.is_dated:
-            for key, effective, event in sets.bench.rows(f"SELECT version_key, effective, event FROM {LOGGED}"):
+            for key, effective, event in sets.session.rows(f"SELECT version_key, effective, event FROM {LOGGED}"):
                 logged[key].append(MemberEvent(effective, event))
         self._logged = dict(logged)
         names = [how.key, *how.natural_key, *how.attributes]
         names += [name for name in (how.number, how.since, how.until) if name]
         found: defaultdict[NaturalKey, list[Mapping[str, Any]]] = defaultdict(list)
-        for values in sets.bench.rows(f"SELECT {sets.names(names)} FROM {_WHOLE}"):
+        for values in sets.session.rows(f"SELECT {sets.names(names)} FROM {_WHOLE}"):
             row = dict(zip(names, values, strict=True))
             found[tuple(row[name] for name in how.natural_key)].append(row)
         return {
@@ -197,7 +199,7 @@ class Histories:
             WHERE ({by}) IN (SELECT ({by}) FROM {members}) ORDER BY {", ".join([*order, "ord"])}
         """
         rows: defaultdict[NaturalKey, list[tuple[int, State]]] = defaultdict(list)
-        for number, at, *values in sets.bench.rows(query):
+        for number, at, *values in sets.session.rows(query):
             row = dict(zip(given, values, strict=True))
             rows[tuple(row[name] for name in how.natural_key)].append((number, State(row, at)))
         return rows
@@ -227,20 +229,20 @@ class Histories:
     def _keep(self, name: str, more: Mapping[str, str], names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
         """Keep rows of Python as a table in DuckDB, whose columns have the types of the warehouse's."""
         sets = self._sets
-        kinds = dict(more) | {sets.at(each): held_as(sets.columns[each]) for each in names}
-        sets.bench.declare(name, kinds)
+        kinds = dict(more) | {sets.at(each): duckdb_type(sets.columns[each]) for each in names}
+        sets.session.declare(name, kinds)
         self._insert(name, kinds, rows)
 
     def _keep_events(self, name: str, more: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
         kinds = dict(more) | {"effective": "TIMESTAMP", "event": "VARCHAR"}
-        self._sets.bench.declare(name, kinds)
+        self._sets.session.declare(name, kinds)
         self._insert(name, kinds, rows)
 
     def _insert(self, name: str, kinds: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
             types = map(arrow_type, kinds.values())
             arrays = [pa.array(part, kind) for part, kind in zip(zip(*rows, strict=True), types, strict=True)]
-            self._sets.bench.insert(name, pa.table(arrays, names=list(kinds)))
+            self._sets.session.insert(name, pa.table(arrays, names=list(kinds)))
 
 
 class VersionColumns:

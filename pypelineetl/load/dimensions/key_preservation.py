@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pypelineetl.databases.base import Database
 from pypelineetl.databases.limits import adapted
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.projection import TypedQuery, want_column
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.projection import Projection, request_column
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.load.context import BEGINNING_OF_TIME, Load, dated
 from pypelineetl.load.dimensions.deletions import SEEN, is_seen
-from pypelineetl.load.staged_rows import EXISTING, TableSets
+from pypelineetl.load.staged_rows import CURRENT, StagedRows
 from pypelineetl.project.project import Project
 from pypelineetl.sql.schema import AUDIT_KEY
-from pypelineetl.sql.sql_casts import held_as
-from pypelineetl.state.load_state import History
+from pypelineetl.sql.sql_casts import duckdb_type
+from pypelineetl.state.load_state import LoadState
 
-REMEMBERED = "pypelineetl_remembered"
+PREVIOUS_KEYS = "pypelineetl_remembered"
 """The surrogate keys of the members of old, at the bench."""
 _ATTRIBUTES = "pypelineetl_remembered_attributes"
 _OLD_MEMBERS = "pypelineetl_remembered_members"
@@ -29,7 +29,7 @@ _KEYS_PER_STATEMENT = 500
 _NAME_LENGTH = 40  # of the table's own name in the temporary one's, which PostgreSQL would cut at 63
 
 
-def remember_members(project: Project, etl: DimensionETL, warehouse: Database, audit_key: int) -> str:
+def preserve_members(project: Project, etl: DimensionETL, warehouse: Database, audit_key: int) -> str:
     """Note what a dimension's table has that a rebuild must not lose; return the temporary table that has it.
 
     Nothing if the table is not one whose members could be known again.
@@ -48,38 +48,40 @@ def remember_members(project: Project, etl: DimensionETL, warehouse: Database, a
     warehouse.uncommitted.add(table)
     [(largest,)] = warehouse.query(f"SELECT MAX({warehouse.quote(key)}) FROM {warehouse.quote(table)}")
     if isinstance(largest, int):
-        history = History(warehouse)
+        history = LoadState(warehouse)
         history.keep_largest_key(etl, max(largest, history.largest_key(etl)))
     return table
 
 
-def take_versions_over(project: Project, etl: DimensionETL, warehouse: Database, remembered: str) -> None:
+def take_versions_over(project: Project, etl: DimensionETL, warehouse: Database, previous_keys: str) -> None:
     """Put all versions of old into a rebuilt type-2 dimension's table, with what columns that are new in it need."""
-    given = {name: warehouse.quote(name) for name in warehouse.columns(remembered)}
+    given = {name: warehouse.quote(name) for name in warehouse.columns(previous_keys)}
     given |= _new_flags(project, etl, set(given))
-    given |= _new_versioning(project, etl, warehouse, remembered)
+    given |= _new_versioning(project, etl, warehouse, previous_keys)
     table = warehouse.quote(etl.table)
-    selected = f"SELECT {', '.join(given.values())} FROM {warehouse.quote(remembered)}"
+    selected = f"SELECT {', '.join(given.values())} FROM {warehouse.quote(previous_keys)}"
     warehouse.execute(f"INSERT INTO {table} ({warehouse.quoted(given)}) {selected}")
 
 
 def _new_flags(project: Project, etl: DimensionETL, there: set[str]) -> dict[str, str]:
     """Return the flags that members of old did not have: a member is neither inferred nor gone until a load says so."""
     columns = project.columns(etl)
-    return {name: "false" if held_as(columns[name]) == "BOOLEAN" else "0" for name in etl.flags if name not in there}
+    return {
+        name: "false" if duckdb_type(columns[name]) == "BOOLEAN" else "0" for name in etl.flags if name not in there
+    }
 
 
-def _new_versioning(project: Project, etl: DimensionETL, warehouse: Database, remembered: str) -> dict[str, str]:
+def _new_versioning(project: Project, etl: DimensionETL, warehouse: Database, previous_keys: str) -> dict[str, str]:
     """Return what dates and numbers the members of old as versions, where their table had no columns for that.
 
     Raises LoadError if it had several versions of a member, whose dates nobody knows.
     """
     factory, quote = etl.factory, warehouse.quote
-    columns, there = project.columns(etl), warehouse.columns(remembered)
+    columns, there = project.columns(etl), warehouse.columns(previous_keys)
     number, since, until = (factory.name(argument) for argument in ("versionatt", "fromatt", "toatt"))
     by = warehouse.quoted(factory.natural_key)
     if since and since not in there:
-        several = f"SELECT 1 FROM {quote(remembered)} GROUP BY {by} HAVING COUNT(*) > 1 LIMIT 1"
+        several = f"SELECT 1 FROM {quote(previous_keys)} GROUP BY {by} HAVING COUNT(*) > 1 LIMIT 1"
         if warehouse.query(several):
             message = (
                 f'"{etl.table}" has several versions of a member, and no column "{since}" that dates them. A rebuild'
@@ -103,7 +105,7 @@ def _new_versioning(project: Project, etl: DimensionETL, warehouse: Database, re
     return found
 
 
-def restore_members(load: Load, bench: Workbench, etl: DimensionETL) -> Iterator[str]:
+def restore_members(load: Load, session: DuckSession, etl: DimensionETL) -> Iterator[str]:
     """Put those members of old into a rebuilt table that its source does not give and that must stay; yield notes.
 
     They are those that facts outside of this rebuild point to, the inferred ones, those of which a row was rejected,
@@ -113,11 +115,11 @@ def restore_members(load: Load, bench: Workbench, etl: DimensionETL) -> Iterator
     if etl.factory.versioning:
         return
     if is_seen(load, etl) and not etl.deleted:
-        _restore_rejected(TableSets(load, bench, etl), etl)
-    _restore_attributes(TableSets(load, bench, etl), etl)
+        _restore_rejected(StagedRows(load, session, etl), etl)
+    _restore_attributes(StagedRows(load, session, etl), etl)
     warehouse = load.warehouse
-    table, remembered = warehouse.quote(etl.table), warehouse.quote(load.remembered)
-    given = {name: f"old.{warehouse.quote(name)}" for name in warehouse.columns(load.remembered)}
+    table, previous_keys = warehouse.quote(etl.table), warehouse.quote(load.previous_keys)
+    given = {name: f"old.{warehouse.quote(name)}" for name in warehouse.columns(load.previous_keys)}
     inferred = f"{given[str(etl.inferred)]} = {_true(load, etl)}" if etl.inferred in given else ""
     given |= _new_flags(load.project, etl, set(given))
     pointing = _pointing(load, etl)
@@ -127,7 +129,7 @@ def restore_members(load: Load, bench: Workbench, etl: DimensionETL) -> Iterator
     key = map(warehouse.quote, etl.factory.natural_key)
     same = " AND ".join(f"there.{name} = old.{name}" for name in key)
     missing = f"NOT EXISTS (SELECT 1 FROM {table} AS there WHERE {same})" if etl.source is not None else "1 = 1"
-    gone = f"FROM {remembered} AS old WHERE {missing}"
+    gone = f"FROM {previous_keys} AS old WHERE {missing}"
     if etl.source is not None and not etl.deleted and pointing:
         yield from _told_of_kept(load, gone, pointing)
     warehouse.execute(
@@ -138,22 +140,22 @@ def restore_members(load: Load, bench: Workbench, etl: DimensionETL) -> Iterator
     )
 
 
-def _restore_rejected(sets: TableSets, etl: DimensionETL) -> None:
+def _restore_rejected(sets: StagedRows, etl: DimensionETL) -> None:
     """Put the members of old into a rebuilt table that its source has, but of which no row could be loaded."""
     warehouse, names = sets.load.warehouse, [str(etl.factory.name("key")), *etl.factory.natural_key]
-    key, table = warehouse.quote(names[0]), warehouse.quote(sets.load.remembered)
-    sets.bring_existing(names)
+    key, table = warehouse.quote(names[0]), warehouse.quote(sets.load.previous_keys)
+    sets.load_current(names)
     _bring_old(sets, names, _OLD_MEMBERS)
     by = etl.factory.natural_key
-    rejected = sets.bench.rows(
+    rejected = sets.session.rows(
         f"""
         SELECT o.{sets.at(names[0])}
         FROM {_OLD_MEMBERS} AS o
         SEMI JOIN {SEEN} AS s ON {sets.same(by, "o", "s")}
-        ANTI JOIN {EXISTING} AS e ON {sets.same(by, "o", "e")}
+        ANTI JOIN {CURRENT} AS e ON {sets.same(by, "o", "e")}
         """
     )
-    given = {name: warehouse.quote(name) for name in warehouse.columns(sets.load.remembered)}
+    given = {name: warehouse.quote(name) for name in warehouse.columns(sets.load.previous_keys)}
     given |= _new_flags(sets.load.project, etl, set(given))
     for first in range(0, len(rejected), _KEYS_PER_STATEMENT):
         some = [found for (found,) in rejected[first : first + _KEYS_PER_STATEMENT]]
@@ -163,7 +165,7 @@ def _restore_rejected(sets: TableSets, etl: DimensionETL) -> None:
             INSERT INTO {warehouse.quote(etl.table)} ({warehouse.quoted(given)})
             SELECT {", ".join(given.values())} FROM {table} WHERE {key} IN ({marks})
             """,
-            adapted(warehouse.adapters, [names[0]] * len(some), tuple(some)),
+            adapted(warehouse.parameter_adapters, [names[0]] * len(some), tuple(some)),
         )
 
 
@@ -201,13 +203,13 @@ def _told_of_kept(load: Load, gone: str, pointing: Mapping[str, str]) -> Iterato
         )
 
 
-def _restore_attributes(sets: TableSets, etl: DimensionETL) -> None:
+def _restore_attributes(sets: StagedRows, etl: DimensionETL) -> None:
     """Give the members of a rebuilt table the attributes of type 0 and 3 that its source does not know any more.
 
     An inferred member has none yet. A value before the last change that the source itself gave, in one extract, stays.
     """
     warehouse = sets.load.warehouse
-    there = set(warehouse.columns(sets.load.remembered))
+    there = set(warehouse.columns(sets.load.previous_keys))
     original = [name for name in etl.original if name in there]
     previous = {kept: name for kept, name in etl.previous.items() if name in there}
     if not (original or previous):
@@ -216,7 +218,7 @@ def _restore_attributes(sets: TableSets, etl: DimensionETL) -> None:
     flag = [etl.inferred] if etl.inferred and etl.inferred in there else []
     old = dict.fromkeys([key, *original, *previous.values(), *flag, *(kept for kept in previous if kept in there)])
     _bring_old(sets, list(old), _ATTRIBUTES)
-    sets.bring_existing(list(dict.fromkeys([key, *original, *previous, *previous.values()])))
+    sets.load_current(list(dict.fromkeys([key, *original, *previous, *previous.values()])))
     values = {name: f"o.{sets.at(name)}" for name in original}
     for kept, name in previous.items():
         before = f"o.{sets.at(kept)}" if kept in there else "NULL"
@@ -231,33 +233,35 @@ def _restore_attributes(sets: TableSets, etl: DimensionETL) -> None:
         list(values),
         f"""
         SELECT e.{sets.at(key)}, {", ".join(f"{value} AS {sets.at(name)}" for name, value in values.items())}
-        FROM {EXISTING} AS e JOIN {_ATTRIBUTES} AS o ON {sets.same([key], "e", "o")}
+        FROM {CURRENT} AS e JOIN {_ATTRIBUTES} AS o ON {sets.same([key], "e", "o")}
         WHERE {arrived} AND ({differs})
         """,
     )
 
 
-def _bring_old(sets: TableSets, names: Sequence[str], kept: str) -> None:
+def _bring_old(sets: StagedRows, names: Sequence[str], kept: str) -> None:
     """Bring columns of the members of old to the bench."""
     warehouse = sets.load.warehouse
-    query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(sets.load.remembered)}"
-    scanned = warehouse.scanned_here(sets.bench, sets.load.project.warehouse_url, sets.load.remembered, query)
-    given = TypedQuery(sets.bench, scanned, lambda: warehouse.stream(query))
-    sets.bench.keep(kept, given.select([sets.want(name) for name in names], f"{kept}_given"))
+    query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(sets.load.previous_keys)}"
+    scanned = warehouse.scanned_here(sets.session, sets.load.project.warehouse_url, sets.load.previous_keys, query)
+    given = Projection(sets.session, scanned, lambda: warehouse.stream(query))
+    sets.session.keep(kept, given.select([sets.request(name) for name in names], f"{kept}_given"))
 
 
 def _true(load: Load, etl: DimensionETL) -> str:
-    return "true" if held_as(load.project.columns(etl)[str(etl.inferred)]) == "BOOLEAN" else "1"
+    return "true" if duckdb_type(load.project.columns(etl)[str(etl.inferred)]) == "BOOLEAN" else "1"
 
 
-def bring_remembered(sets: TableSets) -> None:
+def load_previous_keys(sets: StagedRows) -> None:
     """Bring the surrogate keys of the members of old to the bench."""
     warehouse, natural_key = sets.load.warehouse, sets.etl.factory.natural_key
     key = str(sets.etl.factory.name("key"))
     names = [*natural_key, key]
-    query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(sets.load.remembered)}"
-    wants = [*map(sets.want, natural_key), want_column("remembered", key, sets.columns[key])]
-    scanned = warehouse.scanned_here(sets.bench, sets.load.project.warehouse_url, sets.load.remembered, query)
-    given = TypedQuery(sets.bench, scanned, lambda: warehouse.stream(query)).select(wants, f"{REMEMBERED}_given")
+    query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(sets.load.previous_keys)}"
+    requested = [*map(sets.request, natural_key), request_column("remembered", key, sets.columns[key])]
+    scanned = warehouse.scanned_here(sets.session, sets.load.project.warehouse_url, sets.load.previous_keys, query)
+    given = Projection(sets.session, scanned, lambda: warehouse.stream(query)).select(
+        requested, f"{PREVIOUS_KEYS}_given"
+    )
     by = sets.names(natural_key)
-    sets.bench.keep(REMEMBERED, f"SELECT {by}, min(remembered) AS remembered FROM ({given}) GROUP BY {by}")
+    sets.session.keep(PREVIOUS_KEYS, f"SELECT {by}, min(remembered) AS remembered FROM ({given}) GROUP BY {by}")

@@ -7,11 +7,11 @@ state; docs/history.md says what needs it.
 from collections.abc import Mapping, Sequence
 
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.projection import TypedQuery, want_column
+from pypelineetl.duck.projection import Projection, request_column
 from pypelineetl.load.context import Load
-from pypelineetl.load.staged_rows import TableSets
+from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.sql_casts import literal
-from pypelineetl.state.load_state import EVENTS, History
+from pypelineetl.state.load_state import EVENTS, LoadState
 
 TOLD = "pypelineetl_told"
 """The latest event of each version, as columns `version_key` and `told`, in DuckDB."""
@@ -33,12 +33,12 @@ def is_dated(load: Load, etl: DimensionETL) -> bool:
 class MemberEvents:
     """The events of one dimension's versions, those of the generation that a load writes."""
 
-    def __init__(self, sets: TableSets, etl: DimensionETL) -> None:
+    def __init__(self, sets: StagedRows, etl: DimensionETL) -> None:
         self._sets = sets
         self._etl = etl
-        self._history = History(sets.load.warehouse, sets.load.generation)
+        self._history = LoadState(sets.load.warehouse, sets.load.generation)
 
-    def bring_latest(self) -> None:
+    def load_latest(self) -> None:
         """Bring the latest event of each version to DuckDB."""
         selected = {"version_key": "version_key", "told": "MAX(effective)"}
         self._bring(TOLD, selected, "GROUP BY version_key")
@@ -60,16 +60,16 @@ class MemberEvents:
         name, generation = literal(self._history.state_name(self._etl)), literal(self._sets.load.generation)
         query = f"SELECT {name}, version_key, effective, event, {generation} FROM ({events})"
         warehouse.uncommitted.add(EVENTS)
-        warehouse.bulk_insert(EVENTS, columns, self._sets.bench, query)
+        warehouse.bulk_insert(EVENTS, columns, self._sets.session, query)
 
     def _bring(self, name: str, selected: Mapping[str, str], rest: str) -> None:
         """Bring the results of expressions, by their names in DuckDB; `rest` is what follows in the statement."""
         columns = {column.name: column for column in self._history.event_columns()}
         columns["told"] = columns["effective"]
-        wants = [want_column(each, each, columns[each]) for each in selected]
+        requested = [request_column(each, each, columns[each]) for each in selected]
         expressions = ", ".join(f"{expression} AS {each}" for each, expression in selected.items())
         query = self._history.events_query(self._etl, expressions, rest)
         sets, warehouse = self._sets, self._sets.load.warehouse
-        scanned = warehouse.scanned_here(sets.bench, sets.load.project.warehouse_url, EVENTS, query)
-        given = TypedQuery(sets.bench, scanned, lambda: warehouse.stream(query))
-        sets.bench.keep(name, given.select(wants, f"{name}_given"))
+        scanned = warehouse.scanned_here(sets.session, sets.load.project.warehouse_url, EVENTS, query)
+        given = Projection(sets.session, scanned, lambda: warehouse.stream(query))
+        sets.session.keep(name, given.select(requested, f"{name}_given"))

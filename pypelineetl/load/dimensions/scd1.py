@@ -5,64 +5,64 @@ from collections.abc import Sequence
 from pygrametl.tables import TypeOneSlowlyChangingDimension
 
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.projection import TypedQuery
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.projection import Projection
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.events import Counts
 from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.dimensions.attributes import (
     compared_attributes,
     fill_inferred,
     given_attributes,
-    settle_attributes,
+    resolve_attributes,
     with_constants,
 )
-from pypelineetl.load.dimensions.key_preservation import REMEMBERED, bring_remembered
+from pypelineetl.load.dimensions.key_preservation import PREVIOUS_KEYS, load_previous_keys
 from pypelineetl.load.dimensions.source_rows import (
-    comes_in_order,
-    gather,
+    can_stream_sorted,
     in_order,
+    record_seen_keys,
     reject_undecided,
     reject_unfit,
-    see,
+    stage,
 )
-from pypelineetl.load.staged_rows import EXISTING, ROWS, TableSets
+from pypelineetl.load.staged_rows import CURRENT, ROWS, StagedRows
 
 _MET = "pypelineetl_met"
 _NEW = "pypelineetl_new"
 
 
-def load_members(load: Load, bench: Workbench, etl: DimensionETL, source: TypedQuery) -> Progress:
+def load_members(load: Load, session: DuckSession, etl: DimensionETL, source: Projection) -> Progress:
     """Ensure that every source row is a member, as Dimension, CachedDimension and TypeOneSlowlyChangingDimension do."""
-    sets = TableSets(load, bench, etl)
+    sets = StagedRows(load, session, etl)
     key, natural_key = str(etl.factory.name("key")), etl.factory.natural_key
     changing = _changing(etl)
-    wants = given_attributes(sets, etl)
-    if comes_in_order(sets, source):
+    requested = given_attributes(sets, etl)
+    if can_stream_sorted(sets, source):
         yield 0
-        rows = with_constants(sets, etl, source.select(wants, f"{ROWS}_given"))
+        rows = with_constants(sets, etl, source.select(requested, f"{ROWS}_given"))
         attributes = sets.names(etl.factory.names("attributes"))
         inserted = sets.insert(f"SELECT {_first_key(sets)}, {attributes} FROM ({in_order(sets, rows)})")
         return Counts(read=inserted, inserted=inserted)
-    given_key = [sets.want(key)] if key in source.columns else []
+    given_key = [sets.request(key)] if key in source.columns else []
     compared = dict.fromkeys([key, *natural_key, *changing, *compared_attributes(etl)])
-    with sets.meanwhile(lambda sets: sets.bring_existing(list(compared))):
-        read = gather(sets, source, [*given_key, *wants])
+    with sets.read_concurrently(lambda sets: sets.load_current(list(compared))):
+        read = stage(sets, source, [*given_key, *requested])
     yield read
-    see(sets, natural_key)
+    record_seen_keys(sets, natural_key)
     rejected = reject_unfit(sets, natural_key)
     rejected += reject_undecided(sets, [sets.at(name) for name in natural_key], [], natural_key)
     if load.waiting:
         load.waiting.accept(sets, ROWS)
     filled = fill_inferred(sets, etl)
-    settle_attributes(sets, etl, EXISTING)
+    resolve_attributes(sets, etl, CURRENT)
     same = sets.same(natural_key, "r", "e")
-    sets.bench.keep(_NEW, f"SELECT * FROM {ROWS} AS r ANTI JOIN {EXISTING} AS e ON {same}")
+    sets.session.keep(_NEW, f"SELECT * FROM {ROWS} AS r ANTI JOIN {CURRENT} AS e ON {same}")
     inserted = sets.insert(_numbered(sets, key, has_key=bool(given_key)))
     updated = filled + (_update_known(sets, key, changing) if changing else 0)
     return Counts(read, inserted, updated, read - inserted - updated - rejected, rejected)
 
 
-def _first_key(sets: TableSets) -> str:
+def _first_key(sets: StagedRows) -> str:
     """Return the surrogate key of a row of a table that had no members before."""
     return f"ord + {sets.largest(str(sets.etl.factory.name('key')))}"
 
@@ -76,14 +76,14 @@ def _changing(etl: DimensionETL) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in changing if name not in etl.flags))
 
 
-def _numbered(sets: TableSets, key: str, *, has_key: bool) -> str:
+def _numbered(sets: StagedRows, key: str, *, has_key: bool) -> str:
     """Return the new members with their surrogate keys: as given or remembered, and else the numbers that follow."""
     given = [f"r.{sets.at(key)}"] if has_key else []
     rows = f"{_NEW} AS r"
-    if sets.load.remembered:
-        bring_remembered(sets)
+    if sets.load.previous_keys:
+        load_previous_keys(sets)
         given.append("k.remembered")
-        rows += f" LEFT JOIN {REMEMBERED} AS k ON {sets.same(sets.etl.factory.natural_key, 'r', 'k')}"
+        rows += f" LEFT JOIN {PREVIOUS_KEYS} AS k ON {sets.same(sets.etl.factory.natural_key, 'r', 'k')}"
     member = f"coalesce({', '.join(given)}, NULL)" if given else "NULL"
     attributes = sets.names(sets.etl.factory.names("attributes"), "r.")
     # Over rows, not over equal values of `ord`, which takes a hundred times as long.
@@ -95,15 +95,15 @@ def _numbered(sets: TableSets, key: str, *, has_key: bool) -> str:
     """
 
 
-def _update_known(sets: TableSets, key: str, changing: Sequence[str]) -> int:
+def _update_known(sets: StagedRows, key: str, changing: Sequence[str]) -> int:
     """Overwrite what has changed, and return how many members that are."""
     same = sets.same(sets.etl.factory.natural_key, "r", "e")
-    sets.bench.keep(
+    sets.session.keep(
         _MET,
         f"""
         SELECT e.{sets.at(key)}, {sets.names(changing, "r.")}
-        FROM {ROWS} AS r JOIN {EXISTING} AS e ON {same} WHERE {sets.differs(changing, "r", "e")}
+        FROM {ROWS} AS r JOIN {CURRENT} AS e ON {same} WHERE {sets.differs(changing, "r", "e")}
         """,
     )
     sets.update([key], changing, f"SELECT * FROM {_MET}")
-    return sets.bench.number(f"SELECT count(*) FROM {_MET}")
+    return sets.session.number(f"SELECT count(*) FROM {_MET}")

@@ -9,52 +9,52 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.projection import TypedQuery, Want, want_column, want_day, want_moment
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.projection import ColumnRequest, Projection, request_column, request_day, request_moment
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.events import Counts
 from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.dimensions.attributes import compared_attributes, given_attributes, with_constants
 from pypelineetl.load.dimensions.histories import Histories
 from pypelineetl.load.dimensions.member_events import TOLD, MemberEvents, is_dated
 from pypelineetl.load.dimensions.source_rows import (
-    comes_in_order,
-    gather,
+    can_stream_sorted,
     in_order,
+    record_seen_keys,
     reject_undecided,
     reject_unfit,
-    see,
+    stage,
 )
 from pypelineetl.load.dimensions.versioning import Versioning, first_date, history_rules, versioning_of
-from pypelineetl.load.staged_rows import EXISTING, ROWS, TableSets
-from pypelineetl.sql.sql_casts import held_as, literal
+from pypelineetl.load.staged_rows import CURRENT, ROWS, StagedRows
+from pypelineetl.sql.sql_casts import duckdb_type, literal
 
 _LATEST = "pypelineetl_latest"
 _CHANGED = "pypelineetl_changed"
 _NUMBERED = "pypelineetl_numbered"
 
 
-def load_versions(load: Load, bench: Workbench, etl: DimensionETL, source: TypedQuery) -> Progress:
+def load_versions(load: Load, session: DuckSession, etl: DimensionETL, source: Projection) -> Progress:
     """Bring the history of every member up to date with the source's rows."""
-    versions = _Versions(TableSets(load, bench, etl), etl, versioning_of(etl))
-    if not versions.is_dated and comes_in_order(versions.sets, source):
+    versions = _Versions(StagedRows(load, session, etl), etl, versioning_of(etl))
+    if not versions.is_dated and can_stream_sorted(versions.sets, source):
         yield 0
         inserted = versions.insert_first(source)
         return Counts(read=inserted, inserted=inserted)
-    with versions.sets.meanwhile(versions.bring_current):
-        read = gather(versions.sets, source, versions.wants())
+    with versions.sets.read_concurrently(versions.load_current_versions):
+        read = stage(versions.sets, source, versions.requested())
     yield read
-    see(versions.sets, etl.factory.natural_key)
+    record_seen_keys(versions.sets, etl.factory.natural_key)
     rejected = reject_unfit(versions.sets, etl.factory.natural_key) + versions.reject_undecided()
     if load.waiting:
         load.waiting.accept(versions.sets, ROWS)
     versions.name_latest()
     histories = versions.rewrite_histories()
     versions.find_changes()
-    bench.drop(ROWS)
+    session.drop(ROWS)
     inserted = versions.count("begins") + histories.inserted
     updated = versions.count("NOT begins AND overwrites") + histories.updated
     renewed = versions.count("begins AND member IS NOT NULL") + histories.versions
-    versions.close_old()
+    versions.expire_current()
     versions.overwrite()
     versions.insert_new(histories)
     histories.write()
@@ -65,7 +65,7 @@ def load_versions(load: Load, bench: Workbench, etl: DimensionETL, source: Typed
 class _Versions:
     """One load of a type-2 dimension."""
 
-    def __init__(self, sets: TableSets, etl: DimensionETL, how: Versioning) -> None:
+    def __init__(self, sets: StagedRows, etl: DimensionETL, how: Versioning) -> None:
         self.sets = sets
         self.how = how
         self._etl = etl
@@ -81,28 +81,30 @@ class _Versions:
         self._dates = {"dated": dated, "closed": factory.read_by("tofinder") or dated}
         self._ordered = [name for name in how.carried if name not in etl.flags]
 
-    def insert_first(self, source: TypedQuery) -> int:
+    def insert_first(self, source: Projection) -> int:
         """Insert the first version of every member as the source's rows come, in the order of natural keys."""
-        rows = in_order(self.sets, with_constants(self.sets, self._etl, source.select(self.wants(), f"{ROWS}_given")))
+        rows = in_order(
+            self.sets, with_constants(self.sets, self._etl, source.select(self.requested(), f"{ROWS}_given"))
+        )
         known = "NULL AS member, true AS is_open, NULL AS kept_number, NULL AS kept_until"
         selected = self._new_columns()
         return self.sets.insert(
             f"SELECT ord + {self.sets.largest(self.how.key)}, {selected} FROM (SELECT *, {known} FROM ({rows}))"
         )
 
-    def wants(self) -> list[Want]:
+    def requested(self) -> list[ColumnRequest]:
         """Return what is wanted of the source."""
-        dates = [self._want_date(name, column) for name, column in self._dates.items() if column]
-        exact = [want_moment("effective", str(self._dates["dated"]))] if self.is_dated else []
+        dates = [self._request_date(name, column) for name, column in self._dates.items() if column]
+        exact = [request_moment("effective", str(self._dates["dated"]))] if self.is_dated else []
         return [*given_attributes(self.sets, self._etl), *dates, *exact]
 
-    def bring_current(self, sets: TableSets) -> None:
+    def load_current_versions(self, sets: StagedRows) -> None:
         """Bring the open version of each member to DuckDB, or all versions where they cannot be told apart so."""
         until = self.how.until
         is_enough = until and self._last is None
-        sets.bring_existing(self._kept, f"{sets.load.warehouse.quote(until)} IS NULL" if until and is_enough else "")
+        sets.load_current(self._kept, f"{sets.load.warehouse.quote(until)} IS NULL" if until and is_enough else "")
         if self.is_dated:
-            MemberEvents(sets, self._etl).bring_latest()
+            MemberEvents(sets, self._etl).load_latest()
 
     def reject_undecided(self) -> int:
         """Make one row of rows that are the same, and reject rows of one member that have no order."""
@@ -122,18 +124,20 @@ class _Versions:
             is_open = f"{sets.at(how.until)} IS NOT DISTINCT FROM {self._value(self._last, how.until)}"
             if self._last is None:
                 # Closed versions need not travel, but for members who have no open one.
-                sets.bring_more(self._kept, how.natural_key, f"{sets.load.warehouse.quote(how.until)} IS NOT NULL")
+                sets.load_current_for(
+                    self._kept, how.natural_key, f"{sets.load.warehouse.quote(how.until)} IS NOT NULL"
+                )
         by = sets.names(how.natural_key)
-        several = sets.bench.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {EXISTING}")
+        several = sets.session.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {CURRENT}")
         only = f"QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {self._latest_first}) = 1" if several else ""
-        latest = f"SELECT *, {is_open} AS is_open FROM {EXISTING} {only}"
+        latest = f"SELECT *, {is_open} AS is_open FROM {CURRENT} {only}"
         if self.is_dated:
             since = sets.at(str(how.since))
             latest = f"""
                 SELECT v.*, coalesce(t.told, CAST(v.{since} AS TIMESTAMP)) AS told, t.told IS NULL AS has_no_event
                 FROM ({latest}) AS v LEFT JOIN {TOLD} AS t ON t.version_key = v.{sets.at(how.key)}
             """
-        sets.bench.view(_LATEST, latest)
+        sets.session.view(_LATEST, latest)
 
     def rewrite_histories(self) -> Histories:
         """Take the members that need more than a next version out of the rows, and compute their histories."""
@@ -162,7 +166,7 @@ class _Versions:
         )
         is_changed = [*begins, sets.differs([n for n in how.overwritten if n not in etl.previous], "r", "e")]
         overwrites = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in how.overwritten)
-        sets.bench.keep(
+        sets.session.keep(
             _CHANGED,
             f"""
             SELECT *, {overwrites or "false"} AS overwrites
@@ -188,9 +192,9 @@ class _Versions:
 
     def count(self, condition: str) -> int:
         """Return how many of the changed rows meet a condition."""
-        return self.sets.bench.number(f"SELECT count(*) FROM {_CHANGED} WHERE {condition}")
+        return self.sets.session.number(f"SELECT count(*) FROM {_CHANGED} WHERE {condition}")
 
-    def close_old(self) -> None:
+    def expire_current(self) -> None:
         """End what was the current version of members that have a new one."""
         how, sets = self.how, self.sets
         if how.until:
@@ -232,7 +236,7 @@ class _Versions:
         key = f"{sets.largest(self.how.key)} + row_number() OVER (ORDER BY ord, place)"
         numbered = f"SELECT {key} AS version_key, * FROM ({new})"
         if self.is_dated:
-            sets.bench.keep(_NUMBERED, numbered)
+            sets.session.keep(_NUMBERED, numbered)
             numbered = f"SELECT * FROM {_NUMBERED}"
         names = [name for name in sets.etl.factory.columns if name != self.how.key]
         sets.insert(f"SELECT version_key, {sets.names(names)} FROM ({numbered}) ORDER BY ord, place")
@@ -298,10 +302,10 @@ class _Versions:
         if not conditions:
             return ""
         name = "pypelineetl_complex"
-        sets.bench.keep(
+        sets.session.keep(
             name, f"SELECT DISTINCT {sets.names(by, 'r.')} FROM {self._met} WHERE {' OR '.join(conditions)}"
         )
-        return name if sets.bench.number(f"SELECT count(*) FROM {name}") else ""
+        return name if sets.session.number(f"SELECT count(*) FROM {name}") else ""
 
     def _previous(self, kept: str, base: str) -> str:
         """Return a type-3 attribute after a row: the value before it, if the row changes it."""
@@ -336,16 +340,16 @@ class _Versions:
         now = self._value(self.sets.load.now, str(self.how.since or self.how.until))
         return f"coalesce({name}, {now})" if self._dates[name] else now
 
-    def _want_date(self, name: str, source: str) -> Want:
+    def _request_date(self, name: str, source: str) -> ColumnRequest:
         column = self.sets.columns[str(self.how.since or self.how.until)]
         if column.is_date:
-            return want_day(name, source, ZoneInfo("UTC"), date.min, date.min)
-        return want_column(name, source, column)
+            return request_day(name, source, ZoneInfo("UTC"), date.min, date.min)
+        return request_column(name, source, column)
 
     def _value(self, value: Any, name: str) -> str:
         """Return a date that the factory or the run gives, in the type of a column."""
         column = self.sets.columns[name]
         if value is None or value == (None,):
-            return f"CAST(NULL AS {held_as(column)})"
+            return f"CAST(NULL AS {duckdb_type(column)})"
         given = column.convert(value.date() if column.is_date and isinstance(value, datetime) else value)
-        return f"CAST({literal(str(given))} AS {held_as(column)})"
+        return f"CAST({literal(str(given))} AS {duckdb_type(column)})"

@@ -4,41 +4,41 @@ from collections.abc import Sequence
 from typing import Any
 
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.projection import TypedQuery, Want
+from pypelineetl.duck.projection import ColumnRequest, Projection
 from pypelineetl.duck.session import UNORDERED
 from pypelineetl.errors import LoadError, quoted
 from pypelineetl.load.dimensions.attributes import with_constants
 from pypelineetl.load.dimensions.deletions import SEEN, is_seen
 from pypelineetl.load.rejects import reject, reject_null
-from pypelineetl.load.staged_rows import ROWS, TableSets, not_special
+from pypelineetl.load.staged_rows import ROWS, StagedRows, not_special
 from pypelineetl.sql import dialect
 from pypelineetl.sql.sql_casts import literal
 
 
-def gather(sets: TableSets, source: TypedQuery, wants: Sequence[Want]) -> int:
+def stage(sets: StagedRows, source: Projection, requested: Sequence[ColumnRequest]) -> int:
     """Keep a dimension's source rows at the bench, and return how many there are."""
     assert isinstance(sets.etl, DimensionETL)  # noqa: S101 - facts gather their own
     is_lenient = sets.etl.most_rejected > 0
-    rows = source.select(wants, f"{ROWS}_given", lenient=is_lenient)
+    rows = source.select(requested, f"{ROWS}_given", collect_errors=is_lenient)
     rows = f"SELECT * RENAME (unfit AS reason) FROM ({rows})" if is_lenient else rows
     read = sets.number_rows(with_constants(sets, sets.etl, rows))
     source.let_go()
     return read
 
 
-def reject_unfit(sets: TableSets, natural_key: Sequence[str]) -> int:
+def reject_unfit(sets: StagedRows, natural_key: Sequence[str]) -> int:
     """Reject rows with values that do not fit or no natural key, or fail; return how many they are."""
-    rejected = reject(sets.bench, ROWS) if sets.etl.most_rejected else 0
+    rejected = reject(sets.session, ROWS) if sets.etl.most_rejected else 0
     return rejected + reject_null(sets, natural_key, ROWS)
 
 
-def see(sets: TableSets, natural_key: Sequence[str]) -> None:
+def record_seen_keys(sets: StagedRows, natural_key: Sequence[str]) -> None:
     """Note the natural keys that the source gives, for what becomes of members that have none of them.
 
     To be called before rows are rejected: a member whose row is rejected is in the source.
     """
     if isinstance(sets.etl, DimensionETL) and is_seen(sets.load, sets.etl):
-        sets.bench.keep(
+        sets.session.keep(
             SEEN,
             f"""
             SELECT DISTINCT {sets.names(natural_key)} FROM {ROWS}
@@ -47,7 +47,7 @@ def see(sets: TableSets, natural_key: Sequence[str]) -> None:
         )
 
 
-def reject_undecided(sets: TableSets, by: Sequence[str], order: Sequence[str], named: Sequence[str]) -> int:
+def reject_undecided(sets: StagedRows, by: Sequence[str], order: Sequence[str], named: Sequence[str]) -> int:
     """Keep one of the rows that are equal, and reject rows of one member that nothing puts in an order.
 
     Args:
@@ -63,17 +63,17 @@ def reject_undecided(sets: TableSets, by: Sequence[str], order: Sequence[str], n
         LoadError: No row may be rejected.
 
     """
-    bench, keys = sets.bench, ", ".join([*by, *order])
-    if not bench.rows(f"SELECT 1 FROM {ROWS} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
+    session, keys = sets.session, ", ".join([*by, *order])
+    if not session.rows(f"SELECT 1 FROM {ROWS} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
         return 0
-    columns = [name for name in bench.types(f"FROM {ROWS}") if name not in {"ord", "reason", "given"}]
+    columns = [name for name in session.types(f"FROM {ROWS}") if name not in {"ord", "reason", "given"}]
     copies = f"""
         SELECT ord FROM {ROWS}
         QUALIFY row_number() OVER (PARTITION BY {", ".join(columns)} ORDER BY ord) > 1
     """
-    bench.run(f"DELETE FROM {ROWS} WHERE ord IN ({copies})")
+    session.run(f"DELETE FROM {ROWS} WHERE ord IN ({copies})")
     undecided = f"SELECT ord FROM {ROWS} QUALIFY count(*) OVER (PARTITION BY {keys}) > 1"
-    found = bench.rows(
+    found = session.rows(
         f"""
         SELECT {keys}, {", ".join(columns)} FROM {ROWS}
         WHERE ord IN ({undecided}) ORDER BY {keys}, ord
@@ -89,8 +89,8 @@ def reject_undecided(sets: TableSets, by: Sequence[str], order: Sequence[str], n
     if not sets.etl.most_rejected:
         raise LoadError(told)
     rule = undecided_message(named, (), [names[each] for each in differing if each in names])
-    bench.run(f"UPDATE {ROWS} SET reason = {literal(rule)} WHERE ord IN ({undecided})")
-    return reject(bench, ROWS)
+    session.run(f"UPDATE {ROWS} SET reason = {literal(rule)} WHERE ord IN ({undecided})")
+    return reject(session, ROWS)
 
 
 def undecided_message(names: Sequence[str], values: Sequence[Any], differing: Sequence[str]) -> str:
@@ -107,12 +107,12 @@ def undecided_message(names: Sequence[str], values: Sequence[Any], differing: Se
     )
 
 
-def comes_in_order(sets: TableSets, source: TypedQuery) -> bool:
+def can_stream_sorted(sets: StagedRows, source: Projection) -> bool:
     """Whether a dimension's table is empty, and its source says that it is ordered by the natural key."""
     project, etl, warehouse = sets.load.project, sets.etl, sets.load.warehouse
-    if not (isinstance(etl, DimensionETL) and isinstance(etl.source, str) and sets.bench.streams):
+    if not (isinstance(etl, DimensionETL) and isinstance(etl.source, str) and sets.session.streams):
         return False
-    if str(etl.factory.name("key")) in source.columns or etl.most_rejected or etl.deleted or sets.load.remembered:
+    if str(etl.factory.name("key")) in source.columns or etl.most_rejected or etl.deleted or sets.load.previous_keys:
         return False
     natural_key = etl.factory.natural_key
     ordered = dialect.is_ordered(project.source_query(etl), natural_key, dialect=project.source_dialect(etl))
@@ -120,7 +120,7 @@ def comes_in_order(sets: TableSets, source: TypedQuery) -> bool:
     return ordered and not warehouse.query(f"SELECT 1 FROM {warehouse.quote(etl.table)}{where} LIMIT 1")
 
 
-def in_order(sets: TableSets, rows: str) -> str:
+def in_order(sets: StagedRows, rows: str) -> str:
     """Return rows with their number, as `ord`, that end with an error where their natural keys do not ascend."""
     names = [sets.at(name) for name in sets.etl.factory.natural_key]
     before = ", ".join(f"lag({name}) OVER () AS before_{name}" for name in names)

@@ -25,7 +25,7 @@ def seed_special_members(project: Project, etl: DimensionETL, warehouse: Databas
         own = int(declared[str(etl.factory.name("key"))])
         if not warehouse.query(f"SELECT 1 FROM {table} WHERE {key} = {own}"):
             marks = ", ".join([warehouse.placeholder] * len(member))
-            values = adapted(warehouse.adapters, list(member), tuple(member.values()))
+            values = adapted(warehouse.parameter_adapters, list(member), tuple(member.values()))
             warehouse.query(f"INSERT INTO {table} ({warehouse.quoted(member)}) VALUES ({marks})", values)
 
 

@@ -3,20 +3,20 @@
 from dataclasses import replace
 
 from pypelineetl.declare.etls import FactETL
-from pypelineetl.duck.projection import TypedQuery
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.projection import Projection
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.contradictions import ignores_null
-from pypelineetl.load.facts.rows import FACTS, FactSets, within
+from pypelineetl.load.facts.rows import FACTS, StagedFacts, within
 from pypelineetl.load.rejects import reject_null
-from pypelineetl.load.staged_rows import EXISTING
+from pypelineetl.load.staged_rows import CURRENT
 
 _STATES = "pypelineetl_states"
 
 
-def load_snapshot(load: Load, bench: Workbench, etl: FactETL, source: TypedQuery) -> Progress:
+def load_snapshot(load: Load, session: DuckSession, etl: FactETL, source: Projection) -> Progress:
     """Ensure every fact of the source, as AccumulatingSnapshotFactTable does."""
-    facts = FactSets(load, bench, etl, source)
+    facts = StagedFacts(load, session, etl, source)
     sets = facts.sets
     keys = etl.factory.names("keyrefs")
     others = (*etl.factory.names("otherrefs"), *etl.factory.names("measures"))
@@ -25,20 +25,20 @@ def load_snapshot(load: Load, bench: Workbench, etl: FactETL, source: TypedQuery
     rejected = counts.rejected + reject_null(sets, keys, FACTS)
     if load.waiting:
         load.waiting.accept(sets, FACTS)
-    sets.bring_existing(etl.factory.columns, within(sets, keys, FACTS))
+    sets.load_current(etl.factory.columns, within(sets, keys, FACTS))
     same = sets.same(keys, "r", "e")
     columns = sets.names(etl.factory.columns, "r.")
-    inserted = sets.insert(f"SELECT {columns} FROM {FACTS} AS r ANTI JOIN {EXISTING} AS e ON {same} ORDER BY r.ord")
+    inserted = sets.insert(f"SELECT {columns} FROM {FACTS} AS r ANTI JOIN {CURRENT} AS e ON {same} ORDER BY r.ord")
     after = ", ".join(f"{_after(etl, name, sets.at(name))} AS {sets.at(name)}" for name in others)
-    bench.keep(
+    session.keep(
         _STATES,
         f"""
         SELECT {", ".join(filter(None, [sets.names(keys, "r."), after]))}
-        FROM {FACTS} AS r JOIN {EXISTING} AS e ON {same}
+        FROM {FACTS} AS r JOIN {CURRENT} AS e ON {same}
         """,
     )
-    changed = f"{_STATES} AS r JOIN {EXISTING} AS e ON {same} WHERE {sets.differs(others, 'r', 'e')}"
-    updated = bench.number(f"SELECT count(*) FROM {changed}")
+    changed = f"{_STATES} AS r JOIN {CURRENT} AS e ON {same} WHERE {sets.differs(others, 'r', 'e')}"
+    updated = session.number(f"SELECT count(*) FROM {changed}")
     sets.update(keys, others, f"SELECT {sets.names([*keys, *others], 'r.')} FROM {changed}")
     unchanged = counts.read - inserted - updated - rejected
     return replace(counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=rejected)

@@ -15,14 +15,22 @@ import pyarrow as pa
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import DimensionETL, FactETL
 from pypelineetl.declare.keys import Key, Member, MomentKey, TimeKey
-from pypelineetl.duck.projection import TypedQuery, Want, arrow_type, want_column, want_day, want_moment, want_time
-from pypelineetl.duck.session import MISSED, Workbench
+from pypelineetl.duck.projection import (
+    ColumnRequest,
+    Projection,
+    arrow_type,
+    request_column,
+    request_day,
+    request_moment,
+    request_time,
+)
+from pypelineetl.duck.session import UNMATCHED_KEY, DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.project.project import Project
 from pypelineetl.sql.sql_casts import literal
 
 NaturalKey = tuple[Any, ...]
-MISSES = "pypelineetl_misses"
+UNMATCHED = "pypelineetl_misses"
 """The fact's rows for which a natural key has no member, as `KeySets.misses` tells them."""
 _SHOWN_MISSES = 5
 _LAGS = {
@@ -35,7 +43,7 @@ _LAST_MOMENT = "TIMESTAMP '9999-12-31 23:59:59.999999'"
 
 
 @dataclass(frozen=True)
-class MemberSet:
+class MemberTable:
     """A dimension's members at the bench: natural key (n0, n1, …), surrogate key, and validity of each version."""
 
     dimension: DimensionETL
@@ -45,41 +53,41 @@ class MemberSet:
     is_versioned: bool
     """Whether any member has more than one version."""
 
-    def add(self, bench: Workbench, members: Sequence[tuple[NaturalKey, object]]) -> None:
+    def add(self, session: DuckSession, members: Sequence[tuple[NaturalKey, object]]) -> None:
         """Add members of whom these are the natural and surrogate keys."""
         columns = [*zip(*(natural_key for natural_key, _ in members), strict=True), [key for _, key in members]]
         arrays = [pa.array(column, arrow_type(held)) for column, held in zip(columns, self.held, strict=True)]
         names = [f"c{number}" for number in range(len(columns))]
-        bench.connection.register("pypelineetl_members", pa.table(arrays, names=names))
-        bench.run(
+        session.connection.register("pypelineetl_members", pa.table(arrays, names=names))
+        session.run(
             f"INSERT INTO {self.table} SELECT *, '-infinity', 'infinity', true FROM pypelineetl_members",
         )
-        bench.connection.unregister("pypelineetl_members")
+        session.connection.unregister("pypelineetl_members")
 
 
-def bring_members(bench: Workbench, project: Project, warehouse: Database, dimension: DimensionETL) -> MemberSet:
+def load_members(session: DuckSession, project: Project, warehouse: Database, dimension: DimensionETL) -> MemberTable:
     """Bring a dimension's members to the bench. Raises LoadError if its table does not exist yet."""
     factory, columns = dimension.factory, project.columns(dimension)
     if not warehouse.columns(factory.table):
         raise LoadError(missing_table(dimension))
     key, since = str(factory.name("key")), factory.name("fromatt")
-    wants = [want_column(f"n{at}", name, columns[name]) for at, name in enumerate(factory.natural_key)]
-    parts = ", ".join(want.name for want in wants)
-    wants.append(want_column("member", key, columns[key]))
-    wants += [want_moment("since", since)] if since else []
+    requested = [request_column(f"n{at}", name, columns[name]) for at, name in enumerate(factory.natural_key)]
+    parts = ", ".join(request.name for request in requested)
+    requested.append(request_column("member", key, columns[key]))
+    requested += [request_moment("since", since)] if since else []
     number = factory.name("versionatt")
-    wants += [want_column("number", number, columns[number])] if number else []
+    requested += [request_column("number", number, columns[number])] if number else []
     # Versions may begin on one day: then their numbers say which comes first.
     order = "begins, number, member" if number else "begins, member"
     special = ", ".join(str(int(member[key])) for member in dimension.special)
-    query = f"SELECT {warehouse.quoted(want.source for want in wants)} FROM {warehouse.quote(factory.table)}"
+    query = f"SELECT {warehouse.quoted(request.source for request in requested)} FROM {warehouse.quote(factory.table)}"
     query += f" WHERE {warehouse.quote(key)} NOT IN ({special})" if special else ""
-    scanned = warehouse.scanned_here(bench, project.warehouse_url, factory.table, query)
+    scanned = warehouse.scanned_here(session, project.warehouse_url, factory.table, query)
     name = f"pypelineetl_members_{project.dimensions.index(dimension)}"
-    given = TypedQuery(bench, scanned, lambda: warehouse.stream(query)).select(wants, f"{name}_given")
+    given = Projection(session, scanned, lambda: warehouse.stream(query)).select(requested, f"{name}_given")
     begins = "coalesce(since, '-infinity')" if since else "TIMESTAMP '-infinity'"
     # What was before the first version that is known is not known to have been otherwise.
-    bench.keep(
+    session.keep(
         name,
         f"""
         SELECT {parts}, member,
@@ -90,29 +98,33 @@ def bring_members(bench: Workbench, project: Project, warehouse: Database, dimen
         WINDOW versions AS (PARTITION BY {parts} ORDER BY {order})
         """,
     )
-    is_versioned = bool(bench.number(f"SELECT count(*) FROM {name} WHERE NOT is_current"))
-    return MemberSet(dimension, name, tuple(want.held for want in wants[: len(factory.natural_key) + 1]), is_versioned)
+    is_versioned = bool(session.number(f"SELECT count(*) FROM {name} WHERE NOT is_current"))
+    return MemberTable(
+        dimension, name, tuple(request.held for request in requested[: len(factory.natural_key) + 1]), is_versioned
+    )
 
 
-class KeySets:
+class KeyLookup:
     """The columns of one fact that are found, foreign keys and lags: what they want of its source, and how."""
 
-    def __init__(self, bench: Workbench, project: Project, fact: FactETL, members: dict[str, MemberSet]) -> None:
-        self._bench = bench
+    def __init__(self, session: DuckSession, project: Project, fact: FactETL, members: dict[str, MemberTable]) -> None:
+        self._session = session
         self._project = project
         self._fact = fact
         self._members = members
 
-    def wants(self) -> list[Want]:
+    def requested(self) -> list[ColumnRequest]:
         """Return what the keys want of the fact's source: `k0_0` is the first part of the first key."""
-        wants: list[Want] = []
+        requested: list[ColumnRequest] = []
         for at, key in enumerate(self._fact.keys.values()):
-            wants += self._moment_wants(at, key) if isinstance(key, MomentKey) else self._member_wants(at, key)
+            requested += (
+                self._moment_requests(at, key) if isinstance(key, MomentKey) else self._member_requests(at, key)
+            )
         for at, lag in enumerate(self._fact.lags.values()):
-            wants += [want_moment(f"l{at}_start", lag.start), want_moment(f"l{at}_end", lag.end)]
-        return wants
+            requested += [request_moment(f"l{at}_start", lag.start), request_moment(f"l{at}_end", lag.end)]
+        return requested
 
-    def columns(self, missed: str = f"error({literal(MISSED)})") -> dict[str, str]:
+    def columns(self, missed: str = f"error({literal(UNMATCHED_KEY)})") -> dict[str, str]:
         """Return the expression of each column that is found: foreign keys and lags.
 
         A natural key that is to be rejected ends the query, unless something else is to stand for it.
@@ -151,47 +163,47 @@ class KeySets:
         """Have the members made that a fact's rows, kept in a table, name and that its keys declare inferable."""
         for members in self._members.values():
             if missing := self._inferable(rows, members):
-                members.add(self._bench, list(zip(missing, make(members.dimension, missing), strict=True)))
+                members.add(self._session, list(zip(missing, make(members.dimension, missing), strict=True)))
 
     def missed(self, query: str) -> str:
         """Return the query of a fact's rows with a natural key that is to be rejected, and which that is: m0, m1, …."""
         flags = ", ".join(f"{self._missed(at)} AS m{at}" for at in range(len(self._fact.keys)))
         anywhere = " OR ".join(f"m{at}" for at in range(len(self._fact.keys)))
-        parts = ", ".join(f"s.{want.name}" for want in self.wants())
+        parts = ", ".join(f"s.{request.name}" for request in self.requested())
         return f"SELECT * FROM (SELECT {parts}, {flags} FROM ({query}) AS s {self.joins()}) WHERE {anywhere}"
 
-    def misses(self) -> Iterator[str]:
+    def unmatched(self) -> Iterator[str]:
         """Yield what to tell of each key for which rows in the table MISSES have no member."""
         for at, (column, key) in enumerate(self._fact.keys.items()):
             parts = ", ".join(self._parts(at, key))
-            found = self._bench.rows(
-                f"SELECT {parts}, count(*) FROM {MISSES} WHERE m{at} GROUP BY {parts} ORDER BY min(rowid)"
+            found = self._session.rows(
+                f"SELECT {parts}, count(*) FROM {UNMATCHED} WHERE m{at} GROUP BY {parts} ORDER BY min(rowid)"
             )
             if found:
                 shown = [natural_key for *natural_key, _ in found[:_SHOWN_MISSES]]
                 yield _misses_message(column, key.dimension, sum(row[-1] for row in found), shown, len(found))
 
-    def _member_wants(self, at: int, key: Key) -> list[Want]:
+    def _member_requests(self, at: int, key: Key) -> list[ColumnRequest]:
         assert isinstance(key, Member)  # noqa: S101 - there are no other kinds, and the config was checked
         dimension = self._project.dimension(key)
         columns, own = self._project.columns(dimension), self._project.columns(self._fact)
-        wants = []
+        requested = []
         for part, name in enumerate(dimension.factory.natural_key):
             source = key.natural_key[name]
             # A row's value is brought to the fact's own column of its name first, if there is one.
             through = [own[source]] if source in own else []
-            wants.append(want_column(f"k{at}_{part}", source, *through, columns[name]))
-        return [*wants, *([want_moment(f"k{at}_at", key.as_of)] if key.as_of else [])]
+            requested.append(request_column(f"k{at}_{part}", source, *through, columns[name]))
+        return [*requested, *([request_moment(f"k{at}_at", key.as_of)] if key.as_of else [])]
 
-    def _moment_wants(self, at: int, key: MomentKey) -> list[Want]:
+    def _moment_requests(self, at: int, key: MomentKey) -> list[ColumnRequest]:
         zone = ZoneInfo(key.tz)
         if isinstance(key, TimeKey):
             assert key.first  # noqa: S101 - `time_key` gives both
             assert key.last  # noqa: S101 - as above
-            time = want_time(f"k{at}_0", key.column, zone, (key.first, key.last), key.step)
-            return [time, want_day(f"k{at}_day", key.column, zone, key.first, key.last)]
-        [(first, last)] = self._bench.rows(f"SELECT min(n0), max(n0) FROM {self._members[key.dimension].table}")
-        return [want_day(f"k{at}_0", key.column, zone, first or date.min, last or first or date.min)]
+            time = request_time(f"k{at}_0", key.column, zone, (key.first, key.last), key.step)
+            return [time, request_day(f"k{at}_day", key.column, zone, key.first, key.last)]
+        [(first, last)] = self._session.rows(f"SELECT min(n0), max(n0) FROM {self._members[key.dimension].table}")
+        return [request_day(f"k{at}_0", key.column, zone, first or date.min, last or first or date.min)]
 
     def _parts(self, at: int, key: Key) -> list[str]:
         return [f"k{at}_{part}" for part in range(len(self._project.dimension(key).factory.natural_key))]
@@ -245,7 +257,7 @@ class KeySets:
             table = f"(SELECT * FROM {members.table} WHERE is_current)"
         return f"LEFT JOIN {table} AS d{at} ON {' AND '.join(conditions)}"
 
-    def _inferable(self, rows: str, members: MemberSet) -> list[NaturalKey]:
+    def _inferable(self, rows: str, members: MemberTable) -> list[NaturalKey]:
         """Return the natural keys that no member has, in the order in which the rows first name them."""
         parts = range(len(members.dimension.factory.natural_key))
         roles = [
@@ -264,7 +276,7 @@ class KeySets:
         known = "true" if is_junk else " AND ".join(f"n{part} IS NOT NULL" for part in parts)
         same = " AND ".join(f"named.n{part} IS NOT DISTINCT FROM member.n{part}" for part in parts)
         missing = f"SELECT * FROM ({named}) AS named ANTI JOIN {members.table} AS member ON {same} WHERE {known}"
-        found = self._bench.rows(f"SELECT {names} FROM ({missing}) GROUP BY {names} ORDER BY min((ord, role))")
+        found = self._session.rows(f"SELECT {names} FROM ({missing}) GROUP BY {names} ORDER BY min((ord, role))")
         return [tuple(row) for row in found]
 
 

@@ -5,45 +5,45 @@ A change of a member's past arrived late, or the member itself did.
 
 from pypelineetl.declare.etls import FactETL
 from pypelineetl.declare.keys import Member
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.load.context import Load
 from pypelineetl.load.contradictions import row_key
-from pypelineetl.load.facts.key_lookup import bring_members
-from pypelineetl.load.staged_rows import EXISTING, TableSets
+from pypelineetl.load.facts.key_lookup import load_members
+from pypelineetl.load.staged_rows import CURRENT, StagedRows
 
 _REKEYED = "pypelineetl_rekeyed"
 _FOUND = "pypelineetl_found"
 
 
-def rekey_facts(load: Load, bench: Workbench, etl: FactETL) -> int:
+def rekey_facts(load: Load, session: DuckSession, etl: FactETL) -> int:
     """Look up those foreign keys again that declare it; return how many facts changed, counted once for each key."""
     keys = {column: key for column, key in etl.keys.items() if isinstance(key, Member)}
-    found = sum(_find_late(load, bench, etl, column, key) for column, key in keys.items() if key.retry)
-    moved = sum(_rekey(load, bench, etl, column, key) for column, key in keys.items() if key.follows_history)
+    found = sum(_find_late(load, session, etl, column, key) for column, key in keys.items() if key.retry)
+    moved = sum(_rekey(load, session, etl, column, key) for column, key in keys.items() if key.follows_history)
     return found + moved
 
 
-def _find_late(load: Load, bench: Workbench, etl: FactETL, column: str, key: Member) -> int:
+def _find_late(load: Load, session: DuckSession, etl: FactETL, column: str, key: Member) -> int:
     """Point the facts of the unknown member to the member of their natural key, if it has arrived since."""
     warehouse, dimension = load.warehouse, load.project.dimension(key)
-    sets, unknown = TableSets(load, bench, etl), int(dimension.special_key("unknown"))
+    sets, unknown = StagedRows(load, session, etl), int(dimension.special_key("unknown"))
     by = [key.natural_key[name] for name in dimension.factory.natural_key]
     moment = [key.as_of] if key.as_of else []
     # The rows that the load has just written are there as well.
     warehouse.uncommitted.add(etl.table)
-    sets.bring_existing(list(dict.fromkeys([column, *by, *moment])), f"{warehouse.quote(column)} = {unknown}")
-    if not bench.number(f"SELECT count(*) FROM {EXISTING}"):
+    sets.load_current(list(dict.fromkeys([column, *by, *moment])), f"{warehouse.quote(column)} = {unknown}")
+    if not session.number(f"SELECT count(*) FROM {CURRENT}"):
         return 0
-    members = bring_members(bench, load.project, warehouse, dimension)
+    members = load_members(session, load.project, warehouse, dimension)
     same = " AND ".join(
         f"m.n{part} = TRY_CAST(f.{sets.at(name)} AS {held})"
         for part, (name, held) in enumerate(zip(by, members.held, strict=False))
     )
-    bench.keep(
+    session.keep(
         _FOUND,
         f"""
         SELECT {sets.names([*by, *moment], "f.")}, m.member, count(*) AS facts
-        FROM {EXISTING} AS f JOIN {members.table} AS m ON {same} AND {_is_valid(sets, key, "f", "m")}
+        FROM {CURRENT} AS f JOIN {members.table} AS m ON {same} AND {_is_valid(sets, key, "f", "m")}
         GROUP BY ALL
         """,
     )
@@ -54,10 +54,10 @@ def _find_late(load: Load, bench: Workbench, etl: FactETL, column: str, key: Mem
         # No fact with a moment has the unknown member any more, so these keys are those of the others alone.
         undated = f"SELECT {sets.names(by)}, member FROM {_FOUND} WHERE {sets.at(str(key.as_of))} IS NULL"
         sets.update(by, [column], undated, is_unknown)
-    return bench.number(f"SELECT coalesce(sum(facts), 0) FROM {_FOUND}")
+    return session.number(f"SELECT coalesce(sum(facts), 0) FROM {_FOUND}")
 
 
-def _is_valid(sets: TableSets, key: Member, fact: str, version: str) -> str:
+def _is_valid(sets: StagedRows, key: Member, fact: str, version: str) -> str:
     """Return the condition that a version is the one that a fact's moment asks for: the current one without it."""
     if not key.as_of:
         return f"{version}.is_current"
@@ -66,28 +66,28 @@ def _is_valid(sets: TableSets, key: Member, fact: str, version: str) -> str:
     return f"CASE WHEN {moment} IS NULL THEN {version}.is_current ELSE {valid} END"
 
 
-def _rekey(load: Load, bench: Workbench, etl: FactETL, column: str, key: Member) -> int:
-    members = bring_members(bench, load.project, load.warehouse, load.project.dimension(key))
+def _rekey(load: Load, session: DuckSession, etl: FactETL, column: str, key: Member) -> int:
+    members = load_members(session, load.project, load.warehouse, load.project.dimension(key))
     if not members.is_versioned:
         return 0
-    sets, by, moment = TableSets(load, bench, etl), row_key(etl), str(key.as_of)
+    sets, by, moment = StagedRows(load, session, etl), row_key(etl), str(key.as_of)
     # The rows that the load has just written are there as well.
     load.warehouse.uncommitted.add(etl.table)
-    sets.bring_existing([*dict.fromkeys([*by, column, moment])])
+    sets.load_current([*dict.fromkeys([*by, column, moment])])
     parts = [f"n{part}" for part in range(len(key.natural_key))]
     same = " AND ".join(f"valid.{part} = now.{part}" for part in parts)
-    bench.keep(
+    session.keep(
         _REKEYED,
         f"""
         SELECT {sets.names(by, "f.")}, valid.member
-        FROM {EXISTING} AS f
+        FROM {CURRENT} AS f
         JOIN {members.table} AS now ON now.member = f.{sets.at(column)}
         JOIN {members.table} AS valid
           ON {same} AND valid.since <= f.{sets.at(moment)} AND valid.until > f.{sets.at(moment)}
         WHERE valid.member <> now.member
         """,
     )
-    rekeyed = bench.number(f"SELECT count(*) FROM {_REKEYED}")
+    rekeyed = session.number(f"SELECT count(*) FROM {_REKEYED}")
     if rekeyed:
         sets.update(by, [column], f"SELECT * FROM {_REKEYED}")
     return rekeyed

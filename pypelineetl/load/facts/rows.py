@@ -6,27 +6,27 @@ from dataclasses import replace
 from typing import Any
 
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
-from pypelineetl.duck.projection import TypedQuery, Want
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.projection import ColumnRequest, Projection
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.events import Counts
 from pypelineetl.load.collations import infer_exactly
 from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.contradictions import mark_undecided, row_key
 from pypelineetl.load.dimensions.deletions import SEEN, is_seen
 from pypelineetl.load.facts.inferred_members import inferring
-from pypelineetl.load.facts.key_lookup import MISSES, KeySets, NaturalKey, bring_members
+from pypelineetl.load.facts.key_lookup import UNMATCHED, KeyLookup, NaturalKey, load_members
 from pypelineetl.load.rejects import reject, reject_null
-from pypelineetl.load.staged_rows import EXISTING, ROWS, TableSets
-from pypelineetl.sql.sql_casts import held_as
+from pypelineetl.load.staged_rows import CURRENT, ROWS, StagedRows
+from pypelineetl.sql.sql_casts import duckdb_type
 
 FACTS = "pypelineetl_facts"
 """A fact's rows at the bench, with their foreign keys, numbered by `ord` in their order."""
 _PERIODS = "pypelineetl_periods"
 
 
-def load_fact_rows(load: Load, bench: Workbench, etl: FactETL, source: TypedQuery) -> Progress:
+def load_fact_rows(load: Load, session: DuckSession, etl: FactETL, source: Projection) -> Progress:
     """Insert every source row with its foreign keys, as FactTable, BatchFactTable and BulkFactTable do."""
-    facts = FactSets(load, bench, etl, source)
+    facts = StagedFacts(load, session, etl, source)
     if not (facts.is_lenient or etl.period):
         read = facts.insert()
         yield read
@@ -39,48 +39,48 @@ def load_fact_rows(load: Load, bench: Workbench, etl: FactETL, source: TypedQuer
     return replace(counts, inserted=inserted)
 
 
-def load_grained_rows(load: Load, bench: Workbench, etl: FactETL, source: TypedQuery) -> Progress:
+def load_grained_rows(load: Load, session: DuckSession, etl: FactETL, source: Projection) -> Progress:
     """Bring the facts of a declared grain up to date and add the others, as `load/grain.py` does row by row."""
-    facts = FactSets(load, bench, etl, source)
+    facts = StagedFacts(load, session, etl, source)
     sets, others = facts.sets, [name for name in etl.factory.columns if name not in etl.grain]
     counts = facts.keep(is_once=True)
     yield counts.read
     rejected = reject_null(sets, etl.grain, FACTS)
     if load.waiting:
         load.waiting.accept(sets, FACTS)
-    sets.bring_existing(etl.factory.columns, within(sets, etl.grain, FACTS))
+    sets.load_current(etl.factory.columns, within(sets, etl.grain, FACTS))
     same = sets.same(etl.grain, "r", "e")
     columns = sets.names(etl.factory.columns, "r.")
-    inserted = sets.insert(f"SELECT {columns} FROM {FACTS} AS r ANTI JOIN {EXISTING} AS e ON {same} ORDER BY r.ord")
-    changed = f"{FACTS} AS r JOIN {EXISTING} AS e ON {same} WHERE {sets.differs(others, 'r', 'e')}"
-    updated = bench.number(f"SELECT count(*) FROM {changed}")
+    inserted = sets.insert(f"SELECT {columns} FROM {FACTS} AS r ANTI JOIN {CURRENT} AS e ON {same} ORDER BY r.ord")
+    changed = f"{FACTS} AS r JOIN {CURRENT} AS e ON {same} WHERE {sets.differs(others, 'r', 'e')}"
+    updated = session.number(f"SELECT count(*) FROM {changed}")
     sets.update(etl.grain, others, f"SELECT {sets.names([*etl.grain, *others], 'r.')} FROM {changed}")
     rejected += counts.rejected
     unchanged = counts.read - inserted - updated - rejected
     return replace(counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=rejected)
 
 
-def within(sets: TableSets, names: Sequence[str], rows: str) -> str:
+def within(sets: StagedRows, names: Sequence[str], rows: str) -> str:
     """Return the warehouse's condition that whole numbers are between the least and the largest of some rows.
 
     New facts have new numbers, mostly, so that few of those that are there need to travel.
     """
     conditions = []
     for name in names:
-        if sets.want(name).held == "BIGINT":
-            [(least, most)] = sets.bench.rows(f"SELECT min({sets.at(name)}), max({sets.at(name)}) FROM {rows}")
+        if sets.request(name).held == "BIGINT":
+            [(least, most)] = sets.session.rows(f"SELECT min({sets.at(name)}), max({sets.at(name)}) FROM {rows}")
             if least is not None:
                 conditions.append(f"{sets.load.warehouse.quote(name)} BETWEEN {least} AND {most}")
     return " AND ".join(conditions)
 
 
-def replace_periods(sets: TableSets, period: str) -> None:
+def replace_periods(sets: StagedRows, period: str) -> None:
     """Delete the facts of the periods that the source gives, also where all rows of one are rejected.
 
     Rows without a period are a period of their own: kept, they would be added again by each load.
     """
     at = sets.at(period)
-    for (found,) in sets.bench.rows(f"SELECT DISTINCT CAST({at} AS VARCHAR) FROM {_PERIODS}"):
+    for (found,) in sets.session.rows(f"SELECT DISTINCT CAST({at} AS VARCHAR) FROM {_PERIODS}"):
         replace_period(sets.load, sets.etl, found)
 
 
@@ -94,22 +94,22 @@ def replace_period(load: Load, etl: ETL, value: str | None) -> None:
         warehouse.query(f"DELETE FROM {warehouse.quote(etl.table)} WHERE {name} IS NULL")
         return
     # A text to the letter: jan is another period than Jan, whatever the collation.
-    exact = f"{warehouse.exactly(name)} = {warehouse.exactly(mark)}"
+    exact = f"{warehouse.binary_compare(name)} = {warehouse.binary_compare(mark)}"
     where = exact if warehouse.folds(column) else f"{name} = {mark}"
     warehouse.query(f"DELETE FROM {warehouse.quote(etl.table)} WHERE {where}", (value,))
 
 
-class FactSets:
+class StagedFacts:
     """The rows of one fact: the source's own columns, and those that are found for them."""
 
-    def __init__(self, load: Load, bench: Workbench, etl: FactETL, source: TypedQuery) -> None:
-        self.sets = TableSets(load, bench, etl)
+    def __init__(self, load: Load, session: DuckSession, etl: FactETL, source: Projection) -> None:
+        self.sets = StagedRows(load, session, etl)
         self.is_lenient = etl.most_rejected > 0
         """Whether rows may be rejected, so that all are looked at before any is written."""
         self.inferred = 0
         self._etl = etl
         self._source = source
-        self._keys = key_sets(load, bench, etl)
+        self._keys = key_sets(load, session, etl)
 
     def insert(self) -> int:
         """Insert the facts into the warehouse as their rows come, and return how many they are."""
@@ -121,21 +121,21 @@ class FactSets:
 
         With `is_once` each fact has one row then, and rows of one fact that contradict are rejected.
         """
-        bench = self.sets.bench
+        session = self.sets.session
         query = f"SELECT row_number() OVER () AS ord, * FROM ({self._query(self._rows())})"
-        bench.keep(FACTS, query)
-        read = bench.number(f"SELECT count(*) FROM {FACTS}")
+        session.keep(FACTS, query)
+        read = session.number(f"SELECT count(*) FROM {FACTS}")
         if is_seen(self.sets.load, self._etl):
             # Before rows are rejected: a fact whose row is rejected is in the source.
             by = row_key(self._etl)
             seen = f"SELECT DISTINCT {self.sets.names(by)} FROM {FACTS} WHERE NOT ({self.sets.any_null(by)})"
-            bench.keep(SEEN, seen)
+            session.keep(SEEN, seen)
         if is_once:
             mark_undecided(self.sets, FACTS)
         if self._etl.period:
-            bench.keep(_PERIODS, f"SELECT DISTINCT {self.sets.at(self._etl.period)} FROM {FACTS}")
-        rejected = reject(bench, FACTS) if self.is_lenient else 0
-        [(unknown, absent)] = bench.rows(f"SELECT sum(unknown), sum(not_applicable) FROM {FACTS}")
+            session.keep(_PERIODS, f"SELECT DISTINCT {self.sets.at(self._etl.period)} FROM {FACTS}")
+        rejected = reject(session, FACTS) if self.is_lenient else 0
+        [(unknown, absent)] = session.rows(f"SELECT sum(unknown), sum(not_applicable) FROM {FACTS}")
         return Counts(
             read=read,
             rejected=rejected,
@@ -144,11 +144,11 @@ class FactSets:
             not_applicable=int(absent or 0),
         )
 
-    def misses(self) -> str:
+    def unmatched(self) -> str:
         """Return what to tell of rows with natural keys that no member has, having read the source for it."""
-        rows = self._source.select([*self._own(), *self._keys.wants()], f"{ROWS}_given")
-        self.sets.bench.keep(MISSES, self._keys.missed(rows))
-        return "; ".join(self._keys.misses())
+        rows = self._source.select([*self._own(), *self._keys.requested()], f"{ROWS}_given")
+        self.sets.session.keep(UNMATCHED, self._keys.missed(rows))
+        return "; ".join(self._keys.unmatched())
 
     def special_keys(self) -> dict[str, int]:
         """Return how many keys of facts that streamed into the warehouse are those of special members."""
@@ -165,22 +165,22 @@ class FactSets:
 
     def _rows(self) -> str:
         """Return the query of the source's rows; if members are to be inferred from them, they are kept before."""
-        wants = [*self._own(), *self._keys.wants()]
-        rows = self._source.select(wants, f"{ROWS}_given", lenient=self.is_lenient)
+        requested = [*self._own(), *self._keys.requested()]
+        rows = self._source.select(requested, f"{ROWS}_given", collect_errors=self.is_lenient)
         if not any(key.missing == "infer" for key in self._etl.keys.values()):
             return rows
-        self.sets.bench.keep(ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({rows})")
+        self.sets.session.keep(ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({rows})")
         self._keys.infer(ROWS, self._infer)
         return f"SELECT * EXCLUDE (ord) FROM {ROWS}"
 
-    def _own(self) -> list[Want]:
-        return [self.sets.want(name) for name in self._etl.own]
+    def _own(self) -> list[ColumnRequest]:
+        return [self.sets.request(name) for name in self._etl.own]
 
     def _query(self, rows: str) -> str:
         found = self._keys.columns("NULL") if self.is_lenient else self._keys.columns()
         if self._etl.deleted and self._etl.deleted.flag:
             flag = self._etl.deleted.flag
-            found[flag] = f"CAST(0 AS {held_as(self.sets.columns[flag])})"
+            found[flag] = f"CAST(0 AS {duckdb_type(self.sets.columns[flag])})"
         names = [(name, self.sets.at(name)) for name in self._etl.factory.columns]
         columns = [f"{found.get(name, f's.{at}')} AS {at}" for name, at in names]
         columns += [f"{expression} AS {outcome}" for outcome, expression in self._keys.outcomes().items()]
@@ -195,13 +195,13 @@ class FactSets:
             return infer_exactly(self.sets.load, dimension, missing, infer)
 
 
-def key_sets(load: Load, bench: Workbench, etl: FactETL) -> KeySets:
+def key_sets(load: Load, session: DuckSession, etl: FactETL) -> KeyLookup:
     """Bring the members of a fact's dimensions to the bench."""
     members = {
-        dimension.name: bring_members(bench, load.project, load.warehouse, dimension)
+        dimension.name: load_members(session, load.project, load.warehouse, dimension)
         for dimension in load.project.dimensions_of(etl)
     }
-    return KeySets(bench, load.project, etl, members)
+    return KeyLookup(session, load.project, etl, members)
 
 
 def special_keys(load: Load, etl: FactETL) -> dict[str, dict[str, Any]]:

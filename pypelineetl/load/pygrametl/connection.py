@@ -50,7 +50,9 @@ class Target:
         """Run a statement with `%(name)s` arguments; an INSERT waits for a full batch or another statement."""
         statement, names = _translated(stmt, self._database.placeholder)
         mapping, given = namemapping or {}, arguments or {}
-        values = adapted(self._database.adapters, names, tuple(given[mapping.get(name, name)] for name in names))
+        values = adapted(
+            self._database.parameter_adapters, names, tuple(given[mapping.get(name, name)] for name in names)
+        )
         verb = stmt.lstrip()[:6].upper()
         if self._audited:
             statement, values = self._with_audit_key(statement, values)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pypelineetl.declare.etls import ETL, DimensionETL
 from pypelineetl.duck.projection import arrow_type
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load
@@ -17,8 +17,8 @@ from pypelineetl.load.dimensions.attributes import Row, compared_attributes
 from pypelineetl.load.dimensions.deletions import SEEN, is_seen
 from pypelineetl.load.pygrametl.connection import Target
 from pypelineetl.sql.schema import Column
-from pypelineetl.sql.sql_casts import held_as
-from pypelineetl.state.load_state import History
+from pypelineetl.sql.sql_casts import duckdb_type
+from pypelineetl.state.load_state import LoadState
 
 
 class RowAttributes:
@@ -83,13 +83,13 @@ class RowKeys:
         self._key, self._natural_key = str(etl.factory.name("key")), etl.factory.natural_key
         names = [*self._natural_key, self._key]
         rows = load.warehouse.query(
-            f"SELECT {load.warehouse.quoted(names)} FROM {load.warehouse.quote(load.remembered)}"
+            f"SELECT {load.warehouse.quoted(names)} FROM {load.warehouse.quote(load.previous_keys)}"
         )
         convert = [columns[name].convert for name in self._natural_key]
         self._known: dict[tuple[Any, ...], Any] = {
             tuple(each(value) for each, value in zip(convert, row, strict=False)): row[-1] for row in rows
         }
-        self._numbers = count(History(load.warehouse).largest_key(etl) + 1)
+        self._numbers = count(LoadState(load.warehouse).largest_key(etl) + 1)
 
     def give(self, row: dict[str, Any]) -> None:
         """Give a row the key that its member had, or the next that none ever had."""
@@ -105,15 +105,15 @@ class Seen:
 
     _ROWS = 10_000
 
-    def __init__(self, load: Load, bench: Workbench, etl: ETL, columns: Mapping[str, Column]) -> None:
-        self._bench = bench
+    def __init__(self, load: Load, session: DuckSession, etl: ETL, columns: Mapping[str, Column]) -> None:
+        self._session = session
         self._is_wanted = is_seen(load, etl)
         self._names = etl.factory.natural_key if isinstance(etl, DimensionETL) else row_key(etl)
         self._columns = columns
-        self._held = {f"a{etl.factory.columns.index(name)}": held_as(columns[name]) for name in self._names}
+        self._held = {f"a{etl.factory.columns.index(name)}": duckdb_type(columns[name]) for name in self._names}
         self._waiting: list[tuple[Any, ...]] = []
         if self._is_wanted:
-            bench.declare(SEEN, self._held)
+            session.declare(SEEN, self._held)
 
     def note(self, row: Mapping[str, Any]) -> None:
         """Note a row's natural key or grain, if it has one that fits its columns."""
@@ -133,5 +133,5 @@ class Seen:
         if self._waiting:
             kinds = map(arrow_type, self._held.values())
             arrays = [pa.array(part, kind) for part, kind in zip(zip(*self._waiting, strict=True), kinds, strict=True)]
-            self._bench.insert(SEEN, pa.table(arrays, names=list(self._held)))
+            self._session.insert(SEEN, pa.table(arrays, names=list(self._held)))
             self._waiting = []

@@ -9,17 +9,17 @@ from typing import Any
 import pyarrow as pa
 
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
-from pypelineetl.duck.projection import lenient_arrays
+from pypelineetl.duck.projection import arrays_with_errors
 from pypelineetl.duck.rows import Row as Values
 from pypelineetl.duck.rows import Stream
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts, Outcome
 from pypelineetl.load.collations import infer_exactly
 from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.contradictions import merged, row_key, undecided_message
 from pypelineetl.load.facts.inferred_members import inferring
-from pypelineetl.load.facts.key_lookup import MISSES, KeySets, NaturalKey
+from pypelineetl.load.facts.key_lookup import UNMATCHED, KeyLookup, NaturalKey
 from pypelineetl.load.facts.rows import key_sets, replace_period
 from pypelineetl.load.rejects import reject_given
 from pypelineetl.load.rowwise.attributes import Seen
@@ -34,8 +34,8 @@ _BATCH = "pypelineetl_keyed"
 class Batches:
     """Source rows put one after the other, batch by batch, as rows of the table's own types."""
 
-    def __init__(self, bench: Workbench, etl: ETL, columns: Mapping[str, Column]) -> None:
-        self._bench = bench
+    def __init__(self, session: DuckSession, etl: ETL, columns: Mapping[str, Column]) -> None:
+        self._session = session
         self._etl = etl
         self._columns = columns
 
@@ -76,16 +76,16 @@ class Batches:
             return "rejected"
 
     def _reject(self, given: Row, reason: str) -> None:
-        reject_given(self._bench, self._etl, reason, given)
+        reject_given(self._session, self._etl, reason, given)
 
 
 class FactBatches(Batches):
     """A fact's rows, with the foreign keys and lags that are found for them."""
 
     def __init__(
-        self, bench: Workbench, etl: FactETL, columns: Mapping[str, Column], keys: "BatchKeys", load: Load
+        self, session: DuckSession, etl: FactETL, columns: Mapping[str, Column], keys: "BatchKeys", load: Load
     ) -> None:
-        super().__init__(bench, etl, columns)
+        super().__init__(session, etl, columns)
         self.keys = keys
         self._fact = etl
         self._load = load
@@ -124,13 +124,13 @@ class GatheredFacts(FactBatches):
     """Facts that are told apart by some columns: all rows are gathered, since several may be of one fact."""
 
     def __init__(
-        self, bench: Workbench, etl: FactETL, columns: Mapping[str, Column], keys: "BatchKeys", load: Load
+        self, session: DuckSession, etl: FactETL, columns: Mapping[str, Column], keys: "BatchKeys", load: Load
     ) -> None:
-        super().__init__(bench, etl, columns, keys, load)
+        super().__init__(session, etl, columns, keys, load)
         self._by = row_key(etl)
         self._found: dict[tuple[Any, ...], list[tuple[Row, Row]]] = {}
         self._rejected = Counter[tuple[Any, ...]]()
-        self._seen = Seen(load, bench, etl, columns)
+        self._seen = Seen(load, session, etl, columns)
         self.accepted: list[tuple[Any, ...]] = []
         """The facts that are loaded, by the columns that tell them apart."""
 
@@ -176,20 +176,20 @@ class GatheredFacts(FactBatches):
 class BatchKeys:
     """The foreign keys and lags of a fact's rows, found at the bench for one batch after the other."""
 
-    def __init__(self, load: Load, bench: Workbench, etl: FactETL, open_tables: ExitStack) -> None:
+    def __init__(self, load: Load, session: DuckSession, etl: FactETL, open_tables: ExitStack) -> None:
         self.has_misses = False
         self._load = load
-        self._bench = bench
+        self._session = session
         self._etl = etl
         self._open_tables = open_tables
-        self._keys: KeySets = key_sets(load, bench, etl)
-        self._wants = self._keys.wants()
+        self._keys: KeyLookup = key_sets(load, session, etl)
+        self._requested = self._keys.requested()
         self._found = self._keys.columns("NULL")
         self._sums = Counter[str]()
-        bench.declare(
+        session.declare(
             _BATCH,
             {"ord": "BIGINT"}
-            | {want.name: want.held for want in self._wants}
+            | {request.name: request.held for request in self._requested}
             | {"unfit": "VARCHAR", "given": "VARCHAR"},
         )
 
@@ -204,7 +204,7 @@ class BatchKeys:
             self._note_misses()
         outcomes = self._keys.outcomes()
         selected = ", ".join([f"coalesce(s.unfit, {self._keys.reason()})", *outcomes.values(), *self._found.values()])
-        for reason, *found in self._bench.rows(
+        for reason, *found in self._session.rows(
             f"SELECT {selected} FROM {_BATCH} AS s {self._keys.joins()} ORDER BY s.ord"
         ):
             self._sums.update(dict(zip(outcomes, found, strict=False)))
@@ -213,28 +213,28 @@ class BatchKeys:
     def told(self, counts: Counts) -> Counts:
         """Return the counts with those of the keys. Raises LoadError for natural keys that no member has."""
         if self.has_misses:
-            raise LoadError("; ".join(self._keys.misses()))
+            raise LoadError("; ".join(self._keys.unmatched()))
         return replace(counts, **self._sums)
 
     def _fill(self, names: Sequence[str], batch: list[Values]) -> None:
         columns = dict(zip(names, zip(*batch, strict=True), strict=True))
-        arrays = [pa.array(range(len(batch)), pa.int64()), *lenient_arrays(columns, self._wants)]
-        self._bench.run(f"DELETE FROM {_BATCH}")
-        self._bench.insert(
-            _BATCH, pa.table(arrays, names=["ord", *(want.name for want in self._wants), "unfit", "given"])
+        arrays = [pa.array(range(len(batch)), pa.int64()), *arrays_with_errors(columns, self._requested)]
+        self._session.run(f"DELETE FROM {_BATCH}")
+        self._session.insert(
+            _BATCH, pa.table(arrays, names=["ord", *(request.name for request in self._requested), "unfit", "given"])
         )
         if not self._etl.most_rejected:
-            unfit = self._bench.rows(f"SELECT unfit FROM {_BATCH} WHERE unfit IS NOT NULL ORDER BY ord LIMIT 1")
+            unfit = self._session.rows(f"SELECT unfit FROM {_BATCH} WHERE unfit IS NOT NULL ORDER BY ord LIMIT 1")
             if unfit:
                 raise LoadError(unfit[0][0])
 
     def _note_misses(self) -> None:
         query = self._keys.missed(f"SELECT * FROM {_BATCH}") if self._etl.keys else ""
-        if query and self._bench.number(f"SELECT count(*) FROM ({query})"):
+        if query and self._session.number(f"SELECT count(*) FROM ({query})"):
             if self.has_misses:
-                self._bench.run(f"INSERT INTO {MISSES} {query}")
+                self._session.run(f"INSERT INTO {UNMATCHED} {query}")
             else:
-                self._bench.keep(MISSES, query)
+                self._session.keep(UNMATCHED, query)
             self.has_misses = True
 
     def _infer(self, dimension: DimensionETL, missing: Sequence[NaturalKey]) -> list[Any]:

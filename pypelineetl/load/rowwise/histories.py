@@ -12,7 +12,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load, dated
 from pypelineetl.load.dimensions.histories import VersionColumns, sorted_events
@@ -20,10 +20,10 @@ from pypelineetl.load.dimensions.member_events import MemberEvents, is_dated
 from pypelineetl.load.dimensions.member_history import Kind, MemberEvent, State, Version, member_history, same_value
 from pypelineetl.load.dimensions.versioning import history_rules, versioning_of
 from pypelineetl.load.pygrametl.connection import Target
-from pypelineetl.load.staged_rows import TableSets
+from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.python_casts import source_moment
 from pypelineetl.sql.schema import Column
-from pypelineetl.state.load_state import History as Remembered
+from pypelineetl.state.load_state import LoadState as Remembered
 
 Row = dict[str, Any]
 NaturalKey = tuple[Any, ...]
@@ -48,7 +48,7 @@ class RowHistories:
     """The histories of one type-2 dimension that is loaded row by row."""
 
     load: Load
-    bench: Workbench
+    session: DuckSession
     etl: DimensionETL
     columns: Mapping[str, Column]
     target: Target
@@ -144,11 +144,11 @@ class RowHistories:
         if not self._is_dated or not (self._events or self._rewritten):
             return
         kinds = {"version_key": "BIGINT", "effective": "TIMESTAMP", "event": "VARCHAR"}
-        self.bench.declare(_EVENTS, kinds)
+        self.session.declare(_EVENTS, kinds)
         keys, effective, events = zip(*self._events, strict=True)
         arrays = [pa.array(keys, pa.int64()), pa.array(effective, pa.timestamp("us")), pa.array(events, pa.string())]
-        self.bench.insert(_EVENTS, pa.table(arrays, names=list(kinds)))
-        sets = TableSets(self.load, self.bench, self.etl)
+        self.session.insert(_EVENTS, pa.table(arrays, names=list(kinds)))
+        sets = StagedRows(self.load, self.session, self.etl)
         MemberEvents(sets, self.etl).write(f"SELECT * FROM {_EVENTS}", self._rewritten)
 
     def _hides(self, latest: _Latest | None, effective: datetime) -> bool:
@@ -175,8 +175,8 @@ class RowHistories:
         """Read the latest version of each member, and the events of all versions."""
         how = self._how
         if self._is_dated:
-            remembered = Remembered(self.load.warehouse, self.load.generation)
-            for key, effective, event in remembered.events(self.etl):
+            previous_keys = Remembered(self.load.warehouse, self.load.generation)
+            for key, effective, event in previous_keys.events(self.etl):
                 self._logged[key].append(MemberEvent(effective, cast("Kind", event)))
         inferred = [self.etl.inferred] if self.etl.inferred else []
         flag = [self.etl.deleted.flag] if self.etl.deleted and self.etl.deleted.flag else []

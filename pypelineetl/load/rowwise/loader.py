@@ -13,7 +13,7 @@ from pygrametl.tables import AccumulatingSnapshotFactTable, SlowlyChangingDimens
 
 from pypelineetl.declare.etls import DimensionETL, FactETL
 from pypelineetl.duck.rows import Stream
-from pypelineetl.duck.session import Workbench
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load, Progress, null_message
@@ -34,32 +34,32 @@ Row = dict[str, Any]
 Put = Callable[[Row], Outcome]
 
 
-def load_dimension(load: Load, bench: Workbench, etl: DimensionETL, rows: Stream) -> Progress:
+def load_dimension(load: Load, session: DuckSession, etl: DimensionETL, rows: Stream) -> Progress:
     """Ensure that every source row is a member of the dimension, by its natural key.
 
     Raises LoadError for a value that does not fit its column, for a natural key with a NULL in it, and for rows of one
     member that nothing puts in an order, if no rows may be rejected.
     """
     columns, natural_key = load.project.columns(etl), etl.factory.natural_key
-    target, seen = Target(load, etl), Seen(load, bench, etl, columns)
+    target, seen = Target(load, etl), Seen(load, session, etl, columns)
     gathered: list[Row] = []
-    batches = DimensionBatches(bench, etl, columns, seen)
+    batches = DimensionBatches(session, etl, columns, seen)
 
-    def gather(row: Row) -> Outcome:
+    def stage(row: Row) -> Outcome:
         gathered.append(row)
         return "unchanged"
 
-    counts = yield from batches.put(rows, _without_null(natural_key, gather))
+    counts = yield from batches.put(rows, _without_null(natural_key, stage))
     seen.flush()
     with pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now) as table:
         histories = None
         if issubclass(etl.factory.table_class, SlowlyChangingDimension):
-            histories = RowHistories(load, bench, etl, columns, target, table)
-        members, rejected = _members(bench, etl, gathered, histories)
+            histories = RowHistories(load, session, etl, columns, target, table)
+        members, rejected = _members(session, etl, gathered, histories)
         if load.waiting:
             load.waiting.accept_keys(members)
         attributes = RowAttributes(load, etl, columns, target)
-        keys = RowKeys(load, etl) if load.remembered and not etl.factory.versioning else None
+        keys = RowKeys(load, etl) if load.previous_keys and not etl.factory.versioning else None
         watched = Watched(target, ensuring(table))
         outcomes = Counter[str]()
         for member, member_rows in members.items():
@@ -89,8 +89,8 @@ def load_dimension(load: Load, bench: Workbench, etl: DimensionETL, rows: Stream
 class DimensionBatches(Batches):
     """A dimension's rows, whose natural keys are noted also where the rows are rejected."""
 
-    def __init__(self, bench: Workbench, etl: DimensionETL, columns: Mapping[str, Column], seen: Seen) -> None:
-        super().__init__(bench, etl, columns)
+    def __init__(self, session: DuckSession, etl: DimensionETL, columns: Mapping[str, Column], seen: Seen) -> None:
+        super().__init__(session, etl, columns)
         self._seen = seen
         self._dated = etl.factory.read_by("fromfinder") or etl.factory.name("srcdateatt")
 
@@ -109,7 +109,7 @@ class DimensionBatches(Batches):
 
 
 def _members(
-    bench: Workbench, etl: DimensionETL, rows: Sequence[Row], histories: RowHistories | None
+    session: DuckSession, etl: DimensionETL, rows: Sequence[Row], histories: RowHistories | None
 ) -> tuple[dict[tuple[Any, ...], list[Row]], int]:
     """Return the rows of each member in their order, and how many rows are rejected.
 
@@ -134,7 +134,7 @@ def _members(
             if not etl.most_rejected:
                 raise LoadError(message)
             for row in undecided:
-                reject_given(bench, etl, message, row)
+                reject_given(session, etl, message, row)
             rejected += len(undecided)
         members[natural_key] = sorted(decided, key=_sortable(histories))
         if not decided:
@@ -164,7 +164,7 @@ def _sortable(histories: RowHistories | None) -> Callable[[Row], tuple[Any, ...]
     return order
 
 
-def load_fact(load: Load, bench: Workbench, etl: FactETL, rows: Stream) -> Progress:
+def load_fact(load: Load, session: DuckSession, etl: FactETL, rows: Stream) -> Progress:
     """Find the foreign keys of every source row and put it into the fact table.
 
     Raises LoadError for a value that does not fit its column, for rows whose dimension members are to be rejected, for
@@ -174,17 +174,17 @@ def load_fact(load: Load, bench: Workbench, etl: FactETL, rows: Stream) -> Progr
     target = Target(load, etl)
     is_snapshot = issubclass(etl.factory.table_class, AccumulatingSnapshotFactTable)
     with ExitStack() as open_tables:
-        keys = BatchKeys(load, bench, etl, open_tables)
+        keys = BatchKeys(load, session, etl, open_tables)
         table = open_tables.enter_context(pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now))
         if not (etl.grain or is_snapshot):
-            counts = yield from FactBatches(bench, etl, columns, keys, load).put(rows, _fact_writer(table))
+            counts = yield from FactBatches(session, etl, columns, keys, load).put(rows, _fact_writer(table))
             return keys.told(counts)
         put = (
             Watched(target, table.ensure).put
             if is_snapshot
             else GrainedFacts(table, etl, load.warehouse, target, columns).ensure
         )
-        gathered = GatheredFacts(bench, etl, columns, keys, load)
+        gathered = GatheredFacts(session, etl, columns, keys, load)
         counts = yield from gathered.put(rows, _without_null(row_key(etl), lambda _: "unchanged"))
         counts = gathered.settled(keys.told(counts), put)
         if load.waiting:

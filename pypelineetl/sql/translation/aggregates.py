@@ -93,14 +93,14 @@ class Aggregates(Calls):
         if given.kind is Kind.UNKNOWN:
             self.kind_of(given, frozenset({Kind.INTEGER}), "")
         sql, form = self.target.comparable(given), Form.PLAIN
-        if given.kind is Kind.DECIMAL and given.type.excess:
+        if given.kind is Kind.DECIMAL and given.type.excess_privileges:
             raise refusal(node, "the digits of a quotient are cut here; write CAST(… AS DECIMAL(p, s)) around it")
         return Expression(f"{name}({sql}){over}", replace(given.type, name=""), node, form)
 
     def _sum(self, name: str, node: exp.Expr, argument: exp.Expr, distinct: str, over: str) -> Expression:
         given = self.number(argument)
         target = self.target
-        if given.type.excess and (over or self.is_grouped):
+        if given.type.excess_privileges and (over or self.is_grouped):
             raise refusal(node, "MySQL cuts the digits of a quotient here; write CAST(… AS DECIMAL(p, s)) around it")
         if given.kind is Kind.DOUBLE and "ROWS" in over:
             raise refusal(node, "sums of floating-point numbers that come and go differ; CAST them AS DECIMAL(p, s)")
@@ -111,7 +111,7 @@ class Aggregates(Calls):
             raise refusal(node, "SQLite has no decimals that it could tell apart")
         number = given.sql if is_text else target.number(given, given.type)
         total = f"{'mysql_total' if is_text else 'SUM'}({distinct}{number}){over}"
-        kind = decimal(given.type.scale, given.type.excess)
+        kind = decimal(given.type.scale, given.type.excess_privileges)
         form = Form.DIGITS if is_text else Form.PLAIN
         if name == "SUM":
             return Expression(total, kind, node, form)
@@ -120,7 +120,7 @@ class Aggregates(Calls):
         count = f"COUNT({distinct}{given.sql}){over}"
         result = quotient_type(kind, INTEGER)
         dividend = f"CAST({total} AS NUMERIC)" if target.name == "postgres" else total
-        sql = target.quotient(dividend, count, (kind, INTEGER), result.excess)
+        sql = target.quotient(dividend, count, (kind, INTEGER), result.excess_privileges)
         return Expression(sql, result, node, Form.DIGITS if self.is_sqlite else Form.PLAIN)
 
     # Texts of a group
@@ -209,7 +209,7 @@ class Aggregates(Calls):
         given = [self.of(arguments[0])]
         if len(arguments) > 2:  # noqa: PLR2004 - the value, how far away it is, and what if there is none
             given.append(self.of(arguments[2]))
-        if any(each.type.excess for each in given):
+        if any(each.type.excess_privileges for each in given):
             raise refusal(node, "MySQL cuts the digits of a quotient here; write CAST(… AS DECIMAL(p, s)) around it")
         values, kind, form = self.unified(node, given)
         if len(given) == 1 and given[0].kind in MOMENTS:
@@ -249,7 +249,7 @@ class Aggregates(Calls):
         if given.kind is Kind.TEXT:
             self.context.folded.append(node)
             return given.sql if isinstance(given.node, exp.Column) else self.target.bare_text(given)
-        if given.type.excess:
+        if given.type.excess_privileges:
             raise refusal(node, "rows are put together by a quotient; write CAST(… AS DECIMAL(p, s)) around it")
         if given.kind is Kind.OTHER and "json" in given.type.name:
             raise refusal(node)

@@ -374,7 +374,7 @@ def _extreme(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressi
         raise refusal(node, "numbers alone, dates alone or texts alone are needed")
     if Kind.TEXT in kinds:
         self.context.folded.append(node)
-    if any(each.type.name == WRITTEN or each.type.excess for each in given):
+    if any(each.type.name == WRITTEN or each.type.excess_privileges for each in given):
         raise refusal(node, "write CAST(… AS …) around its quotients, and around dates that are computed from a text")
     values, kind, form = self.unified(node, given)
     name = node.name.upper()

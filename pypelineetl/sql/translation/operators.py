@@ -286,11 +286,11 @@ class Operators(ABC):
 
     def rounded(self, given: Expression) -> Expression:
         """Return an expression as MySQL compares two of them: a quotient has the digits that are shown."""
-        if not given.type.excess or given.type.scale is None:
+        if not given.type.excess_privileges or given.type.scale is None:
             return given
         sql = self.target.rounded(given.sql, given.type.scale)
         form = Form.DIGITS if self.target.name == "sqlite" else given.form
-        return replace(given, sql=sql, type=replace(given.type, excess=0), form=form)
+        return replace(given, sql=sql, type=replace(given.type, excess_privileges=0), form=form)
 
     def comparable(self, node: exp.Expr, one: Expression, other: Expression) -> tuple[str, str]:
         """Return two expressions so that the database compares them as MySQL does."""
@@ -474,7 +474,9 @@ class Operators(ABC):
             return [target.number(each, DOUBLE) for each in given], DOUBLE, Form.PLAIN
         scales = [each.type.scale for each in given if each.kind is Kind.DECIMAL]
         known = [scale for scale in scales if scale is not None]
-        kind = decimal(max(known) if len(known) == len(scales) else None, max(each.type.excess for each in given))
+        kind = decimal(
+            max(known) if len(known) == len(scales) else None, max(each.type.excess_privileges for each in given)
+        )
         values = [target.one_of(each, kind) for each in given]
         return values, kind, Form.DIGITS if target.name == "sqlite" else Form.PLAIN
 
@@ -522,7 +524,7 @@ class Operators(ABC):
             raise refusal(node, "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around them")
         kind = quotient_type(one.type, other.type)
         exact = [self._exactly(each) for each in (one, other)]
-        sql = target.quotient(exact[0], exact[1], (one.type, other.type), kind.excess)
+        sql = target.quotient(exact[0], exact[1], (one.type, other.type), kind.excess_privileges)
         return Expression(sql, kind, node, Form.DIGITS if target.name == "sqlite" else Form.PLAIN)
 
     def _exactly(self, given: Expression) -> str:
@@ -550,7 +552,7 @@ class Operators(ABC):
             return Expression(sql, INTEGER, node)
         if None in (one.type.scale, other.type.scale):
             raise refusal(node, "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around them")
-        power = 10 ** max(each.type.excess or each.type.scale or 0 for each in (one, other))
+        power = 10 ** max(each.type.excess_privileges or each.type.scale or 0 for each in (one, other))
         first, second = (f"CAST({self._exactly(each)} * {power} AS HUGEINT)" for each in (one, other))
         return Expression(f"CAST({first} // NULLIF({second}, 0) AS BIGINT)", INTEGER, node)
 
@@ -632,7 +634,7 @@ class Operators(ABC):
         if given.kind is Kind.DOUBLE:
             # The text of a number has the digits that MySQL rounds.
             sql = f"CAST({sql} AS VARCHAR)"
-        if given.kind is Kind.DECIMAL and given.type.excess:
+        if given.kind is Kind.DECIMAL and given.type.excess_privileges:
             sql = target.rounded(sql, scale)
         return Expression(f"CAST({sql} AS DECIMAL({precision}, {scale}))", decimal(scale), node)
 

@@ -132,12 +132,12 @@ class _Queries:
         for pair in zip(sides[0].columns, sides[1].columns, strict=True):
             values, kind, form = expressions.unified(tree, pair)
             given = [
-                Expression(value, replace(kind, excess=kind.excess), each.node, form)
+                Expression(value, replace(kind, excess_privileges=kind.excess_privileges), each.node, form)
                 for value, each in zip(values, pair, strict=True)
             ]
             for place, each in enumerate(given):
                 texts[place].append(self.target.root(each))
-            columns.append(Expression("", replace(kind, excess=0), tree, Form.PLAIN))
+            columns.append(Expression("", replace(kind, excess_privileges=0), tree, Form.PLAIN))
             if tree.args.get("distinct") and kind.kind is Kind.TEXT:
                 self.context.folded.append(pair[0].node)
         word = "UNION" if tree.args.get("distinct") else "UNION ALL"
@@ -238,7 +238,7 @@ class _Queries:
                 columns.append(Expression(shown, UNKNOWN, exp.Star()))
                 for alias, known in scope.tables.items():
                     if not table or alias.lower() == table.lower():
-                        if any(kind.excess for kind in (known or {}).values()):
+                        if any(kind.excess_privileges for kind in (known or {}).values()):
                             raise refusal(each, "it has a quotient; name the columns")
                         has_unknown = has_unknown or known is None
                         stars.update(known or {})
@@ -360,7 +360,7 @@ class _Queries:
         if isinstance(key, exp.Literal):
             return _at_position(tree, key)
         # A column of a table goes before a name of the SELECT.
-        return _meant(key, aliases, expressions)
+        return _declared_columns(key, aliases, expressions)
 
     def _check_grouped(self, node: exp.Expr, keys: Sequence[exp.Expr]) -> None:
         """Refuse a column whose value is that of any row of its group: databases take different ones, or none."""
@@ -432,13 +432,15 @@ class _InQuery(Aggregates):
 
 def _with_all_digits(columns: tuple[Expression, ...], types: list[Type]) -> tuple[tuple[Expression, ...], list[Type]]:
     """Return columns whose quotients are not rounded, and their types, which say so."""
-    cut = tuple(replace(each, type=replace(each.type, excess=0)) for each in columns)
-    return cut, [replace(kind, excess=each.type.excess) for kind, each in zip(types, columns, strict=True)]
+    cut = tuple(replace(each, type=replace(each.type, excess_privileges=0)) for each in columns)
+    return cut, [
+        replace(kind, excess_privileges=each.type.excess_privileges) for kind, each in zip(types, columns, strict=True)
+    ]
 
 
 def _as_column(given: Expression) -> Type:
     """Return the type of a column of a query, for another query around it."""
-    kind = replace(given.type, excess=0)
+    kind = replace(given.type, excess_privileges=0)
     is_truth = given.form is Form.CONDITION and isinstance(given.node, exp.Column)
     if kind.name == WRITTEN:
         return kind
@@ -476,23 +478,23 @@ def _at_position(tree: exp.Select, position: exp.Literal) -> exp.Expr:
     return found
 
 
-def _meant(node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates) -> exp.Expr:
+def _declared_columns(node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates) -> exp.Expr:
     """Return what a name of the SELECT stands for; all else, and a column of a table of that name, as it is given."""
     if not isinstance(node, exp.Column) or node.table or node.name not in aliases:
         return node
     found = expressions.scope.column(node.name, "")
     if found is not None and found[1].kind is not Kind.UNKNOWN:
         return node
-    meant: exp.Expr = aliases[node.name].this
-    return meant
+    declared_columns: exp.Expr = aliases[node.name].this
+    return declared_columns
 
 
 def _with_aliases(node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates) -> exp.Expr:
     """Return a condition in which the names of the SELECT are what they stand for."""
 
     def replaced(each: exp.Expr) -> exp.Expr:
-        meant = _meant(each, aliases, expressions)
-        return each if meant is each else meant.copy()
+        declared_columns = _declared_columns(each, aliases, expressions)
+        return each if declared_columns is each else declared_columns.copy()
 
     changed: exp.Expr = node.transform(replaced)
     return changed

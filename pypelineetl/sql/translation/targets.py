@@ -152,7 +152,7 @@ class Target:
 
     def root(self, given: Expression) -> str:
         """Return an expression as a column of the result."""
-        if given.type.excess and given.type.scale is not None:
+        if given.type.excess_privileges and given.type.scale is not None:
             return self.rounded(given.sql, given.type.scale)
         if isinstance(given.node, exp.Column):
             # A column of truth values stays one: the load knows what to make of it.
@@ -163,7 +163,7 @@ class Target:
         """Return an expression as the column of a query within another, where it is compared."""
         return self.root(given)
 
-    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess: int) -> str:
+    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess_privileges: int) -> str:
         """Return a decimal quotient, cut after so many digits; NULL where the divisor is 0."""
         raise NotImplementedError
 
@@ -205,10 +205,10 @@ class PostgreSQL(Target):
         # A cast cuts off the blanks that PostgreSQL fills a CHAR(n) with.
         return f"CAST({given.sql} AS VARCHAR)" if given.type.name == "character" else given.sql
 
-    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess: int) -> str:  # noqa: ARG002
+    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess_privileges: int) -> str:  # noqa: ARG002
         # So many zeros make PostgreSQL compute more digits than are kept, and not 16 in all.
-        longer = f"({dividend} * 1.{'0' * (excess + 20)})"
-        return f"TRUNC({longer} / NULLIF({divisor}, 0), {excess})"
+        longer = f"({dividend} * 1.{'0' * (excess_privileges + 20)})"
+        return f"TRUNC({longer} / NULLIF({divisor}, 0), {excess_privileges})"
 
 
 class MySQL(PostgreSQL):
@@ -238,21 +238,21 @@ class DuckDB(Target):
         if given.kind is Kind.NULL:
             return given.sql
         # DuckDB would take the digits after the point that fit beside 38 before it.
-        return f"CAST({self.value(given)} AS DECIMAL(38, {kind.excess or kind.scale or 0}))"
+        return f"CAST({self.value(given)} AS DECIMAL(38, {kind.excess_privileges or kind.scale or 0}))"
 
     def arithmetic(self, operator: str, one: Expression, other: Expression, given: Type) -> str:
         if operator == "*" and given.kind is Kind.DECIMAL:
             # The product of two decimals of 18 digits would have no more.
-            wide = f"CAST({self.decimal(one)} AS DECIMAL(38, {one.type.excess or one.type.scale or 0}))"
+            wide = f"CAST({self.decimal(one)} AS DECIMAL(38, {one.type.excess_privileges or one.type.scale or 0}))"
             return f"({wide} * {self.decimal(other)})"
         return super().arithmetic(operator, one, other, given)
 
-    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess: int) -> str:
-        scales = [each.excess or each.scale or 0 for each in types]
-        more = 10 ** (excess + scales[1] - scales[0]) if excess + scales[1] >= scales[0] else 1
+    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess_privileges: int) -> str:
+        scales = [each.excess_privileges or each.scale or 0 for each in types]
+        more = 10 ** (excess_privileges + scales[1] - scales[0]) if excess_privileges + scales[1] >= scales[0] else 1
         whole = f"CAST({dividend} * {10 ** scales[0]} AS HUGEINT) * {more}"
         part = f"NULLIF(CAST({divisor} * {10 ** scales[1]} AS HUGEINT), 0)"
-        return f"(CAST(({whole}) // {part} AS DECIMAL(38, 0)) * 0.{'0' * (excess - 1)}1)"
+        return f"(CAST(({whole}) // {part} AS DECIMAL(38, 0)) * 0.{'0' * (excess_privileges - 1)}1)"
 
 
 class SQLiteInDuckDB(DuckDB):
@@ -339,8 +339,8 @@ class SQLite(Target):
     def in_subquery(self, given: Expression) -> str:
         return self.comparable(given) if given.kind in MOMENTS else self.root(given)
 
-    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess: int) -> str:  # noqa: ARG002
-        return f"mysql_quotient({dividend}, {divisor}, {excess})"
+    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess_privileges: int) -> str:  # noqa: ARG002
+        return f"mysql_quotient({dividend}, {divisor}, {excess_privileges})"
 
     def arithmetic(self, operator: str, one: Expression, other: Expression, given: Type) -> str:
         names = {"+": "mysql_sum_of", "-": "mysql_difference", "*": "mysql_product", "%": "mysql_remainder"}
@@ -368,15 +368,15 @@ def product_type(operator: str, one: Type, other: Type) -> Type:
     if None in scales:
         return decimal(None)
     known = [scale for scale in scales if scale is not None]
-    used = [each.excess or each.scale or 0 for each in (one, other)]
+    used = [each.excess_privileges or each.scale or 0 for each in (one, other)]
     if operator == "*":
-        return decimal(sum(known), sum(used) if one.excess or other.excess else 0)
-    return decimal(max(known), max(used) if one.excess or other.excess else 0)
+        return decimal(sum(known), sum(used) if one.excess_privileges or other.excess_privileges else 0)
+    return decimal(max(known), max(used) if one.excess_privileges or other.excess_privileges else 0)
 
 
 def quotient_type(one: Type, other: Type) -> Type:
     """Return the type of a quotient of exact numbers, whose scales must be known."""
-    groups = [-(-(each.excess or each.scale or 0) // _GROUP) * _GROUP for each in (one, other)]
-    spare = sum(groups) - (one.excess or one.scale or 0) - (other.excess or other.scale or 0)
+    groups = [-(-(each.excess_privileges or each.scale or 0) // _GROUP) * _GROUP for each in (one, other)]
+    spare = sum(groups) - (one.excess_privileges or one.scale or 0) - (other.excess_privileges or other.scale or 0)
     digits = sum(groups) + max(0, _DIVISION_DIGITS - spare)
     return decimal((one.scale or 0) + _DIVISION_DIGITS, -(-digits // _GROUP) * _GROUP)

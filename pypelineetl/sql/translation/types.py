@@ -32,7 +32,7 @@ class Type:
     kind: Kind
     scale: int | None = 0
     """Of a decimal: the digits after its point that MySQL returns; None if they are not known."""
-    excess: int = 0
+    excess_privileges: int = 0
     """Of a decimal: the digits after its point with which MySQL computes on, if these are more; 0 if not."""
     name: str = ""
     """Of a column: its type as its database calls it."""
@@ -54,10 +54,10 @@ OTHER = Type(Kind.OTHER)
 UNKNOWN = Type(Kind.UNKNOWN)
 
 
-def decimal(scale: int | None, excess: int = 0) -> Type:
+def decimal(scale: int | None, excess_privileges: int = 0) -> Type:
     """Return the type of decimals of a scale."""
-    is_longer = scale is not None and excess > scale
-    return Type(Kind.DECIMAL, scale, excess if is_longer else 0)
+    is_longer = scale is not None and excess_privileges > scale
+    return Type(Kind.DECIMAL, scale, excess_privileges if is_longer else 0)
 
 
 _NAMED = {
