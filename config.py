@@ -1,6 +1,7 @@
 """Which dimensions and facts the system knows, which of them are on, and where everything is.
 
-Set the ETL_* variables in the environment or in a `.env` file beside this one. Nothing here connects.
+Set the ETL_* variables in the environment or in a `.env` file beside this one. Nothing here
+connects.
 """
 
 from pathlib import Path
@@ -17,7 +18,8 @@ _env = environment(HOME / ".env")
 
 # An ETL asks the first, or the one its `database` names.
 SOURCE_URLS = {"shop": _env.get("ETL_SOURCE_URL", f"sqlite:///{HOME}/local/source.db")}
-# The time zone of sources that have local times, such as {"shop": "Europe/Berlin"}; others are in UTC.
+# The time zone of sources that have local times, such as {"shop": "Europe/Berlin"}; others are in
+# UTC.
 SOURCE_TIME_ZONES: dict[str, str] = {}
 WAREHOUSE_URL = _env.get("ETL_WAREHOUSE_URL", f"duckdb:///{HOME}/local/warehouse.duckdb")
 BROKER_URL = _env.get("ETL_BROKER_URL", "redis://localhost:6379/0")
@@ -26,10 +28,12 @@ LOG_HOME = Path(_env.get("ETL_LOG_HOME", HOME / "etl-logs"))
 
 SQL_DIALECT = "mysql"  # of sources.py and creates.py; the databases may be others
 
-# When `celery -A tasks beat` refreshes the whole warehouse, in UTC: {"hour": 3, "minute": 30} is every night.
+# When `celery -A tasks beat` refreshes the whole warehouse, in UTC: {"hour": 3, "minute": 30} is
+# every night.
 NIGHTLY_REFRESH = None
 
-# Who is told of a run that failed, that went well again, or that did not come within so many hours: URLs of Apprise.
+# Who is told of a run that failed, that went well again, or that did not come within so many hours:
+# URLs of Apprise.
 ALERTS = _env.get("ETL_ALERTS", "").split()
 LATE_AFTER_HOURS = None
 
@@ -39,10 +43,11 @@ KEEP_PREVIOUS = False
 # For how many days `run.py --history` and the table etl_run know of a run; None is for ever.
 KEEP_RUNS_DAYS = None
 
-# In this order they run, and stand in the results. `active=False` switches an ETL off; `queue="name"` gives it a
-# Celery queue of its own.
+# In this order they run, and stand in the results. `active=False` switches an ETL off;
+# `queue="name"` gives it a Celery queue of its own.
 DIMENSIONS = [
-    # A sale may name a product that is gone, or a user who is not here yet: a member is inferred until its row comes.
+    # A sale may name a product that is gone, or a user who is not here yet: a member is inferred
+    # until its row comes.
     DimensionETL(
         "product",
         source=sources.PRODUCT,
@@ -58,9 +63,13 @@ DIMENSIONS = [
         factory=dimensions.user,
         inferred="is_inferred",
     ),
-    DimensionETL("course", source=sources.COURSE, create=creates.COURSE_DIM, factory=dimensions.course),
+    DimensionETL(
+        "course", source=sources.COURSE, create=creates.COURSE_DIM, factory=dimensions.course
+    ),
     DimensionETL("date", source=sources.DATE, create=creates.DATE_DIM, factory=dimensions.date),
-    DimensionETL("school", source=sources.SCHOOL, create=creates.SCHOOL_DIM, factory=dimensions.school),
+    DimensionETL(
+        "school", source=sources.SCHOOL, create=creates.SCHOOL_DIM, factory=dimensions.school
+    ),
     DimensionETL(
         "payment_source",
         source=sources.PAYMENT_SOURCE,
@@ -73,7 +82,12 @@ DIMENSIONS = [
         create=creates.DISABILITY_PROGRAM_DIM,
         factory=dimensions.disability_program,
     ),
-    DimensionETL("affiliate", source=sources.AFFILIATE, create=creates.AFFILIATE_DIM, factory=dimensions.affiliate),
+    DimensionETL(
+        "affiliate",
+        source=sources.AFFILIATE,
+        create=creates.AFFILIATE_DIM,
+        factory=dimensions.affiliate,
+    ),
     DimensionETL("site", source=sources.SITE, create=creates.SITE_DIM, factory=dimensions.site),
 ]
 

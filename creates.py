@@ -1,6 +1,8 @@
-"""What the warehouse's tables are made of: one CREATE TABLE per ETL, in the dialect that config.py names.
+"""What the warehouse's tables are made of: one CREATE TABLE per ETL, in the dialect that config.py
+names.
 
-The load assigns surrogate keys; AUTO_INCREMENT, as on site_dim, is for rows that somebody adds by hand.
+The load assigns surrogate keys; AUTO_INCREMENT, as on site_dim, is for rows that somebody adds by
+hand.
 """
 
 PRODUCT_DIM = """

@@ -1,4 +1,5 @@
-"""What the dimensions mean: pygrametl's classes with pygrametl's own arguments, so its documentation applies.
+"""What the dimensions mean: pygrametl's classes with pygrametl's own arguments, so its
+documentation applies.
 
 A CachedDimension's members never change, a TypeOneSlowlyChangingDimension's are overwritten, and a
 SlowlyChangingDimension's get a new version.
@@ -18,11 +19,21 @@ product = factory(
     TypeOneSlowlyChangingDimension,
     name="product_dim",
     key="id",
-    attributes=["product_id", "title", "kind", "subject", "is_free", "uploaded_on", "is_inferred", "is_deleted"],
+    attributes=[
+        "product_id",
+        "title",
+        "kind",
+        "subject",
+        "is_free",
+        "uploaded_on",
+        "is_inferred",
+        "is_deleted",
+    ],
     lookupatts=["product_id"],
 )
 
-# A user who moves to another school gets a new version from that day on; a new e-mail address is a correction.
+# A user who moves to another school gets a new version from that day on; a new e-mail address is a
+# correction.
 user = factory(
     SlowlyChangingDimension,
     name="user_dim",

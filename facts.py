@@ -1,10 +1,14 @@
-"""What the facts mean: pygrametl's fact table classes, and how each foreign key finds its dimension member."""
+"""What the facts mean.
+
+Pygrametl's fact table classes, and how each foreign key finds its dimension member.
+"""
 
 from pygrametl.tables import AccumulatingSnapshotFactTable, BatchFactTable, FactTable
 
 from pypelineetl import date_key, factory, member
 
-# One row per line of an order. Seller and buyer are both users, as they were when the sale was made.
+# One row per line of an order. Seller and buyer are both users, as they were when the sale was
+# made.
 product_sale = factory(
     FactTable,
     name="product_sale_fact",
@@ -26,11 +30,15 @@ product_sale = factory(
     measures=["quantity", "gross_amount", "discount_amount", "net_amount"],
 )
 product_sale_keys = {
-    "product_fk": member("product", product_id="product_id", missing="infer"),  # it may be deleted by now
+    "product_fk": member(
+        "product", product_id="product_id", missing="infer"
+    ),  # it may be deleted by now
     "course_fk": member("course", course_id="course_id"),
     "school_fk": member("school", school_id="school_id"),
     "seller_fk": member("user", user_id="seller_id", as_of="sale_datetime"),
-    "buyer_fk": member("user", user_id="buyer_id", as_of="sale_datetime", missing="infer"),  # or not here yet
+    "buyer_fk": member(
+        "user", user_id="buyer_id", as_of="sale_datetime", missing="infer"
+    ),  # or not here yet
     "payment_source_fk": member("payment_source", payment_source_id="payment_source_id"),
     "affiliate_fk": member("affiliate", affiliate_id="affiliate_id"),
     "site_fk": member("site", site_id="site_id"),

@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Run ETLs from the command line: `python run.py --help`. The library reads config.py and does the work."""
+"""Run ETLs from the command line.
+
+`python run.py --help`. The library reads config.py and does the work.
+"""
 
 import sys
 

@@ -1,6 +1,8 @@
-"""Where the rows come from: one SELECT per ETL, in the dialect that config.py names, or Python rows.
+"""Where the rows come from: one SELECT per ETL, in the dialect that config.py names, or Python
+rows.
 
-Every dimension is ordered by its natural key, so that the same source always gives the same surrogate keys.
+Every dimension is ordered by its natural key, so that the same source always gives the same
+surrogate keys.
 """
 
 from collections.abc import Iterator
@@ -26,7 +28,8 @@ PRODUCT = """
 USER = """
     SELECT u.id AS user_id,
            u.username,
-           IF(f.last_name IS NULL, f.first_name, CONCAT(f.first_name, ' ', f.last_name)) AS full_name,
+           IF(f.last_name IS NULL, f.first_name, CONCAT(f.first_name, ' ',
+             f.last_name)) AS full_name,
            u.email,
            DATE_FORMAT(u.registered_at, '%Y-%m') AS cohort,
            f.graduation_year,

@@ -1,6 +1,7 @@
 """Validate the source connection and query of every switched-on ETL, writing nothing.
 
-`python tests.py`, `python -m unittest tests` and `pytest tests.py` all work; so does `python run.py`.
+`python tests.py`, `python -m unittest tests` and `pytest tests.py` all work; so does `python
+run.py`.
 """
 
 import unittest

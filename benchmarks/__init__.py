@@ -1,4 +1,7 @@
-"""What `make bench` runs: the engine beside other ways to do the same work, on the same machine in the same run."""
+"""What `make bench` runs.
+
+The engine beside other ways to do the same work, on the same machine in the same run.
+"""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,9 @@
-"""`python -m benchmarks [--work W1 …] [--pair mysql …] [--rows N]`: every contestant at every work, side by side.
+"""`python -m benchmarks [--work W1 …] [--pair mysql …] [--rows N]`: every contestant at every work,
+side by side.
 
-They take turns, so that a machine that speeds up or slows down does so for all; the median of their rounds counts.
-One JSON line each, then the ratios. Tables that do not agree end the run with status 1.
+They take turns, so that a machine that speeds up or slows down does so for all; the median of their
+rounds counts. One JSON line each, then the ratios. Tables that do not agree end the run with status
+1.
 """
 
 import argparse
@@ -50,8 +52,16 @@ class Measured:
 
     def line(self) -> str:
         """Return one JSON line."""
-        taken = {"seconds": round(statistics.median(self.seconds), 3), "rows_per_s": round(self.rate)}
-        named = {"contestant": self.contestant, "work": self.work, "pair": self.pair, "rows": self.rows}
+        taken = {
+            "seconds": round(statistics.median(self.seconds), 3),
+            "rows_per_s": round(self.rate),
+        }
+        named = {
+            "contestant": self.contestant,
+            "work": self.work,
+            "pair": self.pair,
+            "rows": self.rows,
+        }
         return json.dumps({**named, **taken, "peak_rss_mb": max(self.peak)})
 
 
@@ -61,13 +71,17 @@ def main() -> int:
     parser.add_argument("--work", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--pair", nargs="+", choices=PAIRS, default=list(PAIRS))
     parser.add_argument("--contestants", nargs="+", choices=NAMES, default=list(NAMES))
-    parser.add_argument("--rows", type=_positive, default=1_000_000, help="order lines in the source")
+    parser.add_argument(
+        "--rows", type=_positive, default=1_000_000, help="order lines in the source"
+    )
     parser.add_argument("--rounds", type=_positive, default=3)
     parser.add_argument("--record", type=Path, help="append the table of ratios to this file")
     arguments = parser.parse_args()
     if idle := [work for work in arguments.work if not _racing(work, arguments.contestants)]:
         others = ", ".join(name for name in NAMES if name not in _READERS)
-        parser.error(f"at {', '.join(idle)} none of the contestants runs; choose one of {others} too")
+        parser.error(
+            f"at {', '.join(idle)} none of the contestants runs; choose one of {others} too"
+        )
     agreed = True
     for pair in arguments.pair:
         with open_place(pair, arguments.rows) as place:
@@ -86,9 +100,13 @@ def main() -> int:
     return 0 if agreed else 1
 
 
-def _compete(place: Place, work: Work, names: Sequence[str], rounds: int) -> tuple[list[Measured], bool]:
+def _compete(
+    place: Place, work: Work, names: Sequence[str], rounds: int
+) -> tuple[list[Measured], bool]:
     racing = _racing(work.name, names)
-    found = {name: Measured(name, work.name, place.pair, _rows(name, work, place)) for name in racing}
+    found = {
+        name: Measured(name, work.name, place.pair, _rows(name, work, place)) for name in racing
+    }
     controls, firsts = {}, {}
     among = first_rows(work, place).condition
     for number in range(rounds):
@@ -106,7 +124,9 @@ def _compete(place: Place, work: Work, names: Sequence[str], rounds: int) -> tup
     for measured in found.values():
         sys.stdout.write(measured.line() + "\n")
     sys.stdout.flush()
-    agree = all(len({str(sums) for sums in found_sums.values()}) <= 1 for found_sums in (controls, firsts))
+    agree = all(
+        len({str(sums) for sums in found_sums.values()}) <= 1 for found_sums in (controls, firsts)
+    )
     if not agree:
         sys.stdout.write(f"THE TABLES DIFFER: {controls}, first rows: {firsts}\n")
     return list(found.values()), agree
@@ -129,7 +149,14 @@ def _rows(name: str, work: Work, place: Place) -> int:
 
 
 def _run(name: str, work: Work, place: Place) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.contestant", name, work.name, json.dumps(asdict(place))]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.contestant",
+        name,
+        work.name,
+        json.dumps(asdict(place)),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         message = f"{name} failed at {work.name}:\n{done.stderr}"
@@ -151,7 +178,8 @@ def _table(place: Place, found: Sequence[Measured]) -> str:
     for measured in found:
         seconds, ratio = statistics.median(measured.seconds), engine.rate / measured.rate
         lines.append(
-            f"| {measured.contestant} | {seconds:.2f} | {measured.rate:,.0f} | {ratio:.2f}x | {max(measured.peak)} |"
+            f"| {measured.contestant} | {seconds:.2f} | {measured.rate:,.0f} | {ratio:.2f}x |"
+            f" {max(measured.peak)} |"
         )
     return "\n".join(lines) + "\n"
 

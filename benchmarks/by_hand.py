@@ -1,7 +1,9 @@
-"""The contestant: SQL written by hand for each work, run inside one server or file, with no rows passing a client.
+"""The contestant: SQL written by hand for each work, run inside one server or file, with no rows
+passing a client.
 
-On MariaDB source and warehouse are two databases of one server. PostgreSQL's databases cannot see each other, so
-there the source's tables are copied into a schema of the warehouse before the clock starts.
+On MariaDB source and warehouse are two databases of one server. PostgreSQL's databases cannot see
+each other, so there the source's tables are copied into a schema of the warehouse before the clock
+starts.
 """
 
 from typing import Any
@@ -17,14 +19,21 @@ from pypelineetl.databases.scanner import extension
 
 _EASTERN = {
     # The hours since when; MariaDB's own time zones are tables that must be filled first.
-    "mysql": """
-        CASE WHEN l.ordered_at < '2012-03-11 07:00:00' THEN -5 WHEN l.ordered_at < '2012-11-04 06:00:00' THEN -4
-             WHEN l.ordered_at < '2013-03-10 07:00:00' THEN -5 WHEN l.ordered_at < '2013-11-03 06:00:00' THEN -4
-             WHEN l.ordered_at < '2014-03-09 07:00:00' THEN -5 WHEN l.ordered_at < '2014-11-02 06:00:00' THEN -4
-             WHEN l.ordered_at < '2015-03-08 07:00:00' THEN -5 WHEN l.ordered_at < '2015-11-01 06:00:00' THEN -4
-             WHEN l.ordered_at < '2016-03-13 07:00:00' THEN -5 WHEN l.ordered_at < '2016-11-06 06:00:00' THEN -4
+    "mysql": (
+        """
+        CASE WHEN l.ordered_at < '2012-03-11 07:00:00' THEN -5
+          WHEN l.ordered_at < '2012-11-04 06:00:00' THEN -4
+             WHEN l.ordered_at < '2013-03-10 07:00:00' THEN -5
+               WHEN l.ordered_at < '2013-11-03 06:00:00' THEN -4
+             WHEN l.ordered_at < '2014-03-09 07:00:00' THEN -5
+               WHEN l.ordered_at < '2014-11-02 06:00:00' THEN -4
+             WHEN l.ordered_at < '2015-03-08 07:00:00' THEN -5
+               WHEN l.ordered_at < '2015-11-01 06:00:00' THEN -4
+             WHEN l.ordered_at < '2016-03-13 07:00:00' THEN -5
+               WHEN l.ordered_at < '2016-11-06 06:00:00' THEN -4
              ELSE -5 END
-    """,
+    """
+    ),
 }
 _LOCAL_DAY = {
     "mysql": f"DATE(l.ordered_at + INTERVAL {_EASTERN['mysql']} HOUR)",
@@ -56,7 +65,12 @@ def connect(place: Place) -> Any:
     url = make_url(place.warehouse)
     if place.is_file:
         return _attached(place, str(url.database))
-    access: dict[str, Any] = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
+    access: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port,
+        "user": url.username,
+        "password": url.password,
+    }
     if place.pair == "mysql":
         return pymysql.connect(**access, database=url.database)
     connection = psycopg.connect(**access, dbname=url.database, autocommit=True)
@@ -73,7 +87,9 @@ def connect(place: Place) -> Any:
 def _attached(place: Place, path: str) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(path)
     connection.execute(f"LOAD '{extension('sqlite')}'")
-    connection.execute(f"ATTACH '{make_url(place.source).database}' AS shop (TYPE sqlite, READ_ONLY)")
+    connection.execute(
+        f"ATTACH '{make_url(place.source).database}' AS shop (TYPE sqlite, READ_ONLY)"
+    )
     return connection
 
 
@@ -95,11 +111,14 @@ def _copy_table(source: Any, target: Any, table: str) -> None:
 
 
 def _facts(work: Work, place: Place, shop: str) -> list[str]:
-    query = work.query.replace("order_lines l", f"{shop}order_lines l").replace("JOIN orders", f"JOIN {shop}orders")
+    query = work.query.replace("order_lines l", f"{shop}order_lines l").replace(
+        "JOIN orders", f"JOIN {shop}orders"
+    )
     return [
         f"""
         INSERT INTO sale_fact
-        SELECT l.order_id, l.line_number, p.id, s.id, b.id, st.id, pay.id, d.id, ld.id, l.ordered_at, l.quantity,
+        SELECT l.order_id, l.line_number, p.id, s.id, b.id, st.id, pay.id, d.id, ld.id,
+          l.ordered_at, l.quantity,
                l.unit_price, l.discount
         FROM ({query}) l
         LEFT JOIN product_dim p ON p.number = l.product_id
@@ -115,31 +134,48 @@ def _facts(work: Work, place: Place, shop: str) -> list[str]:
 
 def _members(_work: Work, _place: Place, shop: str) -> list[str]:
     columns = ", ".join(USER_ATTRIBUTES)
-    return [f"INSERT INTO member_dim SELECT row_number() OVER (ORDER BY user_id), {columns} FROM {shop}users"]
+    return [
+        f"""
+        INSERT INTO member_dim
+        SELECT row_number() OVER (ORDER BY user_id), {columns} FROM {shop}users
+        """
+    ]
 
 
 def _versions(_work: Work, place: Place, shop: str) -> list[str]:
-    """Return an expert's refresh: what changed goes to a temporary table, then type 1, closing and inserting."""
+    """Return an expert's refresh.
+
+    What changed goes to a temporary table, then type 1, closing and inserting.
+    """
     followed = [name for name in USER_ATTRIBUTES if name not in {"user_id", "email", "username"}]
     same, no = ("<=>", "NOT ") if place.pair == "mysql" else ("IS DISTINCT FROM", "")
     differs = " OR ".join(f"{no}(u.{name} {same} v.{name})" for name in followed)
     overwrites = f"{no}(u.email {same} v.email) OR {no}(u.username {same} v.username)"
     columns = ", ".join(f"u.{name}" for name in USER_ATTRIBUTES)
     if place.pair == "mysql":
-        overwrite = "UPDATE version_dim v JOIN changed c USING (user_id) SET v.email = c.email, v.username = c.username"
-        close = "UPDATE version_dim v JOIN changed c ON c.old_id = v.id SET v.valid_to = CURRENT_DATE WHERE c.begins"
+        overwrite = (
+            "UPDATE version_dim v JOIN changed c USING (user_id) SET v.email = c.email, v.username"
+            " = c.username"
+        )
+        close = (
+            "UPDATE version_dim v JOIN changed c ON c.old_id = v.id SET v.valid_to = CURRENT_DATE"
+            " WHERE c.begins"
+        )
     else:
         overwrite = """
-            UPDATE version_dim v SET email = c.email, username = c.username FROM changed c WHERE c.user_id = v.user_id
+            UPDATE version_dim v SET email = c.email, username = c.username FROM changed c
+              WHERE c.user_id = v.user_id
         """
         close = """
-            UPDATE version_dim v SET valid_to = CURRENT_DATE FROM changed c WHERE c.old_id = v.id AND c.begins
+            UPDATE version_dim v SET valid_to = CURRENT_DATE FROM changed c
+              WHERE c.old_id = v.id AND c.begins
         """
     return [
         "DROP TABLE IF EXISTS changed",
         f"""
         CREATE TEMPORARY TABLE changed AS
-        SELECT {columns}, v.id AS old_id, v.version AS old_version, v.id IS NULL OR {differs} AS begins
+        SELECT {columns}, v.id AS old_id, v.version AS old_version, v.id IS NULL
+          OR {differs} AS begins
         FROM {shop}users u LEFT JOIN version_dim v ON v.user_id = u.user_id AND v.valid_to IS NULL
         WHERE v.id IS NULL OR {differs} OR {overwrites}
         """,
@@ -148,7 +184,8 @@ def _versions(_work: Work, place: Place, shop: str) -> list[str]:
         f"""
         INSERT INTO version_dim
         SELECT m.most + row_number() OVER (ORDER BY user_id), {", ".join(USER_ATTRIBUTES)},
-               CASE WHEN old_id IS NULL THEN DATE '1900-01-01' ELSE CURRENT_DATE END, NULL, coalesce(old_version, 0) + 1
+               CASE WHEN old_id IS NULL THEN DATE '1900-01-01' ELSE CURRENT_DATE END, NULL,
+                 coalesce(old_version, 0) + 1
         FROM changed CROSS JOIN (SELECT MAX(id) AS most FROM version_dim) m WHERE begins
         """,
     ]

@@ -1,7 +1,8 @@
-"""One contestant doing one work in a process of its own: `python -m benchmarks.contestant` with a place as JSON.
+"""One contestant doing one work in a process of its own: `python -m benchmarks.contestant` with a
+place as JSON.
 
-Connecting, importing and making the contestant's own tables come before the clock starts. The engine connects within
-its time, as it does in use.
+Connecting, importing and making the contestant's own tables come before the clock starts. The
+engine connects within its time, as it does in use.
 """
 
 import json
@@ -47,7 +48,10 @@ def _prepared(name: str, work: Work, place: Place) -> Callable[[], None]:
 
 
 def _peak() -> int:
-    """Return the most memory this process had, in MiB; getrusage would count what its parent had before it."""
+    """Return the most memory this process had, in MiB.
+
+    Getrusage would count what its parent had before it.
+    """
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 

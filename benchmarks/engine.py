@@ -23,9 +23,12 @@ def scan(work: Work, place: Place) -> None:
     project = project_of(place, work.etl)
     with open_duck_session(None) as session, typed_source(project, work.etl, session) as source:
         columns = project.columns(work.etl)
-        requested = [request_column(f"a{at}", name, columns[name]) for at, name in enumerate(source.columns)]
+        requested = [
+            request_column(f"a{at}", name, columns[name]) for at, name in enumerate(source.columns)
+        ]
         session.run(
-            f"COPY ({source.select(requested, 'given')}) TO '/dev/null' (FORMAT parquet, COMPRESSION uncompressed)"
+            f"COPY ({source.select(requested, 'given')}) TO '/dev/null' (FORMAT parquet,"
+            " COMPRESSION uncompressed)"
         )
 
 
@@ -40,5 +43,9 @@ def load(work: Work, place: Place) -> None:
     last = list(process(project, work.etl, rebuild=work.rebuilds))[-1]
     if error := getattr(last, "error", ""):
         raise RuntimeError(error)
-    if isinstance(last, events.EtlFinished) and work.name == "W3N" and last.counts.unchanged != last.counts.read:
+    if (
+        isinstance(last, events.EtlFinished)
+        and work.name == "W3N"
+        and last.counts.unchanged != last.counts.read
+    ):
         raise RuntimeError(str(last.counts))

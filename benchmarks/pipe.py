@@ -1,4 +1,5 @@
-"""The limit: the raw pipe, a client's output straight into the bulk loader of a table of the same columns.
+"""The limit: the raw pipe, a client's output straight into the bulk loader of a table of the same
+columns.
 
 No row is looked at, no key is looked up, no value checked.
 """
@@ -20,13 +21,23 @@ def load(work: Work, place: Place, connection: Any) -> None:
     query = " ".join(work.query.split())
     if place.is_file:
         for table in ("order_lines", "orders", "users"):
-            query = query.replace(f"FROM {table}", f"FROM shop.{table}").replace(f"JOIN {table}", f"JOIN shop.{table}")
+            query = query.replace(f"FROM {table}", f"FROM shop.{table}").replace(
+                f"JOIN {table}", f"JOIN shop.{table}"
+            )
         connection.execute(f"CREATE OR REPLACE TABLE piped AS {query}")
         return
-    reading, writing = _client(place, make_url(place.source)), _client(place, make_url(place.warehouse))
+    reading, writing = (
+        _client(place, make_url(place.source)),
+        _client(place, make_url(place.warehouse)),
+    )
     if place.pair == "mysql":
         given = [*reading, "--quick", "--batch", "--skip-column-names", "--execute", query]
-        taken = [*writing, "--local-infile=1", "--execute", "LOAD DATA LOCAL INFILE '/dev/stdin' INTO TABLE piped"]
+        taken = [
+            *writing,
+            "--local-infile=1",
+            "--execute",
+            "LOAD DATA LOCAL INFILE '/dev/stdin' INTO TABLE piped",
+        ]
     else:
         given = [*reading, "--command", f"COPY ({query}) TO STDOUT"]
         taken = [*writing, "--command", "COPY piped FROM STDIN"]
@@ -56,10 +67,13 @@ def prepare(work: Work, place: Place) -> Any:
         return connection
     moment = "DATETIME" if place.pair == "mysql" else "TIMESTAMP"
     names = {
-        "W1": f"a INT, b INT, c INT, d INT, e INT, f INT, g INT, h {moment}, i INT, j DECIMAL(10,2), k DECIMAL(10,2)",
+        "W1": (
+            f"a INT, b INT, c INT, d INT, e INT, f INT, g INT, h {moment}, i INT, j DECIMAL(10,2),"
+            " k DECIMAL(10,2)"
+        ),
         "W2": (
-            "a INT, b VARCHAR(40), c VARCHAR(60), d VARCHAR(30), e VARCHAR(30), f VARCHAR(30), g VARCHAR(20),"
-            " h VARCHAR(20), i VARCHAR(50), j DATE, k DECIMAL(10,2), l INT"
+            "a INT, b VARCHAR(40), c VARCHAR(60), d VARCHAR(30), e VARCHAR(30), f VARCHAR(30), g"
+            " VARCHAR(20), h VARCHAR(20), i VARCHAR(50), j DATE, k DECIMAL(10,2), l INT"
         ),
     }
     columns = names["W1" if work.name in {"W1", "W4"} else "W2"]
@@ -72,6 +86,16 @@ def prepare(work: Work, place: Place) -> Any:
 
 def _client(place: Place, url: URL) -> list[str]:
     if place.pair == "mysql":
-        access = [f"--host={url.host}", f"--port={url.port}", f"--user={url.username}", f"--password={url.password}"]
+        access = [
+            f"--host={url.host}",
+            f"--port={url.port}",
+            f"--user={url.username}",
+            f"--password={url.password}",
+        ]
         return ["mysql", *access, str(url.database)]
-    return ["psql", "--quiet", "--no-psqlrc", url.set(drivername="postgresql").render_as_string(hide_password=False)]
+    return [
+        "psql",
+        "--quiet",
+        "--no-psqlrc",
+        url.set(drivername="postgresql").render_as_string(hide_password=False),
+    ]

@@ -23,46 +23,65 @@ PRODUCTS = 20_000
 
 # What the source holds, as DuckDB makes it; {rows} order lines belong to half as many orders.
 _ROWS = {
-    "users": f"""
+    "users": (
+        f"""
         SELECT i::INT AS user_id, 'user_' || i AS username, 'user_' || i || '@example.org' AS email,
-               'First' || (i % 5000) AS first_name, 'Last' || (i % 7000) AS last_name, 'City ' || (i % 997) AS city,
+               'First' || (i % 5000) AS first_name, 'Last' || (i % 7000) AS last_name,
+                 'City ' || (i % 997) AS city,
                'State ' || (i % 50) AS state, 'Country ' || (i % 20) AS country,
                CASE WHEN i % 7 = 0 THEN NULL ELSE 'School of number ' || (i % 1700) END AS school,
-               DATE '1970-01-01' + (i % 12000)::INT AS born, ((i * 37 % 100000) / 100)::DECIMAL(10, 2) AS credit,
+               DATE '1970-01-01' + (i % 12000)::INT AS born, ((i * 37 % 100000) / 100)::DECIMAL(10,
+                 2) AS credit,
                (i % 100)::INT AS score
         FROM range(1, {USERS} + 1) AS numbers (i)
-    """,
-    "orders": f"""
-        SELECT i::INT AS id, (i * 7919 % {USERS} + 1)::INT AS buyer_id, (i % 500 + 1)::INT AS store_id,
+    """
+    ),
+    "orders": (
+        f"""
+        SELECT i::INT AS id, (i * 7919 % {USERS} + 1)::INT AS buyer_id,
+          (i % 500 + 1)::INT AS store_id,
                (i % 10 + 1)::INT AS payment_id,
                TIMESTAMP '2012-01-01' + INTERVAL (i * 137 % 130000000) SECOND AS ordered_at
         FROM range(1, {{rows}} // 2 + 1) AS numbers (i)
-    """,
-    "order_lines": f"""
+    """
+    ),
+    "order_lines": (
+        f"""
         SELECT (i // 2 + 1)::INT AS order_id, (i % 2 + 1)::INT AS line_number,
-               (i * 31 % {PRODUCTS} + 1)::INT AS product_id, (i * 17 % {USERS} + 1)::INT AS seller_id,
+               (i * 31 % {PRODUCTS} + 1)::INT AS product_id,
+                 (i * 17 % {USERS} + 1)::INT AS seller_id,
                (i % 5 + 1)::INT AS quantity, ((i % 9999) / 100)::DECIMAL(10, 2) AS unit_price,
                ((i % 100) / 100)::DECIMAL(10, 2) AS discount
         FROM range(0, {{rows}}) AS numbers (i)
-    """,
+    """
+    ),
 }
 _COLUMNS = {
-    "users": """
-        user_id INT PRIMARY KEY, username VARCHAR(40), email VARCHAR(60), first_name VARCHAR(30), last_name VARCHAR(30),
-        city VARCHAR(30), state VARCHAR(20), country VARCHAR(20), school VARCHAR(50), born DATE, credit DECIMAL(10,2),
+    "users": (
+        """
+        user_id INT PRIMARY KEY, username VARCHAR(40), email VARCHAR(60), first_name VARCHAR(30),
+          last_name VARCHAR(30),
+        city VARCHAR(30), state VARCHAR(20), country VARCHAR(20), school VARCHAR(50), born DATE,
+          credit DECIMAL(10,2),
         score INT
-    """,
+    """
+    ),
     "orders": "id INT PRIMARY KEY, buyer_id INT, store_id INT, payment_id INT, ordered_at {moment}",
-    "order_lines": """
-        order_id INT, line_number INT, product_id INT, seller_id INT, quantity INT, unit_price DECIMAL(10,2),
+    "order_lines": (
+        """
+        order_id INT, line_number INT, product_id INT, seller_id INT, quantity INT,
+          unit_price DECIMAL(10,2),
         discount DECIMAL(10,2), PRIMARY KEY (order_id, line_number)
-    """,
+    """
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Place:
-    """A source and a warehouse of one pair, by their SQLAlchemy URLs, and the order lines in the source."""
+    """A source and a warehouse of one pair, by their SQLAlchemy URLs, and the order lines in the
+    source.
+    """
 
     pair: str
     source: str
@@ -78,13 +97,21 @@ class Place:
 
 @contextlib.contextmanager
 def open_place(pair: str, rows: int) -> Iterator[Place]:
-    """Start the servers of a pair in a temporary folder, fill the source, and take it all away at the end."""
+    """Start the servers of a pair in a temporary folder, fill the source, and take it all away at
+    the end.
+    """
     with TemporaryDirectory(prefix="pypelineetl-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)
         if pair == "sqlite_duckdb":
             versions = f"SQLite {sqlite3.sqlite_version}"
-            place = Place(pair, f"sqlite:///{folder}/source.db", f"duckdb:///{folder}/warehouse.duckdb", rows, versions)
+            place = Place(
+                pair,
+                f"sqlite:///{folder}/source.db",
+                f"duckdb:///{folder}/warehouse.duckdb",
+                rows,
+                versions,
+            )
             _fill(place, folder)
             yield place
             return
@@ -92,7 +119,9 @@ def open_place(pair: str, rows: int) -> Iterator[Place]:
         try:
             databases = servers.mariadb_database if pair == "mysql" else servers.postgresql_database
             with databases(server) as source, databases(server) as warehouse:
-                place = Place(pair, source, warehouse, rows, f"{server.name} {server.version.split()[0]}")
+                place = Place(
+                    pair, source, warehouse, rows, f"{server.name} {server.version.split()[0]}"
+                )
                 _fill(place, folder)
                 yield place
         finally:
@@ -100,8 +129,12 @@ def open_place(pair: str, rows: int) -> Iterator[Place]:
 
 
 def change_users(place: Place) -> None:
-    """Change one user in a hundred, half of them in what begins a version, and add one for each two hundred."""
-    columns = "username, email, first_name, last_name, city, state, country, school, born, credit, score"
+    """Change one user in a hundred, half of them in what begins a version, and add one for each two
+    hundred.
+    """
+    columns = (
+        "username, email, first_name, last_name, city, state, country, school, born, credit, score"
+    )
     with sa.create_engine(place.source, poolclass=sa.NullPool).begin() as connection:
 
         def run(statement: str) -> None:
@@ -118,7 +151,11 @@ def change_users(place: Place) -> None:
 def start_server(pair: str, folder: Path) -> Server:
     """Start the server of a pair, with memory for what a benchmark asks of it."""
     if pair == "mysql":
-        options = ("--innodb-buffer-pool-size=2G", "--innodb-log-file-size=512M", "--max-allowed-packet=64M")
+        options = (
+            "--innodb-buffer-pool-size=2G",
+            "--innodb-log-file-size=512M",
+            "--max-allowed-packet=64M",
+        )
         return servers.start_mariadb(folder, *options)
     return servers.start_postgresql(folder)
 
@@ -129,20 +166,30 @@ def _fill(place: Place, folder: Path) -> None:
     for table, query in _ROWS.items():
         path = folder / f"{table}.csv"
         with duckdb.connect() as maker:
-            target = f"COPY ({query.format(rows=place.rows)}) TO '{path}' (HEADER false, NULLSTR '\\N', QUOTE '')"
+            target = (
+                f"COPY ({query.format(rows=place.rows)}) TO '{path}' (HEADER false, NULLSTR '\\N',"
+                " QUOTE '')"
+            )
             maker.execute(target)
         path.chmod(0o644)
         with engine.begin() as connection:
-            connection.exec_driver_sql(f"CREATE TABLE {table} ({_COLUMNS[table].format(moment=moment)})")
+            connection.exec_driver_sql(
+                f"CREATE TABLE {table} ({_COLUMNS[table].format(moment=moment)})"
+            )
             load_file(place.pair, connection.connection.driver_connection, table, path)
         path.unlink()
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("ANALYZE TABLE users, orders, order_lines" if place.pair == "mysql" else "ANALYZE")
+        connection.exec_driver_sql(
+            "ANALYZE TABLE users, orders, order_lines" if place.pair == "mysql" else "ANALYZE"
+        )
 
 
 @contextlib.contextmanager
 def driver_at(pair: str, url: str) -> Iterator[Any]:
-    """Give a driver's connection to the source of a pair, which may load files of this machine; commit at the end."""
+    """Give a driver's connection to the source of a pair, which may load files of this machine.
+
+    Commit at the end.
+    """
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=_local(pair))
     with engine.begin() as connection:
         yield connection.connection.driver_connection
@@ -156,15 +203,22 @@ def load_file(pair: str, driver: Any, table: str, path: Path) -> None:
     """Load a CSV file by the bulk loader of a pair's source, through its driver's connection."""
     if pair == "mysql":
         quoted = "FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"'"
-        driver.cursor().execute(f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {table} CHARACTER SET utf8mb4 {quoted}")
+        driver.cursor().execute(
+            f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {table} CHARACTER SET utf8mb4 {quoted}"
+        )
         return
     if pair == "postgresql":
-        with path.open("rb") as rows, driver.cursor().copy(f"COPY {table} FROM STDIN (FORMAT csv, NULL '\\N')") as copy:
+        with (
+            path.open("rb") as rows,
+            driver.cursor().copy(f"COPY {table} FROM STDIN (FORMAT csv, NULL '\\N')") as copy,
+        ):
             while block := rows.read(2**20):
                 copy.write(block)
         return
     with path.open(newline="") as lines:
-        rows_given = ([None if value == "\\N" else value for value in row] for row in csv.reader(lines))
+        rows_given = (
+            [None if value == "\\N" else value for value in row] for row in csv.reader(lines)
+        )
         first = next(rows_given)
         marks = ", ".join("?" * len(first))
         driver.execute(f"INSERT INTO {table} VALUES ({marks})", first)

@@ -1,4 +1,7 @@
-"""The contestants written with pygrametl: the classic program row by row, and its own bulk classes."""
+"""The contestants written with pygrametl.
+
+The classic program row by row, and its own bulk classes.
+"""
 
 import sqlite3
 from collections.abc import Iterator
@@ -16,7 +19,13 @@ import duckdb
 import psycopg
 import pygrametl
 import pymysql
-from pygrametl.tables import BulkFactTable, CachedBulkDimension, CachedDimension, FactTable, SlowlyChangingDimension
+from pygrametl.tables import (
+    BulkFactTable,
+    CachedBulkDimension,
+    CachedDimension,
+    FactTable,
+    SlowlyChangingDimension,
+)
 from pymysql.cursors import SSCursor
 from sqlalchemy import make_url
 
@@ -26,7 +35,8 @@ from benchmarks.works import SALE_KEYREFS, SALE_MEASURES, USER_ATTRIBUTES, VERSI
 ROW_BY_ROW = {"mysql": 100_000, "postgresql": 100_000, "sqlite_duckdb": 10_000}
 """How many rows the classic program is given at most: a million would take minutes.
 
-Filling its caches is a part of its time, and with fewer rows most of it, which would flatter the others.
+Filling its caches is a part of its time, and with fewer rows most of it, which would flatter the
+others.
 """
 
 _EASTERN = ZoneInfo("US/Eastern")
@@ -51,12 +61,18 @@ def first_rows(work: Work, place: Place) -> First:
 
 
 def load_by_bulk(work: Work, place: Place) -> None:
-    """Do the work with pygrametl's bulk classes; where it has none for it, with the caches filled before."""
+    """Do the work with pygrametl's bulk classes.
+
+    Where it has none for it, with the caches filled before.
+    """
     _run(work, place, by_bulk=True, rows=None)
 
 
 def _run(work: Work, place: Place, *, by_bulk: bool, rows: int | None) -> None:
-    with closing(_connect(place, place.source)) as source, closing(_connect(place, place.warehouse)) as target:
+    with (
+        closing(_connect(place, place.source)) as source,
+        closing(_connect(place, place.warehouse)) as target,
+    ):
         wrapper = _wrapped(place, target)
         given = islice(_rows(place, source, work.query), rows)
         if work.name in {"W1", "W4"}:
@@ -76,7 +92,12 @@ def _connect(place: Place, text: str) -> Any:
         return sqlite3.connect(str(url.database), detect_types=sqlite3.PARSE_DECLTYPES)
     if url.drivername == "duckdb":
         return duckdb.connect(str(url.database))
-    access: dict[str, Any] = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
+    access: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port,
+        "user": url.username,
+        "password": url.password,
+    }
     if place.pair == "mysql":
         return pymysql.connect(**access, database=url.database, local_infile=True)
     return psycopg.connect(**access, dbname=url.database)
@@ -107,7 +128,9 @@ def _rows(place: Place, source: Any, query: str) -> Iterator[dict[str, Any]]:
         batch = fetch()
 
 
-def _load_facts(place: Place, target: Any, wrapper: Any, rows: Iterator[dict[str, Any]], *, by_bulk: bool) -> None:
+def _load_facts(
+    place: Place, target: Any, wrapper: Any, rows: Iterator[dict[str, Any]], *, by_bulk: bool
+) -> None:
     lookups = {
         name: CachedDimension(
             name=f"{name}_dim",
@@ -121,9 +144,13 @@ def _load_facts(place: Place, target: Any, wrapper: Any, rows: Iterator[dict[str
     }
     if by_bulk:
         bulk = {"bulkloader": partial(_load_file, place, target), **_file_format(place)}
-        facts = BulkFactTable(name="sale_fact", keyrefs=SALE_KEYREFS, measures=SALE_MEASURES, **bulk)
+        facts = BulkFactTable(
+            name="sale_fact", keyrefs=SALE_KEYREFS, measures=SALE_MEASURES, **bulk
+        )
     else:
-        facts = FactTable(name="sale_fact", keyrefs=SALE_KEYREFS, measures=SALE_MEASURES, targetconnection=wrapper)
+        facts = FactTable(
+            name="sale_fact", keyrefs=SALE_KEYREFS, measures=SALE_MEASURES, targetconnection=wrapper
+        )
     for row in rows:
         for column, (dimension, natural_key) in _LOOKUPS.items():
             row[column] = lookups[dimension].lookup({"number": row[natural_key]})
@@ -139,7 +166,9 @@ def _moment(value: Any) -> datetime:
     return value if isinstance(value, datetime) else datetime.fromisoformat(value)
 
 
-def _load_members(place: Place, target: Any, wrapper: Any, rows: Iterator[dict[str, Any]], *, by_bulk: bool) -> None:
+def _load_members(
+    place: Place, target: Any, wrapper: Any, rows: Iterator[dict[str, Any]], *, by_bulk: bool
+) -> None:
     arguments: dict[str, Any] = {
         "name": "member_dim",
         "key": "id",
@@ -159,7 +188,12 @@ def _load_members(place: Place, target: Any, wrapper: Any, rows: Iterator[dict[s
 
 def _load_versions(wrapper: Any, rows: Iterator[dict[str, Any]], *, by_bulk: bool) -> None:
     caches: Any = {"cachesize": -1, "prefill": True} if by_bulk else {}
-    arguments: Any = {**VERSIONED, **caches, "minfrom": date(1900, 1, 1), "targetconnection": wrapper}
+    arguments: Any = {
+        **VERSIONED,
+        **caches,
+        "minfrom": date(1900, 1, 1),
+        "targetconnection": wrapper,
+    }
     table = SlowlyChangingDimension(name="version_dim", key="id", **arguments)
     for row in rows:
         table.scdensure(row)
@@ -167,7 +201,12 @@ def _load_versions(wrapper: Any, rows: Iterator[dict[str, Any]], *, by_bulk: boo
 
 def _file_format(place: Place) -> dict[str, Any]:
     null = {"mysql": "\\N", "postgresql": "\\N", "sqlite_duckdb": "\\N"}[place.pair]
-    return {"fieldsep": "\t", "rowsep": "\n", "nullsubst": null, "usefilename": place.pair != "postgresql"}
+    return {
+        "fieldsep": "\t",
+        "rowsep": "\n",
+        "nullsubst": null,
+        "usefilename": place.pair != "postgresql",
+    }
 
 
 def _load_file(place: Place, target: Any, name: str, columns: Any, *rest: Any) -> None:
@@ -179,5 +218,7 @@ def _load_file(place: Place, target: Any, name: str, columns: Any, *rest: Any) -
             while block := file.read(2**18):
                 copy.write(block)
     else:
-        read = f"read_csv('{file}', header = false, delim = '\t', nullstr = '\\N', all_varchar = true)"
+        read = (
+            f"read_csv('{file}', header = false, delim = '\t', nullstr = '\\N', all_varchar = true)"
+        )
         target.execute(f"INSERT INTO {name} ({names}) SELECT * FROM {read}")

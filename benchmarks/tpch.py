@@ -1,10 +1,13 @@
-"""`python -m benchmarks.tpch [--source sqlite …] [--memory 1GiB …]`: TPC-H into a DuckDB warehouse, on request only.
+"""`python -m benchmarks.tpch [--source sqlite …] [--memory 1GiB …]`: TPC-H into a DuckDB warehouse,
+on request only.
 
-Each load is `run.py` of the config in tpch_config.py, in a process of its own, into an empty warehouse. One line of a
-table tells of each: seconds from its start to its end, the most memory it had, and whether the count and the sums are
-those of the source to the last cent. Sums that differ end it with status 1.
+Each load is `run.py` of the config in tpch_config.py, in a process of its own, into an empty
+warehouse. One line of a table tells of each: seconds from its start to its end, the most memory it
+had, and whether the count and the sums are those of the source to the last cent. Sums that differ
+end it with status 1.
 
-The rows are those of DuckDB's own generator: `pip install duckdb-extension-tpch` of DuckDB's version.
+The rows are those of DuckDB's own generator: `pip install duckdb-extension-tpch` of DuckDB's
+version.
 """
 
 import argparse
@@ -28,28 +31,45 @@ ROOT = Path(__file__).parent.parent
 SOURCES = ("duckdb", "sqlite", "postgresql", "mysql")
 ORDERS = {"key": "lineitem", "random": "lineitem_shuffled"}
 _TABLES = {
-    "lineitem": """
+    "lineitem": (
+        """
         l_orderkey INT, l_partkey INT, l_suppkey INT, l_linenumber INT, l_quantity DECIMAL(15,2),
-        l_extendedprice DECIMAL(15,2), l_discount DECIMAL(15,2), l_tax DECIMAL(15,2), l_returnflag VARCHAR(1),
-        l_linestatus VARCHAR(1), l_shipdate DATE, l_commitdate DATE, l_receiptdate DATE, l_shipinstruct VARCHAR(25),
+        l_extendedprice DECIMAL(15,2), l_discount DECIMAL(15,2), l_tax DECIMAL(15,2),
+          l_returnflag VARCHAR(1),
+        l_linestatus VARCHAR(1), l_shipdate DATE, l_commitdate DATE, l_receiptdate DATE,
+          l_shipinstruct VARCHAR(25),
         l_shipmode VARCHAR(10), l_comment VARCHAR(44)
-    """,
-    "orders": """
-        o_orderkey INT PRIMARY KEY, o_custkey INT, o_orderstatus VARCHAR(1), o_totalprice DECIMAL(15,2),
-        o_orderdate DATE, o_orderpriority VARCHAR(15), o_clerk VARCHAR(15), o_shippriority INT, o_comment VARCHAR(79)
-    """,
-    "customer": """
-        c_custkey INT PRIMARY KEY, c_name VARCHAR(25), c_address VARCHAR(40), c_nationkey INT, c_phone VARCHAR(15),
+    """
+    ),
+    "orders": (
+        """
+        o_orderkey INT PRIMARY KEY, o_custkey INT, o_orderstatus VARCHAR(1),
+          o_totalprice DECIMAL(15,2),
+        o_orderdate DATE, o_orderpriority VARCHAR(15), o_clerk VARCHAR(15), o_shippriority INT,
+          o_comment VARCHAR(79)
+    """
+    ),
+    "customer": (
+        """
+        c_custkey INT PRIMARY KEY, c_name VARCHAR(25), c_address VARCHAR(40), c_nationkey INT,
+          c_phone VARCHAR(15),
         c_acctbal DECIMAL(15,2), c_mktsegment VARCHAR(10), c_comment VARCHAR(117)
-    """,
-    "part": """
-        p_partkey INT PRIMARY KEY, p_name VARCHAR(55), p_mfgr VARCHAR(25), p_brand VARCHAR(10), p_type VARCHAR(25),
+    """
+    ),
+    "part": (
+        """
+        p_partkey INT PRIMARY KEY, p_name VARCHAR(55), p_mfgr VARCHAR(25), p_brand VARCHAR(10),
+          p_type VARCHAR(25),
         p_size INT, p_container VARCHAR(10), p_retailprice DECIMAL(15,2), p_comment VARCHAR(23)
-    """,
-    "supplier": """
-        s_suppkey INT PRIMARY KEY, s_name VARCHAR(25), s_address VARCHAR(40), s_nationkey INT, s_phone VARCHAR(15),
+    """
+    ),
+    "supplier": (
+        """
+        s_suppkey INT PRIMARY KEY, s_name VARCHAR(25), s_address VARCHAR(40), s_nationkey INT,
+          s_phone VARCHAR(15),
         s_acctbal DECIMAL(15,2), s_comment VARCHAR(101)
-    """,
+    """
+    ),
 }
 _TABLES["lineitem_shuffled"] = _TABLES["lineitem"]
 
@@ -71,7 +91,9 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="1 has 6,001,215 lines")
     parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
     parser.add_argument("--order", nargs="+", choices=ORDERS, default=list(ORDERS))
-    parser.add_argument("--memory", nargs="+", default=["default", "1GiB"], help="MEMORY_LIMIT, or default")
+    parser.add_argument(
+        "--memory", nargs="+", default=["default", "1GiB"], help="MEMORY_LIMIT, or default"
+    )
     parser.add_argument("--grain", action="store_true", help="declare the key as the fact's grain")
     arguments = parser.parse_args()
     with TemporaryDirectory(prefix="pypelineetl-tpch-") as name:
@@ -84,11 +106,21 @@ def main() -> int:
             with _filled(source, folder) as url:
                 for order in arguments.order:
                     for memory in arguments.memory:
-                        loaded = _load(folder, url, ORDERS[order], memory, has_grain=arguments.grain)
+                        loaded = _load(
+                            folder, url, ORDERS[order], memory, has_grain=arguments.grain
+                        )
                         is_right = loaded.status == 0 and loaded.sums == expected
                         right = right and is_right
                         told = "equal" if is_right else f"WRONG, status {loaded.status}"
-                        _tell(source, order, memory, f"{loaded.seconds:.1f}", str(loaded.peak), *loaded.sums, told)
+                        _tell(
+                            source,
+                            order,
+                            memory,
+                            f"{loaded.seconds:.1f}",
+                            str(loaded.peak),
+                            *loaded.sums,
+                            told,
+                        )
     return 0 if right else 1
 
 
@@ -105,9 +137,16 @@ def _generate(folder: Path, scale: float) -> tuple[str, ...]:
     """Make the DuckDB source, and return what the fact must add up to."""
     package = find_spec("duckdb_extension_tpch")
     if package is None or package.origin is None:
-        message = f"it needs DuckDB's generator: pip install duckdb-extension-tpch=={duckdb.__version__}"
+        message = (
+            f"it needs DuckDB's generator: pip install duckdb-extension-tpch=={duckdb.__version__}"
+        )
         raise SystemExit(message)
-    file = Path(package.origin).parent / "extensions" / f"v{duckdb.__version__}" / "tpch.duckdb_extension"
+    file = (
+        Path(package.origin).parent
+        / "extensions"
+        / f"v{duckdb.__version__}"
+        / "tpch.duckdb_extension"
+    )
     with duckdb.connect(folder / "source.duckdb") as maker:
         maker.execute(f"LOAD '{file}'")
         maker.execute(f"CALL dbgen(sf = {scale})")
@@ -165,7 +204,9 @@ def _load(folder: Path, url: str, lines: str, memory: str, *, has_grain: bool) -
     command = [sys.executable, "-c", run, "--run_dimensions", "--run_facts"]
     started = time.perf_counter()
     with (folder / "output").open("wb") as output:
-        child = subprocess.Popen(command, env={**os.environ, **given}, cwd=ROOT, stdout=output, stderr=output)
+        child = subprocess.Popen(
+            command, env={**os.environ, **given}, cwd=ROOT, stdout=output, stderr=output
+        )
         # The most memory is that of this child alone.
         _, status, used = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - started

@@ -1,4 +1,5 @@
-"""The config module of a star over TPC-H: lineitem is the fact; parts, suppliers, orders and days are its dimensions.
+"""The config module of a star over TPC-H: lineitem is the fact; parts, suppliers, orders and days
+are its dimensions.
 
 benchmarks/tpch.py sets the environment that this reads, and runs it as `run.py` runs config.py.
 """
@@ -51,7 +52,9 @@ def _dimension(name: str, query: str, columns: str) -> DimensionETL:
         name,
         source=f"{query} ORDER BY {names[0]}",
         create=f"CREATE TABLE {table} (id INT PRIMARY KEY, {declared})",
-        factory=factory(CachedDimension, name=table, key="id", attributes=names, lookupatts=names[:1]),
+        factory=factory(
+            CachedDimension, name=table, key="id", attributes=names, lookupatts=names[:1]
+        ),
     )
 
 
@@ -59,12 +62,13 @@ DIMENSIONS = [
     _dimension(
         "part",
         """
-        SELECT p_partkey AS part_number, p_name AS name, p_mfgr AS maker, p_brand AS brand, p_type AS kind,
+        SELECT p_partkey AS part_number, p_name AS name, p_mfgr AS maker, p_brand AS brand,
+          p_type AS kind,
                p_size AS size, p_container AS container, p_retailprice AS retail_price
         FROM part
         """,
-        "part_number INT NOT NULL; name VARCHAR(55); maker VARCHAR(25); brand VARCHAR(10); kind VARCHAR(25);"
-        "size INT; container VARCHAR(10); retail_price DECIMAL(15,2)",
+        "part_number INT NOT NULL; name VARCHAR(55); maker VARCHAR(25); brand VARCHAR(10); kind"
+        " VARCHAR(25);size INT; container VARCHAR(10); retail_price DECIMAL(15,2)",
     ),
     _dimension(
         "supplier",
@@ -73,7 +77,8 @@ DIMENSIONS = [
                s_acctbal AS balance
         FROM supplier
         """,
-        "supplier_number INT NOT NULL; name VARCHAR(25); address VARCHAR(40); phone VARCHAR(15);balance DECIMAL(15,2)",
+        "supplier_number INT NOT NULL; name VARCHAR(25); address VARCHAR(40); phone"
+        " VARCHAR(15);balance DECIMAL(15,2)",
     ),
     # Of as many members as a quarter of the lines, with their customers.
     _dimension(
@@ -91,7 +96,10 @@ DIMENSIONS = [
     DimensionETL(
         "date",
         source=dates(date(1992, 1, 1), date(1998, 12, 31)),
-        create="CREATE TABLE date_dim (id INT PRIMARY KEY, full_date DATE NOT NULL, year INT, month INT)",
+        create=(
+            "CREATE TABLE date_dim (id INT PRIMARY KEY, full_date DATE NOT NULL, year INT, month"
+            " INT)"
+        ),
         factory=factory(
             CachedDimension,
             name="date_dim",
@@ -106,19 +114,24 @@ FACTS = [
     FactETL(
         "line",
         source=f"""
-            SELECT l_orderkey AS order_number, l_linenumber AS line_number, l_partkey, l_suppkey, l_shipdate,
+            SELECT l_orderkey AS order_number, l_linenumber AS line_number, l_partkey, l_suppkey,
+              l_shipdate,
                    l_receiptdate, l_quantity AS quantity, l_extendedprice AS extended_price,
                    l_discount AS discount, l_tax AS tax, l_returnflag AS return_flag,
-                   l_linestatus AS line_status, l_shipmode AS ship_mode, l_shipinstruct AS ship_instruction,
+                   l_linestatus AS line_status, l_shipmode AS ship_mode,
+                     l_shipinstruct AS ship_instruction,
                    l_comment AS comment
             FROM {_LINES}
         """,
         create="""
             CREATE TABLE line_fact (
-              order_number INT NOT NULL, line_number INT NOT NULL, part_fk INT NOT NULL, supplier_fk INT NOT NULL,
+              order_number INT NOT NULL, line_number INT NOT NULL, part_fk INT NOT NULL,
+                supplier_fk INT NOT NULL,
               order_fk INT NOT NULL, ship_date_fk INT NOT NULL, receipt_date_fk INT NOT NULL,
-              quantity DECIMAL(15,2), extended_price DECIMAL(15,2), discount DECIMAL(15,2), tax DECIMAL(15,2),
-              return_flag VARCHAR(1), line_status VARCHAR(1), ship_mode VARCHAR(10), ship_instruction VARCHAR(25),
+              quantity DECIMAL(15,2), extended_price DECIMAL(15,2), discount DECIMAL(15,2),
+                tax DECIMAL(15,2),
+              return_flag VARCHAR(1), line_status VARCHAR(1), ship_mode VARCHAR(10),
+                ship_instruction VARCHAR(25),
               comment VARCHAR(44), PRIMARY KEY (order_number, line_number)
             )
         """,

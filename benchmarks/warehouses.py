@@ -1,4 +1,6 @@
-"""The warehouse of a place before each contestant's turn, and the sums it is checked by after it."""
+"""The warehouse of a place before each contestant's turn, and the sums it is checked by after
+it.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +29,10 @@ def prepare_star(place: Place, works: Sequence[Work]) -> None:
 
 
 def change_source(place: Place, work: Work, *, changed: bool) -> bool:
-    """Change the users before the first work that is about it, after W2; return whether they are changed."""
+    """Change the users before the first work that is about it, after W2.
+
+    Return whether they are changed.
+    """
     if work.name in {"W3", "W3N"} and not changed:
         change_users(place)
         return True
@@ -35,7 +40,10 @@ def change_source(place: Place, work: Work, *, changed: bool) -> bool:
 
 
 def restore(place: Place, work: Work) -> None:
-    """Bring the work's table to what it was before the work: gone, empty for those who need it, or the kept copy."""
+    """Bring the work's table to what it was before the work.
+
+    Gone, empty for those who need it, or the kept copy.
+    """
     project = project_of(place, work.etl)
     with project.open_warehouse() as warehouse, warehouse.transaction():
         if warehouse.columns(work.etl.table):
@@ -53,9 +61,14 @@ def restore(place: Place, work: Work) -> None:
 
 
 def control(place: Place, work: Work, *, among: str = "1 = 1") -> list[tuple[Any, ...]]:
-    """Return the number of rows in the work's table, and its control sums; all rows, or those among a condition."""
+    """Return the number of rows in the work's table, and its control sums.
+
+    All rows, or those among a condition.
+    """
     with project_of(place, work.etl).open_warehouse() as warehouse:
-        [row] = warehouse.query(f"SELECT COUNT(*), {work.control} FROM {work.etl.table} WHERE {among}")
+        [row] = warehouse.query(
+            f"SELECT COUNT(*), {work.control} FROM {work.etl.table} WHERE {among}"
+        )
         return [tuple(str(value).removesuffix(".0") for value in row)]
 
 

@@ -29,13 +29,16 @@ USER_ATTRIBUTES = [
     "score",
 ]
 _USER_COLUMNS = """
-    user_id INT, username VARCHAR(40), email VARCHAR(60), first_name VARCHAR(30), last_name VARCHAR(30),
-    city VARCHAR(30), state VARCHAR(20), country VARCHAR(20), school VARCHAR(50), born DATE, credit DECIMAL(10,2),
+    user_id INT, username VARCHAR(40), email VARCHAR(60), first_name VARCHAR(30),
+      last_name VARCHAR(30),
+    city VARCHAR(30), state VARCHAR(20), country VARCHAR(20), school VARCHAR(50), born DATE,
+      credit DECIMAL(10,2),
     score INT
 """
 USERS_QUERY = f"SELECT {', '.join(USER_ATTRIBUTES)} FROM users ORDER BY user_id"
 SALES_QUERY = """
-    SELECT l.order_id, l.line_number, l.product_id, l.seller_id, o.buyer_id, o.store_id, o.payment_id, o.ordered_at,
+    SELECT l.order_id, l.line_number, l.product_id, l.seller_id, o.buyer_id, o.store_id,
+      o.payment_id, o.ordered_at,
            l.quantity, l.unit_price, l.discount
     FROM order_lines l
     JOIN orders o ON o.id = l.order_id
@@ -66,7 +69,10 @@ FIRST_DAY, DAYS = date(2011, 12, 30), 2_195
 
 
 def numbered(count: int, first: int) -> Any:
-    """Return the members of a dimension that has nothing but keys: natural keys from 1, surrogate keys from `first`."""
+    """Return the members of a dimension that has nothing but keys.
+
+    Natural keys from 1, surrogate keys from `first`.
+    """
     return pa.table({"id": range(first, first + count), "number": range(1, count + 1)})
 
 
@@ -79,9 +85,13 @@ def days() -> Iterator[dict[str, Any]]:
 
 def _numbered(name: str, count: int, first: int) -> DimensionETL:
     table = f"{name}_dim"
-    made = factory(CachedDimension, name=table, key="id", attributes=["number"], lookupatts=["number"])
+    made = factory(
+        CachedDimension, name=table, key="id", attributes=["number"], lookupatts=["number"]
+    )
     create = f"CREATE TABLE {table} (id INT PRIMARY KEY, number INT, KEY by_number (number))"
-    return DimensionETL(name, source=rows(numbered, count=count, first=first), create=create, factory=made)
+    return DimensionETL(
+        name, source=rows(numbered, count=count, first=first), create=create, factory=made
+    )
 
 
 DIMENSIONS = (
@@ -93,17 +103,23 @@ DIMENSIONS = (
         "date",
         source=rows(days),
         create="CREATE TABLE date_dim (id INT PRIMARY KEY, day DATE, KEY by_day (day))",
-        factory=factory(CachedDimension, name="date_dim", key="id", attributes=["day"], lookupatts=["day"]),
+        factory=factory(
+            CachedDimension, name="date_dim", key="id", attributes=["day"], lookupatts=["day"]
+        ),
     ),
 )
 _SALE: dict[str, Any] = {
-    "create": """
+    "create": (
+        """
         CREATE TABLE sale_fact (
-          order_id INT, line_number INT, product_fk INT, seller_fk INT, buyer_fk INT, store_fk INT, payment_fk INT,
-          date_fk INT, local_date_fk INT, ordered_at DATETIME, quantity INT, unit_price DECIMAL(10,2),
+          order_id INT, line_number INT, product_fk INT, seller_fk INT, buyer_fk INT, store_fk INT,
+            payment_fk INT,
+          date_fk INT, local_date_fk INT, ordered_at DATETIME, quantity INT,
+            unit_price DECIMAL(10,2),
           discount DECIMAL(10,2)
         )
-    """,
+    """
+    ),
     "factory": factory(FactTable, name="sale_fact", keyrefs=SALE_KEYREFS, measures=SALE_MEASURES),
     "keys": {
         "product_fk": member("product", number="product_id"),
@@ -119,14 +135,21 @@ _MEMBER = DimensionETL(
     "member",
     source=USERS_QUERY,
     create=f"CREATE TABLE member_dim (id INT PRIMARY KEY, {_USER_COLUMNS})",
-    factory=factory(CachedDimension, name="member_dim", key="id", attributes=USER_ATTRIBUTES, lookupatts=["user_id"]),
+    factory=factory(
+        CachedDimension,
+        name="member_dim",
+        key="id",
+        attributes=USER_ATTRIBUTES,
+        lookupatts=["user_id"],
+    ),
 )
 _VERSION = DimensionETL(
     "version",
     source=USERS_QUERY,
     create=f"""
         CREATE TABLE version_dim (
-          id INT PRIMARY KEY, {_USER_COLUMNS}, valid_from DATE, valid_to DATE, version INT, KEY by_user (user_id)
+          id INT PRIMARY KEY, {_USER_COLUMNS}, valid_from DATE, valid_to DATE, version INT,
+            KEY by_user (user_id)
         )
     """,
     factory=factory(SlowlyChangingDimension, name="version_dim", key="id", **VERSIONED),
@@ -135,7 +158,10 @@ _VERSION = DimensionETL(
 
 @dataclass(frozen=True)
 class First:
-    """The first rows of a work: how many, the query that gives them, and what picks them out of the loaded table."""
+    """The first rows of a work.
+
+    How many, the query that gives them, and what picks them out of the loaded table.
+    """
 
     rows: int
     query: str
@@ -144,7 +170,10 @@ class First:
 
 @dataclass(frozen=True)
 class Work:
-    """One work: its ETL, whether it begins with an empty table, and what all who do it must agree on."""
+    """One work.
+
+    Its ETL, whether it begins with an empty table, and what all who do it must agree on.
+    """
 
     name: str
     etl: DimensionETL | FactETL
@@ -162,13 +191,19 @@ class Work:
         return USERS if self.name == "W2" else USERS + USERS // 200
 
     def first(self, rows: int, place: Place) -> First:
-        """Return the first `rows` of the source, which need not give a fact's lines in any order."""
+        """Return the first `rows` of the source, which need not give a fact's lines in any
+        order.
+        """
         if self.name not in {"W1", "W4"}:
             return First(rows, self.query, f"user_id <= {rows}")
         before = _before_newest(place) if self.name == "W4" else 0
         last = before + rows // 2
         word = "AND" if self.name == "W4" else "WHERE"
-        return First(rows, f"{self.query} {word} l.order_id <= {last}", f"order_id > {before} AND order_id <= {last}")
+        return First(
+            rows,
+            f"{self.query} {word} l.order_id <= {last}",
+            f"order_id > {before} AND order_id <= {last}",
+        )
 
 
 _SALE_SUMS = ", ".join(f"SUM({name})" for name in SALE_KEYREFS[2:9] + SALE_MEASURES)
@@ -183,11 +218,21 @@ def _before_newest(place: Place) -> int:
 def work_of(name: str, place: Place) -> Work:
     """Return a work by its name, for the rows of a place."""
     if name in {"W1", "W4"}:
-        query = SALES_QUERY + (f"WHERE l.order_id > {_before_newest(place)}" if name == "W4" else "")
+        query = SALES_QUERY + (
+            f"WHERE l.order_id > {_before_newest(place)}" if name == "W4" else ""
+        )
         grain = ("order_id", "line_number") if name == "W4" else ()
-        return Work(name, FactETL("sale", source=query, grain=grain, **_SALE), name == "W1", query, _SALE_SUMS)
+        return Work(
+            name,
+            FactETL("sale", source=query, grain=grain, **_SALE),
+            name == "W1",
+            query,
+            _SALE_SUMS,
+        )
     if name == "W2":
-        return Work(name, _MEMBER, rebuilds=True, query=USERS_QUERY, control=_USER_SUMS + ", SUM(id)")
+        return Work(
+            name, _MEMBER, rebuilds=True, query=USERS_QUERY, control=_USER_SUMS + ", SUM(id)"
+        )
     current = ", SUM(CASE WHEN valid_to IS NULL THEN 1 ELSE 0 END), SUM(version)"
     return Work(name, _VERSION, rebuilds=False, query=USERS_QUERY, control=_USER_SUMS + current)
 

@@ -1,7 +1,8 @@
-"""PypeLineETL fills a dimensional data warehouse from operational databases, as declared in a few flat modules.
+"""PypeLineETL fills a dimensional data warehouse from operational databases, as declared in a few
+flat modules.
 
-This is the whole public interface. What only a run needs is imported on first use, so that the flat modules, `--help`
-and Celery's clients start at once.
+This is the whole public interface. What only a run needs is imported on first use, so that the flat
+modules, `--help` and Celery's clients start at once.
 """
 
 from importlib import import_module
@@ -9,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from pypelineetl import events
 from pypelineetl.declare.calendar import dates, times_of_day
-from pypelineetl.declare.checks import accepted, bad_rows, between, fresh, not_null, refers, row_count, unique
+from pypelineetl.declare.checks import (
+    accepted,
+    bad_rows,
+    between,
+    fresh,
+    not_null,
+    refers,
+    row_count,
+    unique,
+)
 from pypelineetl.declare.etls import DimensionETL, FactETL, factory, lag
 from pypelineetl.declare.keys import date_key, junk, member, time_key
 from pypelineetl.declare.sources import (

@@ -1,7 +1,8 @@
 """The command line of run.py: arguments in, exit status out; what it does is the runner's.
 
-Exit status 0: all went well; 1: a source test or an ETL failed; 2: wrong use or configuration; 130, 143 and other
-numbers above 128: stopped by Ctrl-C, SIGTERM or another signal, as shells tell it; 142: by the time limit.
+Exit status 0: all went well; 1: a source test or an ETL failed; 2: wrong use or configuration; 130,
+143 and other numbers above 128: stopped by Ctrl-C, SIGTERM or another signal, as shells tell it;
+142: by the time limit.
 """
 
 import argparse
@@ -15,7 +16,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pypelineetl
-from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, in_words, own_file_of
+from pypelineetl.errors import (
+    ConfigError,
+    PypeLineError,
+    UsageError,
+    did_you_mean,
+    in_words,
+    own_file_of,
+)
 from pypelineetl.events import Counts, Published, RunFinished, TableCreating, TableDropping
 from pypelineetl.report.terminal import outlasting_readers, shown
 from pypelineetl.shutdown import ShutdownRequested, graceful_shutdown
@@ -34,9 +42,25 @@ A run begins with them too, and stops before it changes anything if one fails.
 
 STOPPED_BY_CTRL_C = 130
 _HISTORY_LINES = 50
-_COMMANDS = ("list", "show_sql", "rejects", "history", "recover", "rollback", "alert_if_late", "plan")
+_COMMANDS = (
+    "list",
+    "show_sql",
+    "rejects",
+    "history",
+    "recover",
+    "rollback",
+    "alert_if_late",
+    "plan",
+)
 """The options that are commands of their own, of which one may be given."""
-_OF_A_RUN = ("run_dimensions", "run_facts", "delete_existing_tables", "only", "full", "replay_rejects")
+_OF_A_RUN = (
+    "run_dimensions",
+    "run_facts",
+    "delete_existing_tables",
+    "only",
+    "full",
+    "replay_rejects",
+)
 """The options that say what a run does."""
 
 
@@ -50,19 +74,25 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 class _Parser(argparse.ArgumentParser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Return the parsed arguments; for one that is not known, end with the option that it is like."""
+        """Return the parsed arguments.
+
+        For one that is not known, end with the option that it is like.
+        """
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             options = [option for option in self._option_string_actions if option.startswith("--")]
             near = did_you_mean(unknown[0], options)
-            self.error(f"unrecognized arguments: {' '.join(unknown)}.{near} --help lists all options")
+            self.error(
+                f"unrecognized arguments: {' '.join(unknown)}.{near} --help lists all options"
+            )
         return parsed
 
 
 def main(config: ModuleType | str, argv: Sequence[str] | None = None) -> int:
     """Do what the arguments (those of the process by default) ask for and return the exit status.
 
-    `config` is a config module, or the name of one, which is imported; what is wrong in it is told then.
+    `config` is a config module, or the name of one, which is imported; what is wrong in it is told
+    then.
     """
     with outlasting_readers():
         try:
@@ -95,13 +125,19 @@ def _main(config: ModuleType | str, arguments: argparse.Namespace) -> int:
 
 
 def imported(name: str) -> ModuleType:
-    """Return a project's module. Raises ConfigError, with the file and line, if it or one that it imports is wrong."""
+    """Return a project's module.
+
+    Raises ConfigError, with the file and line, if it or one that it imports is wrong.
+    """
     try:
         return import_module(name)
     except ConfigError:
         raise
     except SyntaxError as error:
-        message = f"{Path(error.filename or name).name}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}"
+        message = (
+            f"{Path(error.filename or name).name}, line {error.lineno}: {error.msg}:"
+            f" {(error.text or '').strip()}"
+        )
         raise ConfigError(message) from error
     except Exception as error:
         message = f"{_own_place(error, name)}: {type(error).__name__}: {error}"
@@ -117,7 +153,9 @@ def _own_place(error: Exception, name: str) -> str:
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
-    """Raise UsageError for options that go not together, of which one would be dropped without a word."""
+    """Raise UsageError for options that go not together, of which one would be dropped without a
+    word.
+    """
     commands = [name for name in _COMMANDS if getattr(arguments, name)]
     if len(commands) > 1:
         message = f"--{commands[0]} and --{commands[1]} are two commands; give one of them"
@@ -132,12 +170,18 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise UsageError(message)
     does = loads or arguments.delete_existing_tables or arguments.replay_rejects or commands
     if not (does or arguments.test_dimension_source):
-        message = "nothing is left to do; add --run_dimensions or --run_facts, or leave --no-test_dimension_source out"
+        message = (
+            "nothing is left to do; add --run_dimensions or --run_facts, or leave"
+            " --no-test_dimension_source out"
+        )
         raise UsageError(message)
 
 
 def _do_or_tell(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
-    """Do what is asked; an error that nobody foresaw is told in words, and its traceback is written to run.log."""
+    """Do what is asked.
+
+    An error that nobody foresaw is told in words, and its traceback is written to run.log.
+    """
     try:
         return _do(project, arguments)
     except PypeLineError:
@@ -145,7 +189,10 @@ def _do_or_tell(project: "pypelineetl.Project", arguments: argparse.Namespace) -
     except Exception as error:  # noqa: BLE001 - whatever it is
         told = in_words(error)
         # The log itself may be what failed.
-        with suppress(OSError, PypeLineError), pypelineetl.RunLog(project.log_home / "run.log") as run_log:
+        with (
+            suppress(OSError, PypeLineError),
+            pypelineetl.RunLog(project.log_home / "run.log") as run_log,
+        ):
             run_log.error("\n".join([shown(told), traceback.format_exc().rstrip()]))
         sys.stderr.write(f"{shown(told)}\n")
         return 1
@@ -201,7 +248,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="Leave those tests out",
     )
-    options.add_argument("--run_dimensions", action="store_true", help="Run all active dimension ETLs")
+    options.add_argument(
+        "--run_dimensions", action="store_true", help="Run all active dimension ETLs"
+    )
     options.add_argument("--run_facts", action="store_true", help="Run all active fact ETLs")
     options.add_argument(
         "--delete_existing_tables",
@@ -217,14 +266,26 @@ def _parser() -> argparse.ArgumentParser:
         help="Only these of the active ETLs",
     )
     options.add_argument(
-        "--show_sql", nargs="+", default=[], metavar="NAME", help="Show the SQL that these ETLs run, and exit"
+        "--show_sql",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="Show the SQL that these ETLs run, and exit",
     )
-    options.add_argument("--full", action="store_true", help="Read all of every source, whatever its watermark")
     options.add_argument(
-        "--plan", action="store_true", help="Tell what a run would do to each table, undo it, and exit"
+        "--full", action="store_true", help="Read all of every source, whatever its watermark"
     )
-    options.add_argument("--rejects", action="store_true", help="List the rows that were rejected, and exit")
-    options.add_argument("--replay_rejects", action="store_true", help="Load the rejected rows that now pass")
+    options.add_argument(
+        "--plan",
+        action="store_true",
+        help="Tell what a run would do to each table, undo it, and exit",
+    )
+    options.add_argument(
+        "--rejects", action="store_true", help="List the rows that were rejected, and exit"
+    )
+    options.add_argument(
+        "--replay_rejects", action="store_true", help="Load the rejected rows that now pass"
+    )
     options.add_argument(
         "--history",
         nargs="?",
@@ -234,9 +295,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LINES",
         help="Show the latest runs, and exit; the last one whole, and so many lines in all",
     )
-    options.add_argument("--recover", action="store_true", help="Finish or clear what dead runs have left, and exit")
-    options.add_argument("--rollback", action="store_true", help="Bring back what the last build replaced, and exit")
-    options.add_argument("--alert_if_late", action="store_true", help="Alert if no run came when it should, and exit")
+    options.add_argument(
+        "--recover", action="store_true", help="Finish or clear what dead runs have left, and exit"
+    )
+    options.add_argument(
+        "--rollback", action="store_true", help="Bring back what the last build replaced, and exit"
+    )
+    options.add_argument(
+        "--alert_if_late", action="store_true", help="Alert if no run came when it should, and exit"
+    )
     options.add_argument("--list", action="store_true", help="List the configured ETLs and exit")
     options.add_argument(
         "--version",
@@ -267,7 +334,7 @@ def _request(arguments: argparse.Namespace) -> "pypelineetl.Request":
 
 
 def _run(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int:
-    from pypelineetl.report.alerts import Alerts  # noqa: PLC0415 - needs sqlglot and DuckDB, which --help does not
+    from pypelineetl.report.alerts import Alerts  # noqa: PLC0415 - see above
 
     happening, alerts = pypelineetl.refresh(project, request), Alerts(project)
     succeeded = False
@@ -297,15 +364,22 @@ def _plan(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int
         for event in happening:
             if isinstance(event, TableDropping | TableCreating):
                 verb = "dropped" if isinstance(event, TableDropping) else "created"
-                sys.stdout.write(f"{event.etl.kind} {event.etl.name}: table {event.etl.table} would be {verb}\n")
+                sys.stdout.write(
+                    f"{event.etl.kind} {event.etl.name}: table {event.etl.table} would be {verb}\n"
+                )
             display(event)
             succeeded = isinstance(event, RunFinished) and event.succeeded
     sys.stdout.write("This was a plan: nothing was changed.\n")
     return 0 if succeeded else 1
 
 
-def _asked(project: "pypelineetl.Project", question: "Callable[[Database], list[Answer]]") -> "list[Answer]":
-    """Return what a warehouse answers; nothing if it is a file that is not there, which opening it would make."""
+def _asked(
+    project: "pypelineetl.Project", question: "Callable[[Database], list[Answer]]"
+) -> "list[Answer]":
+    """Return what a warehouse answers.
+
+    Nothing if it is a file that is not there, which opening it would make.
+    """
     if not project.has_warehouse:
         return []
     with project.open_warehouse() as warehouse:
@@ -313,16 +387,30 @@ def _asked(project: "pypelineetl.Project", question: "Callable[[Database], list[
 
 
 def _show_rejects(project: "pypelineetl.Project") -> None:
-    from pypelineetl.state.load_state import LoadState, told  # noqa: PLC0415 - needs sqlglot and DuckDB, which --help does not
+    from pypelineetl.state.load_state import LoadState, told  # noqa: PLC0415 - see above
 
     rejects = _asked(project, lambda warehouse: LoadState(warehouse).rejects())
-    sys.stdout.write("".join(f"{shown(line)}\n" for line in told(rejects)) or "No row is rejected.\n")
+    sys.stdout.write(
+        "".join(f"{shown(line)}\n" for line in told(rejects)) or "No row is rejected.\n"
+    )
 
 
 def _show_history(project: "pypelineetl.Project", most: int) -> None:
     from pypelineetl.state.run_history import RunHistory  # noqa: PLC0415 - as above
 
-    heading = ("run", "started", "ETL", "status", "way", "attempt", "rows", "new", "updated", "seconds", "error")
+    heading = (
+        "run",
+        "started",
+        "ETL",
+        "status",
+        "way",
+        "attempt",
+        "rows",
+        "new",
+        "updated",
+        "seconds",
+        "error",
+    )
     records = _asked(project, lambda warehouse: RunHistory(warehouse).latest_runs(most))
     lines = [
         (
@@ -359,7 +447,10 @@ def _roll_back(project: "pypelineetl.Project") -> None:
         for event in roll_back(project):
             log(event)
             if isinstance(event, Published):
-                sys.stdout.write(f"Exchanged for what was kept of them: {event.tables}. Asked again, this goes back.\n")
+                sys.stdout.write(
+                    f"Exchanged for what was kept of them: {event.tables}. Asked again, this goes"
+                    " back.\n"
+                )
 
 
 def _alert_if_late(project: "pypelineetl.Project") -> int:
@@ -367,7 +458,9 @@ def _alert_if_late(project: "pypelineetl.Project") -> int:
 
     alerts = Alerts(project)
     if project.late_after is None:
-        sys.stdout.write("Nothing is watched: LATE_AFTER_HOURS in config.py says after how long a run is late.\n")
+        sys.stdout.write(
+            "Nothing is watched: LATE_AFTER_HOURS in config.py says after how long a run is late.\n"
+        )
         return 2
     late = alerts.late()
     with pypelineetl.RunLog(project.log_home / "run.log") as log:
@@ -379,7 +472,7 @@ def _alert_if_late(project: "pypelineetl.Project") -> int:
 
 
 def _list(project: "pypelineetl.Project") -> None:
-    from pypelineetl.load.strategy import why_row_by_row  # noqa: PLC0415 - needs pygrametl and DuckDB, which --help does not
+    from pypelineetl.load.strategy import why_row_by_row  # noqa: PLC0415 - see above
 
     heading = ("ETL", "type", "active", "table", "class", "queue", "loaded")
     lines = [
@@ -409,7 +502,9 @@ def _show_sql(project: "pypelineetl.Project", names: Sequence[str]) -> None:
     for etl in project.named(names):
         sys.stdout.write(f"-- {etl.kind} {etl.name}: source\n{project.source_text(etl)}\n\n")
         sys.stdout.write(f"-- {etl.kind} {etl.name}: table {etl.table}\n")
-        sys.stdout.write("".join(f"{statement};\n" for statement in project.create_statements(etl)) + "\n")
+        sys.stdout.write(
+            "".join(f"{statement};\n" for statement in project.create_statements(etl)) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -1,19 +1,18 @@
 """What can go wrong, as one tree.
 
-    PypeLineError
-    ├── ConfigError       config.py or a module it names is wrong; carries every fault found, not the first
-    ├── UsageError        a command or task argument is wrong; nothing was started
-    ├── DialectError      SQL that cannot be read, is not allowed here, or cannot be translated
-    ├── DatabaseError     a database cannot be reached, or refused a statement
-    │   ├── BusyError     another run has what this one needs; the message names it
-    │   └── TransientError  a connection was lost, or others stood in the way: it may go well when tried again
-    ├── SourceError       the source gives other columns than the ETL needs, or stopped half way
-    │   └── SourceLostError  the source's connection was lost; it is a TransientError as well
-    ├── LoadError         a row cannot be loaded: a value, a natural key, a count that does not add up
-    └── RefreshError      one or more ETLs of a refresh failed
+PypeLineError ├── ConfigError       config.py or a module it names is wrong; carries every fault
+found, not the first ├── UsageError        a command or task argument is wrong; nothing was started
+├── DialectError      SQL that cannot be read, is not allowed here, or cannot be translated ├──
+DatabaseError     a database cannot be reached, or refused a statement │   ├── BusyError     another
+run has what this one needs; the message names it │   └── TransientError  a connection was lost, or
+others stood in the way: it may go well when tried again ├── SourceError       the source gives
+other columns than the ETL needs, or stopped half way │   └── SourceLostError  the source's
+connection was lost; it is a TransientError as well ├── LoadError         a row cannot be loaded: a
+value, a natural key, a count that does not add up └── RefreshError      one or more ETLs of a
+refresh failed
 
-Every message says what was given, the rule, and what to do. An error raised inside an ETL is given that ETL's
-name by the runner; `etl` is empty elsewhere.
+Every message says what was given, the rule, and what to do. An error raised inside an ETL is given
+that ETL's name by the runner; `etl` is empty elsewhere.
 """
 
 import sys
@@ -106,8 +105,8 @@ STOPPED = "its process was told to stop"
 def in_words(error: BaseException, etl: str = "") -> str:
     """Return an error as it is told.
 
-    One of ours, or a wish to stop, is its own message. Any other was not foreseen: it is told with its type, with what
-    was being done for an ETL, such as `fact "sale"`, and with what to do.
+    One of ours, or a wish to stop, is its own message. Any other was not foreseen: it is told with
+    its type, with what was being done for an ETL, such as `fact "sale"`, and with what to do.
     """
     if isinstance(error, PypeLineError):
         return error.message
@@ -117,20 +116,28 @@ def in_words(error: BaseException, etl: str = "") -> str:
         return str(error) or type(error).__name__
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     step = next(filter(None, map(_step_of, reversed(frames))), "at work")
-    doing = f"{step} of {etl}" if etl and step != "at work" else " on ".join(filter(None, [step, etl]))
+    doing = (
+        f"{step} of {etl}" if etl and step != "at work" else " on ".join(filter(None, [step, etl]))
+    )
     told = f"{type(error).__name__}: {error}"
     if own := next(filter(None, map(_own_code_of, reversed(frames))), ""):
         return f"{told}, while {doing}, in {own}, which is code of this project; mend it there"
     if isinstance(error, OSError | MemoryError):
-        return f"{told}, while {doing}. Look whether the machine has enough memory and disk, and run it again"
+        return (
+            f"{told}, while {doing}. Look whether the machine has enough memory and disk, and run"
+            " it again"
+        )
     return (
-        f"{told}, while {doing}. PypeLineETL did not foresee this error; please report it together with run.log, which"
-        " has the traceback"
+        f"{told}, while {doing}. PypeLineETL did not foresee this error; please report it together"
+        " with run.log, which has the traceback"
     )
 
 
 def _step_of(frame: FrameType) -> str:
-    """Return what the code of this package in a frame does; nothing if it is not known, or not of this package."""
+    """Return what the code of this package in a frame does.
+
+    Nothing if it is not known, or not of this package.
+    """
     package, _, module = str(frame.f_globals.get("__name__", "")).partition(".")
     if package != _PACKAGE:
         return ""
@@ -147,26 +154,38 @@ def own_file_of(frame: FrameType) -> Path | None:
     """Return the file of a frame's code if it is a project's own; None for installed code."""
     name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     path = Path(frame.f_code.co_filename)
-    is_installed = name in {_PACKAGE, *sys.stdlib_module_names} or {"site-packages", "dist-packages"} & {*path.parts}
+    is_installed = name in {_PACKAGE, *sys.stdlib_module_names} or {
+        "site-packages",
+        "dist-packages",
+    } & {*path.parts}
     return None if is_installed or not path.is_file() else path
 
 
 def did_you_mean(given: str, known: Iterable[str], *, like: float = 0.6) -> str:
-    """Return ` Did you mean "x"?` for the name nearest to the given one, or nothing if none is so much like it."""
+    """Return ` Did you mean "x"?` for the name nearest to the given one, or nothing if none is so
+    much like it.
+    """
     by_folded = {name.casefold(): name for name in known}
     near = get_close_matches(given.casefold(), by_folded, n=1, cutoff=like)
     return f' Did you mean "{by_folded[near[0]]}"?' if near else ""
 
 
 def given(value: object) -> str:
-    """Return a value as a message says what was given: short, and a class or an object by the name of its type."""
+    """Return a value as a message says what was given.
+
+    Short, and a class or an object by the name of its type.
+    """
     if isinstance(value, type):
         return f"the class {value.__name__}"
     written = repr(value)
     is_long = len(written) > _LONGEST_GIVEN
     if isinstance(value, str | int | float | None):
         return f"{written[:_LONGEST_GIVEN]}…" if is_long else written
-    return f"a {type(value).__name__}" if is_long or not isinstance(value, list | tuple | dict) else written
+    return (
+        f"a {type(value).__name__}"
+        if is_long or not isinstance(value, list | tuple | dict)
+        else written
+    )
 
 
 def quoted(names: Iterable[str]) -> str:

@@ -1,4 +1,7 @@
-"""What happens during a run, as the runner tells it: log, progress and results are only listeners to these."""
+"""What happens during a run, as the runner tells it.
+
+Log, progress and results are only listeners to these.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -70,7 +73,10 @@ class EtlStarted:
 
 @dataclass(frozen=True)
 class TableDropping:
-    """An existing table is about to be dropped: what is built now will take its place, and has nothing of its rows."""
+    """An existing table is about to be dropped.
+
+    What is built now will take its place, and has nothing of its rows.
+    """
 
     etl: ETL
 
@@ -120,7 +126,9 @@ class RowsLoaded:
 
 @dataclass(frozen=True)
 class EtlNoted:
-    """Something about how one ETL ran that is no fault, and that whoever runs it may want to change."""
+    """Something about how one ETL ran that is no fault, and that whoever runs it may want to
+    change.
+    """
 
     etl: ETL
     note: str
@@ -137,7 +145,10 @@ class EtlFinished:
 
 @dataclass(frozen=True)
 class EtlFailed:
-    """One ETL failed; its table holds what it held before. `details` is a traceback where the fault is ours."""
+    """One ETL failed.
+
+    Its table holds what it held before. `details` is a traceback where the fault is ours.
+    """
 
     etl: ETL
     error: str

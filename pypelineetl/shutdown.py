@@ -1,8 +1,9 @@
-"""Being told to stop: a first signal ends a run in good order, a second one at once; both leave the warehouse whole.
+"""Being told to stop: a first signal ends a run in good order, a second one at once; both leave the
+warehouse whole.
 
-Python runs a signal's handler only between two steps of its own, and who waits for a database's answer in DuckDB's code
-takes none. A thread therefore hears the signals as well, and ends the process if they are not heeded, or if it takes
-too long to end in good order.
+Python runs a signal's handler only between two steps of its own, and who waits for a database's
+answer in DuckDB's code takes none. A thread therefore hears the signals as well, and ends the
+process if they are not heeded, or if it takes too long to end in good order.
 """
 
 import os
@@ -24,7 +25,10 @@ _LOOKED_AT_EACH_SECONDS = 1.0
 
 
 class ShutdownRequested(BaseException):
-    """The process was told to stop by a signal; like KeyboardInterrupt, no handler of errors takes it for one."""
+    """The process was told to stop by a signal.
+
+    Like KeyboardInterrupt, no handler of errors takes it for one.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -37,7 +41,9 @@ class ShutdownRequested(BaseException):
 
 @contextmanager
 def graceful_shutdown(limit: timedelta | None) -> Iterator[None]:
-    """Raise StoppedError in the block when the process is told to stop, or when it takes longer than a limit."""
+    """Raise StoppedError in the block when the process is told to stop, or when it takes longer
+    than a limit.
+    """
     # What is ignored, as by nohup, stays ignored.
     heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     stop = _Stop()
@@ -54,7 +60,10 @@ def graceful_shutdown(limit: timedelta | None) -> Iterator[None]:
 
 
 def raise_if_requested() -> None:
-    """Raise StoppedError once more if the process was told to stop; for errors in which others may have hidden it."""
+    """Raise StoppedError once more if the process was told to stop.
+
+    For errors in which others may have hidden it.
+    """
     for handler in map(signal.getsignal, _SIGNALS):
         if isinstance(handler, _Stop) and handler.stopped:
             raise handler.stopped
@@ -63,8 +72,8 @@ def raise_if_requested() -> None:
 class _Stop:
     """What a signal does: the first raises StoppedError, any that asks again ends the process.
 
-    Somebody else's code may swallow what is raised in it: `except:` does, and Python itself where it collects garbage.
-    A clock looks whether that is so, and raises it again.
+    Somebody else's code may swallow what is raised in it: `except:` does, and Python itself where
+    it collects garbage. A clock looks whether that is so, and raises it again.
     """
 
     def __init__(self) -> None:
@@ -128,7 +137,10 @@ class _Stop:
 
 
 def _is_dealt_with(stopped: ShutdownRequested) -> bool:
-    """Whether it is the reason for what happens now: an `except`, a `finally` or the end of a `with`."""
+    """Whether it is the reason for what happens now.
+
+    An `except`, a `finally` or the end of a `with`.
+    """
     error = sys.exception()
     while error is not None and stopped not in (error, error.__cause__):
         error = error.__context__
@@ -136,7 +148,10 @@ def _is_dealt_with(stopped: ShutdownRequested) -> bool:
 
 
 def _next(signals: socket, wanted: Collection[int], seconds: float | None = None) -> int:
-    """Wait for one of the wanted signals, and return its number; 0 at the end. Raises TimeoutError if none comes."""
+    """Wait for one of the wanted signals, and return its number.
+
+    0 at the end. Raises TimeoutError if none comes.
+    """
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
         signals.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))

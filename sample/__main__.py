@@ -1,4 +1,7 @@
-"""`python -m sample --url URL --scale S [--day D]`: write the sample's operational database, or its next day."""
+"""`python -m sample --url URL --scale S [--day D]`.
+
+Write the sample's operational database, or its next day.
+"""
 
 import argparse
 import sys
@@ -10,17 +13,30 @@ from sample.days import DayError, write
 
 
 def main() -> int:
-    """Write what the arguments ask for and print the tables; 0 for success, 2 for wrong use or no such database."""
-    parser = argparse.ArgumentParser(prog="python -m sample", description="Write the sample's operational database.")
-    parser.add_argument("--url", required=True, help="where to: sqlite:///…, mysql://…, postgresql://…")
-    parser.add_argument("--scale", type=_positive, default=1, help="multiplies users, products and orders")
-    parser.add_argument("--day", type=_positive, default=1, help="1 writes afresh, 2 and on change what is there")
+    """Write what the arguments ask for and print the tables.
+
+    0 for success, 2 for wrong use or no such database.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m sample", description="Write the sample's operational database."
+    )
+    parser.add_argument(
+        "--url", required=True, help="where to: sqlite:///…, mysql://…, postgresql://…"
+    )
+    parser.add_argument(
+        "--scale", type=_positive, default=1, help="multiplies users, products and orders"
+    )
+    parser.add_argument(
+        "--day", type=_positive, default=1, help="1 writes afresh, 2 and on change what is there"
+    )
     arguments = parser.parse_args()
     try:
         # Without its options: a password may be among them.
         shown = make_url(arguments.url).set(query={}).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):  # the latter for a port that is no number
-        parser.error("--url is no database URL; the form is database://user:password@host:port/name")
+        parser.error(
+            "--url is no database URL; the form is database://user:password@host:port/name"
+        )
     try:
         rows = write(arguments.url, scale=arguments.scale, day=arguments.day)
     except DayError as error:

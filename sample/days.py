@@ -1,8 +1,9 @@
-"""The story of the marketplace: its first day writes it, every later day changes what the day before left.
+"""The story of the marketplace: its first day writes it, every later day changes what the day
+before left.
 
-A day brings new users and orders, earlier orders are paid and delivered, some users move to another school or change
-their e-mail, a few courses are renamed, a seller deletes a product, and one order comes in before the account of its
-buyer, which follows the next day.
+A day brings new users and orders, earlier orders are paid and delivered, some users move to another
+school or change their e-mail, a few courses are renamed, a seller deletes a product, and one order
+comes in before the account of its buyer, which follows the next day.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,7 +34,11 @@ Change = tuple[Table, int, Mapping[str, Any]]
 """A table, the id of its row that changes, and the new values."""
 
 _BATCH_ROWS = 10_000
-_DRIVERS = {"mysql": "mysql+pymysql", "mariadb": "mysql+pymysql", "postgresql": "postgresql+psycopg"}
+_DRIVERS = {
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "postgresql": "postgresql+psycopg",
+}
 # What one day brings, at scale 1.
 _NEW_USERS, _NEW_ORDERS, _MOVED_USERS, _NEW_ADDRESSES, _RENAMED_COURSES = 3, 12, 2, 2, 4
 _DELETION_STEP = 7919
@@ -46,7 +51,8 @@ class DayError(ValueError):
 
 
 def write(url: str, *, scale: int = 1, day: int = 1) -> dict[str, int]:
-    """Write the first day afresh, or apply a later day's changes; return the number of rows of each table.
+    """Write the first day afresh, or apply a later day's changes; return the number of rows of each
+    table.
 
     Raises DayError if the database does not hold the day before, at the same scale.
     """
@@ -64,7 +70,9 @@ def write(url: str, *, scale: int = 1, day: int = 1) -> dict[str, int]:
             _apply(connection, scale, day)
             connection.execute(insert(schema.SAMPLE_DAYS), {"day": day, "scale": scale})
     with engine.connect() as connection:
-        tables = [table for table in schema.metadata.sorted_tables if table is not schema.SAMPLE_DAYS]
+        tables = [
+            table for table in schema.metadata.sorted_tables if table is not schema.SAMPLE_DAYS
+        ]
         return {table.name: _count(connection, table) for table in tables}
 
 
@@ -86,7 +94,9 @@ def _check_day(engine: Engine, scale: int, day: int) -> None:
         raise DayError(message)
     with engine.connect() as connection:
         if not inspect(connection).has_table(schema.SAMPLE_DAYS.name):
-            message = f"day {day} needs the days before it, and there are none here: write --day 1 first"
+            message = (
+                f"day {day} needs the days before it, and there are none here: write --day 1 first"
+            )
             raise DayError(message)
         reached, written = connection.execute(
             select(func.max(schema.SAMPLE_DAYS.c.day), func.max(schema.SAMPLE_DAYS.c.scale))
@@ -107,15 +117,29 @@ def _apply(connection: Connection, scale: int, day: int) -> None:
     new_orders = _new_ids(generate.ORDERS, _NEW_ORDERS, scale, day)
     _insert(connection, schema.USERS, generate.users(new_users, start, end))
     _insert(connection, schema.USER_PROFILES, generate.profiles(new_users))
-    # The last order of the day is from somebody whose account arrives tomorrow, as the first of its new users.
+    # The last order of the day is from somebody whose account arrives tomorrow, as the first of its
+    # new users.
     early = {"id": new_orders[-1], "buyer_id": new_users[-1] + 1}
     placed = generate.orders(new_orders, start, end, known_users)
-    _insert(connection, schema.ORDERS, ({**row, **early} if row["id"] == early["id"] else row for row in placed))
-    _insert(connection, schema.ORDER_LINES, generate.order_lines(new_orders, known_products, known_users))
-    changes = (_user_changes(scale, day, start, end), _course_changes(scale, day), _milestones(connection, start, end))
+    _insert(
+        connection,
+        schema.ORDERS,
+        ({**row, **early} if row["id"] == early["id"] else row for row in placed),
+    )
+    _insert(
+        connection,
+        schema.ORDER_LINES,
+        generate.order_lines(new_orders, known_products, known_users),
+    )
+    changes = (
+        _user_changes(scale, day, start, end),
+        _course_changes(scale, day),
+        _milestones(connection, start, end),
+    )
     for table, key, values in chain(*changes):
         connection.execute(update(table).where(table.c.id == key).values(**values))
-    # Steps of a prime visit every product before one comes again: what is deleted was there yesterday.
+    # Steps of a prime visit every product before one comes again: what is deleted was there
+    # yesterday.
     deleted = day * _DELETION_STEP % known_products + 1
     connection.execute(schema.PRODUCTS.delete().where(schema.PRODUCTS.c.id == deleted))
 
@@ -132,7 +156,10 @@ def _user_changes(scale: int, day: int, start: datetime, end: datetime) -> Itera
 
 
 def _milestones(connection: Connection, start: datetime, end: datetime) -> list[Change]:
-    """Return what happens on a day to the orders of the days before it: some are paid, some delivered."""
+    """Return what happens on a day to the orders of the days before it.
+
+    Some are paid, some delivered.
+    """
     orders = schema.ORDERS.c
     recent = orders.ordered_at.between(start - timedelta(days=generate.MILESTONE_DAYS), start)
     changes: list[Change] = []
@@ -146,7 +173,11 @@ def _milestones(connection: Connection, start: datetime, end: datetime) -> list[
 def _course_changes(scale: int, day: int) -> Iterator[Change]:
     for number in range(_RENAMED_COURSES * scale):
         course = Random(f"course {day} {number}").randrange(generate.COURSES)
-        yield schema.COURSES, course + 1, {"title": f"{generate.course_title(course)} (renamed, day {day})"}
+        yield (
+            schema.COURSES,
+            course + 1,
+            {"title": f"{generate.course_title(course)} (renamed, day {day})"},
+        )
 
 
 def _new_ids(at_first: int, daily: int, scale: int, day: int) -> range:

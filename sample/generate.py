@@ -1,7 +1,8 @@
-"""The rows of the marketplace on its first day, one generator per table, in an order that foreign keys allow.
+"""The rows of the marketplace on its first day, one generator per table, in an order that foreign
+keys allow.
 
-Every number comes from a generator seeded with the table's name, so each table is the same however many others are
-made. Users, products and orders grow with the scale; what a school offers does not.
+Every number comes from a generator seeded with the table's name, so each table is the same however
+many others are made. Users, products and orders grow with the scale; what a school offers does not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,18 +28,29 @@ USERS, PRODUCTS, ORDERS = 279, 850, 1200
 _PRICES = tuple(Decimal(cents) / 100 for cents in (0, 299, 499, 999, 1250, 1999, 4999))
 # The ids of schools begin here, and one was deleted long ago.
 FIRST_SCHOOL_ID, MISSING_SCHOOL_ID = 993, 994
-_PROGRAM: Row = {"id": 1, "school_id": FIRST_SCHOOL_ID, "name": "Notes for Every Student", "active": True}
+_PROGRAM: Row = {
+    "id": 1,
+    "school_id": FIRST_SCHOOL_ID,
+    "name": "Notes for Every Student",
+    "active": True,
+}
 
 
 def first_day(scale: int) -> Iterator[tuple[Table, Iterator[Row]]]:
     """Yield every table with its rows."""
     yield schema.SCHOOLS, _schools()
-    yield schema.SUBJECTS, ({"id": number, "name": name} for number, name in enumerate(names.SUBJECTS, 1))
+    yield (
+        schema.SUBJECTS,
+        ({"id": number, "name": name} for number, name in enumerate(names.SUBJECTS, 1)),
+    )
     yield schema.COURSES, _courses()
     yield schema.USERS, users(range(1, USERS * scale + 1), FIRST_UPLOAD, FIRST_ORDER)
     yield schema.USER_PROFILES, profiles(range(1, USERS * scale + 1))
     yield schema.PRODUCTS, products(range(1, PRODUCTS * scale + 1), USERS * scale)
-    yield schema.PAYMENT_SOURCES, ({"id": number, "name": name} for number, name in enumerate(names.PAYMENT_SOURCES, 1))
+    yield (
+        schema.PAYMENT_SOURCES,
+        ({"id": number, "name": name} for number, name in enumerate(names.PAYMENT_SOURCES, 1)),
+    )
     yield schema.AFFILIATES, _affiliates()
     yield schema.SITES, iter([{"id": 1, "name": "StudyNotes", "domain": "studynotes.example"}])
     order_ids = range(1, ORDERS * scale + 1)
@@ -63,7 +75,9 @@ def users(ids: range, first: datetime, last: datetime) -> Iterator[Row]:
             "id": user,
             "username": f"{_folded(first_name(user))}{user}",
             "email": f"{_folded(first_name(user))}.{user}@mail.example",
-            "school_id": school_id(chance.randrange(SCHOOLS)) if chance.random() < 11 / 12 else None,
+            "school_id": (
+                school_id(chance.randrange(SCHOOLS)) if chance.random() < 11 / 12 else None
+            ),
             "registered_at": registered,
             "moved_at": registered,
         }
@@ -102,7 +116,10 @@ def products(ids: range, user_count: int) -> Iterator[Row]:
 
 
 def orders(ids: range, first: datetime, last: datetime, user_count: int) -> Iterator[Row]:
-    """Yield orders between two moments; one in twenty-five is a guest's; some are not paid or delivered by the last."""
+    """Yield orders between two moments.
+
+    One in twenty-five is a guest's; some are not paid or delivered by the last.
+    """
     for number in ids:
         chance = Random(f"order {number}")
         ordered = moment(chance, first, last)
@@ -120,10 +137,17 @@ def orders(ids: range, first: datetime, last: datetime, user_count: int) -> Iter
 
 
 def milestones(order: int, ordered: datetime) -> tuple[datetime | None, datetime | None]:
-    """Return when an order is paid, within MILESTONE_DAYS, and delivered soon after; some never are."""
+    """Return when an order is paid, within MILESTONE_DAYS, and delivered soon after.
+
+    Some never are.
+    """
     chance = Random(f"milestones {order}")
     paid = ordered + timedelta(minutes=chance.randrange(5000)) if chance.random() < 0.96 else None
-    delivered = paid + timedelta(seconds=chance.randrange(90_000)) if paid and chance.random() < 0.98 else None
+    delivered = (
+        paid + timedelta(seconds=chance.randrange(90_000))
+        if paid and chance.random() < 0.98
+        else None
+    )
     return paid, delivered
 
 
@@ -141,7 +165,11 @@ def order_lines(order_ids: range, product_count: int, user_count: int) -> Iterat
                 "seller_id": seller(sold, user_count),
                 "quantity": chance.choice((1, 1, 1, 2)),
                 "unit_price": amount,
-                "discount": (amount / 10).quantize(Decimal("0.01")) if chance.random() < 0.2 else Decimal("0.00"),
+                "discount": (
+                    (amount / 10).quantize(Decimal("0.01"))
+                    if chance.random() < 0.2
+                    else Decimal("0.00")
+                ),
             }
 
 
@@ -157,7 +185,9 @@ def price(product: int) -> Decimal:
 
 def first_name(user: int) -> str:
     """Return a user's first name."""
-    return names.FIRST_NAMES[user * 11 % len(names.FIRST_NAMES)]  # 11 shares no factor with their number
+    return names.FIRST_NAMES[
+        user * 11 % len(names.FIRST_NAMES)
+    ]  # 11 shares no factor with their number
 
 
 def moment(chance: Random, first: datetime, last: datetime) -> datetime:
@@ -167,12 +197,19 @@ def moment(chance: Random, first: datetime, last: datetime) -> datetime:
 
 def _schools() -> Iterator[Row]:
     for number, (name, city, state, country) in enumerate(names.schools(SCHOOLS)):
-        yield {"id": school_id(number), "name": name, "city": city, "state": state, "country": country}
+        yield {
+            "id": school_id(number),
+            "name": name,
+            "city": city,
+            "state": state,
+            "country": country,
+        }
 
 
 def _courses() -> Iterator[Row]:
     for number in range(COURSES):
-        # Every school offers its courses subject by subject, so that no school has the same one twice.
+        # Every school offers its courses subject by subject, so that no school has the same one
+        # twice.
         school, turn = number % SCHOOLS, number // SCHOOLS
         subject = (school + turn) % len(names.SUBJECTS)
         yield {

@@ -1,15 +1,66 @@
-"""Names of people, schools and courses, with the accents, quotes and symbols that real ones have."""
+"""Names of people, schools and courses, with the accents, quotes and symbols that real ones
+have.
+"""
 
 from itertools import product
 
 FIRST_NAMES = (
-    *("Ana", "Ben", "Chloé", "Dmitri", "Élodie", "François", "Grace", "Hiroshi", "Inés", "Jürgen", "Kwame", "Lucía"),
-    *("Mehmet", "Nguyễn", "Oisín", "Priya", "Quinn", "Rosa", "Søren", "Tomáš", "Uma", "Víctor", "Wanda", "Xiu"),
+    *(
+        "Ana",
+        "Ben",
+        "Chloé",
+        "Dmitri",
+        "Élodie",
+        "François",
+        "Grace",
+        "Hiroshi",
+        "Inés",
+        "Jürgen",
+        "Kwame",
+        "Lucía",
+    ),
+    *(
+        "Mehmet",
+        "Nguyễn",
+        "Oisín",
+        "Priya",
+        "Quinn",
+        "Rosa",
+        "Søren",
+        "Tomáš",
+        "Uma",
+        "Víctor",
+        "Wanda",
+        "Xiu",
+    ),
     *("Yusuf", "Zoë", "明", "Ольга"),
 )
 LAST_NAMES = (
-    *("Anderson", "Brontë", "Castañeda", "D'Angelo", "Easton", "Fernández", "Güler", "Hansen", "Ibrahim", "Jones"),
-    *("Kovač", "L'Écuyer", "Müller", "Nowak", "O'Brien", "Pérez", "Quist", "Rossi", "Smith-Wesson", "Tran", "Urbański"),
+    *(
+        "Anderson",
+        "Brontë",
+        "Castañeda",
+        "D'Angelo",
+        "Easton",
+        "Fernández",
+        "Güler",
+        "Hansen",
+        "Ibrahim",
+        "Jones",
+    ),
+    *(
+        "Kovač",
+        "L'Écuyer",
+        "Müller",
+        "Nowak",
+        "O'Brien",
+        "Pérez",
+        "Quist",
+        "Rossi",
+        "Smith-Wesson",
+        "Tran",
+        "Urbański",
+    ),
     *("van der Berg", "Wójcik", "Xu", "Young", "Žižek", "李"),
 )
 ABOUT = (
@@ -20,13 +71,49 @@ ABOUT = (
     "",
 )
 SUBJECTS = (
-    *("Accounting", "Algebra", "Anatomy", "Anthropology", "Art History", "Biology", "Calculus", "Chemistry"),
-    *("Computer Science", "Economics", "English", "French", "Geology", "History", "Law", "Linguistics", "Marketing"),
-    *("Music Theory", "Nursing", "Philosophy", "Physics", "Political Science", "Psychology", "Sociology", "Spanish"),
+    *(
+        "Accounting",
+        "Algebra",
+        "Anatomy",
+        "Anthropology",
+        "Art History",
+        "Biology",
+        "Calculus",
+        "Chemistry",
+    ),
+    *(
+        "Computer Science",
+        "Economics",
+        "English",
+        "French",
+        "Geology",
+        "History",
+        "Law",
+        "Linguistics",
+        "Marketing",
+    ),
+    *(
+        "Music Theory",
+        "Nursing",
+        "Philosophy",
+        "Physics",
+        "Political Science",
+        "Psychology",
+        "Sociology",
+        "Spanish",
+    ),
     *("Statistics", "Theatre"),
 )
 COURSE_TITLES = (
-    *("Introduction to {}", "{} I", "{} II", "Principles of {}", "Topics in {}", "Advanced {}", "{} Seminar"),
+    *(
+        "Introduction to {}",
+        "{} I",
+        "{} II",
+        "Principles of {}",
+        "Topics in {}",
+        "Advanced {}",
+        "{} Seminar",
+    ),
     *("Honors {}", "{} for Non-Majors", 'What Is "{}"?'),
 )
 KINDS = ("notes", "study guide", "flashcards", "video")
@@ -86,21 +173,48 @@ _ABROAD = {
     "MX": ("Mérida", "Querétaro"),
 }
 _SCHOOL_NAMES = (
-    *("{} University", "{} College", "{} Community College", "{} State University", "{} Institute of Technology"),
-    *("{} Technical College", "{} Christian College", "College of {}", "University of {}", "{} School of Nursing"),
-    *("{} School of Law", "{} Conservatory of Music", "{} Business School", "{} Polytechnic", "St. Mary's of {}"),
+    *(
+        "{} University",
+        "{} College",
+        "{} Community College",
+        "{} State University",
+        "{} Institute of Technology",
+    ),
+    *(
+        "{} Technical College",
+        "{} Christian College",
+        "College of {}",
+        "University of {}",
+        "{} School of Nursing",
+    ),
+    *(
+        "{} School of Law",
+        "{} Conservatory of Music",
+        "{} Business School",
+        "{} Polytechnic",
+        "St. Mary's of {}",
+    ),
     *("{} Academy of Art", '{} "Open" University'),
 )
 
 
 def schools(count: int) -> list[tuple[str, str, str | None, str]]:
-    """Return so many schools, alphabetical, as name, city, state and country; the first three are always the same."""
-    towns: list[tuple[str, str | None, str]] = [(town, state, "US") for state in _STATES for town in _STATES[state]]
+    """Return so many schools, alphabetical, as name, city, state and country.
+
+    The first three are always the same.
+    """
+    towns: list[tuple[str, str | None, str]] = [
+        (town, state, "US") for state in _STATES for town in _STATES[state]
+    ]
     towns += [(town, None, country) for country in _ABROAD for town in _ABROAD[country]]
-    every = sorted((name.format(town), town, state, country) for name, (town, state, country) in _pairs(towns))
+    every = sorted(
+        (name.format(town), town, state, country) for name, (town, state, country) in _pairs(towns)
+    )
     following = [school for school in every if school[0] > _FIRST_SCHOOLS[-1][0]]
     return [*_FIRST_SCHOOLS, *following[: count - len(_FIRST_SCHOOLS)]]
 
 
-def _pairs(towns: list[tuple[str, str | None, str]]) -> list[tuple[str, tuple[str, str | None, str]]]:
+def _pairs(
+    towns: list[tuple[str, str | None, str]],
+) -> list[tuple[str, tuple[str, str | None, str]]]:
     return list(product(_SCHOOL_NAMES, towns))

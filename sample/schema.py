@@ -1,4 +1,7 @@
-"""The tables of the marketplace, once for every database that SQLAlchemy speaks to. All times are UTC."""
+"""The tables of the marketplace, once for every database that SQLAlchemy speaks to.
+
+All times are UTC.
+"""
 
 from typing import Any
 
@@ -74,7 +77,9 @@ PRODUCTS = _table(
     Column("price", Numeric(10, 2), nullable=False),
     Column("uploaded_at", DateTime, nullable=False),
 )
-PAYMENT_SOURCES = _table("payment_sources", _id(), Column("name", String(40), nullable=False, unique=True))
+PAYMENT_SOURCES = _table(
+    "payment_sources", _id(), Column("name", String(40), nullable=False, unique=True)
+)
 AFFILIATES = _table(
     "affiliates",
     _id(),
@@ -90,7 +95,8 @@ SITES = _table(
 ORDERS = _table(
     "orders",
     _id(),
-    # No foreign key: an order may come in before the account of its buyer, and a guest's order has none.
+    # No foreign key: an order may come in before the account of its buyer, and a guest's order has
+    # none.
     Column("buyer_id", Integer),
     Column("payment_source_id", ForeignKey("payment_sources.id"), nullable=False),
     Column("affiliate_id", ForeignKey("affiliates.id")),

@@ -21,19 +21,31 @@ _REVENUE = """
 
 
 def main() -> int:
-    """Print three schools, and the revenue by quarter; 1 if the quarters do not add up to what the source holds."""
+    """Print three schools, and the revenue by quarter.
+
+    1 if the quarters do not add up to what the source holds.
+    """
     project = read_project(config)
     sales = project.find("fact", "product_sale")
     with project.open_source(sales) as source:
-        [(lines, held)] = source.query(f"SELECT COUNT(*), SUM(net_amount) FROM ({project.source_query(sales)}) AS sold")
+        [(lines, held)] = source.query(
+            f"SELECT COUNT(*), SUM(net_amount) FROM ({project.source_query(sales)}) AS sold"
+        )
     with project.open_warehouse() as warehouse:
         schools, quarters = warehouse.query(_SCHOOLS), warehouse.query(_REVENUE)
-    shown = [(f"{year} Q{quarter}", *counts, _money(revenue)) for year, quarter, *counts, revenue in quarters]
+    shown = [
+        (f"{year} Q{quarter}", *counts, _money(revenue))
+        for year, quarter, *counts, revenue in quarters
+    ]
     _print("Three schools", ("school_id", "name", "state"), schools)
     _print("Revenue by quarter, US/Eastern", ("quarter", "lines", "buyers", "revenue"), shown)
     total = (lines, _money(held))
     adds_up = total == (sum(row[1] for row in shown), sum(row[3] for row in shown))
-    verdict = ", which is what the quarters add up to" if adds_up else " in the source; the quarters do NOT add up"
+    verdict = (
+        ", which is what the quarters add up to"
+        if adds_up
+        else " in the source; the quarters do NOT add up"
+    )
     sys.stdout.write(f"In all {total[0]:,} order lines and {total[1]:,} of revenue{verdict}.\n")
     return 0 if adds_up else 1
 
@@ -48,7 +60,11 @@ def _print(title: str, heading: Sequence[str], rows: Sequence[Sequence[Any]]) ->
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     sys.stdout.write(f"{title}\n")
     for line in lines:
-        sys.stdout.write("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + "\n")
+        sys.stdout.write(
+            "  "
+            + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            + "\n"
+        )
     sys.stdout.write("\n")
 
 

@@ -1,6 +1,8 @@
-"""The layers of the engine, and the list of its modules. `python testsuite/architecture.py` rewrites that list.
+"""The layers of the engine, and the list of its modules. `python testsuite/architecture.py`
+rewrites that list.
 
-The list in docs/architecture.md has the first sentence of each module's docstring, so that it cannot be out of date.
+The list in docs/architecture.md has the first sentence of each module's docstring, so that it
+cannot be out of date.
 """
 
 import ast
@@ -32,11 +34,16 @@ LAYERS = (
     ("testing",),
     ("cli",),
 )
-"""From the lowest layer to the highest: a module imports its own folder and lower layers, never higher ones."""
+"""From the lowest layer to the highest.
+
+A module imports its own folder and lower layers, never higher ones.
+"""
 
 
 def upward_imports(package: Path) -> list[str]:
-    """Return each import of a module that is not in the same folder or in a lower layer, as `importer -> imported`."""
+    """Return each import of a module that is not in the same folder or in a lower layer, as
+    `importer -> imported`.
+    """
     rank = {name: number for number, layer in enumerate(LAYERS) for name in layer}
     found = []
     for path in sorted(package.rglob("*.py")):
@@ -70,7 +77,9 @@ def _is_module(name: str) -> bool:
 
 
 def module_list(package: Path) -> str:
-    """Return the modules of the engine as Markdown, a table for each folder, in the order of the layers."""
+    """Return the modules of the engine as Markdown, a table for each folder, in the order of the
+    layers.
+    """
     lines = []
     for name in (name for layer in LAYERS for name in layer):
         if (package / f"{name}.py").is_file():
@@ -84,8 +93,12 @@ def module_list(package: Path) -> str:
             "| module | what it does |",
             "|---|---|",
         ]
-        modules = sorted(path for path in (package / name).rglob("*.py") if path.name != "__init__.py")
-        lines += [f"| `{path.relative_to(package / name)}` | {_sentence(path)} |" for path in modules]
+        modules = sorted(
+            path for path in (package / name).rglob("*.py") if path.name != "__init__.py"
+        )
+        lines += [
+            f"| `{path.relative_to(package / name)}` | {_sentence(path)} |" for path in modules
+        ]
         lines.append("")
     return "\n".join(lines)
 

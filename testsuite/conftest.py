@@ -1,4 +1,5 @@
-"""Fixtures: real servers, started when a test first asks for one, empty databases on them, and a user's own project.
+"""Fixtures: real servers, started when a test first asks for one, empty databases on them, and a
+user's own project.
 
 A server that cannot be started is an error, never a skip.
 """
@@ -25,17 +26,24 @@ from servers import Server
 ROOT = Path(__file__).parent.parent
 _FLAT_MODULES = ("config", "sources", "creates", "dimensions", "facts", "run", "tests", "tasks")
 _started: list[str] = []
-"""What to tell of each server that was started, by this process or by those that share its tests."""
+"""What to tell of each server that was started, by this process or by those that share its
+tests.
+"""
 
 
 def pytest_configure() -> None:
-    """Take the servers and their folder away also when the tests are told to end, as they are at Ctrl-C."""
+    """Take the servers and their folder away also when the tests are told to end, as they are at
+    Ctrl-C.
+    """
     # How long an example takes is the machine's business.
     hypothesis.settings.register_profile("here", deadline=None)
     hypothesis.settings.load_profile("here")
-    # DuckDB asks for it with every value that is bound; if it is not installed, Python would search for it each time.
+    # DuckDB asks for it with every value that is bound; if it is not installed, Python would search
+    # for it each time.
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # which says that there is none
-    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to end", returncode=128 + signal.SIGTERM))
+    signal.signal(
+        signal.SIGTERM, lambda *_: pytest.exit("told to end", returncode=128 + signal.SIGTERM)
+    )
 
 
 def pytest_report_header() -> str:
@@ -132,13 +140,17 @@ def warehouse_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def _database_url(request: pytest.FixtureRequest, folder: Path, name: str) -> str:
     if request.param in {"sqlite", "duckdb"}:
         return f"{request.param}:///{folder / name}.{request.param}"
-    url: str = request.getfixturevalue("mariadb_url" if request.param == "mysql" else "postgresql_url")
+    url: str = request.getfixturevalue(
+        "mariadb_url" if request.param == "mysql" else "postgresql_url"
+    )
     return url
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A copy of the flat modules in a folder of its own, as a user has them, and the environment they run in."""
+    """A copy of the flat modules in a folder of its own, as a user has them, and the environment
+    they run in.
+    """
 
     folder: Path
     environment: Mapping[str, str]
@@ -164,7 +176,9 @@ class Checkout:
         path.write_text(text.replace(old, new))
 
     def hurry(self) -> None:
-        """Have run.py not wait long for a server that is dead, where the waiting is not what is tested."""
+        """Have run.py not wait long for a server that is dead, where the waiting is not what is
+        tested.
+        """
         hurried = "from pypelineetl.run import retry\n\nretry._FIRST_PAUSE_SECONDS = 0.1\n"
         self.edit("run", "import sys\n", f"import sys\n{hurried}")
 
@@ -193,7 +207,11 @@ class Checkout:
         ]
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                [*servers.DIES_WITH_US, *command], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+                [*servers.DIES_WITH_US, *command],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
         try:
             deadline = time.monotonic() + 60

@@ -5,7 +5,19 @@ from random import Random
 _DATES = ("d", "dt", "'2024-02-29'", "'2023-12-31 23:59:59'")
 _FORMATS = ("%Y-%m", "%d.%m.%Y", "%H:%i", "%a %e", "%x-%v", "%j", "%M %D", "%y%c")
 _NUMBERS = ("n", "m", "x", "id", "7", "-3", "0", "2.5", "0.05", "100", "b")
-_PARTS = ("YEAR", "MONTH", "DAY", "QUARTER", "WEEKDAY", "DAYOFYEAR", "WEEK", "HOUR", "YEARWEEK", "TO_DAYS", "MINUTE")
+_PARTS = (
+    "YEAR",
+    "MONTH",
+    "DAY",
+    "QUARTER",
+    "WEEKDAY",
+    "DAYOFYEAR",
+    "WEEK",
+    "HOUR",
+    "YEARWEEK",
+    "TO_DAYS",
+    "MINUTE",
+)
 _TEXTS = ("s", "u", "'a-b'", "''", "' é '")
 _UNITS = ("DAY", "MONTH", "YEAR", "HOUR", "MINUTE", "WEEK", "QUARTER", "SECOND")
 _COMPARISONS = ("=", "<>", "<", "<=", ">", ">=")
@@ -54,8 +66,14 @@ def _date(drawn: Random, depth: int) -> str:
     one, other = (_date(drawn, depth - 1) for _ in range(2))
     return drawn.choice(
         (
-            f"DATE_ADD({one}, INTERVAL {drawn.choice(('1', '-2', 'm', '3'))} {drawn.choice(_UNITS)})",
-            f"DATE_SUB({one}, INTERVAL {drawn.choice(('1', '-2', 'm', '3'))} {drawn.choice(_UNITS)})",
+            (
+                f"DATE_ADD({one}, INTERVAL {drawn.choice(('1', '-2', 'm', '3'))}"
+                f" {drawn.choice(_UNITS)})"
+            ),
+            (
+                f"DATE_SUB({one}, INTERVAL {drawn.choice(('1', '-2', 'm', '3'))}"
+                f" {drawn.choice(_UNITS)})"
+            ),
             f"LAST_DAY({one})",
             f"DATE({one})",
             f"COALESCE({one}, {other})",
@@ -73,7 +91,10 @@ def _text(drawn: Random, depth: int) -> str:
         (
             f"CONCAT({one}, {drawn.choice((other, number, day))})",
             f"{drawn.choice(('UPPER', 'LOWER', 'TRIM', 'LTRIM', 'RTRIM'))}({one})",
-            f"SUBSTRING({one}, {drawn.choice(('1', '2', '-2', 'm', '0'))}, {drawn.choice(('1', '3', 'm'))})",
+            (
+                f"SUBSTRING({one}, {drawn.choice(('1', '2', '-2', 'm', '0'))},"
+                f" {drawn.choice(('1', '3', 'm'))})"
+            ),
             f"{drawn.choice(('LEFT', 'RIGHT'))}({one}, {drawn.choice(('1', '2', 'm'))})",
             f"REPLACE({one}, {drawn.choice(_TEXTS)}, {other})",
             f"COALESCE({one}, {other})",

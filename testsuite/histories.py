@@ -1,6 +1,7 @@
 """Random histories of a source, loaded day by day and compared with the oracle after every load.
 
-`cd testsuite && python -m histories --examples 1000 --warehouse duckdb --way sets` runs as many as one likes.
+`cd testsuite && python -m histories --examples 1000 --warehouse duckdb --way sets` runs as many as
+one likes.
 """
 
 import argparse
@@ -32,7 +33,12 @@ from houses import House, nothing
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pygrametl import datereader
-from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+from pygrametl.tables import (
+    CachedDimension,
+    FactTable,
+    SlowlyChangingDimension,
+    TypeOneSlowlyChangingDimension,
+)
 
 from pypelineetl import (
     DimensionETL,
@@ -66,7 +72,9 @@ MOMENTS = [
     datetime(1850, 1, 1),
     datetime(2015, 1, 1),
 ]
-"""Two of one day, one between two loads, one before a version's usual beginning, one in the future."""
+"""Two of one day, one between two loads, one before a version's usual beginning, one in the
+future.
+"""
 LATE = datetime(2014, 12, 1)
 """After all loads of a story."""
 
@@ -80,7 +88,9 @@ class Step:
     facts: tuple[int, ...] | None
     """Which of the story's sales; without any word of them the fact is not loaded."""
     how: str
-    """`load`, `rebuild`, `full`, `fail` (the source raises), `replay`, or `again`, which repeats the day before."""
+    """`load`, `rebuild`, `full`, `fail` (the source raises), `replay`, or `again`, which repeats
+    the day before.
+    """
     hours: int
     """How much later than the step before."""
 
@@ -104,7 +114,9 @@ rules_of_type_2 = st.builds(
     type1=st.sampled_from([(), ("email",)]),
     latest=st.sampled_from([(), ("email",)]),
     original=st.sampled_from([(), ("cohort",)]),
-    previous=st.sampled_from([{}, {"city_before": "city"}, {"city_before": "city", "email_before": "email"}]),
+    previous=st.sampled_from(
+        [{}, {"city_before": "city"}, {"city_before": "city", "email_before": "email"}]
+    ),
     current=st.sampled_from([{}, {"city_now": "city"}]),
     ordering=st.sampled_from(["", "", "cohort"]),
     inferred=st.booleans(),
@@ -138,7 +150,9 @@ def rows_at(moments: Sequence[datetime | None]) -> st.SearchStrategy[dict[str, A
     return st.fixed_dictionaries(
         {
             "code": st.sampled_from([1] * 9 + [2] * 5 + [None]),
-            "city": st.sampled_from(["A", "B", "C", "A", "B", "C", "A", "B", "C", "A", None, "much too long"]),
+            "city": st.sampled_from(
+                ["A", "B", "C", "A", "B", "C", "A", "B", "C", "A", None, "much too long"]
+            ),
             "email": st.sampled_from(["x", "y"]),
             "cohort": st.sampled_from([1, 2]),
             "moved_on": st.sampled_from(moments),
@@ -197,7 +211,9 @@ def stories(draw: st.DrawFn, all_rules: st.SearchStrategy[Rules]) -> Story:
     steps = draw(st.lists(step, min_size=3, max_size=5))
     if not rules.is_dated:
         steps = [_mostly_once(each, pool) for each in steps]
-    return Story(rules, fact, tuple(dict(sorted(each.items())) for each in pool), sales, tuple(steps))
+    return Story(
+        rules, fact, tuple(dict(sorted(each.items())) for each in pool), sales, tuple(steps)
+    )
 
 
 def _mostly_once(step: Step, pool: Sequence[Row]) -> Step:
@@ -216,10 +232,17 @@ class QuickHouse(House):
         return super().project
 
     def tables(self, *wanted: tuple[str, tuple[str, ...]]) -> list[list[tuple[Any, ...]]]:
-        """Return these columns of these tables, as plain values; nothing of a table that is not there."""
+        """Return these columns of these tables, as plain values.
+
+        Nothing of a table that is not there.
+        """
         with self.project.open_warehouse() as warehouse:
             queries = [
-                f"SELECT {warehouse.quoted(columns)} FROM {warehouse.quote(name)}" if warehouse.columns(name) else ""
+                (
+                    f"SELECT {warehouse.quoted(columns)} FROM {warehouse.quote(name)}"
+                    if warehouse.columns(name)
+                    else ""
+                )
                 for name, columns in wanted
             ]
             found = [warehouse.query(query) if query else [] for query in queries]
@@ -282,13 +305,18 @@ class Machine:
             self._load_facts([self.story.sales[index] for index in step.facts])
 
     def _load(self, step: Step, *, is_rebuild: bool) -> None:
-        # A user's own class may read any column, so the rows have none that the dimension does not have.
+        # A user's own class may read any column, so the rows have none that the dimension does not
+        # have.
         names = ["code", *self.rules.attributes, *(["moved_on"] if self.rules.is_dated else [])]
-        given: list[Row] = [{name: self.story.pool[index][name] for name in names} for index in step.given]
+        given: list[Row] = [
+            {name: self.story.pool[index][name] for name in names} for index in step.given
+        ]
         before = self._audits()
         try:
             pointed = {fact.handle for fact in self.fact.facts}
-            rejected = self.dimension.load(given, self.house.now, is_rebuild=is_rebuild, pointed=pointed)
+            rejected = self.dimension.load(
+                given, self.house.now, is_rebuild=is_rebuild, pointed=pointed
+            )
         except Refused:
             assert self.house.failure("person", given)
             if self._loaded:
@@ -306,7 +334,8 @@ class Machine:
     def _repeat(self) -> None:
         """Load the last extract again in another order: nothing may be written.
 
-        But for members that facts have made since, and that nothing tells from those which the source has deleted.
+        But for members that facts have made since, and that nothing tells from those which the
+        source has deleted.
         """
         before = sorted(self._rows, key=repr)
         given = list(reversed(self._given))
@@ -337,7 +366,10 @@ class Machine:
             self.compare(before)
 
     def _replay(self) -> None:
-        """Load the rejects again: none of the dimension's has become right, but a fact's member may be there now."""
+        """Load the rejects again.
+
+        None of the dimension's has become right, but a fact's member may be there now.
+        """
         before = sorted(self._rows, key=repr)
         names = ["person"]
         if self._facts_there and self.story.fact.way in {"grain", "whole"}:
@@ -362,7 +394,9 @@ class Machine:
 
     def read(self) -> list[tuple[Any, ...]]:
         """Read both tables, and return the dimension's, but for its unknown member."""
-        held, self._facts = self.house.tables(("person_dim", self.columns), ("sale_fact", _FACT_COLUMNS))
+        held, self._facts = self.house.tables(
+            ("person_dim", self.columns), ("sale_fact", _FACT_COLUMNS)
+        )
         self._rows = [each for each in held if each[0] != UNKNOWN]
         return self._rows
 
@@ -377,7 +411,10 @@ class Machine:
 
     @property
     def _flags(self) -> tuple[str, ...]:
-        return (*(["is_guess"] if self.rules.inferred else []), *(["is_gone"] if self.rules.deleted == "flag" else []))
+        return (
+            *(["is_guess"] if self.rules.inferred else []),
+            *(["is_gone"] if self.rules.deleted == "flag" else []),
+        )
 
     @property
     def _versioned(self) -> tuple[str, ...]:
@@ -390,7 +427,9 @@ class Machine:
     def compare(self, before: Mapping[tuple[Any, ...], Any]) -> None:
         """Compare the tables with the oracle, surrogate keys by whether they stay."""
         found = self.read()
-        expected = sorted((self._expected(version) for version in self.dimension.versions), key=repr)
+        expected = sorted(
+            (self._expected(version) for version in self.dimension.versions), key=repr
+        )
         held = sorted((each[1:-1] for each in found), key=repr)
         assert held == expected, self._told("person_dim", held, expected)
         self._compare_keys({(each[1], each[-2]): each[0] for each in found})
@@ -402,13 +441,21 @@ class Machine:
 
     def _compare_keys(self, keys: Mapping[tuple[Any, Any], Any]) -> None:
         for version in self.dimension.versions:
-            number = version.number if self._versioned else next(at for code, at in keys if code == version.code)
+            number = (
+                version.number
+                if self._versioned
+                else next(at for code, at in keys if code == version.code)
+            )
             key = keys[version.code, number]
             known = self._keys.setdefault(version.handle, key)
-            assert known == key, f"version {version.number} of {version.code} had key {known} and has {key}"
+            assert known == key, (
+                f"version {version.number} of {version.code} had key {known} and has {key}"
+            )
             owner = self._owners.setdefault(key, (version.code, version.handle))
             assert owner[0] == version.code, f"key {key} was another member's"
-            assert not self._versioned or owner[1] == version.handle, f"key {key} was another version's"
+            assert not self._versioned or owner[1] == version.handle, (
+                f"key {key} was another version's"
+            )
 
     def _compare_facts(self) -> None:
         held = sorted(self._facts, key=repr)
@@ -423,21 +470,40 @@ class Machine:
             )
             for fact in facts
         ]
-        assert held == sorted(expected, key=repr), self._told("sale_fact", held, sorted(expected, key=repr))
+        assert held == sorted(expected, key=repr), self._told(
+            "sale_fact", held, sorted(expected, key=repr)
+        )
 
     def _expected(self, version: Version) -> tuple[Any, ...]:
-        values = {**version.values, "is_guess": int(version.is_inferred), "is_gone": int(version.is_gone)}
+        values = {
+            **version.values,
+            "is_guess": int(version.is_inferred),
+            "is_gone": int(version.is_gone),
+        }
         dates = (shown(version.begins, self.rules), shown(version.ends, self.rules), version.number)
-        return (version.code, *(values[name] for name in self._valued), *(dates if self._versioned else ()))
+        return (
+            version.code,
+            *(values[name] for name in self._valued),
+            *(dates if self._versioned else ()),
+        )
 
     def _told(self, table: str, held: Sequence[Any], expected: Sequence[Any]) -> str:
         columns = self.columns[1:-1] if table == "person_dim" else _FACT_COLUMNS
-        lines = [f"{table} {columns} at {self.house.now}", "held:", *map(str, held), "expected:", *map(str, expected)]
+        lines = [
+            f"{table} {columns} at {self.house.now}",
+            "held:",
+            *map(str, held),
+            "expected:",
+            *map(str, expected),
+        ]
         return "\n".join(lines)
 
 
 def plain(found: Sequence[Any]) -> tuple[Any, ...]:
-    """Return a row's values as the oracle has them, from whatever warehouse: moments and days as texts."""
+    """Return a row's values as the oracle has them, from whatever warehouse.
+
+    Moments and days as texts.
+    """
     values = [str(each) if isinstance(each, date) else each for each in found]
     values = [each.removesuffix(".000000") if isinstance(each, str) else each for each in values]
     return tuple(int(each) if isinstance(each, bool) else each for each in values)
@@ -445,7 +511,10 @@ def plain(found: Sequence[Any]) -> tuple[Any, ...]:
 
 def dimension_etl(rules: Rules) -> DimensionETL:
     """Return the dimension that these rules declare."""
-    flags = (*(["is_guess"] if rules.inferred else []), *(["is_gone"] if rules.deleted == "flag" else []))
+    flags = (
+        *(["is_guess"] if rules.inferred else []),
+        *(["is_gone"] if rules.deleted == "flag" else []),
+    )
     attributes = ["code", *rules.attributes, *rules.previous, *rules.current, *flags]
     arguments: dict[str, Any] = {}
     if rules.kind == "type 2":
@@ -469,12 +538,19 @@ def dimension_etl(rules: Rules) -> DimensionETL:
         create=f"""
             CREATE TABLE person_dim (
               id INT NOT NULL PRIMARY KEY, code INT, city VARCHAR(9), email VARCHAR(9), cohort INT,
-              city_now VARCHAR(9), city_before VARCHAR(9), email_before VARCHAR(9), is_guess TINYINT(1),
-              is_gone TINYINT(1), since {rules.precision}, until {rules.precision}, version INT, audit_key BIGINT
+              city_now VARCHAR(9), city_before VARCHAR(9), email_before VARCHAR(9),
+                is_guess TINYINT(1),
+              is_gone TINYINT(1), since {rules.precision}, until {rules.precision}, version INT,
+                audit_key BIGINT
             )
         """,
         factory=factory(
-            CLASSES[rules.kind], name="person_dim", key="id", attributes=attributes, lookupatts=["code"], **arguments
+            CLASSES[rules.kind],
+            name="person_dim",
+            key="id",
+            attributes=attributes,
+            lookupatts=["code"],
+            **arguments,
         ),
         unknown={"id": UNKNOWN},
         inferred="is_guess" if rules.inferred else None,
@@ -503,14 +579,19 @@ def fact_etl(rules: FactRules) -> FactETL:
         retry=rules.retry,
         code="person",
     )
-    deleted = {"flag": flag_deleted("is_gone", most=1.0), "remove": remove_deleted(most=1.0), "": None}
+    deleted = {
+        "flag": flag_deleted("is_gone", most=1.0),
+        "remove": remove_deleted(most=1.0),
+        "": None,
+    }
     more = [*(["person"] if rules.retry else []), *(["is_gone"] if rules.deleted == "flag" else [])]
     return FactETL(
         "sale",
         source=rows(nothing),
         create="""
             CREATE TABLE sale_fact (
-              sale_id INT NOT NULL, person_fk INT, sold_at DATETIME(6), price INT, person INT, is_gone INT,
+              sale_id INT NOT NULL, person_fk INT, sold_at DATETIME(6), price INT, person INT,
+                is_gone INT,
               audit_key BIGINT
             )
         """,
@@ -549,15 +630,24 @@ def files(kind: str) -> Iterator[Callable[[], str]]:
 
 def main() -> int:
     """Run as many stories as the command line asks for."""
-    parser = argparse.ArgumentParser(prog="histories", description="Compare random histories with the oracle.")
+    parser = argparse.ArgumentParser(
+        prog="histories", description="Compare random histories with the oracle."
+    )
     parser.add_argument("--examples", type=int, default=1000)
-    parser.add_argument("--warehouse", choices=["duckdb", "sqlite", "mysql", "postgresql"], default="duckdb")
+    parser.add_argument(
+        "--warehouse", choices=["duckdb", "sqlite", "mysql", "postgresql"], default="duckdb"
+    )
     parser.add_argument("--way", choices=["sets", "rows"], default="sets")
-    parser.add_argument("--no-shrink", action="store_true", help="end with the first difference, as it was drawn")
+    parser.add_argument(
+        "--no-shrink", action="store_true", help="end with the first difference, as it was drawn"
+    )
     arguments = parser.parse_args()
     ran, first = 0, 0
     phases = [Phase.generate] if arguments.no_shrink else [Phase.generate, Phase.shrink]
-    with tempfile.TemporaryDirectory(prefix="histories-") as folder, warehouses(arguments.warehouse) as new:
+    with (
+        tempfile.TemporaryDirectory(prefix="histories-") as folder,
+        warehouses(arguments.warehouse) as new,
+    ):
 
         @settings(
             max_examples=arguments.examples,
@@ -581,7 +671,9 @@ def main() -> int:
             run()
         except Exception:  # noqa: BLE001 - whatever it is, it is a difference
             traceback.print_exc()
-    sys.stdout.write(f"different after {first} stories\n" if first else f"{ran} stories, no difference\n")
+    sys.stdout.write(
+        f"different after {first} stories\n" if first else f"{ran} stories, no difference\n"
+    )
     return 1 if first else 0
 
 
@@ -609,6 +701,7 @@ def warehouses(kind: str) -> Iterator[Callable[[], Any]]:
 
 
 if __name__ == "__main__":
-    # DuckDB asks for it with every value that is bound; if it is not installed, Python would search for it each time.
+    # DuckDB asks for it with every value that is bound; if it is not installed, Python would search
+    # for it each time.
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # which says that there is none
     sys.exit(main())

@@ -1,8 +1,9 @@
 """An oracle of dimensions and facts: what their tables must hold after a sequence of loads.
 
-It is written from docs/history.md and docs/declaring.md alone, and shares no code with the engine. It is slow and
-plain: it keeps all events of every member, and computes a member's versions from all of them each time. The warehouse
-gives out the surrogate keys; the oracle says which versions must keep theirs, by handles.
+It is written from docs/history.md and docs/declaring.md alone, and shares no code with the engine.
+It is slow and plain: it keeps all events of every member, and computes a member's versions from all
+of them each time. The warehouse gives out the surrogate keys; the oracle says which versions must
+keep theirs, by handles.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -126,7 +127,13 @@ class _Member:
     """Values of type 3 of attributes of type 1, by column."""
 
     def copy(self) -> "_Member":
-        return replace(self, events=[*self.events], handles={**self.handles}, gone={*self.gone}, kept={**self.kept})
+        return replace(
+            self,
+            events=[*self.events],
+            handles={**self.handles},
+            gone={*self.gone},
+            kept={**self.kept},
+        )
 
     @property
     def ordered(self) -> list[Event]:
@@ -156,9 +163,15 @@ class DimensionOracle:
         return [version for member in self._members.values() for version in self._versions(member)]
 
     def load(
-        self, given: Sequence[Row], now: datetime, *, is_rebuild: bool = False, pointed: Collection[int | None] = ()
+        self,
+        given: Sequence[Row],
+        now: datetime,
+        *,
+        is_rebuild: bool = False,
+        pointed: Collection[int | None] = (),
     ) -> int:
-        """Take a whole extract, and return how many rows are rejected. Raises Refused if the load must fail.
+        """Take a whole extract, and return how many rows are rejected. Raises Refused if the load
+        must fail.
 
         A rebuild keeps what only the warehouse knows, and the members to which facts point.
         """
@@ -175,7 +188,9 @@ class DimensionOracle:
         for code, rows in taken.items():
             if rows:
                 member = members.setdefault(code, _Member(code))
-                self._take(member, rows, self._dates(by_member[code], now), now, is_rebuild=is_rebuild)
+                self._take(
+                    member, rows, self._dates(by_member[code], now), now, is_rebuild=is_rebuild
+                )
         self._members = members
         # A rejected row is in the source.
         present = {row["code"] for row in distinct}
@@ -204,13 +219,20 @@ class DimensionOracle:
             self._settle(member)
 
     def find(self, code: Any, moment: datetime | None = None) -> int | None:
-        """Return the handle of a member's version, the current one without a moment; None if there is no member."""
+        """Return the handle of a member's version, the current one without a moment.
+
+        None if there is no member.
+        """
         if code not in self._members:
             return None
         versions = self._versions(self._members[code])
         if moment is None:
             return versions[-1].handle
-        began = [each for each in versions if each.begins is None or cut(each.begins, self.rules) <= moment]
+        began = [
+            each
+            for each in versions
+            if each.begins is None or cut(each.begins, self.rules) <= moment
+        ]
         return (began or versions[:1])[-1].handle
 
     def _dates(self, rows: Sequence[Row], now: datetime) -> dict[int, datetime]:
@@ -225,12 +247,21 @@ class DimensionOracle:
     def _orderable(self, rows: Sequence[Row], now: datetime) -> list[Row]:
         """Return those of a member's different rows that can be put in an order, in it."""
         dates = self._dates(rows, now)
-        places = {id(row): (dates[id(row)], row[self.rules.ordering] if self.rules.ordering else 0) for row in rows}
+        places = {
+            id(row): (dates[id(row)], row[self.rules.ordering] if self.rules.ordering else 0)
+            for row in rows
+        }
         alone = [row for row in rows if list(places.values()).count(places[id(row)]) == 1]
         return sorted(alone, key=lambda row: places[id(row)])
 
     def _take(
-        self, member: _Member, rows: Sequence[Row], dates: Mapping[int, datetime], now: datetime, *, is_rebuild: bool
+        self,
+        member: _Member,
+        rows: Sequence[Row],
+        dates: Mapping[int, datetime],
+        now: datetime,
+        *,
+        is_rebuild: bool,
     ) -> None:
         """Take the rows of one member, which are in their order."""
         if self.rules.kind != "type 2":
@@ -239,7 +270,9 @@ class DimensionOracle:
         for row in rows:
             latest = member.states[-1] if member.states else None
             has_date = self.rules.is_dated and row["moved_on"] is not None
-            self._take_state(member, row, dates[id(row)], is_dated=has_date or dates[id(row)] != now)
+            self._take_state(
+                member, row, dates[id(row)], is_dated=has_date or dates[id(row)] != now
+            )
             if latest:
                 self._keep_previous(member, latest.values, member.states[-1].values)
         if member.is_away:
@@ -264,7 +297,9 @@ class DimensionOracle:
             return
         same = compared[-1]
         overwritten = {name: values[name] for name in self.rules.overwritten}
-        member.events[member.events.index(same)] = replace(same, values={**same.values, **overwritten})
+        member.events[member.events.index(same)] = replace(
+            same, values={**same.values, **overwritten}
+        )
 
     def _overwrite(self, member: _Member, row: Row, now: datetime, *, is_rebuild: bool) -> None:
         """Take the row of a member that has no versions."""
@@ -274,7 +309,11 @@ class DimensionOracle:
             return
         [state] = member.states
         is_empty = all(value is None for value in state.values.values())
-        if self.rules.kind == "cached" and not is_rebuild and not (is_empty and self.rules.inferred):
+        if (
+            self.rules.kind == "cached"
+            and not is_rebuild
+            and not (is_empty and self.rules.inferred)
+        ):
             return
         kept = {name: state.values[name] for name in self.rules.original}
         self._keep_previous(member, state.values, {**values, **kept})
@@ -303,7 +342,11 @@ class DimensionOracle:
         versions = self._begun(member)
         handles = {}
         for number, version in enumerate(versions):
-            known = [member.handles[event.arrival] for event in version.events if event.arrival in member.handles]
+            known = [
+                member.handles[event.arrival]
+                for event in version.events
+                if event.arrival in member.handles
+            ]
             if number == 0 and member.inferred_handle is not None:
                 known.insert(0, member.inferred_handle)
             version.handle = known[0] if known else next(self._handles)
@@ -314,7 +357,10 @@ class DimensionOracle:
         return versions
 
     def _share(self, member: _Member, version: Version) -> None:
-        """Give all states of a version the values of type 1 of its latest: of the others none are kept."""
+        """Give all states of a version the values of type 1 of its latest.
+
+        Of the others none are kept.
+        """
         states = [event for event in version.events if event.kind == "state"]
         if not states:
             return
@@ -350,7 +396,9 @@ class DimensionOracle:
 
     def _begins(self, member: _Member, event: Event, before: Row, version: Version) -> bool:
         """Return whether a version begins with an event after a state."""
-        if event.arrival in member.handles and any(each.arrival in member.handles for each in version.events):
+        if event.arrival in member.handles and any(
+            each.arrival in member.handles for each in version.events
+        ):
             # Two versions that were there, and have become equal, both stay.
             return True
         if event.kind != "state":
@@ -364,7 +412,9 @@ class DimensionOracle:
         if not member.events:
             empty = dict.fromkeys([*rules.attributes, *rules.previous, *rules.current])
             handle = member.inferred_handle or 0
-            return [Version(member.code, empty, begins=rules.minfrom, is_inferred=True, handle=handle)]
+            return [
+                Version(member.code, empty, begins=rules.minfrom, is_inferred=True, handle=handle)
+            ]
         versions, states = self._settle(member), member.states
         earliest, latest = states[0].values, states[-1].values
         for version in versions:
@@ -458,8 +508,15 @@ class FactOracle:
         found = [(row, self._found(row)) for row in rows]
         if self.rules.way == "grain":
             # Nothing says which of several rows of a fact is right.
-            facts = {sale_id: [fact for row, fact in found if row["sale_id"] == sale_id] for sale_id in _ids(rows)}
-            undecided = [sale_id for sale_id, alike in facts.items() if any(fact != alike[0] for fact in alike)]
+            facts = {
+                sale_id: [fact for row, fact in found if row["sale_id"] == sale_id]
+                for sale_id in _ids(rows)
+            }
+            undecided = [
+                sale_id
+                for sale_id, alike in facts.items()
+                if any(fact != alike[0] for fact in alike)
+            ]
             found = [(row, None if row["sale_id"] in undecided else fact) for row, fact in found]
         self._waiting = [row for row, fact in found if fact is None]
         loaded = [fact for _, fact in found if fact]

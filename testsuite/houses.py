@@ -1,4 +1,6 @@
-"""A warehouse for tests of single declarations, whose sources are Python rows that are given load by load."""
+"""A warehouse for tests of single declarations, whose sources are Python rows that are given load
+by load.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +10,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pypelineetl import DimensionETL, FactETL, Request, events, plan, process, read_project, refresh, rows
+from pypelineetl import (
+    DimensionETL,
+    FactETL,
+    Request,
+    events,
+    plan,
+    process,
+    read_project,
+    refresh,
+    rows,
+)
 from pypelineetl.declare.etls import Factory
 from pypelineetl.project.project import Project
 
@@ -16,7 +28,9 @@ Row = Mapping[str, Any]
 
 
 class House:
-    """A warehouse, the ETLs that fill it, and whether they do so as sets or, as classes of a user's own, row by row."""
+    """A warehouse, the ETLs that fill it, and whether they do so as sets or, as classes of a user's
+    own, row by row.
+    """
 
     def __init__(self, url: str, folder: Path, *, as_sets: bool, source_url: str = "") -> None:
         self.now = datetime(2014, 6, 1, 12)
@@ -49,7 +63,12 @@ class House:
         return replace(read_project(config), clock=lambda: self.now)
 
     def load(
-        self, name: str, given: Sequence[Row] | None = None, *, rebuild: bool = False, full: bool = False
+        self,
+        name: str,
+        given: Sequence[Row] | None = None,
+        *,
+        rebuild: bool = False,
+        full: bool = False,
     ) -> events.Counts:
         """Load one ETL, which must succeed, and return what became of its rows."""
         last = self._last(name, given, rebuild=rebuild, full=full)
@@ -60,7 +79,11 @@ class House:
         """Load one ETL, and return what is noted of it."""
         project = self.project
         etl = next(etl for etl in project.etls if etl.name == name)
-        return [event.note for event in process(project, etl, rebuild=False) if isinstance(event, events.EtlNoted)]
+        return [
+            event.note
+            for event in process(project, etl, rebuild=False)
+            if isinstance(event, events.EtlNoted)
+        ]
 
     def failure(self, name: str, given: Sequence[Row] | None = None) -> str:
         """Load one ETL, which must fail, and return its error."""
@@ -78,9 +101,13 @@ class House:
         return _counts(plan(self.project, request))
 
     def table(self, name: str, *columns: str) -> list[tuple[Any, ...]]:
-        """Return these columns of a table in the order of the first, dates and decimals alike on every warehouse."""
+        """Return these columns of a table in the order of the first, dates and decimals alike on
+        every warehouse.
+        """
         with self.project.open_warehouse() as warehouse:
-            found = warehouse.query(f"SELECT {warehouse.quoted(columns)} FROM {warehouse.quote(name)}")
+            found = warehouse.query(
+                f"SELECT {warehouse.quoted(columns)} FROM {warehouse.quote(name)}"
+            )
         return sorted((tuple(map(_plain, row)) for row in found), key=repr)
 
     def execute(self, statement: str) -> None:
@@ -117,13 +144,20 @@ def _counts(happening: Iterator[events.Event]) -> dict[str, events.Counts]:
     last = happened[-1]
     assert isinstance(last, events.RunFinished)
     assert last.succeeded, [
-        event.error for event in happened if isinstance(event, events.EtlFailed | events.RunFinished)
+        event.error
+        for event in happened
+        if isinstance(event, events.EtlFailed | events.RunFinished)
     ]
-    return {event.etl.name: event.counts for event in happened if isinstance(event, events.EtlFinished)}
+    return {
+        event.etl.name: event.counts for event in happened if isinstance(event, events.EtlFinished)
+    }
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as every warehouse has it: moments and days as SQLite's texts, decimals and truths as numbers."""
+    """Return a value as every warehouse has it.
+
+    Moments and days as SQLite's texts, decimals and truths as numbers.
+    """
     if isinstance(value, datetime):
         return value.isoformat(sep=" ")
     if isinstance(value, date | time):

@@ -1,7 +1,7 @@
 """Faults planted in a copy of the loader, each of which the random histories must find.
 
-`cd testsuite && python -m planted_faults` says after how many stories each was found, and by which way of loading: some
-faults are of what one of the two alone does.
+`cd testsuite && python -m planted_faults` says after how many stories each was found, and by which
+way of loading: some faults are of what one of the two alone does.
 """
 
 import os
@@ -37,7 +37,8 @@ FAULTS = (
     Fault(
         "type 1 is taken from the last row of the extract",
         "load/member_history.py",
-        "values[name] = self._rows[latest.row].values[name] if latest.row is not None else stored.get(name)",
+        "values[name] = self._rows[latest.row].values[name] if latest.row is not None else"
+        " stored.get(name)",
         "values[name] = self._rows[-1].values[name]",
     ),
     Fault(
@@ -80,7 +81,9 @@ FAULTS = (
 
 
 def found_after(fault: Fault, folder: Path) -> str:
-    """Return the last line of the histories that are run with a fault planted, until one way finds it."""
+    """Return the last line of the histories that are run with a fault planted, until one way finds
+    it.
+    """
     for name in ("pypelineetl", "testsuite"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     path = folder / "pypelineetl" / fault.path
@@ -97,7 +100,16 @@ def found_after(fault: Fault, folder: Path) -> str:
 
 
 def _told_by_histories(folder: Path, way: str) -> str:
-    command = [sys.executable, "-m", "histories", "--examples", str(MOST), "--warehouse", "sqlite", "--no-shrink"]
+    command = [
+        sys.executable,
+        "-m",
+        "histories",
+        "--examples",
+        str(MOST),
+        "--warehouse",
+        "sqlite",
+        "--no-shrink",
+    ]
     ran = subprocess.run(
         [*command, "--way", way],
         cwd=folder / "testsuite",

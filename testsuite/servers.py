@@ -1,8 +1,10 @@
-"""The real servers the tests run against: MariaDB, PostgreSQL and Redis, each on a free port of this machine only.
+"""The real servers the tests run against: MariaDB, PostgreSQL and Redis, each on a free port of
+this machine only.
 
-They live in a temporary folder, belong to an unprivileged user where the tests run as root, and have nothing to do
-with servers the system may have. The environment variable SERVER_PROGRAMS names folders of programs that are taken
-before the installed ones: with a folder of MySQL there, MySQL stands where MariaDB does.
+They live in a temporary folder, belong to an unprivileged user where the tests run as root, and
+have nothing to do with servers the system may have. The environment variable SERVER_PROGRAMS names
+folders of programs that are taken before the installed ones: with a folder of MySQL there, MySQL
+stands where MariaDB does.
 """
 
 import contextlib
@@ -48,17 +50,26 @@ class Server:
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> None:
-        """Start the process and wait until it answers. Raises RuntimeError with its log if it does not."""
+        """Start the process and wait until it answers.
+
+        Raises RuntimeError with its log if it does not.
+        """
         log = (self.folder / f"{self.name}.log").open("ab")
         with log:
             self.process = subprocess.Popen(
-                [*DIES_WITH_US, *self.command], stdout=log, stderr=log, user=self.system_user, start_new_session=True
+                [*DIES_WITH_US, *self.command],
+                stdout=log,
+                stderr=log,
+                user=self.system_user,
+                start_new_session=True,
             )
         deadline = time.monotonic() + _READY_SECONDS
         while not self._answers():
             if time.monotonic() > deadline or self.process.poll() is not None:
                 self.kill()
-                raise RuntimeError(f"{self.name} did not start:\n" + (self.folder / f"{self.name}.log").read_text())
+                raise RuntimeError(
+                    f"{self.name} did not start:\n" + (self.folder / f"{self.name}.log").read_text()
+                )
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -82,19 +93,23 @@ class Server:
 
 
 def start_mariadb(folder: Path, *options: str, zone: str = "") -> Server:
-    """Start MariaDB, or the MySQL of SERVER_PROGRAMS, with an account that URLs must encode; maybe in a time zone."""
+    """Start MariaDB, or the MySQL of SERVER_PROGRAMS, with an account that URLs must encode.
+
+    Maybe in a time zone.
+    """
     name = "mysql" if _mysql_or_mariadb() == _MYSQL else "mariadb"
     data, port = folder / name, free_port()
     user = "mysql" if os.geteuid() == 0 else None
     if name == "mysql":
         _make_mysql_data(data, user)
-        # What MySQL has and MariaDB has not: a second port, and a folder for files that must be there; and what its
-        # administrators must allow, as docs/databases.md says.
+        # What MySQL has and MariaDB has not: a second port, and a folder for files that must be
+        # there; and what its administrators must allow, as docs/databases.md says.
         options = ("--mysqlx=OFF", "--secure-file-priv=NULL", "--local-infile=1", *options)
     else:
         _make_mariadb_data(data, user)
     command = [
-        # Of the names of time zones a server knows none but its machine's, until somebody loads them.
+        # Of the names of time zones a server knows none but its machine's, until somebody loads
+        # them.
         *(["env", f"TZ={zone}"] if zone else []),
         _program(_mysql_or_mariadb()),
         "--no-defaults",
@@ -121,14 +136,21 @@ def start_mariadb(folder: Path, *options: str, zone: str = "") -> Server:
 
 
 def _make_mariadb_data(data: Path, user: str | None) -> None:
-    install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"]
+    install = [
+        "mariadb-install-db",
+        "--no-defaults",
+        f"--datadir={data}",
+        "--auth-root-authentication-method=normal",
+    ]
     _run([*install, f"--tmpdir={data}", "--skip-test-db", *([f"--user={user}"] if user else [])])
 
 
 def _make_mysql_data(data: Path, user: str | None) -> None:
     # By itself root would be let in by the socket alone.
     accounts = data.with_suffix(".sql")
-    accounts.write_text("CREATE USER root@'127.0.0.1'; GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;")
+    accounts.write_text(
+        "CREATE USER root@'127.0.0.1'; GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;"
+    )
     accounts.chmod(0o644)
     data.mkdir()
     if user:
@@ -138,7 +160,10 @@ def _make_mysql_data(data: Path, user: str | None) -> None:
 
 
 def start_postgresql(folder: Path, certificates: Path | None = None, *options: str) -> Server:
-    """Start PostgreSQL with the same account; with TLS if there are certificates (server.pem and server.key)."""
+    """Start PostgreSQL with the same account.
+
+    With TLS if there are certificates (server.pem and server.key).
+    """
     data, port = folder / "postgresql", free_port()
     user = "postgres" if os.geteuid() == 0 else None
     password = folder / "postgresql.password"
@@ -147,19 +172,48 @@ def start_postgresql(folder: Path, certificates: Path | None = None, *options: s
     if user:
         shutil.chown(data, user)
         shutil.chown(password, user)
-    access = ["--username", USER, "--auth", "scram-sha-256", "--pwfile", str(password), "--encoding", "UTF8"]
-    _run([_program("initdb"), "--pgdata", str(data), *access, "--no-sync", "--locale", "C"], user=user)
-    command = [_program(_POSTGRESQL), "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+    access = [
+        "--username",
+        USER,
+        "--auth",
+        "scram-sha-256",
+        "--pwfile",
+        str(password),
+        "--encoding",
+        "UTF8",
+    ]
+    _run(
+        [_program("initdb"), "--pgdata", str(data), *access, "--no-sync", "--locale", "C"],
+        user=user,
+    )
+    command = [
+        _program(_POSTGRESQL),
+        "-D",
+        str(data),
+        "-p",
+        str(port),
+        "-c",
+        "listen_addresses=127.0.0.1",
+    ]
     command += ["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "synchronous_commit=off"]
     if certificates:
         # PostgreSQL takes no key that others may read.
         key = shutil.copy(certificates / "server.key", data)
         Path(key).chmod(0o600)
         shutil.chown(key, user) if user else None
-        command += ["-c", "ssl=on", "-c", f"ssl_cert_file={certificates}/server.pem", "-c", f"ssl_key_file={key}"]
+        command += [
+            "-c",
+            "ssl=on",
+            "-c",
+            f"ssl_cert_file={certificates}/server.pem",
+            "-c",
+            f"ssl_key_file={key}",
+        ]
     command += options
     # At SIGTERM it would wait for its clients to leave.
-    server = Server("postgresql", port, command, user, folder, _postgresql_version, stop_signal=signal.SIGINT)
+    server = Server(
+        "postgresql", port, command, user, folder, _postgresql_version, stop_signal=signal.SIGINT
+    )
     server.start()
     return server
 
@@ -182,7 +236,9 @@ def start_pgbouncer(folder: Path, postgresql: Server, mode: str) -> Server:
         ignore_startup_parameters = extra_float_digits
         """.replace("\n        ", "\n")
     )
-    server = Server("pgbouncer", port, [_program("pgbouncer"), str(settings)], user, folder, _pgbouncer_version)
+    server = Server(
+        "pgbouncer", port, [_program("pgbouncer"), str(settings)], user, folder, _pgbouncer_version
+    )
     server.start()
     return server
 
@@ -190,7 +246,17 @@ def start_pgbouncer(folder: Path, postgresql: Server, mode: str) -> Server:
 def start_redis(folder: Path) -> Server:
     """Start Redis without persistence."""
     port = free_port()
-    command = [_program("redis-server"), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+    command = [
+        _program("redis-server"),
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    ]
     user = "nobody" if os.geteuid() == 0 else None
     server = Server("redis", port, command, user, folder, _redis_version)
     server.start()
@@ -230,7 +296,10 @@ def postgresql_database(server: Server) -> Iterator[str]:
 
 
 def available() -> str:
-    """Return the server programs the tests will start and their versions; one that is missing fails its tests."""
+    """Return the server programs the tests will start and their versions.
+
+    One that is missing fails its tests.
+    """
     programs = (_mysql_or_mariadb(), _POSTGRESQL, "pgbouncer", "redis-server")
     return ", ".join(f"{name} {_program_version(name)}" for name in programs)
 
@@ -249,30 +318,43 @@ def _url(driver: str, server: Server, database: str) -> str:
 
 
 def _program(name: str) -> str:
-    places = ["/usr/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
+    places = [
+        "/usr/sbin",
+        *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)),
+    ]
     found = shutil.which(name, path=os.pathsep.join(map(str, _chosen())))
     found = found or shutil.which(name) or shutil.which(name, path=os.pathsep.join(places))
     if found is None:
-        message = f'the tests need the program "{name}": run `make test`, which installs what is missing'
+        message = (
+            f'the tests need the program "{name}": run `make test`, which installs what is missing'
+        )
         raise RuntimeError(message)
     return found
 
 
 def _chosen() -> list[Path]:
-    """Return the folders of SERVER_PROGRAMS. Raises RuntimeError for one whose servers would not be the ones that run.
+    """Return the folders of SERVER_PROGRAMS. Raises RuntimeError for one whose servers would not be
+    the ones that run.
 
     Without a word the installed servers would be tested again.
     """
     folders = [Path(each) for each in os.environ.get(_CHOSEN, "").split(os.pathsep) if each]
     for folder in folders:
-        if not any(shutil.which(name, path=str(folder)) for name in (_MARIADB, _MYSQL, _POSTGRESQL)):
-            message = f"{_CHOSEN}: {folder} has no server program ({_MARIADB}, {_MYSQL} or {_POSTGRESQL})"
+        if not any(
+            shutil.which(name, path=str(folder)) for name in (_MARIADB, _MYSQL, _POSTGRESQL)
+        ):
+            message = (
+                f"{_CHOSEN}: {folder} has no server program ({_MARIADB}, {_MYSQL} or {_POSTGRESQL})"
+            )
             raise RuntimeError(message)
     return folders
 
 
 def _mysql_or_mariadb() -> str:
-    """Return the name of the program that stands for both: MariaDB's, unless SERVER_PROGRAMS names a MySQL."""
+    """Return the name of the program that stands for both.
+
+    MariaDB's, unless SERVER_PROGRAMS names a MySQL.
+    """
     for folder in _chosen():
         # MariaDB calls itself mysqld too.
         for name in (_MARIADB, _MYSQL):
@@ -283,7 +365,9 @@ def _mysql_or_mariadb() -> str:
 
 def _program_version(name: str) -> str:
     try:
-        said = subprocess.run([_program(name), "--version"], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(
+            [_program(name), "--version"], capture_output=True, text=True, check=True
+        ).stdout
     except RuntimeError:
         return "is missing"
     # Not of a program's path, which it may tell too.
@@ -307,7 +391,12 @@ def _mariadb_root(server: Server) -> Iterator[pymysql.cursors.Cursor]:
 
 def _postgresql_admin(server: Server) -> psycopg.Connection:
     return psycopg.connect(
-        host="127.0.0.1", port=server.port, user=USER, password=PASSWORD, dbname="postgres", autocommit=True
+        host="127.0.0.1",
+        port=server.port,
+        user=USER,
+        password=PASSWORD,
+        dbname="postgres",
+        autocommit=True,
     )
 
 
@@ -324,7 +413,9 @@ def _postgresql_version(server: Server) -> str:
 
 
 def _pgbouncer_version(server: Server) -> str:
-    with psycopg.connect(postgresql_url(server, "postgres").replace("postgresql+psycopg", "postgresql")) as connection:
+    with psycopg.connect(
+        postgresql_url(server, "postgres").replace("postgresql+psycopg", "postgresql")
+    ) as connection:
         connection.execute("SELECT 1")
     return _program_version("pgbouncer")
 

@@ -1,4 +1,7 @@
-"""A small star for tests: people who buy things on days, in a source that any test may write row by row."""
+"""A small star for tests.
+
+People who buy things on days, in a source that any test may write row by row.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
@@ -7,7 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
-from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+from pygrametl.tables import (
+    CachedDimension,
+    FactTable,
+    SlowlyChangingDimension,
+    TypeOneSlowlyChangingDimension,
+)
 
 from pypelineetl import (
     DimensionETL,
@@ -89,7 +97,10 @@ PERSON = DimensionETL(
 THING = DimensionETL(
     "thing",
     source="SELECT code, title FROM things ORDER BY code",
-    create="CREATE TABLE thing_dim (id INT NOT NULL PRIMARY KEY, code VARCHAR(20) NOT NULL, title VARCHAR(60))",
+    create=(
+        "CREATE TABLE thing_dim (id INT NOT NULL PRIMARY KEY, code VARCHAR(20) NOT NULL, title"
+        " VARCHAR(60))"
+    ),
     factory=factory(
         TypeOneSlowlyChangingDimension,
         name="thing_dim",
@@ -101,12 +112,19 @@ THING = DimensionETL(
 DAY = DimensionETL(
     "day",
     source=rows(days, first=date(2014, 1, 1), count=90),
-    create="CREATE TABLE day_dim (id INT NOT NULL PRIMARY KEY, day DATE NOT NULL, weekday VARCHAR(9))",
-    factory=factory(CachedDimension, name="day_dim", key="id", attributes=["day", "weekday"], lookupatts=["day"]),
+    create=(
+        "CREATE TABLE day_dim (id INT NOT NULL PRIMARY KEY, day DATE NOT NULL, weekday VARCHAR(9))"
+    ),
+    factory=factory(
+        CachedDimension, name="day_dim", key="id", attributes=["day", "weekday"], lookupatts=["day"]
+    ),
 )
 SALE = FactETL(
     "sale",
-    source="SELECT sale_id, seller_id, buyer_id, thing_code, sold_at, price FROM sales ORDER BY sale_id",
+    source=(
+        "SELECT sale_id, seller_id, buyer_id, thing_code, sold_at, price FROM sales ORDER BY"
+        " sale_id"
+    ),
     create="""
         CREATE TABLE sale_fact (
           sale_id INT NOT NULL,
@@ -163,8 +181,13 @@ class Star:
                 connection.execute(table.insert(), list(rows))
 
     def load(self, *etls: DimensionETL | FactETL, rebuild: bool = False) -> list[events.Counts]:
-        """Load these ETLs, all of the star without any, and return what became of their rows; fail if one fails."""
-        project = self.project(*{etl.name: etl for etl in (PERSON, THING, DAY, SALE, *etls)}.values())
+        """Load these ETLs, all of the star without any, and return what became of their rows.
+
+        Fail if one fails.
+        """
+        project = self.project(
+            *{etl.name: etl for etl in (PERSON, THING, DAY, SALE, *etls)}.values()
+        )
         counts = []
         for etl in etls or project.etls:
             last = list(process(project, etl, rebuild=rebuild))[-1]
@@ -174,13 +197,17 @@ class Star:
 
     def clear(self) -> None:
         """Delete all tables of the star, and what the warehouse remembers of their keys."""
-        last = list(refresh(self.project(), Request(test_sources=False, delete_existing_tables=True)))[-1]
+        last = list(
+            refresh(self.project(), Request(test_sources=False, delete_existing_tables=True))
+        )[-1]
         assert isinstance(last, events.RunFinished)
         assert last.succeeded, last
 
     def failure(self, etl: DimensionETL | FactETL, *, rebuild: bool = False) -> str:
         """Load an ETL that must fail, and return its error."""
-        project = self.project(*{each.name: each for each in (PERSON, THING, DAY, SALE, etl)}.values())
+        project = self.project(
+            *{each.name: each for each in (PERSON, THING, DAY, SALE, etl)}.values()
+        )
         last = list(process(project, etl, rebuild=rebuild))[-1]
         assert isinstance(last, events.EtlFailed), last
         return last.error

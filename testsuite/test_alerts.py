@@ -1,4 +1,7 @@
-"""People are told of a run that fails, of the next one that goes well, of one that does not come; secrets are not."""
+"""People are told of a run that fails, of the next one that goes well, of one that does not come.
+
+Secrets are not.
+"""
 
 import json
 import re
@@ -25,7 +28,9 @@ from pypelineetl.cli import main
 FORGED = "Z\nINFO:__main__:Run succeeded\u2028\x1b[2J\r\x9b31m[bold]:smile:\u202e"
 SHOWN = r"Z\nINFO:__main__:Run succeeded\u2028\x1b[2J\r\x9b31m[bold]:smile:\u202e"
 UNSHOWN = ("\nINFO:__main__:Run succeeded\u2028", "\u2028", "\x1b[2J", "\r", "\x9b", "\u202e")
-"""A value that would write a line of its own, clear the screen and turn the text, and how people see it."""
+"""A value that would write a line of its own, clear the screen and turn the text, and how people
+see it.
+"""
 BROKEN = ("FROM affiliates", "FROM afiliates")
 SLOW = """
 from pypelineetl import rows
@@ -85,7 +90,9 @@ def shop(checkout: Checkout) -> Checkout:
 def run(shop: Checkout, alerts: str, *arguments: str) -> int:
     """Build the dimensions, and return the exit status."""
     return shop.run(
-        "run.py", *(arguments or ("--run_dimensions", "--delete_existing_tables")), ETL_ALERTS=alerts
+        "run.py",
+        *(arguments or ("--run_dimensions", "--delete_existing_tables")),
+        ETL_ALERTS=alerts,
     ).returncode
 
 
@@ -93,7 +100,8 @@ def test_a_failure_and_the_recovery_are_told_once(shop: Checkout, webhook: Webho
     """And what goes well as ever is not."""
     assert run(shop, webhook.url) == 0
     assert webhook.received == []
-    # A view that is not there any more: the tests of the sources pass over it, for they are left out.
+    # A view that is not there any more: the tests of the sources pass over it, for they are left
+    # out.
     shop.edit("sources", *BROKEN)
     for _ in range(2):
         assert run(shop, webhook.url, "--run_dimensions", "--no-test_dimension_source") == 1
@@ -114,7 +122,9 @@ def test_a_source_test_that_fails_is_told(shop: Checkout, webhook: Webhook) -> N
     assert "source of dimension affiliate: " in webhook.received[0]["message"]
     history = shop.run("run.py", "--history").stdout
     assert re.search("dimension affiliate +failed .* no such table: afiliates", history), history
-    assert re.search("dimension date +not run .* the source of another ETL of its run", history), history
+    assert re.search("dimension date +not run .* the source of another ETL of its run", history), (
+        history
+    )
 
 
 def test_tests_of_sources_alone_tell_nobody(shop: Checkout, webhook: Webhook) -> None:
@@ -154,7 +164,10 @@ def test_a_warehouse_that_cannot_be_reached_is_told(shop: Checkout, webhook: Web
     shop.edit("config", "LATE_AFTER_HOURS = None", "LATE_AFTER_HOURS = 24")
     gone = replace(
         shop,
-        environment={**shop.environment, "ETL_WAREHOUSE_URL": "mysql+pymysql://etl:x@127.0.0.1:1/warehouse"},
+        environment={
+            **shop.environment,
+            "ETL_WAREHOUSE_URL": "mysql+pymysql://etl:x@127.0.0.1:1/warehouse",
+        },
     )
     assert run(gone, webhook.url, "--run_dimensions") == 1
     assert run(gone, webhook.url, "--alert_if_late") == 1
@@ -193,7 +206,10 @@ def test_an_alert_goes_by_mail(shop: Checkout) -> None:
     mail.start()
     try:
         shop.edit("sources", *BROKEN)
-        assert run(shop, f"mailto://127.0.0.1:{mail.port}?to=dba@shop.example&from=etl@shop.example") == 1
+        assert (
+            run(shop, f"mailto://127.0.0.1:{mail.port}?to=dba@shop.example&from=etl@shop.example")
+            == 1
+        )
     finally:
         mail.stop()
     message = message_from_bytes(mails[0])
@@ -224,10 +240,15 @@ def test_wrong_urls_are_faults_of_the_configuration(shop: Checkout) -> None:
 
 def test_a_refresh_on_celery_alerts_once(shop: Checkout, redis_url: str, webhook: Webhook) -> None:
     """At its end, whichever of its tasks failed; and when the next one goes well."""
-    urls = {"ETL_BROKER_URL": f"{redis_url}/0", "ETL_RESULT_URL": f"{redis_url}/1", "ETL_ALERTS": webhook.url}
+    urls = {
+        "ETL_BROKER_URL": f"{redis_url}/0",
+        "ETL_RESULT_URL": f"{redis_url}/1",
+        "ETL_ALERTS": webhook.url,
+    }
     shop = replace(shop, environment={**shop.environment, **urls})
     refresh = (
-        "import tasks; print(tasks.refresh_data_warehouse.delay(True, False, True).get(timeout=60, propagate=False))"
+        "import tasks; print(tasks.refresh_data_warehouse.delay(True, False, True).get(timeout=60,"
+        " propagate=False))"
     )
     with shop.worker(2):
         shop.run("-c", refresh)
@@ -245,7 +266,10 @@ def test_a_refresh_on_celery_alerts_once(shop: Checkout, redis_url: str, webhook
 def test_values_that_people_read_are_escaped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], webhook: Webhook
 ) -> None:
-    """On the screen, in run.log, in alerts, in the history and the list of rejects; the tables have them exactly."""
+    """On the screen, in run.log, in alerts, in the history and the list of rejects.
+
+    The tables have them exactly.
+    """
     sold = [{"sale_id": 1, "code": FORGED, "price": 1}, {"sale_id": 2, "code": "A", "price": 1}]
     thing = replace(
         THING,

@@ -1,4 +1,7 @@
-"""The folders of the engine are layers: imports run downwards, and the page of the architecture lists every module."""
+"""The folders of the engine are layers.
+
+Imports run downwards, and the page of the architecture lists every module.
+"""
 
 from pathlib import Path
 
@@ -13,7 +16,11 @@ def test_imports_run_downwards() -> None:
 
 def test_each_folder_has_a_layer() -> None:
     """A new folder or top-level module takes a place in the list of layers."""
-    found = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    found = {
+        path.stem
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
     assert found - {"__init__"} == {name for layer in LAYERS for name in layer}
 
 
@@ -22,11 +29,17 @@ def test_each_folder_has_a_layer() -> None:
     [
         ("sql/ddl.py", "from pypelineetl.load.etl import load_etl", ["sql/ddl.py -> load"]),
         ("state/table.py", "from pypelineetl import cli", ["state/table.py -> cli"]),
-        ("state/table.py", "def f() -> None:\n    from pypelineetl.run import rebuild", ["state/table.py -> run"]),
+        (
+            "state/table.py",
+            "def f() -> None:\n    from pypelineetl.run import rebuild",
+            ["state/table.py -> run"],
+        ),
         ("run/plan.py", "from pypelineetl.load.etl import load_etl", []),
     ],
 )
-def test_an_import_that_runs_upwards_is_found(file: str, line: str, expected: list[str], tmp_path: Path) -> None:
+def test_an_import_that_runs_upwards_is_found(
+    file: str, line: str, expected: list[str], tmp_path: Path
+) -> None:
     """At the top of a module and inside a function."""
     path = tmp_path / file
     path.parent.mkdir()

@@ -1,4 +1,7 @@
-"""The audit key: every row of a table that has the column tells which run's ETL has written it last."""
+"""The audit key.
+
+Every row of a table that has the column tells which run's ETL has written it last.
+"""
 
 from dataclasses import replace
 from datetime import date
@@ -16,7 +19,17 @@ from pygrametl.tables import (
 )
 from stars import SALES, Star
 
-from pypelineetl import ConfigError, DimensionETL, FactETL, Request, factory, flag_deleted, member, read_project, rows
+from pypelineetl import (
+    ConfigError,
+    DimensionETL,
+    FactETL,
+    Request,
+    factory,
+    flag_deleted,
+    member,
+    read_project,
+    rows,
+)
 from pypelineetl.state.run_history import RunHistory
 
 THING = DimensionETL(
@@ -24,7 +37,8 @@ THING = DimensionETL(
     source=rows(nothing),
     create="""
         CREATE TABLE thing_dim (
-          id INT NOT NULL PRIMARY KEY, code VARCHAR(20), title VARCHAR(40), is_guess INT, is_gone INT,
+          id INT NOT NULL PRIMARY KEY, code VARCHAR(20), title VARCHAR(40), is_guess INT,
+            is_gone INT,
           audit_key INT NOT NULL
         )
     """,
@@ -44,7 +58,8 @@ PERSON = DimensionETL(
     source=rows(nothing),
     create="""
         CREATE TABLE person_dim (
-          id INT NOT NULL PRIMARY KEY, person_id INT, city VARCHAR(40), email VARCHAR(40), since DATE, until DATE,
+          id INT NOT NULL PRIMARY KEY, person_id INT, city VARCHAR(40), email VARCHAR(40),
+            since DATE, until DATE,
           version INT, audit_key BIGINT NOT NULL
         )
     """,
@@ -63,8 +78,13 @@ PERSON = DimensionETL(
 SALE = FactETL(
     "sale",
     source=rows(nothing),
-    create="CREATE TABLE sale_fact (sale_id INT NOT NULL, thing_fk INT, price INT, audit_key BIGINT NOT NULL)",
-    factory=factory(FactTable, name="sale_fact", keyrefs=["sale_id", "thing_fk"], measures=["price"]),
+    create=(
+        "CREATE TABLE sale_fact (sale_id INT NOT NULL, thing_fk INT, price INT, audit_key BIGINT"
+        " NOT NULL)"
+    ),
+    factory=factory(
+        FactTable, name="sale_fact", keyrefs=["sale_id", "thing_fk"], measures=["price"]
+    ),
     grain=("sale_id",),
     keys={"thing_fk": member("thing", code="code", missing="infer")},
 )
@@ -88,11 +108,24 @@ def last(house: House) -> int:
 
 
 def test_a_member_tells_who_wrote_it_last(house: House) -> None:
-    """Who is inserted or changed has the run's key; who is as before keeps the earlier one, special members too."""
+    """Who is inserted or changed has the run's key.
+
+    Who is as before keeps the earlier one, special members too.
+    """
     house.declare(THING)
-    house.load("thing", [{"code": "A", "title": "a"}, {"code": "B", "title": "b"}, {"code": "C", "title": "c"}])
+    house.load(
+        "thing",
+        [{"code": "A", "title": "a"}, {"code": "B", "title": "b"}, {"code": "C", "title": "c"}],
+    )
     first = last(house)
-    house.load("thing", [{"code": "A", "title": "a"}, {"code": "B", "title": "new 'b'"}, {"code": "D", "title": "d"}])
+    house.load(
+        "thing",
+        [
+            {"code": "A", "title": "a"},
+            {"code": "B", "title": "new 'b'"},
+            {"code": "D", "title": "d"},
+        ],
+    )
     second = last(house)
     assert second > first
     assert house.table("thing_dim", "code", "audit_key") == [
@@ -104,9 +137,14 @@ def test_a_member_tells_who_wrote_it_last(house: House) -> None:
 def test_versions_tell_it_each(house: House) -> None:
     """A version that ends was changed, and so are all whose type-1 attribute was overwritten."""
     house.declare(PERSON)
-    house.load("person", [{"person_id": number, "city": "Bonn", "email": "e"} for number in (1, 2, 3)])
+    house.load(
+        "person", [{"person_id": number, "city": "Bonn", "email": "e"} for number in (1, 2, 3)]
+    )
     first = last(house)
-    moved = [{"person_id": 1, "city": "Ulm", "email": "e"}, {"person_id": 2, "city": "Bonn", "email": "f"}]
+    moved = [
+        {"person_id": 1, "city": "Ulm", "email": "e"},
+        {"person_id": 2, "city": "Bonn", "email": "f"},
+    ]
     house.load("person", [*moved, {"person_id": 3, "city": "Bonn", "email": "e"}])
     second = last(house)
     assert house.table("person_dim", "person_id", "version", "audit_key") == [
@@ -121,13 +159,25 @@ def test_facts_and_the_members_they_make_tell_it(house: House) -> None:
     house.declare(THING, SALE)
     house.load("thing", [{"code": "A", "title": "a"}])
     things = last(house)
-    house.load("sale", [{"sale_id": 1, "code": "A", "price": 1}, {"sale_id": 2, "code": "Z", "price": 2}])
+    house.load(
+        "sale", [{"sale_id": 1, "code": "A", "price": 1}, {"sale_id": 2, "code": "Z", "price": 2}]
+    )
     first = last(house)
-    assert house.table("thing_dim", "code", "audit_key") == [("?", things), ("A", things), ("Z", first)]
-    house.load("sale", [{"sale_id": 1, "code": "A", "price": 1}, {"sale_id": 2, "code": "Z", "price": 3}])
+    assert house.table("thing_dim", "code", "audit_key") == [
+        ("?", things),
+        ("A", things),
+        ("Z", first),
+    ]
+    house.load(
+        "sale", [{"sale_id": 1, "code": "A", "price": 1}, {"sale_id": 2, "code": "Z", "price": 3}]
+    )
     assert house.table("sale_fact", "sale_id", "audit_key") == [(1, first), (2, last(house))]
     house.load("thing", [{"code": "A", "title": "a"}, {"code": "Z", "title": "z"}])
-    assert house.table("thing_dim", "code", "audit_key") == [("?", things), ("A", things), ("Z", last(house))]
+    assert house.table("thing_dim", "code", "audit_key") == [
+        ("?", things),
+        ("A", things),
+        ("Z", last(house)),
+    ]
 
 
 def test_an_accumulating_snapshot_tells_it(house: House) -> None:
@@ -136,8 +186,15 @@ def test_an_accumulating_snapshot_tells_it(house: House) -> None:
         FactETL(
             "order",
             source=rows(nothing),
-            create="CREATE TABLE order_fact (order_id INT NOT NULL, sent DATE, audit_key INT NOT NULL)",
-            factory=factory(AccumulatingSnapshotFactTable, name="order_fact", keyrefs=["order_id"], otherrefs=["sent"]),
+            create=(
+                "CREATE TABLE order_fact (order_id INT NOT NULL, sent DATE, audit_key INT NOT NULL)"
+            ),
+            factory=factory(
+                AccumulatingSnapshotFactTable,
+                name="order_fact",
+                keyrefs=["order_id"],
+                otherrefs=["sent"],
+            ),
             keys={},
         )
     )
@@ -153,14 +210,18 @@ def test_a_rebuild_gives_every_row_its_key(house: House) -> None:
     house.give("thing", [{"code": "A", "title": "a"}])
     house.give("person", [{"person_id": 1, "city": "Bonn", "email": "e"}])
     house.give("sale", [{"sale_id": 1, "code": "Z", "price": 1}])
-    request = Request(test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=True)
+    request = Request(
+        test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=True
+    )
     for _ in range(2):
         house.refresh(request)
     with house.project.open_warehouse() as warehouse:
         latest = {record.run_id for record in RunHistory(warehouse).latest(1)}
         [run] = latest
         own: dict[str, int] = dict(
-            warehouse.query(f"SELECT etl, audit_key FROM etl_run WHERE run_id = {warehouse.placeholder}", (run,))
+            warehouse.query(
+                f"SELECT etl, audit_key FROM etl_run WHERE run_id = {warehouse.placeholder}", (run,)
+            )
         )
     assert len(set(own.values())) == 3
     assert house.table("sale_fact", "audit_key") == [(own["fact sale"],)]
@@ -183,13 +244,22 @@ def test_parts_of_a_fact_tell_it(warehouse_url: str, tmp_path: Path) -> None:
 
 def test_what_is_no_whole_number_is_refused(tmp_path: Path) -> None:
     """The column is known by its name, so another meaning of it is told."""
-    create = "CREATE TABLE sale_fact (sale_id INT NOT NULL, thing_fk INT, price INT, audit_key VARCHAR(10))"
+    create = (
+        "CREATE TABLE sale_fact (sale_id INT NOT NULL, thing_fk INT, price INT, audit_key"
+        " VARCHAR(10))"
+    )
     config: Any = SimpleNamespace(
         SOURCE_URLS={"shop": f"sqlite:///{tmp_path}/none.sqlite"},
         WAREHOUSE_URL=f"sqlite:///{tmp_path}/warehouse.sqlite",
         LOG_HOME=tmp_path,
         DIMENSIONS=[THING],
-        FACTS=[FactETL("sale", source=rows(nothing), create=create, factory=SALE.factory, keys=SALE.keys)],
+        FACTS=[
+            FactETL(
+                "sale", source=rows(nothing), create=create, factory=SALE.factory, keys=SALE.keys
+            )
+        ],
     )
-    with pytest.raises(ConfigError, match="is for the key of the run that wrote a row; make it INT"):
+    with pytest.raises(
+        ConfigError, match="is for the key of the run that wrote a row; make it INT"
+    ):
         read_project(config)

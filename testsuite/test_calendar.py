@@ -38,22 +38,43 @@ def test_a_fiscal_year_has_twelve_months_and_ends_in_its_year(starts: int, year:
     """Whatever month it begins with, also in leap years."""
     every = made(dates(date(year - 1, 1, 1), date(year, 12, 31), fiscal_year_starts=starts))
     days = [row for row in every if row["fiscal_year"] == year]
-    assert len(days) == (date(year + (starts == 1), starts, 1) - date(year - (starts > 1), starts, 1)).days
-    assert (days[0]["month"], days[0]["day"], days[0]["fiscal_month"], days[0]["fiscal_quarter"]) == (starts, 1, 1, 1)
+    assert (
+        len(days)
+        == (date(year + (starts == 1), starts, 1) - date(year - (starts > 1), starts, 1)).days
+    )
+    assert (
+        days[0]["month"],
+        days[0]["day"],
+        days[0]["fiscal_month"],
+        days[0]["fiscal_quarter"],
+    ) == (starts, 1, 1, 1)
     assert (days[-1]["year"], days[-1]["fiscal_month"], days[-1]["fiscal_quarter"]) == (year, 12, 4)
 
 
-@pytest.mark.parametrize(("country", "part"), [("US", None), ("US", "NY"), ("DE", "BY"), ("JP", None)])
+@pytest.mark.parametrize(
+    ("country", "part"), [("US", None), ("US", "NY"), ("DE", "BY"), ("JP", None)]
+)
 def test_holidays_are_those_of_their_package(country: str, part: str | None) -> None:
     """For several countries, over years."""
     told = country_holidays(country, subdiv=part, years=range(2013, 2017))
-    found = made(dates(date(2013, 1, 1), date(2016, 12, 31), holidays="-".join(filter(None, (country, part)))))
-    assert {row["full_date"]: row["holiday_name"] for row in found if row["is_holiday"]} == dict(told)
+    found = made(
+        dates(
+            date(2013, 1, 1), date(2016, 12, 31), holidays="-".join(filter(None, (country, part)))
+        )
+    )
+    assert {row["full_date"]: row["holiday_name"] for row in found if row["is_holiday"]} == dict(
+        told
+    )
 
 
 @pytest.mark.parametrize(
     ("locale", "month", "weekday"),
-    [("en_US", "March", "Monday"), ("de", "März", "Montag"), ("ja_JP", "3月", "月曜日"), ("ru", "март", "понедельник")],
+    [
+        ("en_US", "March", "Monday"),
+        ("de", "März", "Montag"),
+        ("ja_JP", "3月", "月曜日"),
+        ("ru", "март", "понедельник"),
+    ],
 )
 def test_names_are_in_any_locale(locale: str, month: str, weekday: str) -> None:
     """Of months and weekdays."""
@@ -61,7 +82,9 @@ def test_names_are_in_any_locale(locale: str, month: str, weekday: str) -> None:
     assert (row["month_name"], row["weekday_name"]) == (month, weekday)
 
 
-@pytest.mark.parametrize("step", [timedelta(seconds=1), timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)])
+@pytest.mark.parametrize(
+    "step", [timedelta(seconds=1), timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)]
+)
 def test_times_of_day_divide_the_day(step: timedelta) -> None:
     """Each once, in order, with keys that grow."""
     found = made(times_of_day(step=step))
@@ -75,11 +98,26 @@ def test_times_of_day_divide_the_day(step: timedelta) -> None:
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: dates(date(2014, 1, 2), date(2014, 1, 1)), "the first day, 2014-01-02, is after the last, 2014-01-01"),
-        (lambda: dates(date(2014, 1, 1), date(2014, 1, 1), fiscal_year_starts=0), "fiscal_year_starts is 0"),
-        (lambda: dates(date(2014, 1, 1), date(2014, 1, 1), holidays="Atlantis"), 'no holidays of "Atlantis"'),
-        (lambda: dates(date(2014, 1, 1), date(2014, 1, 1), locale="xx_Martian"), 'no locale "xx_Martian"'),
-        (lambda: times_of_day(step=timedelta(seconds=7)), "must be whole seconds that divide a day"),
+        (
+            lambda: dates(date(2014, 1, 2), date(2014, 1, 1)),
+            "the first day, 2014-01-02, is after the last, 2014-01-01",
+        ),
+        (
+            lambda: dates(date(2014, 1, 1), date(2014, 1, 1), fiscal_year_starts=0),
+            "fiscal_year_starts is 0",
+        ),
+        (
+            lambda: dates(date(2014, 1, 1), date(2014, 1, 1), holidays="Atlantis"),
+            'no holidays of "Atlantis"',
+        ),
+        (
+            lambda: dates(date(2014, 1, 1), date(2014, 1, 1), locale="xx_Martian"),
+            'no locale "xx_Martian"',
+        ),
+        (
+            lambda: times_of_day(step=timedelta(seconds=7)),
+            "must be whole seconds that divide a day",
+        ),
     ],
 )
 def test_what_there_is_not_is_told(make: Any, told: str) -> None:
@@ -95,7 +133,10 @@ def test_both_are_dimensions_like_any_other(warehouse_url: str, tmp_path: Path) 
         DimensionETL(
             "date",
             source=dates(date(2013, 12, 1), date(2014, 12, 31), holidays="US"),
-            create="CREATE TABLE date_dim (id INT NOT NULL PRIMARY KEY, full_date DATE, holiday_name VARCHAR(80))",
+            create=(
+                "CREATE TABLE date_dim (id INT NOT NULL PRIMARY KEY, full_date DATE, holiday_name"
+                " VARCHAR(80))"
+            ),
             factory=factory(
                 CachedDimension,
                 name="date_dim",
@@ -107,7 +148,10 @@ def test_both_are_dimensions_like_any_other(warehouse_url: str, tmp_path: Path) 
         DimensionETL(
             "time",
             source=times_of_day(),
-            create="CREATE TABLE time_dim (id INT NOT NULL PRIMARY KEY, time_of_day TIME, part_of_day VARCHAR(9))",
+            create=(
+                "CREATE TABLE time_dim (id INT NOT NULL PRIMARY KEY, time_of_day TIME, part_of_day"
+                " VARCHAR(9))"
+            ),
             factory=factory(
                 CachedDimension,
                 name="time_dim",
@@ -116,10 +160,14 @@ def test_both_are_dimensions_like_any_other(warehouse_url: str, tmp_path: Path) 
                 lookupatts=["time_of_day"],
             ),
         ),
-        sale({"date_fk": date_key("at", tz="US/Eastern"), "time_fk": time_key("at", tz="US/Eastern")}),
+        sale(
+            {"date_fk": date_key("at", tz="US/Eastern"), "time_fk": time_key("at", tz="US/Eastern")}
+        ),
     )
     assert house.load("date").inserted == 396
     assert house.load("time").inserted == 1440
-    assert ("2014-07-04", "Independence Day") in house.table("date_dim", "full_date", "holiday_name")
+    assert ("2014-07-04", "Independence Day") in house.table(
+        "date_dim", "full_date", "holiday_name"
+    )
     house.load("sale", [a_sale(1, at="2014-01-01 03:04:59")])
     assert house.table("sale_fact", "sale_id", "date_fk", "time_fk") == [(1, 20131231, 220400)]

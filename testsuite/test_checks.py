@@ -1,4 +1,7 @@
-"""Checks stand between a load and its readers: what they refuse is never published, on any warehouse, either way."""
+"""Checks stand between a load and its readers.
+
+What they refuse is never published, on any warehouse, either way.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -66,23 +69,38 @@ NOTE = FactETL(
 CHECKS: Sequence[tuple[Check, str]] = (
     (
         not_null("price", "its kind"),
-        'check not_null("price", "its kind") fails for 1 row (note id=2): "price", "its kind" must have a value;',
+        (
+            'check not_null("price", "its kind") fails for 1 row (note id=2): "price", "its kind"'
+            " must have a value;"
+        ),
     ),
     (
         unique("its kind", "written_on"),
-        'check unique("its kind", "written_on") fails for 2 rows (note id=1, note id=3): no two rows may have the same',
+        (
+            'check unique("its kind", "written_on") fails for 2 rows (note id=1, note id=3): no two'
+            " rows may have the same"
+        ),
     ),
     (
         accepted("its kind", ["book", "it's", "%s"]),
-        'check accepted("its kind") fails for 1 row (note id=5): "its kind" must be one of book, it\'s, %s;',
+        (
+            'check accepted("its kind") fails for 1 row (note id=5): "its kind" must be one of'
+            " book, it's, %s;"
+        ),
     ),
     (
         between("price", least=Decimal("0.01"), most=1_000),
-        'check between("price") fails for 1 row (note id=4): "price" must be at least 0.01 and at most 1000;',
+        (
+            'check between("price") fails for 1 row (note id=4): "price" must be at least 0.01 and'
+            " at most 1000;"
+        ),
     ),
     (
         refers("thing_fk", to="thing"),
-        'check refers("thing_fk") fails for 1 row (note id=6): "thing_fk" must be the key of a member of dimension "th',
+        (
+            'check refers("thing_fk") fails for 1 row (note id=6): "thing_fk" must be the key of a'
+            ' member of dimension "th'
+        ),
     ),
     (
         bad_rows(f"SELECT * FROM `{TABLE}` WHERE CONCAT(`its kind`, '%') LIKE 'y%'", name="no y"),
@@ -94,14 +112,25 @@ CHECKS: Sequence[tuple[Check, str]] = (
 def note(number: int, **values: Any) -> dict[str, Any]:
     """Return a source row of notes that no check has anything against."""
     usual = {"its_kind": "book", "price": Decimal("1.50"), "weight": 0.5, "thing_fk": 1}
-    moments = {"written_on": date(2014, 1, 1) + timedelta(days=number), "written_at": datetime(2014, 1, 31, 2, 30)}
+    moments = {
+        "written_on": date(2014, 1, 1) + timedelta(days=number),
+        "written_at": datetime(2014, 1, 31, 2, 30),
+    }
     given = {"note_id": number, **usual, **moments, **values}
-    return {{"note_id": "note id", "its_kind": "its kind"}.get(name, name): value for name, value in given.items()}
+    return {
+        {"note_id": "note id", "its_kind": "its kind"}.get(name, name): value
+        for name, value in given.items()
+    }
 
 
 def right() -> list[dict[str, Any]]:
     """Return notes that meet every check."""
-    return [note(1), note(2, its_kind="it's"), note(3, its_kind="%s", thing_fk=None), note(4, written_on=None)]
+    return [
+        note(1),
+        note(2, its_kind="it's"),
+        note(3, its_kind="%s", thing_fk=None),
+        note(4, written_on=None),
+    ]
 
 
 def wrong() -> list[dict[str, Any]]:
@@ -120,7 +149,12 @@ def notes(given: Sequence[dict[str, Any]], *checks: Check, own: bool = False) ->
     """Return the ETL that loads these notes; with a class of the user's `own`, row by row."""
     made = NOTE.factory
     table_class = type("Own", (made.table_class,), {}) if own else made.table_class
-    return replace(NOTE, source=rows(lambda: given), factory=Factory(table_class, made.arguments), checks=checks)
+    return replace(
+        NOTE,
+        source=rows(lambda: given),
+        factory=Factory(table_class, made.arguments),
+        checks=checks,
+    )
 
 
 def failures(star: Star, etl: DimensionETL | FactETL, now: datetime = NOW) -> list[str]:
@@ -130,7 +164,9 @@ def failures(star: Star, etl: DimensionETL | FactETL, now: datetime = NOW) -> li
         return [failure.text for failure in run_checks(Load(project, warehouse, now), etl)]
 
 
-def happened(star: Star, etl: DimensionETL | FactETL, *, rebuild: bool = False) -> Iterator[events.Event]:
+def happened(
+    star: Star, etl: DimensionETL | FactETL, *, rebuild: bool = False
+) -> Iterator[events.Event]:
     """Load an ETL and return what happened."""
     project = star.project(*{each.name: each for each in (PERSON, THING, DAY, etl)}.values())
     return process(project, etl, rebuild=rebuild)
@@ -155,12 +191,18 @@ def star(warehouse_url: str, tmp_path: Path) -> Star:
 @pytest.fixture
 def embedded_star(tmp_path: Path) -> Star:
     """A star that needs no server."""
-    return Star(f"sqlite:///{tmp_path / 'star.sqlite'}", f"duckdb:///{tmp_path / 'star.duckdb'}", tmp_path)
+    return Star(
+        f"sqlite:///{tmp_path / 'star.sqlite'}", f"duckdb:///{tmp_path / 'star.duckdb'}", tmp_path
+    )
 
 
 @pytest.mark.parametrize(("check", "told"), CHECKS, ids=[check.name for check, _ in CHECKS])
-def test_a_check_passes_what_is_right_and_refuses_what_is_not(star: Star, check: Check, told: str) -> None:
-    """A failed check says which it is, how many rows fail, by their grain which, the rule and what to do."""
+def test_a_check_passes_what_is_right_and_refuses_what_is_not(
+    star: Star, check: Check, told: str
+) -> None:
+    """A failed check says which it is, how many rows fail, by their grain which, the rule and what
+    to do.
+    """
     star.load(notes(right(), check))
     before = note_ids(star)
     assert told in star.failure(notes(wrong(), check))
@@ -168,7 +210,10 @@ def test_a_check_passes_what_is_right_and_refuses_what_is_not(star: Star, check:
 
 
 def test_a_check_of_age_passes_a_new_table_and_refuses_an_old_one(star: Star) -> None:
-    """The newest row decides, by the time of the run; how old it is is told, and never when it was."""
+    """The newest row decides, by the time of the run.
+
+    How old it is is told, and never when it was.
+    """
     check = fresh("written_at", within=timedelta(days=2))
     star.load(notes([note(1), note(2, written_at=NOW - timedelta(days=1))], check))
     error = star.failure(notes([note(1), note(2, written_at=NOW - timedelta(days=3))], check))
@@ -188,7 +233,10 @@ def test_all_failures_are_told_at_once(star: Star, own: bool) -> None:
 @pytest.mark.parametrize("rebuild", [False, True])
 @pytest.mark.parametrize("own", [False, True])
 def test_an_error_leaves_the_old_rows_in_place(star: Star, rebuild: bool, own: bool) -> None:
-    """Nothing is published of a load whose check fails: not its rows, and not the new table of a rebuild."""
+    """Nothing is published of a load whose check fails.
+
+    Not its rows, and not the new table of a rebuild.
+    """
     star.load(notes([note(1), note(2)]))
     star.failure(notes([note(3), note(4, price=None)], not_null("price"), own=own), rebuild=rebuild)
     assert note_ids(star) == [1, 2]
@@ -198,10 +246,21 @@ def test_an_error_leaves_the_old_rows_in_place(star: Star, rebuild: bool, own: b
 @pytest.mark.parametrize("own", [False, True])
 def test_a_warning_publishes_and_is_noted(star: Star, own: bool) -> None:
     """Severity "warn" tells the very same, and the rows are there all the same."""
-    etl = notes([note(1), note(2, price=None)], not_null("price", severity="warn"), unique("note id"), own=own)
+    etl = notes(
+        [note(1), note(2, price=None)],
+        not_null("price", severity="warn"),
+        unique("note id"),
+        own=own,
+    )
     *before, last = happened(star, etl)
-    told = [event.note for event in before if isinstance(event, events.EtlNoted) and "check" in event.note]
-    assert [text.partition(":")[0] for text in told] == ['check not_null("price") fails for 1 row (note id=2)']
+    told = [
+        event.note
+        for event in before
+        if isinstance(event, events.EtlNoted) and "check" in event.note
+    ]
+    assert [text.partition(":")[0] for text in told] == [
+        'check not_null("price") fails for 1 row (note id=2)'
+    ]
     assert isinstance(last, events.EtlFinished)
     assert note_ids(star) == [1, 2]
 
@@ -217,7 +276,9 @@ def test_a_warning_beside_an_error_is_noted_too(star: Star) -> None:
 
 
 def test_null_is_for_not_null_alone(star: Star) -> None:
-    """A NULL is accepted, between all bounds, refers to nobody, and is like no other, also beside what is."""
+    """A NULL is accepted, between all bounds, refers to nobody, and is like no other, also beside
+    what is.
+    """
     nothing = dict.fromkeys(("its_kind", "price", "thing_fk", "written_on"))
     same = {"its_kind": None, "written_on": date(2014, 1, 1)}
     checks = (
@@ -228,12 +289,21 @@ def test_null_is_for_not_null_alone(star: Star) -> None:
         between("written_on", least=date(2014, 1, 1)),
         refers("thing_fk", to="thing"),
     )
-    star.load(notes([note(1, **nothing), note(2, **nothing), note(3, **same), note(4, **same)], *checks))
+    star.load(
+        notes([note(1, **nothing), note(2, **nothing), note(3, **same), note(4, **same)], *checks)
+    )
 
 
 def test_texts_are_compared_to_the_letter(star: Star) -> None:
-    """Case, accents and blanks at the end matter, whatever the warehouse's collation makes of them."""
-    given = [note(1, its_kind="book"), note(2, its_kind="Book"), note(3, its_kind="book "), note(4, its_kind="bóok")]
+    """Case, accents and blanks at the end matter, whatever the warehouse's collation makes of
+    them.
+    """
+    given = [
+        note(1, its_kind="book"),
+        note(2, its_kind="Book"),
+        note(3, its_kind="book "),
+        note(4, its_kind="bóok"),
+    ]
     star.load(notes(given, unique("its kind")))
     [told] = failures(star, notes([], accepted("its kind", ["book"])))
     assert "for 3 rows (note id=2, note id=3, note id=4)" in told
@@ -267,7 +337,9 @@ def test_bounds_are_inclusive_and_mean_the_same_everywhere(star: Star) -> None:
 
 
 def test_age_is_counted_to_the_second_and_for_dates_to_the_day(star: Star) -> None:
-    """What is exactly as old as it may be is fresh, a date is as new as the end of its day, and the future is fresh."""
+    """What is exactly as old as it may be is fresh, a date is as new as the end of its day, and the
+    future is fresh.
+    """
     star.load(notes([note(1), note(2)]))
     for column, now, is_fresh in (
         ("written_at", datetime(2014, 2, 2, 2, 30), True),
@@ -281,21 +353,38 @@ def test_age_is_counted_to_the_second_and_for_dates_to_the_day(star: Star) -> No
 
 
 def test_nothing_is_not_fresh(star: Star) -> None:
-    """An empty table fails, and one whose column has no value; the other checks have nothing against either."""
+    """An empty table fails, and one whose column has no value.
+
+    The other checks have nothing against either.
+    """
     check = fresh("written_at", within=timedelta(days=9_999))
     star.load(notes([]))
     assert failures(star, notes([], *(check for check, _ in CHECKS))) == []
-    assert 'fails for 0 rows, of which none has a "written_at"' in failures(star, notes([], check))[0]
+    assert (
+        'fails for 0 rows, of which none has a "written_at"' in failures(star, notes([], check))[0]
+    )
     star.load(notes([note(1, written_at=None)]))
-    assert 'fails for 1 row, of which none has a "written_at"' in failures(star, notes([], check))[0]
+    assert (
+        'fails for 1 row, of which none has a "written_at"' in failures(star, notes([], check))[0]
+    )
 
 
 def test_a_dimension_is_checked_like_a_fact(star: Star) -> None:
-    """Its rows are told by their surrogate and natural keys; no value of another column is ever in a message."""
+    """Its rows are told by their surrogate and natural keys.
+
+    No value of another column is ever in a message.
+    """
     star.write(THINGS, [{"code": f"C{number}", "title": "a secret"} for number in range(5)])
-    checks = unique("title"), accepted("title", ["Algebra", "Biology"]), bad_rows("SELECT * FROM thing_dim", name="x")
+    checks = (
+        unique("title"),
+        accepted("title", ["Algebra", "Biology"]),
+        bad_rows("SELECT * FROM thing_dim", name="x"),
+    )
     error = star.failure(replace(THING, checks=checks))
-    assert 'unique("title") fails for 5 rows (id=3 code=C0, id=4 code=C1, id=5 code=C2 and 2 more)' in error
+    assert (
+        'unique("title") fails for 5 rows (id=3 code=C0, id=4 code=C1, id=5 code=C2 and 2 more)'
+        in error
+    )
     assert 'bad_rows("x") fails for 7 rows (id=' in error
     assert "secret" not in error
     assert star.table("thing_dim", "code") == [("A",), ("B",)]
@@ -312,7 +401,11 @@ def test_a_dimension_may_refer_to_itself(star: Star) -> None:
 @pytest.mark.parametrize(
     ("create", "keyrefs", "told"),
     [
-        ("(a INT NOT NULL, b INT NOT NULL, c INT, PRIMARY KEY (a, b))", ["a", "b", "c"], " (a=1 b=2)"),
+        (
+            "(a INT NOT NULL, b INT NOT NULL, c INT, PRIMARY KEY (a, b))",
+            ["a", "b", "c"],
+            " (a=1 b=2)",
+        ),
         ("(a INT PRIMARY KEY, b INT, c INT)", ["a", "b", "c"], " (a=1)"),
         ("(a INT, b INT, c INT)", ["c", "a"], " (c=None a=1)"),
         ("(a INT, b INT, c INT)", [], ""),
@@ -321,7 +414,10 @@ def test_a_dimension_may_refer_to_itself(star: Star) -> None:
 def test_a_fact_without_a_grain_is_told_by_its_key(
     embedded_star: Star, create: str, keyrefs: list[str], told: str
 ) -> None:
-    """The DDL's primary key, or else pygrametl's keyrefs, say which rows are meant; without any, how many there are."""
+    """The DDL's primary key, or else pygrametl's keyrefs, say which rows are meant.
+
+    Without any, how many there are.
+    """
     measures = [name for name in "abc" if name not in keyrefs]
     etl = FactETL(
         "own",
@@ -338,12 +434,24 @@ def test_a_column_may_have_any_name(star: Star) -> None:
     """Names are quoted by the warehouse's own rule, also those that pygrametl could not write."""
     odd = 'odd"`name'
     star.load(notes([note(1)]))
-    etl = notes([], not_null(odd), unique(odd), accepted(odd, [1]), between(odd, most=1), refers(odd, to="thing"))
-    assert [told.partition(" fails")[0] for told in failures(star, etl)] == [f'check not_null("{odd}")']
+    etl = notes(
+        [],
+        not_null(odd),
+        unique(odd),
+        accepted(odd, [1]),
+        between(odd, most=1),
+        refers(odd, to="thing"),
+    )
+    assert [told.partition(" fails")[0] for told in failures(star, etl)] == [
+        f'check not_null("{odd}")'
+    ]
 
 
 def test_a_check_costs_one_query(star: Star, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many rows fail; beside it, a SELECT that is translated asks for the types of columns."""
+    """However many rows fail.
+
+    Beside it, a SELECT that is translated asks for the types of columns.
+    """
     catalogs = ("DESCRIBE", "pg_attribute", "pragma_table_info")
     star.load(notes(wrong()))
     asked: list[str] = []
@@ -366,7 +474,8 @@ def test_bad_rows_are_found_by_any_select(star: Star) -> None:
     """WITH, joins, and columns of other names; keys that the SELECT does not give are not told."""
     sql = f"""
         WITH dear AS (SELECT `its kind`, MAX(price) AS top FROM `{TABLE}` GROUP BY `its kind`)
-        SELECT `its kind` AS kind, top, IFNULL(t.title, 'none') FROM dear LEFT JOIN thing_dim t ON t.id = 1
+        SELECT `its kind` AS kind, top, IFNULL(t.title, 'none') FROM dear LEFT JOIN thing_dim t
+          ON t.id = 1
         WHERE top > 9 -- these are dear
     """
     star.load(notes([note(1, price=Decimal(9))], bad_rows(sql, name="dear")))
@@ -376,10 +485,15 @@ def test_bad_rows_are_found_by_any_select(star: Star) -> None:
 
 @pytest.mark.parametrize("severity", ["error", "warn"])
 def test_a_check_that_cannot_be_run_stops_the_load(star: Star, severity: Any) -> None:
-    """A warning too: nobody knows what it would have said. What failed before it is told as well."""
+    """A warning too.
+
+    Nobody knows what it would have said. What failed before it is told as well.
+    """
     star.load(notes([note(1)]))
     broken = bad_rows(f"SELECT nmae FROM `{TABLE}`", name="no such column", severity=severity)
-    error = star.failure(notes([note(2, price=None)], not_null("price"), broken, not_null("written_on")))
+    error = star.failure(
+        notes([note(2, price=None)], not_null("price"), broken, not_null("written_on"))
+    )
     assert 'check not_null("price") fails for 1 row (note id=2)' in error
     assert 'check bad_rows("no such column") cannot be run: ' in error
     assert "nmae" in error
@@ -388,12 +502,20 @@ def test_a_check_that_cannot_be_run_stops_the_load(star: Star, severity: Any) ->
 
 def test_a_fact_in_parts_is_checked_as_a_whole(star: Star) -> None:
     """A sale that two parts have is found when they meet, and the old fact stays."""
-    sales = [{"sale_id": number, "seller_id": 1, "sold_at": datetime(2014, 1, 2)} for number in range(9)]
+    sales = [
+        {"sale_id": number, "seller_id": 1, "sold_at": datetime(2014, 1, 2)} for number in range(9)
+    ]
     star.write(PEOPLE, [{"person_id": 1, "name": "Ann", "city": None}])
     star.write(SALES, sales)
     star.load(PERSON, DAY)
     keys = {**SALE.keys, "buyer_fk": member("person", person_id="buyer_id")}
-    etl = replace(SALE, keys=keys, parts=3, split_by="sale_id", checks=[unique("sale_id"), not_null("seller_fk")])
+    etl = replace(
+        SALE,
+        keys=keys,
+        parts=3,
+        split_by="sale_id",
+        checks=[unique("sale_id"), not_null("seller_fk")],
+    )
     star.load(etl)
     star.write(SALES, sales[:4])
     strict = replace(etl, checks=[unique("seller_fk")])
@@ -403,7 +525,10 @@ def test_a_fact_in_parts_is_checked_as_a_whole(star: Star) -> None:
 
 @pytest.mark.parametrize("rebuild", [True, False])
 def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bool) -> None:
-    """In a rebuild with the table that is replaced; a table that had no rows may have any number."""
+    """In a rebuild with the table that is replaced.
+
+    A table that had no rows may have any number.
+    """
 
     def counted(number: int, *checks: Check) -> FactETL:
         given = [note(each) for each in range(1, number + 1)]
@@ -419,8 +544,9 @@ def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bo
     assert told(counted(6, check)) == ""
     assert told(counted(3, check)) == ""
     assert told(counted(5, check)).startswith(
-        "check row_count(least=2, most=9, change=0.5) fails for 5 rows, where there were 3 before: there must be at"
-        " least 2 rows and at most 9 rows and no more than a share of 0.5 more or fewer than before;"
+        "check row_count(least=2, most=9, change=0.5) fails for 5 rows, where there were 3 before:"
+        " there must be at least 2 rows and at most 9 rows and no more than a share of 0.5 more or"
+        " fewer than before;"
     )
     assert "fails for 1 row, where there were 3 before" in told(counted(1, check))
     assert "fails for 1 row: there must be at least 2 rows;" in told(counted(1, row_count(least=2)))
@@ -432,12 +558,18 @@ def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bo
 @pytest.mark.parametrize(
     ("check", "told"),
     [
-        (row_count(), "its check row_count(): it has no bound; give least, most, change or several of them"),
+        (
+            row_count(),
+            "its check row_count(): it has no bound; give least, most, change or several of them",
+        ),
         (row_count(least=3, most=2), "its least is more than its most"),
         (row_count(least=cast("Any", 0.5)), "they must be whole numbers from 0 on"),
         (row_count(change=-0.1), "change is -0.1; it must be a share of the rows before"),
         (row_count(change=cast("Any", "half")), "change is 'half'; it must be a share"),
-        (not_null("pirce"), 'its check not_null("pirce"): its table has no column "pirce". Did you mean "price"?'),
+        (
+            not_null("pirce"),
+            'its check not_null("pirce"): its table has no column "pirce". Did you mean "price"?',
+        ),
         (unique("price", cast("Any", ["b"])), "its table has no column \"['b']\"."),
         (not_null(), "its check not_null(): it names no column"),
         (accepted("price", []), 'its check accepted("price"): it accepts no value'),
@@ -445,14 +577,26 @@ def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bo
         (accepted("price", [1, "x"]), "which is DECIMAL(4, 2), cannot hold 'x'"),
         (between("price"), "it has no bound; give least, most or both"),
         (between("price", least=2, most=1), "its least is more than its most"),
-        (between("price", least=date(2014, 1, 1)), "its column is DECIMAL(4, 2); numbers are between numbers"),
+        (
+            between("price", least=date(2014, 1, 1)),
+            "its column is DECIMAL(4, 2); numbers are between numbers",
+        ),
         (between("written_on", most=3), "its column is DATE; numbers are between numbers"),
-        (between("written_on", most=datetime(2014, 1, 1, 1)), "which is DATE, cannot hold its bounds"),
+        (
+            between("written_on", most=datetime(2014, 1, 1, 1)),
+            "which is DATE, cannot hold its bounds",
+        ),
         (between("its kind", most=3), "its column is VARCHAR(20); numbers are between numbers"),
         (refers("thing_fk", to="thnig"), 'there is no dimension "thnig". Did you mean "thing"?'),
-        (fresh("price", within=timedelta(days=1)), "its column is DECIMAL(4, 2); it must be one of dates or datetimes"),
+        (
+            fresh("price", within=timedelta(days=1)),
+            "its column is DECIMAL(4, 2); it must be one of dates or datetimes",
+        ),
         (fresh("written_at", within=cast("Any", 2)), "within is 2; it must be a length of time"),
-        (not_null("price", severity=cast("Any", "warning")), 'severity is "warning"; it must be "error" or "warn"'),
+        (
+            not_null("price", severity=cast("Any", "warning")),
+            'severity is "warning"; it must be "error" or "warn"',
+        ),
         (
             bad_rows("DELETE FROM x", name="d"),
             'its check bad_rows("d"): it must be one SELECT, and this is a statement',
@@ -463,8 +607,12 @@ def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bo
         (cast("Any", "price"), "its checks hold a str; make each with not_null(...)"),
     ],
 )
-def test_a_wrong_check_is_told_before_anything_connects(embedded_star: Star, check: Check, told: str) -> None:
-    """With the ETL, the check, what was given, the rule, and the nearest right name where there is one."""
+def test_a_wrong_check_is_told_before_anything_connects(
+    embedded_star: Star, check: Check, told: str
+) -> None:
+    """With the ETL, the check, what was given, the rule, and the nearest right name where there is
+    one.
+    """
     with pytest.raises(ConfigError) as caught:
         embedded_star.project(THING, notes([], check))
     [line] = str(caught.value).splitlines()
@@ -476,11 +624,18 @@ def test_every_wrong_check_is_told_at_once(embedded_star: Star) -> None:
     """One line each; a list does as well as a tuple, and a check alone does not."""
     with pytest.raises(ConfigError) as caught:
         embedded_star.project(
-            replace(THING, checks=[not_null("tilte"), refers("id", to="thing"), accepted("title", [])]),
+            replace(
+                THING, checks=[not_null("tilte"), refers("id", to="thing"), accepted("title", [])]
+            ),
             replace(NOTE, checks=cast("Any", not_null("price"))),
         )
-    assert [line.partition(";")[0].partition(" Did")[0] for line in str(caught.value).splitlines()] == [
-        'config.py: dimension "thing": its check not_null("tilte"): its table has no column "tilte".',
+    assert [
+        line.partition(";")[0].partition(" Did")[0] for line in str(caught.value).splitlines()
+    ] == [
+        (
+            'config.py: dimension "thing": its check not_null("tilte"): its table has no column'
+            ' "tilte".'
+        ),
         'config.py: dimension "thing": its check accepted("title"): it accepts no value',
         'config.py: fact "note": its checks are a NotNull',
     ]

@@ -1,4 +1,7 @@
-"""Texts that a warehouse takes for one and the engine does not: exact where they are written, refused as members."""
+"""Texts that a warehouse takes for one and the engine does not.
+
+Exact where they are written, refused as members.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +85,9 @@ def sale(**key: Any) -> FactETL:
 TEXTS = sorted({text for pair in PAIRS for text in pair})
 
 
-def test_facts_of_a_text_grain_are_updated_to_the_letter(warehouse_url: str, tmp_path: Path, way: bool) -> None:
+def test_facts_of_a_text_grain_are_updated_to_the_letter(
+    warehouse_url: str, tmp_path: Path, way: bool
+) -> None:
     """One of several facts changes, and then nothing changes, for ever."""
     house = House(warehouse_url, tmp_path, as_sets=way)
     house.declare(code_fact(grain=("code",)))
@@ -92,10 +97,14 @@ def test_facts_of_a_text_grain_are_updated_to_the_letter(warehouse_url: str, tmp
         given[number]["amount"] = 10 + number
         assert house.load("sale", given).updated == 1
         assert house.load("sale", list(reversed(given))).unchanged == len(TEXTS)
-        assert dict(house.table("sale_fact", "code", "amount")) == {row["code"]: row["amount"] for row in given}
+        assert dict(house.table("sale_fact", "code", "amount")) == {
+            row["code"]: row["amount"] for row in given
+        }
 
 
-def test_a_period_that_is_a_text_is_replaced_to_the_letter(warehouse_url: str, tmp_path: Path, way: bool) -> None:
+def test_a_period_that_is_a_text_is_replaced_to_the_letter(
+    warehouse_url: str, tmp_path: Path, way: bool
+) -> None:
     """The facts of jan stay when those of Jan are replaced."""
     house = House(warehouse_url, tmp_path, as_sets=way)
     house.declare(code_fact(period="code"))
@@ -106,12 +115,21 @@ def test_a_period_that_is_a_text_is_replaced_to_the_letter(warehouse_url: str, t
 
 @pytest.mark.parametrize(
     ("table_class", "pair"),
-    list(zip([SlowlyChangingDimension, TypeOneSlowlyChangingDimension, CachedDimension], PAIRS, strict=True)),
+    list(
+        zip(
+            [SlowlyChangingDimension, TypeOneSlowlyChangingDimension, CachedDimension],
+            PAIRS,
+            strict=True,
+        )
+    ),
 )
 def test_members_that_the_warehouse_takes_for_one_are_refused(
     mariadb_url: str, tmp_path: Path, way: bool, table_class: type, pair: tuple[str, str]
 ) -> None:
-    """In one extract or one after the other: nothing of the second is written, and the first stays as it is."""
+    """In one extract or one after the other.
+
+    Nothing of the second is written, and the first stays as it is.
+    """
     house = House(mariadb_url, tmp_path, as_sets=way)
     house.declare(thing(table_class))
     members = [{"code": code, "title": code, "price": 1} for code in pair]
@@ -135,12 +153,18 @@ def test_an_exact_collation_holds_them_all(mariadb_url: str, tmp_path: Path, way
     counts = house.load("thing", given)
     assert (counts.inserted, counts.updated, counts.unchanged) == (1, 1, len(TEXTS) - 2)
     assert house.load("thing", given).unchanged == len(TEXTS)
-    assert [row[0] for row in house.table("thing_dim", "code", "title") if row[1] == "new"] == [TEXTS[0]]
+    assert [row[0] for row in house.table("thing_dim", "code", "title") if row[1] == "new"] == [
+        TEXTS[0]
+    ]
 
 
 @pytest.mark.parametrize(
     ("table_class", "pair"),
-    list(zip([SlowlyChangingDimension, TypeOneSlowlyChangingDimension, Dimension], PAIRS, strict=True)),
+    list(
+        zip(
+            [SlowlyChangingDimension, TypeOneSlowlyChangingDimension, Dimension], PAIRS, strict=True
+        )
+    ),
 )
 def test_a_fact_infers_no_member_that_the_warehouse_takes_for_another(
     mariadb_url: str, tmp_path: Path, way: bool, table_class: type, pair: tuple[str, str]
@@ -152,21 +176,35 @@ def test_a_fact_infers_no_member_that_the_warehouse_takes_for_another(
     house.load("thing", [{"code": real, "title": "real", "price": 1}])
     before = house.table("thing_dim", "id", "code", "title", "until")
     assert TOLD in house.failure("sale", [{"number": 1, "code": other}])
-    assert TOLD in house.failure("sale", [{"number": 1, "code": f"x{real}"}, {"number": 2, "code": f"x{other}"}])
+    assert TOLD in house.failure(
+        "sale", [{"number": 1, "code": f"x{real}"}, {"number": 2, "code": f"x{other}"}]
+    )
     assert house.table("thing_dim", "id", "code", "title", "until") == before
-    assert house.load("sale", [{"number": 1, "code": real}, {"number": 2, "code": "another"}]).inferred == 1
+    assert (
+        house.load("sale", [{"number": 1, "code": real}, {"number": 2, "code": "another"}]).inferred
+        == 1
+    )
     assert house.load("thing", [{"code": real, "title": "real", "price": 1}]).unchanged == 1
 
 
-def test_junk_members_that_the_warehouse_takes_for_one_are_refused(mariadb_url: str, tmp_path: Path, way: bool) -> None:
+def test_junk_members_that_the_warehouse_takes_for_one_are_refused(
+    mariadb_url: str, tmp_path: Path, way: bool
+) -> None:
     """A junk dimension is found by all its attributes, NULL included."""
     house = House(mariadb_url, tmp_path, as_sets=way)
     flags = DimensionETL(
         "flags",
         source=None,
-        create="CREATE TABLE flags_dim (id INT NOT NULL PRIMARY KEY, colour VARCHAR(20), size VARCHAR(20))",
+        create=(
+            "CREATE TABLE flags_dim (id INT NOT NULL PRIMARY KEY, colour VARCHAR(20), size"
+            " VARCHAR(20))"
+        ),
         factory=factory(
-            CachedDimension, name="flags_dim", key="id", attributes=["colour", "size"], lookupatts=["colour", "size"]
+            CachedDimension,
+            name="flags_dim",
+            key="id",
+            attributes=["colour", "size"],
+            lookupatts=["colour", "size"],
         ),
     )
     fact = FactETL(
@@ -201,18 +239,33 @@ class DialectHouse(House):
 def test_a_collation_that_the_ddl_declares_is_minded(
     postgresql_url: str, tmp_path: Path, way: bool, dialect: str
 ) -> None:
-    """PostgreSQL, SQLite and DuckDB compare to the letter, unless a column is declared otherwise."""
-    url = postgresql_url if dialect == "postgres" else f"{dialect}:///{tmp_path}/warehouse.{dialect}"
+    """PostgreSQL, SQLite and DuckDB compare to the letter, unless a column is declared
+    otherwise.
+    """
+    url = (
+        postgresql_url if dialect == "postgres" else f"{dialect}:///{tmp_path}/warehouse.{dialect}"
+    )
     house = DialectHouse(url, tmp_path, as_sets=way)
     house.dialect = dialect
     collate = "COLLATE folding" if dialect == "postgres" else "COLLATE NOCASE"
     if dialect == "postgres":
-        house.execute("CREATE COLLATION folding (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+        house.execute(
+            "CREATE COLLATION folding (provider = icu, locale = 'und-u-ks-level2', deterministic ="
+            " false)"
+        )
     fact = code_fact(grain=("code",))
-    create = fact.create.replace("VARCHAR(20)", f"TEXT {collate}" if dialect == "sqlite" else f"VARCHAR(20) {collate}")
+    create = fact.create.replace(
+        "VARCHAR(20)", f"TEXT {collate}" if dialect == "sqlite" else f"VARCHAR(20) {collate}"
+    )
     fact = replace(fact, create=create.replace(" INT", " INTEGER"))
     house.declare(fact, thing(SlowlyChangingDimension, collate=collate))
-    assert house.load("sale", [{"code": "a", "amount": 1}, {"code": "A", "amount": 2}]).inserted == 2
-    assert house.load("sale", [{"code": "a", "amount": 10}, {"code": "A", "amount": 2}]).updated == 1
+    assert (
+        house.load("sale", [{"code": "a", "amount": 1}, {"code": "A", "amount": 2}]).inserted == 2
+    )
+    assert (
+        house.load("sale", [{"code": "a", "amount": 10}, {"code": "A", "amount": 2}]).updated == 1
+    )
     assert house.table("sale_fact", "amount", "code") == [(10, "a"), (2, "A")]
-    assert TOLD in house.failure("thing", [{"code": code, "title": "x", "price": 1} for code in ("a", "A")])
+    assert TOLD in house.failure(
+        "thing", [{"code": code, "title": "x", "price": 1} for code in ("a", "A")]
+    )

@@ -80,7 +80,10 @@ def test_a_value_that_fits_is_stored_exactly(kind: str, given_value: Any, stored
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(kind: str, value: Any) -> None:
-    """Nothing is cut, rounded or wrapped; the message names the column and the type, and never the value."""
+    """Nothing is cut, rounded or wrapped.
+
+    The message names the column and the type, and never the value.
+    """
     with pytest.raises(LoadError, match='column "value" is') as caught:
         column(kind).convert(value)
     assert type(value).__name__ in str(caught.value)
@@ -114,7 +117,8 @@ def test_null_is_null_in_every_column() -> None:
 def test_required_columns_are_those_without_null() -> None:
     """NOT NULL and keys, inline or apart, make a column required; a default lets it be left out."""
     columns = columns_of(
-        "CREATE TABLE t (a INT NOT NULL, b INT NULL, c INT, d INT NOT NULL DEFAULT 0, e INT, PRIMARY KEY (e))",
+        "CREATE TABLE t (a INT NOT NULL, b INT NULL, c INT, d INT NOT NULL DEFAULT 0, e INT,"
+        " PRIMARY KEY (e))",
         written="mysql",
     )
     assert [name for name, each in columns.items() if each.required] == ["a", "d", "e"]

@@ -38,11 +38,21 @@ def shop(checkout: Checkout) -> Checkout:
 
 
 def counts(checkout: Checkout) -> dict[str, int]:
-    """Return the number of rows of every table in the checkout's warehouse but those of the engine's own."""
-    with duckdb.connect(checkout.folder / "local" / "warehouse.duckdb", read_only=True) as warehouse:
-        tables = [name for (name,) in warehouse.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+    """Return the number of rows of every table in the checkout's warehouse but those of the
+    engine's own.
+    """
+    with duckdb.connect(
+        checkout.folder / "local" / "warehouse.duckdb", read_only=True
+    ) as warehouse:
+        tables = [
+            name
+            for (name,) in warehouse.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+        ]
         tables = [name for name in tables if not name.startswith("etl_")]
-        return {table: warehouse.execute(f"SELECT COUNT(*) FROM {table}").fetchall()[0][0] for table in tables}
+        return {
+            table: warehouse.execute(f"SELECT COUNT(*) FROM {table}").fetchall()[0][0]
+            for table in tables
+        }
 
 
 def test_the_star_has_the_counts_of_the_original_and_keeps_them(shop: Checkout) -> None:
@@ -50,9 +60,15 @@ def test_the_star_has_the_counts_of_the_original_and_keeps_them(shop: Checkout) 
     for flags in (["--delete_existing_tables"], ["--delete_existing_tables"], []):
         done = shop.run("run.py", "--run_dimensions", "--run_facts", *flags)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert counts(shop) == {**SEED_COUNTS, "product_sale_fact": 2615, "product_upload_fact": 850}
+        assert counts(shop) == {
+            **SEED_COUNTS,
+            "product_sale_fact": 2615,
+            "product_upload_fact": 850,
+        }
     with duckdb.connect(shop.folder / "local" / "warehouse.duckdb", read_only=True) as warehouse:
-        assert warehouse.execute("SELECT school_id, name, state FROM school_dim LIMIT 3").fetchall() == [
+        assert warehouse.execute(
+            "SELECT school_id, name, state FROM school_dim LIMIT 3"
+        ).fetchall() == [
             (993, "Abilene Christian University", "TX"),
             (995, "Academy of Art University", "CA"),
             (996, "Adams State College", "CO"),
@@ -75,7 +91,9 @@ def test_run_log_has_the_lines_of_the_original(shop: Checkout) -> None:
             f"INFO:__main__:Loaded {rows} rows into table {table} (elapsed time: ",
         ]
         assert "\n".join(told) in second
-    assert re.search(r"Loaded 850 rows into table product_dim \(elapsed time: 0:00:\d\d\.\d{6}\)\n", second)
+    assert re.search(
+        r"Loaded 850 rows into table product_dim \(elapsed time: 0:00:\d\d\.\d{6}\)\n", second
+    )
 
 
 def test_bare_run_tests_the_sources_and_changes_nothing(shop: Checkout) -> None:
@@ -97,8 +115,9 @@ def test_help_has_the_shape_of_the_original(checkout: Checkout) -> None:
         "--run_facts Run all active fact ETLs",
         "--delete_existing_tables Delete all existing dimension and fact tables",
         (
-            "NOTE: Only --test_dimension_source defaults to True, so simply invoking run.py will run the dimension"
-            " source tests. This can be a good way to do basic environment validation."
+            "NOTE: Only --test_dimension_source defaults to True, so simply invoking run.py will"
+            " run the dimension source tests. This can be a good way to do basic environment"
+            " validation."
         ),
     ):
         assert part in text
@@ -114,7 +133,10 @@ def test_deleting_deletes_the_configured_tables_and_no_others(shop: Checkout) ->
 
 
 def test_a_build_that_kept_what_it_replaced_can_be_taken_back(shop: Checkout) -> None:
-    """--rollback goes back, and forward again; with nothing kept it is wrong use, answered with what to do."""
+    """--rollback goes back, and forward again.
+
+    With nothing kept it is wrong use, answered with what to do.
+    """
     building = ["run.py", "--run_dimensions", "--only", "affiliate", "--delete_existing_tables"]
     assert shop.run(*building).returncode == 0
     refused = shop.run("run.py", "--rollback")
@@ -133,7 +155,10 @@ def test_a_build_that_kept_what_it_replaced_can_be_taken_back(shop: Checkout) ->
 
 
 def test_only_runs_what_is_named(shop: Checkout) -> None:
-    """--only picks among the active ETLs; any other name is wrong use, answered with the right ones."""
+    """--only picks among the active ETLs.
+
+    Any other name is wrong use, answered with the right ones.
+    """
     assert shop.run("run.py", "--run_dimensions", "--only", "school", "site").returncode == 0
     assert counts(shop) == {"school_dim": 1687, "site_dim": 1}
     wrong = shop.run("run.py", "--run_dimensions", "--only", "scool")
@@ -143,22 +168,32 @@ def test_only_runs_what_is_named(shop: Checkout) -> None:
     assert (nothing.returncode, 'nothing to run: of "school"' in nothing.stderr) == (2, True)
     assert counts(shop)["school_dim"] == 1687
     off = shop.run("run.py", "--run_facts", "--only", "product_review")
-    assert (off.returncode, '"product_review" is switched off in config.py' in off.stderr) == (2, True)
+    assert (off.returncode, '"product_review" is switched off in config.py' in off.stderr) == (
+        2,
+        True,
+    )
 
 
 def test_a_configuration_with_nothing_switched_on_is_wrong_use(shop: Checkout) -> None:
-    """Nothing is tested or loaded, and so nothing went well; the same holds for benchmarks that have no contestant."""
+    """Nothing is tested or loaded, and so nothing went well.
+
+    The same holds for benchmarks that have no contestant.
+    """
     shop.edit("config", "FACTS = [", "DIMENSIONS = DIMENSIONS[-1:]\nFACTS = []\n_ = [")
     shop.edit("config", "factory=dimensions.site)", "factory=dimensions.site, active=False)")
     for arguments in ([], ["--run_dimensions"], ["--plan"], ["--delete_existing_tables"]):
         done = shop.run("run.py", *arguments)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == (
-            "no ETL is switched on in config.py, so there is nothing to test or to run; take active=False from one of"
-            ' "site"\n'
+        assert (
+            done.stderr
+            == "no ETL is switched on in config.py, so there is nothing to test or to run; take"
+            ' active=False from one of "site"\n'
         )
     for chosen, told in (
-        (["--contestants", "scan", "--work", "W1"], "at W1 none of the contestants runs; choose one of engine"),
+        (
+            ["--contestants", "scan", "--work", "W1"],
+            "at W1 none of the contestants runs; choose one of engine",
+        ),
         (["--rounds", "0"], "argument --rounds: must be a whole number, 1 or more"),
         (["--work", "W9"], "invalid choice: 'W9'"),
     ):
@@ -168,17 +203,29 @@ def test_a_configuration_with_nothing_switched_on_is_wrong_use(shop: Checkout) -
 
 
 def test_the_list_shows_every_etl(checkout: Checkout) -> None:
-    """--list names each ETL, on or off, with its pygrametl class, and says which way it is loaded and why."""
+    """--list names each ETL, on or off, with its pygrametl class, and says which way it is loaded
+    and why.
+    """
     listed = checkout.run("run.py", "--list").stdout
-    assert re.search(r"^user +dimension +on +user_dim +SlowlyChangingDimension", listed, re.MULTILINE)
-    assert re.search(r"^product_review +fact +off +product_review_fact +BatchFactTable +as sets$", listed, re.MULTILINE)
+    assert re.search(
+        r"^user +dimension +on +user_dim +SlowlyChangingDimension", listed, re.MULTILINE
+    )
+    assert re.search(
+        r"^product_review +fact +off +product_review_fact +BatchFactTable +as sets$",
+        listed,
+        re.MULTILINE,
+    )
     checkout.edit(
         "dimensions",
         "from pypelineetl import factory\n",
         "from pypelineetl import factory\n\n\nclass Own(Dimension):\n    pass\n",
     )
     checkout.edit("dimensions", "site = factory(\n    Dimension,", "site = factory(\n    Own,")
-    checkout.edit("dimensions", 'name="affiliate_dim",', 'name="affiliate_dim", rowexpander=lambda row, names: row,')
+    checkout.edit(
+        "dimensions",
+        'name="affiliate_dim",',
+        'name="affiliate_dim", rowexpander=lambda row, names: row,',
+    )
     told = checkout.run("run.py", "--list").stdout
     assert "row by row: Own is a class the engine does not know" in told
     assert "row by row: rowexpander is a Python function" in told
@@ -201,7 +248,10 @@ def test_the_facts_that_are_off_work_when_switched_on(shop: Checkout) -> None:
 
 
 def test_a_failed_etl_does_not_stop_the_others(shop: Checkout) -> None:
-    """Exit status 1; the failed table holds what it held; its facts did not run, and the rest did."""
+    """Exit status 1.
+
+    The failed table holds what it held; its facts did not run, and the rest did.
+    """
     assert shop.run("run.py", "--run_dimensions", "--run_facts").returncode == 0
     with sqlite3.connect(shop.folder / "local" / "source.db") as source:
         source.execute("UPDATE affiliates SET name = ? WHERE id = 3", ("x" * 61,))
@@ -212,13 +262,21 @@ def test_a_failed_etl_does_not_stop_the_others(shop: Checkout) -> None:
     assert "fact product_upload: 850 rows" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert counts(shop)["affiliate_dim"] == 4
-    assert "ERROR:__main__:dimension affiliate_dim failed, and its table holds what it held before:" in shop.log
+    assert (
+        "ERROR:__main__:dimension affiliate_dim failed, and its table holds what it held before:"
+        in shop.log
+    )
 
 
 @pytest.mark.parametrize(
     ("module", "old", "new", "told"),
     [
-        ("sources", "name, city, state, country", "name, city, stat, country", "no such column: stat"),
+        (
+            "sources",
+            "name, city, state, country",
+            "name, city, stat, country",
+            "no such column: stat",
+        ),
         (
             "sources",
             "name, city, state, country",
@@ -231,7 +289,10 @@ def test_a_failed_etl_does_not_stop_the_others(shop: Checkout) -> None:
 def test_a_source_that_does_not_fit_stops_the_run_before_it_changes_anything(
     shop: Checkout, module: str, old: str, new: str, told: str
 ) -> None:
-    """A run begins with the source tests; one that fails is told, and nothing but that is written."""
+    """A run begins with the source tests.
+
+    One that fails is told, and nothing but that is written.
+    """
     shop.edit(module, old, new)
     done = shop.run("run.py", "--run_dimensions", "--delete_existing_tables")
     assert done.returncode == 1
@@ -243,7 +304,10 @@ def test_a_source_that_does_not_fit_stops_the_run_before_it_changes_anything(
 
 
 def test_leaving_the_source_tests_out_is_possible(shop: Checkout) -> None:
-    """--no-test_dimension_source starts the ETLs at once; those that can run do, and nothing is published."""
+    """--no-test_dimension_source starts the ETLs at once.
+
+    Those that can run do, and nothing is published.
+    """
     shop.edit("sources", "FROM affiliates", "FROM afiliates")
     done = shop.run("run.py", "--run_dimensions", "--no-test_dimension_source")
     assert done.returncode == 1
@@ -254,8 +318,15 @@ def test_leaving_the_source_tests_out_is_possible(shop: Checkout) -> None:
 
 
 def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
-    """A DELETE in sources.py is a fault of the configuration: exit status 2, and every row is still there."""
-    shop.edit("sources", "SELECT id AS site_id, name, domain\n    FROM sites\n    ORDER BY id", "DELETE FROM sites")
+    """A DELETE in sources.py is a fault of the configuration.
+
+    Exit status 2, and every row is still there.
+    """
+    shop.edit(
+        "sources",
+        "SELECT id AS site_id, name, domain\n    FROM sites\n    ORDER BY id",
+        "DELETE FROM sites",
+    )
     done = shop.run("run.py", "--run_dimensions")
     assert done.returncode == 2
     assert 'dimension "site": its source: it must be one SELECT' in done.stderr
@@ -273,8 +344,16 @@ def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
             "cannot connect to mysql://etl:***@127.0.0.1:1",
         ),
         ({"ETL_SOURCE_URL": "hunter2"}, 2, 'config.py: SOURCE_URLS["shop"]: it is no database URL'),
-        ({"ETL_WAREHOUSE_URL": "db2://etl:hunter2@host/dw"}, 2, 'WAREHOUSE_URL: database "db2" is not known'),
-        ({"ETL_WAREHOUSE_URL": "postgresql://etl:hunter2@127.0.0.1:1/dw"}, 1, "postgresql://etl:***@127.0.0.1:1/dw"),
+        (
+            {"ETL_WAREHOUSE_URL": "db2://etl:hunter2@host/dw"},
+            2,
+            'WAREHOUSE_URL: database "db2" is not known',
+        ),
+        (
+            {"ETL_WAREHOUSE_URL": "postgresql://etl:hunter2@127.0.0.1:1/dw"},
+            1,
+            "postgresql://etl:***@127.0.0.1:1/dw",
+        ),
     ],
 )
 def test_a_wrong_url_or_a_dead_server_is_one_clear_message(
@@ -292,7 +371,9 @@ def test_a_wrong_url_or_a_dead_server_is_one_clear_message(
 
 def test_settings_come_from_a_dotenv_file_below_the_environment(shop: Checkout) -> None:
     """.env is read beside config.py; a variable of the process goes before it."""
-    (shop.folder / ".env").write_text(f"ETL_WAREHOUSE_URL=duckdb:///{shop.folder}/other.duckdb\nETL_LOG_HOME=logs\n")
+    (shop.folder / ".env").write_text(
+        f"ETL_WAREHOUSE_URL=duckdb:///{shop.folder}/other.duckdb\nETL_LOG_HOME=logs\n"
+    )
     assert shop.run("run.py", "--run_dimensions", "--only", "site").returncode == 0
     assert (shop.folder / "other.duckdb").exists()
     assert (shop.folder / "logs" / "run.log").exists()
@@ -301,9 +382,13 @@ def test_settings_come_from_a_dotenv_file_below_the_environment(shop: Checkout) 
     assert (shop.folder / "named" / "run.log").exists()
 
 
-@pytest.mark.parametrize("command", [("tests.py",), ("-m", "unittest", "tests"), ("-m", "pytest", "-q", "tests.py")])
+@pytest.mark.parametrize(
+    "command", [("tests.py",), ("-m", "unittest", "tests"), ("-m", "pytest", "-q", "tests.py")]
+)
 def test_tests_py_validates_every_active_source(shop: Checkout, command: tuple[str, ...]) -> None:
-    """Each of the three ways runs one test per active ETL, reports every fault, and writes nothing."""
+    """Each of the three ways runs one test per active ETL, reports every fault, and writes
+    nothing.
+    """
     good = shop.run(*command)
     assert good.returncode == 0, good.stdout + good.stderr
     assert re.search("Ran 11 tests|11 passed", good.stdout + good.stderr)
@@ -321,7 +406,11 @@ def test_tests_py_validates_every_active_source(shop: Checkout, command: tuple[s
 
 def test_a_superfluous_source_column_is_named_and_no_fault(shop: Checkout) -> None:
     """It may be there for a reason; a person is told, and the run goes on."""
-    shop.edit("sources", "SELECT id AS site_id, name, domain", "SELECT id AS site_id, name, domain, 1 AS spare")
+    shop.edit(
+        "sources",
+        "SELECT id AS site_id, name, domain",
+        "SELECT id AS site_id, name, domain, 1 AS spare",
+    )
     done = shop.run("run.py", "--only", "site")
     assert done.returncode == 0
     assert 'its source gives "spare", which nothing uses' in done.stdout
@@ -344,21 +433,27 @@ def test_a_newcomer_adds_a_dimension_and_a_fact_as_readme_says(shop: Checkout) -
 
 
 def test_the_sql_that_runs_is_shown(shop: Checkout) -> None:
-    """--show_sql prints the source's and the table's SQL in the dialects of the databases at hand."""
+    """--show_sql prints the source's and the table's SQL in the dialects of the databases at
+    hand.
+    """
     shown = shop.run("run.py", "--show_sql", "product", "date").stdout
     assert "-- dimension product: source\nSELECT\n  `p`.`id` AS `product_id`,\n" in shown
     assert "CASE WHEN (`p`.`price` = 0) THEN 1 ELSE 0 END AS `is_free`" in shown
     assert 'CREATE TABLE "product_dim" ("id" INT NOT NULL' in shown
     assert "CREATE INDEX" not in shown
     assert "-- the rows of the Python function calendar" in shown
-    on_mysql = shop.run("run.py", "--show_sql", "product", ETL_WAREHOUSE_URL="mysql://etl@127.0.0.1/w").stdout
+    on_mysql = shop.run(
+        "run.py", "--show_sql", "product", ETL_WAREHOUSE_URL="mysql://etl@127.0.0.1/w"
+    ).stdout
     assert "KEY by_product (product_id)\n    ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;" in on_mysql
     wrong = shop.run("run.py", "--show_sql", "produkt")
     assert (wrong.returncode, 'Did you mean "product"?' in wrong.stderr) == (2, True)
 
 
 def test_the_days_of_the_sample_load_into_the_star(shop: Checkout) -> None:
-    """Moves become versions, renames overwrite, a deleted product stays, and an early order's buyer is inferred."""
+    """Moves become versions, renames overwrite, a deleted product stays, and an early order's buyer
+    is inferred.
+    """
     source = f"sqlite:///{shop.folder}/local/source.db"
     for day in (1, 2, 3):
         if day > 1:
@@ -376,7 +471,9 @@ def test_the_days_of_the_sample_load_into_the_star(shop: Checkout) -> None:
             "SELECT COUNT(*) FROM course_dim WHERE title LIKE '%(renamed, day%'"
         ).fetchall()
         assert renamed == 8
-        [(versions,)] = warehouse.execute("SELECT COUNT(*) FROM user_dim WHERE version > 1").fetchall()
+        [(versions,)] = warehouse.execute(
+            "SELECT COUNT(*) FROM user_dim WHERE version > 1"
+        ).fetchall()
         assert versions >= 4
     assert counts(shop)["product_dim"] == 850
     with sqlite3.connect(shop.folder / "local" / "source.db") as db:
@@ -400,7 +497,9 @@ def test_several_processes_write_one_log_without_mixing_lines(tmp_path: Path) ->
     )
     log = tmp_path / "many" / "run.log"
 
-    processes = [subprocess.Popen([sys.executable, str(writer), str(log), letter]) for letter in "abcd"]
+    processes = [
+        subprocess.Popen([sys.executable, str(writer), str(log), letter]) for letter in "abcd"
+    ]
     assert [process.wait() for process in processes] == [0, 0, 0, 0]
     lines = log.read_text().splitlines()
     assert len(lines) == 400
@@ -410,11 +509,15 @@ def test_several_processes_write_one_log_without_mixing_lines(tmp_path: Path) ->
 def test_ctrl_c_leaves_the_tables_as_they_were(shop: Checkout) -> None:
     """SIGINT in the middle of a load: one line, exit status 130, and the old rows are all there."""
     assert shop.run("run.py", "--run_dimensions", "--only", "date").returncode == 0
-    shop.edit("sources", "        yield {\n", "        __import__('time').sleep(0.01)\n        yield {\n")
+    shop.edit(
+        "sources", "        yield {\n", "        __import__('time').sleep(0.01)\n        yield {\n"
+    )
     arguments = ["run.py", "--run_dimensions", "--only", "date", "--delete_existing_tables"]
     # Where the tests run in the background, SIGINT is ignored, and a child would inherit that.
     command = ["env", "--default-signal=INT", sys.executable, *arguments]
-    process = subprocess.Popen(command, cwd=shop.folder, env=shop.environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=shop.folder, env=shop.environment, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 30
     while shop.log.count("Loading data") < 2:
         assert time.monotonic() < deadline
@@ -427,7 +530,9 @@ def test_ctrl_c_leaves_the_tables_as_they_were(shop: Checkout) -> None:
     assert counts(shop) == {"date_dim": 2191}
 
 
-def test_a_log_folder_that_cannot_be_written_is_a_fault_of_the_configuration(shop: Checkout) -> None:
+def test_a_log_folder_that_cannot_be_written_is_a_fault_of_the_configuration(
+    shop: Checkout,
+) -> None:
     """Exit status 2, before anything connects, naming the constant."""
     (shop.folder / "taken").write_text("a file")
     done = shop.run("run.py", ETL_LOG_HOME="taken")
@@ -436,12 +541,19 @@ def test_a_log_folder_that_cannot_be_written_is_a_fault_of_the_configuration(sho
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", ["--list", "--history", "--help", "--show_sql product", "--run_dimensions"])
+@pytest.mark.parametrize(
+    "arguments", ["--list", "--history", "--help", "--show_sql product", "--run_dimensions"]
+)
 def test_a_reader_that_leaves_fails_nothing(shop: Checkout, arguments: str) -> None:
     """As `head` does: no traceback, and what was asked for is done to its end."""
     piped = f"set -o pipefail; {sys.executable} run.py {arguments} | true"
     done = subprocess.run(
-        ["bash", "-c", piped], cwd=shop.folder, env=shop.environment, capture_output=True, text=True, check=False
+        ["bash", "-c", piped],
+        cwd=shop.folder,
+        env=shop.environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     if "run" in arguments:
@@ -458,18 +570,29 @@ def test_a_screen_of_another_encoding_gets_escapes(shop: Checkout) -> None:
 
 def test_an_error_that_nobody_foresaw_is_one_line(shop: Checkout) -> None:
     """Its traceback is in run.log."""
-    shop.edit("run", "import sys\n", "import sys\nfrom pypelineetl.load import ways\n\nways.rowwise_reason = None\n")
+    shop.edit(
+        "run",
+        "import sys\n",
+        "import sys\nfrom pypelineetl.load import ways\n\nways.rowwise_reason = None\n",
+    )
     done = shop.run("run.py", "--list")
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" not in done.stderr
-    assert "PypeLineETL did not foresee this error; please report it together with run.log" in done.stderr
+    assert (
+        "PypeLineETL did not foresee this error; please report it together with run.log"
+        in done.stderr
+    )
     assert "\n    Traceback (most recent call last):" in shop.log
 
 
 def test_deleting_in_a_dead_warehouse_is_one_clear_message(shop: Checkout) -> None:
     """No traceback, on the screen or in the log."""
     shop.hurry()
-    done = shop.run("run.py", "--delete_existing_tables", ETL_WAREHOUSE_URL="postgresql://etl:hunter2@127.0.0.1:1/dw")
+    done = shop.run(
+        "run.py",
+        "--delete_existing_tables",
+        ETL_WAREHOUSE_URL="postgresql://etl:hunter2@127.0.0.1:1/dw",
+    )
     assert done.returncode == 1
     assert "FAILED: cannot connect to postgresql://etl:***@127.0.0.1:1/dw" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr + shop.log
@@ -486,8 +609,15 @@ def test_a_plan_tells_and_changes_nothing(shop: Checkout) -> None:
 
 
 def test_rejected_rows_are_listed_and_loaded_once_their_cause_is_mended(shop: Checkout) -> None:
-    """Facts of sellers who are missing: told by `--rejects`, and loaded by `--replay_rejects` once they are there."""
-    shop.edit("config", "factory=facts.product_upload,", "factory=facts.product_upload, most_rejected=0.5,")
+    """Facts of sellers who are missing.
+
+    Told by `--rejects`, and loaded by `--replay_rejects` once they are there.
+    """
+    shop.edit(
+        "config",
+        "factory=facts.product_upload,",
+        "factory=facts.product_upload, most_rejected=0.5,",
+    )
     assert shop.run("run.py", "--run_dimensions").returncode == 0
     with duckdb.connect(shop.folder / "local" / "warehouse.duckdb") as warehouse:
         warehouse.execute("DELETE FROM user_dim WHERE user_id <= 5")
@@ -514,14 +644,28 @@ def test_rejected_rows_are_listed_and_loaded_once_their_cause_is_mended(shop: Ch
             ["--rollback", "--run_dimensions"],
             "--run_dimensions is for a run, and --rollback is none; leave one of them",
         ),
-        (["--list", "--only", "site"], "--only is for a run, and --list is none; leave one of them out"),
+        (
+            ["--list", "--only", "site"],
+            "--only is for a run, and --list is none; leave one of them out",
+        ),
         (["--full"], "--full is for a run; add --run_dimensions, --run_facts or --plan"),
-        (["--no-test_dimension_source"], "nothing is left to do; add --run_dimensions or --run_facts"),
-        (["--run_dimensons"], 'unrecognized arguments: --run_dimensons. Did you mean "--run_dimensions"? --help lists'),
+        (
+            ["--no-test_dimension_source"],
+            "nothing is left to do; add --run_dimensions or --run_facts",
+        ),
+        (
+            ["--run_dimensons"],
+            (
+                'unrecognized arguments: --run_dimensons. Did you mean "--run_dimensions"? --help'
+                " lists"
+            ),
+        ),
         (["--history", "0"], "argument --history: '0' is no number of lines, 1 or more"),
     ],
 )
-def test_options_that_say_nothing_together_are_wrong_use(checkout: Checkout, arguments: list[str], told: str) -> None:
+def test_options_that_say_nothing_together_are_wrong_use(
+    checkout: Checkout, arguments: list[str], told: str
+) -> None:
     """None is dropped without a word."""
     done = checkout.run("run.py", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
@@ -538,10 +682,25 @@ def test_the_version_is_shown(checkout: Checkout) -> None:
     ("module", "old", "new", "told"),
     [
         ("sources", '"""', '""', "sources.py, line 1: "),
-        ("config", "sources.SITE,", "sources.SITTE,", "AttributeError: module 'sources' has no attribute 'SITTE'"),
-        ("config", "import creates\n", "import creats\n", "ModuleNotFoundError: No module named 'creats'"),
+        (
+            "config",
+            "sources.SITE,",
+            "sources.SITTE,",
+            "AttributeError: module 'sources' has no attribute 'SITTE'",
+        ),
+        (
+            "config",
+            "import creates\n",
+            "import creats\n",
+            "ModuleNotFoundError: No module named 'creats'",
+        ),
         ("config", '"site", source=', '"site", src=', "TypeError: "),
-        ("facts", "from pypelineetl import", "from config import FACTS\nfrom pypelineetl import", "circular import"),
+        (
+            "facts",
+            "from pypelineetl import",
+            "from config import FACTS\nfrom pypelineetl import",
+            "circular import",
+        ),
     ],
 )
 def test_a_flat_module_that_cannot_be_imported_is_told_with_its_line(
@@ -559,10 +718,30 @@ def test_a_flat_module_that_cannot_be_imported_is_told_with_its_line(
 @pytest.mark.parametrize(
     ("module", "old", "new", "expected"),
     [
-        ("sources", "SCHOOL = ", "SCHOOL = 'DELETE FROM schools' or ", ("sources.py", "SCHOOL = ", "its source: ")),
-        ("creates", "CREATE TABLE site_dim", "CREATE TABLE site", ("creates.py", "SITE_DIM = ", "its DDL: ")),
-        ("dimensions", '"domain"]', '"domian"]', ("dimensions.py", "site = ", "its factory names the column")),
-        ("facts", 'member("product"', 'member("produkt"', ("facts.py", "product_sale_keys = ", "key ")),
+        (
+            "sources",
+            "SCHOOL = ",
+            "SCHOOL = 'DELETE FROM schools' or ",
+            ("sources.py", "SCHOOL = ", "its source: "),
+        ),
+        (
+            "creates",
+            "CREATE TABLE site_dim",
+            "CREATE TABLE site",
+            ("creates.py", "SITE_DIM = ", "its DDL: "),
+        ),
+        (
+            "dimensions",
+            '"domain"]',
+            '"domian"]',
+            ("dimensions.py", "site = ", "its factory names the column"),
+        ),
+        (
+            "facts",
+            'member("product"',
+            'member("produkt"',
+            ("facts.py", "product_sale_keys = ", "key "),
+        ),
         (
             "config",
             '"site", source',
@@ -594,7 +773,11 @@ def test_ctrl_c_at_the_very_start_is_no_traceback(checkout: Checkout) -> None:
     """While modules are imported, nothing has begun."""
     checkout.edit("config", "import creates\n", "raise KeyboardInterrupt\n")
     done = checkout.run("run.py", "--run_dimensions")
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped by Ctrl-C; nothing was begun\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        130,
+        "",
+        "stopped by Ctrl-C; nothing was begun\n",
+    )
 
 
 def test_looking_at_a_warehouse_that_is_not_there_makes_none(checkout: Checkout) -> None:
@@ -612,12 +795,23 @@ def test_looking_at_a_warehouse_that_is_not_there_makes_none(checkout: Checkout)
 
 
 def test_the_history_says_what_was_done_and_how_long_it_took(shop: Checkout) -> None:
-    """A load, a rebuild and a deletion are told from each other; the last run is whole, whatever the limit."""
+    """A load, a rebuild and a deletion are told from each other.
+
+    The last run is whole, whatever the limit.
+    """
     assert shop.run("run.py", "--run_dimensions", "--only", "site", "affiliate").returncode == 0
     assert shop.run("run.py", "--run_dimensions", "--only", "site").returncode == 0
     assert shop.run("run.py", "--delete_existing_tables").returncode == 0
     told = shop.run("run.py", "--history").stdout.splitlines()
-    assert told[0].split() == ["run", "started", "ETL", "status", "way", "attempt", *told[0].split()[6:]]
+    assert told[0].split() == [
+        "run",
+        "started",
+        "ETL",
+        "status",
+        "way",
+        "attempt",
+        *told[0].split()[6:],
+    ]
     ways = [re.split(" {2,}", line)[3:5] for line in told[1:] if " site" in line]
     assert ways == [["succeeded", "deleted"], ["succeeded", "updated"], ["succeeded", "built"]]
     seconds = told[0].index("seconds")
@@ -625,14 +819,20 @@ def test_the_history_says_what_was_done_and_how_long_it_took(shop: Checkout) -> 
     assert len(shop.run("run.py", "--history", "1").stdout.splitlines()) == 1 + 14
 
 
-def test_deleting_takes_the_tables_of_etls_that_are_off_and_what_builds_have_kept(shop: Checkout) -> None:
+def test_deleting_takes_the_tables_of_etls_that_are_off_and_what_builds_have_kept(
+    shop: Checkout,
+) -> None:
     """Else their rows would point to keys that are given again."""
     shop.edit("config", "KEEP_PREVIOUS = False", "KEEP_PREVIOUS = True")
     building = ["run.py", "--run_dimensions", "--run_facts", "--delete_existing_tables"]
     for _ in range(2):
         assert shop.run(*building).returncode == 0
     assert {table for table in counts(shop) if "__previous_" in table}
-    shop.edit("config", "keys=facts.product_upload_keys,", "keys=facts.product_upload_keys,\n        active=False,")
+    shop.edit(
+        "config",
+        "keys=facts.product_upload_keys,",
+        "keys=facts.product_upload_keys,\n        active=False,",
+    )
     assert shop.run("run.py", "--delete_existing_tables").returncode == 0
     assert counts(shop) == {}
     assert shop.run("run.py", "--run_dimensions", "--only", "site").returncode == 0
@@ -645,9 +845,16 @@ def test_a_full_log_disk_neither_stops_a_load_nor_is_silent(shop: Checkout) -> N
     logs = shop.folder / "logs"
     logs.mkdir()
     (logs / "run.log").symlink_to("/dev/full")
-    done = shop.run("run.py", "--run_dimensions", "--only", "site", "affiliate", ETL_LOG_HOME=str(logs))
+    done = shop.run(
+        "run.py", "--run_dimensions", "--only", "site", "affiliate", ETL_LOG_HOME=str(logs)
+    )
     assert done.returncode == 0
-    assert done.stderr.count("run.log cannot be written (No space left on device); the run goes on without it\n") == 1
+    assert (
+        done.stderr.count(
+            "run.log cannot be written (No space left on device); the run goes on without it\n"
+        )
+        == 1
+    )
     assert counts(shop) == {"site_dim": 1, "affiliate_dim": 4}
 
 
@@ -656,7 +863,10 @@ def test_a_source_that_cannot_be_reached_is_told_once(checkout: Checkout) -> Non
     done = checkout.run("run.py", ETL_SOURCE_URL="mysql://etl:hunter2@127.0.0.1:1/shop")
     assert done.returncode == 1
     assert done.stdout.count("cannot connect to mysql://etl:***@127.0.0.1:1") == 1
-    told = "dimension user: source FAILED\n    its source is that of dimension product, which cannot be reached\n"
+    told = (
+        "dimension user: source FAILED\n    its source is that of dimension product, which cannot"
+        " be reached\n"
+    )
     assert told in done.stdout
 
 

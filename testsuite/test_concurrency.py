@@ -1,4 +1,7 @@
-"""Several at once: members are numbered in one place, and every load ends with a proof that keys are unique."""
+"""Several at once.
+
+Members are numbered in one place, and every load ends with a proof that keys are unique.
+"""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +14,12 @@ from typing import Any
 
 import pytest
 from houses import House, nothing
-from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+from pygrametl.tables import (
+    CachedDimension,
+    FactTable,
+    SlowlyChangingDimension,
+    TypeOneSlowlyChangingDimension,
+)
 
 from pypelineetl import DimensionETL, FactETL, factory, junk, member, read_project, rows
 from pypelineetl.celery.app import stages_of
@@ -73,8 +81,13 @@ def project_of(url: str, folder: Path, *etls: ETL) -> Project:
 
 
 @pytest.mark.parametrize("key", ["", "PRIMARY KEY"])
-def test_steps_that_infer_into_one_dimension_take_turns(warehouse_url: str, tmp_path: Path, key: str) -> None:
-    """Three steps of one run at once, as on three workers: each customer is one member, with a key of its own."""
+def test_steps_that_infer_into_one_dimension_take_turns(
+    warehouse_url: str, tmp_path: Path, key: str
+) -> None:
+    """Three steps of one run at once, as on three workers.
+
+    Each customer is one member, with a key of its own.
+    """
     project = project_of(warehouse_url, tmp_path, customer(key), *map(fact, _NAMES))
     run = replace(new_run(project.digest), lease=timedelta(minutes=5))
     list(claim(project, run, project.etls))
@@ -85,15 +98,22 @@ def test_steps_that_infer_into_one_dimension_take_turns(warehouse_url: str, tmp_
             built.result()
     list(publish(staging, run))
     with project.open_warehouse() as warehouse:
-        assert warehouse.query("SELECT COUNT(*), COUNT(DISTINCT k), COUNT(DISTINCT id) FROM cust_dim") == [(80, 80, 80)]
+        assert warehouse.query(
+            "SELECT COUNT(*), COUNT(DISTINCT k), COUNT(DISTINCT id) FROM cust_dim"
+        ) == [(80, 80, 80)]
         for number, name in enumerate(_NAMES, 1):
             own = f"CASE WHEN sid < 20 THEN sid ELSE {1000 * number} + sid END"
-            joined = f"SELECT COUNT(*) FROM {name}_fact JOIN cust_dim ON k = cust_fk WHERE id = {own}"
+            joined = (
+                f"SELECT COUNT(*) FROM {name}_fact JOIN cust_dim ON k = cust_fk WHERE id = {own}"
+            )
             assert warehouse.query(joined) == [(40,)]
 
 
 def test_facts_that_share_an_inferred_dimension_are_in_stages_of_their_own(tmp_path: Path) -> None:
-    """In configured order, as in run.py; a fact that only reads the dimension has its place too, others need none."""
+    """In configured order, as in run.py.
+
+    A fact that only reads the dimension has its place too, others need none.
+    """
     people = replace(customer(), unknown={"k": -1, "id": -1})
     other = replace(
         fact("call", missing="reject", dimension="shop"),
@@ -120,7 +140,9 @@ class _Ahead(datetime):
 def test_the_clock_of_the_warehouse_decides_leases(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """A machine whose clock is ahead does not take a live refresh for dead, nor does its own lease last longer."""
+    """A machine whose clock is ahead does not take a live refresh for dead, nor does its own lease
+    last longer.
+    """
     project = project_of(request.getfixturevalue(place), tmp_path, customer())
     leased, other = (replace(new_run(project.digest), lease=timedelta(minutes=5)) for _ in range(2))
     list(acquire_nowait(project, leased, project.etls))
@@ -146,7 +168,9 @@ def test_a_surrogate_key_given_twice_is_refused(home: House) -> None:
     """By a finder of the user's own, to a dimension whose DDL declares no key."""
     home.declare(customer(idfinder=lambda _row, _names: 7))
     told = home.failure("cust", [{"id": 1, "city": "a"}, {"id": 2, "city": "b"}])
-    assert 'the surrogate keys 7 of dimension "cust" belong to several rows of "cust_dim" each' in told
+    assert (
+        'the surrogate keys 7 of dimension "cust" belong to several rows of "cust_dim" each' in told
+    )
     assert "PRIMARY KEY" in told
     home.declare(customer())
     assert home.load("cust").inserted == 2
@@ -164,7 +188,9 @@ def test_a_member_that_is_there_twice_is_refused(home: House) -> None:
 
 
 def test_a_fact_proves_the_members_that_it_infers(home: House) -> None:
-    """Keys that the dimension's own finder gives twice are found by the fact's load, and nothing of it is kept."""
+    """Keys that the dimension's own finder gives twice are found by the fact's load, and nothing of
+    it is kept.
+    """
     home.declare(customer(idfinder=lambda _row, _names: 7), fact("sale"))
     home.load("cust", [{"id": 0, "city": "a"}])
     assert 'the surrogate keys 7 of dimension "cust"' in home.failure("sale")
@@ -181,7 +207,10 @@ def test_versions_of_one_number_are_refused(home: House) -> None:
         lookupatts=["id"],
         versionatt="version",
     )
-    create = "CREATE TABLE cust_dim (k INT NOT NULL PRIMARY KEY, id INT NOT NULL, city VARCHAR(9), version INT)"
+    create = (
+        "CREATE TABLE cust_dim (k INT NOT NULL PRIMARY KEY, id INT NOT NULL, city VARCHAR(9),"
+        " version INT)"
+    )
     home.declare(replace(customer(), create=create, factory=versioned))
     home.load("cust", [{"id": 1, "city": "a"}])
     home.execute("INSERT INTO cust_dim (k, id, city, version) VALUES (50, 1, 'a', 1)")
@@ -190,10 +219,19 @@ def test_versions_of_one_number_are_refused(home: House) -> None:
 
 
 def test_members_of_a_junk_dimension_with_null_are_one_each(home: House) -> None:
-    """NULL in a natural key proves nothing less: a second load finds the combination, and the proof bears it."""
-    flags = factory(CachedDimension, name="flag_dim", key="k", attributes=["a", "b"], lookupatts=["a", "b"])
+    """NULL in a natural key proves nothing less.
+
+    A second load finds the combination, and the proof bears it.
+    """
+    flags = factory(
+        CachedDimension, name="flag_dim", key="k", attributes=["a", "b"], lookupatts=["a", "b"]
+    )
     create = "CREATE TABLE flag_dim (k INT NOT NULL PRIMARY KEY, a INT, b INT, UNIQUE (a, b))"
-    given = [{"sid": 1, "a": 1, "b": None}, {"sid": 2, "a": None, "b": None}, {"sid": 3, "a": 1, "b": None}]
+    given = [
+        {"sid": 1, "a": 1, "b": None},
+        {"sid": 2, "a": None, "b": None},
+        {"sid": 3, "a": 1, "b": None},
+    ]
     flagged = FactETL(
         "sale",
         source=rows(nothing),

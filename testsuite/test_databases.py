@@ -1,4 +1,7 @@
-"""What the databases promise: drift is told, writers queue, TLS verifies, passwords stay where they are."""
+"""What the databases promise.
+
+Drift is told, writers queue, TLS verifies, passwords stay where they are.
+"""
 
 import os
 import socket
@@ -24,13 +27,25 @@ from servers import Server
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 import sample
-from pypelineetl import ConfigError, DatabaseError, DimensionETL, events, factory, file, process, read_project, rows
+from pypelineetl import (
+    ConfigError,
+    DatabaseError,
+    DimensionETL,
+    events,
+    factory,
+    file,
+    process,
+    read_project,
+    rows,
+)
 from pypelineetl.databases import duckdb, open_database, parse_url
 from pypelineetl.errors import BusyError, TransientError
 from pypelineetl.run import retry
 from pypelineetl.sql import ddl
 
-HOLDS_A_FILE = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+HOLDS_A_FILE = (
+    "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+)
 
 
 @pytest.fixture
@@ -50,15 +65,22 @@ def star(warehouse_url: str, tmp_path: Path) -> Star:
             "id INT NOT NULL PRIMARY KEY, code VARCHAR(20) NOT NULL, title VARCHAR(60), spare INT",
             'its column "spare" (',
         ),
-        ("id BIGINT NOT NULL PRIMARY KEY, code VARCHAR(20) NOT NULL, title VARCHAR(60)", 'its column "id" is '),
+        (
+            "id BIGINT NOT NULL PRIMARY KEY, code VARCHAR(20) NOT NULL, title VARCHAR(60)",
+            'its column "id" is ',
+        ),
     ],
 )
-def test_a_table_that_is_not_what_its_ddl_says_is_not_loaded(star: Star, altered: str, told: str) -> None:
+def test_a_table_that_is_not_what_its_ddl_says_is_not_loaded(
+    star: Star, altered: str, told: str
+) -> None:
     """Drift names each column that is missing, extra or of another type; a rebuild mends it."""
     with star.project().open_warehouse() as warehouse:
         warehouse.drop("thing_dim")
         created = f"CREATE TABLE thing_dim ({altered})"
-        warehouse.create("thing_dim", ddl.create_statements(created, written="mysql", target=warehouse.dialect))
+        warehouse.create(
+            "thing_dim", ddl.create_statements(created, written="mysql", target=warehouse.dialect)
+        )
         warehouse.connection.commit()
     same = star.urls[1].startswith("sqlite") and "BIGINT" in altered
     if same:
@@ -86,10 +108,15 @@ def test_processes_queue_for_a_file(checkout: Checkout, kind: str) -> None:
     """Four runs at once on one warehouse file all succeed, one after the other."""
     (checkout.folder / "local").mkdir()
     sample.write(f"sqlite:///{checkout.folder}/local/source.db")
-    environment = {**checkout.environment, "ETL_WAREHOUSE_URL": f"{kind}:///{checkout.folder}/w.{kind}"}
+    environment = {
+        **checkout.environment,
+        "ETL_WAREHOUSE_URL": f"{kind}:///{checkout.folder}/w.{kind}",
+    }
     command = [sys.executable, "run.py", "--run_dimensions", "--only", "school", "site", "date"]
     runs = [
-        subprocess.Popen(command, cwd=checkout.folder, env=environment, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command, cwd=checkout.folder, env=environment, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(4)
     ]
     said = [run.communicate(timeout=120)[0] for run in runs]
@@ -97,7 +124,9 @@ def test_processes_queue_for_a_file(checkout: Checkout, kind: str) -> None:
 
 
 def test_workers_queue_for_a_duckdb_file(checkout: Checkout, redis_url: str) -> None:
-    """A refresh on four worker processes fills an embedded warehouse without one failing for the others."""
+    """A refresh on four worker processes fills an embedded warehouse without one failing for the
+    others.
+    """
     (checkout.folder / "local").mkdir()
     sample.write(f"sqlite:///{checkout.folder}/local/source.db")
     urls = {"ETL_BROKER_URL": f"{redis_url}/0", "ETL_RESULT_URL": f"{redis_url}/1"}
@@ -119,14 +148,19 @@ def test_two_source_databases_and_a_folder_of_files_fill_one_warehouse(
     (tmp_path / "regions").mkdir()
     for number in range(3):
         pq.write_table(
-            pa.table({"region_id": [number], "name": [f"R{number}"]}), tmp_path / f"regions/{number}.parquet"
+            pa.table({"region_id": [number], "name": [f"R{number}"]}),
+            tmp_path / f"regions/{number}.parquet",
         )
     region = DimensionETL(
         "region",
         source=file(str(tmp_path / "regions" / "*.parquet")),
         create="CREATE TABLE region_dim (id INT NOT NULL, region_id INT NOT NULL, name VARCHAR(9))",
         factory=factory(
-            CachedDimension, name="region_dim", key="id", attributes=["region_id", "name"], lookupatts=["region_id"]
+            CachedDimension,
+            name="region_dim",
+            key="id",
+            attributes=["region_id", "name"],
+            lookupatts=["region_id"],
         ),
     )
     config: Any = SimpleNamespace(
@@ -144,7 +178,9 @@ def test_two_source_databases_and_a_folder_of_files_fill_one_warehouse(
     assert star.table("person_dim", "person_id", "name") == [(7, "Ann")]
     assert star.table("region_dim", "region_id", "name") == [(0, "R0"), (1, "R1"), (2, "R2")]
     config.DIMENSIONS = [replace(PERSON, database="cmr")]
-    with pytest.raises(ConfigError, match=r'its database "cmr" is not in SOURCE_URLS. Did you mean "crm"\?'):
+    with pytest.raises(
+        ConfigError, match=r'its database "cmr" is not in SOURCE_URLS. Did you mean "crm"\?'
+    ):
         read_project(config)
 
 
@@ -183,9 +219,14 @@ def mariadb_with_tls(server_folder: Path, certificates: Path) -> Iterator[Server
 def test_mysql_tls_refuses_a_server_it_cannot_verify(
     mariadb_with_tls: Server, mariadb: Server, certificates: Path
 ) -> None:
-    """The right authority lets in, encrypted; another, another name, or a server without TLS is refused."""
+    """The right authority lets in, encrypted.
+
+    Another, another name, or a server without TLS is refused.
+    """
     url = servers.mariadb_url(mariadb_with_tls, "mysql")
-    with open_database(parse_url(f"{url}?ssl_ca={certificates}/good.pem"), read_only=True) as database:
+    with open_database(
+        parse_url(f"{url}?ssl_ca={certificates}/good.pem"), read_only=True
+    ) as database:
         [(_, cipher)] = database.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
         assert cipher
     for wrong in (f"{url}?ssl_ca={certificates}/other.pem", f"{url}?ssl=true"):
@@ -202,10 +243,15 @@ def test_mysql_tls_refuses_a_server_it_cannot_verify(
 def test_postgresql_tls_refuses_a_server_it_cannot_verify(
     server_folder: Path, certificates: Path, postgresql: Server
 ) -> None:
-    """verify-full lets the right certificate in and no other; modes that do not verify are refused outright."""
+    """verify-full lets the right certificate in and no other.
+
+    Modes that do not verify are refused outright.
+    """
     url = servers.postgresql_url(postgresql, "postgres")
     for mode in ("require", "prefer", "allow"):
-        with pytest.raises(DatabaseError, match=f"sslmode={mode} does not verify who answers; use verify-full"):
+        with pytest.raises(
+            DatabaseError, match=f"sslmode={mode} does not verify who answers; use verify-full"
+        ):
             open_database(parse_url(f"{url}?sslmode={mode}"), read_only=True)
     folder = server_folder / "tls-postgresql"
     folder.mkdir(mode=0o711)
@@ -214,15 +260,22 @@ def test_postgresql_tls_refuses_a_server_it_cannot_verify(
         own = servers.postgresql_url(server, "postgres")
         good = f"{own}?sslmode=verify-full&sslrootcert={certificates}/good.pem"
         with open_database(parse_url(good), read_only=True) as database:
-            assert database.query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [(True,)]
+            assert database.query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [
+                (True,)
+            ]
         with pytest.raises(DatabaseError, match="certificate verify failed"):
             open_database(parse_url(good.replace("good.pem", "other.pem")), read_only=True)
     finally:
         server.stop()
 
 
-def test_a_side_that_is_gone_without_a_word_is_found_out_in_two_minutes(mariadb_url: str, postgresql_url: str) -> None:
-    """Ours by both drivers, and our side's end by PostgreSQL; MariaDB's own probes are its administrator's."""
+def test_a_side_that_is_gone_without_a_word_is_found_out_in_two_minutes(
+    mariadb_url: str, postgresql_url: str
+) -> None:
+    """Ours by both drivers, and our side's end by PostgreSQL.
+
+    MariaDB's own probes are its administrator's.
+    """
     probes = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 6}
     for url in (mariadb_url, postgresql_url):
         with open_database(parse_url(url), read_only=False) as database:
@@ -232,12 +285,17 @@ def test_a_side_that_is_gone_without_a_word_is_found_out_in_two_minutes(mariadb_
                 assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
                 assert {name: end.getsockopt(socket.IPPROTO_TCP, name) for name in probes} == probes
             if database.dialect == "postgres":
-                told = [database.query(f"SHOW tcp_keepalives_{name}") for name in ("idle", "interval", "count")]
+                told = [
+                    database.query(f"SHOW tcp_keepalives_{name}")
+                    for name in ("idle", "interval", "count")
+                ]
                 assert told == [[("60",)], [("10",)], [("6",)]]
 
 
 def test_mariadb_waits_longer_than_by_itself_for_rows_that_are_slow(mariadb_url: str) -> None:
-    """LOAD DATA would be cut after 30 s without a row, and a stream that nobody reads after 60 s."""
+    """LOAD DATA would be cut after 30 s without a row, and a stream that nobody reads after 60
+    s.
+    """
     for read_only in (True, False):
         with open_database(parse_url(mariadb_url), read_only=read_only) as database:
             assert database.query("SELECT @@net_read_timeout, @@net_write_timeout") == [(600, 600)]
@@ -247,15 +305,27 @@ def test_mariadb_waits_longer_than_by_itself_for_rows_that_are_slow(mariadb_url:
 def test_a_password_may_come_from_the_environment_or_a_file(
     request: pytest.FixtureRequest, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The URL then holds no password; a missing variable or file is told, and what is wrong is never shown."""
-    url = sa.make_url(request.getfixturevalue("mariadb_url" if kind == "mysql" else "postgresql_url"))
-    bare = url.set(password=None).difference_update_query(["charset"]).render_as_string(hide_password=False)
+    """The URL then holds no password.
+
+    A missing variable or file is told, and what is wrong is never shown.
+    """
+    url = sa.make_url(
+        request.getfixturevalue("mariadb_url" if kind == "mysql" else "postgresql_url")
+    )
+    bare = (
+        url.set(password=None)
+        .difference_update_query(["charset"])
+        .render_as_string(hide_password=False)
+    )
     monkeypatch.setenv("WAREHOUSE_PASSWORD", servers.PASSWORD)
     (tmp_path / "password").write_text(f"{servers.PASSWORD}\n")
     for place in ("password_env=WAREHOUSE_PASSWORD", f"password_file={tmp_path}/password"):
         with open_database(parse_url(f"{bare}?{place}"), read_only=True) as database:
             assert database.query("SELECT 1") == [(1,)]
-    for place, told in (("password_env=NOT_SET", "NOT_SET"), (f"password_file={tmp_path}/none", "cannot be read")):
+    for place, told in (
+        ("password_env=NOT_SET", "NOT_SET"),
+        (f"password_file={tmp_path}/none", "cannot be read"),
+    ):
         with pytest.raises(DatabaseError, match=told):
             open_database(parse_url(f"{bare}?{place}"), read_only=True)
 
@@ -298,9 +368,15 @@ def test_a_second_load_of_a_table_waits_for_the_first(mariadb_url: str) -> None:
 def test_a_connection_killed_half_way_leaves_the_old_table(
     mariadb: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str
 ) -> None:
-    """The server drops a connection in the middle of a rebuild: the old rows are there at once, and the error tells."""
+    """The server drops a connection in the middle of a rebuild.
+
+    The old rows are there at once, and the error tells.
+    """
     monkeypatch.setattr(retry, "_FIRST_PAUSE_SECONDS", 0.1)
-    with servers.mariadb_database(mariadb) as source_url, servers.mariadb_database(mariadb) as warehouse_url:
+    with (
+        servers.mariadb_database(mariadb) as source_url,
+        servers.mariadb_database(mariadb) as warehouse_url,
+    ):
         star = Star(source_url, warehouse_url, tmp_path)
         star.write(THINGS, [{"code": f"{number}", "title": "x"} for number in range(20_000)])
         star.load(THING)
@@ -314,7 +390,9 @@ def test_a_connection_killed_half_way_leaves_the_old_table(
                 threading.Timer(0.5, servers.kill_connections, (mariadb, database)).start()
             if isinstance(event, events.EtlFailed):
                 error = event.error
-        assert any(told in error for told in ("Lost connection", "gone away", "killed", "stopped coming")), error
+        assert any(
+            told in error for told in ("Lost connection", "gone away", "killed", "stopped coming")
+        ), error
         assert star.table("thing_dim", "COUNT(*)") == [(20_000,)]
         assert star.load(THING, rebuild=True)[0].inserted == 20_000
 
@@ -327,12 +405,16 @@ def test_who_has_a_duckdb_file_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout
         assert other.stdout.readline()
-        with pytest.raises(BusyError, match=rf"w.duckdb is open in .*python.* \(PID {other.pid}\); tried for"):
+        with pytest.raises(
+            BusyError, match=rf"w.duckdb is open in .*python.* \(PID {other.pid}\); tried for"
+        ):
             open_database(parse_url(f"duckdb:///{path}"), read_only=False)
         other.kill()
 
 
-def test_a_warehouse_that_cannot_hold_every_character_is_told(mariadb: Server, tmp_path: Path) -> None:
+def test_a_warehouse_that_cannot_hold_every_character_is_told(
+    mariadb: Server, tmp_path: Path
+) -> None:
     """The server's own default is latin1; what a load rejects is kept all the same."""
     with servers.mariadb_database(mariadb) as url:
         with open_database(parse_url(url), read_only=False) as database:
@@ -341,7 +423,10 @@ def test_a_warehouse_that_cannot_hold_every_character_is_told(mariadb: Server, t
         etl = DimensionETL(
             "thing",
             source=rows(nothing),
-            create="CREATE TABLE thing_dim (id INT NOT NULL PRIMARY KEY, code INT NOT NULL, title VARCHAR(5))",
+            create=(
+                "CREATE TABLE thing_dim (id INT NOT NULL PRIMARY KEY, code INT NOT NULL, title"
+                " VARCHAR(5))"
+            ),
             factory=factory(
                 TypeOneSlowlyChangingDimension,
                 name="thing_dim",
@@ -352,6 +437,11 @@ def test_a_warehouse_that_cannot_hold_every_character_is_told(mariadb: Server, t
             most_rejected=0.9,
         )
         house.declare(etl)
-        counts = house.load("thing", [{"code": 1, "title": "Zoë"}, {"code": 2, "title": "much too 😀"}])
+        counts = house.load(
+            "thing", [{"code": 1, "title": "Zoë"}, {"code": 2, "title": "much too 😀"}]
+        )
         assert (counts.inserted, counts.rejected) == (1, 1)
-        assert any('its columns "title" cannot hold every character' in note for note in house.notes("thing"))
+        assert any(
+            'its columns "title" cannot hold every character' in note
+            for note in house.notes("thing")
+        )

@@ -1,4 +1,6 @@
-"""A configuration with faults is refused whole, each fault told with what was given, the rule and the cure."""
+"""A configuration with faults is refused whole, each fault told with what was given, the rule and
+the cure.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,7 +39,10 @@ from pypelineetl.project.project import Project
 SCHOOL = DimensionETL(
     "school",
     source="SELECT school_id, name FROM schools",
-    create="CREATE TABLE school_dim (id INT NOT NULL PRIMARY KEY, school_id INT NOT NULL, name VARCHAR(40))",
+    create=(
+        "CREATE TABLE school_dim (id INT NOT NULL PRIMARY KEY, school_id INT NOT NULL, name"
+        " VARCHAR(40))"
+    ),
     factory=factory(
         CachedDimension,
         name="school_dim",
@@ -50,7 +55,9 @@ DAY = DimensionETL(
     "date",
     source=rows(list),
     create="CREATE TABLE date_dim (id INT NOT NULL PRIMARY KEY, day DATE NOT NULL)",
-    factory=factory(CachedDimension, name="date_dim", key="id", attributes=["day"], lookupatts=["day"]),
+    factory=factory(
+        CachedDimension, name="date_dim", key="id", attributes=["day"], lookupatts=["day"]
+    ),
 )
 VISIT = FactETL(
     "visit",
@@ -101,18 +108,24 @@ def test_all_faults_are_told_at_once() -> None:
     told = faults(
         replace(SCHOOL, source="DELETE FROM schools"),
         with_arguments(DAY, lookupattss=["day"]),
-        replace(VISIT, keys={"school_fk": member("scool", school_id="school_id"), "date_fk": date_key("at")}),
+        replace(
+            VISIT,
+            keys={"school_fk": member("scool", school_id="school_id"), "date_fk": date_key("at")},
+        ),
     )
     assert told.splitlines() == [
         (
-            'config.py: dimension "school": its source: it must be one SELECT, and this is a statement with'
-            " DELETE in it; nothing was run"
+            'config.py: dimension "school": its source: it must be one SELECT, and this is a'
+            " statement with DELETE in it; nothing was run"
         ),
         (
-            'config.py: dimension "date": its factory has an argument "lookupattss", which CachedDimension does not'
-            ' take. Did you mean "lookupatts"?'
+            'config.py: dimension "date": its factory has an argument "lookupattss", which'
+            ' CachedDimension does not take. Did you mean "lookupatts"?'
         ),
-        'config.py: fact "visit": key "school_fk" names no dimension "scool". Did you mean "school"?',
+        (
+            'config.py: fact "visit": key "school_fk" names no dimension "scool". Did you mean'
+            ' "school"?'
+        ),
     ]
 
 
@@ -129,46 +142,89 @@ Faulty = Callable[[], tuple[Any, ...]]
             lambda: (with_arguments(SCHOOL, attributes=["school_id", "nam"]),),
             'column "nam", which its DDL does not have. Did you mean "name"?',
         ),
-        (lambda: (with_arguments(SCHOOL, name="school`dim"),), 'table "school`dim" has a character that pygrametl'),
-        (lambda: (with_arguments(SCHOOL, lookupatts=["schol_id"]),), '"schol_id": attributes do not have it'),
         (
-            lambda: (replace(SCHOOL, factory=factory(CachedDimension, name="school_dim", key="id")),),
+            lambda: (with_arguments(SCHOOL, name="school`dim"),),
+            'table "school`dim" has a character that pygrametl',
+        ),
+        (
+            lambda: (with_arguments(SCHOOL, lookupatts=["schol_id"]),),
+            '"schol_id": attributes do not have it',
+        ),
+        (
+            lambda: (
+                replace(SCHOOL, factory=factory(CachedDimension, name="school_dim", key="id")),
+            ),
             'lacks the argument "attributes"',
         ),
-        (lambda: (replace(SCHOOL, factory=factory(FactTable, name="x", keyrefs=[])),), "needs a pygrametl Dimension"),
-        (lambda: (replace(SCHOOL, factory=factory(BulkFactTable, name="x")),), "needs a pygrametl Dimension"),
         (
-            lambda: (replace(SCHOOL, factory=factory(CachedBulkDimension, **SCHOOL.factory.arguments)),),
+            lambda: (replace(SCHOOL, factory=factory(FactTable, name="x", keyrefs=[])),),
+            "needs a pygrametl Dimension",
+        ),
+        (
+            lambda: (replace(SCHOOL, factory=factory(BulkFactTable, name="x")),),
+            "needs a pygrametl Dimension",
+        ),
+        (
+            lambda: (
+                replace(SCHOOL, factory=factory(CachedBulkDimension, **SCHOOL.factory.arguments)),
+            ),
             "use CachedDimension",
         ),
         (
             lambda: (replace(SCHOOL, factory=factory(SnowflakedDimension, references=[])),),
             "needs a pygrametl Dimension",
         ),
-        (lambda: (replace(SCHOOL, source=cast("Any", 7)),), "must be SQL text, rows(...) or file(...)"),
         (
-            lambda: (replace(SCHOOL, create=SCHOOL.create.replace("name VARCHAR(40)", "name INT, town INT NOT NULL")),),
+            lambda: (replace(SCHOOL, source=cast("Any", 7)),),
+            "must be SQL text, rows(...) or file(...)",
+        ),
+        (
+            lambda: (
+                replace(
+                    SCHOOL,
+                    create=SCHOOL.create.replace("name VARCHAR(40)", "name INT, town INT NOT NULL"),
+                ),
+            ),
             'column "town" is NOT NULL in its DDL, and its factory does not fill it',
         ),
         (
-            lambda: (SCHOOL, DAY, replace(VISIT, keys={"school_fk": member("school", name="school_name")})),
+            lambda: (
+                SCHOOL,
+                DAY,
+                replace(VISIT, keys={"school_fk": member("school", name="school_name")}),
+            ),
             'it gives "name", and dimension "school" is looked up by "school_id"',
         ),
         (
-            lambda: (SCHOOL, DAY, replace(VISIT, keys={"school_fk": member("school", school_id="s", as_of="at")})),
+            lambda: (
+                SCHOOL,
+                DAY,
+                replace(VISIT, keys={"school_fk": member("school", school_id="s", as_of="at")}),
+            ),
             "as_of needs versions",
         ),
         (
-            lambda: (SCHOOL, DAY, replace(VISIT, keys={"date_fk": date_key("at", tz="Mars/Olympus")})),
+            lambda: (
+                SCHOOL,
+                DAY,
+                replace(VISIT, keys={"date_fk": date_key("at", tz="Mars/Olympus")}),
+            ),
             'there is no time zone "Mars/Olympus"',
         ),
         (
-            lambda: (SCHOOL, DAY, replace(VISIT, keys={"date_fk": date_key("at", dimension="school")})),
+            lambda: (
+                SCHOOL,
+                DAY,
+                replace(VISIT, keys={"date_fk": date_key("at", dimension="school")}),
+            ),
             "date_key needs a dimension looked up by one DATE",
         ),
         (
             lambda: (SCHOOL, DAY, replace(VISIT, keys={"scool_fk": date_key("at")})),
-            'keys name the column "scool_fk", which its factory does not have. Did you mean "school_fk"?',
+            (
+                'keys name the column "scool_fk", which its factory does not have. Did you mean'
+                ' "school_fk"?'
+            ),
         ),
         (
             lambda: (SCHOOL, DAY, replace(VISIT, keys={"school_fk": cast("Any", "school")})),
@@ -178,16 +234,23 @@ Faulty = Callable[[], tuple[Any, ...]]
     ],
 )
 def test_a_fault_says_what_was_given_and_what_to_do(etls: Faulty, told: str) -> None:
-    """Each message names the ETL, what it gives and the rule, with the nearest right name where there is one."""
+    """Each message names the ETL, what it gives and the rule, with the nearest right name where
+    there is one.
+    """
     assert told in faults(*etls())
 
 
 def test_inferred_members_need_room_for_what_is_unknown() -> None:
     """missing="infer" is refused where an attribute that would be unknown is NOT NULL."""
-    strict = replace(SCHOOL, create=SCHOOL.create.replace("name VARCHAR(40)", "name VARCHAR(40) NOT NULL"))
+    strict = replace(
+        SCHOOL, create=SCHOOL.create.replace("name VARCHAR(40)", "name VARCHAR(40) NOT NULL")
+    )
     visit = replace(
         VISIT,
-        keys={"school_fk": member("school", school_id="school_id", missing="infer"), "date_fk": date_key("at")},
+        keys={
+            "school_fk": member("school", school_id="school_id", missing="infer"),
+            "date_fk": date_key("at"),
+        },
     )
     assert '"name" of dimension "school" is NOT NULL' in faults(strict, DAY, visit)
 
@@ -198,31 +261,51 @@ def test_facts_that_are_looked_up_again_keep_what_they_are_found_by() -> None:
     key = member("school", school_id="code", missing="reject", retry=True)
     told = faults(school, DAY, replace(VISIT, keys={"school_fk": key, "date_fk": date_key("at")}))
     assert (
-        'key "school_fk": retry looks up the facts of the unknown member again, so it needs missing="unknown"' in told
+        'key "school_fk": retry looks up the facts of the unknown member again, so it needs'
+        ' missing="unknown"' in told
     )
-    assert 'retry needs that the fact keeps what its member is found by, and its factory does not have "code"' in told
+    assert (
+        "retry needs that the fact keeps what its member is found by, and its factory does not have"
+        ' "code"' in told
+    )
     assert "retry needs a fact that keeps its rows, by a grain, append or period" in told
     key = member("school", school_id="code", missing="unknown", retry=True)
-    grained = replace(VISIT, keys={"school_fk": key, "date_fk": date_key("at")}, grain=("school_fk",))
-    assert 'retry would change the grain of facts, which "school_fk" is part of' in faults(school, DAY, grained)
+    grained = replace(
+        VISIT, keys={"school_fk": key, "date_fk": date_key("at")}, grain=("school_fk",)
+    )
+    assert 'retry would change the grain of facts, which "school_fk" is part of' in faults(
+        school, DAY, grained
+    )
 
 
 def test_facts_that_are_deleted_need_a_grain_of_the_source() -> None:
-    """What tells facts apart must be known of a rejected row too; members and facts have different ways."""
+    """What tells facts apart must be known of a rejected row too.
+
+    Members and facts have different ways.
+    """
     told = faults(SCHOOL, DAY, replace(VISIT, deleted=close_deleted(most=2)))
-    assert "close_deleted ends the version of a member; for facts, use flag_deleted(column) or remove_deleted()" in told
+    assert (
+        "close_deleted ends the version of a member; for facts, use flag_deleted(column) or"
+        " remove_deleted()" in told
+    )
     assert "its deletions' `most` is 2; it is a share of the facts, from 0 to 1" in told
     assert "its deletions need a grain, by which facts are known" in told
-    found = replace(VISIT, grain=("school_fk",), deleted=flag_deleted("gone"), watermark=watermark("at"))
+    found = replace(
+        VISIT, grain=("school_fk",), deleted=flag_deleted("gone"), watermark=watermark("at")
+    )
     told = faults(SCHOOL, DAY, found)
     assert '"school_fk" is found by the load' in told
     assert '"gone": flags deleted facts but is no measure of' in told
     assert "it cannot tell which facts are deleted; leave one of them out" in told
-    assert "remove_deleted is for facts" in faults(replace(SCHOOL, deleted=remove_deleted()), DAY, VISIT)
+    assert "remove_deleted is for facts" in faults(
+        replace(SCHOOL, deleted=remove_deleted()), DAY, VISIT
+    )
 
 
 def test_a_type_1_dimension_of_a_natural_key_alone_infers_no_members() -> None:
-    """pygrametl's class has nothing to overwrite there, and would end with a ValueError when a fact infers."""
+    """pygrametl's class has nothing to overwrite there, and would end with a ValueError when a fact
+    infers.
+    """
     made = factory(
         TypeOneSlowlyChangingDimension,
         name="school_dim",
@@ -231,14 +314,20 @@ def test_a_type_1_dimension_of_a_natural_key_alone_infers_no_members() -> None:
         lookupatts=["school_id"],
     )
     alone = replace(SCHOOL, source="SELECT school_id FROM schools", factory=made)
-    keys = {"school_fk": member("school", school_id="school_id", missing="infer"), "date_fk": date_key("at")}
+    keys = {
+        "school_fk": member("school", school_id="school_id", missing="infer"),
+        "date_fk": date_key("at"),
+    }
     assert "make it a CachedDimension" in faults(alone, DAY, replace(VISIT, keys=keys))
 
 
 VERSIONED = DimensionETL(
     "user",
     source="SELECT user_id, city FROM users",
-    create="CREATE TABLE user_dim (id INT NOT NULL PRIMARY KEY, user_id INT, city VARCHAR(9), since DATE, till DATE)",
+    create=(
+        "CREATE TABLE user_dim (id INT NOT NULL PRIMARY KEY, user_id INT, city VARCHAR(9), since"
+        " DATE, till DATE)"
+    ),
     factory=factory(
         SlowlyChangingDimension,
         name="user_dim",
@@ -252,7 +341,8 @@ VERSIONED = DimensionETL(
 
 
 @pytest.mark.parametrize(
-    ("warehouse", "refused"), [("mysql://e@h/w", True), ("mariadb://e@h/w", True), ("duckdb:///w.duckdb", False)]
+    ("warehouse", "refused"),
+    [("mysql://e@h/w", True), ("mariadb://e@h/w", True), ("duckdb:///w.duckdb", False)],
 )
 def test_versions_without_a_version_column_are_refused_where_pygrametl_cannot_order_them(
     warehouse: str, refused: bool
@@ -261,13 +351,21 @@ def test_versions_without_a_version_column_are_refused_where_pygrametl_cannot_or
     if refused:
         assert 'lacks "versionatt"' in faults(VERSIONED, WAREHOUSE_URL=warehouse)
     else:
-        assert read_project(config(VERSIONED, WAREHOUSE_URL=warehouse)).find("dimension", "user") is VERSIONED
+        assert (
+            read_project(config(VERSIONED, WAREHOUSE_URL=warehouse)).find("dimension", "user")
+            is VERSIONED
+        )
 
 
 def test_an_uncached_dimension_with_type_1_attributes_is_refused() -> None:
     """pygrametl 2.9 fails on the first type-1 change of such an object, half way through a load."""
-    with_version = replace(VERSIONED, create=VERSIONED.create.replace("till DATE", "till DATE, version INT"))
-    arguments = {"attributes": ["user_id", "city", "since", "till", "version"], "versionatt": "version"}
+    with_version = replace(
+        VERSIONED, create=VERSIONED.create.replace("till DATE", "till DATE, version INT")
+    )
+    arguments = {
+        "attributes": ["user_id", "city", "since", "till", "version"],
+        "versionatt": "version",
+    }
     uncached = with_arguments(with_version, **arguments, type1atts=["city"], cachesize=0)
     assert "cachesize=0 together with type1atts" in faults(uncached)
 
@@ -304,10 +402,18 @@ def test_an_entry_of_another_kind_is_refused() -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "told"),
     [
-        ("dimension", "scool", 'there is no dimension "scool". Did you mean "school"? Switched on are "school"'),
+        (
+            "dimension",
+            "scool",
+            'there is no dimension "scool". Did you mean "school"? Switched on are "school"',
+        ),
         ("fact", "school", 'there is no fact "school"'),
         ("table", "school", 'there is no ETL type "table"; use one of "dimension", "fact"'),
-        ("dimension", "date", 'dimension "date" is switched off in config.py; switched on are "school"'),
+        (
+            "dimension",
+            "date",
+            'dimension "date" is switched off in config.py; switched on are "school"',
+        ),
     ],
 )
 def test_an_etl_is_found_by_type_and_name(kind: str, name: str, told: str) -> None:

@@ -16,7 +16,9 @@ _DEPLOY = ROOT / "deploy"
 
 
 def server_python(folder: Path) -> str:
-    """Return the Python of a new virtual environment that holds what requirements.txt lists, and nothing else."""
+    """Return the Python of a new virtual environment that holds what requirements.txt lists, and
+    nothing else.
+    """
     python = str(folder / "bin" / "python")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -27,13 +29,18 @@ def server_python(folder: Path) -> str:
 def test_requirements_txt_alone_is_enough_to_load(
     checkout: Checkout, tmp_path: Path, mariadb: Server, mariadb_url: str, redis_url: str
 ) -> None:
-    """Every module imports, run.py and a worker load, and the programs of the systemd units are there."""
+    """Every module imports, run.py and a worker load, and the programs of the systemd units are
+    there.
+    """
     imports = (
         "import pkgutil, celery.apps.beat, celery.apps.worker, pypelineetl, tasks\n"
         "for module in pkgutil.walk_packages(pypelineetl.__path__, 'pypelineetl.'):\n"
         "    __import__(module.name)\n"
     )
-    send = "import tasks; print(tasks.process_etl.apply_async(args=['school', 'dimension']).get(timeout=60))"
+    send = (
+        "import tasks; print(tasks.process_etl.apply_async(args=['school',"
+        " 'dimension']).get(timeout=60))"
+    )
     with mariadb_database(mariadb) as source_url:
         sample.write(source_url)
         variables = {
@@ -60,6 +67,8 @@ def test_requirements_txt_alone_is_enough_to_load(
 
 
 def test_packages_txt_is_a_list_that_apt_get_takes() -> None:
-    """`apt-get install $(cat deploy/packages.txt)` takes every word for a package, also those of a comment."""
+    """`apt-get install $(cat deploy/packages.txt)` takes every word for a package, also those of a
+    comment.
+    """
     for line in (_DEPLOY / "packages.txt").read_text().splitlines():
         assert re.fullmatch("[a-z0-9][a-z0-9.+-]+", line), line

@@ -67,8 +67,12 @@ def test_mysql_functions_are_translated(target: str) -> None:
 
 
 def test_a_misspelt_column_is_no_text_in_sqlite() -> None:
-    """SQLite takes a name in double quotes that it does not know for a text, so names go in backticks there."""
-    translated = dialect.translated("SELECT nmae FROM t", written="mysql", target="sqlite", schema=None).sql
+    """SQLite takes a name in double quotes that it does not know for a text, so names go in
+    backticks there.
+    """
+    translated = dialect.translated(
+        "SELECT nmae FROM t", written="mysql", target="sqlite", schema=None
+    ).sql
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE t (name TEXT)")
         with pytest.raises(sqlite3.OperationalError, match="no such column"):
@@ -79,17 +83,23 @@ def test_a_misspelt_column_is_no_text_in_sqlite() -> None:
 def test_a_function_without_translation_is_told_with_its_place(target: str) -> None:
     """It is not passed on by its name to a database that has none of it, or another."""
     with pytest.raises(
-        DialectError, match=rf"UUID_SHORT\(\) has no translation to {target}. Line 2, column 16. .* native"
+        DialectError,
+        match=rf"UUID_SHORT\(\) has no translation to {target}. Line 2, column 16. .* native",
     ):
         dialect.translated(
-            "SELECT id,\n      UUID_SHORT() AS key_\nFROM t", written="mysql", target=target, schema=None
+            "SELECT id,\n      UUID_SHORT() AS key_\nFROM t",
+            written="mysql",
+            target=target,
+            schema=None,
         )
 
 
 def test_a_type_that_no_other_database_has_is_refused() -> None:
     """A SET has no like elsewhere; the message names the column and its type."""
     ddl_text = "CREATE TABLE t (a INT, colours SET('red','blue'))"
-    with pytest.raises(DialectError, match=r'column "colours" is SET\(.*\), for which duckdb has no type'):
+    with pytest.raises(
+        DialectError, match=r'column "colours" is SET\(.*\), for which duckdb has no type'
+    ):
         ddl.create_statements(ddl_text, written="mysql", target="duckdb")
 
 
@@ -103,7 +113,10 @@ def test_sql_that_cannot_be_read_tells_the_place() -> None:
     ("sql", "limited"),
     [
         ("SELECT a FROM t", "SELECT a FROM t\nLIMIT 1"),
-        ("SELECT a FROM t LIMIT 9", "SELECT * FROM (\nSELECT a FROM t LIMIT 9\n) AS source\nLIMIT 1"),
+        (
+            "SELECT a FROM t LIMIT 9",
+            "SELECT * FROM (\nSELECT a FROM t LIMIT 9\n) AS source\nLIMIT 1",
+        ),
         ("SELECT a FROM t UNION SELECT b FROM u", "SELECT a FROM t UNION SELECT b FROM u\nLIMIT 1"),
     ],
 )
@@ -119,7 +132,10 @@ def test_mysql_ddl_runs_untouched_on_mysql() -> None:
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
 def test_mysql_ddl_becomes_a_table_and_its_indexes_elsewhere(target: str) -> None:
-    """KEY becomes CREATE INDEX, but on DuckDB; widths, engine, comments, AUTO_INCREMENT are gone; constraints stay."""
+    """KEY becomes CREATE INDEX, but on DuckDB.
+
+    Widths, engine, comments, AUTO_INCREMENT are gone; constraints stay.
+    """
     create, *indexes = ddl.create_statements(DDL, written="mysql", target=target)
     for word in ("ENGINE", "COMMENT", "AUTO", "(11)", "(1)", "INDEX", "IDENTITY"):
         assert word not in create
@@ -143,21 +159,36 @@ def test_ddl_is_one_create_table() -> None:
         ("SELECT id, at FROM t ORDER BY id", "SELECT id, at FROM t\nWHERE at > 5\nORDER BY id"),
         (
             "SELECT id, t.at FROM t WHERE a REGEXP '^b' -- only b\nORDER BY id",
-            "SELECT id, t.at FROM t WHERE (\na REGEXP '^b' -- only b\n) AND (t.at > 5)\nORDER BY id",
+            (
+                "SELECT id, t.at FROM t WHERE (\na REGEXP '^b' -- only b\n) AND (t.at > 5)\nORDER"
+                " BY id"
+            ),
         ),
         (
             "SELECT /*! STRAIGHT_JOIN */ id, IFNULL(a, 0x41) AS at FROM t WHERE a",
-            "SELECT /*! STRAIGHT_JOIN */ id, IFNULL(a, 0x41) AS at FROM t WHERE (\na\n) AND ((IFNULL(a, 0x41)) > 5)",
+            (
+                "SELECT /*! STRAIGHT_JOIN */ id, IFNULL(a, 0x41) AS at FROM t WHERE (\na\n) AND"
+                " ((IFNULL(a, 0x41)) > 5)"
+            ),
         ),
         (
             "SELECT id, MAX(at) AS at FROM t GROUP BY id",
-            "SELECT * FROM (\nSELECT id, MAX(at) AS at FROM t GROUP BY id\n) AS source\nWHERE source.`at` > 5",
+            (
+                "SELECT * FROM (\nSELECT id, MAX(at) AS at FROM t GROUP BY id\n) AS source\nWHERE"
+                " source.`at` > 5"
+            ),
         ),
         (
             "SELECT id, at FROM t UNION SELECT id, at FROM u",
-            "SELECT * FROM (\nSELECT id, at FROM t UNION SELECT id, at FROM u\n) AS source\nWHERE source.`at` > 5",
+            (
+                "SELECT * FROM (\nSELECT id, at FROM t UNION SELECT id, at FROM u\n) AS"
+                " source\nWHERE source.`at` > 5"
+            ),
         ),
-        ("SELECT 1 AS id, 7 AS at", "SELECT * FROM (\nSELECT 1 AS id, 7 AS at\n) AS source\nWHERE source.`at` > 5"),
+        (
+            "SELECT 1 AS id, 7 AS at",
+            "SELECT * FROM (\nSELECT 1 AS id, 7 AS at\n) AS source\nWHERE source.`at` > 5",
+        ),
         (
             "WITH x AS (SELECT id, at FROM t WHERE a) SELECT id, at FROM x",
             "WITH x AS (SELECT id, at FROM t WHERE a) SELECT id, at FROM x\nWHERE at > 5",
@@ -165,7 +196,10 @@ def test_ddl_is_one_create_table() -> None:
     ],
 )
 def test_a_part_of_a_query_is_the_query_as_it_is_written(sql: str, part: str) -> None:
-    """sqlglot's own writing of it would be other SQL: REGEXP_LIKE, which MariaDB does not have, 0 for 0x41."""
+    """sqlglot's own writing of it would be other SQL.
+
+    REGEXP_LIKE, which MariaDB does not have, 0 for 0x41.
+    """
     names = ["at"]
     assert queries.where(sql, names, lambda given: f"{given['at']} > 5", dialect="mysql") == part
     assert queries.where(sql, names, lambda _: "", dialect="mysql") == sql

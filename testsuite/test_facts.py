@@ -1,4 +1,6 @@
-"""Facts do not depend on the order of their rows, and what cannot be decided is rejected or refused."""
+"""Facts do not depend on the order of their rows, and what cannot be decided is rejected or
+refused.
+"""
 
 from dataclasses import replace
 from datetime import date
@@ -24,12 +26,19 @@ def order(**declared: Any) -> FactETL:
         "order",
         source=rows(nothing),
         create="CREATE TABLE fact_order (id INT, month DATE, qty INT, note VARCHAR(5))",
-        factory=factory(FactTable, name="fact_order", keyrefs=["id"], measures=["month", "qty", "note"]),
+        factory=factory(
+            FactTable, name="fact_order", keyrefs=["id"], measures=["month", "qty", "note"]
+        ),
         **{"keys": {}, **declared},
     )
 
 
-def an_order(id: int | None, qty: int | None, note: str | None = "", month: date | None = date(2024, 1, 1)) -> Any:  # noqa: A002 - the column's name
+def an_order(
+    id: int | None,  # noqa: A002 - the column's name
+    qty: int | None,
+    note: str | None = "",
+    month: date | None = date(2024, 1, 1),
+) -> Any:
     """Return a row of the source."""
     return {"id": id, "month": month, "qty": qty, "note": note}
 
@@ -61,10 +70,22 @@ def a_journey(id: int, paid: int | None, shipped: int | None) -> Any:  # noqa: A
 
 
 @pytest.mark.parametrize("step", [1, -1])
-def test_the_order_of_rows_does_not_decide_which_row_of_a_grain_holds(house: House, step: int) -> None:
-    """Rows that differ are all rejected, also beside a row that was rejected for itself; copies are one row."""
+def test_the_order_of_rows_does_not_decide_which_row_of_a_grain_holds(
+    house: House, step: int
+) -> None:
+    """Rows that differ are all rejected, also beside a row that was rejected for itself.
+
+    Copies are one row.
+    """
     house.declare(order(grain=("id",), most_rejected=0.9))
-    given = [an_order(1, 1), an_order(1, 2), an_order(2, 5), an_order(2, 5), an_order(3, 7), an_order(3, 7, "too long")]
+    given = [
+        an_order(1, 1),
+        an_order(1, 2),
+        an_order(2, 5),
+        an_order(2, 5),
+        an_order(3, 7),
+        an_order(3, 7, "too long"),
+    ]
     counts = house.load("order", given[::step])
     assert counts == events.Counts(read=6, inserted=1, unchanged=1, rejected=4)
     assert house.table("fact_order", "id", "qty") == [(2, 5)]
@@ -75,7 +96,9 @@ def test_the_order_of_rows_does_not_decide_which_row_of_a_grain_holds(house: Hou
 def test_rows_of_a_grain_that_differ_fail_a_load_that_may_reject_none(house: House) -> None:
     """The message names the fact, how often it came, and the columns in which its rows differ."""
     house.declare(order(grain=("id",)))
-    error = house.failure("order", [an_order(8, 1, "a"), an_order(9, 1), an_order(8, 2, "b"), an_order(8, 2, "b")])
+    error = house.failure(
+        "order", [an_order(8, 1, "a"), an_order(9, 1), an_order(8, 2, "b"), an_order(8, 2, "b")]
+    )
     assert 'the source gives 3 rows of the fact "id" 8 that differ in "qty", "note"' in error
     assert "a finer grain" in error
     assert house.load("order", [an_order(8, 1), an_order(8, 1)]).inserted == 1
@@ -93,7 +116,10 @@ def test_rows_of_no_period_are_replaced_as_a_period(house: House) -> None:
 
 
 def test_a_period_whose_rows_are_all_rejected_is_replaced(house: House) -> None:
-    """The source gave that period, so the facts that it no longer has are gone; no other period changes."""
+    """The source gave that period, so the facts that it no longer has are gone.
+
+    No other period changes.
+    """
     house.declare(order(period="month", most_rejected=1))
     february = date(2024, 2, 1)
     house.load("order", [an_order(1, 1), an_order(2, 2, month=february)])
@@ -104,16 +130,31 @@ def test_a_period_whose_rows_are_all_rejected_is_replaced(house: House) -> None:
 
 @pytest.mark.parametrize("step", [1, -1])
 def test_the_order_of_rows_does_not_decide_what_a_snapshot_holds(house: House, step: int) -> None:
-    """Rows that add to each other are one fact; rows with two values for one milestone are rejected."""
+    """Rows that add to each other are one fact.
+
+    Rows with two values for one milestone are rejected.
+    """
     house.declare(journey())
-    given = [a_journey(1, 2, None), a_journey(1, None, 5), a_journey(2, 3, None), a_journey(2, 4, None)]
+    given = [
+        a_journey(1, 2, None),
+        a_journey(1, None, 5),
+        a_journey(2, 3, None),
+        a_journey(2, 4, None),
+    ]
     counts = house.load("journey", given[::step])
     assert counts == events.Counts(read=4, inserted=1, unchanged=1, rejected=2)
-    assert house.table("fact_journey", "id", "paid_on", "shipped_on") == [(1, "2024-01-02", "2024-01-05")]
+    assert house.table("fact_journey", "id", "paid_on", "shipped_on") == [
+        (1, "2024-01-02", "2024-01-05")
+    ]
 
 
-def test_a_milestone_that_is_taken_back_stays_unless_the_factory_says_otherwise(house: House) -> None:
-    """pygrametl takes None for `not known yet`; with its two arguments None is a value, for keys, lags, measures."""
+def test_a_milestone_that_is_taken_back_stays_unless_the_factory_says_otherwise(
+    house: House,
+) -> None:
+    """pygrametl takes None for `not known yet`.
+
+    With its two arguments None is a value, for keys, lags, measures.
+    """
     house.declare(journey())
     house.load("journey", [a_journey(1, 2, 5)])
     assert house.load("journey", [a_journey(1, None, 5)]).unchanged == 1
@@ -124,13 +165,17 @@ def test_a_milestone_that_is_taken_back_stays_unless_the_factory_says_otherwise(
 
 
 def deletable(way: Any, **declared: Any) -> FactETL:
-    """Return lines of orders, known by a text and a number, whose deletion in the source is noticed."""
+    """Return lines of orders, known by a text and a number, whose deletion in the source is
+    noticed.
+    """
     flag = [way.flag] if way.flag else []
     return FactETL(
         "line",
         source=rows(nothing),
         create="CREATE TABLE fact_line (code VARCHAR(9), line INT, qty INT, is_gone TINYINT(1))",
-        factory=factory(FactTable, name="fact_line", keyrefs=["code", "line"], measures=["qty", *flag]),
+        factory=factory(
+            FactTable, name="fact_line", keyrefs=["code", "line"], measures=["qty", *flag]
+        ),
         grain=("code", "line"),
         deleted=way,
         **declared,
@@ -142,23 +187,35 @@ def a_line(code: str, line: int, qty: Any) -> Any:
     return {"code": code, "line": line, "qty": qty}
 
 
-FOUR = [a_line("O'x", 1, 1), a_line("O'x", 2, 2), a_line("t\t\\", 1, 3), a_line("\N{GRINNING FACE}", 1, 4)]
+FOUR = [
+    a_line("O'x", 1, 1),
+    a_line("O'x", 2, 2),
+    a_line("t\t\\", 1, 3),
+    a_line("\N{GRINNING FACE}", 1, 4),
+]
 
 
 def test_facts_that_the_source_deletes_are_removed(house: House) -> None:
-    """One whose row is rejected is in the source; too many at once are no deletion; a second load writes nothing."""
+    """One whose row is rejected is in the source.
+
+    Too many at once are no deletion; a second load writes nothing.
+    """
     house.declare(deletable(remove_deleted(most=0.5), most_rejected=0.5, empty_source="allow"))
     house.load("line", FOUR)
     left = [FOUR[0], a_line("O'x", 2, "no number"), FOUR[3]]
     counts = house.load("line", left)
     assert counts == events.Counts(read=3, unchanged=2, rejected=1, closed=1)
     columns = ("qty", "code", "line")
-    assert house.table("fact_line", *columns) == [(1, "O'x", 1), (2, "O'x", 2), (4, "\N{GRINNING FACE}", 1)]
+    assert house.table("fact_line", *columns) == [
+        (1, "O'x", 1),
+        (2, "O'x", 2),
+        (4, "\N{GRINNING FACE}", 1),
+    ]
     assert "lacks 2 of 3 facts, more than the share of 0.5" in house.failure("line", left[:1])
     assert "lacks 3 of 3 facts" in house.failure("line", [])
-    assert not house.load("line", FOUR[:2]).changed or house.load("line", FOUR[:2]) == events.Counts(
-        read=2, unchanged=2
-    )
+    assert not house.load("line", FOUR[:2]).changed or house.load(
+        "line", FOUR[:2]
+    ) == events.Counts(read=2, unchanged=2)
     assert house.table("fact_line", "qty") == [(1,), (2,)]
 
 
@@ -167,7 +224,12 @@ def test_facts_that_the_source_deletes_are_flagged(house: House) -> None:
     house.declare(deletable(flag_deleted("is_gone", most=0.5), most_rejected=0.5))
     assert house.load("line", FOUR).closed == 0
     columns = ("qty", "code", "line", "is_gone")
-    flagged = [(1, "O'x", 1, 0), (2, "O'x", 2, 0), (3, "t\t\\", 1, 1), (4, "\N{GRINNING FACE}", 1, 0)]
+    flagged = [
+        (1, "O'x", 1, 0),
+        (2, "O'x", 2, 0),
+        (3, "t\t\\", 1, 1),
+        (4, "\N{GRINNING FACE}", 1, 0),
+    ]
     left = [*FOUR[:2], FOUR[3]]
     for rebuild, closed in ((False, 1), (False, 0), (True, 0), (False, 0)):
         assert house.load("line", left, rebuild=rebuild).closed == closed
@@ -191,6 +253,12 @@ def test_a_snapshot_that_the_source_deletes_is_flagged(house: House) -> None:
     house.declare(replace(journey(), lags={}, deleted=flagged))
     house.load("journey", [a_journey(1, 2, None), a_journey(2, 3, 4)])
     assert house.load("journey", [a_journey(2, 3, 4)]).closed == 1
-    assert house.table("fact_journey", "id", "paid_on", "days") == [(1, "2024-01-02", 1), (2, "2024-01-03", 0)]
+    assert house.table("fact_journey", "id", "paid_on", "days") == [
+        (1, "2024-01-02", 1),
+        (2, "2024-01-03", 0),
+    ]
     assert house.load("journey", [a_journey(1, None, 5), a_journey(2, 3, 4)]).updated == 1
-    assert house.table("fact_journey", "id", "paid_on", "days") == [(1, "2024-01-02", 0), (2, "2024-01-03", 0)]
+    assert house.table("fact_journey", "id", "paid_on", "days") == [
+        (1, "2024-01-02", 0),
+        (2, "2024-01-03", 0),
+    ]

@@ -1,4 +1,7 @@
-"""The project's own habits: what the wheel holds, what an import does, and what must agree with what."""
+"""The project's own habits.
+
+What the wheel holds, what an import does, and what must agree with what.
+"""
 
 import ast
 import importlib
@@ -17,12 +20,32 @@ from conftest import ROOT, Checkout
 import pypelineetl
 import sample
 
-FLAT_MODULES = {"config", "sources", "creates", "dimensions", "facts", "run", "tests", "tasks", "sample", "benchmarks"}
+FLAT_MODULES = {
+    "config",
+    "sources",
+    "creates",
+    "dimensions",
+    "facts",
+    "run",
+    "tests",
+    "tasks",
+    "sample",
+    "benchmarks",
+}
 
 
 def test_the_wheel_holds_the_engine_alone(tmp_path: Path) -> None:
     """A user's `config` and `tests` must never meet ours in site-packages."""
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(tmp_path),
+        str(ROOT),
+    ]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     [wheel] = tmp_path.glob("*.whl")
@@ -35,14 +58,9 @@ def test_the_wheel_holds_the_engine_alone(tmp_path: Path) -> None:
 def test_an_import_opens_nothing(checkout: Checkout, module: str) -> None:
     """No connection to a database or a broker, and no file of theirs, comes from an import."""
     code = (
-        "import sys\n"
-        "opened = []\n"
-        "def watch(event, args):\n"
-        "    if event in {'socket.connect', 'sqlite3.connect', 'os.mkdir'} and 'pycache' not in str(args):\n"
-        "        opened.append((event, args))\n"
-        "sys.addaudithook(watch)\n"
-        f"import {module}\n"
-        "print(opened)\n"
+        "import sys\nopened = []\ndef watch(event, args):\n    if event in {'socket.connect',"
+        " 'sqlite3.connect', 'os.mkdir'} and 'pycache' not in str(args):\n       "
+        f" opened.append((event, args))\nsys.addaudithook(watch)\nimport {module}\nprint(opened)\n"
     )
     done = checkout.run("-c", code)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
@@ -70,13 +88,22 @@ def test_the_engine_knows_nothing_of_the_flat_modules() -> None:
 def test_only_the_databases_know_which_database_it_is() -> None:
     """Only databases/, sql/ and the list of allowed settings name a database."""
     for path in (ROOT / "pypelineetl").rglob("*.py"):
-        if path.relative_to(ROOT / "pypelineetl").parts[0] in ("databases", "sql") or path.name == "settings.py":
+        if (
+            path.relative_to(ROOT / "pypelineetl").parts[0] in ("databases", "sql")
+            or path.name == "settings.py"
+        ):
             continue
         named = [
-            line for line in path.read_text().splitlines() if re.search(r"[\"'](mysql|postgres|duckdb|sqlite)", line)
+            line
+            for line in path.read_text().splitlines()
+            if re.search(r"[\"'](mysql|postgres|duckdb|sqlite)", line)
         ]
         # The default of SQL_DIALECT, and an example in a message.
-        assert [line for line in named if "SQL_DIALECT" not in line and "SOURCE_URLS must be" not in line] == []
+        assert [
+            line
+            for line in named
+            if "SQL_DIALECT" not in line and "SOURCE_URLS must be" not in line
+        ] == []
 
 
 def test_the_two_lists_of_requirements_agree() -> None:
@@ -86,8 +113,12 @@ def test_the_two_lists_of_requirements_agree() -> None:
     assert [line for line in listed if not line.startswith("#")] == declared
 
 
-def test_the_demo_leaves_a_users_own_warehouse_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It deletes tables, and so must not follow an environment or a .env file that names another warehouse."""
+def test_the_demo_leaves_a_users_own_warehouse_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It deletes tables, and so must not follow an environment or a .env file that names another
+    warehouse.
+    """
     monkeypatch.setenv("ETL_SOURCE_URL", "mysql://theirs/shop")
     monkeypatch.setenv("ETL_WAREHOUSE_URL", "mysql://theirs/warehouse")
     # In place of Python each command of the recipe prints the environment that it would run in.
@@ -106,7 +137,9 @@ def test_a_test_run_that_is_killed_leaves_no_server(server_folder: Path) -> None
         "time.sleep(60)\n"
     )
     command = [sys.executable, "-c", code, str(server_folder)]
-    with subprocess.Popen(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True
+    ) as run:
         assert run.stdout
         address = ("127.0.0.1", int(run.stdout.readline()))
         run.kill()
@@ -151,7 +184,11 @@ def test_readme_shows_what_the_demo_ends_with(checkout: Checkout) -> None:
 
 def test_every_module_and_every_test_says_what_it_is_for() -> None:
     """A module has a docstring; a test's docstring is the promise it keeps."""
-    for path in [*(ROOT / "pypelineetl").rglob("*.py"), *(ROOT / "testsuite").glob("*.py"), *ROOT.glob("*.py")]:
+    for path in [
+        *(ROOT / "pypelineetl").rglob("*.py"),
+        *(ROOT / "testsuite").glob("*.py"),
+        *ROOT.glob("*.py"),
+    ]:
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), path
         for node in tree.body:

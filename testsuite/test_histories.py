@@ -1,4 +1,6 @@
-"""Random histories against the oracle of docs/history.md, and the small stories that were once told differently."""
+"""Random histories against the oracle of docs/history.md, and the small stories that were once told
+differently.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,8 +58,13 @@ def warehouse(kind: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, 
 
 
 @pytest.mark.parametrize("as_sets", [True, False], ids=["as sets", "row by row"])
-def test_tables_hold_what_the_model_says(kind: str, request: pytest.FixtureRequest, *, as_sets: bool) -> None:
-    """After each load of any history, for any declaration; repeated loads write nothing, failed ones change nothing."""
+def test_tables_hold_what_the_model_says(
+    kind: str, request: pytest.FixtureRequest, *, as_sets: bool
+) -> None:
+    """After each load of any history, for any declaration.
+
+    Repeated loads write nothing, failed ones change nothing.
+    """
 
     @settings(
         max_examples=EXAMPLES[kind],
@@ -76,21 +83,44 @@ def test_tables_hold_what_the_model_says(kind: str, request: pytest.FixtureReque
 
 @st.composite
 def dated_extracts(draw: st.DrawFn) -> tuple[Rules, list[Row], int]:
-    """Draw a dated dimension, rows of which no two contradict each other, and where to split them."""
+    """Draw a dated dimension, rows of which no two contradict each other, and where to split
+    them.
+    """
     rules = draw(rules_of_type_2)
-    rules = replace(rules, dates=rules.dates or "fromfinder", ordering="", latest=(), deleted="", collect_errors=True)
+    rules = replace(
+        rules,
+        dates=rules.dates or "fromfinder",
+        ordering="",
+        latest=(),
+        deleted="",
+        collect_errors=True,
+    )
     rules = replace(rules, previous={"city_before": "city"})
-    places = draw(st.lists(st.tuples(st.sampled_from([1, 2]), st.sampled_from(MOMENTS)), min_size=3, unique=True))
-    values = st.tuples(st.sampled_from(["A", "B", None]), st.sampled_from(["x", "y"]), st.sampled_from([1, 2]))
+    places = draw(
+        st.lists(
+            st.tuples(st.sampled_from([1, 2]), st.sampled_from(MOMENTS)), min_size=3, unique=True
+        )
+    )
+    values = st.tuples(
+        st.sampled_from(["A", "B", None]), st.sampled_from(["x", "y"]), st.sampled_from([1, 2])
+    )
     extract = [a_row(code, *draw(values), moved_on=moved_on) for code, moved_on in places]
     return rules, extract, draw(st.integers(1, len(extract) - 1))
 
 
 @pytest.mark.parametrize("as_sets", [True, False], ids=["as sets", "row by row"])
 def test_neither_the_order_nor_the_split_of_extracts_counts(*, as_sets: bool) -> None:
-    """Shuffled rows, and rows that come in two loads, give the same table, but for the surrogate keys."""
+    """Shuffled rows, and rows that come in two loads, give the same table, but for the surrogate
+    keys.
+    """
 
-    @settings(max_examples=6, deadline=None, derandomize=True, phases=PHASES, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=6,
+        deadline=None,
+        derandomize=True,
+        phases=PHASES,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(drawn=dated_extracts(), shuffled=st.randoms(use_true_random=False))
     def run(drawn: tuple[Rules, list[Row], int], shuffled: Any) -> None:
         rules, extract, split = drawn
@@ -104,7 +134,9 @@ def test_neither_the_order_nor_the_split_of_extracts_counts(*, as_sets: bool) ->
 
 
 def loaded(rules: Rules, days: Sequence[Sequence[Row]], *, as_sets: bool) -> list[tuple[Any, ...]]:
-    """Return what a dimension holds after these loads, but for its surrogate keys and who wrote it."""
+    """Return what a dimension holds after these loads, but for its surrogate keys and who wrote
+    it.
+    """
     with TemporaryDirectory() as folder:
         house = QuickHouse(f"sqlite:///{folder}/warehouse.sqlite", Path(folder), as_sets=as_sets)
         machine = Machine(house, Story(rules, FactRules(missing="unknown"), (), (), ()))
@@ -128,9 +160,13 @@ def a_sale(sale_id: int, person: int, at: datetime) -> Mapping[str, Any]:
 
 @pytest.fixture(params=["as sets", "row by row"])
 def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """A function that loads days of rows into SQLite, compares with the oracle, and returns the versions."""
+    """A function that loads days of rows into SQLite, compares with the oracle, and returns the
+    versions.
+    """
 
-    def told(rules: Rules, *days: Sequence[Row], fact: FactRules | None = None, **more: Any) -> list[tuple[Any, ...]]:
+    def told(
+        rules: Rules, *days: Sequence[Row], fact: FactRules | None = None, **more: Any
+    ) -> list[tuple[Any, ...]]:
         pool = tuple(row for day in days for row in day)
         sales = tuple(more.get("sales", ()))
         steps, begin = [], 0
@@ -140,16 +176,23 @@ def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
             facts = tuple(range(len(sales))) if number in more.get("facts", ()) else None
             steps.append(Step(given, facts, how, 25))
             begin += len(day)
-        house = QuickHouse(f"sqlite:///{tmp_path}/w.sqlite", tmp_path, as_sets=request.param == "as sets")
+        house = QuickHouse(
+            f"sqlite:///{tmp_path}/w.sqlite", tmp_path, as_sets=request.param == "as sets"
+        )
         Machine(house, Story(rules, fact or FactRules(), pool, sales, tuple(steps))).run()
-        found = house.table("person_dim", "version", "code", *more.get("columns", ("city", "since", "until")))
+        found = house.table(
+            "person_dim", "version", "code", *more.get("columns", ("city", "since", "until"))
+        )
         return [row for row in found if row[1] is not None]
 
     return told
 
 
 def test_versions_that_become_equal_both_stay(tell: Any) -> None:
-    """A late state within the time away gives the version after it the same values; facts may point to either."""
+    """A late state within the time away gives the version after it the same values.
+
+    Facts may point to either.
+    """
     before = [a_row(1, "A", moved_on=JAN)]
     later = [*before, a_row(1, "B", moved_on=FUTURE)]
     rules = Rules(deleted="close")
@@ -162,10 +205,15 @@ def test_versions_that_become_equal_both_stay(tell: Any) -> None:
 
 
 def test_the_ordering_attribute_alone_begins_no_version(tell: Any) -> None:
-    """It is compared by no type, as in pygrametl, and a version has the value of its first state."""
+    """It is compared by no type, as in pygrametl, and a version has the value of its first
+    state.
+    """
     days = [[a_row(1, "A", cohort=1)], [a_row(1, "A", cohort=2)], [a_row(1, "B", cohort=3)]]
     told = tell(
-        Rules(dates="", ordering="cohort"), *days, fact=FactRules(missing="unknown"), columns=("city", "cohort")
+        Rules(dates="", ordering="cohort"),
+        *days,
+        fact=FactRules(missing="unknown"),
+        columns=("city", "cohort"),
     )
     assert told == [(1, 1, "A", 1), (2, 1, "B", 3)]
 
@@ -173,7 +221,9 @@ def test_the_ordering_attribute_alone_begins_no_version(tell: Any) -> None:
 def test_a_late_state_changes_what_a_member_came_back_with(tell: Any) -> None:
     """What is valid at the return is what the source says of that day, whenever it says it."""
     there = [a_row(1, "A", moved_on=JAN)]
-    assert tell(Rules(deleted="close"), there, [], there, [*there, a_row(1, "B", moved_on=FEB)]) == [
+    assert tell(
+        Rules(deleted="close"), there, [], there, [*there, a_row(1, "B", moved_on=FEB)]
+    ) == [
         (1, 1, "A", "1900-01-01", "2014-02-01"),
         (2, 1, "B", "2014-02-01", "2014-06-03"),
         (3, 1, "B", "2014-06-04", None),
@@ -211,7 +261,11 @@ def test_rows_below_the_ordering_attribute_say_nothing_new(tell: Any) -> None:
 
 def test_both_parts_of_a_split_version_keep_its_latest_value(tell: Any) -> None:
     """Of a version's type-1 values, only the latest is kept."""
-    days = [[a_row(1, "A", "x", moved_on=JAN)], [a_row(1, "A", "y", moved_on=MAR)], [a_row(1, "B", "z", moved_on=FEB)]]
+    days = [
+        [a_row(1, "A", "x", moved_on=JAN)],
+        [a_row(1, "A", "y", moved_on=MAR)],
+        [a_row(1, "B", "z", moved_on=FEB)],
+    ]
     assert tell(Rules(latest=("email",)), *days, columns=("city", "email", "since")) == [
         (1, 1, "A", "y", "1900-01-01"),
         (2, 1, "B", "z", "2014-02-01"),
@@ -233,12 +287,18 @@ def test_changes_of_one_day_have_the_order_of_the_source(tell: Any) -> None:
 def test_rows_that_contradict_each_other_are_rejected(tell: Any) -> None:
     """All of them; their member stays as it was, and is not deleted."""
     both = [a_row(1, "B", moved_on=FEB), a_row(1, "C", moved_on=FEB)]
-    assert tell(Rules(deleted="close"), [a_row(1, "A", moved_on=JAN)], both) == [(1, 1, "A", "1900-01-01", None)]
+    assert tell(Rules(deleted="close"), [a_row(1, "A", moved_on=JAN)], both) == [
+        (1, 1, "A", "1900-01-01", None)
+    ]
 
 
 def test_a_rebuild_keeps_versions_and_the_dates_of_their_states(tell: Any) -> None:
     """So that a state of the past that comes after it finds its place."""
-    days = [[a_row(1, "A", moved_on=FEB)], [a_row(1, "A", moved_on=FEB)], [a_row(1, "B", moved_on=JAN)]]
+    days = [
+        [a_row(1, "A", moved_on=FEB)],
+        [a_row(1, "A", moved_on=FEB)],
+        [a_row(1, "B", moved_on=JAN)],
+    ]
     assert tell(Rules(), *days, hows={1: "rebuild"}) == [
         (1, 1, "B", "1900-01-01", "2014-02-01"),
         (2, 1, "A", "2014-02-01", None),
@@ -248,7 +308,11 @@ def test_a_rebuild_keeps_versions_and_the_dates_of_their_states(tell: Any) -> No
 def test_facts_follow_states_that_are_told_late(tell: Any) -> None:
     """Each to the version that was valid at its moment, also where versions begin on one day."""
     fact = FactRules(way="grain", has_moment=True, follows=True)
-    days = [[a_row(1, "A", moved_on=FEB)], [a_row(1, "B", moved_on=JAN)], [a_row(1, "C", moved_on=EVENING)]]
+    days = [
+        [a_row(1, "A", moved_on=FEB)],
+        [a_row(1, "B", moved_on=JAN)],
+        [a_row(1, "C", moved_on=EVENING)],
+    ]
     sales = [a_sale(1, 1, LONG_AGO), a_sale(2, 1, datetime(2014, 1, 15)), a_sale(3, 1, FUTURE)]
     assert tell(Rules(), *days, fact=fact, sales=sales, facts=(0, 1, 2)) == [
         (1, 1, "B", "1900-01-01", "2014-01-01"),
@@ -262,7 +326,9 @@ def test_the_first_state_fills_an_inferred_member(tell: Any) -> None:
     fact = FactRules(missing="infer")
     later = [a_row(3, "B", moved_on=MAR), a_row(3, "A", moved_on=FEB)]
     days = [[], later, [*later, a_row(3, "C", moved_on=JAN)]]
-    assert tell(Rules(inferred=True), *days, fact=fact, sales=[a_sale(1, 3, MAR)], facts=(0, 1, 2)) == [
+    assert tell(
+        Rules(inferred=True), *days, fact=fact, sales=[a_sale(1, 3, MAR)], facts=(0, 1, 2)
+    ) == [
         (1, 3, "C", "1900-01-01", "2014-02-01"),
         (2, 3, "A", "2014-02-01", "2014-03-01"),
         (3, 3, "B", "2014-03-01", None),
@@ -272,19 +338,28 @@ def test_the_first_state_fills_an_inferred_member(tell: Any) -> None:
 def test_a_row_without_a_date_is_read_again_where_every_date_begins_a_version(tell: Any) -> None:
     """It says nothing new, so it leaves no event and begins no version."""
     rules, fact = Rules(dates="srcdateatt", precision="DATETIME(6)"), FactRules(missing="unknown")
-    assert tell(rules, [a_row(1, "A")], [a_row(1, "A")], fact=fact, columns=("city", "until")) == [(1, 1, "A", None)]
+    assert tell(rules, [a_row(1, "A")], [a_row(1, "A")], fact=fact, columns=("city", "until")) == [
+        (1, 1, "A", None)
+    ]
 
 
 def test_every_moment_of_one_day_begins_a_version_where_every_date_does(tell: Any) -> None:
     """Also where the column holds the day alone, by which pygrametl compares the two dates."""
     morning, evening = JAN.replace(hour=8), JAN.replace(hour=17)
     days = [[a_row(1, "A", moved_on=morning)], [a_row(1, "A", moved_on=evening)]]
-    told = tell(Rules(dates="srcdateatt"), *days, fact=FactRules(missing="unknown"), columns=("city", "since", "until"))
+    told = tell(
+        Rules(dates="srcdateatt"),
+        *days,
+        fact=FactRules(missing="unknown"),
+        columns=("city", "since", "until"),
+    )
     assert told == [(1, 1, "A", "2014-01-01", "2014-01-01"), (2, 1, "A", "2014-01-01", None)]
 
 
 @pytest.mark.parametrize("dates", ["", "fromfinder"])
-def test_a_flagged_member_that_comes_back_with_a_type_1_change_begins_no_version(tell: Any, dates: Any) -> None:
+def test_a_flagged_member_that_comes_back_with_a_type_1_change_begins_no_version(
+    tell: Any, dates: Any
+) -> None:
     """The flag is no attribute whose change counts."""
     rules = Rules(dates=dates, type1=("email",), deleted="flag")
     days = [[a_row(1, "A", "x", moved_on=JAN)], [], [a_row(1, "A", "y", moved_on=JAN)]]
@@ -292,16 +367,24 @@ def test_a_flagged_member_that_comes_back_with_a_type_1_change_begins_no_version
 
 
 @pytest.mark.parametrize("step", [1, -1])
-def test_a_row_that_says_a_state_again_does_not_decide_its_first_values(tell: Any, step: int) -> None:
-    """Of type 0 the value of the earliest state holds, of type 1 that of the row that is read last."""
+def test_a_row_that_says_a_state_again_does_not_decide_its_first_values(
+    tell: Any, step: int
+) -> None:
+    """Of type 0 the value of the earliest state holds, of type 1 that of the row that is read
+    last.
+    """
     rules = Rules(dates="srcdateatt", original=("cohort",), type1=("email",))
     rows = [a_row(1, "A", "y", cohort=1), a_row(1, "A", "x", cohort=2, moved_on=JAN)]
     told = tell(rules, rows[::step], fact=FactRules(missing="unknown"), columns=("cohort", "email"))
     assert told == [(1, 1, 2, "y")]
 
 
-@pytest.mark.parametrize(("dates", "taken"), [("srcdateatt", datetime(2014, 6, 2, 13)), ("fromfinder", EVER)])
-def test_a_row_without_a_date_may_have_the_date_of_another(tell: Any, dates: Any, taken: datetime) -> None:
+@pytest.mark.parametrize(
+    ("dates", "taken"), [("srcdateatt", datetime(2014, 6, 2, 13)), ("fromfinder", EVER)]
+)
+def test_a_row_without_a_date_may_have_the_date_of_another(
+    tell: Any, dates: Any, taken: datetime
+) -> None:
     """That of the run, or the beginning: nothing puts the two in an order, so both are rejected."""
     days = [[a_row(1, "A"), a_row(1, "B", moved_on=taken), a_row(2, "C")], [a_row(2, "C")]]
     told = tell(Rules(dates=dates), *days, fact=FactRules(missing="unknown"), columns=("city",))

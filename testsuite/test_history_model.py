@@ -1,4 +1,6 @@
-"""The model of a member's history (docs/history.md), rule by rule, on the pure function and on every warehouse."""
+"""The model of a member's history (docs/history.md), rule by rule, on the pure function and on
+every warehouse.
+"""
 
 import itertools
 from dataclasses import replace
@@ -14,7 +16,13 @@ from pygrametl import datereader
 from pygrametl.tables import SlowlyChangingDimension, TypeOneSlowlyChangingDimension
 
 from pypelineetl import DimensionETL, Request, close_deleted, factory, flag_deleted, rows
-from pypelineetl.load.dimensions.member_history import History, HistoryRules, State, Version, member_history
+from pypelineetl.load.dimensions.member_history import (
+    History,
+    HistoryRules,
+    State,
+    Version,
+    member_history,
+)
 
 RULES = HistoryRules(
     followed=("city",),
@@ -42,7 +50,8 @@ def person(dated: str = "moved_on", dates: str = "DATE", **declared: Any) -> Dim
         source=rows(nothing),
         create=f"""
             CREATE TABLE person_dim (
-              id INT NOT NULL PRIMARY KEY, person_id INT, city VARCHAR(9), email VARCHAR(9), is_gone TINYINT(1),
+              id INT NOT NULL PRIMARY KEY, person_id INT, city VARCHAR(9), email VARCHAR(9),
+                is_gone TINYINT(1),
               since {dates}, until {dates}, version INT, audit_key INT
             )
         """,
@@ -62,7 +71,9 @@ def person(dated: str = "moved_on", dates: str = "DATE", **declared: Any) -> Dim
     )
 
 
-def a_person(city: str | None, moved_on: Any = None, email: str = "e", person_id: int = 1) -> dict[str, Any]:
+def a_person(
+    city: str | None, moved_on: Any = None, email: str = "e", person_id: int = 1
+) -> dict[str, Any]:
     """Return a source row of a person."""
     return {"person_id": person_id, "city": city, "email": email, "moved_on": moved_on}
 
@@ -72,9 +83,18 @@ def told(versions: tuple[Version, ...], states: list[State], now: datetime = NOW
     history = member_history(versions, states, RULES, now)
     taken = itertools.count(1 + max((version.key or 0 for version in versions), default=0))
     keyed = [
-        version
-        if version.key is not None
-        else Version(next(taken), version.values, version.number, version.since, version.until, version.events)
+        (
+            version
+            if version.key is not None
+            else Version(
+                next(taken),
+                version.values,
+                version.number,
+                version.since,
+                version.until,
+                version.events,
+            )
+        )
         for version in history.versions
     ]
     return History(tuple(keyed), history.began, history.outcomes)
@@ -89,7 +109,10 @@ def told(versions: tuple[Version, ...], states: list[State], now: datetime = NOW
 def test_a_history_does_not_depend_on_the_order_in_which_states_arrive(
     cities: list[str], order: Any, split: int
 ) -> None:
-    """States in any order, in one load or in several, give the same versions; again, they give nothing."""
+    """States in any order, in one load or in several, give the same versions.
+
+    Again, they give nothing.
+    """
     states = [
         State({"city": city, "email": f"{day}@", "cohort": 2000 + day}, datetime(2024, 1, day))
         for day, city in enumerate(cities, 1)
@@ -101,7 +124,10 @@ def test_a_history_does_not_depend_on_the_order_in_which_states_arrive(
     for state in states[split:]:
         one_by_one = told(one_by_one.versions, [state])
     shown = [
-        [(version.values, version.number, version.since, version.until, version.events) for version in history.versions]
+        [
+            (version.values, version.number, version.since, version.until, version.events)
+            for version in history.versions
+        ]
         for history in (at_once, one_by_one)
     ]
     assert shown[0] == shown[1]
@@ -111,7 +137,10 @@ def test_a_history_does_not_depend_on_the_order_in_which_states_arrive(
 
 
 def test_a_change_at_a_date_that_is_taken_is_a_later_state_of_that_date(house: House) -> None:
-    """The version before it ends on the day on which it began; which comes first, the version number says."""
+    """The version before it ends on the day on which it began.
+
+    Which comes first, the version number says.
+    """
     house.declare(person())
     for city in ("Bonn", "Rome", "Oslo"):
         house.load("person", [a_person(city, date(2014, 3, 1))])
@@ -126,13 +155,18 @@ def test_a_change_at_a_date_that_is_taken_is_a_later_state_of_that_date(house: H
 
 @pytest.mark.parametrize("dates", ["DATE", "DATETIME"])
 def test_many_changes_of_one_day_are_versions_in_their_order(house: House, dates: str) -> None:
-    """Without a date of the source, for many members: no load is stopped, and the last state is the current one."""
+    """Without a date of the source, for many members.
+
+    No load is stopped, and the last state is the current one.
+    """
     house.declare(person(dated="", dates=dates))
     members = range(1, 101)
     for city in "ABCD":
         house.load("person", [{"person_id": each, "city": city, "email": "e"} for each in members])
     found = house.table("person_dim", "person_id", "version", "city", "until")
-    assert [row for row in found if row[3] is None] == sorted(((each, 4, "D", None) for each in members), key=repr)
+    assert [row for row in found if row[3] is None] == sorted(
+        ((each, 4, "D", None) for each in members), key=repr
+    )
     assert len(found) == 400
     counts = house.load("person", rebuild=True)
     assert (counts.inserted, counts.updated) == (0, 0)
@@ -140,7 +174,10 @@ def test_many_changes_of_one_day_are_versions_in_their_order(house: House, dates
 
 @pytest.mark.parametrize("dated", ["moved_on", ""])
 def test_rows_that_nothing_puts_in_an_order_are_rejected(house: House, dated: str) -> None:
-    """Equal rows are one; two of one member that differ fail the load, or are both rejected where that is declared."""
+    """Equal rows are one.
+
+    Two of one member that differ fail the load, or are both rejected where that is declared.
+    """
     both = [a_person("Bonn", date(2014, 3, 1)), a_person("Rome", date(2014, 3, 1))]
     other = a_person("Oslo", date(2014, 3, 1), person_id=2)
     house.declare(person(dated=dated))
@@ -151,7 +188,10 @@ def test_rows_that_nothing_puts_in_an_order_are_rejected(house: House, dated: st
     for _ in range(2):
         counts = house.load("person", [*both, other, other])
         assert (counts.read, counts.rejected, counts.unchanged, counts.closed) == (4, 2, 2, 0)
-    assert house.table("person_dim", "id", "city", "until") == [(1, "Bonn", None), (2, "Oslo", None)]
+    assert house.table("person_dim", "id", "city", "until") == [
+        (1, "Bonn", None),
+        (2, "Oslo", None),
+    ]
 
 
 def test_a_type_1_member_of_which_rows_contradict_each_other_is_rejected(house: House) -> None:
@@ -176,7 +216,9 @@ def test_a_type_1_member_of_which_rows_contradict_each_other_is_rejected(house: 
 
 @pytest.mark.parametrize("precision", ["DATE", "DATETIME"])
 def test_a_rejected_row_waits_with_its_date(house: House, precision: str) -> None:
-    """The column of the date is no attribute, and its replay dates the version by it all the same."""
+    """The column of the date is no attribute, and its replay dates the version by it all the
+    same.
+    """
     house.declare(person(dates=precision, most_rejected=1.0))
     house.load("person", [a_person("Bonn", datetime(2014, 1, 1))])
     moved = datetime(2014, 3, 1, 8, 30)
@@ -191,7 +233,10 @@ def test_a_rejected_row_waits_with_its_date(house: House, precision: str) -> Non
 
 
 def test_a_table_without_events_is_taken_by_its_dates(house: House) -> None:
-    """As an older version of this library has left it: a state that is confirmed has held since its version began."""
+    """As an older version of this library has left it.
+
+    A state that is confirmed has held since its version began.
+    """
     house.declare(person())
     house.load("person", [a_person("A", date(2014, 1, 1))])
     house.load("person", [a_person("B", date(2014, 2, 1))])
@@ -221,9 +266,13 @@ def test_events_of_versions_that_are_gone_count_no_more(house: House, removed: s
 
 
 def test_a_row_without_a_date_says_nothing_new_twice(house: House) -> None:
-    """Where each date of the source begins a version, only the time of the run could date it, which is no news."""
+    """Where each date of the source begins a version, only the time of the run could date it, which
+    is no news.
+    """
     dated = person()
-    arguments = {name: value for name, value in dated.factory.arguments.items() if name != "fromfinder"}
+    arguments = {
+        name: value for name, value in dated.factory.arguments.items() if name != "fromfinder"
+    }
     made = factory(SlowlyChangingDimension, **arguments, srcdateatt="moved_on")
     house.declare(replace(dated, factory=made))
     house.load("person", [a_person("Bonn")])
@@ -237,7 +286,10 @@ def test_a_row_without_a_date_says_nothing_new_twice(house: House) -> None:
 
 
 def test_a_rejected_row_keeps_its_member_from_being_deleted(house: House) -> None:
-    """What the source gave is one thing, what was loaded another: for versions that end, and for flags."""
+    """What the source gave is one thing, what was loaded another.
+
+    For versions that end, and for flags.
+    """
     three = [a_person(city, None, person_id=number) for number, city in enumerate("ABC", 1)]
     too_long = [three[0], a_person("much too long", None, person_id=2), three[2]]
     for deleted in (close_deleted(most=1.0), flag_deleted("is_gone", most=1.0)):
@@ -262,7 +314,10 @@ def test_a_flagged_member_that_returns_with_a_type_1_change_keeps_its_version(ho
 
 
 def test_a_member_that_returns_with_older_changes_was_away(house: House) -> None:
-    """Its rows are dated before it was deleted: they are its history up to then, and the time away stays a gap."""
+    """Its rows are dated before it was deleted.
+
+    They are its history up to then, and the time away stays a gap.
+    """
     house.declare(person(deleted=close_deleted(most=1.0)))
     house.now = datetime(2014, 1, 6)
     house.load("person", [a_person("A", date(2014, 1, 5))])

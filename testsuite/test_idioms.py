@@ -1,7 +1,8 @@
-"""What MySQL's dialect says gives the same rows on every database, or is refused: a real MariaDB is the truth.
+"""What MySQL's dialect says gives the same rows on every database, or is refused: a real MariaDB is
+the truth.
 
-`idioms.txt` has the idioms. t and o are tables whose rows are the edges: NULL, negative, zero, halves that are rounded,
-empty texts, letters beyond ASCII, ends of months and years, midnight.
+`idioms.txt` has the idioms. t and o are tables whose rows are the edges: NULL, negative, zero,
+halves that are rounded, empty texts, letters beyond ASCII, ends of months and years, midnight.
 """
 
 import random
@@ -31,8 +32,10 @@ from pypelineetl.sql.translation.listing import listing
 ROOT = Path(__file__).parent.parent
 IDIOMS = ROOT / "testsuite" / "idioms.txt"
 COLUMNS = {
-    "t": "id INT NOT NULL PRIMARY KEY, n INT, m INT, s VARCHAR(60), u VARCHAR(60), x DECIMAL(12,3), f {double}, d DATE,"
-    " dt {datetime}, b {boolean}, c CHAR(6), j JSON, ns VARCHAR(60)",
+    "t": (
+        "id INT NOT NULL PRIMARY KEY, n INT, m INT, s VARCHAR(60), u VARCHAR(60), x DECIMAL(12,3),"
+        " f {double}, d DATE, dt {datetime}, b {boolean}, c CHAR(6), j JSON, ns VARCHAR(60)"
+    ),
     "o": "id INT NOT NULL PRIMARY KEY, t_id INT, st VARCHAR(10), amt DECIMAL(10,2), at_ {datetime}",
 }
 TYPES = {
@@ -43,11 +46,37 @@ TYPES = {
 }
 NAMES = ("n", "m", "s", "u", "x", "f", "d", "dt", "b", "c", "j", "ns")
 BY_HAND: list[dict[str, Any]] = [
-    {"n": 7, "s": "abc7", "u": "Zoë日", "x": "2.565", "f": 0.5, "d": "2024-02-05", "dt": "2024-02-05 23:30:15"}
+    {
+        "n": 7,
+        "s": "abc7",
+        "u": "Zoë日",
+        "x": "2.565",
+        "f": 0.5,
+        "d": "2024-02-05",
+        "dt": "2024-02-05 23:30:15",
+    }
     | {"b": 1, "c": "ab", "j": '{"a": 1, "b": "x", "c": null, "d": [1,2]}', "ns": "10"},
-    {"n": -7, "m": 2, "s": "ABC7", "u": "É", "x": "-2.565", "f": -0.5, "d": "2024-02-29", "dt": "2024-02-29 00:00:00"}
+    {
+        "n": -7,
+        "m": 2,
+        "s": "ABC7",
+        "u": "É",
+        "x": "-2.565",
+        "f": -0.5,
+        "d": "2024-02-29",
+        "dt": "2024-02-29 00:00:00",
+    }
     | {"b": 0, "c": "ab ", "j": '{"a": 1.50, "b": "10", "e": true}', "ns": "9"},
-    {"n": 0, "m": 3, "s": "", "u": "ß", "x": "0.000", "f": 1e20, "d": "2023-12-31", "dt": "2023-12-31 12:00:00"}
+    {
+        "n": 0,
+        "m": 3,
+        "s": "",
+        "u": "ß",
+        "x": "0.000",
+        "f": 1e20,
+        "d": "2023-12-31",
+        "dt": "2023-12-31 12:00:00",
+    }
     | {"b": 1, "c": "", "j": "{}", "ns": ""},
     {},
     {"n": 10, "m": 5, "s": "a%b_c\\d", "u": "it's", "x": "1234567.891", "f": 2.5, "d": "2025-01-01"}
@@ -64,14 +93,47 @@ ORDERS = [
     (6, 6, "paid", "6.00", "2025-01-01 00:00:00"),
 ]
 EDGES = {
-    "x": "0.005 -0.005 0.015 2.5 -2.5 0.045 -0.045 1.005 999999999.999 -999999999.999 0.001 -0.001 10 100.1 7.125"
-    " 33.333 -33.335 0.5 -0.5 1.5 -1.5 0.049 0.050",
-    "f": "0.0 1e-10 -1e-10 123456.789 1e15 -1e15 0.1 0.2 0.30000000000000004 0.3333333333333333 2.675 1000000000.5",
-    "d": "2024-01-31 2023-02-28 2024-02-29 2024-03-31 2024-10-27 2024-11-30 2000-02-29 1900-03-01 1582-10-10 1000-01-01"
-    " 9999-12-31 2100-02-28 1970-01-01 2038-01-19 2024-06-01 2024-05-31 0999-05-05",
+    "x": (
+        "0.005 -0.005 0.015 2.5 -2.5 0.045 -0.045 1.005 999999999.999 -999999999.999 0.001 -0.001"
+        " 10 100.1 7.125 33.333 -33.335 0.5 -0.5 1.5 -1.5 0.049 0.050"
+    ),
+    "f": (
+        "0.0 1e-10 -1e-10 123456.789 1e15 -1e15 0.1 0.2 0.30000000000000004 0.3333333333333333"
+        " 2.675 1000000000.5"
+    ),
+    "d": (
+        "2024-01-31 2023-02-28 2024-02-29 2024-03-31 2024-10-27 2024-11-30 2000-02-29 1900-03-01"
+        " 1582-10-10 1000-01-01 9999-12-31 2100-02-28 1970-01-01 2038-01-19 2024-06-01 2024-05-31"
+        " 0999-05-05"
+    ),
 }
-TEXTS = ["  lead", "trail  ", "tab\there", "quo'te", '"dq"', "back\\slash", "😀 emoji", "née", "STRASSE", "straße"]
-TEXTS += ["ΣΑΣ", "İstanbul", "Ærø", "a.b.c.d", "..", "a,,b", "-12", "+5x", "0012", "%", "_", "100%_\\", "line\nbreak"]
+TEXTS = [
+    "  lead",
+    "trail  ",
+    "tab\there",
+    "quo'te",
+    '"dq"',
+    "back\\slash",
+    "😀 emoji",
+    "née",
+    "STRASSE",
+    "straße",
+]
+TEXTS += [
+    "ΣΑΣ",
+    "İstanbul",
+    "Ærø",
+    "a.b.c.d",
+    "..",
+    "a,,b",
+    "-12",
+    "+5x",
+    "0012",
+    "%",
+    "_",
+    "100%_\\",
+    "line\nbreak",
+]
 TEXTS += ["ŽLUŤOUČKÝ", "київ", "日本語テキスト", "-", "x" * 40, " ", "12.5", ".5"]
 PLACES = ("postgres", "duckdb", "sqlite")
 SCANNED = "sqlite by duckdb"
@@ -84,19 +146,49 @@ def _section(name: str) -> list[str]:
 
 
 def _rows() -> Iterator[dict[str, Any]]:
-    """Yield the rows of t: those by hand, days around each year's end, ends of months, numbers and texts."""
+    """Yield the rows of t.
+
+    Those by hand, days around each year's end, ends of months, numbers and texts.
+    """
     chosen = random.Random(7)
     yield from BY_HAND
     for year in range(2005, 2030):
-        for day in ("01-01", "01-02", "01-03", "01-04", "01-07", "01-08", "12-28", "12-29", "12-30", "12-31"):
+        for day in (
+            "01-01",
+            "01-02",
+            "01-03",
+            "01-04",
+            "01-07",
+            "01-08",
+            "12-28",
+            "12-29",
+            "12-30",
+            "12-31",
+        ):
             time = f"{chosen.randrange(24):02}:{chosen.randrange(60):02}:{chosen.randrange(60):02}"
-            yield {"d": f"{year}-{day}", "dt": f"{year}-{day} {time}", "n": chosen.randrange(-40, 40), "m": year % 9}
+            yield {
+                "d": f"{year}-{day}",
+                "dt": f"{year}-{day} {time}",
+                "n": chosen.randrange(-40, 40),
+                "m": year % 9,
+            }
     for day in EDGES["d"].split():
         for time in ("00:00:00", "02:30:00", "11:59:59", "12:00:00", "12:30:00", "23:59:59"):
             number = chosen.randrange(-2_000_000_000, 2_000_000_000)
-            yield {"d": day, "dt": f"{day} {time}", "n": number, "m": chosen.randrange(-3, 5), "b": number % 2}
+            yield {
+                "d": day,
+                "dt": f"{day} {time}",
+                "n": number,
+                "m": chosen.randrange(-3, 5),
+                "b": number % 2,
+            }
     for decimal in EDGES["x"].split():
-        yield {"x": decimal, "f": float(decimal), "n": chosen.randrange(-(10**6), 10**6), "m": chosen.randrange(-7, 17)}
+        yield {
+            "x": decimal,
+            "f": float(decimal),
+            "n": chosen.randrange(-(10**6), 10**6),
+            "m": chosen.randrange(-7, 17),
+        }
     for double in EDGES["f"].split():
         yield {"f": float(double), "x": "1.000", "n": 1, "m": 3}
     for text in TEXTS:
@@ -120,7 +212,9 @@ class Asked:
     def translation(self, sql: str) -> tuple[str, tuple[str, ...]]:
         """Return the query for the other database, and what it compares that are texts."""
         target = self.other.dialect
-        found = dialect.translated(sql, written="mysql", target=target, schema=self.other.column_types)
+        found = dialect.translated(
+            sql, written="mysql", target=target, schema=self.other.column_types
+        )
         return found.sql, found.folded
 
     def found(self, sql: str) -> list[tuple[Any, ...]]:
@@ -144,12 +238,17 @@ class Asked:
 
 
 @pytest.fixture(scope="module", params=[*PLACES, SCANNED])
-def asked(request: pytest.FixtureRequest, mariadb: Any, postgresql: Any, tmp_path_factory: Any) -> Iterator[Asked]:
+def asked(
+    request: pytest.FixtureRequest, mariadb: Any, postgresql: Any, tmp_path_factory: Any
+) -> Iterator[Asked]:
     """MariaDB and each of the other databases, both filled."""
     import servers  # noqa: PLC0415 - a module of the tests
 
     folder = tmp_path_factory.mktemp("idioms")
-    with servers.mariadb_database(mariadb) as truth_url, servers.postgresql_database(postgresql) as postgresql_url:
+    with (
+        servers.mariadb_database(mariadb) as truth_url,
+        servers.postgresql_database(postgresql) as postgresql_url,
+    ):
         urls = {
             "postgres": postgresql_url,
             "duckdb": f"duckdb:///{folder}/idioms.duckdb",
@@ -171,7 +270,10 @@ def _fill(database: Database) -> None:
     spoken = database.dialect
     for table, columns in COLUMNS.items():
         database.execute(f"CREATE TABLE {table} ({columns.format(**TYPES[spoken])})")
-    filled = [(number, *(_held(name, row.get(name), spoken) for name in NAMES)) for number, row in _numbered()]
+    filled = [
+        (number, *(_held(name, row.get(name), spoken) for name in NAMES))
+        for number, row in _numbered()
+    ]
     for table, rows in (("t", filled), ("o", ORDERS)):
         places = ", ".join([database.placeholder] * len(rows[0]))
         for row in rows:
@@ -198,7 +300,10 @@ def _answers(database: Database, sql: str) -> list[tuple[Any, ...]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value in the one form in which all databases give it: numbers, and texts of all else."""
+    """Return a value in the one form in which all databases give it.
+
+    Numbers, and texts of all else.
+    """
     if isinstance(value, int | Decimal):
         return Decimal(value) + 0
     return value if value is None or isinstance(value, float) else str(value)
@@ -216,7 +321,11 @@ def _are_alike(found: Any, expected: Any) -> bool:
 
 
 def _query(idiom: str) -> str:
-    return idiom if idiom.startswith(("SELECT", "WITH", "(SELECT")) else f"SELECT id, {idiom} AS v FROM t ORDER BY id"
+    return (
+        idiom
+        if idiom.startswith(("SELECT", "WITH", "(SELECT"))
+        else f"SELECT id, {idiom} AS v FROM t ORDER BY id"
+    )
 
 
 def _sorting(row: tuple[Any, ...]) -> list[str]:
@@ -251,7 +360,10 @@ def _difference(asked: Asked, idiom: str) -> str:
 
 
 def _answer(asked: Asked, idiom: str) -> str | None:
-    """Return how two answers differ; nothing if they are the same, and None if DuckDB leaves it to SQLite."""
+    """Return how two answers differ.
+
+    Nothing if they are the same, and None if DuckDB leaves it to SQLite.
+    """
     if asked.session is None:
         return _difference(asked, idiom)
     try:
@@ -316,13 +428,28 @@ def test_any_expression_gives_the_same_or_is_refused(asked: Asked, seed: int) ->
 COMMON = [
     "SELECT id, id + 1 AS v, -n AS w FROM t WHERE n IS NOT NULL AND NOT m IS NULL",
     "SELECT id FROM t WHERE n NOT IN (7, 10) OR n NOT BETWEEN -5 AND 5",
-    "SELECT id FROM t WHERE n IN (SELECT t_id FROM o) OR EXISTS (SELECT 1 FROM o WHERE o.t_id = t.id)",
-    "SELECT id, CASE WHEN n > 0 THEN n ELSE m END AS v, COALESCE(m, n, 0) AS w, NULLIF(n, 7) AS z FROM t",
-    "SELECT m, COUNT(*) AS c, COUNT(DISTINCT n) AS k, SUM(n) AS s, MIN(n) AS l, MAX(d) AS h FROM t GROUP BY m",
+    (
+        "SELECT id FROM t WHERE n IN (SELECT t_id FROM o) OR EXISTS (SELECT 1 FROM o WHERE o.t_id ="
+        " t.id)"
+    ),
+    (
+        "SELECT id, CASE WHEN n > 0 THEN n ELSE m END AS v, COALESCE(m, n, 0) AS w, NULLIF(n, 7) AS"
+        " z FROM t"
+    ),
+    (
+        "SELECT m, COUNT(*) AS c, COUNT(DISTINCT n) AS k, SUM(n) AS s, MIN(n) AS l, MAX(d) AS h"
+        " FROM t GROUP BY m"
+    ),
     "SELECT m, SUM(n) AS s FROM t GROUP BY m HAVING SUM(n) > 10 AND m IS NOT NULL",
-    "SELECT t.id, o.id AS oid FROM t LEFT JOIN o ON o.t_id = t.id AND o.id <> 2 WHERE o.id IS NOT NULL OR t.id < 9",
+    (
+        "SELECT t.id, o.id AS oid FROM t LEFT JOIN o ON o.t_id = t.id AND o.id <> 2 WHERE o.id IS"
+        " NOT NULL OR t.id < 9"
+    ),
     "SELECT id FROM t WHERE n >= 0 UNION ALL SELECT t_id FROM o",
-    "WITH q AS (SELECT m, MAX(n) AS n FROM t GROUP BY m) SELECT t.id, q.n FROM t JOIN q ON q.m = t.m AND q.n = t.n",
+    (
+        "WITH q AS (SELECT m, MAX(n) AS n FROM t GROUP BY m) SELECT t.id, q.n FROM t JOIN q ON q.m"
+        " = t.m AND q.n = t.n"
+    ),
     "SELECT DISTINCT m FROM t",
 ]
 
@@ -337,16 +464,23 @@ def test_what_each_dialect_has_gives_the_same_rows(asked: Asked, written: str) -
             expected = sorted(asked.expected(sql), key=_sorting)
             found = sorted(_answers(database, query), key=_sorting)
             assert len(found) == len(expected), (sql, query)
-            assert all(all(map(_are_alike, *rows)) for rows in zip(found, expected, strict=True)), (sql, query)
+            assert all(all(map(_are_alike, *rows)) for rows in zip(found, expected, strict=True)), (
+                sql,
+                query,
+            )
 
 
 def test_each_function_that_is_let_through_is_proved() -> None:
     """The list of the docs names no function that no idiom asks."""
-    called = {name for name, _ in (*functions.BY_NAME, *calls.SPECIAL)} | WINDOW_FUNCTIONS | AGGREGATES
+    called = (
+        {name for name, _ in (*functions.BY_NAME, *calls.SPECIAL)} | WINDOW_FUNCTIONS | AGGREGATES
+    )
     idioms = "\n".join([*_section("equal"), *_section("told")])
     assert sorted(name for name in called if not re.search(rf"\b{name}\b", idioms)) == []
     letters = {
-        found for pattern in re.findall(r"DATE_FORMAT\(.*?, '(.*?)'", idioms) for found in re.findall("%(.)", pattern)
+        found
+        for pattern in re.findall(r"DATE_FORMAT\(.*?, '(.*?)'", idioms)
+        for found in re.findall("%(.)", pattern)
     }
     assert sorted(formats.SPECIFIERS - letters) == []
 

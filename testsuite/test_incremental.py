@@ -69,11 +69,18 @@ def written(url: str) -> Iterator[sa.Connection]:
 
 def a_visit(visit_id: int, minutes: int, guests: int = 1) -> dict[str, Any]:
     """Return a row of the source that was changed so many minutes after the start."""
-    return {"visit_id": visit_id, "guests": guests, "changed_at": _START + timedelta(minutes=minutes)}
+    return {
+        "visit_id": visit_id,
+        "guests": guests,
+        "changed_at": _START + timedelta(minutes=minutes),
+    }
 
 
 def test_a_load_reads_what_is_new(visits: House, source_url: str) -> None:
-    """From the overlap below the last mark; a rerun loses nothing and doubles nothing; `full` reads all."""
+    """From the overlap below the last mark.
+
+    A rerun loses nothing and doubles nothing; `full` reads all.
+    """
     _reads_what_is_new(visits, source_url)
 
 
@@ -101,11 +108,16 @@ def _reads_what_is_new(visits: House, source_url: str) -> None:
         told = warehouse.query("SELECT watermark FROM etl_run ORDER BY audit_key")
     assert len(told) == 5
     assert told[0][0].startswith(f"changed_at {_START + timedelta(minutes=45)}")
-    assert all(reached.startswith(f"changed_at {_START + timedelta(minutes=61)}") for (reached,) in told[2:])
+    assert all(
+        reached.startswith(f"changed_at {_START + timedelta(minutes=61)}")
+        for (reached,) in told[2:]
+    )
 
 
 def test_rows_committed_late_are_loaded_by_the_next_run(visits: House, source_url: str) -> None:
-    """A transaction that was open during an extract, and whose rows are older than what was read, is not lost."""
+    """A transaction that was open during an extract, and whose rows are older than what was read,
+    is not lost.
+    """
     if source_url.startswith("sqlite"):
         with written(source_url) as source:
             source.execute(_VISITS.insert(), [a_visit(1, 0), a_visit(2, 20)])
@@ -138,10 +150,14 @@ def test_a_failed_load_does_not_move_the_mark(visits: House, source_url: str) ->
 def broken() -> FactETL:
     """Return the fact with a source that gives a value that does not fit."""
     etl = visit(watermark=watermark("changed_at"))
-    return replace(etl, source="SELECT visit_id, guests * 3000000000 AS guests, changed_at FROM visits")
+    return replace(
+        etl, source="SELECT visit_id, guests * 3000000000 AS guests, changed_at FROM visits"
+    )
 
 
-def test_a_watermark_may_be_of_numbers_and_of_several_columns(visits: House, source_url: str) -> None:
+def test_a_watermark_may_be_of_numbers_and_of_several_columns(
+    visits: House, source_url: str
+) -> None:
     """A row is new if any of them is beyond its mark."""
     visits.declare(visit(watermark=watermark("visit_id", "guests")))
     with written(source_url) as source:
@@ -183,7 +199,9 @@ people = st.lists(
     unique_by=lambda person: (person["person_id"], person["moved_on"]),
 )
 sales = st.lists(st.integers(1, 6), max_size=6).map(
-    lambda drawn: [a_sale(number, person=each, at=datetime(2014, 1, 20)) for number, each in enumerate(drawn)]
+    lambda drawn: [
+        a_sale(number, person=each, at=datetime(2014, 1, 20)) for number, each in enumerate(drawn)
+    ]
 )
 
 
@@ -194,18 +212,32 @@ sales = st.lists(st.integers(1, 6), max_size=6).map(
 def test_a_plan_tells_what_the_run_then_does(
     warehouse: str, as_sets: bool, days: list[tuple[Any, Any]], rebuild: bool
 ) -> None:
-    """Every count of every ETL, also of facts whose members the same run makes; and it changes nothing."""
+    """Every count of every ETL, also of facts whose members the same run makes.
+
+    And it changes nothing.
+    """
     with TemporaryDirectory() as folder:
         house = House(f"{warehouse}:///{folder}/w.db", Path(folder), as_sets=as_sets)
         _tell_and_do(house, days, rebuild=rebuild)
 
 
-def test_a_plan_tells_what_the_run_then_does_on_every_warehouse(warehouse_url: str, tmp_path: Path) -> None:
+def test_a_plan_tells_what_the_run_then_does_on_every_warehouse(
+    warehouse_url: str, tmp_path: Path
+) -> None:
     """The same for one story, into a new table, one that is there, and a rebuilt one."""
     days = [
-        ([a_person(1, "Bonn", None), a_person(2, None, None)], [a_sale(1, person=1, at=datetime(2014, 1, 20))]),
-        ([a_person(1, "Rome", date(2014, 2, 5), "b")], [a_sale(1, person=9, at=datetime(2014, 1, 20))]),
-        ([a_person(1, "Oslo", date(2014, 1, 5)), a_person(9, "Lima", None)], [a_sale(2, person=1, at=None)]),
+        (
+            [a_person(1, "Bonn", None), a_person(2, None, None)],
+            [a_sale(1, person=1, at=datetime(2014, 1, 20))],
+        ),
+        (
+            [a_person(1, "Rome", date(2014, 2, 5), "b")],
+            [a_sale(1, person=9, at=datetime(2014, 1, 20))],
+        ),
+        (
+            [a_person(1, "Oslo", date(2014, 1, 5)), a_person(9, "Lima", None)],
+            [a_sale(2, person=1, at=None)],
+        ),
     ]
     house = House(warehouse_url, tmp_path, as_sets=True)
     _tell_and_do(house, days, rebuild=False)
@@ -223,7 +255,11 @@ def _tell_and_do(house: House, days: list[tuple[Any, Any]], *, rebuild: bool) ->
         ),
     )
     request = Request(
-        test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=rebuild, only=("person", "sale")
+        test_sources=False,
+        run_dimensions=True,
+        run_facts=True,
+        delete_existing_tables=rebuild,
+        only=("person", "sale"),
     )
     for given_people, given_sales in days:
         house.give("person", given_people)
@@ -233,7 +269,9 @@ def _tell_and_do(house: House, days: list[tuple[Any, Any]], *, rebuild: bool) ->
         before = [house.table(table, *_COLUMNS[table]) for table in existed]
         told = house.plan(request)
         with house.project.open_warehouse() as warehouse:
-            assert [table for table in ("person_dim", "sale_fact") if warehouse.columns(table)] == existed
+            assert [
+                table for table in ("person_dim", "sale_fact") if warehouse.columns(table)
+            ] == existed
         assert [house.table(table, *_COLUMNS[table]) for table in existed] == before
         assert told == house.refresh(request)
 
@@ -249,7 +287,10 @@ def test_values_that_do_not_fit_are_rejected_from_every_source(
 ) -> None:
     """Whichever way they are read, with the values that the source gave."""
     house = _visits(source_url, warehouse_url, tmp_path, as_sets=True)
-    too_many = "SELECT visit_id, CASE WHEN guests = 9 THEN 3000000000 ELSE guests END AS guests FROM visits"
+    too_many = (
+        "SELECT visit_id, CASE WHEN guests = 9 THEN 3000000000 ELSE guests END AS guests FROM"
+        " visits"
+    )
     house.declare(replace(visit(most_rejected=0.5), source=too_many))
     with written(source_url) as source:
         source.execute(_VISITS.insert(), [a_visit(1, 0), a_visit(2, 0, guests=9), a_visit(3, 0)])
@@ -270,7 +311,12 @@ def test_dimensions_rebuilt_side_by_side_do_not_meet(
     made = [{**thing().factory.arguments, "name": f"thing_{number}"} for number in range(4)]
     for number, arguments in enumerate(made):
         create = thing().create.replace("thing_dim", f"thing_{number}")
-        etl = replace(thing(), name=f"thing{number}", create=create, factory=factory(CachedDimension, **arguments))
+        etl = replace(
+            thing(),
+            name=f"thing{number}",
+            create=create,
+            factory=factory(CachedDimension, **arguments),
+        )
         house.declare(etl)
         house.give(etl.name, [{"code": code, "title": code, "price": number} for code in "ABC"])
     with ThreadPoolExecutor(4) as pool:

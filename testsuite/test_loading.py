@@ -33,7 +33,9 @@ NASTY = [
 
 @pytest.fixture
 def star(warehouse_url: str, tmp_path: Path) -> Star:
-    """The small star on each warehouse, its source in SQLite, with three people, two things and two sales."""
+    """The small star on each warehouse, its source in SQLite, with three people, two things and two
+    sales.
+    """
     made = Star(f"sqlite:///{tmp_path / 'star.sqlite'}", warehouse_url, tmp_path)
     made.write(PEOPLE, [person(1, "Ann", "Rome"), person(2, "Bob", "Oslo"), person(3, None, None)])
     made.write(THINGS, [{"code": "A", "title": "Algebra"}, {"code": "B", "title": "Biology"}])
@@ -47,7 +49,10 @@ def person(person_id: int, name: str | None, city: str | None) -> dict[str, Any]
 
 
 def sale(sale_id: int, **values: Any) -> Mapping[str, Any]:
-    """Return a source row of sales; at half past two in the night, which is still the day before in New York."""
+    """Return a source row of sales.
+
+    At half past two in the night, which is still the day before in New York.
+    """
     usual = {
         "seller_id": 1,
         "buyer_id": 3,
@@ -64,30 +69,57 @@ def as_date(value: Any) -> Any:
 
 
 def test_a_first_load_fills_the_star(star: Star) -> None:
-    """Members get keys from 1 in the source's order, facts the keys of their members; NULL stays NULL."""
-    assert star.load() == [Counts(3, inserted=3), Counts(2, inserted=2), Counts(90, inserted=90), Counts(2, inserted=2)]
+    """Members get keys from 1 in the source's order, facts the keys of their members.
+
+    NULL stays NULL.
+    """
+    assert star.load() == [
+        Counts(3, inserted=3),
+        Counts(2, inserted=2),
+        Counts(90, inserted=90),
+        Counts(2, inserted=2),
+    ]
     assert star.table("person_dim", "id", "person_id", "name", "city", "version") == [
         (1, 1, "Ann", "Rome", 1),
         (2, 2, "Bob", "Oslo", 1),
         (3, 3, None, None, 1),
     ]
-    assert star.table("sale_fact", "sale_id", "seller_fk", "buyer_fk", "thing_fk", "date_fk", "local_date_fk") == [
+    assert star.table(
+        "sale_fact", "sale_id", "seller_fk", "buyer_fk", "thing_fk", "date_fk", "local_date_fk"
+    ) == [
         (1, 1, 3, 1, 20140131, 20140130),
         (2, 2, None, None, 20140131, 20140130),
     ]
-    assert [float(price) for _, price in star.table("sale_fact", "sale_id", "price")] == [19.99, 19.99]
+    assert [float(price) for _, price in star.table("sale_fact", "sale_id", "price")] == [
+        19.99,
+        19.99,
+    ]
 
 
 def test_an_unchanged_source_changes_nothing(star: Star) -> None:
     """Members are ensured by their lookup attributes, never inserted twice."""
     star.load()
-    before = star.table("person_dim", "id", "person_id", "name", "city", "valid_from", "valid_to", "version")
-    assert star.load(PERSON, THING, DAY) == [Counts(3, unchanged=3), Counts(2, unchanged=2), Counts(90, unchanged=90)]
-    assert star.table("person_dim", "id", "person_id", "name", "city", "valid_from", "valid_to", "version") == before
+    before = star.table(
+        "person_dim", "id", "person_id", "name", "city", "valid_from", "valid_to", "version"
+    )
+    assert star.load(PERSON, THING, DAY) == [
+        Counts(3, unchanged=3),
+        Counts(2, unchanged=2),
+        Counts(90, unchanged=90),
+    ]
+    assert (
+        star.table(
+            "person_dim", "id", "person_id", "name", "city", "valid_from", "valid_to", "version"
+        )
+        == before
+    )
 
 
 def test_a_rebuild_starts_anew(star: Star) -> None:
-    """What no source gives and no fact points to is gone after a rebuild, not after a load; keys stay as they were."""
+    """What no source gives and no fact points to is gone after a rebuild, not after a load.
+
+    Keys stay as they were.
+    """
     star.load(THING)
     star.write(THINGS, [{"code": "B", "title": "Biology"}])
     star.load(THING)
@@ -97,11 +129,18 @@ def test_a_rebuild_starts_anew(star: Star) -> None:
 
 
 def test_type_1_changes_overwrite_and_type_2_changes_add_a_version(star: Star) -> None:
-    """A rename touches every version in place; a move ends one version today and begins the next."""
+    """A rename touches every version in place.
+
+    A move ends one version today and begins the next.
+    """
     star.load()
-    star.write(PEOPLE, [person(1, "Anna", "Rome"), person(2, "Bob", "Bergen"), person(3, None, None)])
+    star.write(
+        PEOPLE, [person(1, "Anna", "Rome"), person(2, "Bob", "Bergen"), person(3, None, None)]
+    )
     assert star.load(PERSON) == [Counts(3, inserted=1, updated=1, unchanged=1, versions=1)]
-    found = star.table("person_dim", "id", "person_id", "name", "city", "version", "valid_from", "valid_to")
+    found = star.table(
+        "person_dim", "id", "person_id", "name", "city", "version", "valid_from", "valid_to"
+    )
     assert [(*row[:5], as_date(row[5]), as_date(row[6])) for row in found] == [
         (1, 1, "Anna", "Rome", 1, date(1900, 1, 1), None),
         (2, 2, "Bob", "Oslo", 1, date(1900, 1, 1), TODAY),
@@ -111,7 +150,10 @@ def test_type_1_changes_overwrite_and_type_2_changes_add_a_version(star: Star) -
 
 
 def test_a_fact_finds_the_version_of_its_own_time(star: Star) -> None:
-    """as_of takes the version valid then, also long before the first load; without it, the current one."""
+    """as_of takes the version valid then, also long before the first load.
+
+    Without it, the current one.
+    """
     star.load()
     star.write(PEOPLE, [person(1, "Ann", "Paris"), person(2, "Bob", "Oslo"), person(3, None, None)])
     star.load(PERSON)
@@ -132,26 +174,44 @@ def test_a_fact_with_a_grain_is_brought_up_to_date(star: Star) -> None:
     """Rows of a known grain are updated where they differ, others added, and none deleted."""
     by_sale = replace(SALE, grain=("sale_id",))
     star.load()
-    star.write(SALES, [sale(2, seller_id=2, buyer_id=None, thing_code=None), sale(1, price=Decimal(5)), sale(3)])
+    star.write(
+        SALES,
+        [sale(2, seller_id=2, buyer_id=None, thing_code=None), sale(1, price=Decimal(5)), sale(3)],
+    )
     assert star.load(by_sale) == [Counts(3, inserted=1, updated=1, unchanged=1)]
-    assert [float(price) for _, price in star.table("sale_fact", "sale_id", "price")] == [5.0, 19.99, 19.99]
+    assert [float(price) for _, price in star.table("sale_fact", "sale_id", "price")] == [
+        5.0,
+        19.99,
+        19.99,
+    ]
 
 
 def test_an_unknown_buyer_is_inferred_once(star: Star) -> None:
-    """missing="infer" makes a member that knows its natural key alone, for all its facts; its row fills it later."""
+    """missing="infer" makes a member that knows its natural key alone, for all its facts.
+
+    Its row fills it later.
+    """
     star.load(PERSON, THING, DAY)
     star.write(SALES, [sale(1, buyer_id=7), sale(2, buyer_id=7), sale(3, buyer_id=8)])
     star.load(SALE)
     assert star.table("sale_fact", "sale_id", "buyer_fk") == [(1, 4), (2, 4), (3, 5)]
-    assert star.table("person_dim", "id", "person_id", "name", "version")[3:] == [(4, 7, None, 1), (5, 8, None, 1)]
+    assert star.table("person_dim", "id", "person_id", "name", "version")[3:] == [
+        (4, 7, None, 1),
+        (5, 8, None, 1),
+    ]
     star.load(SALE)
     assert len(star.table("person_dim", "id")) == 5
 
 
 def test_facts_without_a_member_fail_the_load_and_are_all_counted(star: Star) -> None:
-    """Nothing is lost in silence: the error says which key, how many rows, which natural keys; nothing is written."""
+    """Nothing is lost in silence.
+
+    The error says which key, how many rows, which natural keys; nothing is written.
+    """
     star.load()
-    star.write(SALES, [sale(1), sale(2, thing_code="X"), sale(3, thing_code="Y"), sale(4, thing_code="X")])
+    star.write(
+        SALES, [sale(1), sale(2, thing_code="X"), sale(3, thing_code="Y"), sale(4, thing_code="X")]
+    )
     error = star.failure(SALE)
     assert '3 rows have a "thing_fk" that matches no member of dimension "thing" (X, Y)' in error
     assert star.table("sale_fact", "sale_id") == [(1,), (2,)]
@@ -167,7 +227,12 @@ def test_a_day_outside_the_date_dimension_is_told(star: Star) -> None:
 def test_a_natural_key_of_another_type_finds_its_member(star: Star) -> None:
     """Trap 4: '1' and 1 are the same natural key."""
     star.load(PERSON, THING, DAY)
-    star.load(replace(SALE, source=str(SALE.source).replace("seller_id,", "CAST(seller_id AS CHAR) AS seller_id,")))
+    star.load(
+        replace(
+            SALE,
+            source=str(SALE.source).replace("seller_id,", "CAST(seller_id AS CHAR) AS seller_id,"),
+        )
+    )
     assert star.table("sale_fact", "seller_fk") == [(1,), (2,)]
 
 
@@ -182,7 +247,9 @@ def test_a_source_that_fails_half_way_changes_nothing(star: Star, rebuild: bool)
 
     star.load()
     error = star.failure(replace(THING, source=rows(breaking)), rebuild=rebuild)
-    assert error.startswith('ConnectionError: the line went dead, while reading the source of dimension "thing"')
+    assert error.startswith(
+        'ConnectionError: the line went dead, while reading the source of dimension "thing"'
+    )
     assert star.table("thing_dim", "code") == [("A",), ("B",)]
     assert not star.exists("thing_dim__pypelineetl_old")
 
@@ -229,8 +296,17 @@ def test_names_in_sql_are_quoted(star: Star) -> None:
     odd = DimensionETL(
         "order",
         source="SELECT code AS `select`, title AS `group by` FROM things ORDER BY code",
-        create="CREATE TABLE `order` (`key` INT NOT NULL PRIMARY KEY, `select` VARCHAR(20), `group by` VARCHAR(60))",
-        factory=factory(Dimension, name="order", key="key", attributes=["select", "group by"], lookupatts=["select"]),
+        create=(
+            "CREATE TABLE `order` (`key` INT NOT NULL PRIMARY KEY, `select` VARCHAR(20), `group by`"
+            " VARCHAR(60))"
+        ),
+        factory=factory(
+            Dimension,
+            name="order",
+            key="key",
+            attributes=["select", "group by"],
+            lookupatts=["select"],
+        ),
     )
     assert star.load(odd) == [Counts(2, inserted=2)]
     assert star.load(odd, rebuild=True) == [Counts(2, inserted=2)]
@@ -247,7 +323,9 @@ def test_an_accumulating_snapshot_is_updated_by_its_keys(star: Star) -> None:
         otherrefs=["thing_fk"],
         measures=["price"],
     )
-    snapshot = replace(SALE, create=create, factory=made, keys={"thing_fk": member("thing", code="thing_code")})
+    snapshot = replace(
+        SALE, create=create, factory=made, keys={"thing_fk": member("thing", code="thing_code")}
+    )
     star.load(THING)
     star.write(SALES, [sale(1, thing_code=None, price=None), sale(2)])
     assert star.load(snapshot) == [Counts(2, inserted=2)]
@@ -258,7 +336,9 @@ def test_an_accumulating_snapshot_is_updated_by_its_keys(star: Star) -> None:
 
 def test_a_batch_fact_table_counts_every_row(star: Star) -> None:
     """pygrametl's own batches are written to the last row, and accounted for."""
-    batched = replace(SALE, factory=factory(BatchFactTable, **{**SALE.factory.arguments, "batchsize": 3}))
+    batched = replace(
+        SALE, factory=factory(BatchFactTable, **{**SALE.factory.arguments, "batchsize": 3})
+    )
     star.load(PERSON, THING, DAY)
     star.write(SALES, [sale(number) for number in range(8)])
     assert star.load(batched) == [Counts(8, inserted=8)]
@@ -279,7 +359,9 @@ def test_any_source_gives_the_same_star(source_url: str, tmp_path: Path) -> None
     star = Star(source_url, f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path)
     star.write(PEOPLE, [person(number, text, text) for number, text in enumerate(NASTY)])
     star.write(THINGS, [{"code": "A", "title": None}])
-    star.write(SALES, [sale(number, seller_id=number, buyer_id=None) for number in range(len(NASTY))])
+    star.write(
+        SALES, [sale(number, seller_id=number, buyer_id=None) for number in range(len(NASTY))]
+    )
     star.load()
     assert [name for _, name in star.table("person_dim", "person_id", "name")] == NASTY
     expected = (Decimal("19.99"), 20140131, 20140130)
@@ -290,7 +372,10 @@ def test_a_source_cannot_be_written(source_url: str, tmp_path: Path) -> None:
     """The session itself refuses, should a writing query ever get past the parser."""
     star = Star(source_url, f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path)
     star.write(THINGS, [{"code": "A", "title": None}])
-    with star.project().open_source(THING) as source, pytest.raises(Exception, match=r"(?i)read.?only"):
+    with (
+        star.project().open_source(THING) as source,
+        pytest.raises(Exception, match=r"(?i)read.?only"),
+    ):
         source.execute("DELETE FROM things")
     with star.engine.connect() as connection:
         assert connection.execute(sa.select(THINGS)).all() == [("A", None)]

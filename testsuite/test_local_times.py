@@ -1,4 +1,7 @@
-"""A source database whose moments without a zone are local times (SOURCE_TIME_ZONES): the warehouse has them in UTC."""
+"""A source database whose moments without a zone are local times (SOURCE_TIME_ZONES).
+
+The warehouse has them in UTC.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +19,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pygrametl.tables import FactTable
 
-from pypelineetl import ConfigError, FactETL, Request, events, factory, read_project, refresh, watermark
+from pypelineetl import (
+    ConfigError,
+    FactETL,
+    Request,
+    events,
+    factory,
+    read_project,
+    refresh,
+    watermark,
+)
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import Factory
 from pypelineetl.duck.local_times import LocalTimes
 from pypelineetl.project.project import Project
 
-ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Africa/Casablanca", "UTC")
+ZONES = (
+    "Europe/Berlin",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Asia/Kolkata",
+    "Africa/Casablanca",
+    "UTC",
+)
 MOMENT = {"mysql": "DATETIME(6)", "postgresql": "TIMESTAMP", "duckdb": "TIMESTAMP"}
 ZONED = {"mysql": "TIMESTAMP(6) NULL", "postgresql": "TIMESTAMPTZ", "duckdb": "TIMESTAMPTZ"}
 TIMES = [
@@ -48,17 +67,23 @@ def source_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 class Visits:
-    """Visits with a local time and a moment with a zone, in a source in Berlin, and the fact of them in DuckDB."""
+    """Visits with a local time and a moment with a zone, in a source in Berlin, and the fact of
+    them in DuckDB.
+    """
 
     def __init__(self, url: str, folder: Path, *, as_sets: bool = True, **declared: Any) -> None:
         self._url, self._folder = url, folder
-        made = factory(FactTable, name="visit_fact", keyrefs=["id"], measures=["came", "seen", "day"])
+        made = factory(
+            FactTable, name="visit_fact", keyrefs=["id"], measures=["came", "seen", "day"]
+        )
         self._factory = made if as_sets else Factory(type("Own", (FactTable,), {}), made.arguments)
         self._declared = {"grain": ("id",), **declared}
         self.zone = "Europe/Berlin"
         kind = url.partition(":")[0].partition("+")[0]
         with self.source() as source:
-            source.execute(f"CREATE TABLE visits (id INT, came {MOMENT[kind]}, seen {ZONED[kind]}, day DATE)")
+            source.execute(
+                f"CREATE TABLE visits (id INT, came {MOMENT[kind]}, seen {ZONED[kind]}, day DATE)"
+            )
 
     @contextmanager
     def source(self) -> Iterator[Database]:
@@ -72,7 +97,10 @@ class Visits:
         with self.source() as source:
             # A session of MySQL's is in UTC, and writes no offset.
             zone = "" if self._url.startswith("mysql") else "+00:00"
-            source.execute(f"INSERT INTO visits VALUES ({number}, {moment}, '2024-07-01 12:00:00{zone}', '2024-07-01')")
+            source.execute(
+                f"INSERT INTO visits VALUES ({number}, {moment}, '2024-07-01 12:00:00{zone}',"
+                " '2024-07-01')"
+            )
 
     @property
     def project(self) -> Project:
@@ -100,7 +128,10 @@ class Visits:
         failed = [event.error for event in happened if isinstance(event, events.EtlFailed)]
         assert not failed, failed
         notes = [event.note for event in happened if isinstance(event, events.EtlNoted)]
-        return next(event.counts for event in happened if isinstance(event, events.EtlFinished)), notes
+        return (
+            next(event.counts for event in happened if isinstance(event, events.EtlFinished)),
+            notes,
+        )
 
     def facts(self) -> list[tuple[Any, ...]]:
         """Return the facts."""
@@ -115,7 +146,10 @@ def in_utc(local: datetime, zone: str) -> datetime:
 
 @pytest.mark.parametrize("as_sets", [True, False])
 def test_local_times_are_brought_to_utc(source_url: str, tmp_path: Path, *, as_sets: bool) -> None:
-    """Moments with a zone and days stay, and so do NULL and the last moment that there is; again nothing is written."""
+    """Moments with a zone and days stay, and so do NULL and the last moment that there is.
+
+    Again nothing is written.
+    """
     visits = Visits(source_url, tmp_path, as_sets=as_sets)
     for number, local in enumerate([*TIMES, None]):
         visits.add(number, local)
@@ -123,7 +157,9 @@ def test_local_times_are_brought_to_utc(source_url: str, tmp_path: Path, *, as_s
     assert (counts.inserted, notes) == (6, [] if as_sets else notes)
     seen = datetime(2024, 7, 1, 12)
     moments = [*(in_utc(local, "Europe/Berlin") for local in TIMES[:-1]), TIMES[-1], None]
-    assert visits.facts() == [(number, at, seen, date(2024, 7, 1)) for number, at in enumerate(moments)]
+    assert visits.facts() == [
+        (number, at, seen, date(2024, 7, 1)) for number, at in enumerate(moments)
+    ]
     assert visits.load()[0].unchanged == 6
 
 
@@ -136,10 +172,14 @@ def test_local_times_are_brought_to_utc(source_url: str, tmp_path: Path, *, as_s
 def test_python_and_duckdb_agree_on_local_times(
     zone: str, local: datetime, near: datetime | None, seconds: int
 ) -> None:
-    """From 1900 to 2100 as Python's zoneinfo has them, and before and after that with each other."""
+    """From 1900 to 2100 as Python's zoneinfo has them, and before and after that with each
+    other.
+    """
     local = near + timedelta(seconds=seconds) if near else local
     times = LocalTimes(zone)
-    [(found,)] = duckdb.execute(f"SELECT {times.sql('t')} FROM (SELECT ? AS t)", (local,)).fetchall()
+    [(found,)] = duckdb.execute(
+        f"SELECT {times.sql('t')} FROM (SELECT ? AS t)", (local,)
+    ).fetchall()
     assert found == times.in_utc(local)
     if 1901 < local.year < 2037:
         assert found == in_utc(local, zone)
@@ -148,7 +188,10 @@ def test_python_and_duckdb_agree_on_local_times(
 def test_a_watermark_of_local_times_reads_the_hour_that_comes_twice(
     source_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The source's clock shows 02:30, an hour later 02:10, and then 03:05: no row is missed, and nobody is warned."""
+    """The source's clock shows 02:30, an hour later 02:10, and then 03:05.
+
+    No row is missed, and nobody is warned.
+    """
     visits = Visits(source_url, tmp_path, watermark=watermark("came"))
     clock = {"now": datetime(2024, 10, 27, 0, 40)}
     for made in Database.__subclasses__():
@@ -168,12 +211,18 @@ def test_a_watermark_of_local_times_reads_the_hour_that_comes_twice(
 
 
 def test_a_fact_that_appends_is_not_read_by_local_times(source_url: str, tmp_path: Path) -> None:
-    """It would miss rows of the hour that comes twice; where the clock never goes back, it may be."""
+    """It would miss rows of the hour that comes twice.
+
+    Where the clock never goes back, it may be.
+    """
     visits = Visits(source_url, tmp_path, grain=(), append=True, watermark=watermark("came"))
     visits.add(1, TIMES[0])
     happened = list(refresh(visits.project, Request(test_sources=False, run_facts=True)))
     [error] = [event.error for event in happened if isinstance(event, events.EtlFailed)]
-    assert "has local times of Europe/Berlin (SOURCE_TIME_ZONES), whose clock goes back once a year" in error
+    assert (
+        "has local times of Europe/Berlin (SOURCE_TIME_ZONES), whose clock goes back once a year"
+        in error
+    )
     visits.zone = "Asia/Kolkata"
     assert visits.load()[0].inserted == 1
     assert visits.load()[0].read == 0

@@ -1,4 +1,7 @@
-"""What a load may have of memory: by the setting, the machine, and the control groups of the process."""
+"""What a load may have of memory.
+
+By the setting, the machine, and the control groups of the process.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +52,10 @@ def project(folder: Path, memory: str, fact: FactETL = LINES) -> Project:
         ),
         (
             "5:cpu:/\n4:memory:/etl\n0::/\n",
-            {"memory/etl/memory.limit_in_bytes": "536870912", "memory/memory.limit_in_bytes": "9223372036854771712"},
+            {
+                "memory/etl/memory.limit_in_bytes": "536870912",
+                "memory/memory.limit_in_bytes": "9223372036854771712",
+            },
             [536870912, 9223372036854771712],
         ),
         # Docker with version 1 names a group that the container itself does not see.
@@ -78,13 +84,18 @@ def test_a_load_without_enough_memory_names_the_setting(tmp_path: Path) -> None:
 
 
 def test_a_rebuild_needs_no_more_memory_than_the_first_load(tmp_path: Path) -> None:
-    """The new table takes the old one's name; its rows do not move, so its key is not made once more."""
+    """The new table takes the old one's name.
+
+    Its rows do not move, so its key is not made once more.
+    """
     within = project(tmp_path, "40MiB")
     for _ in range(2):
         last = list(process(within, LINES, rebuild=True))[-1]
         assert isinstance(last, events.EtlFinished), last
     with within.open_warehouse() as warehouse:
-        assert warehouse.query("SELECT count(*), sum(id) FROM line_fact") == [(ROWS, ROWS * (ROWS - 1) // 2)]
+        assert warehouse.query("SELECT count(*), sum(id) FROM line_fact") == [
+            (ROWS, ROWS * (ROWS - 1) // 2)
+        ]
 
 
 def test_what_people_have_given_a_table_outlives_a_rebuild(tmp_path: Path) -> None:
@@ -99,6 +110,9 @@ def test_what_people_have_given_a_table_outlives_a_rebuild(tmp_path: Path) -> No
     assert isinstance(last, events.EtlFinished), last
     with within.open_warehouse() as warehouse:
         assert warehouse.query("SELECT index_name FROM duckdb_indexes()") == [("by_kind",)]
-        found = "SELECT comment FROM duckdb_columns() WHERE table_name = 'line_fact' AND column_name = 'kind'"
+        found = (
+            "SELECT comment FROM duckdb_columns() WHERE table_name = 'line_fact' AND column_name ="
+            " 'kind'"
+        )
         assert warehouse.query(found) == [("of the line",)]
         assert warehouse.query("SELECT * FROM line_fact") == [(1, 2)]

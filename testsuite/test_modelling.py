@@ -48,7 +48,8 @@ def thing(**declared: Any) -> DimensionETL:
         source=rows(nothing),
         create="""
             CREATE TABLE thing_dim (
-              id INT NOT NULL PRIMARY KEY, code VARCHAR(20), title VARCHAR(40), price INT, old_title VARCHAR(40),
+              id INT NOT NULL PRIMARY KEY, code VARCHAR(20), title VARCHAR(40), price INT,
+                old_title VARCHAR(40),
               is_guess TINYINT(1), is_gone TINYINT(1)
             )
         """,
@@ -70,8 +71,10 @@ def person(*more: str, type1: tuple[str, ...] = ("email",), **declared: Any) -> 
         source=rows(nothing),
         create="""
             CREATE TABLE person_dim (
-              id INT NOT NULL PRIMARY KEY, person_id INT, city VARCHAR(40), email VARCHAR(40), cohort INT,
-              city_now VARCHAR(40), city_before VARCHAR(40), is_guess TINYINT(1), is_gone TINYINT(1),
+              id INT NOT NULL PRIMARY KEY, person_id INT, city VARCHAR(40), email VARCHAR(40),
+                cohort INT,
+              city_now VARCHAR(40), city_before VARCHAR(40), is_guess TINYINT(1),
+                is_gone TINYINT(1),
               since DATE, until DATE, version INT
             )
         """,
@@ -98,7 +101,9 @@ def day(**declared: Any) -> DimensionETL:
         "date",
         source=rows(lambda: days),
         create="CREATE TABLE day_dim (id INT NOT NULL PRIMARY KEY, day DATE)",
-        factory=factory(CachedDimension, name="day_dim", key="id", attributes=["day"], lookupatts=["day"]),
+        factory=factory(
+            CachedDimension, name="day_dim", key="id", attributes=["day"], lookupatts=["day"]
+        ),
         **declared,
     )
 
@@ -114,7 +119,8 @@ def sale(keys: dict[str, Any], *more: str, **declared: Any) -> FactETL:
         source=rows(nothing),
         create="""
             CREATE TABLE sale_fact (
-              sale_id INT NOT NULL, thing_fk INT, person_fk INT, date_fk INT, time_fk INT, kind_fk INT, month DATE,
+              sale_id INT NOT NULL, thing_fk INT, person_fk INT, date_fk INT, time_fk INT,
+                kind_fk INT, month DATE,
               price DECIMAL(10,2), days INT, hours INT
             )
         """,
@@ -124,7 +130,9 @@ def sale(keys: dict[str, Any], *more: str, **declared: Any) -> FactETL:
     )
 
 
-def a_person(person_id: int, city: str | None, moved_on: date | None, email: str = "e", **more: Any) -> dict[str, Any]:
+def a_person(
+    person_id: int, city: str | None, moved_on: date | None, email: str = "e", **more: Any
+) -> dict[str, Any]:
     """Return a source row of a person."""
     return {"person_id": person_id, "city": city, "email": email, "moved_on": moved_on, **more}
 
@@ -135,13 +143,24 @@ def a_sale(sale_id: int, price: Any = 1, **more: Any) -> dict[str, Any]:
 
 
 def test_special_members_stand_for_what_is_not_there(house: House) -> None:
-    """An unknown code and a NULL have their own members, seeded once, counted by no load and touched by none."""
-    special = {"unknown": {"id": -1, "title": "Unknown"}, "not_applicable": {"id": -2, "title": "None"}}
-    house.declare(thing(**special), sale({"thing_fk": member("thing", code="code", missing="unknown")}))
+    """An unknown code and a NULL have their own members, seeded once, counted by no load and
+    touched by none.
+    """
+    special = {
+        "unknown": {"id": -1, "title": "Unknown"},
+        "not_applicable": {"id": -2, "title": "None"},
+    }
+    house.declare(
+        thing(**special), sale({"thing_fk": member("thing", code="code", missing="unknown")})
+    )
     for inserted in (1, 0):
         counts = house.load("thing", [{"code": "A", "title": "Algebra", "price": 5}])
         assert (counts.read, counts.inserted, counts.unchanged) == (1, inserted, 1 - inserted)
-    assert house.table("thing_dim", "id", "title") == [(-1, "Unknown"), (-2, "None"), (1, "Algebra")]
+    assert house.table("thing_dim", "id", "title") == [
+        (-1, "Unknown"),
+        (-2, "None"),
+        (1, "Algebra"),
+    ]
     counts = house.load("sale", [a_sale(1, code="A"), a_sale(2, code="X"), a_sale(3, code=None)])
     assert house.table("sale_fact", "sale_id", "thing_fk") == [(1, 1), (2, -1), (3, -2)]
     assert (counts.read, counts.inserted, counts.unknown, counts.not_applicable) == (3, 3, 1, 1)
@@ -149,10 +168,18 @@ def test_special_members_stand_for_what_is_not_there(house: House) -> None:
 
 def test_dates_out_of_bounds_have_the_error_member(house: House) -> None:
     """In its own time zone; a day between the bounds that the dimension lacks is unknown."""
-    key = date_key("at", tz="US/Eastern", missing="unknown", first=date(2013, 1, 1), last=date(2100, 1, 1))
+    key = date_key(
+        "at", tz="US/Eastern", missing="unknown", first=date(2013, 1, 1), last=date(2100, 1, 1)
+    )
     house.declare(day(unknown={"id": -1}, error={"id": -3}), sale({"date_fk": key}))
     assert house.load("date").inserted == 31
-    moments = [datetime(2014, 1, 2, 4, 59), datetime(2014, 1, 2, 5), datetime(2014, 3, 1), datetime(1, 1, 1), None]
+    moments = [
+        datetime(2014, 1, 2, 4, 59),
+        datetime(2014, 1, 2, 5),
+        datetime(2014, 3, 1),
+        datetime(1, 1, 1),
+        None,
+    ]
     house.load("sale", [a_sale(number, at=at) for number, at in enumerate(moments)])
     assert house.table("sale_fact", "sale_id", "date_fk") == [
         (0, 20140101),
@@ -171,14 +198,26 @@ def test_times_of_day_are_found_in_any_time_zone(house: House) -> None:
             "time",
             source=rows(lambda: hours),
             create="CREATE TABLE time_dim (id INT NOT NULL PRIMARY KEY, time TIME)",
-            factory=factory(CachedDimension, name="time_dim", key="id", attributes=["time"], lookupatts=["time"]),
+            factory=factory(
+                CachedDimension, name="time_dim", key="id", attributes=["time"], lookupatts=["time"]
+            ),
         ),
         sale({"time_fk": time_key("at", tz="US/Eastern", step=timedelta(hours=1))}),
     )
     house.load("time")
-    moments = [datetime(2014, 3, 9, 6, 59, 59), datetime(2014, 3, 9, 7), datetime(2014, 1, 1, 4, 30), None]
+    moments = [
+        datetime(2014, 3, 9, 6, 59, 59),
+        datetime(2014, 3, 9, 7),
+        datetime(2014, 1, 1, 4, 30),
+        None,
+    ]
     house.load("sale", [a_sale(number, at=at) for number, at in enumerate(moments)])
-    assert house.table("sale_fact", "sale_id", "time_fk") == [(0, 100), (1, 300), (2, 2300), (3, None)]
+    assert house.table("sale_fact", "sale_id", "time_fk") == [
+        (0, 100),
+        (1, 300),
+        (2, 2300),
+        (3, None),
+    ]
 
 
 def test_junk_members_are_made_of_the_facts_own_columns(house: House) -> None:
@@ -186,8 +225,13 @@ def test_junk_members_are_made_of_the_facts_own_columns(house: House) -> None:
     house.declare(
         DimensionETL(
             "kind",
-            create="CREATE TABLE kind_dim (id INT NOT NULL PRIMARY KEY, colour VARCHAR(9), is_gift TINYINT(1))",
-            factory=factory(CachedDimension, name="kind_dim", key="id", attributes=["colour", "is_gift"]),
+            create=(
+                "CREATE TABLE kind_dim (id INT NOT NULL PRIMARY KEY, colour VARCHAR(9), is_gift"
+                " TINYINT(1))"
+            ),
+            factory=factory(
+                CachedDimension, name="kind_dim", key="id", attributes=["colour", "is_gift"]
+            ),
         ),
         sale({"kind_fk": junk("kind", colour="paint", is_gift="gift")}, grain=("sale_id",)),
     )
@@ -196,7 +240,12 @@ def test_junk_members_are_made_of_the_facts_own_columns(house: House) -> None:
     facts = [a_sale(number, paint=paint, gift=gift) for number, (paint, gift) in enumerate(given)]
     assert house.load("sale", facts).inferred == 3
     assert house.load("sale", facts).inferred == 0
-    assert [row[1:] for row in house.table("sale_fact", "sale_id", "kind_fk")] == [(1,), (2,), (1,), (3,)]
+    assert [row[1:] for row in house.table("sale_fact", "sale_id", "kind_fk")] == [
+        (1,),
+        (2,),
+        (1,),
+        (3,),
+    ]
     assert len(house.table("kind_dim", "id")) == 3
 
 
@@ -211,7 +260,10 @@ def test_an_inferred_member_is_filled_in_place(house: House, table_class: type) 
     assert house.load("sale", [a_sale(1, code="A"), a_sale(2, code="B")]).inferred == 1
     columns = ("id", "code", "title", "is_guess")
     assert house.table("thing_dim", *columns) == [(1, "A", "Algebra", 0), (2, "B", None, 1)]
-    given = [{"code": "A", "title": "Algebra", "price": 5}, {"code": "B", "title": "B!", "price": 6}]
+    given = [
+        {"code": "A", "title": "Algebra", "price": 5},
+        {"code": "B", "title": "B!", "price": 6},
+    ]
     counts = house.load("thing", given)
     assert (counts.inserted, counts.updated, counts.unchanged) == (0, 1, 1)
     assert house.table("thing_dim", *columns) == [(1, "A", "Algebra", 0), (2, "B", "B!", 0)]
@@ -240,7 +292,10 @@ def test_an_inferred_member_of_a_type_2_dimension_is_filled_in_place(house: Hous
 
 
 def test_each_attribute_changes_as_its_type_says(house: House) -> None:
-    """In one dimension: 0 stays, 1 is overwritten, 2 begins a version, 3 keeps the value before, 6 is the latest."""
+    """In one dimension.
+
+    0 stays, 1 is overwritten, 2 begins a version, 3 keeps the value before, 6 is the latest.
+    """
     house.declare(
         person(
             "cohort",
@@ -252,7 +307,10 @@ def test_each_attribute_changes_as_its_type_says(house: House) -> None:
         )
     )
     columns = ("id", "person_id", "city", "email", "cohort", "city_now", "city_before", "until")
-    house.load("person", [a_person(1, "Bonn", None, "a", cohort=2010), a_person(2, None, None, "x", cohort=None)])
+    house.load(
+        "person",
+        [a_person(1, "Bonn", None, "a", cohort=2010), a_person(2, None, None, "x", cohort=None)],
+    )
     house.load("person", [a_person(1, "Rome", date(2014, 2, 1), "b", cohort=2012)])
     assert house.table("person_dim", *columns) == [
         (1, 1, "Bonn", "b", 2010, "Rome", "Bonn", "2014-02-01"),
@@ -260,12 +318,20 @@ def test_each_attribute_changes_as_its_type_says(house: House) -> None:
         (3, 1, "Rome", "b", 2010, "Rome", "Bonn", None),
     ]
     counts = house.load(
-        "person", [a_person(1, "Rome", date(2014, 2, 1), "b", cohort=7), a_person(2, None, None, "x", cohort=8)]
+        "person",
+        [
+            a_person(1, "Rome", date(2014, 2, 1), "b", cohort=7),
+            a_person(2, None, None, "x", cohort=8),
+        ],
     )
     assert counts.unchanged == 2
     # Two changes of one member in one load, the first of them from NULL.
     house.load(
-        "person", [a_person(2, "Oslo", date(2014, 3, 1), cohort=1), a_person(2, "Lima", date(2014, 4, 1), cohort=1)]
+        "person",
+        [
+            a_person(2, "Oslo", date(2014, 3, 1), cohort=1),
+            a_person(2, "Lima", date(2014, 4, 1), cohort=1),
+        ],
     )
     assert house.table("person_dim", *columns)[1:] == [
         (2, 2, None, "e", None, "Lima", "Oslo", "2014-03-01"),
@@ -305,7 +371,10 @@ def test_members_that_are_gone_are_closed_and_come_back(house: House) -> None:
     house.now = datetime(2014, 6, 2, 3)
     assert house.load("person", both[:1]).closed == 1
     columns = ("id", "person_id", "since", "until", "version")
-    assert house.table("person_dim", *columns) == [(1, 1, EVER, None, 1), (2, 2, EVER, "2014-06-02", 1)]
+    assert house.table("person_dim", *columns) == [
+        (1, 1, EVER, None, 1),
+        (2, 2, EVER, "2014-06-02", 1),
+    ]
     assert "lacks 1 of 1 members" in house.failure("person", [])
     house.now = datetime(2014, 6, 5)
     house.load("person", both)
@@ -333,11 +402,16 @@ def test_a_member_that_comes_back_unchanged_was_away_meanwhile(house: House) -> 
 
 
 def test_a_change_of_the_past_is_spliced_into_history(house: House) -> None:
-    """Its version lasts to where the next began; the current one stays current, and versions are numbered by time."""
+    """Its version lasts to where the next began.
+
+    The current one stays current, and versions are numbered by time.
+    """
     house.declare(person())
     house.load("person", [a_person(1, "Bonn", None), a_person(2, "Oslo", None)])
     house.load("person", [a_person(1, "Rome", date(2014, 4, 1))])
-    counts = house.load("person", [a_person(1, "Lima", date(2014, 2, 1)), a_person(2, "Oslo", None)])
+    counts = house.load(
+        "person", [a_person(1, "Lima", date(2014, 2, 1)), a_person(2, "Oslo", None)]
+    )
     assert (counts.inserted, counts.versions, counts.unchanged) == (1, 1, 1)
     columns = ("id", "city", "since", "until", "version")
     history = [
@@ -349,7 +423,9 @@ def test_a_change_of_the_past_is_spliced_into_history(house: House) -> None:
     assert house.table("person_dim", *columns) == history
     assert house.load("person").unchanged == 2
     assert house.table("person_dim", *columns) == history
-    house.load("person", [a_person(1, "Kyiv", date(2014, 5, 1)), a_person(1, "Riga", date(2014, 4, 15))])
+    house.load(
+        "person", [a_person(1, "Kyiv", date(2014, 5, 1)), a_person(1, "Riga", date(2014, 4, 15))]
+    )
     assert house.table("person_dim", "version", "city", "until")[2:] == [
         (2, "Lima", "2014-04-01"),
         (3, "Rome", "2014-04-15"),
@@ -359,7 +435,10 @@ def test_a_change_of_the_past_is_spliced_into_history(house: House) -> None:
 
 
 def test_facts_follow_a_change_of_the_past_where_that_is_declared(house: House) -> None:
-    """Those between the spliced date and the version after it; the others stay, and so do keys that do not say so."""
+    """Those between the spliced date and the version after it.
+
+    The others stay, and so do keys that do not say so.
+    """
     keys = {
         "person_fk": member("person", person_id="person", as_of="month", follows_history=True),
         "kind_fk": member("person", person_id="person", as_of="month"),
@@ -380,21 +459,37 @@ def test_facts_follow_a_change_of_the_past_where_that_is_declared(house: House) 
 CODES = ("O'Hara", "tab\there", "back\\slash", "\N{GRINNING FACE}", "B")
 
 
-@pytest.mark.parametrize("way", [{"grain": ("sale_id",)}, {"append": True}, {"period": "month"}, {}])
-def test_facts_of_the_unknown_member_find_their_own_later(house: House, way: dict[str, Any]) -> None:
-    """By the natural key that the fact keeps; a key that says nothing of that stays, and a NULL has a member."""
+@pytest.mark.parametrize(
+    "way", [{"grain": ("sale_id",)}, {"append": True}, {"period": "month"}, {}]
+)
+def test_facts_of_the_unknown_member_find_their_own_later(
+    house: House, way: dict[str, Any]
+) -> None:
+    """By the natural key that the fact keeps.
+
+    A key that says nothing of that stays, and a NULL has a member.
+    """
     keys = {
         "thing_fk": member("thing", code="code", missing="unknown", retry=True),
         "kind_fk": member("thing", code="code", missing="unknown"),
     }
-    special = {"unknown": {"id": -1, "title": "Unknown"}, "not_applicable": {"id": -2, "title": "None"}}
+    special = {
+        "unknown": {"id": -1, "title": "Unknown"},
+        "not_applicable": {"id": -2, "title": "None"},
+    }
     fact = sale(keys, "code", "month", empty_source="allow", **way)
     if not way:
         fact = sale(keys, "code", table_class=AccumulatingSnapshotFactTable, empty_source="allow")
-    house.declare(thing(**special), replace(fact, create=fact.create.replace("days INT", "days INT, code VARCHAR(20)")))
+    house.declare(
+        thing(**special),
+        replace(fact, create=fact.create.replace("days INT", "days INT, code VARCHAR(20)")),
+    )
     things = [{"code": code, "title": "t", "price": 1} for code in ("A", *CODES)]
     house.load("thing", things[:1])
-    sales = [a_sale(number, code=code, month=date(2014, 1, 1)) for number, code in enumerate(("A", *CODES, "C", None))]
+    sales = [
+        a_sale(number, code=code, month=date(2014, 1, 1))
+        for number, code in enumerate(("A", *CODES, "C", None))
+    ]
     counts = house.load("sale", sales)
     assert (counts.inserted, counts.unknown, counts.rekeyed) == (8, 12, 0)
     house.load("thing", things)
@@ -412,7 +507,9 @@ def test_facts_of_the_unknown_member_find_the_version_of_their_own_day(house: Ho
     """Those without a moment find the current one, as they do when they are read."""
     key = member("person", person_id="kind_fk", as_of="month", missing="unknown", retry=True)
     unknown = {"id": -1, "since": None}
-    house.declare(person(unknown=unknown), sale({"person_fk": key}, "kind_fk", "month", append=True))
+    house.declare(
+        person(unknown=unknown), sale({"person_fk": key}, "kind_fk", "month", append=True)
+    )
     house.load("person", [a_person(2, "Oslo", None)])
     days = [date(2014, 1, 1), date(2014, 5, 1), None]
     given = [a_sale(number, kind_fk=1, month=month) for number, month in enumerate(days)]
@@ -425,7 +522,9 @@ def test_facts_of_the_unknown_member_find_the_version_of_their_own_day(house: Ho
 def test_rows_of_a_member_are_taken_in_the_order_of_their_dates(house: House) -> None:
     """However the source gives them."""
     house.declare(person())
-    house.load("person", [a_person(1, "Rome", date(2014, 4, 1)), a_person(1, "Bonn", date(2014, 2, 1))])
+    house.load(
+        "person", [a_person(1, "Rome", date(2014, 4, 1)), a_person(1, "Bonn", date(2014, 2, 1))]
+    )
     assert house.table("person_dim", "version", "city", "since", "until") == [
         (1, "Bonn", EVER, "2014-04-01"),
         (2, "Rome", "2014-04-01", None),
@@ -433,25 +532,47 @@ def test_rows_of_a_member_are_taken_in_the_order_of_their_dates(house: House) ->
 
 
 def test_a_rebuilt_dimension_gives_each_member_its_old_key(house: House) -> None:
-    """In whatever order its rows come; a key is never given to another member, also when its own is gone."""
+    """In whatever order its rows come.
+
+    A key is never given to another member, also when its own is gone.
+    """
     house.declare(thing())
     house.load("thing", [{"code": code, "title": code, "price": 1} for code in "ABC"])
-    house.load("thing", [{"code": code, "title": "new", "price": 1} for code in "DBA"], rebuild=True)
-    assert house.table("thing_dim", "id", "code", "title") == [(1, "A", "new"), (2, "B", "new"), (4, "D", "new")]
+    house.load(
+        "thing", [{"code": code, "title": "new", "price": 1} for code in "DBA"], rebuild=True
+    )
+    assert house.table("thing_dim", "id", "code", "title") == [
+        (1, "A", "new"),
+        (2, "B", "new"),
+        (4, "D", "new"),
+    ]
     house.load("thing", [{"code": "A", "title": "", "price": 1}], rebuild=True)
     house.load("thing", [{"code": code, "title": "", "price": 1} for code in "EA"], rebuild=True)
     assert house.table("thing_dim", "id", "code") == [(1, "A"), (5, "E")]
 
 
 def test_a_rebuilt_type_2_dimension_keeps_its_history(house: House) -> None:
-    """What its source no longer knows; facts that were not loaded again point to the versions they pointed to."""
+    """What its source no longer knows.
+
+    Facts that were not loaded again point to the versions they pointed to.
+    """
     house.declare(person(), sale({"person_fk": member("person", person_id="person", as_of="at")}))
     house.load("person", [a_person(2, "Oslo", None), a_person(1, "Bonn", None)])
     house.load("person", [a_person(1, "Rome", date(2014, 4, 1))])
-    house.load("sale", [a_sale(1, person=1, at=datetime(2014, 3, 1)), a_sale(2, person=1, at=datetime(2014, 5, 1))])
+    house.load(
+        "sale",
+        [
+            a_sale(1, person=1, at=datetime(2014, 3, 1)),
+            a_sale(2, person=1, at=datetime(2014, 5, 1)),
+        ],
+    )
     before = house.table("person_dim", "id", "person_id", "city", "since", "until", "version")
-    house.load("person", [a_person(1, "Rome", date(2014, 4, 1)), a_person(2, "Oslo", None)], rebuild=True)
-    assert house.table("person_dim", "id", "person_id", "city", "since", "until", "version") == before
+    house.load(
+        "person", [a_person(1, "Rome", date(2014, 4, 1)), a_person(2, "Oslo", None)], rebuild=True
+    )
+    assert (
+        house.table("person_dim", "id", "person_id", "city", "since", "until", "version") == before
+    )
     assert house.table("sale_fact", "sale_id", "person_fk") == [(1, 2), (2, 3)]
 
 
@@ -467,7 +588,9 @@ def test_a_periodic_snapshot_replaces_whole_periods(house: House) -> None:
     """Those that the source gives, and no others."""
     january, february = date(2014, 1, 1), date(2014, 2, 1)
     house.declare(sale({}, "month", period="month"))
-    house.load("sale", [a_sale(1, month=january), a_sale(2, month=january), a_sale(3, month=february)])
+    house.load(
+        "sale", [a_sale(1, month=january), a_sale(2, month=january), a_sale(3, month=february)]
+    )
     house.load("sale", [a_sale(4, month=february), a_sale(5, month=february)])
     assert house.table("sale_fact", "sale_id") == [(1,), (2,), (4,), (5,)]
 
@@ -502,11 +625,21 @@ def test_lags_are_computed_between_milestones(house: House) -> None:
 
 
 def test_rejected_rows_are_kept_accounted_for_and_loaded_later(house: House) -> None:
-    """Unknown members, values that do not fit and rows of a grain that differ, up to the declared share of rows."""
-    house.declare(thing(), sale({"thing_fk": member("thing", code="code")}, grain=("sale_id",), most_rejected=0.6))
+    """Unknown members, values that do not fit and rows of a grain that differ, up to the declared
+    share of rows.
+    """
+    house.declare(
+        thing(),
+        sale({"thing_fk": member("thing", code="code")}, grain=("sale_id",), most_rejected=0.6),
+    )
     house.load("thing", [{"code": "A", "title": "", "price": 1}])
     given = [a_sale(number, code="A") for number in range(5)]
-    given += [a_sale(5, code="B"), a_sale(6, "1e9", code="A"), a_sale(0, 2, code="A"), a_sale(None, code="A")]  # type: ignore[arg-type] # that is the fault
+    given += [
+        a_sale(5, code="B"),
+        a_sale(6, "1e9", code="A"),
+        a_sale(0, 2, code="A"),
+        a_sale(None, code="A"),  # type: ignore[arg-type] # that is the fault
+    ]
     counts = house.load("sale", given)
     assert (counts.read, counts.inserted, counts.rejected) == (9, 4, 5)
     assert counts.adds_up
@@ -515,7 +648,9 @@ def test_rejected_rows_are_kept_accounted_for_and_loaded_later(house: House) -> 
     given_back = sorted((str(reject.given["sale_id"]), reject.given["code"]) for reject in rejects)
     assert given_back == [("0", "A"), ("0", "A"), ("5", "B"), ("6", "A"), ("None", "A")]
     assert {reject.etl for reject in rejects} == {"fact sale"}
-    assert any('"thing_fk" matches no member of dimension "thing"' in reject.reason for reject in rejects)
+    assert any(
+        '"thing_fk" matches no member of dimension "thing"' in reject.reason for reject in rejects
+    )
     house.load("thing", [{"code": "B", "title": "", "price": 1}])
     replayed = house.refresh(Request(test_sources=False, replay_rejects=True))["sale"]
     assert (replayed.read, replayed.inserted, replayed.rejected) == (5, 1, 4)
@@ -525,7 +660,9 @@ def test_rejected_rows_are_kept_accounted_for_and_loaded_later(house: House) -> 
 def test_too_many_rejects_fail_the_load(house: House) -> None:
     """The error tells how many, and why; nothing is loaded."""
     house.declare(thing(most_rejected=0.2))
-    error = house.failure("thing", [{"code": code, "title": "x", "price": 1} for code in ("A", "B", None)])
+    error = house.failure(
+        "thing", [{"code": code, "title": "x", "price": 1} for code in ("A", "B", None)]
+    )
     assert "1 of 3 rows were rejected, more than the share of 0.2" in error
     assert 'NULL in "code"' in error
     with house.project.open_warehouse() as warehouse:

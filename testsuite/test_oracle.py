@@ -1,7 +1,9 @@
-"""The oracle: a load through the engine writes exactly what a plain pygrametl program writes, surrogate keys included.
+"""The oracle: a load through the engine writes exactly what a plain pygrametl program writes,
+surrogate keys included.
 
-Each declaration is loaded as sets, row by row (as a user's subclass is), and by the plain program, over several days
-of rows that repeat, change and come back. Where pygrametl itself is wrong, tests elsewhere say what is right.
+Each declaration is loaded as sets, row by row (as a user's subclass is), and by the plain program,
+over several days of rows that repeat, change and come back. Where pygrametl itself is wrong, tests
+elsewhere say what is right.
 """
 
 import sqlite3
@@ -39,7 +41,8 @@ Day = list[Row]
 COLUMNS = ["code", "colour", "size"]
 DDL = """
     CREATE TABLE t (
-      id INT NOT NULL, code VARCHAR(9), colour VARCHAR(9), size INT, since DATE, till DATE, version INT, seen_on DATE
+      id INT NOT NULL, code VARCHAR(9), colour VARCHAR(9), size INT, since DATE, till DATE,
+        version INT, seen_on DATE
     )
 """
 FACT_DDL = DDL.replace("id INT NOT NULL", "id INT")
@@ -89,7 +92,10 @@ def story_of(drawn: list[Day]) -> list[Day]:
 
 
 def decided(day: Day, natural_key: list[str]) -> Day:
-    """Return the rows of a day that a load takes: pygrametl takes several of one member in the order of the extract."""
+    """Return the rows of a day that a load takes.
+
+    Pygrametl takes several of one member in the order of the extract.
+    """
     once = {tuple(each[name] for name in natural_key): each for each in day}
     return [each for key, each in once.items() if None not in key]
 
@@ -147,7 +153,10 @@ def plain_pygrametl(path: Path, made: Factory, ddl: str = DDL) -> Iterator[Any]:
 def content(path: Path, order: str = "rowid") -> list[tuple[Any, ...]]:
     """Return the whole table in the order it was written; times are text in SQLite."""
     with closing(sqlite3.connect(path)) as connection:
-        return [tuple(map(str, values)) for values in connection.execute(f"SELECT * FROM t ORDER BY {order}")]
+        return [
+            tuple(map(str, values))
+            for values in connection.execute(f"SELECT * FROM t ORDER BY {order}")
+        ]
 
 
 def own(made: Factory) -> Factory:
@@ -169,7 +178,10 @@ DIMENSIONS = [
     (SlowlyChangingDimension, {**VERSIONED, "maxto": "9999-12-31"}),
     (SlowlyChangingDimension, NUMBERED),
     (SlowlyChangingDimension, BY_DATE),
-    (SlowlyChangingDimension, {**NUMBERED, "attributes": [*COLUMNS, "version", "seen_on"], "orderingatt": "seen_on"}),
+    (
+        SlowlyChangingDimension,
+        {**NUMBERED, "attributes": [*COLUMNS, "version", "seen_on"], "orderingatt": "seen_on"},
+    ),
     (SlowlyChangingDimension, SOURCE_DATED),
     (SlowlyChangingDimension, {**SOURCE_DATED, "type1atts": ["colour"]}),
 ]
@@ -178,16 +190,24 @@ DIMENSIONS = [
 @pytest.mark.parametrize(("table_class", "arguments"), DIMENSIONS)
 @settings(max_examples=12, deadline=None)
 @given(drawn=days, closed=st.sampled_from(["a", "b", "-"]))
-def test_a_dimension_is_what_pygrametl_writes(table_class: type, arguments: Row, drawn: list[Day], closed: str) -> None:
+def test_a_dimension_is_what_pygrametl_writes(
+    table_class: type, arguments: Row, drawn: list[Day], closed: str
+) -> None:
     """Every class, as sets and row by row; between days somebody closes a member."""
     known = [decided(day, arguments["lookupatts"]) for day in drawn]
     made = factory(table_class, **arguments)
     with TemporaryDirectory() as folder:
-        as_sets, as_rows, theirs = (Path(folder, f"{name}.sqlite") for name in ("sets", "rows", "theirs"))
+        as_sets, as_rows, theirs = (
+            Path(folder, f"{name}.sqlite") for name in ("sets", "rows", "theirs")
+        )
         for day in story_of(known):
             source = rows(lambda day=day: [dict(each) for each in day])
             by_engine(as_sets, DimensionETL("t", source=source, create=DDL, factory=made))
-            by_engine(as_rows, DimensionETL("t", source=source, create=DDL, factory=own(made)), as_sets=False)
+            by_engine(
+                as_rows,
+                DimensionETL("t", source=source, create=DDL, factory=own(made)),
+                as_sets=False,
+            )
             with plain_pygrametl(theirs, made) as table:
                 for each in day:
                     getattr(table, "scdensure", table.ensure)(dict(each))
@@ -197,7 +217,8 @@ def test_a_dimension_is_what_pygrametl_writes(table_class: type, arguments: Row,
                 for path in (as_sets, as_rows, theirs):
                     with closing(sqlite3.connect(path)) as connection:
                         connection.execute(
-                            "UPDATE t SET till = coalesce(since, '2013-12-31') WHERE till IS NULL AND code = ?",
+                            "UPDATE t SET till = coalesce(since, '2013-12-31') WHERE till IS NULL"
+                            " AND code = ?",
                             (closed,),
                         )
                         connection.commit()
@@ -216,19 +237,25 @@ def test_a_dimension_is_what_pygrametl_writes(table_class: type, arguments: Row,
 )
 @settings(max_examples=12, deadline=None)
 @given(drawn=days)
-def test_a_fact_table_is_what_pygrametl_writes(table_class: type, arguments: Row, drawn: list[Day]) -> None:
+def test_a_fact_table_is_what_pygrametl_writes(
+    table_class: type, arguments: Row, drawn: list[Day]
+) -> None:
     """Facts are inserted in their order; a snapshot's row is found by its keys and filled in.
 
-    Rows of one fact that contradict are not drawn: pygrametl would apply them in the order of the extract.
+    Rows of one fact that contradict are not drawn: pygrametl would apply them in the order of the
+    extract.
     """
     made = factory(table_class, **arguments)
     snapshot, bulk = table_class is AccumulatingSnapshotFactTable, table_class is BulkFactTable
     with TemporaryDirectory() as folder:
-        as_sets, as_rows, theirs = (Path(folder, f"{name}.sqlite") for name in ("sets", "rows", "theirs"))
+        as_sets, as_rows, theirs = (
+            Path(folder, f"{name}.sqlite") for name in ("sets", "rows", "theirs")
+        )
         for day in [agreeing(each, arguments) for each in drawn] if snapshot else drawn[:1]:
             source = rows(lambda day=day: [dict(each) for each in day])
             by_engine(as_sets, FactETL("t", source=source, create=FACT_DDL, factory=made, keys={}))
-            # pygrametl's bulk class only writes files; what it means is what its plain class writes.
+            # pygrametl's bulk class only writes files; what it means is what its plain class
+            # writes.
             plain = factory(FactTable, **arguments) if bulk else made
             etl = FactETL("t", source=source, create=FACT_DDL, factory=own(plain), keys={})
             by_engine(as_rows, etl, as_sets=False)
@@ -242,7 +269,10 @@ def test_a_fact_table_is_what_pygrametl_writes(table_class: type, arguments: Row
 @settings(max_examples=12, deadline=None)
 @given(drawn=days)
 def test_facts_of_a_grain_are_the_same_either_way(drawn: list[Day]) -> None:
-    """pygrametl has no upsert to compare with: rows that are new, changed and unchanged, by a text and a number."""
+    """pygrametl has no upsert to compare with.
+
+    Rows that are new, changed and unchanged, by a text and a number.
+    """
     made = factory(FactTable, **{**FACT, "keyrefs": ["code", "size"], "measures": ["colour"]})
     with TemporaryDirectory() as folder:
         as_sets, as_rows = Path(folder, "sets.sqlite"), Path(folder, "rows.sqlite")
@@ -250,14 +280,35 @@ def test_facts_of_a_grain_are_the_same_either_way(drawn: list[Day]) -> None:
             once = {(each["code"], each["size"]): each for each in day if each["size"] is not None}
             source = rows(lambda once=once: list(once.values()))
             for path, each in ((as_sets, made), (as_rows, own(made))):
-                etl = FactETL("t", source=source, create=FACT_DDL, factory=each, keys={}, grain=("code", "size"))
+                etl = FactETL(
+                    "t",
+                    source=source,
+                    create=FACT_DDL,
+                    factory=each,
+                    keys={},
+                    grain=("code", "size"),
+                )
                 by_engine(path, etl, as_sets=path is as_sets)
             assert content(as_sets, "code, size") == content(as_rows, "code, size")
 
 
+def _pygrametl_state() -> tuple[Any, ...]:
+    """Return what pygrametl keeps in its modules."""
+    tables = list(pygrametl._alltables)  # noqa: SLF001 - pygrametl has no other way to it
+    return tables, pygrametl.getdefaulttargetconnection(), pygrametl.tables._quote  # noqa: SLF001
+
+
 def test_a_load_leaves_nothing_of_itself_in_pygrametl(tmp_path: Path) -> None:
-    """Trap 13: no object stays on pygrametl's list of all tables, no default connection, no quoting, after any load."""
-    before = (list(pygrametl._alltables), pygrametl.getdefaulttargetconnection(), pygrametl.tables._quote)  # noqa: SLF001
+    """Trap 13.
+
+    No object stays on pygrametl's list of all tables, no default connection, no quoting, after any
+    load.
+    """
+    before = _pygrametl_state()
     made = own(factory(CachedDimension, **SIMPLE))
-    by_engine(tmp_path / "t.sqlite", DimensionETL("t", source=rows(list), create=DDL, factory=made), as_sets=False)
-    assert before == (pygrametl._alltables, pygrametl.getdefaulttargetconnection(), pygrametl.tables._quote)  # noqa: SLF001
+    by_engine(
+        tmp_path / "t.sqlite",
+        DimensionETL("t", source=rows(list), create=DDL, factory=made),
+        as_sets=False,
+    )
+    assert _pygrametl_state() == before

@@ -52,7 +52,9 @@ def copy_to_duckdb(source_url: str, path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def expected(sources: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Fingerprint]:
+def expected(
+    sources: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Fingerprint]:
     """The tables of the embedded default, SQLite into DuckDB."""
     folder = tmp_path_factory.mktemp("expected")
     return loaded(sources["sqlite"], f"duckdb:///{folder}/warehouse.duckdb", folder)
@@ -79,7 +81,10 @@ def loaded(source_url: str, warehouse_url: str, logs: Path) -> dict[str, Fingerp
             kinds = project.columns(etl)
             names = ", ".join(warehouse.quote(name) for name in kinds)
             found = warehouse.query(f"SELECT {names} FROM {warehouse.quote(etl.table)}")
-            rows = [[kind.convert(value) for kind, value in zip(kinds.values(), row, strict=True)] for row in found]
+            rows = [
+                [kind.convert(value) for kind, value in zip(kinds.values(), row, strict=True)]
+                for row in found
+            ]
             fingerprints[etl.table] = (len(rows), checksum(rows))
     return fingerprints
 
@@ -98,10 +103,14 @@ def test_every_pairing_gives_the_same_star(
     expected: Mapping[str, Fingerprint],
     tmp_path: Path,
 ) -> None:
-    """Fourteen tables, each with the same number of rows and the same checksum, in all sixteen pairings."""
+    """Fourteen tables, each with the same number of rows and the same checksum, in all sixteen
+    pairings.
+    """
     found = loaded(sources[source], warehouse_url, tmp_path)
     for table, (count, digest) in found.items():
-        print(f"{source:<12} {warehouse_url.partition(':')[0]:<22} {table:<26} {count:>7,} {digest}")  # noqa: T201 - for pytest -s
+        print(  # noqa: T201 - for pytest -s
+            f"{source:<12} {warehouse_url.partition(':')[0]:<22} {table:<26} {count:>7,} {digest}"
+        )
     assert found == expected
     assert len(found) == 14
     assert found["course_dim"][0] == 30418

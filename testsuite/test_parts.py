@@ -1,4 +1,7 @@
-"""One big fact in parts: the same rows as in one, all of them or none, by run.py's runner and on Celery workers."""
+"""One big fact in parts.
+
+The same rows as in one, all of them or none, by run.py's runner and on Celery workers.
+"""
 
 from dataclasses import replace
 from datetime import datetime
@@ -33,7 +36,13 @@ def star(source_url: str, warehouse_url: str, tmp_path: Path) -> Star:
 def sale(number: int) -> dict[str, object]:
     """Return one sale."""
     sold_at = datetime(2014, 1, 2 + number % 25)
-    return {"sale_id": number, "seller_id": number % 5, "thing_code": "A", "sold_at": sold_at, "price": "1.50"}
+    return {
+        "sale_id": number,
+        "seller_id": number % 5,
+        "thing_code": "A",
+        "sold_at": sold_at,
+        "price": "1.50",
+    }
 
 
 def leftovers(star: Star) -> list[str]:
@@ -41,7 +50,11 @@ def leftovers(star: Star) -> list[str]:
     with star.project().open_warehouse() as warehouse:
         tables = "sqlite_master" if warehouse.dialect == "sqlite" else "information_schema.tables"
         name = "name" if warehouse.dialect == "sqlite" else "table_name"
-        return [row[0] for row in warehouse.query(f"SELECT {name} FROM {tables}") if "__part_" in str(row[0])]
+        return [
+            row[0]
+            for row in warehouse.query(f"SELECT {name} FROM {tables}")
+            if "__part_" in str(row[0])
+        ]
 
 
 def test_parts_make_the_same_fact(star: Star) -> None:
@@ -67,7 +80,9 @@ def test_a_part_that_fails_leaves_the_old_fact(star: Star) -> None:
 
 def test_an_empty_source_is_one_empty_part(tmp_path: Path) -> None:
     """There is no least number to split by."""
-    star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path)
+    star = Star(
+        f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path
+    )
     star.load(PERSON, THING, DAY)
     assert star.load(IN_PARTS)[0].read == 0
     assert len(split(star.project(PERSON, THING, DAY, IN_PARTS), IN_PARTS, "0123abcd").numbers) == 1
@@ -81,9 +96,15 @@ def test_an_empty_source_is_one_empty_part(tmp_path: Path) -> None:
             "WHERE (\ns.b = 1 OR s.c = 2\n) AND (s.a >= 10 AND s.a < 20)",
         ),
         ("SELECT a + 1 AS n FROM s", "WHERE (a + 1) >= 10 AND (a + 1) < 20"),
-        ("SELECT n, COUNT(*) AS c FROM s GROUP BY n", "AS source\nWHERE source.`n` >= 10 AND source.`n` < 20"),
+        (
+            "SELECT n, COUNT(*) AS c FROM s GROUP BY n",
+            "AS source\nWHERE source.`n` >= 10 AND source.`n` < 20",
+        ),
         ("SELECT * FROM s", "AS source\nWHERE source.`n` >= 10 AND source.`n` < 20"),
-        ("SELECT n FROM s UNION ALL SELECT n FROM t", "AS source\nWHERE source.`n` >= 10 AND source.`n` < 20"),
+        (
+            "SELECT n FROM s UNION ALL SELECT n FROM t",
+            "AS source\nWHERE source.`n` >= 10 AND source.`n` < 20",
+        ),
     ],
 )
 def test_the_range_stands_where_it_means_the_same(query: str, expected: str) -> None:
@@ -93,7 +114,10 @@ def test_the_range_stands_where_it_means_the_same(query: str, expected: str) -> 
 
 def test_null_is_in_the_first_part() -> None:
     """A row without the number is still loaded, once."""
-    first, last = (queries.between("SELECT n FROM s", "n", *edges, dialect="mysql") for edges in ((None, 5), (5, None)))
+    first, last = (
+        queries.between("SELECT n FROM s", "n", *edges, dialect="mysql")
+        for edges in ((None, 5), (5, None))
+    )
     assert first.endswith("WHERE n < 5 OR n IS NULL")
     assert last.endswith("WHERE n >= 5")
 
@@ -110,21 +134,30 @@ def test_null_is_in_the_first_part() -> None:
 )
 def test_what_cannot_be_split_is_refused(tmp_path: Path, etl: FactETL, fault: str) -> None:
     """Before anything runs, with what to do."""
-    star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path)
+    star = Star(
+        f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path
+    )
     with pytest.raises(ConfigError, match=fault):
         star.project(PERSON, THING, DAY, etl)
 
 
-@pytest.mark.parametrize("message", [("0; DROP TABLE x", []), ("0123abcd", ["1"]), (None, []), ("0123abcd", "12")])
+@pytest.mark.parametrize(
+    "message", [("0; DROP TABLE x", []), ("0123abcd", ["1"]), (None, []), ("0123abcd", "12")]
+)
 def test_a_message_cannot_name_other_tables(message: tuple[object, object]) -> None:
-    """What arrives by the broker is checked: nothing of it gets into SQL but hexadecimal digits and numbers."""
+    """What arrives by the broker is checked.
+
+    Nothing of it gets into SQL but hexadecimal digits and numbers.
+    """
     with pytest.raises(UsageError):
         parts_of(*message)
 
 
 def test_a_column_of_other_values_is_told(tmp_path: Path) -> None:
     """A split by a price in cents and halves is refused, naming the column."""
-    star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path)
+    star = Star(
+        f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path
+    )
     star.write(SALES, [{**sale(1), "price": "1.50"}])
     star.load(PERSON, THING, DAY)
     by_price = replace(IN_PARTS, split_by="price")
@@ -134,17 +167,23 @@ def test_a_column_of_other_values_is_told(tmp_path: Path) -> None:
 
 
 def test_workers_share_a_fact(checkout: Checkout, mariadb_url: str, redis_url: str) -> None:
-    """Two workers, four parts: the refresh has the same result, and the table the same rows, as in one."""
+    """Two workers, four parts.
+
+    The refresh has the same result, and the table the same rows, as in one.
+    """
     source = f"sqlite:///{checkout.folder / 'source.db'}"
     checkout.run("-m", "sample", "--url", source)
     urls = {"ETL_SOURCE_URL": source, "ETL_WAREHOUSE_URL": mariadb_url}
     brokers = {"ETL_BROKER_URL": f"{redis_url}/0", "ETL_RESULT_URL": f"{redis_url}/1"}
     shared = Checkout(checkout.folder, {**checkout.environment, **urls, **brokers})
-    told = "import tasks; print(tasks.refresh_data_warehouse.delay(True, True, True).get(timeout=120)[1])"
+    told = (
+        "import tasks; print(tasks.refresh_data_warehouse.delay(True, True,"
+        " True).get(timeout=120)[1])"
+    )
     summed = (
         "import config; from pypelineetl import read_project;"
-        " print(read_project(config).open_warehouse().query('SELECT COUNT(*), SUM(seller_fk), SUM(product_fk),"
-        " SUM(local_date_fk), SUM(list_price) FROM product_upload_fact'))"
+        " print(read_project(config).open_warehouse().query('SELECT COUNT(*), SUM(seller_fk),"
+        " SUM(product_fk), SUM(local_date_fk), SUM(list_price) FROM product_upload_fact'))"
     )
     with shared.worker(1), shared.worker(1):
         whole = shared.run("-c", told), shared.run("-c", summed)

@@ -1,4 +1,7 @@
-"""PostgreSQL behind a real PgBouncer: a pool of sessions is a server like any other, one of transactions is refused."""
+"""PostgreSQL behind a real PgBouncer.
+
+A pool of sessions is a server like any other, one of transactions is refused.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +31,14 @@ def pooled(url: str, postgresql: Server, folder: Path, mode: str) -> Iterator[st
 def test_a_pool_of_transactions_is_refused(
     postgresql: Server, postgresql_url: str, server_folder: Path, *, read_only: bool
 ) -> None:
-    """A run would wait for its own lock for ever, and what it sets would be others' setting: a source read-only."""
+    """A run would wait for its own lock for ever, and what it sets would be others' setting.
+
+    A source read-only.
+    """
     with pooled(postgresql_url, postgresql, server_folder, "transaction") as url:
-        with pytest.raises(DatabaseError, match="a pooler gives each transaction another connection") as caught:
+        with pytest.raises(
+            DatabaseError, match="a pooler gives each transaction another connection"
+        ) as caught:
             open_database(parse_url(url), read_only=read_only)
         assert "pool_mode = session" in str(caught.value)
         assert servers.PASSWORD not in str(caught.value)
@@ -44,7 +52,13 @@ def test_a_pool_of_sessions_is_a_server_like_any_other(
         star = Star(url, url, tmp_path)
         star.write(PEOPLE, [{"person_id": 1, "name": "x", "city": None}])
         star.write(THINGS, [{"code": "A", "title": "Algebra"}])
-        sale = {"sale_id": 1, "seller_id": 1, "thing_code": "A", "sold_at": "2014-01-02 00:00:00", "price": "1.50"}
+        sale = {
+            "sale_id": 1,
+            "seller_id": 1,
+            "thing_code": "A",
+            "sold_at": "2014-01-02 00:00:00",
+            "price": "1.50",
+        }
         star.write(SALES, [sale])
         for expected in (1, 0):
             assert star.load(PERSON, THING, DAY, rebuild=False)[0].inserted == expected

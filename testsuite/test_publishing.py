@@ -1,4 +1,7 @@
-"""A run is all or nothing for the whole star: what hangs on its tables survives, and readers see whole generations."""
+"""A run is all or nothing for the whole star.
+
+What hangs on its tables survives, and readers see whole generations.
+"""
 
 import os
 import threading
@@ -19,11 +22,22 @@ from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.run.rebuild import begin, build
 from pypelineetl.run.rollback import roll_back
 from pypelineetl.state.locks import TableLocks
-from pypelineetl.state.run_history import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Run, RunHistory, RunRecord, new_run
+from pypelineetl.state.run_history import (
+    FAILED,
+    NOT_PUBLISHED,
+    NOT_RUN,
+    SUCCEEDED,
+    Run,
+    RunHistory,
+    RunRecord,
+    new_run,
+)
 
 pytestmark = pytest.mark.core
 
-BUILD = Request(test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=True)
+BUILD = Request(
+    test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=True
+)
 UPDATE = replace(BUILD, delete_existing_tables=False)
 TABLES = ("person_dim", "thing_dim", "day_dim", "sale_fact")
 
@@ -40,7 +54,13 @@ def supply(star: Star, title: str, sales: int = 3) -> None:
     """Make the source one thing of this title that was sold so often."""
     star.write(PEOPLE, [{"person_id": 1, "name": title, "city": "Bonn"}])
     star.write(THINGS, [{"code": "A", "title": title}])
-    sold = {"seller_id": 1, "buyer_id": 1, "thing_code": "A", "sold_at": datetime(2014, 2, 3), "price": "1.50"}
+    sold = {
+        "seller_id": 1,
+        "buyer_id": 1,
+        "thing_code": "A",
+        "sold_at": datetime(2014, 2, 3),
+        "price": "1.50",
+    }
     star.write(SALES, [{"sale_id": number, **sold} for number in range(sales)])
 
 
@@ -64,7 +84,9 @@ def content(star: Star) -> dict[str, list[tuple[Any, ...]]]:
         "thing_dim": ("id", "code", "title"),
     }
     columns |= {"day_dim": ("id",), "sale_fact": ("sale_id", "thing_fk", "price")}
-    return {table: star.table(table, *names) for table, names in columns.items() if star.exists(table)}
+    return {
+        table: star.table(table, *names) for table, names in columns.items() if star.exists(table)
+    }
 
 
 def records(star: Star) -> list[RunRecord]:
@@ -76,7 +98,11 @@ def records(star: Star) -> list[RunRecord]:
 def own_tables(star: Star) -> set[str]:
     """Return the tables that are not the star's."""
     with star.project().open_warehouse() as warehouse:
-        return {table for table in warehouse.tables() if table not in TABLES and not table.startswith("etl_")}
+        return {
+            table
+            for table in warehouse.tables()
+            if table not in TABLES and not table.startswith("etl_")
+        }
 
 
 def execute(star: Star, *statements: str) -> None:
@@ -134,7 +160,10 @@ def _make_trigger(star: Star) -> bool:
         dialect = warehouse.dialect
     statements = {
         "mysql": [
-            "CREATE TRIGGER shout BEFORE UPDATE ON thing_dim FOR EACH ROW SET NEW.title = CONCAT(NEW.title, '!')"
+            """
+            CREATE TRIGGER shout BEFORE UPDATE ON thing_dim
+            FOR EACH ROW SET NEW.title = CONCAT(NEW.title, '!')
+            """
         ],
         "postgres": [
             """
@@ -170,7 +199,9 @@ def test_foreign_keys_within_the_star_survive(star: Star) -> None:
 def test_a_foreign_key_from_elsewhere_is_refused_before_the_start(star: Star) -> None:
     """It would hold on to the old rows: one message names it, and nothing is changed."""
     succeeds(star, BUILD)
-    execute(star, "CREATE TABLE notes (thing_id INT, FOREIGN KEY (thing_id) REFERENCES thing_dim (id))")
+    execute(
+        star, "CREATE TABLE notes (thing_id INT, FOREIGN KEY (thing_id) REFERENCES thing_dim (id))"
+    )
     before = content(star)
     supply(star, "Biology")
     last = run(star, BUILD)[-1]
@@ -181,7 +212,9 @@ def test_a_foreign_key_from_elsewhere_is_refused_before_the_start(star: Star) ->
 
 
 @pytest.mark.parametrize("changed", ["title VARCHAR(90)", "title VARCHAR(60) NOT NULL"])
-def test_a_view_on_a_table_whose_ddl_changes_is_refused(postgresql_url: str, tmp_path: Path, changed: str) -> None:
+def test_a_view_on_a_table_whose_ddl_changes_is_refused(
+    postgresql_url: str, tmp_path: Path, changed: str
+) -> None:
     """PostgreSQL's views belong to the table and not to its name."""
     star = Star(f"sqlite:///{tmp_path}/source.sqlite", postgresql_url, tmp_path)
     supply(star, "Algebra")
@@ -200,7 +233,9 @@ def test_a_view_on_a_table_whose_ddl_changes_is_refused(postgresql_url: str, tmp
 def test_a_build_makes_tables_by_their_ddl_of_now(star: Star, first: Request) -> None:
     """Also if no column changes: what is new may be a key or a rule."""
     succeeds(star, first)
-    stricter = replace(THING, create=THING.create.replace("title VARCHAR(60)", "title VARCHAR(60) NOT NULL"))
+    stricter = replace(
+        THING, create=THING.create.replace("title VARCHAR(60)", "title VARCHAR(60) NOT NULL")
+    )
     succeeds(star, UPDATE, stricter)
     untitled = "INSERT INTO thing_dim (id, code) VALUES (99, 'Z')"
     execute(star, untitled)
@@ -211,14 +246,23 @@ def test_a_build_makes_tables_by_their_ddl_of_now(star: Star, first: Request) ->
 
 
 def test_grants_outlive_new_columns(postgresql_url: str, tmp_path: Path) -> None:
-    """A table that is made anew because its columns change can be read by whoever could read the old one."""
+    """A table that is made anew because its columns change can be read by whoever could read the
+    old one.
+    """
     star = Star(f"sqlite:///{tmp_path}/source.sqlite", postgresql_url, tmp_path)
     supply(star, "Algebra")
     succeeds(star, BUILD)
     execute(star, 'CREATE ROLE "the analyst"', 'GRANT SELECT ON thing_dim TO "the analyst"')
     try:
-        succeeds(star, BUILD, replace(THING, create=THING.create.replace("title VARCHAR(60)", "title VARCHAR(90)")))
-        query = "SELECT grantee::text FROM information_schema.role_table_grants WHERE privilege_type = 'SELECT'"
+        succeeds(
+            star,
+            BUILD,
+            replace(THING, create=THING.create.replace("title VARCHAR(60)", "title VARCHAR(90)")),
+        )
+        query = (
+            "SELECT grantee::text FROM information_schema.role_table_grants WHERE privilege_type ="
+            " 'SELECT'"
+        )
         with star.project().open_warehouse() as warehouse:
             assert ("the analyst",) in warehouse.query(f"{query} AND table_name = 'thing_dim'")
     finally:
@@ -247,7 +291,10 @@ def test_back_to_the_generation_before_and_forward_again(star: Star) -> None:
 
 
 def test_a_second_run_waits_or_names_the_first(star: Star) -> None:
-    """One run is half way: the second fails when it has waited long enough, or goes on when the first has ended."""
+    """One run is half way.
+
+    The second fails when it has waited long enough, or goes on when the first has ended.
+    """
     succeeds(star, BUILD)
     with closing(refresh(star.project(), BUILD)) as first:
         for event in first:
@@ -259,7 +306,9 @@ def test_a_second_run_waits_or_names_the_first(star: Star) -> None:
         assert "run " + records(star)[0].run_id in short[-1].error
         assert f"process {os.getpid()}" in short[-1].error
         second: list[events.Event] = []
-        thread = threading.Thread(target=lambda: second.extend(run(star, UPDATE, lock_wait=timedelta(seconds=60))))
+        thread = threading.Thread(
+            target=lambda: second.extend(run(star, UPDATE, lock_wait=timedelta(seconds=60)))
+        )
         thread.start()
         time.sleep(0.5)
         assert list(first)[-1].succeeded  # type: ignore[union-attr] # it is RunFinished
@@ -279,12 +328,17 @@ def test_an_etl_that_kills_its_process_is_begun_three_times(star: Star) -> None:
 
     for _ in range(3):
         claim()
-    with pytest.raises(LoadError, match="was begun 3 times, and its process or connection died each time"):
+    with pytest.raises(
+        LoadError, match="was begun 3 times, and its process or connection died each time"
+    ):
         claim()
 
 
 def test_a_lease_keeps_others_out_until_it_is_over(star: Star) -> None:
-    """Between the tasks of a refresh on Celery nobody holds its name; it is taken for dead only after a while."""
+    """Between the tasks of a refresh on Celery nobody holds its name.
+
+    It is taken for dead only after a while.
+    """
     project = star.project()
     leased = Run("leased", project.digest, lease=timedelta(minutes=5))
     for other in (leased, new_run(project.digest)):
@@ -303,7 +357,8 @@ def test_a_lease_keeps_others_out_until_it_is_over(star: Star) -> None:
 def test_a_run_that_renews_its_lease_while_another_looks_is_not_dead(
     star: Star, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A task has its first step sent and lets go of the name, between the other's look at the lease and at the name.
+    """A task has its first step sent and lets go of the name, between the other's look at the lease
+    and at the name.
 
     SQLite lets nobody write while another looks.
     """
@@ -347,7 +402,10 @@ def test_the_ledger_tells_of_every_run(star: Star) -> None:
     succeeds(star, UPDATE)
     latest, first = records(star)[:4], records(star)[4:]
     assert {record.status for record in (*latest, *first)} == {SUCCEEDED}
-    assert ({record.way for record in latest}, {record.way for record in first}) == ({"updated"}, {"built"})
+    assert ({record.way for record in latest}, {record.way for record in first}) == (
+        {"updated"},
+        {"built"},
+    )
     [sale] = [record for record in latest if record.etl == "fact sale"]
     assert sale.counts == events.Counts(read=3, inserted=3)
     other = star.project(PERSON, replace(THING, source="SELECT code, title FROM things"), DAY, SALE)
@@ -365,8 +423,14 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Star:
 
 
 def test_a_dashboard_sees_whole_generations_only(served: Star) -> None:
-    """One query after the other while the star is built anew again and again: no error, and no row of two runs."""
-    query = "SELECT MIN(t.title), MAX(t.title), COUNT(*) FROM sale_fact f JOIN thing_dim t ON t.id = f.thing_fk"
+    """One query after the other while the star is built anew again and again.
+
+    No error, and no row of two runs.
+    """
+    query = (
+        "SELECT MIN(t.title), MAX(t.title), COUNT(*) FROM sale_fact f JOIN thing_dim t ON t.id ="
+        " f.thing_fk"
+    )
     done, wrong, queries = threading.Event(), [], [0]
 
     def look() -> None:

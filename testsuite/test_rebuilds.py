@@ -60,9 +60,16 @@ def shop(
     return DimensionETL(
         "shop",
         source=declared.pop("source", rows(nothing)),
-        create=f"CREATE TABLE shop_dim (id INT NOT NULL PRIMARY KEY, code VARCHAR(9), city VARCHAR(20){ddl})",
+        create=(
+            "CREATE TABLE shop_dim (id INT NOT NULL PRIMARY KEY, code VARCHAR(9), city"
+            f" VARCHAR(20){ddl})"
+        ),
         factory=factory(
-            table_class, name="shop_dim", key="id", attributes=["code", "city", *more], lookupatts=["code"]
+            table_class,
+            name="shop_dim",
+            key="id",
+            attributes=["code", "city", *more],
+            lookupatts=["code"],
         ),
         **declared,
     )
@@ -75,7 +82,8 @@ def customer(*more: str, city: str = "city", ddl: str = "", **declared: Any) -> 
         source=rows(nothing),
         create=f"""
             CREATE TABLE shop_dim (
-              id INT NOT NULL PRIMARY KEY, code VARCHAR(9), {city} VARCHAR(20){ddl}, since DATE, until DATE, version INT
+              id INT NOT NULL PRIMARY KEY, code VARCHAR(9), {city} VARCHAR(20){ddl}, since DATE,
+                until DATE, version INT
             )
         """,
         factory=factory(
@@ -109,7 +117,10 @@ def a_shop(code: str, city: str | None = "Oslo", **more: Any) -> dict[str, Any]:
 
 
 def test_a_rebuild_keeps_attributes_of_type_0_and_3(house: House) -> None:
-    """The source knows only today; other attributes are read anew, and a change that it brings is the last one."""
+    """The source knows only today.
+
+    Other attributes are read anew, and a change that it brings is the last one.
+    """
     house.declare(
         shop(
             "opened",
@@ -123,7 +134,9 @@ def test_a_rebuild_keeps_attributes_of_type_0_and_3(house: House) -> None:
     )
     house.load("shop", [a_shop("A", "Oslo", opened=2010), a_shop("B", "Rome", opened=2011)])
     house.load("shop", [a_shop("A", "Bonn", opened=2015), a_shop("B", "Rome", opened=2011)])
-    house.load("shop", [a_shop("A", "Bonn", opened=2016), a_shop("B", "Nice", opened=2016)], rebuild=True)
+    house.load(
+        "shop", [a_shop("A", "Bonn", opened=2016), a_shop("B", "Nice", opened=2016)], rebuild=True
+    )
     expected = [("A", "Bonn", 2010, "Oslo"), ("B", "Nice", 2011, "Rome")]
     assert house.table("shop_dim", "code", "city", "opened", "old_city") == expected
     house.load("shop", rebuild=True)
@@ -132,7 +145,9 @@ def test_a_rebuild_keeps_attributes_of_type_0_and_3(house: House) -> None:
 
 def test_a_class_that_leaves_members_takes_todays_values(home: House) -> None:
     """Its attributes are read anew by a rebuild; one that must stay is declared as `original`."""
-    home.declare(shop("opened", ddl=", opened INT", table_class=CachedDimension, original=("opened",)))
+    home.declare(
+        shop("opened", ddl=", opened INT", table_class=CachedDimension, original=("opened",))
+    )
     home.load("shop", [a_shop("A", "Oslo", opened=1)])
     home.load("shop", [a_shop("A", "Bonn", opened=2)])
     assert home.table("shop_dim", "code", "city", "opened") == [("A", "Oslo", 1)]
@@ -141,37 +156,59 @@ def test_a_class_that_leaves_members_takes_todays_values(home: House) -> None:
 
 
 def test_members_that_facts_point_to_outlive_a_rebuild_without_them(house: House) -> None:
-    """Those that facts have made, without a column that says so, and those that the source has lost."""
+    """Those that facts have made, without a column that says so, and those that the source has
+    lost.
+    """
     house.declare(shop(), sale(keys={"shop_fk": member("shop", code="code", missing="infer")}))
     house.load("shop", [a_shop("A"), a_shop("B"), a_shop("C")])
-    house.load("sale", [{"sale": 1, "code": "A"}, {"sale": 2, "code": "B"}, {"sale": 3, "code": "Z"}])
+    house.load(
+        "sale", [{"sale": 1, "code": "A"}, {"sale": 2, "code": "B"}, {"sale": 3, "code": "Z"}]
+    )
     house.give("shop", [a_shop("A")])
     told = list(refresh(house.project, REBUILT_DIMENSIONS))
-    notes = [event.note for event in told if isinstance(event, events.EtlNoted) and "stay" in event.note]
+    notes = [
+        event.note for event in told if isinstance(event, events.EtlNoted) and "stay" in event.note
+    ]
     assert [note.partition(":")[2] for note in notes] == [
         ' 2 for fact "sale". To be rid of them, rebuild those facts too'
     ]
-    assert house.table("shop_dim", "id", "code", "city") == [(1, "A", "Oslo"), (2, "B", "Oslo"), (4, "Z", None)]
+    assert house.table("shop_dim", "id", "code", "city") == [
+        (1, "A", "Oslo"),
+        (2, "B", "Oslo"),
+        (4, "Z", None),
+    ]
     house.refresh(replace(REBUILT_DIMENSIONS, run_facts=True))
     assert [code for _, code in house.table("shop_dim", "id", "code")] == ["A", "B", "Z"]
 
 
 def test_a_member_whose_row_is_rejected_outlives_a_rebuild(house: House) -> None:
-    """Its row is in the source, so the source has not dropped it; a member without a row is gone."""
+    """Its row is in the source, so the source has not dropped it.
+
+    A member without a row is gone.
+    """
     house.declare(shop(most_rejected=1))
     house.load("shop", [{"code": code, "city": "Bonn"} for code in ("a", "b", "c", "d's")])
     given = [{"code": "a", "city": "Rome"}, {"code": "b", "city": "x" * 21}]
     given += [{"code": "d's", "city": "Oslo"}, {"code": "d's", "city": "Rome"}]
     assert house.load("shop", given, rebuild=True).rejected == 3
-    assert house.table("shop_dim", "id", "code", "city") == [(1, "a", "Rome"), (2, "b", "Bonn"), (4, "d's", "Bonn")]
+    assert house.table("shop_dim", "id", "code", "city") == [
+        (1, "a", "Rome"),
+        (2, "b", "Bonn"),
+        (4, "d's", "Bonn"),
+    ]
 
 
-def test_rows_that_differ_in_what_no_dimension_reads_are_one(warehouse_url: str, tmp_path: Path) -> None:
+def test_rows_that_differ_in_what_no_dimension_reads_are_one(
+    warehouse_url: str, tmp_path: Path
+) -> None:
     """In both ways, where the class is pygrametl's own."""
     house = House(warehouse_url, tmp_path, as_sets=True)
     for table_class in (TypeOneSlowlyChangingDimension, Dimension):
         house.declare(shop(table_class=table_class))
-        given = [{"code": "a", "city": "Bonn", "read_at": 1}, {"code": "a", "city": "Bonn", "read_at": 2}]
+        given = [
+            {"code": "a", "city": "Bonn", "read_at": 1},
+            {"code": "a", "city": "Bonn", "read_at": 2},
+        ]
         house.load("shop", given)
         assert house.table("shop_dim", "id", "code", "city") == [(1, "a", "Bonn")]
 
@@ -190,7 +227,9 @@ def test_junk_members_outlive_a_rebuild(house: House) -> None:
     """A dimension without a source has only them, and a NULL may be a value of theirs."""
     kind = DimensionETL(
         "kind",
-        create="CREATE TABLE kind_dim (id INT NOT NULL PRIMARY KEY, color VARCHAR(9), size VARCHAR(9))",
+        create=(
+            "CREATE TABLE kind_dim (id INT NOT NULL PRIMARY KEY, color VARCHAR(9), size VARCHAR(9))"
+        ),
         factory=factory(CachedDimension, name="kind_dim", key="id", attributes=["color", "size"]),
     )
     fact = replace(
@@ -198,7 +237,10 @@ def test_junk_members_outlive_a_rebuild(house: House) -> None:
         create="CREATE TABLE sale_fact (sale INT NOT NULL, kind_fk INT)",
     )
     house.declare(kind, fact)
-    house.load("sale", [{"sale": 1, "color": "red", "size": None}, {"sale": 2, "color": "red", "size": "L"}])
+    house.load(
+        "sale",
+        [{"sale": 1, "color": "red", "size": None}, {"sale": 2, "color": "red", "size": "L"}],
+    )
     before = house.table("kind_dim", "id", "color", "size")
     assert len(before) == 2
     house.refresh(REBUILT_DIMENSIONS)
@@ -207,7 +249,10 @@ def test_junk_members_outlive_a_rebuild(house: House) -> None:
 
 
 def test_members_are_kept_with_a_flag_that_joins_late(house: House) -> None:
-    """A member is neither gone nor inferred until a load says so; then it counts as any other does."""
+    """A member is neither gone nor inferred until a load says so.
+
+    Then it counts as any other does.
+    """
     house.declare(shop())
     house.load("shop", [a_shop("A"), a_shop("B"), a_shop("C")])
     house.declare(shop("gone", ddl=", gone TINYINT(1)", deleted=flag_deleted("gone", most=0.5)))
@@ -317,7 +362,10 @@ def test_a_source_that_is_empty_now_fails_the_load(house: House, rebuild: bool) 
 
 
 def test_a_source_may_be_declared_to_be_empty(home: House) -> None:
-    """The facts are then gone, as declared; the members that were gone are closed by their own rule."""
+    """The facts are then gone, as declared.
+
+    The members that were gone are closed by their own rule.
+    """
     home.declare(customer(deleted=close_deleted(most=1.0)), sale(empty_source="allow"))
     home.load("shop", [a_shop("A")])
     home.load("sale", [{"sale": 1}])
@@ -350,13 +398,20 @@ def test_an_incremental_load_may_get_nothing(tmp_path: Path) -> None:
         watermark=watermark("at"),
     )
     config: Any = SimpleNamespace(
-        SOURCE_URLS={"s": ""}, WAREHOUSE_URL="", LOG_HOME=".", DIMENSIONS=[], FACTS=[fact], __file__=__file__
+        SOURCE_URLS={"s": ""},
+        WAREHOUSE_URL="",
+        LOG_HOME=".",
+        DIMENSIONS=[],
+        FACTS=[fact],
+        __file__=__file__,
     )
     story = Story(config, tmp_path)
     story.day("sales\n| sale:int | at:int |\n| 1 | 5 |")
     story.load()
     story.day("sales\n| sale | at |\n| 1 | 4 |")
-    story.project = replace(story.project, facts=(replace(fact, source="SELECT sale, at FROM sales WHERE at > 4"),))
+    story.project = replace(
+        story.project, facts=(replace(fact, source="SELECT sale, at FROM sales WHERE at > 4"),)
+    )
     story.load()
     assert "source gave no rows" in story.fails("sale", rebuild=True)
     assert story.rows("SELECT sale FROM sale_fact") == [(1,)]
@@ -374,7 +429,12 @@ def test_an_empty_fact_in_parts_fails(tmp_path: Path) -> None:
         split_by="sale",
     )
     config: Any = SimpleNamespace(
-        SOURCE_URLS={"s": ""}, WAREHOUSE_URL="", LOG_HOME=".", DIMENSIONS=[], FACTS=[fact], __file__=__file__
+        SOURCE_URLS={"s": ""},
+        WAREHOUSE_URL="",
+        LOG_HOME=".",
+        DIMENSIONS=[],
+        FACTS=[fact],
+        __file__=__file__,
     )
     story = Story(config, tmp_path)
     story.day("sales\n| sale:int |\n| 1 |\n| 2 |")
@@ -388,7 +448,9 @@ def test_empty_source_is_one_of_two_words(home: House) -> None:
     """A misspelt word is told before anything connects."""
     wrong: Any = "alow"
     home.declare(sale(empty_source=wrong))
-    with pytest.raises(ConfigError, match='its empty_source is \'alow\'; it must be one of "fail", "allow"'):
+    with pytest.raises(
+        ConfigError, match='its empty_source is \'alow\'; it must be one of "fail", "allow"'
+    ):
         assert home.project
 
 
@@ -398,7 +460,9 @@ def test_a_special_member_of_another_key_is_refused(house: House, rebuild: bool)
     house.declare(shop(unknown={"id": -1, "city": "Unknown"}))
     house.load("shop", [a_shop("A")])
     house.declare(shop(unknown={"id": 0, "city": "Unknown"}))
-    with pytest.raises(AssertionError, match=r'"shop_dim" has a member with the key -1.*declaration \(0\)'):
+    with pytest.raises(
+        AssertionError, match=r'"shop_dim" has a member with the key -1.*declaration \(0\)'
+    ):
         house.load("shop", rebuild=rebuild)
     house.execute("DELETE FROM shop_dim WHERE id = -1")
     house.load("shop", rebuild=rebuild)
@@ -415,14 +479,24 @@ def test_keys_below_1_that_the_source_gives_are_no_special_members(home: House) 
 
 
 def test_a_key_without_a_moment_is_told(home: House) -> None:
-    """By the source test and by the plan, as each load that reads a fact again points it to another version."""
+    """By the source test and by the plan, as each load that reads a fact again points it to another
+    version.
+    """
     home.declare(customer(), sale(keys={"shop_fk": member("shop", code="code")}))
     home.load("shop", [a_shop("A")])
     home.give("sale", [{"sale": 1, "code": "A"}])
     project = home.project
     told = 'its key "shop_fk" has no as_of and points to a dimension with versions'
-    assert [warning for warning in source_tested(project, project.facts[0]).warnings if warning.startswith(told)]
-    notes = [event.note for event in plan(project, Request(run_facts=True)) if isinstance(event, events.EtlNoted)]
+    assert [
+        warning
+        for warning in source_tested(project, project.facts[0]).warnings
+        if warning.startswith(told)
+    ]
+    notes = [
+        event.note
+        for event in plan(project, Request(run_facts=True))
+        if isinstance(event, events.EtlNoted)
+    ]
     assert [note for note in notes if note.startswith(told)] == notes
     assert len(notes) == 1
     home.declare(sale(keys={"shop_fk": member("shop", code="code", as_of="at")}))

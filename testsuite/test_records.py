@@ -1,4 +1,7 @@
-"""What a warehouse keeps of its runs: no audit key is given twice, and old records go when they are told to."""
+"""What a warehouse keeps of its runs.
+
+No audit key is given twice, and old records go when they are told to.
+"""
 
 import threading
 import time
@@ -57,7 +60,10 @@ def test_an_audit_key_is_never_given_again(house: House) -> None:
 
 
 def test_a_warehouse_of_an_older_version_is_taken_over(house: House) -> None:
-    """It has no largest key yet, or was used by an older version since: its records have the largest."""
+    """It has no largest key yet, or was used by an older version since.
+
+    Its records have the largest.
+    """
     house.declare(THING)
     house.load("thing", [ROW])
     house.execute("DROP TABLE etl_audit_key")
@@ -82,7 +88,9 @@ def test_runs_that_begin_at_once_have_keys_of_their_own(house: House) -> None:
             while True:
                 with project.open_warehouse() as warehouse:
                     try:
-                        TableLocks(warehouse).claim(new_run(""), project.etls, [f"table {number} {turn}"])
+                        TableLocks(warehouse).claim(
+                            new_run(""), project.etls, [f"table {number} {turn}"]
+                        )
                         break
                     except BusyError:
                         time.sleep(0.01)
@@ -106,7 +114,10 @@ def test_runs_that_begin_at_once_have_keys_of_their_own(house: House) -> None:
 
 
 def test_old_records_go_but_for_those_that_are_asked_for(house: House) -> None:
-    """Kept are unfinished runs, and of each ETL the last that others look for; later runs change nothing of that."""
+    """Kept are unfinished runs, and of each ETL the last that others look for.
+
+    Later runs change nothing of that.
+    """
     with house.project.open_warehouse() as warehouse:
         with warehouse.transaction():
             RunHistory(warehouse).ensure()
@@ -127,13 +138,24 @@ def test_old_records_go_but_for_those_that_are_asked_for(house: House) -> None:
             RunHistory(warehouse).prune(warehouse.clock() - timedelta(days=30))
         kept = {record.run_id for record in RunHistory(warehouse).latest()}
         assert kept == {
-            *("second build", "runs for ever", "update 19", "deleted", "failed 2", "failed 3", "late 2", "recent")
+            *(
+                "second build",
+                "runs for ever",
+                "update 19",
+                "deleted",
+                "failed 2",
+                "failed 3",
+                "late 2",
+                "recent",
+            )
         }
         assert RunHistory(warehouse).last(BUILT) == before
         assert {record.run_id for record in before} == {"second build"}
 
 
-def test_a_long_history_goes_in_several_steps(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_history_goes_in_several_steps(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The oldest first; a run that begins does not wait for all of them to go."""
     monkeypatch.setattr(run_history, "_MOST_PRUNED", 2)
     with house.project.open_warehouse() as warehouse:
@@ -144,11 +166,16 @@ def test_a_long_history_goes_in_several_steps(house: House, monkeypatch: pytest.
         for left in ([2, 3, 4, 5], [4, 5], [4, 5]):
             with warehouse.transaction():
                 RunHistory(warehouse).prune(warehouse.clock() - timedelta(days=30))
-            assert sorted(each.run_id for each in RunHistory(warehouse).latest()) == [f"update {each}" for each in left]
+            assert sorted(each.run_id for each in RunHistory(warehouse).latest()) == [
+                f"update {each}" for each in left
+            ]
 
 
 def test_a_run_prunes_as_the_setting_says(house: House) -> None:
-    """KEEP_RUNS_DAYS; without it nothing ever goes. The tables stay right, and so do keys that are given later."""
+    """KEEP_RUNS_DAYS.
+
+    Without it nothing ever goes. The tables stay right, and so do keys that are given later.
+    """
     house.declare(THING)
     for _ in range(4):
         house.load("thing", [ROW])
@@ -186,8 +213,19 @@ def add(warehouse: Database, run: str, days_ago: float, *etls: ETL, **columns: A
     """Add the records of a run that began and ended so long ago."""
     moment = warehouse.clock() - timedelta(days=days_ago)
     status = columns.setdefault("status", SUCCEEDED)
-    written = {"run_id": run, "attempt": 1, "audit_key": 0, "host": "", "code_version": "", "config_hash": ""}
-    written |= {"started": moment, "ended": None if status in {RUNNING, LATE} else moment, **columns}
+    written = {
+        "run_id": run,
+        "attempt": 1,
+        "audit_key": 0,
+        "host": "",
+        "code_version": "",
+        "config_hash": "",
+    }
+    written |= {
+        "started": moment,
+        "ended": None if status in {RUNNING, LATE} else moment,
+        **columns,
+    }
     for etl in etls:
         StateTable(warehouse, "etl_run", "").add({**written, "etl": name_of(etl)})
 
@@ -200,13 +238,22 @@ def test_counts_below_0_do_not_add_up() -> None:
 
 
 def test_a_traceback_in_the_log_is_indented(tmp_path: Path) -> None:
-    """So that no line of it, and of the values that it may show, can pass for one of the log's own."""
+    """So that no line of it, and of the values that it may show, can pass for one of the log's
+    own.
+    """
     with RunLog(tmp_path / "run.log") as run_log:
-        run_log(events.EtlFailed(THING, f"went {FORGED}", f"Traceback:\n  File x\nValueError: {FORGED}\n"))
+        run_log(
+            events.EtlFailed(
+                THING, f"went {FORGED}", f"Traceback:\n  File x\nValueError: {FORGED}\n"
+            )
+        )
         run_log.error(f"first\n{FORGED}")
     lines = (tmp_path / "run.log").read_text().split("\n")
     assert [line for line in lines if not line.startswith("    ")] == [
-        f"ERROR:__main__:dimension thing_dim failed, and its table holds what it held before: went {SHOWN}",
+        (
+            "ERROR:__main__:dimension thing_dim failed, and its table holds what it held before:"
+            f" went {SHOWN}"
+        ),
         "ERROR:__main__:first",
         "",
     ]
@@ -219,12 +266,16 @@ def test_a_traceback_in_the_log_is_indented(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [120, 80, 40])
-def test_the_closing_table_never_cuts_a_number(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_closing_table_never_cuts_a_number(
+    width: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What is too narrow for a table gets a line for each ETL."""
     display = Display(width)
     numbers = {
         title: 1_234_567_000 + number
-        for number, title in enumerate(["read", "inserted", "updated", "unchanged", "rejected", "closed"])
+        for number, title in enumerate(
+            ["read", "inserted", "updated", "unchanged", "rejected", "closed"]
+        )
     }
     display(events.RunStarted((THING, PERSON)))
     capsys.readouterr()
@@ -275,11 +326,13 @@ def test_an_error_that_nobody_foresaw_says_where_and_what_to_do(module: str, ste
         names["fails"]()
     except ValueError as error:
         told = in_words(
-            error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None), 'fact "sale"'
+            error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None),
+            'fact "sale"',
         )
-    assert told == (
-        f"ValueError: zip() argument 2 is shorter than argument 1, {step}. PypeLineETL did not foresee this error;"
-        " please report it together with run.log, which has the traceback"
+    assert (
+        told
+        == f"ValueError: zip() argument 2 is shorter than argument 1, {step}. PypeLineETL did not"
+        " foresee this error; please report it together with run.log, which has the traceback"
     )
 
 
@@ -295,8 +348,8 @@ def test_an_error_of_the_projects_own_code_says_where_that_is(tmp_path: Path) ->
     [etl] = house.project.etls
     last = list(process(house.project, etl, rebuild=False))[-1]
     assert isinstance(last, events.EtlFailed)
-    assert last.error == (
-        'KeyError: 7, while reading the source of dimension "thing", in "source" (test_records.py), which is code of'
-        " this project; mend it there"
+    assert (
+        last.error == 'KeyError: 7, while reading the source of dimension "thing", in "source"'
+        " (test_records.py), which is code of this project; mend it there"
     )
     assert "Traceback" in last.details

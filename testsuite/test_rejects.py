@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 from pygrametl.tables import CachedDimension, FactTable, TypeOneSlowlyChangingDimension
 
-from pypelineetl import DimensionETL, FactETL, Request, events, factory, member, read_project, refresh, watermark
+from pypelineetl import (
+    DimensionETL,
+    FactETL,
+    Request,
+    events,
+    factory,
+    member,
+    read_project,
+    refresh,
+    watermark,
+)
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.declare.etls import Factory
 from pypelineetl.project.project import Project
@@ -21,12 +31,22 @@ class Shop:
 
     def __init__(self, warehouse_url: str, folder: Path, *, as_sets: bool) -> None:
         self.source_url = f"sqlite:///{folder / 'shop.sqlite'}"
-        made = factory(FactTable, name="orders_fact", keyrefs=["id", "member_fk"], measures=["v", "at"])
+        made = factory(
+            FactTable, name="orders_fact", keyrefs=["id", "member_fk"], measures=["v", "at"]
+        )
         member_made = factory(
-            CachedDimension, name="member_dim", key="k", attributes=["mid", "name"], lookupatts=["mid"]
+            CachedDimension,
+            name="member_dim",
+            key="k",
+            attributes=["mid", "name"],
+            lookupatts=["mid"],
         )
         thing_made = factory(
-            TypeOneSlowlyChangingDimension, name="thing_dim", key="k", attributes=["tid", "title"], lookupatts=["tid"]
+            TypeOneSlowlyChangingDimension,
+            name="thing_dim",
+            key="k",
+            attributes=["tid", "title"],
+            lookupatts=["tid"],
         )
         self._folder = folder
         self._warehouse_url = warehouse_url
@@ -46,13 +66,19 @@ class Shop:
                 DimensionETL(
                     "member",
                     source="SELECT mid, name FROM members",
-                    create="CREATE TABLE member_dim (k INT NOT NULL PRIMARY KEY, mid INT, name VARCHAR(20))",
+                    create=(
+                        "CREATE TABLE member_dim (k INT NOT NULL PRIMARY KEY, mid INT, name"
+                        " VARCHAR(20))"
+                    ),
                     factory=members,
                 ),
                 DimensionETL(
                     "thing",
                     source="SELECT tid, title, at FROM things",
-                    create=f"CREATE TABLE thing_dim (k INT NOT NULL PRIMARY KEY, tid INT, title {self.title})",
+                    create=(
+                        "CREATE TABLE thing_dim (k INT NOT NULL PRIMARY KEY, tid INT, title"
+                        f" {self.title})"
+                    ),
                     factory=things,
                     watermark=watermark("at"),
                     most_rejected=0.6,
@@ -63,7 +89,8 @@ class Shop:
                     "orders",
                     source="SELECT id, mid, v, at FROM orders",
                     create="""
-                        CREATE TABLE orders_fact (id INT NOT NULL PRIMARY KEY, member_fk INT, v INT, at DATETIME)
+                        CREATE TABLE orders_fact (id INT NOT NULL PRIMARY KEY, member_fk INT,
+                          v INT, at DATETIME)
                     """,
                     factory=orders,
                     keys={"member_fk": member("member", mid="mid")},
@@ -77,30 +104,54 @@ class Shop:
 
     def give(self, **tables: Sequence[Sequence[Any]]) -> None:
         """Make these rows the only ones of their source tables."""
-        with open_database(parse_url(self.source_url), read_only=False) as source, source.transaction():
-            declared = {"members": "mid INT, name TEXT", "orders": "id INT, mid INT, v INT, at DATETIME"}
+        with (
+            open_database(parse_url(self.source_url), read_only=False) as source,
+            source.transaction(),
+        ):
+            declared = {
+                "members": "mid INT, name TEXT",
+                "orders": "id INT, mid INT, v INT, at DATETIME",
+            }
             declared["things"] = "tid INT, title TEXT, at DATETIME"
             for name, given in tables.items():
                 source.execute(f"DROP TABLE IF EXISTS {name}")
                 source.execute(f"CREATE TABLE {name} ({declared[name]})")
                 for row in given:
-                    source.query(f"INSERT INTO {name} VALUES ({', '.join('?' * len(row))})", tuple(map(_text, row)))
+                    source.query(
+                        f"INSERT INTO {name} VALUES ({', '.join('?' * len(row))})",
+                        tuple(map(_text, row)),
+                    )
 
     def run(self, *names: str, replay: bool = False) -> tuple[dict[str, events.Counts], list[str]]:
-        """Run these ETLs, which must succeed; return what became of their rows, and what was noted."""
+        """Run these ETLs, which must succeed.
+
+        Return what became of their rows, and what was noted.
+        """
         request = Request(
-            test_sources=False, run_dimensions=not replay, run_facts=not replay, only=names, replay_rejects=replay
+            test_sources=False,
+            run_dimensions=not replay,
+            run_facts=not replay,
+            only=names,
+            replay_rejects=replay,
         )
         happened = list(refresh(self.project, request))
-        failed = [each.error for each in happened if isinstance(each, events.EtlFailed | events.RunFinished)]
+        failed = [
+            each.error
+            for each in happened
+            if isinstance(each, events.EtlFailed | events.RunFinished)
+        ]
         assert not any(failed), failed
-        counts = {each.etl.name: each.counts for each in happened if isinstance(each, events.EtlFinished)}
+        counts = {
+            each.etl.name: each.counts for each in happened if isinstance(each, events.EtlFinished)
+        }
         return counts, [each.note for each in happened if isinstance(each, events.EtlNoted)]
 
     def waiting(self) -> list[str]:
         """Return the rows that wait, by the first of their values."""
         with self.project.open_warehouse() as warehouse:
-            return [str(next(iter(reject.given.values()))) for reject in LoadState(warehouse).rejects()]
+            return [
+                str(next(iter(reject.given.values()))) for reject in LoadState(warehouse).rejects()
+            ]
 
     def table(self, query: str) -> list[tuple[Any, ...]]:
         """Return what the warehouse answers."""

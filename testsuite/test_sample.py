@@ -1,4 +1,7 @@
-"""The sample marketplace: the same rows on every database and every time, day after day, and what wrong use is told."""
+"""The sample marketplace.
+
+The same rows on every database and every time, day after day, and what wrong use is told.
+"""
 
 import sqlite3
 from collections.abc import Mapping
@@ -64,7 +67,9 @@ def first_day(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
 
 
 def test_every_database_holds_the_same_rows(source_url: str, tmp_path: Path) -> None:
-    """One definition gives the same tables, to the last value, on SQLite, MariaDB and PostgreSQL, day after day."""
+    """One definition gives the same tables, to the last value, on SQLite, MariaDB and PostgreSQL,
+    day after day.
+    """
     reference_url = f"sqlite:///{tmp_path / 'reference.db'}"
     for day in range(1, 5):
         assert sample.write(source_url, day=day) == sample.write(reference_url, day=day)
@@ -90,7 +95,9 @@ def test_the_rows_written_are_counted(shop_url: str) -> None:
 
 
 def test_scale_one_gives_the_rows_of_the_original_description(tmp_path: Path) -> None:
-    """The source queries of the nine dimensions return the seed's counts, and its first three schools."""
+    """The source queries of the nine dimensions return the seed's counts, and its first three
+    schools.
+    """
     path = tmp_path / "shop.db"
     sample.write(f"sqlite:///{path}")
     found = {name: _source_rows(path, getattr(sources, name.upper())) for name in _SEED_COUNTS}
@@ -103,7 +110,10 @@ def test_scale_one_gives_the_rows_of_the_original_description(tmp_path: Path) ->
 
 
 def test_scale_multiplies_what_customers_make(tmp_path: Path) -> None:
-    """Users, products and orders grow with the scale; what schools offer and the shop itself do not."""
+    """Users, products and orders grow with the scale.
+
+    What schools offer and the shop itself do not.
+    """
     once = sample.write(f"sqlite:///{tmp_path / 'once.db'}")
     thrice = sample.write(f"sqlite:///{tmp_path / 'thrice.db'}", scale=3)
     assert {table for table in once if once[table] != thrice[table]} == _DIFFERENT_WITH_SCALE
@@ -113,16 +123,26 @@ def test_scale_multiplies_what_customers_make(tmp_path: Path) -> None:
 
 
 def test_rows_are_made_as_they_are_written() -> None:
-    """At any scale the first row of each table is there at once, and no table is ever held whole."""
+    """At any scale the first row of each table is there at once, and no table is ever held
+    whole.
+    """
     firsts = {table.name: next(rows) for table, rows in generate.first_day(1_000_000)}
     assert set(firsts) == set(schema.metadata.tables) - {"sample_days"}
     assert firsts["orders"]["id"] == 1
 
 
 def test_the_first_day_refers_only_to_what_is_there(first_day: Snapshot) -> None:
-    """On day 1 every buyer, and every product sold or reviewed, exists, though no foreign key says so."""
-    buyers = {(row["buyer_id"],) for row in first_day["orders"].values() if row["buyer_id"] is not None}
-    products = {(row["product_id"],) for table in ("order_lines", "reviews") for row in first_day[table].values()}
+    """On day 1 every buyer, and every product sold or reviewed, exists, though no foreign key says
+    so.
+    """
+    buyers = {
+        (row["buyer_id"],) for row in first_day["orders"].values() if row["buyer_id"] is not None
+    }
+    products = {
+        (row["product_id"],)
+        for table in ("order_lines", "reviews")
+        for row in first_day[table].values()
+    }
     assert buyers <= first_day["users"].keys()
     assert products <= first_day["products"].keys()
 
@@ -149,15 +169,24 @@ def test_values_are_missing_where_life_has_none(column: str, first_day: Snapshot
 
 
 def test_names_are_as_awkward_as_real_ones(first_day: Snapshot) -> None:
-    """There are accents, both quotes, backslashes, percent signs, emoji, and every first name that is known."""
-    values = [value for rows in first_day.values() for row in rows.values() for value in row.values()]
+    """There are accents, both quotes, backslashes, percent signs, emoji, and every first name that
+    is known.
+    """
+    values = [
+        value for rows in first_day.values() for row in rows.values() for value in row.values()
+    ]
     texts = "".join(value for value in values if isinstance(value, str))
     assert set("éñž'\"\\%🎓📝") <= set(texts)
-    assert {row["first_name"] for row in first_day["user_profiles"].values()} == set(names.FIRST_NAMES)
+    assert {row["first_name"] for row in first_day["user_profiles"].values()} == set(
+        names.FIRST_NAMES
+    )
 
 
 def test_a_day_changes_what_real_days_change(shop_url: str) -> None:
-    """Each later day is told whole: who came, moved and paid, what was renamed and deleted, and nothing besides."""
+    """Each later day is told whole.
+
+    Who came, moved and paid, what was renamed and deleted, and nothing besides.
+    """
     sample.write(shop_url)
     before = _snapshot(shop_url)
     for day in range(2, 5):
@@ -170,7 +199,12 @@ def test_a_day_changes_what_real_days_change(shop_url: str) -> None:
         assert _changed(before, after, "courses") == {"title"}
         assert len(before["products"].keys() - after["products"].keys()) == 1
         assert _changed(before, after, "orders") == {"paid_at", "delivered_at"}
-        reached = [row[name] for row in after["orders"].values() for name in ("paid_at", "delivered_at") if row[name]]
+        reached = [
+            row[name]
+            for row in after["orders"].values()
+            for name in ("paid_at", "delivered_at")
+            if row[name]
+        ]
         assert max(reached).date() == today
         for table in before.keys() - {"users", "courses", "orders"}:
             assert _changed(before, after, table) == set(), table
@@ -187,7 +221,9 @@ def test_an_order_comes_in_before_its_buyer(shop_url: str) -> None:
         sample.write(shop_url, day=day)
         rows = _snapshot(shop_url)
         assert awaited <= rows["users"].keys()
-        buyers = {(row["buyer_id"],) for row in rows["orders"].values() if row["buyer_id"] is not None}
+        buyers = {
+            (row["buyer_id"],) for row in rows["orders"].values() if row["buyer_id"] is not None
+        }
         awaited = buyers - rows["users"].keys()
         assert len(awaited) == 1
 
@@ -222,9 +258,15 @@ def test_a_url_need_not_name_its_driver(name: str, request: pytest.FixtureReques
     assert sample.write(url.render_as_string(hide_password=False))["users"] == 279
 
 
-@pytest.mark.parametrize(("day", "scale", "reason"), [(2, 1, "at day 2"), (4, 1, "at day 2"), (3, 2, "scale 1, not 2")])
-def test_a_day_that_does_not_follow_changes_nothing(day: int, scale: int, reason: str, shop_url: str) -> None:
-    """A day twice, a day left out and another scale are refused, and the database stays as it was."""
+@pytest.mark.parametrize(
+    ("day", "scale", "reason"), [(2, 1, "at day 2"), (4, 1, "at day 2"), (3, 2, "scale 1, not 2")]
+)
+def test_a_day_that_does_not_follow_changes_nothing(
+    day: int, scale: int, reason: str, shop_url: str
+) -> None:
+    """A day twice, a day left out and another scale are refused, and the database stays as it
+    was.
+    """
     sample.write(shop_url)
     sample.write(shop_url, day=2)
     before = _snapshot(shop_url)
@@ -251,7 +293,10 @@ def test_the_command_prints_the_rows_of_each_table(checkout: Checkout) -> None:
         (["--url", f"mysql://127.0.0.1:1/shop?user=u&password={_SECRET}"], "Connection refused"),
         (["--url", f"mysql://u:{_SECRET}@127.0.0.1:1/shop?bogus=1"], "bogus"),
         (["--url", f"postgresql://u:{_SECRET}@127.0.0.1:1/shop"], "Connection refused"),
-        (["--url", f"postgresql://127.0.0.1:1/shop?user=u&password={_SECRET}"], "Connection refused"),
+        (
+            ["--url", f"postgresql://127.0.0.1:1/shop?user=u&password={_SECRET}"],
+            "Connection refused",
+        ),
         (["--url", f"postgresql://u:{_SECRET}@127.0.0.1:1/shop?bogus=1"], "bogus"),
         (["--url", "sqlite:////no/such/folder/shop.db"], "unable to open database file"),
         (["--url", "sqlite:///shop.db", "--scale", "0"], "1 or more"),
@@ -261,8 +306,12 @@ def test_the_command_prints_the_rows_of_each_table(checkout: Checkout) -> None:
         ([], "--url"),
     ],
 )
-def test_wrong_use_gets_one_clear_line(arguments: list[str], reason: str, checkout: Checkout) -> None:
-    """A wrong argument or a dead server gives exit status 2 and one line, without traceback and without password."""
+def test_wrong_use_gets_one_clear_line(
+    arguments: list[str], reason: str, checkout: Checkout
+) -> None:
+    """A wrong argument or a dead server gives exit status 2 and one line, without traceback and
+    without password.
+    """
     done = checkout.run("-m", "sample", *arguments)
     assert done.returncode == 2, done.stderr
     usage, message = done.stderr.splitlines()
@@ -296,7 +345,10 @@ def _snapshot(url: str) -> Snapshot:
 
 def _rows(connection: Connection, table: Table) -> Mapping[Key, Mapping[str, Any]]:
     key = [column.name for column in table.primary_key]
-    return {tuple(row[name] for name in key): dict(row) for row in connection.execute(select(table)).mappings()}
+    return {
+        tuple(row[name] for name in key): dict(row)
+        for row in connection.execute(select(table)).mappings()
+    }
 
 
 def _differing(one: Snapshot, other: Snapshot) -> set[str]:

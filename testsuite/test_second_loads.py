@@ -1,4 +1,5 @@
-"""Second loads of every type: only what changed is written, and the table holds what Python says it must.
+"""Second loads of every type: only what changed is written, and the table holds what Python says it
+must.
 
 Each pair of a source and a warehouse has three tables: a dimension of type 1, one of type 2, and a
 fact of a grain. Every type is a column of each of them. A row is for one type: its other columns
@@ -95,7 +96,10 @@ class Table:
         found: list[tuple[Row, Row]] = []
         for kind in kinds:
             held = [change for change in kind.changes if not change.lacking & lacking]
-            found += [(base | {kind.name: change.before}, base | {kind.name: change.after}) for change in held]
+            found += [
+                (base | {kind.name: change.before}, base | {kind.name: change.after})
+                for change in held
+            ]
             found.append((base, base | {kind.name: None}))
         found.append((base, base))
         first: list[Row] = [{"number": number} | before for number, (before, _) in enumerate(found)]
@@ -106,7 +110,9 @@ class Table:
         """Note what a load must make of these rows, and return how many of them it must write."""
         kinds = self.kinds
         plain_rows = [
-            {"number": row["number"]} | {kind.name: plain(kind.sort, row[kind.name]) for kind in kinds} for row in given
+            {"number": row["number"]}
+            | {kind.name: plain(kind.sort, row[kind.name]) for kind in kinds}
+            for row in given
         ]
         if not self.histories:
             self.histories = [[row] for row in plain_rows]
@@ -132,7 +138,9 @@ class Table:
         if self.shape != "type 2":
             return [history[-1] for history in self.histories]
         return [
-            {"version": version} | row for history in self.histories for version, row in enumerate(history, start=1)
+            {"version": version} | row
+            for history in self.histories
+            for version, row in enumerate(history, start=1)
         ]
 
 
@@ -216,7 +224,10 @@ def write_file(path: Path, table: Table, given: Sequence[Row]) -> None:
         lines = [json.dumps(dict(row), ensure_ascii=False, default=str) for row in given]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     else:
-        declared = ", ".join(f"{kind.name} {'VARCHAR' if kind.ddl == 'JSON' else kind.duckdb}" for kind in table.kinds)
+        declared = ", ".join(
+            f"{kind.name} {'VARCHAR' if kind.ddl == 'JSON' else kind.duckdb}"
+            for kind in table.kinds
+        )
         marks = ", ".join("?" * len(names))
         with duckdb.connect(":memory:") as connection:
             connection.execute(f"CREATE TABLE given (number INT, {declared})")
@@ -246,7 +257,10 @@ def read(url: str, table: Table) -> list[Row]:
     count = len(keys)
     return [
         dict(zip(keys, row[:count], strict=True))
-        | {kind.name: plain(kind.sort, value) for kind, value in zip(kinds, row[count:], strict=True)}
+        | {
+            kind.name: plain(kind.sort, value)
+            for kind, value in zip(kinds, row[count:], strict=True)
+        }
         for row in found
     ]
 
@@ -302,7 +316,9 @@ def declared(table: Table, source: Any) -> DimensionETL | FactETL:
 class Pair:
     """A source and a warehouse, and the three tables that go from one to the other."""
 
-    def __init__(self, source: str, source_url: str, warehouse: str, url: str, folder: Path) -> None:
+    def __init__(
+        self, source: str, source_url: str, warehouse: str, url: str, folder: Path
+    ) -> None:
         self.url = url
         self.now = datetime(2014, 6, 1, 12)
         self._source_url = source_url or f"sqlite:///{folder}/none.sqlite"
@@ -358,7 +374,9 @@ class Pair:
         rebuild: bool,
     ) -> dict[str, Counts]:
         """Load or plan all three tables, and return what became of the rows of each."""
-        request = Request(test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=rebuild)
+        request = Request(
+            test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=rebuild
+        )
         happened = list(how(self.project(state), request))
         failed = [event.error for event in happened if isinstance(event, events.EtlFailed)]
         assert not failed
@@ -370,7 +388,11 @@ class Pair:
         for table in self.tables:
             # Otherwise another way would be tested than the one that is meant.
             assert table.way != "scanned" or table.name not in noted
-        return {event.etl.name: event.counts for event in happened if isinstance(event, events.EtlFinished)}
+        return {
+            event.etl.name: event.counts
+            for event in happened
+            if isinstance(event, events.EtlFinished)
+        }
 
 
 # The state of the source in each step, and whether its load is planned before.
@@ -398,7 +420,10 @@ def pair(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path, sou
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_second_load_writes_what_changed_and_nothing_else(pair: Pair) -> None:
-    """Of every type: the same again, another value, NULL and back, a rebuild, and the plan of each."""
+    """Of every type.
+
+    The same again, another value, NULL and back, a rebuild, and the plan of each.
+    """
     cells = 0
     for step, (state, is_planned) in STEPS.items():
         rebuild = step == "rebuild"
@@ -416,7 +441,10 @@ def test_a_second_load_writes_what_changed_and_nothing_else(pair: Pair) -> None:
 
 
 def differences(found: Sequence[Row], expected: Sequence[Row]) -> list[tuple[int, str, Any, Any]]:
-    """Return the first values that are not as expected: the row's number, the column, both values."""
+    """Return the first values that are not as expected.
+
+    The row's number, the column, both values.
+    """
     assert len(found) == len(expected)
     pairs = zip(found, expected, strict=True)
     each = chain.from_iterable(_differing(ours, theirs) for ours, theirs in pairs if ours != theirs)
@@ -425,7 +453,9 @@ def differences(found: Sequence[Row], expected: Sequence[Row]) -> list[tuple[int
 
 def _differing(found: Row, expected: Row) -> list[tuple[int, str, Any, Any]]:
     return [
-        (expected["number"], name, found[name], expected[name]) for name in expected if found[name] != expected[name]
+        (expected["number"], name, found[name], expected[name])
+        for name in expected
+        if found[name] != expected[name]
     ]
 
 
@@ -463,7 +493,11 @@ def test_what_only_postgresql_has_is_refused(
         DIMENSIONS=[],
         FACTS=[etl],
     )
-    [failed] = [event for event in refresh(read_project(config), _ALL) if isinstance(event, events.EtlFailed)]
+    [failed] = [
+        event
+        for event in refresh(read_project(config), _ALL)
+        if isinstance(event, events.EtlFailed)
+    ]
     assert not failed.details
     assert 'column "price"' in failed.error
     assert reason in failed.error
@@ -491,8 +525,12 @@ _ALL = Request(test_sources=False, run_dimensions=True, run_facts=True)
         ("duckdb", "VARCHAR", "mysql", "LONGTEXT"),
     ],
 )
-def test_a_type_becomes_one_that_holds_all_its_values(written: str, kind: str, target: str, made: str) -> None:
-    """By what the type is in the dialect that it is written in, whatever other dialects take the word for."""
+def test_a_type_becomes_one_that_holds_all_its_values(
+    written: str, kind: str, target: str, made: str
+) -> None:
+    """By what the type is in the dialect that it is written in, whatever other dialects take the
+    word for.
+    """
     [statement] = create_statements(f"CREATE TABLE t (v {kind})", written=written, target=target)
     assert f" {made})" in " ".join(statement.split()).replace(" )", ")")
 
@@ -510,7 +548,9 @@ def test_a_float_that_mysql_rounds_is_refused(kind: str) -> None:
         columns_of(f"CREATE TABLE t (v {kind})", written="mysql")
 
 
-def test_a_decimal_that_the_scanner_cannot_read_comes_by_the_driver(mariadb_url: str, tmp_path: Path) -> None:
+def test_a_decimal_that_the_scanner_cannot_read_comes_by_the_driver(
+    mariadb_url: str, tmp_path: Path
+) -> None:
     """For a DECIMAL(38) of MySQL, DuckDB's scanner takes one of 37 digits."""
     digits = "9" * 38
     etl = FactETL(

@@ -1,4 +1,7 @@
-"""Nothing lost, nobody let in: secrets stay where they are, and what comes from outside does nothing it must not."""
+"""Nothing lost, nobody let in.
+
+Secrets stay where they are, and what comes from outside does nothing it must not.
+"""
 
 import json
 import os
@@ -47,9 +50,15 @@ def test_a_password_may_come_from_a_command(postgresql_url: str, tmp_path: Path)
     url = sa.make_url(postgresql_url)
     (tmp_path / "secret").write_text(f"{url.password}\nnot this\n")
     bare = url.set(password=None).render_as_string()
-    with open_database(parse_url(f"{bare}?password_command=cat%20{tmp_path}/secret"), read_only=True) as database:
+    with open_database(
+        parse_url(f"{bare}?password_command=cat%20{tmp_path}/secret"), read_only=True
+    ) as database:
         assert database.query("SELECT 1") == [(1,)]
-    for command in (f"sh -c 'echo {CANARY}; exit 3'", "/no/such/program", f"sh -c 'echo {CANARY} >&2'"):
+    for command in (
+        f"sh -c 'echo {CANARY}; exit 3'",
+        "/no/such/program",
+        f"sh -c 'echo {CANARY} >&2'",
+    ):
         wrong = sa.make_url(bare).update_query_dict({"password_command": command})
         with pytest.raises(DatabaseError, match="the password command") as caught:
             open_database(wrong, read_only=True)
@@ -66,7 +75,9 @@ def test_a_password_may_come_from_a_command(postgresql_url: str, tmp_path: Path)
     ],
 )
 @pytest.mark.parametrize("option", ["password_command", "password_file"])
-def test_a_password_loses_nothing_but_its_newline(option: str, told: str, password: str, tmp_path: Path) -> None:
+def test_a_password_loses_nothing_but_its_newline(
+    option: str, told: str, password: str, tmp_path: Path
+) -> None:
     """What other separators of lines there are, and blanks, may be a part of it."""
     secret = tmp_path / "secret"
     secret.write_bytes(told.encode())
@@ -78,7 +89,9 @@ def test_a_password_loses_nothing_but_its_newline(option: str, told: str, passwo
 def test_a_password_that_is_no_text_is_refused(tmp_path: Path) -> None:
     """Without a byte of it in the message."""
     (tmp_path / "secret").write_bytes(b"p\xff\n")
-    url = sa.make_url("mysql://etl@127.0.0.1/shop").update_query_dict({"password_file": f"{tmp_path}/secret"})
+    url = sa.make_url("mysql://etl@127.0.0.1/shop").update_query_dict(
+        {"password_file": f"{tmp_path}/secret"}
+    )
     with pytest.raises(DatabaseError, match="is no text in UTF-8") as caught:
         open_database(url, read_only=True)
     assert "xff" not in str(caught.value)
@@ -88,7 +101,10 @@ def test_a_password_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_a_password_command_is_run_once_and_again_when_the_password_was_refused(
     server: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """In one process, however many connections it makes; what is told no more is not tried twice."""
+    """In one process, however many connections it makes.
+
+    What is told no more is not tried twice.
+    """
     given = sa.make_url(request.getfixturevalue(server))
     admin = given.set(username="root", password="") if "mariadb" in server else given
     created, changed = (
@@ -99,7 +115,9 @@ def test_a_password_command_is_run_once_and_again_when_the_password_was_refused(
     command = tmp_path / "command"
     command.write_text(f"#!/bin/sh\necho >> {tmp_path}/times\ncat {tmp_path}/secret\n")
     command.chmod(0o755)
-    url = admin.set(username="odd", password=None).update_query_dict({"password_command": str(command)})
+    url = admin.set(username="odd", password=None).update_query_dict(
+        {"password_command": str(command)}
+    )
 
     def set_password(statement: str, password: str) -> None:
         with open_database(admin, read_only=False) as database, database.transaction():
@@ -139,9 +157,14 @@ def test_a_password_command_is_run_once_and_again_when_the_password_was_refused(
             database.execute("DROP ROLE odd" if "postgresql" in server else "DROP USER odd@'%'")
 
 
-def test_an_account_that_can_write_is_told(mariadb_url: str, postgresql_url: str, tmp_path: Path) -> None:
+def test_an_account_that_can_write_is_told(
+    mariadb_url: str, postgresql_url: str, tmp_path: Path
+) -> None:
     """Once for each source, with what it may do too much; a file has no accounts."""
-    for source_url, told in ((mariadb_url, "ALL PRIVILEGES"), (postgresql_url, "CREATE, DELETE, INSERT, SUPERUSER")):
+    for source_url, told in (
+        (mariadb_url, "ALL PRIVILEGES"),
+        (postgresql_url, "CREATE, DELETE, INSERT, SUPERUSER"),
+    ):
         star = Star(source_url, f"duckdb:///{tmp_path}/w.duckdb", tmp_path)
         project = star.project()
         warnings = [try_source(project, etl).warnings for etl in (PERSON, THING, SALE)]
@@ -154,7 +177,9 @@ def test_an_account_that_can_write_is_told(mariadb_url: str, postgresql_url: str
 
 
 class Rogue:
-    """A server that speaks just enough of MySQL's protocol to ask, in answer to a query, for a file of the client's."""
+    """A server that speaks just enough of MySQL's protocol to ask, in answer to a query, for a file
+    of the client's.
+    """
 
     def __init__(self, asks_at: str) -> None:
         self._asks_at = asks_at
@@ -175,7 +200,12 @@ class Rogue:
 
     def _talk(self, client: socket.socket) -> None:
         flags = 0xF7FF | 0x0080  # all of the old ones, and LOCAL FILES
-        greeting = b"\x0a10.11.0\0" + struct.pack("<I", 1) + b"12345678\0" + struct.pack("<HBHH", flags, 45, 2, 0x000F)
+        greeting = (
+            b"\x0a10.11.0\0"
+            + struct.pack("<I", 1)
+            + b"12345678\0"
+            + struct.pack("<HBHH", flags, 45, 2, 0x000F)
+        )
         greeting += b"\x15" + b"\0" * 10 + b"123456789012\0" + b"mysql_native_password\0"
         ok = b"\0\0\0\x02\0\0\0"
         with client, suppress(OSError, ConnectionError):
@@ -203,13 +233,17 @@ class Rogue:
         return data
 
 
-@pytest.mark.parametrize(("read_only", "asks_at"), [(True, "SELECT 1"), (False, "SELECT 1"), (False, "LOAD DATA")])
+@pytest.mark.parametrize(
+    ("read_only", "asks_at"), [(True, "SELECT 1"), (False, "SELECT 1"), (False, "LOAD DATA")]
+)
 def test_a_server_gets_no_file_that_it_asks_for(read_only: bool, asks_at: str) -> None:
     """Neither in answer to a query, nor another file than the one that is being loaded."""
     rogue = Rogue(asks_at)
     try:
         with pytest.raises((DatabaseError, RuntimeError)):
-            _ask(parse_url(f"mysql://etl@127.0.0.1:{rogue.port}/shop"), asks_at, read_only=read_only)
+            _ask(
+                parse_url(f"mysql://etl@127.0.0.1:{rogue.port}/shop"), asks_at, read_only=read_only
+            )
     finally:
         rogue.close()
     assert b"root:" not in rogue.received
@@ -226,16 +260,24 @@ NAMES = ["order by", "a'b", "semi;colon", "sélect ✓", "DROP TABLE x; --"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_are_quoted_wherever_they_stand(name: str, warehouse_url: str, tmp_path: Path) -> None:
-    """Tables and columns may be called what they like, but for the characters that pygrametl cannot quote."""
+def test_names_are_quoted_wherever_they_stand(
+    name: str, warehouse_url: str, tmp_path: Path
+) -> None:
+    """Tables and columns may be called what they like, but for the characters that pygrametl cannot
+    quote.
+    """
     star = Star(f"sqlite:///{tmp_path}/s.sqlite", warehouse_url, tmp_path)
     star.write(THINGS, [{"code": "A", "title": "'; DROP TABLE things; --"}])
     table, column = f"{name} dim", f"{name} column"
     dimension = DimensionETL(
         "odd",
         source=f"SELECT code, title AS `{column}` FROM things",
-        create=f"CREATE TABLE `{table}` (id INT PRIMARY KEY, code VARCHAR(20), `{column}` VARCHAR(60))",
-        factory=factory(CachedDimension, name=table, key="id", attributes=["code", column], lookupatts=["code"]),
+        create=(
+            f"CREATE TABLE `{table}` (id INT PRIMARY KEY, code VARCHAR(20), `{column}` VARCHAR(60))"
+        ),
+        factory=factory(
+            CachedDimension, name=table, key="id", attributes=["code", column], lookupatts=["code"]
+        ),
     )
     fact = FactETL(
         "odd_fact",
@@ -251,9 +293,9 @@ def test_names_are_quoted_wherever_they_stand(name: str, warehouse_url: str, tmp
                 last = list(process(project, etl, rebuild=rebuild))[-1]
                 assert isinstance(last, events.EtlFinished), last
     with project.open_warehouse() as warehouse:
-        assert warehouse.query(f"SELECT {warehouse.quote(column)} FROM {warehouse.quote(table)}") == [
-            ("'; DROP TABLE things; --",)
-        ]
+        assert warehouse.query(
+            f"SELECT {warehouse.quote(column)} FROM {warehouse.quote(table)}"
+        ) == [("'; DROP TABLE things; --",)]
 
 
 HOSTILE = [
@@ -270,12 +312,18 @@ HOSTILE = [
 
 
 def test_values_arrive_to_the_letter(source_url: str, warehouse_url: str, tmp_path: Path) -> None:
-    """Whatever is in a text, and whichever way it goes through pipes, bulk loaders and statements."""
+    """Whatever is in a text, and whichever way it goes through pipes, bulk loaders and
+    statements.
+    """
     star = Star(source_url, warehouse_url, tmp_path)
-    star.write(THINGS, [{"code": f"{number}", "title": text} for number, text in enumerate(HOSTILE)])
+    star.write(
+        THINGS, [{"code": f"{number}", "title": text} for number, text in enumerate(HOSTILE)]
+    )
     for rebuild in (True, False, True):
         star.load(THING, rebuild=rebuild)
-        assert dict(star.table("thing_dim", "code", "title")) == {str(at): text for at, text in enumerate(HOSTILE)}
+        assert dict(star.table("thing_dim", "code", "title")) == {
+            str(at): text for at, text in enumerate(HOSTILE)
+        }
 
 
 def test_invalid_utf8_is_refused_in_words(warehouse_url: str, tmp_path: Path) -> None:
@@ -303,8 +351,12 @@ NO_UTF8 = {"mysql": "CAST(x'ff41fe' AS BINARY(3))", "postgresql": "decode('ff41f
 def test_a_hostile_source_changes_nothing(
     source: str, other_mysql_url: str, other_postgresql_url: str, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """Bytes that are no text, other columns or too much of them are refused in words, and the table is as it was."""
-    star = Star(other_mysql_url if source == "mysql" else other_postgresql_url, warehouse_url, tmp_path)
+    """Bytes that are no text, other columns or too much of them are refused in words, and the table
+    is as it was.
+    """
+    star = Star(
+        other_mysql_url if source == "mysql" else other_postgresql_url, warehouse_url, tmp_path
+    )
     star.write(THINGS, [{"code": "A", "title": "good"}])
     star.load(THING)
     no_text = (f"'B' AS code, {NO_UTF8[source]} AS title", "bytes")
@@ -333,11 +385,26 @@ def _told_by_redis(shop: Checkout) -> str:
     """Return all keys and values of Redis."""
     told = []
     for database in (0, 1):
-        with redis_client.Redis.from_url(shop.environment["ETL_BROKER_URL"].replace("/0", f"/{database}")) as client:
+        with redis_client.Redis.from_url(
+            shop.environment["ETL_BROKER_URL"].replace("/0", f"/{database}")
+        ) as client:
             for key in client.scan_iter():
                 kind = client.type(key)
-                read = {b"list": lambda k: client.lrange(k, 0, -1), b"hash": client.hgetall, b"set": client.smembers}
-                told.append((key, read.get(kind, client.get)(key) if kind != b"zset" else client.zrange(key, 0, -1)))
+                read = {
+                    b"list": lambda k: client.lrange(k, 0, -1),
+                    b"hash": client.hgetall,
+                    b"set": client.smembers,
+                }
+                told.append(
+                    (
+                        key,
+                        (
+                            read.get(kind, client.get)(key)
+                            if kind != b"zset"
+                            else client.zrange(key, 0, -1)
+                        ),
+                    )
+                )
     return repr(told)
 
 
@@ -347,24 +414,41 @@ def _told_by_redis(shop: Checkout) -> str:
         ({}, ["--run_dimensions", "--run_facts", "--delete_existing_tables"]),
         ({}, ["--history"]),
         ({"ETL_WAREHOUSE_URL": f"mysql://etl:{CANARY}@127.0.0.1:1/dw"}, ["--run_dimensions"]),
-        ({"ETL_WAREHOUSE_URL": f"postgresql://etl:{CANARY}@127.0.0.1:1/dw?sslmode=require"}, ["--run_dimensions"]),
+        (
+            {"ETL_WAREHOUSE_URL": f"postgresql://etl:{CANARY}@127.0.0.1:1/dw?sslmode=require"},
+            ["--run_dimensions"],
+        ),
         ({"ETL_WAREHOUSE_URL": f"mysqll://etl:{CANARY}@127.0.0.1:1/dw"}, []),
         ({"ETL_SOURCE_URL": f"mysql://etl:{CANARY}@127.0.0.1:1/shop?oops={CANARY}"}, []),
-        ({"ETL_SOURCE_URL": f"postgresql://etl@127.0.0.1:1/shop?password_command=echo%20{CANARY}"}, []),
+        (
+            {
+                "ETL_SOURCE_URL": (
+                    f"postgresql://etl@127.0.0.1:1/shop?password_command=echo%20{CANARY}"
+                )
+            },
+            [],
+        ),
         ({"ETL_SOURCE_URL": f"postgresql://etl@127.0.0.1:1/shop?password={CANARY}"}, []),
         ({"ETL_SOURCE_URL": f"mysql://etl:p@{CANARY}@127.0.0.1:1/shop"}, []),
         ({"ETL_SOURCE_URL": f"mysql://etl:p@q/{CANARY}@127.0.0.1:1/shop"}, []),
         ({"ETL_ALERTS": f"nowhere://{CANARY}@127.0.0.1:1"}, ["--run_dimensions"]),
         (
-            {"ETL_ALERTS": f"json://{CANARY}:{CANARY}@127.0.0.1:1", "ETL_SOURCE_URL": "sqlite:///no"},
+            {
+                "ETL_ALERTS": f"json://{CANARY}:{CANARY}@127.0.0.1:1",
+                "ETL_SOURCE_URL": "sqlite:///no",
+            },
             ["--run_dimensions"],
         ),
     ],
 )
-def test_no_secret_is_told_by_the_command_line(shop: Checkout, spoilt: dict[str, str], arguments: list[str]) -> None:
+def test_no_secret_is_told_by_the_command_line(
+    shop: Checkout, spoilt: dict[str, str], arguments: list[str]
+) -> None:
     """On the screen, in the log or in the warehouse, whether all goes well or not."""
     shop.hurry()
-    done = shop.run("run.py", *arguments, **{"ETL_WAREHOUSE_URL": f"duckdb:///{shop.folder}/w.duckdb", **spoilt})
+    done = shop.run(
+        "run.py", *arguments, **{"ETL_WAREHOUSE_URL": f"duckdb:///{shop.folder}/w.duckdb", **spoilt}
+    )
     logs = "".join(path.read_text() for path in shop.folder.rglob("*.log"))
     warehouse = shop.folder / "w.duckdb"
     assert CANARY not in done.stdout + done.stderr + logs
@@ -373,11 +457,18 @@ def test_no_secret_is_told_by_the_command_line(shop: Checkout, spoilt: dict[str,
 
 
 def test_no_secret_is_told_by_celery(shop: Checkout) -> None:
-    """In messages, results, the worker's log or what a worker tells of itself, after a success and a failure."""
+    """In messages, results, the worker's log or what a worker tells of itself, after a success and
+    a failure.
+    """
     with shop.worker(1) as worker:
-        for call in ("process_etl.delay('school', 'dimension')", "refresh_data_warehouse.delay(True, False, False)"):
+        for call in (
+            "process_etl.delay('school', 'dimension')",
+            "refresh_data_warehouse.delay(True, False, False)",
+        ):
             assert shop.run("-c", f"import tasks; tasks.{call}.get(timeout=60)").returncode == 0
-        failed = shop.run("-c", "import tasks; tasks.process_etl.delay('nobody', 'dimension').get(timeout=60)")
+        failed = shop.run(
+            "-c", "import tasks; tasks.process_etl.delay('nobody', 'dimension').get(timeout=60)"
+        )
         assert failed.returncode == 1
         told = shop.run("-m", "celery", "-A", "tasks", "inspect", "conf")
         assert worker.poll() is None
@@ -386,7 +477,9 @@ def test_no_secret_is_told_by_celery(shop: Checkout) -> None:
 
 
 def test_no_secret_is_in_what_a_debugger_shows(tmp_path: Path) -> None:
-    """The representation of a project, and errors with the values of all variables, as error trackers send them."""
+    """The representation of a project, and errors with the values of all variables, as error
+    trackers send them.
+    """
     star = Star(f"sqlite:///{tmp_path}/s.sqlite", f"mysql://etl:{CANARY}@127.0.0.1:1/dw", tmp_path)
     project = star.project()
     assert CANARY not in repr(project)
@@ -394,7 +487,9 @@ def test_no_secret_is_in_what_a_debugger_shows(tmp_path: Path) -> None:
         with project.open_warehouse():
             pass
     except PypeLineError as error:
-        shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        shown = "".join(
+            traceback.TracebackException.from_exception(error, capture_locals=True).format()
+        )
     assert CANARY not in shown
 
 
@@ -412,11 +507,11 @@ def test_messages_are_checked(shop: Checkout, message: dict[str, Any]) -> None:
     (shop.folder / "message.json").write_text(json.dumps(message))
     with shop.worker(1):
         code = (
-            "import json, tasks\n"
-            "sent = tasks.celery.send_task('tasks.process_etl', **json.load(open('message.json')))\n"
-            "error = sent.get(timeout=60, propagate=False)\n"
-            "print(sent.status, len(str(error)))\n"
-            "print(tasks.process_etl.delay('site', 'dimension').get(timeout=60))\n"
+            "import json, tasks\nsent = tasks.celery.send_task('tasks.process_etl',"
+            " **json.load(open('message.json')))\nerror = sent.get(timeout=60,"
+            " propagate=False)\nprint(sent.status,"
+            " len(str(error)))\nprint(tasks.process_etl.delay('site',"
+            " 'dimension').get(timeout=60))\n"
         )
         done = shop.run("-c", code)
     status, length = done.stdout.split()[:2]
@@ -439,7 +534,13 @@ def test_a_pickled_message_is_not_opened(shop: Checkout) -> None:
         "body": b64encode(pickle.dumps(((Bomb(),), {}, {}))).decode(),
         "content-encoding": "binary",
         "content-type": "application/x-python-serialize",
-        "headers": {"task": "tasks.process_etl", "id": "bomb", "lang": "py", "argsrepr": "", "kwargsrepr": ""},
+        "headers": {
+            "task": "tasks.process_etl",
+            "id": "bomb",
+            "lang": "py",
+            "argsrepr": "",
+            "kwargsrepr": "",
+        },
         "properties": {
             "delivery_info": {"exchange": "", "routing_key": "celery"},
             "delivery_tag": "1",
@@ -449,7 +550,10 @@ def test_a_pickled_message_is_not_opened(shop: Checkout) -> None:
     with redis_client.Redis.from_url(shop.environment["ETL_BROKER_URL"]) as broker:
         broker.lpush("celery", json.dumps(message))
     with shop.worker(1):
-        done = shop.run("-c", "import tasks; print(tasks.process_etl.delay('site', 'dimension').get(timeout=60))")
+        done = shop.run(
+            "-c",
+            "import tasks; print(tasks.process_etl.delay('site', 'dimension').get(timeout=60))",
+        )
     assert done.stdout.strip() == "('dimension', 'site', 1)"
     assert not list(shop.folder.rglob("exploded"))
 
@@ -461,7 +565,9 @@ def test_files_are_private_and_removed(tmp_path: Path) -> None:
     modes = {}
     for event in process(star.project(), PERSON, rebuild=True):
         if isinstance(event, events.LoadStarted):
-            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*.lock")}
+            modes = {
+                path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*.lock")
+            }
     assert modes
     assert set(modes.values()) == {0o600}
     assert list(tmp_path.glob("*.lock")) == []
@@ -474,11 +580,16 @@ def test_an_extension_that_somebody_changed_is_refused(tmp_path: Path) -> None:
     changed = tmp_path / "sqlite_scanner.duckdb_extension"
     changed.write_bytes(code)
     for _ in range(2):
-        with open_duck_session(None) as session, pytest.raises(duckdb.IOException, match="signature"):
+        with (
+            open_duck_session(None) as session,
+            pytest.raises(duckdb.IOException, match="signature"),
+        ):
             session.attach([], str(changed))
 
 
-def test_a_folder_that_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_a_killed_process_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that a living process uses stays, however old it is, and one that is quite new."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     left, young = tmp_path / "pypelineetl-spill-left", tmp_path / "pypelineetl-spill-young"
@@ -499,7 +610,9 @@ def test_a_folder_that_a_killed_process_left_is_removed(tmp_path: Path, monkeypa
 def statements(database: str, role: str, names: dict[str, str]) -> list[str]:
     """Return the statements that docs/security.md has for an account, with other names."""
     found = re.search(
-        rf"```sql\n-- {database}: {role}\n(.*?)```", (ROOT / "docs" / "security.md").read_text(), re.DOTALL
+        rf"```sql\n-- {database}: {role}\n(.*?)```",
+        (ROOT / "docs" / "security.md").read_text(),
+        re.DOTALL,
     )
     assert found
     text = found[1]
@@ -518,7 +631,9 @@ def _refused(url: str, *attempts: str) -> None:
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     for attempt in attempts:
         with (
-            pytest.raises(sa.exc.DBAPIError, match=r"(?i)denied|permission|must be|privilege|does not exist"),
+            pytest.raises(
+                sa.exc.DBAPIError, match=r"(?i)denied|permission|must be|privilege|does not exist"
+            ),
             engine.begin() as connection,
         ):
             connection.execute(sa.text(attempt))
@@ -526,9 +641,14 @@ def _refused(url: str, *attempts: str) -> None:
 
 @pytest.fixture
 def accounts_on_mariadb(mariadb_url: str, other_mysql_url: str) -> Iterator[tuple[str, str, str]]:
-    """The accounts of the guide: the URLs of the source and the warehouse as these, and of the source as the owner."""
+    """The accounts of the guide.
+
+    The URLs of the source and the warehouse as these, and of the source as the owner.
+    """
     # As the administrator: the tests' own account may do all, but grant nothing.
-    admin = sa.create_engine(sa.make_url(other_mysql_url).set(username="root", password=""), poolclass=sa.NullPool)
+    admin = sa.create_engine(
+        sa.make_url(other_mysql_url).set(username="root", password=""), poolclass=sa.NullPool
+    )
     databases = {
         "`shop`": f"`{sa.make_url(other_mysql_url).database}`",
         "`dw`": f"`{sa.make_url(mariadb_url).database}`",
@@ -539,20 +659,30 @@ def accounts_on_mariadb(mariadb_url: str, other_mysql_url: str) -> Iterator[tupl
                 connection.exec_driver_sql(statement.replace("%", "%%"))
     yield _as(other_mysql_url, "etl_reader"), _as(mariadb_url, "etl_loader"), other_mysql_url
     with admin.begin() as connection:
-        connection.exec_driver_sql("DROP USER etl_reader, etl_loader, etl_reader@localhost, etl_loader@localhost")
+        connection.exec_driver_sql(
+            "DROP USER etl_reader, etl_loader, etl_reader@localhost, etl_loader@localhost"
+        )
 
 
 @pytest.fixture
-def accounts_on_postgresql(postgresql_url: str, other_postgresql_url: str) -> Iterator[tuple[str, str, str]]:
+def accounts_on_postgresql(
+    postgresql_url: str, other_postgresql_url: str
+) -> Iterator[tuple[str, str, str]]:
     """As on MariaDB."""
     urls = {"source": other_postgresql_url, "warehouse": postgresql_url}
     # The tables that the reader is to read exist before it is told so.
     Star(other_postgresql_url, "duckdb:///none", Path())
     for role, url in urls.items():
         with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
-            for statement in statements("PostgreSQL", role, {"DATABASE dw": f'DATABASE "{sa.make_url(url).database}"'}):
+            for statement in statements(
+                "PostgreSQL", role, {"DATABASE dw": f'DATABASE "{sa.make_url(url).database}"'}
+            ):
                 connection.exec_driver_sql(statement)
-    yield _as(other_postgresql_url, "etl_reader"), _as(postgresql_url, "etl_loader"), other_postgresql_url
+    yield (
+        _as(other_postgresql_url, "etl_reader"),
+        _as(postgresql_url, "etl_loader"),
+        other_postgresql_url,
+    )
     for url, role in ((postgresql_url, "etl_loader"), (other_postgresql_url, "etl_reader")):
         with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
             connection.exec_driver_sql(f"DROP OWNED BY {role}")
@@ -563,7 +693,10 @@ def accounts_on_postgresql(postgresql_url: str, other_postgresql_url: str) -> It
 def test_the_accounts_of_the_guide_can_do_their_work_and_no_more(
     server: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """A star built, built again with what it replaces kept, and loaded in place; then what must be refused is."""
+    """A star built, built again with what it replaces kept, and loaded in place.
+
+    Then what must be refused is.
+    """
     source, warehouse, owner = request.getfixturevalue(f"accounts_on_{server}")
     star = Star(owner, warehouse, tmp_path)
     star.write(PEOPLE, [{"person_id": 1, "name": "x", "city": None}])
@@ -573,16 +706,37 @@ def test_the_accounts_of_the_guide_can_do_their_work_and_no_more(
         assert isinstance(happened[-1], events.RunFinished)
         assert happened[-1].succeeded, happened
     assert try_source(star.project(), PERSON).warnings == ()
-    _refused(source, "INSERT INTO people (person_id) VALUES (2)", "UPDATE people SET name = 'y'", "DELETE FROM people")
-    _refused(source, "DROP TABLE people", "CREATE TABLE mine (a INT)", "ALTER TABLE people ADD more INT")
+    _refused(
+        source,
+        "INSERT INTO people (person_id) VALUES (2)",
+        "UPDATE people SET name = 'y'",
+        "DELETE FROM people",
+    )
+    _refused(
+        source, "DROP TABLE people", "CREATE TABLE mine (a INT)", "ALTER TABLE people ADD more INT"
+    )
     if server == "mariadb":
         other = sa.make_url(owner).database
-        _refused(warehouse, f"SELECT * FROM {other}.people", "SELECT * FROM mysql.user", "CREATE USER another")
-        _refused(warehouse, "SELECT 1 INTO OUTFILE '/tmp/pypelineetl-out'", "SET GLOBAL local_infile = 1")
-        _refused(source, "SELECT * FROM mysql.user", f"SELECT * FROM {sa.make_url(warehouse).database}.person_dim")
+        _refused(
+            warehouse,
+            f"SELECT * FROM {other}.people",
+            "SELECT * FROM mysql.user",
+            "CREATE USER another",
+        )
+        _refused(
+            warehouse, "SELECT 1 INTO OUTFILE '/tmp/pypelineetl-out'", "SET GLOBAL local_infile = 1"
+        )
+        _refused(
+            source,
+            "SELECT * FROM mysql.user",
+            f"SELECT * FROM {sa.make_url(warehouse).database}.person_dim",
+        )
     else:
         _refused(
-            warehouse, "CREATE ROLE another", "COPY (SELECT 1) TO '/tmp/pypelineetl-out'", "SELECT * FROM pg_authid"
+            warehouse,
+            "CREATE ROLE another",
+            "COPY (SELECT 1) TO '/tmp/pypelineetl-out'",
+            "SELECT * FROM pg_authid",
         )
         _refused(warehouse, "CREATE SCHEMA another", "SET ROLE postgres", "DROP ROLE etl_reader")
 
@@ -590,10 +744,14 @@ def test_the_accounts_of_the_guide_can_do_their_work_and_no_more(
 def test_an_anonymous_user_does_not_stand_in_the_way_of_the_accounts(
     accounts_on_mariadb: tuple[str, str, str], mariadb: Server
 ) -> None:
-    """`mariadb-install-db` makes one for localhost, which goes before an account that may come from anywhere."""
+    """`mariadb-install-db` makes one for localhost, which goes before an account that may come from
+    anywhere.
+    """
     _, warehouse, owner = accounts_on_mariadb
     socket = str(mariadb.folder / "mariadb" / "mariadb.sock")
-    admin = sa.create_engine(sa.make_url(owner).set(username="root", password=""), poolclass=sa.NullPool)
+    admin = sa.create_engine(
+        sa.make_url(owner).set(username="root", password=""), poolclass=sa.NullPool
+    )
     with admin.begin() as connection:
         connection.exec_driver_sql("CREATE USER ''@'localhost'")
     try:

@@ -1,4 +1,7 @@
-"""The settings of config.py: what is wrong with them is told in one line each, before anything connects."""
+"""The settings of config.py.
+
+What is wrong with them is told in one line each, before anything connects.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,27 +25,59 @@ from pypelineetl.project.settings import SETTINGS, page
             '"mariadb", "postgresql", "postgres", "duckdb", "sqlite". Did you mean "mysql"?',
         ),
         ("SOURCE_DIALECTS", {"shop": "oracle"}, "[\"shop\"] is 'oracle'; it must be one of"),
-        ("SOURCE_DIALECTS", {"shpo": "mysql"}, '["shpo"]: SOURCE_URLS has no such source. Did you mean "shop"?'),
-        ("SOURCE_DIALECTS", "mysql", " is 'mysql'; it must be a dict of names of SOURCE_URLS and dialects"),
+        (
+            "SOURCE_DIALECTS",
+            {"shpo": "mysql"},
+            '["shpo"]: SOURCE_URLS has no such source. Did you mean "shop"?',
+        ),
+        (
+            "SOURCE_DIALECTS",
+            "mysql",
+            " is 'mysql'; it must be a dict of names of SOURCE_URLS and dialects",
+        ),
         ("WAREHOUSE_DIALECT", 1, " is 1; it must be one of"),
         ("SQL_DIALECT", ["mysql"], " is ['mysql']; it must be one of"),
         ("DIMENSIONS", SCHOOL, " is a DimensionETL; it must be a list of DimensionETL"),
         ("FACTS", None, " is None; it must be a list of FactETL"),
         ("LOG_HOME", None, " is None; it must be a folder's path"),
         ("KEEP_PREVIOUS", "no", " is 'no'; it must be True or False"),
-        ("NIGHTLY_REFRESH", {"hours": 3}, ' has "hours". Did you mean "hour"? It may have "minute", "hour"'),
+        (
+            "NIGHTLY_REFRESH",
+            {"hours": 3},
+            ' has "hours". Did you mean "hour"? It may have "minute", "hour"',
+        ),
         (
             "NIGHTLY_REFRESH",
             {"hour": 30},
             " is {'hour': 30}: Invalid crontab pattern.  Valid range is 0-23. '30' was found. It",
         ),
-        ("NIGHTLY_REFRESH", "3:30", ' is \'3:30\'; it must be None, or a dict such as {"hour": 3, "minute": 30}'),
+        (
+            "NIGHTLY_REFRESH",
+            "3:30",
+            ' is \'3:30\'; it must be None, or a dict such as {"hour": 3, "minute": 30}',
+        ),
         ("LATE_AFTER_HOURS", True, " is True; it must be a number above 0, or None"),
         ("BROKER_URL", None, 'BROKER_URL: it must be a URL, such as "redis:'),
-        ("WAREHOUSE_URL", "postgres://etl@dw/dw", ': database "postgres" is not known; use one of mysql'),
-        ("WAREHOUSE_URL", "mysql://etl@dw/dw?charset=utf8", ": option charset must be utf8mb4, for in another texts"),
-        ("WAREHOUSE_URL", "mysql://etl@dw/dw?ssl=false", ": option ssl can only be true; leave it out for"),
-        ("WAREHOUSE_URL", "mysql://etl@dw/dw?sslmode=require", ": option sslmode is not known; known are charset"),
+        (
+            "WAREHOUSE_URL",
+            "postgres://etl@dw/dw",
+            ': database "postgres" is not known; use one of mysql',
+        ),
+        (
+            "WAREHOUSE_URL",
+            "mysql://etl@dw/dw?charset=utf8",
+            ": option charset must be utf8mb4, for in another texts",
+        ),
+        (
+            "WAREHOUSE_URL",
+            "mysql://etl@dw/dw?ssl=false",
+            ": option ssl can only be true; leave it out for",
+        ),
+        (
+            "WAREHOUSE_URL",
+            "mysql://etl@dw/dw?sslmode=require",
+            ": option sslmode is not known; known are charset",
+        ),
         ("WAREHOUSE_URL", "duckdb:///w.duckdb?x=1", ": option x is not known; there are none here"),
         ("MEMORY_LIMIT", 2, ' is 2; it must be a size such as "2GB", or None'),
         ("MEMORY_LIMIT", "lots", " is 'lots'; it must be a size such as"),
@@ -77,9 +112,10 @@ def test_a_dialect_has_the_names_of_the_databases(name: str, given: str) -> None
 def test_a_misspelt_setting_is_told_and_a_name_of_the_users_own_is_not() -> None:
     """Else it would be ignored, and nobody would know."""
     given = faults(SCHOOL, KEEP_PREVOIUS=True, HOME="/opt", NEAREST_SHOP="Bonn")
-    assert given == (
-        'config.py: there is no setting KEEP_PREVOIUS. Did you mean "KEEP_PREVIOUS"? If the name is your own, write it'
-        " in lower case"
+    assert (
+        given
+        == 'config.py: there is no setting KEEP_PREVOIUS. Did you mean "KEEP_PREVIOUS"? If the name'
+        " is your own, write it in lower case"
     )
 
 
@@ -87,7 +123,12 @@ def test_all_faults_of_settings_are_told_at_once() -> None:
     """One a line, with those of the ETLs."""
     wrong = replace(SCHOOL, active=cast("Any", "no"))
     given = faults(wrong, KEEP_PREVIOUS="no", LOG_HOME=None, SQL_DIALECT="mysqll").splitlines()
-    assert [line.split()[1] for line in given] == ["LOG_HOME", "SQL_DIALECT", "KEEP_PREVIOUS", "dimension"]
+    assert [line.split()[1] for line in given] == [
+        "LOG_HOME",
+        "SQL_DIALECT",
+        "KEEP_PREVIOUS",
+        "dimension",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -100,15 +141,35 @@ def test_all_faults_of_settings_are_told_at_once() -> None:
             {"factory": CachedDimension},
             "its factory is the class CachedDimension; it must be made with",
         ),
-        (SCHOOL, {"most_rejected": "1%"}, "its most_rejected is '1%'; it must be a share of the rows, from 0 to 1"),
+        (
+            SCHOOL,
+            {"most_rejected": "1%"},
+            "its most_rejected is '1%'; it must be a share of the rows, from 0 to 1",
+        ),
         (SCHOOL, {"most_rejected": 1.5}, "its most_rejected is 1.5; it must be a share"),
         (SCHOOL, {"create": None}, "its create is None; it must be the text of a CREATE TABLE"),
-        (SCHOOL, {"deleted": "gone"}, "its deleted is 'gone'; it must be made with flag_deleted(...)"),
-        (SCHOOL, {"original": "name"}, "its original is 'name'; it must be a tuple of names, such as (\"id\",)"),
-        (SCHOOL, {"previous": {"old": 3}}, "its previous is {'old': 3}; it must be a dict of columns and attributes"),
+        (
+            SCHOOL,
+            {"deleted": "gone"},
+            "its deleted is 'gone'; it must be made with flag_deleted(...)",
+        ),
+        (
+            SCHOOL,
+            {"original": "name"},
+            "its original is 'name'; it must be a tuple of names, such as (\"id\",)",
+        ),
+        (
+            SCHOOL,
+            {"previous": {"old": 3}},
+            "its previous is {'old': 3}; it must be a dict of columns and attributes",
+        ),
         (SCHOOL, {"unknown": -1}, "its unknown is -1; it must be a dict of columns and values"),
         (VISIT, {"lags": {"x": 3}}, "its lags is {'x': 3}; it must be a dict of measures and lags"),
-        (VISIT, {"grain": "school_fk"}, "its grain is 'school_fk'; it must be a tuple of names, such as (\"id\",)"),
+        (
+            VISIT,
+            {"grain": "school_fk"},
+            "its grain is 'school_fk'; it must be a tuple of names, such as (\"id\",)",
+        ),
         (VISIT, {"keys": None}, "its keys is None; it must be a dict of columns and keys"),
         (VISIT, {"append": 1}, "its append is 1; it must be True or False"),
     ],
@@ -123,19 +184,31 @@ def test_a_field_of_a_wrong_type_is_told(etl: Any, changes: Any, told: str) -> N
 
 def test_a_list_of_a_factory_may_not_be_a_text() -> None:
     """Python takes a text for a list of characters."""
-    wrong = replace(SCHOOL, factory=replace(SCHOOL.factory, arguments={**SCHOOL.factory.arguments, "lookupatts": "id"}))
-    assert faults(wrong) == (
-        'config.py: dimension "school": its factory\'s lookupatts is \'id\'; it must be a list of names, such as ["id"]'
+    wrong = replace(
+        SCHOOL,
+        factory=replace(SCHOOL.factory, arguments={**SCHOOL.factory.arguments, "lookupatts": "id"}),
+    )
+    assert (
+        faults(wrong)
+        == "config.py: dimension \"school\": its factory's lookupatts is 'id'; it must be a list"
+        ' of names, such as ["id"]'
     )
 
 
 def test_a_table_with_a_schema_is_told() -> None:
     """Both names agree, and neither can be used."""
-    create, arguments = SCHOOL.create.replace("school_dim", "dw.school_dim"), SCHOOL.factory.arguments
-    wrong = replace(
-        SCHOOL, create=create, factory=replace(SCHOOL.factory, arguments={**arguments, "name": "dw.school_dim"})
+    create, arguments = (
+        SCHOOL.create.replace("school_dim", "dw.school_dim"),
+        SCHOOL.factory.arguments,
     )
-    assert "write both without a schema: the one that WAREHOUSE_URL leads to is used" in faults(wrong)
+    wrong = replace(
+        SCHOOL,
+        create=create,
+        factory=replace(SCHOOL.factory, arguments={**arguments, "name": "dw.school_dim"}),
+    )
+    assert "write both without a schema: the one that WAREHOUSE_URL leads to is used" in faults(
+        wrong
+    )
 
 
 def test_a_misspelt_variable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,13 +217,15 @@ def test_a_misspelt_variable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     variables = environment(tmp_path / ".env")
     assert variables.get("ETL_WAREHOUSE_URL") is None
     given = faults(SCHOOL, _env=variables)
-    assert given == (
-        f"config.py never asks for ETL_WAREHOUSE_ULR, which is in the environment or in {tmp_path}/.env."
-        ' Did you mean "ETL_WAREHOUSE_URL"?'
+    assert (
+        given == "config.py never asks for ETL_WAREHOUSE_ULR, which is in the environment or in"
+        f' {tmp_path}/.env. Did you mean "ETL_WAREHOUSE_URL"?'
     )
 
 
-def test_a_variable_of_somebody_elses_is_no_misspelt_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_of_somebody_elses_is_no_misspelt_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Such as the password that a URL names, whose own name is like that of the URL."""
     monkeypatch.setenv("ETL_WAREHOUSE_URL", "mysql://etl@dw/dw?password_env=ETL_WAREHOUSE_PASSWORD")
     monkeypatch.setenv("ETL_WAREHOUSE_PASSWORD", "secret")
@@ -164,7 +239,10 @@ def test_a_dotenv_file_that_cannot_be_understood_is_told(tmp_path: Path) -> None
     path.write_text('ETL_SOURCE_URL=mysql://x\nETL_WAREHOUSE_URL="mysql://root:secret@dw\n')
     with pytest.raises(ConfigError) as caught:
         environment(path)
-    assert str(caught.value) == f"{path}: line 2 cannot be understood; write NAME=value, with quotes around blanks"
+    assert (
+        str(caught.value)
+        == f"{path}: line 2 cannot be understood; write NAME=value, with quotes around blanks"
+    )
     path.write_bytes(b"ETL_SOURCE_URL=\xff\n")
     with pytest.raises(ConfigError, match="cannot be read"):
         environment(path)
@@ -180,7 +258,9 @@ def test_beat_does_not_start_on_a_wrong_configuration(checkout: Checkout) -> Non
 
 
 def test_the_page_of_the_settings_is_that_of_the_code() -> None:
-    """docs/settings.md is made by `python -m pypelineetl.project.settings`, and its pages are there."""
+    """docs/settings.md is made by `python -m pypelineetl.project.settings`, and its pages are
+    there.
+    """
     assert (ROOT / "docs" / "settings.md").read_text() == page()
     for setting in SETTINGS:
         assert (ROOT / "docs" / setting.page).is_file()

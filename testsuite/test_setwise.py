@@ -1,4 +1,7 @@
-"""Loading as sets: the same tables as row by row, every value as it was, and nothing written that did not change."""
+"""Loading as sets.
+
+The same tables as row by row, every value as it was, and nothing written that did not change.
+"""
 
 import sqlite3
 from contextlib import closing
@@ -29,7 +32,9 @@ person = st.fixed_dictionaries(
 )
 # The seller is always there: facts without one are refused, which other tests show.
 people = st.tuples(person, st.dictionaries(st.integers(2, 4), person)).map(
-    lambda drawn: [{"person_id": number, **values} for number, values in {1: drawn[0], **drawn[1]}.items()]
+    lambda drawn: [
+        {"person_id": number, **values} for number, values in {1: drawn[0], **drawn[1]}.items()
+    ]
 )
 sales = st.lists(
     st.fixed_dictionaries(
@@ -37,8 +42,12 @@ sales = st.lists(
             "seller_id": st.just(1),
             "buyer_id": st.sampled_from([None, 1, 2, 3, 7, 9]),
             "thing_code": st.sampled_from([None, "A"]),
-            "sold_at": st.none()
-            | st.datetimes(datetime(2014, 1, 2), datetime(2014, 3, 30)).map(lambda at: at.replace(microsecond=0)),
+            "sold_at": (
+                st.none()
+                | st.datetimes(datetime(2014, 1, 2), datetime(2014, 3, 30)).map(
+                    lambda at: at.replace(microsecond=0)
+                )
+            ),
             "price": st.none() | st.decimals(0, 9_999, places=2),
         }
     ),
@@ -55,7 +64,11 @@ def own(etl: Any) -> Any:
 def tell(star: Star, etl: Any) -> list[str]:
     """Load an ETL, which must succeed, and return what was noted."""
     happened = list(
-        process(star.project(PERSON, THING, DAY, *([etl] if etl.name != "thing" else [])), etl, rebuild=True)
+        process(
+            star.project(PERSON, THING, DAY, *([etl] if etl.name != "thing" else [])),
+            etl,
+            rebuild=True,
+        )
     )
     assert isinstance(happened[-1], events.EtlFinished), happened[-1]
     return [event.note for event in happened if isinstance(event, events.EtlNoted)]
@@ -66,15 +79,26 @@ def tell(star: Star, etl: Any) -> list[str]:
 def test_a_star_is_the_same_as_sets_and_row_by_row(
     first: list[dict[str, Any]], second: list[dict[str, Any]], sold: list[dict[str, Any]]
 ) -> None:
-    """Two days of versions, then facts as of their moments, with inferred buyers, NULL keys and two time zones."""
+    """Two days of versions, then facts as of their moments, with inferred buyers, NULL keys and two
+    time zones.
+    """
     _same_both_ways("duckdb", first, second, sold)
 
 
-def test_a_star_is_the_same_on_every_warehouse(source_url: str, warehouse_url: str, tmp_path: Path) -> None:
+def test_a_star_is_the_same_on_every_warehouse(
+    source_url: str, warehouse_url: str, tmp_path: Path
+) -> None:
     """One such story, from every source into every warehouse, by scanners and bulk loaders."""
     star = Star(source_url, warehouse_url, tmp_path)
     sold = [
-        {"sale_id": number, "seller_id": 1, "buyer_id": buyer, "thing_code": code, "sold_at": at, "price": price}
+        {
+            "sale_id": number,
+            "seller_id": 1,
+            "buyer_id": buyer,
+            "thing_code": code,
+            "sold_at": at,
+            "price": price,
+        }
         for number, (buyer, code, at, price) in enumerate(
             [
                 (2, "A", datetime(2014, 1, 5, 3), "1.50"),
@@ -86,15 +110,25 @@ def test_a_star_is_the_same_on_every_warehouse(source_url: str, warehouse_url: s
         )
     ]
     days = [
-        [{"person_id": 1, "name": "Ann", "city": "Bonn"}, {"person_id": 2, "name": 'it\'s "Bob"', "city": None}],
-        [{"person_id": 1, "name": "Anna", "city": "Bonn"}, {"person_id": 2, "name": "Bob\\N", "city": "Rome"}],
+        [
+            {"person_id": 1, "name": "Ann", "city": "Bonn"},
+            {"person_id": 2, "name": 'it\'s "Bob"', "city": None},
+        ],
+        [
+            {"person_id": 1, "name": "Anna", "city": "Bonn"},
+            {"person_id": 2, "name": "Bob\\N", "city": "Rome"},
+        ],
     ]
     _compare(star, days[0], days[1], sold)
 
 
 def _same_both_ways(warehouse: str, *story: list[dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
-        star = Star(f"sqlite:///{folder}/source.sqlite", f"{warehouse}:///{folder}/warehouse.db", Path(folder))
+        star = Star(
+            f"sqlite:///{folder}/source.sqlite",
+            f"{warehouse}:///{folder}/warehouse.db",
+            Path(folder),
+        )
         _compare(star, *story)
 
 
@@ -102,7 +136,9 @@ def _compare(star: Star, *story: list[dict[str, Any]]) -> None:
     found = []
     star.write(THINGS, [{"code": "A", "title": "Algebra"}])
     for by_own in (False, True):
-        person, thing, day, sale = (own(etl) if by_own else etl for etl in (PERSON, THING, DAY, SALE))
+        person, thing, day, sale = (
+            own(etl) if by_own else etl for etl in (PERSON, THING, DAY, SALE)
+        )
         star.write(PEOPLE, story[0])
         star.write(SALES, story[2])
         star.load(person, thing, day, rebuild=True)
@@ -110,7 +146,12 @@ def _compare(star: Star, *story: list[dict[str, Any]]) -> None:
         second = star.load(person)
         counts = star.load(sale, rebuild=True)
         found.append(
-            (star.table("person_dim", *PERSON_COLUMNS), star.table("sale_fact", *SALE_COLUMNS), second, counts)
+            (
+                star.table("person_dim", *PERSON_COLUMNS),
+                star.table("sale_fact", *SALE_COLUMNS),
+                second,
+                counts,
+            )
         )
         star.clear()
     assert found[0] == found[1]
@@ -140,7 +181,9 @@ NASTY = [
 BLOB = bytes(range(256)) * 62_500  # 16 MB
 
 
-def test_nasty_values_arrive_byte_for_byte(source_url: str, warehouse_url: str, tmp_path: Path) -> None:
+def test_nasty_values_arrive_byte_for_byte(
+    source_url: str, warehouse_url: str, tmp_path: Path
+) -> None:
     """Texts that bulk formats use for themselves, and a blob of 16 MB of every byte."""
     star = Star(source_url, warehouse_url, tmp_path)
     metadata = sa.MetaData()
@@ -153,19 +196,27 @@ def test_nasty_values_arrive_byte_for_byte(source_url: str, warehouse_url: str, 
     )
     metadata.create_all(star.engine)
     given: list[dict[str, Any]] = [
-        {"number": number, "words": words, "bytes": words.encode()} for number, words in enumerate(NASTY)
+        {"number": number, "words": words, "bytes": words.encode()}
+        for number, words in enumerate(NASTY)
     ]
-    given += [{"number": 100, "words": None, "bytes": None}, {"number": 101, "words": "x" * 100_000, "bytes": BLOB}]
+    given += [
+        {"number": 100, "words": None, "bytes": None},
+        {"number": 101, "words": "x" * 100_000, "bytes": BLOB},
+    ]
     star.write(table, given)
     etl = FactETL(
         "nasty",
         source="SELECT number, words, bytes FROM nasty",
         create="CREATE TABLE nasty_fact (number INT NOT NULL, words LONGTEXT, bytes LONGBLOB)",
-        factory=factory(FactTable, name="nasty_fact", keyrefs=["number"], measures=["words", "bytes"]),
+        factory=factory(
+            FactTable, name="nasty_fact", keyrefs=["number"], measures=["words", "bytes"]
+        ),
         keys={},
     )
     star.load(etl)
-    assert star.table("nasty_fact", "number", "words", "bytes") == [tuple(each.values()) for each in given]
+    assert star.table("nasty_fact", "number", "words", "bytes") == [
+        tuple(each.values()) for each in given
+    ]
 
 
 @pytest.mark.parametrize("declared", [PERSON, THING])
@@ -183,22 +234,44 @@ def test_a_refresh_in_which_nothing_changed_writes_nothing(
 
 
 @pytest.mark.parametrize("by_own", [False, True], ids=["as sets", "row by row"])
-def test_a_second_load_in_another_order_writes_nothing(warehouse_url: str, tmp_path: Path, *, by_own: bool) -> None:
-    """Of every shape of the star: the same rows the other way round leave each row with its audit key."""
+def test_a_second_load_in_another_order_writes_nothing(
+    warehouse_url: str, tmp_path: Path, *, by_own: bool
+) -> None:
+    """Of every shape of the star.
+
+    The same rows the other way round leave each row with its audit key.
+    """
     star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", warehouse_url, tmp_path)
-    star.write(PEOPLE, [{"person_id": number, "name": f"N{number % 3}", "city": None} for number in range(9)])
+    star.write(
+        PEOPLE,
+        [{"person_id": number, "name": f"N{number % 3}", "city": None} for number in range(9)],
+    )
     star.write(THINGS, [{"code": code, "title": "x"} for code in ("b", "é", "a")])
     sold = [{"sale_id": 1, "seller_id": 2, "buyer_id": 99, "thing_code": "a", "price": "1.50"}]
-    sold += [{"sale_id": number, "seller_id": 1, "sold_at": datetime(2014, 1, number)} for number in range(2, 9)]
-    star.write(SALES, [{"buyer_id": 3, "thing_code": None, "sold_at": None, "price": None} | row for row in sold])
+    sold += [
+        {"sale_id": number, "seller_id": 1, "sold_at": datetime(2014, 1, number)}
+        for number in range(2, 9)
+    ]
+    star.write(
+        SALES,
+        [{"buyer_id": 3, "thing_code": None, "sold_at": None, "price": None} | row for row in sold],
+    )
     shapes = [_audited(etl) for etl in (PERSON, THING, DAY, replace(SALE, grain=("sale_id",)))]
     shapes = [own(etl) for etl in shapes] if by_own else shapes
     star.load(*shapes)
     tables = [etl.table for etl in shapes]
     before = [_rows(star, name) for name in tables]
-    turned = [replace(etl, source=f"{etl.source} DESC") if isinstance(etl.source, str) else etl for etl in shapes]
+    turned = [
+        replace(etl, source=f"{etl.source} DESC") if isinstance(etl.source, str) else etl
+        for etl in shapes
+    ]
     for counts in star.load(*turned):
-        assert (counts.unchanged, counts.inserted, counts.updated, counts.inferred) == (counts.read, 0, 0, 0)
+        assert (counts.unchanged, counts.inserted, counts.updated, counts.inferred) == (
+            counts.read,
+            0,
+            0,
+            0,
+        )
     assert [_rows(star, name) for name in tables] == before
 
 
@@ -214,28 +287,44 @@ def _audited(etl: Any) -> Any:
 
 
 def _written(server: Server) -> int:
-    with pymysql.connect(host="127.0.0.1", port=server.port, user="root") as connection, connection.cursor() as cursor:
-        cursor.execute("SHOW GLOBAL STATUS WHERE variable_name RLIKE '^Innodb_rows_(inserted|updated|deleted)$'")
+    with (
+        pymysql.connect(host="127.0.0.1", port=server.port, user="root") as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            "SHOW GLOBAL STATUS WHERE variable_name RLIKE"
+            " '^Innodb_rows_(inserted|updated|deleted)$'"
+        )
         return sum(int(number) for _, number in cursor.fetchall())
 
 
-def test_without_load_data_rows_go_by_insert(mariadb: Server, mariadb_url: str, tmp_path: Path) -> None:
+def test_without_load_data_rows_go_by_insert(
+    mariadb: Server, mariadb_url: str, tmp_path: Path
+) -> None:
     """A server may refuse LOAD DATA LOCAL: the load is the same, and tells how to allow it."""
     star = Star(f"sqlite:///{tmp_path / 'star.sqlite'}", mariadb_url, tmp_path)
     star.write(THINGS, [{"code": f"{number}", "title": 'a "b", \\N\t😀'} for number in range(3)])
-    with pymysql.connect(host="127.0.0.1", port=mariadb.port, user="root") as root, root.cursor() as cursor:
+    with (
+        pymysql.connect(host="127.0.0.1", port=mariadb.port, user="root") as root,
+        root.cursor() as cursor,
+    ):
         cursor.execute("SET GLOBAL local_infile = 0")
         try:
             [note] = tell(star, THING)
         finally:
             cursor.execute("SET GLOBAL local_infile = 1")
     assert "local_infile" in note
-    assert star.table("thing_dim", "code", "title") == [(f"{number}", 'a "b", \\N\t😀') for number in range(3)]
+    assert star.table("thing_dim", "code", "title") == [
+        (f"{number}", 'a "b", \\N\t😀') for number in range(3)
+    ]
     assert tell(star, THING) == []
 
 
 def test_what_a_bulk_loader_would_leave_out_is_an_error(mariadb_url: str, tmp_path: Path) -> None:
-    """LOAD DATA LOCAL makes warnings of errors: a second row of a primary key must fail the load, not vanish."""
+    """LOAD DATA LOCAL makes warnings of errors.
+
+    A second row of a primary key must fail the load, not vanish.
+    """
     star = Star(f"sqlite:///{tmp_path / 'star.sqlite'}", mariadb_url, tmp_path)
     star.write(SALES, [{"sale_id": number} for number in range(3)])
     twice = FactETL(
@@ -249,11 +338,16 @@ def test_what_a_bulk_loader_would_leave_out_is_an_error(mariadb_url: str, tmp_pa
 
 
 def test_what_duckdb_cannot_read_the_driver_reads(tmp_path: Path) -> None:
-    """SQLite keeps a text in a column of whole numbers; DuckDB stumbles over it half way, and the load begins again."""
+    """SQLite keeps a text in a column of whole numbers.
+
+    DuckDB stumbles over it half way, and the load begins again.
+    """
     path = tmp_path / "odd.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE odd (number INTEGER, price INTEGER)")
-        connection.executemany("INSERT INTO odd VALUES (?, ?)", [(number, 1) for number in range(10_000)])
+        connection.executemany(
+            "INSERT INTO odd VALUES (?, ?)", [(number, 1) for number in range(10_000)]
+        )
         connection.execute("INSERT INTO odd VALUES (10000, 'twelve')")
         connection.commit()
     star = Star(f"sqlite:///{path}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path)
@@ -270,12 +364,20 @@ def test_what_duckdb_cannot_read_the_driver_reads(tmp_path: Path) -> None:
 
 
 def test_members_that_bring_their_own_versions_go_row_by_row(tmp_path: Path) -> None:
-    """A source with the version columns in it is what the row-by-row way is for, and the run says so."""
-    star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path)
-    given = [{"person_id": 1, "name": "Ann", "city": "Bonn", "valid_from": datetime(2010, 1, 1).date()}]
+    """A source with the version columns in it is what the row-by-row way is for, and the run says
+    so.
+    """
+    star = Star(
+        f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path
+    )
+    given = [
+        {"person_id": 1, "name": "Ann", "city": "Bonn", "valid_from": datetime(2010, 1, 1).date()}
+    ]
     brought = replace(PERSON, name="brought", source=rows(lambda: given))
     happened = list(process(star.project(brought), brought, rebuild=True))
-    assert any(isinstance(event, events.EtlNoted) and "row by row" in event.note for event in happened)
+    assert any(
+        isinstance(event, events.EtlNoted) and "row by row" in event.note for event in happened
+    )
     assert star.table("person_dim", "valid_from", "version") == [(datetime(2010, 1, 1).date(), 1)]
 
 
@@ -284,7 +386,12 @@ def test_members_whose_keys_are_texts_go_row_by_row(warehouse_url: str, tmp_path
     star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", warehouse_url, tmp_path)
     etl = replace(
         THING,
-        source=rows(lambda: [{"id": "A1", "code": "a", "title": "x"}, {"id": "B2", "code": "b", "title": None}]),
+        source=rows(
+            lambda: [
+                {"id": "A1", "code": "a", "title": "x"},
+                {"id": "B2", "code": "b", "title": None},
+            ]
+        ),
         create=THING.create.replace("id INT", "id VARCHAR(9)"),
     )
     assert star.load(etl)[0].inserted == 2
@@ -292,38 +399,59 @@ def test_members_whose_keys_are_texts_go_row_by_row(warehouse_url: str, tmp_path
     assert star.table("thing_dim", "id", "code") == [("A1", "a"), ("B2", "b")]
 
 
-def test_rows_keep_their_order_in_surrogate_keys(source_url: str, warehouse_url: str, tmp_path: Path) -> None:
+def test_rows_keep_their_order_in_surrogate_keys(
+    source_url: str, warehouse_url: str, tmp_path: Path
+) -> None:
     """The query's order decides the keys, in every database, for more rows than one batch."""
     star = Star(source_url, warehouse_url, tmp_path)
     star.write(THINGS, [{"code": f"{number:05}", "title": "x"} for number in range(7_000)])
     backwards = replace(THING, source="SELECT code, title FROM things ORDER BY code DESC")
     star.load(backwards)
-    assert star.table("thing_dim", "id", "code") == [(number + 1, f"{6_999 - number:05}") for number in range(7_000)]
+    assert star.table("thing_dim", "id", "code") == [
+        (number + 1, f"{6_999 - number:05}") for number in range(7_000)
+    ]
 
 
-def test_another_order_than_declared_is_no_harm(source_url: str, warehouse_url: str, tmp_path: Path) -> None:
-    """A first load trusts ORDER BY; where a database orders texts by its own alphabet, it gathers them first."""
+def test_another_order_than_declared_is_no_harm(
+    source_url: str, warehouse_url: str, tmp_path: Path
+) -> None:
+    """A first load trusts ORDER BY.
+
+    Where a database orders texts by its own alphabet, it gathers them first.
+    """
     star = Star(source_url, warehouse_url, tmp_path)
     codes = [*(f"{number:05}" for number in range(5_000)), "B", "a", "c", "D"]
     star.write(THINGS, [{"code": code, "title": code} for code in codes])
     with star.engine.connect() as connection:
-        ordered = list(connection.execute(sa.select(THINGS.c.code).order_by(THINGS.c.code)).scalars())
+        ordered = list(
+            connection.execute(sa.select(THINGS.c.code).order_by(THINGS.c.code)).scalars()
+        )
     notes = tell(star, THING)
     assert bool(notes) == (ordered != sorted(ordered))
     assert [code for _, code in star.table("thing_dim", "id", "code")] == ordered
 
 
-def test_a_member_that_comes_twice_is_one_member(source_url: str, warehouse_url: str, tmp_path: Path) -> None:
+def test_a_member_that_comes_twice_is_one_member(
+    source_url: str, warehouse_url: str, tmp_path: Path
+) -> None:
     """In order, but not once each: the first load finds out and begins again."""
     star = Star(source_url, warehouse_url, tmp_path)
-    star.write(PEOPLE, [{"person_id": number, "name": f"{number // 2:04}", "city": "Bonn"} for number in range(9)])
+    star.write(
+        PEOPLE,
+        [{"person_id": number, "name": f"{number // 2:04}", "city": "Bonn"} for number in range(9)],
+    )
     twice = replace(THING, source="SELECT name AS code, city AS title FROM people ORDER BY name")
     assert "once more" in tell(star, twice)[0]
-    assert star.table("thing_dim", "id", "code") == [(number + 1, f"{number:04}") for number in range(5)]
+    assert star.table("thing_dim", "id", "code") == [
+        (number + 1, f"{number:04}") for number in range(5)
+    ]
 
 
 def test_texts_that_look_alike_are_not_the_same_member(mariadb_url: str, tmp_path: Path) -> None:
-    """A plain Dimension asks MySQL, which takes abc for ABC; a cached one compares exactly, if the column does too."""
+    """A plain Dimension asks MySQL, which takes abc for ABC.
+
+    A cached one compares exactly, if the column does too.
+    """
     star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", mariadb_url, tmp_path)
     star.write(THINGS, [{"code": "abc", "title": "x"}, {"code": "ABC", "title": "y"}])
     asking = replace(THING, factory=factory(Dimension, **THING.factory.arguments))
@@ -336,10 +464,15 @@ def test_texts_that_look_alike_are_not_the_same_member(mariadb_url: str, tmp_pat
 
 
 def test_a_part_of_the_day_decides_the_day(warehouse_url: str, tmp_path: Path) -> None:
-    """To the second, on both sides of midnight and of both changes of the clock, in a zone far from UTC."""
+    """To the second, on both sides of midnight and of both changes of the clock, in a zone far from
+    UTC.
+    """
     star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", warehouse_url, tmp_path)
     begin = datetime(2014, 1, 2)
-    moments = [begin + timedelta(minutes=29, seconds=59) + timedelta(minutes=number * 31) for number in range(3_900)]
+    moments = [
+        begin + timedelta(minutes=29, seconds=59) + timedelta(minutes=number * 31)
+        for number in range(3_900)
+    ]
     star.write(SALES, [{"sale_id": number, "sold_at": at} for number, at in enumerate(moments)])
     star.load(PERSON, THING, DAY)
     for zone in ("Asia/Kathmandu", "America/St_Johns", "Australia/Lord_Howe"):
@@ -351,12 +484,19 @@ def test_a_part_of_the_day_decides_the_day(warehouse_url: str, tmp_path: Path) -
         assert found[0] == found[1]
 
 
-def test_a_miss_names_every_key_and_how_many_rows(source_url: str, warehouse_url: str, tmp_path: Path) -> None:
+def test_a_miss_names_every_key_and_how_many_rows(
+    source_url: str, warehouse_url: str, tmp_path: Path
+) -> None:
     """The same words as row by row, although the rows were on their way as a stream."""
     star = Star(source_url, warehouse_url, tmp_path)
     star.write(PEOPLE, [{"person_id": 1, "name": "Ann", "city": "Bonn"}])
     sold = [
-        {"sale_id": number, "seller_id": number % 3 + 1, "thing_code": "X", "sold_at": datetime(2014, 1, 2)}
+        {
+            "sale_id": number,
+            "seller_id": number % 3 + 1,
+            "thing_code": "X",
+            "sold_at": datetime(2014, 1, 2),
+        }
         for number in range(9_000)
     ]
     star.write(SALES, sold)

@@ -1,4 +1,7 @@
-"""Shapes that need no declaration of their own: a bridge, a mini-dimension, an outrigger or snowflake."""
+"""Shapes that need no declaration of their own.
+
+A bridge, a mini-dimension, an outrigger or snowflake.
+"""
 
 from datetime import date, datetime
 from pathlib import Path
@@ -30,8 +33,15 @@ def test_a_bridge_is_a_fact_with_two_keys_and_a_weight(house: House) -> None:
         FactETL(
             "holder",
             source=rows(nothing),
-            create="CREATE TABLE holder_bridge (account_fk INT, person_fk INT, weight DECIMAL(5,4))",
-            factory=factory(FactTable, name="holder_bridge", keyrefs=["account_fk", "person_fk"], measures=["weight"]),
+            create=(
+                "CREATE TABLE holder_bridge (account_fk INT, person_fk INT, weight DECIMAL(5,4))"
+            ),
+            factory=factory(
+                FactTable,
+                name="holder_bridge",
+                keyrefs=["account_fk", "person_fk"],
+                measures=["weight"],
+            ),
             keys={
                 "account_fk": member("account", number="number"),
                 "person_fk": member("person", person_id="person"),
@@ -41,19 +51,33 @@ def test_a_bridge_is_a_fact_with_two_keys_and_a_weight(house: House) -> None:
     house.load("person", [a_person(1, "Bonn", None), a_person(2, "Rome", None)])
     house.load("account", [{"number": 7}])
     house.load(
-        "holder", [{"number": 7, "person": 1, "weight": "0.7500"}, {"number": 7, "person": 2, "weight": "0.2500"}]
+        "holder",
+        [
+            {"number": 7, "person": 1, "weight": "0.7500"},
+            {"number": 7, "person": 2, "weight": "0.2500"},
+        ],
     )
-    assert house.table("holder_bridge", "account_fk", "person_fk", "weight") == [(1, 1, 0.75), (1, 2, 0.25)]
+    assert house.table("holder_bridge", "account_fk", "person_fk", "weight") == [
+        (1, 1, 0.75),
+        (1, 2, 0.25),
+    ]
 
 
 def test_a_mini_dimension_is_a_junk_dimension_with_a_key_in_the_fact(house: House) -> None:
-    """What changes often about a person is a key of the fact's own, and the person needs no new version for it."""
+    """What changes often about a person is a key of the fact's own, and the person needs no new
+    version for it.
+    """
     house.declare(
         person(),
         DimensionETL(
             "profile",
-            create="CREATE TABLE profile_dim (id INT NOT NULL PRIMARY KEY, age_band VARCHAR(9), income VARCHAR(9))",
-            factory=factory(CachedDimension, name="profile_dim", key="id", attributes=["age_band", "income"]),
+            create=(
+                "CREATE TABLE profile_dim (id INT NOT NULL PRIMARY KEY, age_band VARCHAR(9), income"
+                " VARCHAR(9))"
+            ),
+            factory=factory(
+                CachedDimension, name="profile_dim", key="id", attributes=["age_band", "income"]
+            ),
         ),
         sale(
             {
@@ -66,7 +90,13 @@ def test_a_mini_dimension_is_a_junk_dimension_with_a_key_in_the_fact(house: Hous
     house.load("profile")
     at = datetime(2014, 1, 5)
     incomes = enumerate(("low", "high"), 1)
-    house.load("sale", [a_sale(number, person=1, at=at, age_band="20-29", income=income) for number, income in incomes])
+    house.load(
+        "sale",
+        [
+            a_sale(number, person=1, at=at, age_band="20-29", income=income)
+            for number, income in incomes
+        ],
+    )
     assert house.table("sale_fact", "sale_id", "person_fk", "kind_fk") == [(1, 1, 1), (2, 1, 2)]
     assert len(house.table("person_dim", "id")) == 1
 
@@ -78,17 +108,27 @@ def test_an_outrigger_is_a_dimension_whose_natural_key_another_keeps(house: Hous
         DimensionETL(
             "city",
             source=rows(nothing),
-            create="CREATE TABLE city_dim (id INT NOT NULL PRIMARY KEY, city VARCHAR(40), country VARCHAR(40))",
+            create=(
+                "CREATE TABLE city_dim (id INT NOT NULL PRIMARY KEY, city VARCHAR(40), country"
+                " VARCHAR(40))"
+            ),
             factory=factory(
-                CachedDimension, name="city_dim", key="id", attributes=["city", "country"], lookupatts=["city"]
+                CachedDimension,
+                name="city_dim",
+                key="id",
+                attributes=["city", "country"],
+                lookupatts=["city"],
             ),
         ),
     )
-    house.load("city", [{"city": "Bonn", "country": "Germany"}, {"city": "Rome", "country": "Italy"}])
+    house.load(
+        "city", [{"city": "Bonn", "country": "Germany"}, {"city": "Rome", "country": "Italy"}]
+    )
     house.load("person", [a_person(1, "Bonn", None)])
     house.load("person", [a_person(1, "Rome", date(2014, 2, 1))])
     with house.project.open_warehouse() as warehouse:
         found = warehouse.query(
-            "SELECT p.version, c.country FROM person_dim p JOIN city_dim c ON c.city = p.city ORDER BY p.version"
+            "SELECT p.version, c.country FROM person_dim p JOIN city_dim c ON c.city = p.city ORDER"
+            " BY p.version"
         )
     assert found == [(1, "Germany"), (2, "Italy")]

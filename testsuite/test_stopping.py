@@ -1,4 +1,7 @@
-"""Being told to stop: in good order at first, at once the second time, and not at all by what is ignored."""
+"""Being told to stop.
+
+In good order at first, at once the second time, and not at all by what is ignored.
+"""
 
 import signal
 import subprocess
@@ -34,14 +37,17 @@ except StoppedError as stopped:
 """
 
 # A lock that is taken twice.
-DEAF = "import ctypes\nlock, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)" + CODE.replace(
-    "time.sleep(30)", "[library.pthread_mutex_lock(lock) for _ in range(2)]"
+DEAF = (
+    "import ctypes\nlock, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)"
+    + CODE.replace("time.sleep(30)", "[library.pthread_mutex_lock(lock) for _ in range(2)]")
 )
 IMPATIENT = (
-    "from pypelineetl import stopping\nstopping._HEEDED_WITHIN_SECONDS = stopping._ENDED_WITHIN_SECONDS = 0.5" + CODE
+    "from pypelineetl import stopping\nstopping._HEEDED_WITHIN_SECONDS ="
+    " stopping._ENDED_WITHIN_SECONDS = 0.5" + CODE
 )
 ENDLESS = native("""
-    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000000000)
+    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers
+      WHERE n < 1000000000)
     SELECT CAST(n AS TEXT) AS code, 'x' AS title FROM numbers
 """)
 
@@ -49,7 +55,9 @@ ENDLESS = native("""
 def start(pause: str, *prefix: str, code: str = CODE) -> "subprocess.Popen[str]":
     """Start a process that can be stopped, and then takes this many seconds to end."""
     command = [*prefix, sys.executable, "-c", code, pause]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
+    )
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
     return process
@@ -88,7 +96,9 @@ def test_a_second_signal_ends_at_once() -> None:
 
 
 def test_a_second_signal_ends_what_hears_none() -> None:
-    """Who waits in another language's code, as DuckDB waits for a server's answer, runs no handler of Python's."""
+    """Who waits in another language's code, as DuckDB waits for a server's answer, runs no handler
+    of Python's.
+    """
     with start("0", "env", "--default-signal", code=DEAF) as process:
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
@@ -167,7 +177,10 @@ def test_a_computing_bench_is_stopped_as_well() -> None:
         graceful_shutdown(timedelta(seconds=0.2)),
         open_duck_session(None) as session,
     ):
-        session.number("SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b WHERE a.range % 7 = b.range % 11")
+        session.number(
+            "SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b WHERE a.range % 7 ="
+            " b.range % 11"
+        )
 
 
 @pytest.mark.parametrize("builds", [True, False])
@@ -185,7 +198,9 @@ def test_a_refresh_that_takes_too_long_leaves_all_as_it_was(
         list(refresh(project, request))
     assert star.table("thing_dim", "title") == [("Algebra",)]
     with project.open_warehouse() as warehouse:
-        told = {(record.etl, record.status, record.error) for record in RunHistory(warehouse).latest(2)}
+        told = {
+            (record.etl, record.status, record.error) for record in RunHistory(warehouse).latest(2)
+        }
         assert ("dimension thing", FAILED, "stopped by its time limit") in told
         assert warehouse.query("SELECT count(*) FROM etl_lock") == [(0,)]
         assert not [table for table in warehouse.tables() if "__" in table]

@@ -1,4 +1,7 @@
-"""The first days of the sample's marketplace, followed by hand: what users and facts are after each."""
+"""The first days of the sample's marketplace, followed by hand.
+
+What users and facts are after each.
+"""
 
 from datetime import date, datetime
 from pathlib import Path
@@ -41,27 +44,42 @@ class Shop:
         request = Request(test_sources=False, run_dimensions=True, run_facts=True, only=only)
         happened = list(refresh(self.project(), request))
         assert isinstance(happened[-1], events.RunFinished)
-        assert happened[-1].succeeded, [event.error for event in happened if isinstance(event, events.EtlFailed)]
-        return {event.etl.name: event.counts for event in happened if isinstance(event, events.EtlFinished)}
+        assert happened[-1].succeeded, [
+            event.error for event in happened if isinstance(event, events.EtlFailed)
+        ]
+        return {
+            event.etl.name: event.counts
+            for event in happened
+            if isinstance(event, events.EtlFinished)
+        }
 
     def user(self) -> list[tuple[Any, ...]]:
-        """Return the versions of the story's own user: school, e-mail, whether inferred, since and until."""
+        """Return the versions of the story's own user.
+
+        School, e-mail, whether inferred, since and until.
+        """
         return self.query(
             "SELECT school_name, email, is_inferred, valid_from, valid_to FROM user_dim"
             f" WHERE user_id = {USER} ORDER BY version"
         )
 
     def sales(self) -> list[tuple[Any, ...]]:
-        """Return what that user bought: the order's line, and the school of the version that bought it."""
+        """Return what that user bought.
+
+        The order's line, and the school of the version that bought it.
+        """
         return self.query(
-            "SELECT f.order_id, u.school_name FROM product_sale_fact f JOIN user_dim u ON u.id = f.buyer_fk"
-            f" WHERE u.user_id = {USER} ORDER BY f.order_id"
+            "SELECT f.order_id, u.school_name FROM product_sale_fact f JOIN user_dim u ON u.id ="
+            f" f.buyer_fk WHERE u.user_id = {USER} ORDER BY f.order_id"
         )
 
     def products(self) -> dict[int, int]:
         """Return the number of products that are not deleted (0) and that are (1)."""
         return dict(
-            self.query("SELECT is_deleted, COUNT(*) FROM product_dim WHERE is_inferred = 0 GROUP BY is_deleted")
+            self.query(
+                "SELECT is_deleted, COUNT(*) FROM product_dim WHERE is_inferred = 0 GROUP BY"
+                " is_deleted"
+            )
         )
 
     def totals(self) -> tuple[Any, ...]:
@@ -84,7 +102,10 @@ class Shop:
     def project(self) -> Any:
         """Return the sample's own project, between this shop and this warehouse."""
         own: Any = SimpleNamespace(
-            **{name: getattr(config, name) for name in ("DIMENSIONS", "FACTS", "SQL_DIALECT", "__file__")},
+            **{
+                name: getattr(config, name)
+                for name in ("DIMENSIONS", "FACTS", "SQL_DIALECT", "__file__")
+            },
             SOURCE_URLS={"shop": self.source_url},
             WAREHOUSE_URL=self._warehouse_url,
             LOG_HOME=self._folder,
@@ -126,7 +147,10 @@ def an_order(number: int, at: datetime) -> list[Any]:
         "discount": 1,
     }
     tables = schema.metadata.tables
-    return [sa.insert(tables["orders"]).values(order), sa.insert(tables["order_lines"]).values(line)]
+    return [
+        sa.insert(tables["orders"]).values(order),
+        sa.insert(tables["order_lines"]).values(line),
+    ]
 
 
 def moves(school_id: int, at: datetime) -> Any:
@@ -136,7 +160,9 @@ def moves(school_id: int, at: datetime) -> Any:
 
 
 def test_five_days(shop: Shop) -> None:
-    """An order before its user, a move, one that is told late, a rename, a deletion, and a day loaded again."""
+    """An order before its user, a move, one that is told late, a rename, a deletion, and a day
+    loaded again.
+    """
     users = schema.metadata.tables["users"]
     # Day 1: an order of somebody who has no row yet. He is inferred.
     shop.change(*an_order(ORDER, datetime(2015, 6, 30, 10)))
@@ -144,7 +170,8 @@ def test_five_days(shop: Shop) -> None:
     assert shop.user() == [(None, None, 1, "1900-01-01", None)]
     assert shop.sales() == [(ORDER, None)]
     assert shop.products() == {0: 850}
-    # Day 2: his row comes; he is filled in place, and the sale of before is his. A product is deleted.
+    # Day 2: his row comes; he is filled in place, and the sale of before is his. A product is
+    # deleted.
     shop.at(2)
     shop.change(
         sa.insert(users).values(
@@ -157,7 +184,11 @@ def test_five_days(shop: Shop) -> None:
         )
     )
     shop.load()
-    abilene, academy, adams = "Abilene Christian University", "Academy of Art University", "Adams State College"
+    abilene, academy, adams = (
+        "Abilene Christian University",
+        "Academy of Art University",
+        "Adams State College",
+    )
     assert shop.user() == [(abilene, "zoe@old.example", 0, "1900-01-01", None)]
     assert shop.sales() == [(ORDER, abilene)]
     assert shop.products() == {0: 849, 1: 1}
@@ -175,12 +206,15 @@ def test_five_days(shop: Shop) -> None:
     ]
     assert shop.user() == history
     assert shop.sales() == [(ORDER, abilene), (ORDER + 1, academy)]
-    assert counts["user"].versions == 3  # hers, and those of the sample's own two who move every day
+    assert (
+        counts["user"].versions == 3
+    )  # hers, and those of the sample's own two who move every day
     # Day 3 again: nothing changes.
     again = shop.load()
     assert (again["user"].inserted, again["user"].updated) == (0, 0)
     assert shop.user() == history
-    # Day 4: a move of 1 July is told late. It lasts to the one of 2 July, and the order of 30 June stays before it.
+    # Day 4: a move of 1 July is told late. It lasts to the one of 2 July, and the order of 30 June
+    # stays before it.
     shop.at(4)
     shop.change(moves(996, datetime(2015, 7, 1, 8)), *an_order(ORDER + 2, datetime(2015, 7, 1, 20)))
     shop.load()
@@ -190,7 +224,8 @@ def test_five_days(shop: Shop) -> None:
         (academy, "zoe@new.example", 0, "2015-07-02", None),
     ]
     assert shop.sales() == [(ORDER, abilene), (ORDER + 1, academy), (ORDER + 2, adams)]
-    # Day 5: her account is deleted; a dimension that does not declare deletions keeps her, and her sales.
+    # Day 5: her account is deleted; a dimension that does not declare deletions keeps her, and her
+    # sales.
     shop.at(5)
     shop.change(sa.delete(users).where(users.c.id == USER))
     shop.load()
@@ -201,13 +236,17 @@ def test_five_days(shop: Shop) -> None:
 
 
 def test_no_fact_points_to_a_wrong_member_after_a_rebuild_of_every_dimension(shop: Shop) -> None:
-    """The facts are left alone; each of their keys has the natural key and, of users, the school that it had before."""
+    """The facts are left alone.
+
+    Each of their keys has the natural key and, of users, the school that it had before.
+    """
     for day in (2, 3):
         shop.load()
         shop.at(day)
     shop.load()
     pointed = """
-        SELECT f.order_id, f.line_number, p.product_id, c.course_id, s.user_id, s.school_name, b.user_id, b.school_name
+        SELECT f.order_id, f.line_number, p.product_id, c.course_id, s.user_id, s.school_name,
+          b.user_id, b.school_name
         FROM product_sale_fact f
         LEFT JOIN product_dim p ON p.id = f.product_fk
         LEFT JOIN course_dim c ON c.id = f.course_fk
@@ -219,5 +258,7 @@ def test_no_fact_points_to_a_wrong_member_after_a_rebuild_of_every_dimension(sho
     assert len(before) > 2600
     request = Request(test_sources=False, run_dimensions=True, delete_existing_tables=True)
     for _ in range(2):
-        assert all(not isinstance(event, events.EtlFailed) for event in refresh(shop.project(), request))
+        assert all(
+            not isinstance(event, events.EtlFailed) for event in refresh(shop.project(), request)
+        )
         assert shop.query(pointed) == before

@@ -1,4 +1,7 @@
-"""The Celery tasks, used as the original's Python shell uses them: real Redis, real workers, MariaDB on both sides."""
+"""The Celery tasks, used as the original's Python shell uses them.
+
+Real Redis, real workers, MariaDB on both sides.
+"""
 
 import json
 import os
@@ -58,14 +61,15 @@ def shell(checkout: Checkout, mariadb_source: str, mariadb_url: str, redis_url: 
 
 
 def call(shell: Checkout, task: str, *args: Any) -> tuple[str, Any, str]:
-    """Send a task as a Python shell does and wait; return its status, result and the result's text."""
+    """Send a task as a Python shell does and wait.
+
+    Return its status, result and the result's text.
+    """
     code = (
-        "import tasks, time\n"
-        f"task = tasks.{task}.apply_async(args={list(args)!r})\n"
-        "deadline = time.monotonic() + 90\n"
-        "while not task.ready() and time.monotonic() < deadline: time.sleep(0.05)\n"
-        "error = task.failed()\n"
-        "print(repr((task.status, type(task.result).__name__ if error else task.result, str(task.result))))\n"
+        f"import tasks, time\ntask = tasks.{task}.apply_async(args={list(args)!r})\ndeadline ="
+        " time.monotonic() + 90\nwhile not task.ready() and time.monotonic() < deadline:"
+        " time.sleep(0.05)\nerror = task.failed()\nprint(repr((task.status,"
+        " type(task.result).__name__ if error else task.result, str(task.result))))\n"
     )
     done = shell.run("-c", code)
     assert done.returncode == 0, done.stderr
@@ -89,13 +93,27 @@ def ended(shell: Checkout, refresh: str) -> str:
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_the_shell_of_the_original_gives_its_results(shell: Checkout, concurrency: int) -> None:
-    """process_etl and refresh_data_warehouse end as transcribed, tuples included, with one worker process or many."""
+    """process_etl and refresh_data_warehouse end as transcribed, tuples included, with one worker
+    process or many.
+    """
     with shell.worker(concurrency):
-        assert call(shell, "process_etl", "school", "dimension")[:2] == ("SUCCESS", ("dimension", "school", 1687))
-        assert call(shell, "refresh_data_warehouse", True, False, True)[:2] == ("SUCCESS", [DIMENSIONS, []])
+        assert call(shell, "process_etl", "school", "dimension")[:2] == (
+            "SUCCESS",
+            ("dimension", "school", 1687),
+        )
+        assert call(shell, "refresh_data_warehouse", True, False, True)[:2] == (
+            "SUCCESS",
+            [DIMENSIONS, []],
+        )
         assert call(shell, "refresh_data_warehouse")[:2] == ("SUCCESS", [DIMENSIONS, FACTS])
-        assert call(shell, "refresh_data_warehouse", False, True, False)[:2] == ("SUCCESS", [[], FACTS])
-        assert call(shell, "refresh_data_warehouse", False, False, False)[:2] == ("SUCCESS", [[], []])
+        assert call(shell, "refresh_data_warehouse", False, True, False)[:2] == (
+            "SUCCESS",
+            [[], FACTS],
+        )
+        assert call(shell, "refresh_data_warehouse", False, False, False)[:2] == (
+            "SUCCESS",
+            [[], []],
+        )
     for _, name, rows in [*DIMENSIONS, *FACTS]:
         assert f"INFO:__main__:Loaded {rows} rows into table {name}_" in shell.log
 
@@ -103,19 +121,37 @@ def test_the_shell_of_the_original_gives_its_results(shell: Checkout, concurrenc
 @pytest.mark.parametrize(
     ("task", "args", "told"),
     [
-        ("process_etl", ("scool", "dimension"), 'there is no dimension "scool". Did you mean "school"?'),
-        ("process_etl", ("school", "table"), 'there is no ETL type "table"; use one of "dimension", "fact"'),
-        ("process_etl", ("product_review", "fact"), 'fact "product_review" is switched off in config.py'),
+        (
+            "process_etl",
+            ("scool", "dimension"),
+            'there is no dimension "scool". Did you mean "school"?',
+        ),
+        (
+            "process_etl",
+            ("school", "table"),
+            'there is no ETL type "table"; use one of "dimension", "fact"',
+        ),
+        (
+            "process_etl",
+            ("product_review", "fact"),
+            'fact "product_review" is switched off in config.py',
+        ),
         (
             "process_etl",
             (["school"], "dimension"),
             "conf_name is a list; it must be a str, of one of: dimension product, ",
         ),
         ("refresh_data_warehouse", ("no",), "run_dimensions is a str; it must be a bool"),
-        ("refresh_data_warehouse", (True, False, 0), "delete_existing_tables is a int; it must be a bool"),
+        (
+            "refresh_data_warehouse",
+            (True, False, 0),
+            "delete_existing_tables is a int; it must be a bool",
+        ),
     ],
 )
-def test_wrong_arguments_are_refused(worker_shell: Checkout, task: str, args: tuple[Any, ...], told: str) -> None:
+def test_wrong_arguments_are_refused(
+    worker_shell: Checkout, task: str, args: tuple[Any, ...], told: str
+) -> None:
     """The refusal says what was given, the rule, and the valid names."""
     status, error, text = call(worker_shell, task, *args)
     assert (status, error) == ("FAILURE", "UsageError")
@@ -131,7 +167,11 @@ def worker_shell(shell: Checkout) -> Iterator[Checkout]:
 
 def test_a_refresh_that_fails_tells_all_of_it(shell: Checkout) -> None:
     """FAILURE with one error: what failed and why, what did not run, what succeeded."""
-    shell.edit("creates", "name VARCHAR(60) NOT NULL,\n      commission", "name VARCHAR(6) NOT NULL,\n      commission")
+    shell.edit(
+        "creates",
+        "name VARCHAR(60) NOT NULL,\n      commission",
+        "name VARCHAR(6) NOT NULL,\n      commission",
+    )
     with shell.worker(2):
         status, error, text = call(shell, "refresh_data_warehouse")
     assert (status, error) == ("FAILURE", "RefreshError")
@@ -156,7 +196,9 @@ def test_an_etl_that_fails_alone_is_a_failure(shell: Checkout) -> None:
 
 
 def test_an_etl_goes_to_its_own_queue(shell: Checkout) -> None:
-    """queue="…" in config.py sends an ETL there, alone or in a refresh, and the refresh still ends."""
+    """queue="…" in config.py sends an ETL there, alone or in a refresh, and the refresh still
+    ends.
+    """
     shell.edit("config", "factory=dimensions.school)", 'factory=dimensions.school, queue="heavy")')
     with shell.worker(1, "-n", "light@%h"):
         broker = redis_client.Redis.from_url(shell.environment["ETL_BROKER_URL"])
@@ -164,39 +206,58 @@ def test_an_etl_goes_to_its_own_queue(shell: Checkout) -> None:
         assert sent.returncode == 0, sent.stderr
         assert broker.llen("heavy") == 1
         with shell.worker(1, "-Q", "heavy", "-n", "heavy@%h"):
-            assert call(shell, "refresh_data_warehouse", True, False, True)[:2] == ("SUCCESS", [DIMENSIONS, []])
+            assert call(shell, "refresh_data_warehouse", True, False, True)[:2] == (
+                "SUCCESS",
+                [DIMENSIONS, []],
+            )
         broker.close()
 
 
 def test_only_json_is_sent_and_accepted(shell: Checkout) -> None:
     """Task arguments are plain JSON, and a message in pickle is refused."""
-    assert shell.run("-c", "import tasks; tasks.process_etl.delay('school', 'dimension')").returncode == 0
+    assert (
+        shell.run("-c", "import tasks; tasks.process_etl.delay('school', 'dimension')").returncode
+        == 0
+    )
     with redis_client.Redis.from_url(shell.environment["ETL_BROKER_URL"]) as broker:
         [message] = broker.lrange("celery", 0, -1)
     assert json.loads(message)["content-type"] == "application/json"
-    code = "import tasks; print(tasks.celery.conf.accept_content, tasks.celery.conf.result_accept_content)"
+    code = (
+        "import tasks; print(tasks.celery.conf.accept_content,"
+        " tasks.celery.conf.result_accept_content)"
+    )
     assert shell.run("-c", code).stdout.split() == ["['json']", "['json',", "'pypelineetl-json']"]
 
 
 def test_a_killed_worker_process_does_not_lose_the_refresh(shell: Checkout) -> None:
-    """SIGKILL of a worker's child half way: the refresh ends, as a failure that says so or as a success."""
+    """SIGKILL of a worker's child half way.
+
+    The refresh ends, as a failure that says so or as a success.
+    """
     with shell.worker(2) as worker:
         refresh = sent(shell)
         time.sleep(0.5)
-        children = subprocess.run(["pgrep", "-P", str(worker.pid)], capture_output=True, text=True, check=True)
+        children = subprocess.run(
+            ["pgrep", "-P", str(worker.pid)], capture_output=True, text=True, check=True
+        )
         os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
         assert ended(shell, refresh) in {"SUCCESS", "FAILURE"}
         assert call(shell, "refresh_data_warehouse")[:2] == ("SUCCESS", [DIMENSIONS, FACTS])
 
 
 def test_a_result_outlives_a_restart_of_redis(shell: Checkout, server_folder: Path) -> None:
-    """The task ends while Redis is away: its result is stored when Redis is back, and not turned into a failure."""
+    """The task ends while Redis is away.
+
+    Its result is stored when Redis is back, and not turned into a failure.
+    """
     folder = server_folder / "restarted"
     folder.mkdir(mode=0o777)
     server = start_redis(folder)
     away = dict.fromkeys(("ETL_BROKER_URL", "ETL_RESULT_URL"), f"redis://127.0.0.1:{server.port}/0")
     shell = replace(shell, environment={**shell.environment, **away})
-    shell.edit("sources", "        yield {\n", "        __import__('time').sleep(0.001)\n        yield {\n")
+    shell.edit(
+        "sources", "        yield {\n", "        __import__('time').sleep(0.001)\n        yield {\n"
+    )
     try:
         with shell.worker(1):
             task = sent(shell, "process_etl.delay('date', 'dimension')")
@@ -220,7 +281,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @contextmanager
 def name_held(shell: Checkout, refresh: str) -> Iterator[Callable[[], set[str]]]:
-    """Have a refresh's name when all of it is built, as a task that publishes has it; yield what asks how it is."""
+    """Have a refresh's name when all of it is built, as a task that publishes has it.
+
+    Yield what asks how it is.
+    """
     deadline = time.monotonic() + 60
     with open_database(parse_url(shell.environment["ETL_WAREHOUSE_URL"]), read_only=False) as other:
 
@@ -260,8 +324,13 @@ def test_publishing_that_waits_in_vain_leaves_the_run_to_who_has_it(shell: Check
 
 @pytest.mark.parametrize("what", ["refresh", "step", "process"])
 def test_a_revoked_run_is_given_up_at_once(shell: Checkout, tmp_path: Path, what: str) -> None:
-    """revoke(terminate=True) of a refresh, of a step of it or of a run in place: one error, one alert, free tables."""
-    shell.edit("sources", "        yield {\n", "        __import__('time').sleep(0.02)\n        yield {\n")
+    """revoke(terminate=True) of a refresh, of a step of it or of a run in place.
+
+    One error, one alert, free tables.
+    """
+    shell.edit(
+        "sources", "        yield {\n", "        __import__('time').sleep(0.02)\n        yield {\n"
+    )
     told = tmp_path / "told"
     hook = f"open({str(told)!r}, 'a').write(body + chr(10))"
     alerting = (
@@ -278,28 +347,38 @@ def test_a_revoked_run_is_given_up_at_once(shell: Checkout, tmp_path: Path, what
         wait_for(lambda: "Loading data" in shell.log and "date_dim" in shell.log)
         task = f"{run}.dimension.date" if what == "step" else run
         started = time.monotonic()
-        assert shell.run("-c", f"import tasks; tasks.celery.control.revoke({task!r}, terminate=True)").returncode == 0
+        assert (
+            shell.run(
+                "-c", f"import tasks; tasks.celery.control.revoke({task!r}, terminate=True)"
+            ).returncode
+            == 0
+        )
         code = (
-            f"import tasks; task = tasks.celery.AsyncResult({run!r}); task.get(timeout=60, propagate=False);"
-            " print(type(task.result).__name__, task.result)"
+            f"import tasks; task = tasks.celery.AsyncResult({run!r}); task.get(timeout=60,"
+            " propagate=False); print(type(task.result).__name__, task.result)"
         )
         error = shell.run("-c", code).stdout
         assert time.monotonic() - started < 30
         if what == "process":
-            # Celery's own error, of the worker that was at work, or this library's, of one that was not.
+            # Celery's own error, of the worker that was at work, or this library's, of one that was
+            # not.
             assert error.startswith(("TaskRevokedError", "RefreshError"))
         else:
             assert error.startswith(("RefreshError", "ChordError"))
             assert "given up: every table holds what it held before. Start a new one" in error
             assert "Dependency" not in error
-        with open_database(parse_url(shell.environment["ETL_WAREHOUSE_URL"]), read_only=False) as warehouse:
+        with open_database(
+            parse_url(shell.environment["ETL_WAREHOUSE_URL"]), read_only=False
+        ) as warehouse:
 
             def is_free() -> bool:
                 with warehouse.transaction():
                     return warehouse.query("SELECT COUNT(*) FROM etl_lock") == [(0,)]
 
             wait_for(is_free)
-            assert {record.status for record in RunHistory(warehouse).of(run)}.isdisjoint(UNFINISHED)
+            assert {record.status for record in RunHistory(warehouse).of(run)}.isdisjoint(
+                UNFINISHED
+            )
         wait_for(told.exists)
         time.sleep(1)
         assert len(told.read_text().splitlines()) == 1
@@ -311,7 +390,8 @@ def test_the_tasks_work_without_a_broker(shell: Checkout) -> None:
     code = (
         "import tasks\n"
         "tasks.celery.conf.task_always_eager = True\n"
-        "print(tasks.process_etl.apply_async(kwargs={'conf_name': 'site', 'conf_type': 'dimension'}).result)\n"
+        "site = {'conf_name': 'site', 'conf_type': 'dimension'}\n"
+        "print(tasks.process_etl.apply_async(kwargs=site).result)\n"
         "print(tasks.refresh_data_warehouse.apply_async().status)\n"
         "print(tasks.refresh_data_warehouse.delay(True, False, True).get()[0][-1])\n"
     )
@@ -326,11 +406,14 @@ def test_the_tasks_work_without_a_broker(shell: Checkout) -> None:
 def test_the_nightly_refresh_is_declared_and_off(checkout: Checkout) -> None:
     """beat has nothing to do until config.py gives a time, and then one whole refresh a night."""
     code = (
-        "import tasks; print({k: (v['task'], str(v['schedule'])) for k, v in tasks.celery.conf.beat_schedule.items()})"
+        "import tasks; print({k: (v['task'], str(v['schedule'])) for k, v in"
+        " tasks.celery.conf.beat_schedule.items()})"
     )
     assert checkout.run("-c", code).stdout.strip() == "{}"
     checkout.edit("config", "NIGHTLY_REFRESH = None", 'NIGHTLY_REFRESH = {"hour": 3, "minute": 30}')
-    assert "'tasks.refresh_data_warehouse', '<crontab: 30 3 * * *" in checkout.run("-c", code).stdout
+    assert (
+        "'tasks.refresh_data_warehouse', '<crontab: 30 3 * * *" in checkout.run("-c", code).stdout
+    )
 
 
 json_values = st.recursive(
@@ -345,16 +428,26 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_every_result_comes_back_as_it_was(value: Any) -> None:
-    """Tuples stay tuples and lists lists, however nested, also in dicts that look like the envelope."""
+    """Tuples stay tuples and lists lists, however nested, also in dicts that look like the
+    envelope.
+    """
     assert serializer.loads(serializer.dumps(value)) == value
 
 
-def test_a_refresh_that_builds_waits_for_a_warehouse_that_comes_back(shell: Checkout, server_folder: Path) -> None:
-    """As a load into tables that are there does; a warehouse that stays away is an error in run.log, no recovery."""
+def test_a_refresh_that_builds_waits_for_a_warehouse_that_comes_back(
+    shell: Checkout, server_folder: Path
+) -> None:
+    """As a load into tables that are there does.
+
+    A warehouse that stays away is an error in run.log, no recovery.
+    """
     folder = server_folder / "comes-back"
     folder.mkdir(mode=0o711)
     server = start_postgresql(folder)
-    shell = replace(shell, environment={**shell.environment, "ETL_WAREHOUSE_URL": postgresql_url(server, "postgres")})
+    shell = replace(
+        shell,
+        environment={**shell.environment, "ETL_WAREHOUSE_URL": postgresql_url(server, "postgres")},
+    )
     try:
         with shell.worker(1):
             server.stop()
@@ -366,10 +459,14 @@ def test_a_refresh_that_builds_waits_for_a_warehouse_that_comes_back(shell: Chec
         shell.edit(
             "tasks",
             "import config\n",
-            "import config\nfrom pypelineetl.run import retry\n\nretry._FIRST_PAUSE_SECONDS = 0.1\n",
+            "import config\nfrom pypelineetl.run import retry\n\nretry._FIRST_PAUSE_SECONDS ="
+            " 0.1\n",
         )
         with shell.worker(1):
-            for task in ("refresh_data_warehouse.delay()", "process_etl.delay('site', 'dimension')"):
+            for task in (
+                "refresh_data_warehouse.delay()",
+                "process_etl.delay('site', 'dimension')",
+            ):
                 before = len(shell.log)
                 assert ended(shell, sent(shell, task)) == "FAILURE"
                 *_, last = shell.log[before:].splitlines()

@@ -1,4 +1,7 @@
-"""The kit for users' own tests: what is drawn is what the source holds, and what differs is told as it is drawn."""
+"""The kit for users' own tests.
+
+What is drawn is what the source holds, and what differs is told as it is drawn.
+"""
 
 import re
 import subprocess
@@ -46,7 +49,9 @@ COLUMNS = "| code:int | title:text | price:decimal | made_on:date | seen_at:date
 
 
 def config(*etls: DimensionETL | FactETL, **constants: Any) -> Any:
-    """Return a config module with these ETLs, whose databases are somewhere that no test may reach."""
+    """Return a config module with these ETLs, whose databases are somewhere that no test may
+    reach.
+    """
     given = {
         "SOURCE_URLS": {"shop": "mysql://theirs/shop"},
         "WAREHOUSE_URL": "postgresql://theirs/warehouse",
@@ -61,19 +66,24 @@ def config(*etls: DimensionETL | FactETL, **constants: Any) -> Any:
 def story(tmp_path: Path) -> Story:
     """A story of the small star and of samples, in a folder that is not there yet."""
     return Story(
-        config(PERSON, THING, DAY, replace(SAMPLE, active=False), SALE), tmp_path / "new folder, 100% 'mine' #1"
+        config(PERSON, THING, DAY, replace(SAMPLE, active=False), SALE),
+        tmp_path / "new folder, 100% 'mine' #1",
     )
 
 
 def samples(story: Story, *cells: str) -> None:
     """Load samples with these titles, as they are drawn."""
-    drawn = "\n".join(f"| {code} | {cell} | NULL | NULL | NULL |" for code, cell in enumerate(cells))
+    drawn = "\n".join(
+        f"| {code} | {cell} | NULL | NULL | NULL |" for code, cell in enumerate(cells)
+    )
     story.day(f"samples\n{COLUMNS}\n{drawn}")
     story.load("sample")
 
 
 def test_three_days_of_versions_and_facts(story: Story) -> None:
-    """A type-2 member moves, sales before and after find the version of their moment, and no key is a number."""
+    """A type-2 member moves, sales before and after find the version of their moment, and no key is
+    a number.
+    """
     story.day(
         """
         people
@@ -92,8 +102,7 @@ def test_three_days_of_versions_and_facts(story: Story) -> None:
         at="2014-01-05",
     )
     story.load()
-    story.expect(
-        """
+    story.expect("""
         person_dim
         | id   | name | city | valid_from | valid_to | version |
         | $ann | Ann  | Rome | 1900-01-01 | NULL     | 1       |
@@ -102,8 +111,7 @@ def test_three_days_of_versions_and_facts(story: Story) -> None:
         sale_fact
         | sale_id | seller_fk | buyer_fk | local_date_fk | price |
         | 1       | $ann      | $bob     | 20140105      | 5.00  |
-        """
-    )
+        """)
     story.day(
         """
         people
@@ -125,8 +133,7 @@ def test_three_days_of_versions_and_facts(story: Story) -> None:
         at="2014-02-03",
     )
     story.load("person", "sale")
-    story.expect(
-        """
+    story.expect("""
         sale_fact
         | sale_id | seller_fk | buyer_fk  | thing_fk | price |
         | 3       | $bob      | $stranger | NULL     | 0.1   |
@@ -143,23 +150,29 @@ def test_three_days_of_versions_and_facts(story: Story) -> None:
         thing_dim
         | id       | code |
         | $algebra | A    |
-        """
-    )
+        """)
 
 
 def test_a_story_of_two_sources(tmp_path: Path) -> None:
-    """Each name of SOURCE_URLS is a database of its own, drawn by its name; tables of one name do not meet."""
-    titles = replace(THING, name="crm", database="crm", create=THING.create.replace("thing_dim", "crm_dim"))
+    """Each name of SOURCE_URLS is a database of its own, drawn by its name.
+
+    Tables of one name do not meet.
+    """
     titles = replace(
-        titles, factory=factory(THING.factory.table_class, **{**THING.factory.arguments, "name": "crm_dim"})
+        THING, name="crm", database="crm", create=THING.create.replace("thing_dim", "crm_dim")
+    )
+    titles = replace(
+        titles,
+        factory=factory(
+            THING.factory.table_class, **{**THING.factory.arguments, "name": "crm_dim"}
+        ),
     )
     urls = {"shop": "mysql://theirs/shop", "crm": "mysql://theirs/crm"}
     story = Story(config(THING, titles, SOURCE_URLS=urls), tmp_path)
     story.day("things\n| code | title |\n| A | Algebra |")
     story.day("things\n| code | title |\n| 1 | Alfred  |", database="crm")
     story.load()
-    story.expect(
-        """
+    story.expect("""
         thing_dim
         | code | title   |
         | A    | Algebra |
@@ -167,9 +180,10 @@ def test_a_story_of_two_sources(tmp_path: Path) -> None:
         crm_dim
         | code | title  |
         | 1    | Alfred |
-        """
-    )
-    with pytest.raises(UsageError, match=re.escape('no "crn". Did you mean "crm"? It has "shop", "crm"')):
+        """)
+    with pytest.raises(
+        UsageError, match=re.escape('no "crn". Did you mean "crm"? It has "shop", "crm"')
+    ):
         story.day("things\n| code | title |", database="crn")
 
 
@@ -196,13 +210,17 @@ def test_a_story_of_two_sources(tmp_path: Path) -> None:
     ],
 )
 def test_a_cell_is_the_value_it_draws(story: Story, cell: str, title: str | None) -> None:
-    """Quotes, blanks, backslashes and characters of any script come through source and warehouse as they are."""
+    """Quotes, blanks, backslashes and characters of any script come through source and warehouse as
+    they are.
+    """
     samples(story, cell)
     assert story.rows("SELECT title FROM sample_dim") == [(title,)]
     story.expect(f"sample_dim\n| title |\n| {cell} |")
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")), min_size=1))
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")), min_size=1)
+)
 def test_any_text_can_be_drawn(texts: list[str]) -> None:
     """In quotes, with those in it doubled, a text of one line is read as it is."""
     row = " | ".join("'" + text.replace("'", "''") + "'" for text in texts)
@@ -221,18 +239,20 @@ def test_an_empty_table_is_its_heading(story: Story) -> None:
 
 
 def test_columns_without_a_type_are_what_their_cells_look_like(story: Story) -> None:
-    """Whole numbers, decimals, days and moments; with one cell that is neither, or stands in quotes, texts."""
-    story.day(
-        """
+    """Whole numbers, decimals, days and moments.
+
+    With one cell that is neither, or stands in quotes, texts.
+    """
+    story.day("""
         kinds
         | i  | d   | day        | moment              | mixed            | zero | quoted | word | none | given:text |
         | -1 | 1   | 2014-01-05 | 2014-01-05 10:00:00 | 2014-01-05       | 007  | '1'    | 1    | NULL | 1          |
         | 20 | 2.5 | NULL       | 2014-01-05T10:00    | 2014-01-05 10:00 | 1    | 2      | x    | NULL | 2          |
-        """
-    )
+        """)
     with story.project.open_source(SAMPLE) as source:
         assert list(source.columns("kinds").values()) == [
-            "INTEGER", "DECIMAL", "DATE", "DATETIME", "DATETIME", "TEXT", "TEXT", "TEXT", "TEXT", "TEXT",
+            "INTEGER", "DECIMAL", "DATE", "DATETIME", "DATETIME", "TEXT", "TEXT", "TEXT", "TEXT",
+              "TEXT",
         ]  # fmt: skip
         assert source.query("SELECT i, d, moment, mixed, zero, quoted, given FROM kinds") == [
             (-1, 1, "2014-01-05 10:00:00", "2014-01-05 00:00:00", "007", "1", "1"),
@@ -241,13 +261,17 @@ def test_columns_without_a_type_are_what_their_cells_look_like(story: Story) -> 
 
 
 def test_a_column_keeps_its_type_from_day_to_day(story: Story) -> None:
-    """A type once given or seen is that of the days after, also where their cells would look like another."""
+    """A type once given or seen is that of the days after, also where their cells would look like
+    another.
+    """
     story.day("things\n| code | seen | later |\n| A7 | 1.5 | NULL |")
     story.day("things\n| code | seen | later |\n| 7 | 1 | 2014-01-05 |")
     with story.project.open_source(SAMPLE) as source:
         assert source.columns("things") == {"code": "TEXT", "seen": "DECIMAL", "later": "DATE"}
         assert source.query("SELECT code, seen, later FROM things") == [("7", 1, "2014-01-05")]
-    with pytest.raises(UsageError, match=re.escape('things: x is no decimal, and column "seen" is')):
+    with pytest.raises(
+        UsageError, match=re.escape('things: x is no decimal, and column "seen" is')
+    ):
         story.day("things\n| code | seen |\n| 7 | x |")
     story.day("things\n| code | seen:text |\n| 7 | x |")
 
@@ -255,12 +279,30 @@ def test_a_column_keeps_its_type_from_day_to_day(story: Story) -> None:
 @pytest.mark.parametrize(
     ("drawing", "told"),
     [
-        ("things", "things: a table is drawn as its name, its columns and its rows, a line each, with no blank line"),
+        (
+            "things",
+            (
+                "things: a table is drawn as its name, its columns and its rows, a line each, with"
+                " no blank line"
+            ),
+        ),
         ("| code |\n| A |", "| code |: a table is drawn as its name, its columns and its rows"),
-        ("things\n| code |\n\n| A |", "| A |: a table is drawn as its name, its columns and its rows"),
-        ("things\n| code | title |\n| A |", "things: the number of cells in | A | is 1, and in its heading 2"),
-        ("things\n| code |\n| a\\|b |", r"things: the number of cells in | a\|b | is 2, and in its heading 1"),
-        ("things\n| code |\n| A", "things: | A cannot be read from | A on. A row begins and ends with |"),
+        (
+            "things\n| code |\n\n| A |",
+            "| A |: a table is drawn as its name, its columns and its rows",
+        ),
+        (
+            "things\n| code | title |\n| A |",
+            "things: the number of cells in | A | is 1, and in its heading 2",
+        ),
+        (
+            "things\n| code |\n| a\\|b |",
+            r"things: the number of cells in | a\|b | is 2, and in its heading 1",
+        ),
+        (
+            "things\n| code |\n| A",
+            "things: | A cannot be read from | A on. A row begins and ends with |",
+        ),
         ("things\n| code |\nA |", "things: A | cannot be read from A | on."),
         ("things\n| code |\n|", "things: | cannot be read from | on."),
         ("things\n| code | title |\n| A |  |", "things: | A |  | cannot be read from |  | on."),
@@ -270,15 +312,24 @@ def test_a_column_keeps_its_type_from_day_to_day(story: Story) -> None:
         ("things\n| code |\n\nthings\n| code |", "things is drawn twice"),
         (
             "things\n| code:itn |",
-            'column "code" has a type "itn"; there are "int", "decimal", "date", "datetime", "text"',
+            (
+                'column "code" has a type "itn"; there are "int", "decimal", "date", "datetime",'
+                ' "text"'
+            ),
         ),
-        ("things\n| code:int |\n| A |", 'things: A is no int, and column "code" is; its heading may say code:text'),
+        (
+            "things\n| code:int |\n| A |",
+            'things: A is no int, and column "code" is; its heading may say code:text',
+        ),
         ("things\n| code:int |\n| 7.5 |", "its heading may say code:decimal"),
         (
             "things\n| code:date |\n| 2014-02-30 |",
             'things: 2014-02-30 is no date, and column "code" is; its heading may say code:text',
         ),
-        ("things\n| price |\n| 0.12345678901234567890 |", 'column "price" cannot take a value of type Decimal'),
+        (
+            "things\n| price |\n| 0.12345678901234567890 |",
+            'column "price" cannot take a value of type Decimal',
+        ),
     ],
 )
 def test_a_wrong_drawing_is_told_in_one_message(story: Story, drawing: str, told: str) -> None:
@@ -300,7 +351,9 @@ def test_a_wrong_drawing_is_told_in_one_message(story: Story, drawing: str, told
         ("sample_dim\n| code |\n| x |", 'sample_dim: x is no value of column "code", which is INT'),
     ],
 )
-def test_an_expectation_that_cannot_be_met_is_a_wrong_drawing(story: Story, drawing: str, told: str) -> None:
+def test_an_expectation_that_cannot_be_met_is_a_wrong_drawing(
+    story: Story, drawing: str, told: str
+) -> None:
     """It is no mismatch: no table could ever be so."""
     samples(story)
     with pytest.raises(UsageError) as caught:
@@ -309,22 +362,24 @@ def test_an_expectation_that_cannot_be_met_is_a_wrong_drawing(story: Story, draw
 
 
 def test_a_mismatch_is_drawn(story: Story) -> None:
-    """Expected and found stand under one another, rows that differ are marked, and variables have their values."""
+    """Expected and found stand under one another, rows that differ are marked, and variables have
+    their values.
+    """
     samples(story, "one", "' two'", "three", "NULL")
-    story.expect("sample_dim\n| id | code |\n| $one | 0 |\n| $two | 1 |\n| $three | 2 |\n| $four | 3 |")
+    story.expect(
+        "sample_dim\n| id | code |\n| $one | 0 |\n| $two | 1 |\n| $three | 2 |\n| $four | 3 |"
+    )
     with pytest.raises(AssertionError) as caught:
-        story.expect(
-            """
+        story.expect("""
             sample_dim
             | id     | code | title | price |
             | $one   | 0    | one   | NULL  |
             | $three | 1    | two   | 5     |
             | $other | 2    | three | NULL  |
             | $five  | 4    | NULL  | NULL  |
-            """
-        )
-    assert str(caught.value) == (
-        "sample_dim is not as drawn\n"
+            """)
+    assert (
+        str(caught.value) == "sample_dim is not as drawn\n"
         "expected:\n"
         "  | id       | code | title | price |\n"
         "  | $one=1   | 0    | one   | NULL  |\n"
@@ -367,7 +422,10 @@ def test_of_a_large_table_only_what_differs_is_drawn(story: Story) -> None:
 
 
 def test_rows_are_compared_as_often_as_they_are_there(story: Story) -> None:
-    """A row drawn once and found twice is a mismatch, and so is the reverse; their order is none."""
+    """A row drawn once and found twice is a mismatch, and so is the reverse.
+
+    Their order is none.
+    """
     samples(story, "b", "a", "a")
     story.expect("sample_dim\n| title |\n| a |\n| b |\n| a |")
     for titles in (["a", "b"], ["a", "b", "b"], ["a", "a", "a", "b"]):
@@ -377,17 +435,18 @@ def test_rows_are_compared_as_often_as_they_are_there(story: Story) -> None:
 
 
 def test_variables_find_the_one_way_in_which_all_rows_fit(story: Story) -> None:
-    """Which of two rows a variable means may be told only by a later row; a first guess is not the last."""
-    story.day(
-        f"""
+    """Which of two rows a variable means may be told only by a later row.
+
+    A first guess is not the last.
+    """
+    story.day(f"""
         samples
         {COLUMNS}
         | 1 | p | 1 | NULL | NULL |
         | 2 | p | 2 | NULL | NULL |
         | 3 | q | 3 | NULL | NULL |
         | 4 | q | 2 | NULL | NULL |
-        """
-    )
+        """)
     story.load("sample")
     story.expect("sample_dim\n| title | price |\n| p | $x |\n| p | $y |\n| q | $z |\n| q | $x |")
     story.expect("sample_dim\n| code | price |\n| 1 | $y |\n| 2 | $x |\n| 3 | $z |\n| 4 | $x |")
@@ -411,8 +470,13 @@ def test_an_expectation_that_fails_teaches_no_variable(story: Story) -> None:
 
 
 def test_a_failure_of_an_etl_fails_the_test(story: Story) -> None:
-    """With the ETL's own error, unless the test asked for it; and one that was asked for must come."""
-    with pytest.raises(AssertionError, match=r'dimension "sample" failed: .*no such table: samples'):
+    """With the ETL's own error, unless the test asked for it.
+
+    And one that was asked for must come.
+    """
+    with pytest.raises(
+        AssertionError, match=r'dimension "sample" failed: .*no such table: samples'
+    ):
         story.load("sample")
     samples(story)
     story.day(f"samples\n{COLUMNS}\n| NULL | x | NULL | NULL | NULL |")
@@ -468,10 +532,16 @@ def test_what_is_switched_off_is_loaded_by_name_only(tmp_path: Path) -> None:
         datetime(2014, 2, 2, 1, tzinfo=timezone(timedelta(hours=2))),
     ],
 )
-@pytest.mark.parametrize("made", [SlowlyChangingDimension, type("Own", (SlowlyChangingDimension,), {})])
+@pytest.mark.parametrize(
+    "made", [SlowlyChangingDimension, type("Own", (SlowlyChangingDimension,), {})]
+)
 def test_a_story_says_which_day_it_is(tmp_path: Path, at: str | date, made: type) -> None:
-    """New versions begin on that day (UTC), as sets or row by row, and it stays that day until another is said."""
-    story = Story(config(replace(PERSON, factory=factory(made, **PERSON.factory.arguments))), tmp_path)
+    """New versions begin on that day (UTC), as sets or row by row, and it stays that day until
+    another is said.
+    """
+    story = Story(
+        config(replace(PERSON, factory=factory(made, **PERSON.factory.arguments))), tmp_path
+    )
     story.day("people\n| person_id | name | city |\n| 1 | Ann | Rome |")
     story.load()
     story.day("people\n| person_id | name | city |\n| 1 | Ann | Oslo |", at=at)
@@ -481,16 +551,14 @@ def test_a_story_says_which_day_it_is(tmp_path: Path, at: str | date, made: type
     story.day(at="2014-03-01")
     story.day("people\n| person_id | name | city |\n| 1 | Ann | Graz |")
     story.load()
-    story.expect(
-        """
+    story.expect("""
         person_dim
         | city | valid_from |
         | Rome | 1900-01-01 |
         | Oslo | 2014-02-01 |
         | Bern | 2014-02-01 |
         | Graz | 2014-03-01 |
-        """
-    )
+        """)
 
 
 def test_a_story_that_says_no_day_is_in_the_present(story: Story) -> None:
@@ -515,7 +583,9 @@ def test_files_are_those_of_the_storys_folder(tmp_path: Path) -> None:
 def test_a_database_that_is_there_is_left_alone(tmp_path: Path, name: str) -> None:
     """A story in the folder of the user's own warehouse would load into it."""
     (tmp_path / name).write_text("theirs")
-    with pytest.raises(UsageError, match="is there already, and may be anybody's; give a story a new folder"):
+    with pytest.raises(
+        UsageError, match="is there already, and may be anybody's; give a story a new folder"
+    ):
         Story(config(THING), tmp_path)
     assert (tmp_path / name).read_text() == "theirs"
 
@@ -528,13 +598,17 @@ def test_the_kit_stays_out_of_production() -> None:
         "import pypelineetl.testing\n"
         "assert 'pytest' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_the_documented_example_runs(tmp_path: Path) -> None:
     """The test in docs/testing.md passes, on this repository's own config."""
-    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL)
+    [code] = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL
+    )
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102 - it is ours
     names["test_a_move_is_a_new_version"](tmp_path)

@@ -1,4 +1,7 @@
-"""Servers whose own time zone is New York's: sources and warehouses have the same moments there as in UTC."""
+"""Servers whose own time zone is New York's.
+
+Sources and warehouses have the same moments there as in UTC.
+"""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -23,7 +26,9 @@ pytestmark = pytest.mark.core
 ZONE = "America/New_York"
 MOMENTS = [
     datetime(1999, 12, 31, 23, 59, 59),
-    datetime(2024, 3, 10, 2, 30, 0, 250000),  # as a local time, one that the clock of New York leaves out
+    datetime(
+        2024, 3, 10, 2, 30, 0, 250000
+    ),  # as a local time, one that the clock of New York leaves out
     datetime(2024, 3, 10, 6, 59, 59, 999999),  # the last moment of its winter
     datetime(2024, 3, 10, 7),
     datetime(2024, 7, 1),
@@ -32,7 +37,10 @@ MOMENTS = [
     datetime(2024, 11, 3, 6, 30),  # and this the second
 ]
 """In UTC, in order."""
-SOURCE_TYPES = {"mysql": ("DATETIME(6)", "TIMESTAMP(6) NULL"), "postgresql": ("TIMESTAMP", "TIMESTAMPTZ")}
+SOURCE_TYPES = {
+    "mysql": ("DATETIME(6)", "TIMESTAMP(6) NULL"),
+    "postgresql": ("TIMESTAMP", "TIMESTAMPTZ"),
+}
 AS_STORED = {
     # Neither looks at the session's time zone.
     "mysql": "UNIX_TIMESTAMP(seen)",
@@ -42,7 +50,9 @@ AS_STORED = {
 
 @pytest.fixture(scope="module")
 def servers_in_new_york(server_folder: Path) -> Iterator[Mapping[str, Server]]:
-    """MariaDB, which takes the zone of its machine, and PostgreSQL, whose configuration names one."""
+    """MariaDB, which takes the zone of its machine, and PostgreSQL, whose configuration names
+    one.
+    """
     folder = server_folder / "new-york"
     folder.mkdir(mode=0o711)
     running = {
@@ -55,7 +65,9 @@ def servers_in_new_york(server_folder: Path) -> Iterator[Mapping[str, Server]]:
 
 
 @pytest.fixture(params=["mysql", "postgresql"])
-def source_url(request: pytest.FixtureRequest, servers_in_new_york: Mapping[str, Server]) -> Iterator[str]:
+def source_url(
+    request: pytest.FixtureRequest, servers_in_new_york: Mapping[str, Server]
+) -> Iterator[str]:
     """The URL of a database whose server is in New York, with the moments in it."""
     with _database(servers_in_new_york, request.param) as url:
         moment, zoned = SOURCE_TYPES[request.param]
@@ -90,7 +102,9 @@ def _session_in_utc(url: str) -> Any:
     @sa.event.listens_for(engine, "connect")
     def in_utc(connection: Any, _record: Any) -> None:
         with connection.cursor() as cursor:
-            cursor.execute("SET time_zone = '+00:00'" if url.startswith("mysql") else "SET TIME ZONE 'UTC'")
+            cursor.execute(
+                "SET time_zone = '+00:00'" if url.startswith("mysql") else "SET TIME ZONE 'UTC'"
+            )
 
     return engine.begin()
 
@@ -99,20 +113,30 @@ def add(url: str, *visits: tuple[int, datetime]) -> None:
     """Add visits to a source: a moment without a zone, the same with one, and its day."""
     with _session_in_utc(url) as connection:
         for number, at in visits:
-            connection.exec_driver_sql(f"INSERT INTO visits VALUES ({number}, '{at}', '{at}', '{at:%Y-%m-%d}')")
+            connection.exec_driver_sql(
+                f"INSERT INTO visits VALUES ({number}, '{at}', '{at}', '{at:%Y-%m-%d}')"
+            )
 
 
 def project_of(
     source_url: str, warehouse_url: str, folder: Path, *, as_sets: bool = True, zone: str = "UTC"
 ) -> Project:
-    """Return the project of a fact of visits, whose source is read by the scanner as sets, or row by row."""
-    made = factory(FactTable, name="visit_fact", keyrefs=["id"], measures=["came", "seen", "seen_in_utc", "day"])
+    """Return the project of a fact of visits, whose source is read by the scanner as sets, or row
+    by row.
+    """
+    made = factory(
+        FactTable,
+        name="visit_fact",
+        keyrefs=["id"],
+        measures=["came", "seen", "seen_in_utc", "day"],
+    )
     fact = FactETL(
         "visit",
         source="SELECT id, came, seen, seen AS seen_in_utc, day FROM visits",
         create="""
             CREATE TABLE visit_fact (
-              id INT NOT NULL, came DATETIME(6), seen TIMESTAMP(6) NULL, seen_in_utc DATETIME(6), day DATE
+              id INT NOT NULL, came DATETIME(6), seen TIMESTAMP(6) NULL, seen_in_utc DATETIME(6),
+                day DATE
             )
         """,
         factory=made if as_sets else Factory(type("Own", (FactTable,), {}), made.arguments),
@@ -142,11 +166,18 @@ def load(project: Project) -> tuple[int, int, int]:
 
 
 def facts(project: Project, url: str) -> list[tuple[Any, ...]]:
-    """Return the facts, with the moment of `seen` as the warehouse's server itself has stored it."""
+    """Return the facts, with the moment of `seen` as the warehouse's server itself has stored
+    it.
+    """
     kind = sa.make_url(url).get_backend_name()
     with project.open_warehouse() as warehouse:
-        found = warehouse.query("SELECT id, came, seen_in_utc, day, seen FROM visit_fact ORDER BY id")
-    plain = [(number, _moment(came), _moment(seen_in_utc), str(day)) for number, came, seen_in_utc, day, _ in found]
+        found = warehouse.query(
+            "SELECT id, came, seen_in_utc, day, seen FROM visit_fact ORDER BY id"
+        )
+    plain = [
+        (number, _moment(came), _moment(seen_in_utc), str(day))
+        for number, came, seen_in_utc, day, _ in found
+    ]
     if kind not in AS_STORED:
         seconds = [_moment(row[-1]).replace(tzinfo=UTC).timestamp() for row in found]
     else:
@@ -184,26 +215,43 @@ def test_the_servers_are_in_new_york(servers_in_new_york: Mapping[str, Server]) 
             assert timedelta(hours=hours) == -offset
             for read_only in (True, False):
                 with open_database(parse_url(url), read_only=read_only) as database:
-                    assert abs(database.clock() - datetime.now(UTC).replace(tzinfo=None)) < timedelta(minutes=1)
+                    assert abs(
+                        database.clock() - datetime.now(UTC).replace(tzinfo=None)
+                    ) < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("as_sets", [True, False], ids=["scanner", "driver"])
-def test_moments_are_those_of_utc(source_url: str, warehouse_url: str, tmp_path: Path, *, as_sets: bool) -> None:
-    """Again nothing changes, and a mark is the moment that it is: what is a minute older is not read."""
+def test_moments_are_those_of_utc(
+    source_url: str, warehouse_url: str, tmp_path: Path, *, as_sets: bool
+) -> None:
+    """Again nothing changes, and a mark is the moment that it is.
+
+    What is a minute older is not read.
+    """
     project = project_of(source_url, warehouse_url, tmp_path, as_sets=as_sets)
     loaded = len(MOMENTS)
     assert load(project) == (loaded, loaded, 0)
     first = [expected(number, at) for number, at in enumerate(MOMENTS)]
     assert facts(project, warehouse_url) == first
     last = MOMENTS[-1]
-    add(source_url, (loaded, last - timedelta(minutes=1)), (loaded + 1, last + timedelta(minutes=1)))
+    add(
+        source_url, (loaded, last - timedelta(minutes=1)), (loaded + 1, last + timedelta(minutes=1))
+    )
     assert load(project) == (2, 1, 1)
-    assert facts(project, warehouse_url) == [*first, expected(loaded + 1, last + timedelta(minutes=1))]
+    assert facts(project, warehouse_url) == [
+        *first,
+        expected(loaded + 1, last + timedelta(minutes=1)),
+    ]
 
 
 @pytest.mark.parametrize("as_sets", [True, False], ids=["scanner", "driver"])
-def test_local_times_are_those_of_the_declared_zone(source_url: str, tmp_path: Path, *, as_sets: bool) -> None:
-    """The source keeps local times; the moments that it keeps with a zone are brought to UTC once, not twice."""
+def test_local_times_are_those_of_the_declared_zone(
+    source_url: str, tmp_path: Path, *, as_sets: bool
+) -> None:
+    """The source keeps local times.
+
+    The moments that it keeps with a zone are brought to UTC once, not twice.
+    """
     url = f"duckdb:///{tmp_path}/w.duckdb"
     project = project_of(source_url, url, tmp_path, as_sets=as_sets, zone=ZONE)
     load(project)
@@ -214,7 +262,9 @@ def test_local_times_are_those_of_the_declared_zone(source_url: str, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["mysql", "postgresql"])
-def test_the_ledger_is_in_utc(kind: str, servers_in_new_york: Mapping[str, Server], tmp_path: Path) -> None:
+def test_the_ledger_is_in_utc(
+    kind: str, servers_in_new_york: Mapping[str, Server], tmp_path: Path
+) -> None:
     """It says when a run has begun."""
     with _database(servers_in_new_york, kind) as url:
         house = House(url, tmp_path, as_sets=True)

@@ -1,4 +1,7 @@
-"""A sample of the fault grid, which `make torture` runs as a whole: whatever strikes, all is old or all is new."""
+"""A sample of the fault grid, which `make torture` runs as a whole.
+
+Whatever strikes, all is old or all is new.
+"""
 
 import subprocess
 import sys
@@ -25,7 +28,11 @@ KILLED_WORKERS = [
     ("postgresql", "build", "result stored, not acknowledged"),
     ("sqlite", "update", "history written"),
 ]
-KILLED_CONNECTIONS = [("build", "mid-load"), ("build", "inside publish"), ("update", "history written")]
+KILLED_CONNECTIONS = [
+    ("build", "mid-load"),
+    ("build", "inside publish"),
+    ("update", "history written"),
+]
 
 
 @pytest.fixture
@@ -39,7 +46,9 @@ def running(mariadb: Server, postgresql: Server, redis: Server) -> dict[str, Ser
 def test_a_fault_leaves_all_old_or_all_new(  # noqa: PLR0913, PLR0917 - what a case is made of, and fixtures
     warehouse: str, mode: str, point: str, fault: str, running: dict[str, Server], tmp_path: Path
 ) -> None:
-    """Nothing is left behind, the ledger agrees, and the next run ends as if there had been no fault."""
+    """Nothing is left behind, the ledger agrees, and the next run ends as if there had been no
+    fault.
+    """
     verdict = run(Case(warehouse, mode, point, fault), tmp_path, running)
     assert verdict.struck
     assert verdict.broken == []
@@ -65,14 +74,18 @@ def test_another_worker_ends_what_a_killed_one_began(
 
 
 def test_the_grid_has_every_case_that_exists() -> None:
-    """Two warehouses have servers to kill, a run in place has no staging, and two points are Celery's own."""
+    """Two warehouses have servers to kill, a run in place has no staging, and two points are
+    Celery's own.
+    """
     assert len(list(cases())) == 2 * (9 + 5) * 4 + 2 * (9 + 5) * 2 + 5 * (11 + 7)
 
 
 def test_words_that_no_case_has_are_an_error() -> None:
     """They are answered with those that there are; nothing was tortured, so nothing held."""
     command = [sys.executable, "-m", "torture", "duckdb", "kill sever"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert "no case has all of these words: duckdb, kill sever" in done.stderr
     assert "kill server" in done.stderr

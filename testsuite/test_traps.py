@@ -1,7 +1,9 @@
-"""The traps of pygrametl 2.9, each seen running: first that a plain program falls in, then that a load does not.
+"""The traps of pygrametl 2.9, each seen running: first that a plain program falls in, then that a
+load does not.
 
-The plain half fails once a later pygrametl mends the fault; then that trap's promise may become pygrametl's own. The
-other half holds for both ways of loading, and on every warehouse where the trap shows.
+The plain half fails once a later pygrametl mends the fault; then that trap's promise may become
+pygrametl's own. The other half holds for both ways of loading, and on every warehouse where the
+trap shows.
 """
 
 import os
@@ -23,7 +25,13 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 from conftest import ROOT
-from pygrametl.tables import BatchFactTable, CachedDimension, Dimension, FactTable, SlowlyChangingDimension
+from pygrametl.tables import (
+    BatchFactTable,
+    CachedDimension,
+    Dimension,
+    FactTable,
+    SlowlyChangingDimension,
+)
 from stars import Star
 
 from pypelineetl import DimensionETL, FactETL, events, factory, member, process, rows
@@ -35,30 +43,46 @@ Row = dict[str, Any]
 
 DDL = """
     CREATE TABLE t (
-      id INT NOT NULL, code VARCHAR(9) NOT NULL, city VARCHAR(9), size INT, price DECIMAL(10,2), seen_at DATETIME,
+      id INT NOT NULL, code VARCHAR(9) NOT NULL, city VARCHAR(9), size INT, price DECIMAL(10,2),
+        seen_at DATETIME,
       since DATE, till DATE, version INT
     )
 """
-FACT_DDL = "CREATE TABLE f (number INT, t_fk INT, sold_on DATE, words VARCHAR(20), price DECIMAL(10,2))"
+FACT_DDL = (
+    "CREATE TABLE f (number INT, t_fk INT, sold_on DATE, words VARCHAR(20), price DECIMAL(10,2))"
+)
 OWN = ["code", "city", "size", "price", "seen_at"]
 SIMPLE: Row = {"name": "t", "key": "id", "attributes": OWN, "lookupatts": ["code"]}
 DATED: Row = {"attributes": [*OWN, "since", "till", "version"], "fromatt": "since", "toatt": "till"}
 VERSIONED: Row = {**SIMPLE, **DATED, "versionatt": "version"}
-MOVING: Row = {**VERSIONED, "fromfinder": pygrametl.datereader("moved_on"), "minfrom": date(1900, 1, 1)}
+MOVING: Row = {
+    **VERSIONED,
+    "fromfinder": pygrametl.datereader("moved_on"),
+    "minfrom": date(1900, 1, 1),
+}
 MARIADB = pytest.mark.parametrize("warehouse_url", ["mysql"], indirect=True)
 FACT: Row = {"name": "f", "keyrefs": ["number", "t_fk"], "measures": ["sold_on", "words", "price"]}
 
 
-def dimension(table_class: type = SlowlyChangingDimension, create: str = DDL, **arguments: Any) -> DimensionETL:
+def dimension(
+    table_class: type = SlowlyChangingDimension, create: str = DDL, **arguments: Any
+) -> DimensionETL:
     """Return the dimension of this file, versioned unless a class and arguments say otherwise."""
-    return DimensionETL("t", source=rows(list), create=create, factory=factory(table_class, **arguments or VERSIONED))
+    return DimensionETL(
+        "t",
+        source=rows(list),
+        create=create,
+        factory=factory(table_class, **arguments or VERSIONED),
+    )
 
 
 def fact(table_class: type = FactTable, **declared: Any) -> FactETL:
     """Return the fact of this file, which points to the dimension's member or version."""
     keys = {"t_fk": member("t", code="code", as_of="sold_on")}
     made = factory(table_class, **{**FACT, **declared.pop("arguments", {})})
-    return FactETL("f", **{"source": rows(list), "create": FACT_DDL, "factory": made, "keys": keys, **declared})
+    return FactETL(
+        "f", **{"source": rows(list), "create": FACT_DDL, "factory": made, "keys": keys, **declared}
+    )
 
 
 def person(**values: Any) -> Row:
@@ -69,7 +93,14 @@ def person(**values: Any) -> Row:
 
 def sale(**values: Any) -> Row:
     """Return a row of the fact's source."""
-    return {"number": 1, "code": "a", "sold_on": date(2014, 1, 1), "words": "x", "price": Decimal("1.50"), **values}
+    return {
+        "number": 1,
+        "code": "a",
+        "sold_on": date(2014, 1, 1),
+        "words": "x",
+        "price": Decimal("1.50"),
+        **values,
+    }
 
 
 @dataclass(frozen=True)
@@ -92,12 +123,19 @@ class Way:
         return last.error
 
     def history(self, *columns: str) -> list[tuple[Any, ...]]:
-        """Return the dimension's versions in the order of their beginnings; SQLite's dates are text."""
+        """Return the dimension's versions in the order of their beginnings.
+
+        SQLite's dates are text.
+        """
         found = self.star.table("t", "since", "till", *columns)
-        return [(*(day and date.fromisoformat(str(day)) for day in at[:2]), *at[2:]) for at in found]
+        return [
+            (*(day and date.fromisoformat(str(day)) for day in at[:2]), *at[2:]) for at in found
+        ]
 
     def _last(self, etl: Any, given: tuple[Row, ...]) -> Any:
-        kind = etl.factory.table_class if self.as_sets else type("Own", (etl.factory.table_class,), {})
+        kind = (
+            etl.factory.table_class if self.as_sets else type("Own", (etl.factory.table_class,), {})
+        )
         made = Factory(kind, etl.factory.arguments)
         loaded = replace(etl, factory=made, source=rows(lambda: [dict(row) for row in given]))
         project = self.star.project(*{each.name: each for each in (dimension(), loaded)}.values())
@@ -108,12 +146,17 @@ class Way:
 @pytest.fixture(params=["sets", "rows"])
 def way(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> Way:
     """Each warehouse, empty, as sets and row by row."""
-    return Way(Star(f"sqlite:///{tmp_path / 's.sqlite'}", warehouse_url, tmp_path), request.param == "sets")
+    return Way(
+        Star(f"sqlite:///{tmp_path / 's.sqlite'}", warehouse_url, tmp_path), request.param == "sets"
+    )
 
 
 @contextmanager
 def plain(url: str = "", *ddl: str) -> Iterator[Any]:
-    """Give a plain pygrametl program's connection, to DuckDB in memory or MariaDB; nothing of it stays in pygrametl."""
+    """Give a plain pygrametl program's connection, to DuckDB in memory or MariaDB.
+
+    Nothing of it stays in pygrametl.
+    """
     before = list(pygrametl._alltables)  # noqa: SLF001 - here and below: pygrametl has no other way to it
     at = sa.make_url(url).translate_connect_args(username="user") if url else None
     connection: Any = pymysql.connect(**at) if at else duckdb.connect()
@@ -134,7 +177,10 @@ def asked(wrapper: Any, query: str) -> list[tuple[Any, ...]]:
 
 
 def test_trap_01_versions_without_a_version_column(way: Way, other_mysql_url: str) -> None:
-    """Where NULLS FIRST is no SQL the config is refused and names the missing argument; elsewhere versions load."""
+    """Where NULLS FIRST is no SQL the config is refused and names the missing argument.
+
+    Elsewhere versions load.
+    """
     unnumbered: Row = {**MOVING, "attributes": [*OWN, "since", "till"], "versionatt": None}
     with plain(other_mysql_url, DDL) as theirs:
         table = SlowlyChangingDimension(**unnumbered, targetconnection=theirs)
@@ -145,12 +191,21 @@ def test_trap_01_versions_without_a_version_column(way: Way, other_mysql_url: st
             way.load(dimension(**unnumbered), person())
         return
     way.load(dimension(**unnumbered), person())
-    assert way.load(dimension(**unnumbered), person(city="Oslo", moved_on=date(2014, 3, 1))) == (1, 0, 0)
-    assert way.history("city") == [(date(1900, 1, 1), date(2014, 3, 1), "Rome"), (date(2014, 3, 1), None, "Oslo")]
+    assert way.load(dimension(**unnumbered), person(city="Oslo", moved_on=date(2014, 3, 1))) == (
+        1,
+        0,
+        0,
+    )
+    assert way.history("city") == [
+        (date(1900, 1, 1), date(2014, 3, 1), "Rome"),
+        (date(2014, 3, 1), None, "Oslo"),
+    ]
 
 
 def test_trap_02_a_process_that_lives_for_long(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Versions begin on the day of their own run (UTC), however long ago the process loaded first."""
+    """Versions begin on the day of their own run (UTC), however long ago the process loaded
+    first.
+    """
     assert pygrametl.now() is pygrametl.now()
     # What the first load of a worker leaves in pygrametl, had it been in 2014.
     monkeypatch.setattr(pygrametl, "_today", date(2014, 1, 1))
@@ -172,20 +227,29 @@ def test_trap_03_two_that_hand_out_keys_at_once(way: Way) -> None:
     etl = dimension(CachedDimension, **SIMPLE)
     way.load(etl, person())
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda at: way.load(etl, *(person(code=f"{at}{number}") for number in range(50))), "abcd"))
+        list(
+            pool.map(
+                lambda at: way.load(etl, *(person(code=f"{at}{number}") for number in range(50))),
+                "abcd",
+            )
+        )
     assert way.star.table("t", "id") == [(key,) for key in range(1, 202)]
 
 
 def test_trap_04_the_same_value_in_another_type(way: Way, other_mysql_url: str) -> None:
-    """Values are brought to the types of their columns before they are compared: what is equal there is no change.
+    """Values are brought to the types of their columns before they are compared: what is equal
+    there is no change.
 
-    What a column would cut is refused, so that it cannot differ from what the source says on every load.
+    What a column would cut is refused, so that it cannot differ from what the source says on every
+    load.
     """
     odd: Row = {"size": "60", "price": 0.1, "seen_at": datetime(2014, 1, 2, 3, 4, 5, 250_000)}
     for name, value in odd.items():
         with plain(other_mysql_url, "DROP TABLE IF EXISTS t", DDL) as theirs:
             for _ in range(3):
-                SlowlyChangingDimension(**VERSIONED, targetconnection=theirs).scdensure(person(**{name: value}))
+                SlowlyChangingDimension(**VERSIONED, targetconnection=theirs).scdensure(
+                    person(**{name: value})
+                )
             assert asked(theirs, "SELECT COUNT(*) FROM t") == [(3,)], name
     moment = odd.pop("seen_at")
     assert way.load(dimension(), person(**odd)) == (1, 0, 0)
@@ -196,7 +260,10 @@ def test_trap_04_the_same_value_in_another_type(way: Way, other_mysql_url: str) 
 
 @pytest.mark.parametrize("at_once", [False, True])
 def test_trap_05_a_change_that_comes_late(way: Way, at_once: bool) -> None:
-    """A change of an earlier date is spliced into history: no version ends before it begins, no overlap, no gap."""
+    """A change of an earlier date is spliced into history.
+
+    No version ends before it begins, no overlap, no gap.
+    """
     months = {"Rome": 1, "Oslo": 6, "Paris": 3}
     moves = [person(city=city, moved_on=date(2020, month, 1)) for city, month in months.items()]
     with plain("", DDL) as theirs:
@@ -213,14 +280,23 @@ def test_trap_05_a_change_that_comes_late(way: Way, at_once: bool) -> None:
 
 
 def test_trap_06_a_natural_key_that_is_null(way: Way) -> None:
-    """What would match nothing, and so be new on every load, is refused with one message that names the column."""
+    """What would match nothing, and so be new on every load, is refused with one message that names
+    the column.
+    """
     with plain("", DDL.replace("VARCHAR(9) NOT NULL", "VARCHAR(9)"), FACT_DDL) as theirs:
         for _ in range(2):
             Dimension(**SIMPLE, targetconnection=theirs).ensure(person(code=None))
             FactTable(**FACT, targetconnection=theirs).ensure(sale(t_fk=None))
-        assert asked(theirs, "SELECT (SELECT COUNT(*) FROM t), (SELECT COUNT(*) FROM f)") == [(2, 2)]
+        assert asked(theirs, "SELECT (SELECT COUNT(*) FROM t), (SELECT COUNT(*) FROM f)") == [
+            (2, 2)
+        ]
     way.load(dimension(), person())
-    assert way.refusal(dimension(), person(code=None), person(), person(code=None)).count('NULL in "code"') == 1
+    assert (
+        way.refusal(dimension(), person(code=None), person(), person(code=None)).count(
+            'NULL in "code"'
+        )
+        == 1
+    )
     assert way.star.table("t", "code") == [("a",)]
     by_number = fact(grain=("number",))
     way.load(by_number, sale())
@@ -229,11 +305,14 @@ def test_trap_06_a_natural_key_that_is_null(way: Way) -> None:
 
 
 @MARIADB
-def test_trap_07_texts_that_only_the_database_takes_for_equal(way: Way, other_mysql_url: str) -> None:
-    """'ABC' and 'abc' where a UNIQUE key takes them for equal: a load fails as a whole and leaves what was there.
+def test_trap_07_texts_that_only_the_database_takes_for_equal(
+    way: Way, other_mysql_url: str
+) -> None:
+    """'ABC' and 'abc' where a UNIQUE key takes them for equal: a load fails as a whole and leaves
+    what was there.
 
-    As sets the server's error 1062 ends it. Row by row a class of the user's own asks MariaDB, which finds 'ABC': the
-    load is refused. Keys of facts are always exact.
+    As sets the server's error 1062 ends it. Row by row a class of the user's own asks MariaDB,
+    which finds 'ABC': the load is refused. Keys of facts are always exact.
     """
     unique = DDL.replace("version INT", "version INT, UNIQUE KEY by_code (code)")
     with plain(other_mysql_url, unique) as theirs:
@@ -276,7 +355,9 @@ def test_trap_08_values_written_into_the_sql(way: Way, other_mysql_url: str) -> 
     way.load(dimension(), person())
     words = ["back\\", "it's", '"', "%s", "?"]
     given = [sale(number=at, sold_on=date(2020, 1, 2), words=text) for at, text in enumerate(words)]
-    assert way.load(fact(BatchFactTable, arguments={"batchsize": 2, "usemultirow": True}), *given) == (5, 0, 0)
+    assert way.load(
+        fact(BatchFactTable, arguments={"batchsize": 2, "usemultirow": True}), *given
+    ) == (5, 0, 0)
     found = way.star.table("f", "number", "sold_on", "words")
     assert [(str(day), text) for _, day, text in found] == [("2020-01-02", text) for text in words]
 
@@ -297,11 +378,15 @@ def test_trap_09_a_measure_that_changed(way: Way) -> None:
 def test_trap_10_a_member_that_is_not_there(way: Way) -> None:
     """The fact's key says what a miss means; it never becomes a NULL foreign key in silence."""
     with plain("", DDL) as theirs:
-        assert SlowlyChangingDimension(**VERSIONED, targetconnection=theirs).lookup(person()) is None
+        assert (
+            SlowlyChangingDimension(**VERSIONED, targetconnection=theirs).lookup(person()) is None
+        )
         with pytest.raises(TypeError, match="defaultidvalue"):
             SlowlyChangingDimension(**VERSIONED, defaultidvalue=-1, targetconnection=theirs)
     way.load(dimension(), person())
-    assert 'matches no member of dimension "t" (z)' in way.refusal(fact(), sale(), sale(number=2, code="z"))
+    assert 'matches no member of dimension "t" (z)' in way.refusal(
+        fact(), sale(), sale(number=2, code="z")
+    )
     inferring = fact(keys={"t_fk": member("t", code="code", missing="infer")})
     assert way.load(inferring, sale(), sale(number=2, code="z")) == (2, 0, 0)
     assert way.star.table("f", "number", "t_fk") == [(1, 1), (2, 2)]
@@ -323,16 +408,23 @@ def test_trap_11_a_fact_older_than_the_dimension(way: Way) -> None:
 
 @MARIADB
 def test_trap_12_as_many_facts_as_there_are(way: Way) -> None:
-    """The versions of a time are read once, whatever the number of facts; the server counts the queries."""
+    """The versions of a time are read once, whatever the number of facts.
+
+    The server counts the queries.
+    """
     way.load(dimension(), *(person(code=str(number)) for number in range(10)))
     with plain(way.star.urls[1]) as theirs:
         table = SlowlyChangingDimension(**VERSIONED, targetconnection=theirs)
         counted = [_selects(theirs)]
         for number in range(100):
-            table.lookupasof(person(code=str(number % 10)), date(2014, 1, 1), inclusive=(True, False))
+            table.lookupasof(
+                person(code=str(number % 10)), date(2014, 1, 1), inclusive=(True, False)
+            )
         counted.append(_selects(theirs))
         for many in (10, 1_000):
-            way.load(fact(), *(sale(number=number, code=str(number % 10)) for number in range(many)))
+            way.load(
+                fact(), *(sale(number=number, code=str(number % 10)) for number in range(many))
+            )
             counted.append(_selects(theirs))
     plainly, few, more = (after - before for before, after in pairwise(counted))
     assert plainly == 100
@@ -344,7 +436,9 @@ def _selects(wrapper: Any) -> int:
 
 
 def test_trap_13_what_a_failed_run_left_behind(way: Way) -> None:
-    """No run ends the load of another's objects, nor writes what an earlier one, that failed, had waiting."""
+    """No run ends the load of another's objects, nor writes what an earlier one, that failed, had
+    waiting.
+    """
     with plain("", FACT_DDL) as theirs, plain("", FACT_DDL) as others:
         failed = BatchFactTable(**FACT, targetconnection=theirs)
         failed.insert(sale(t_fk=1))
@@ -362,7 +456,10 @@ def test_trap_13_what_a_failed_run_left_behind(way: Way) -> None:
 
 @pytest.mark.parametrize("rule", ["till > '2010-01-01'", "city <> 'Oslo'"])
 def test_trap_14_a_version_that_is_half_written(way: Way, rule: str) -> None:
-    """A version's end and its successor are one transaction: where the warehouse refuses one, neither is there."""
+    """A version's end and its successor are one transaction.
+
+    Where the warehouse refuses one, neither is there.
+    """
     late = "till > '2010-01-01'"
     refusing = [DDL.replace("version INT", f"version INT, CHECK ({each})") for each in (rule, late)]
     moves = [person(moved_on=date(1990, 1, 1)), person(city="Oslo", moved_on=date(2000, 1, 1))]
@@ -379,7 +476,8 @@ def test_trap_14_a_version_that_is_half_written(way: Way, rule: str) -> None:
 
 
 def test_trap_15_processes_that_do_not_fork(tmp_path: Path) -> None:
-    """A load needs nothing of pygrametl.parallel, whose import alone makes fork the whole process's start method.
+    """A load needs nothing of pygrametl.parallel, whose import alone makes fork the whole process's
+    start method.
 
     A variable, which is there for its documentation's build, keeps it from that.
     """
@@ -402,4 +500,6 @@ def _spawning(folder: Path, code: str, **environment: str) -> subprocess.Complet
     environment |= {**inherited, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'testsuite'}"}
     program = f"import multiprocessing\nmultiprocessing.set_start_method('spawn')\n{code}"
     command = [sys.executable, "-c", program]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )

@@ -1,4 +1,7 @@
-"""Every type makes every trip: from each kind of source into each kind of warehouse, exactly or not at all."""
+"""Every type makes every trip.
+
+From each kind of source into each kind of warehouse, exactly or not at all.
+"""
 
 import string
 from datetime import date, datetime, time
@@ -48,7 +51,9 @@ TYPES: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "at_moment": ("DATETIME(6)", st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 30))),
     "at_second": (
         "DATETIME",
-        st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 30)).map(lambda at: at.replace(microsecond=0)),
+        st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 30)).map(
+            lambda at: at.replace(microsecond=0)
+        ),
     ),
     "with_zone": ("TIMESTAMP(6) NULL", st.datetimes(datetime(1971, 1, 1), datetime(2037, 12, 30))),
     "fixed_text": ("CHAR(20)", TEXT.map(lambda text: text.rstrip(" "))),
@@ -62,22 +67,33 @@ TYPES: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "identity": ("CHAR(36)", st.uuids().map(str)),
 }
 COLUMNS = ["number", *TYPES]
-DDL = f"CREATE TABLE t (number INT NOT NULL, {', '.join(f'{name} {kind}' for name, (kind, _) in TYPES.items())})"
+DDL = (
+    "CREATE TABLE t (number INT NOT NULL,"
+    f" {', '.join(f'{name} {kind}' for name, (kind, _) in TYPES.items())})"
+)
 Row = dict[str, Any]
 some_rows = st.lists(
-    st.fixed_dictionaries({name: st.none() | strategy for name, (_, strategy) in TYPES.items()}), min_size=1, max_size=4
+    st.fixed_dictionaries({name: st.none() | strategy for name, (_, strategy) in TYPES.items()}),
+    min_size=1,
+    max_size=4,
 )
 
 
 def project(source: str, warehouse: str, etl: FactETL) -> Project:
     """Return a project of one ETL."""
     config: Any = SimpleNamespace(
-        SOURCE_URLS={"shop": source}, WAREHOUSE_URL=warehouse, LOG_HOME=Path(), DIMENSIONS=[], FACTS=[etl]
+        SOURCE_URLS={"shop": source},
+        WAREHOUSE_URL=warehouse,
+        LOG_HOME=Path(),
+        DIMENSIONS=[],
+        FACTS=[etl],
     )
     return read_project(config)
 
 
-def trip(source: str, warehouse: str, given_source: Any, ddl: str = DDL, columns: list[str] = COLUMNS) -> str:
+def trip(
+    source: str, warehouse: str, given_source: Any, ddl: str = DDL, columns: list[str] = COLUMNS
+) -> str:
     """Load one table and return the error, empty for success."""
     made = factory(FactTable, name="t", keyrefs=columns[:1], measures=columns[1:])
     etl = FactETL("t", source=given_source, create=ddl, factory=made, keys={})
@@ -97,7 +113,10 @@ def content(warehouse: str, ddl: str = DDL, columns: list[str] = COLUMNS) -> lis
     with opened.open_warehouse() as database:
         names = ", ".join(database.quote(name) for name in columns)
         found = database.query(f"SELECT {names} FROM {database.quote('t')} ORDER BY 1")
-    return [{name: kinds[name].convert(value) for name, value in zip(columns, row, strict=True)} for row in found]
+    return [
+        {name: kinds[name].convert(value) for name, value in zip(columns, row, strict=True)}
+        for row in found
+    ]
 
 
 def numbered(given_rows: list[Row]) -> list[Row]:
@@ -120,8 +139,13 @@ def from_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(given_rows=some_rows)
-def test_every_type_makes_every_trip(from_url: str, warehouse_url: str, given_rows: list[Row]) -> None:
-    """Python rows into the source, the source's SELECT into the warehouse: every value comes out as it went in."""
+def test_every_type_makes_every_trip(
+    from_url: str, warehouse_url: str, given_rows: list[Row]
+) -> None:
+    """Python rows into the source, the source's SELECT into the warehouse.
+
+    Every value comes out as it went in.
+    """
     expected = numbered(given_rows)
     assert trip("sqlite:///none", from_url, rows(lambda: expected)) == ""
     assert differences(content(from_url), expected) == []
@@ -133,10 +157,16 @@ def differences(found: list[Row], expected: list[Row]) -> list[tuple[str, Any, A
     """Return each column whose value is another, with both values."""
     assert len(found) == len(expected)
     pairs = zip(found, expected, strict=True)
-    return [(name, ours[name], theirs[name]) for ours, theirs in pairs for name in theirs if ours[name] != theirs[name]]
+    return [
+        (name, ours[name], theirs[name])
+        for ours, theirs in pairs
+        for name in theirs
+        if ours[name] != theirs[name]
+    ]
 
 
-# A type, a value, and the warehouses that hold it exactly; the others must refuse it, and nothing may change it.
+# A type, a value, and the warehouses that hold it exactly; the others must refuse it, and nothing
+# may change it.
 ALL = {"mysql", "postgresql", "duckdb", "sqlite"}
 EDGES: list[tuple[str, Any, set[str]]] = [
     ("BIGINT UNSIGNED", 2**64 - 1, {"mysql", "postgresql", "duckdb"}),
@@ -144,7 +174,11 @@ EDGES: list[tuple[str, Any, set[str]]] = [
     ("TINYINT", -129, set()),
     ("INT", 1.5, set()),
     ("DECIMAL(38,0)", Decimal("9" * 38), {"mysql", "postgresql", "duckdb"}),
-    ("DECIMAL(38,10)", Decimal("1234567890123456789012345678.0123456789"), {"mysql", "postgresql", "duckdb"}),
+    (
+        "DECIMAL(38,10)",
+        Decimal("1234567890123456789012345678.0123456789"),
+        {"mysql", "postgresql", "duckdb"},
+    ),
     ("DECIMAL(10,2)", Decimal("0.005"), set()),
     ("DECIMAL(10,2) UNSIGNED", Decimal(-1), set()),
     ("DOUBLE", float("inf"), {"postgresql", "duckdb"}),
@@ -186,31 +220,48 @@ EDGES: list[tuple[str, Any, set[str]]] = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "holders"), EDGES, ids=[f"{kind}-{number}" for number, (kind, _, _) in enumerate(EDGES)]
+    ("kind", "value", "holders"),
+    EDGES,
+    ids=[f"{kind}-{number}" for number, (kind, _, _) in enumerate(EDGES)],
 )
 def test_what_a_warehouse_cannot_hold_is_refused(
     request: pytest.FixtureRequest, warehouse_url: str, kind: str, value: Any, holders: set[str]
 ) -> None:
-    """Never cut, rounded or wrapped: exactly there, or refused with the column's name, and then nothing is there."""
+    """Never cut, rounded or wrapped.
+
+    Exactly there, or refused with the column's name, and then nothing is there.
+    """
     ddl = f"CREATE TABLE t (number INT NOT NULL, value {kind})"
     error = trip(
-        "sqlite:///none", warehouse_url, rows(lambda: [{"number": 1, "value": value}]), ddl, ["number", "value"]
+        "sqlite:///none",
+        warehouse_url,
+        rows(lambda: [{"number": 1, "value": value}]),
+        ddl,
+        ["number", "value"],
     )
     if request.node.callspec.params["warehouse_url"] in holders:
         assert error == ""
         assert content(warehouse_url, ddl, ["number", "value"]) == [{"number": 1, "value": value}]
     else:
         assert "value" in error
-        # A range in the message may have the very digits of a number; texts and moments are never repeated.
+        # A range in the message may have the very digits of a number; texts and moments are never
+        # repeated.
         assert isinstance(value, int) or len(str(value)) < 5 or str(value) not in error
 
 
 @pytest.mark.parametrize("value", ["value", "CONCAT(value, '')"])
 def test_mysql_zero_dates_are_null(mariadb_url: str, tmp_path: Path, value: str) -> None:
-    """A date of zeros is how MySQL writes none, whether DuckDB or the driver reads it; as a text it is refused."""
+    """A date of zeros is how MySQL writes none, whether DuckDB or the driver reads it.
+
+    As a text it is refused.
+    """
     url = make_url(mariadb_url)
     connection = pymysql.connect(
-        host=url.host or "", port=url.port or 0, user=url.username, password=url.password or "", database=url.database
+        host=url.host or "",
+        port=url.port or 0,
+        user=url.username,
+        password=url.password or "",
+        database=url.database,
     )
     with connection, connection.cursor() as cursor:
         cursor.execute("SET sql_mode = ''")
@@ -228,7 +279,8 @@ def test_mysql_zero_dates_are_null(mariadb_url: str, tmp_path: Path, value: str)
 
 
 FILE_DDL = (
-    "CREATE TABLE t (number INT NOT NULL, price DECIMAL(20,10), title VARCHAR(40), sold_at DATETIME, open BOOLEAN)"
+    "CREATE TABLE t (number INT NOT NULL, price DECIMAL(20,10), title VARCHAR(40), sold_at"
+    " DATETIME, open BOOLEAN)"
 )
 FILE_COLUMNS = ["number", "price", "title", "sold_at", "open"]
 FILE_ROWS: list[Row] = [
@@ -240,17 +292,29 @@ FILE_ROWS: list[Row] = [
         "open": True,
     },
     {"number": 2, "price": None, "title": "", "sold_at": None, "open": None},
-    {"number": 3, "price": Decimal(7), "title": None, "sold_at": datetime(2014, 1, 2, 3, 4, 5), "open": False},
+    {
+        "number": 3,
+        "price": Decimal(7),
+        "title": None,
+        "sold_at": datetime(2014, 1, 2, 3, 4, 5),
+        "open": False,
+    },
 ]
 FILES = {
-    "csv": 'number,price,title,sold_at,open\n1,0.1000000001,"a ""b"", \\N\té😀",2014-01-02,true\n2,,"",,\n'
-    "3,7,,2014-01-02 03:04:05,0\n",
-    "tsv": 'number\tprice\ttitle\tsold_at\topen\n1\t0.1000000001\t"a ""b"", \\N\té😀"\t2014-01-02\ttrue\n'
-    '2\t\t""\t\t\n3\t7\t\t2014-01-02 03:04:05\t0\n',
-    "jsonl": '{"number": 1, "price": 0.1000000001, "title": "a \\"b\\", \\\\N\\té😀", "sold_at": "2014-01-02",'
-    ' "open": true}\n'
-    '{"number": 2, "price": null, "title": "", "sold_at": null, "open": null}\n\n'
-    '{"number": 3, "price": 7, "title": null, "sold_at": "2014-01-02T03:04:05", "open": false}\n',
+    "csv": (
+        'number,price,title,sold_at,open\n1,0.1000000001,"a ""b"",'
+        ' \\N\té😀",2014-01-02,true\n2,,"",,\n3,7,,2014-01-02 03:04:05,0\n'
+    ),
+    "tsv": (
+        'number\tprice\ttitle\tsold_at\topen\n1\t0.1000000001\t"a ""b"",'
+        ' \\N\té😀"\t2014-01-02\ttrue\n2\t\t""\t\t\n3\t7\t\t2014-01-02 03:04:05\t0\n'
+    ),
+    "jsonl": (
+        '{"number": 1, "price": 0.1000000001, "title": "a \\"b\\", \\\\N\\té😀", "sold_at":'
+        ' "2014-01-02", "open": true}\n{"number": 2, "price": null, "title": "", "sold_at": null,'
+        ' "open": null}\n\n{"number": 3, "price": 7, "title": null, "sold_at":'
+        ' "2014-01-02T03:04:05", "open": false}\n'
+    ),
 }
 
 
@@ -264,7 +328,9 @@ def test_files_are_sources(tmp_path: Path, warehouse_url: str, kind: str) -> Non
 
 
 def test_arrow_tables_and_parquet_files_are_sources(tmp_path: Path, warehouse_url: str) -> None:
-    """An Arrow table from Python, and a folder of Parquet files by a wildcard, give the same rows."""
+    """An Arrow table from Python, and a folder of Parquet files by a wildcard, give the same
+    rows.
+    """
     import pyarrow as pa  # noqa: PLC0415 - only here
     import pyarrow.parquet as pq  # noqa: PLC0415 - as above
 
@@ -290,22 +356,34 @@ def test_arrow_tables_and_parquet_files_are_sources(tmp_path: Path, warehouse_ur
         ("bad.parquet", "not parquet", "cannot be read"),
     ],
 )
-def test_a_file_that_does_not_fit_is_told(tmp_path: Path, name: str, text: str | None, told: str) -> None:
+def test_a_file_that_does_not_fit_is_told(
+    tmp_path: Path, name: str, text: str | None, told: str
+) -> None:
     """The message names the file and the line or column, and nothing is loaded."""
     if text is not None:
         (tmp_path / name).write_text(text)
-    error = trip("sqlite:///none", f"sqlite:///{tmp_path}/w.sqlite", file(str(tmp_path / name)), FILE_DDL, FILE_COLUMNS)
+    error = trip(
+        "sqlite:///none",
+        f"sqlite:///{tmp_path}/w.sqlite",
+        file(str(tmp_path / name)),
+        FILE_DDL,
+        FILE_COLUMNS,
+    )
     assert told in error
 
 
 def test_nothing_is_guessed_of_a_csv_file(tmp_path: Path) -> None:
     """A backslash, # and an apostrophe are characters like others, wherever they stand."""
     rows = {1: "#x", 2: "\\0", 3: "'y'", 4: "\\"}
-    (tmp_path / "t.csv").write_text("number,value\n" + "".join(f"{number},{text}\n" for number, text in rows.items()))
+    (tmp_path / "t.csv").write_text(
+        "number,value\n" + "".join(f"{number},{text}\n" for number, text in rows.items())
+    )
     warehouse = f"sqlite:///{tmp_path}/w.sqlite"
     ddl, columns = "CREATE TABLE t (number INT, value TEXT)", ["number", "value"]
     assert trip("sqlite:///none", warehouse, file(str(tmp_path / "t.csv")), ddl, columns) == ""
-    assert content(warehouse, ddl, columns) == [{"number": number, "value": text} for number, text in rows.items()]
+    assert content(warehouse, ddl, columns) == [
+        {"number": number, "value": text} for number, text in rows.items()
+    ]
 
 
 @given(st.text(string.printable, max_size=30))
@@ -364,13 +442,16 @@ _SINGLES = [
 _AS_PRINTED = {0.10000000149011612: Decimal("0.1"), 19.989999771118164: Decimal("19.99")}
 _FLOAT_DDL = """
     CREATE TABLE t (
-      number INT NOT NULL, single FLOAT, wide DOUBLE, money DECIMAL(12,2), whole INT, words VARCHAR(40)
+      number INT NOT NULL, single FLOAT, wide DOUBLE, money DECIMAL(12,2), whole INT,
+        words VARCHAR(40)
     )
 """
 _FLOAT_COLUMNS = ["number", "single", "wide", "money", "whole", "words"]
 _FLOATS = """
-    SELECT number, value AS single, value AS wide, CASE WHEN ABS(value) BETWEEN 0.01 AND 1e9 THEN value END AS money,
-           CASE WHEN ABS(value) BETWEEN 1 AND 1e9 AND value = ROUND(value) THEN value END AS whole, value AS words
+    SELECT number, value AS single, value AS wide, CASE WHEN ABS(value) BETWEEN 0.01
+      AND 1e9 THEN value END AS money,
+           CASE WHEN ABS(value) BETWEEN 1 AND 1e9 AND value = ROUND(value) THEN value END AS whole,
+             value AS words
     FROM floats
 """
 
@@ -380,10 +461,16 @@ _FLOATS = """
 def test_a_float_of_mysql_arrives_with_all_its_digits(
     mariadb_url: str, tmp_path: Path, options: str, order: str
 ) -> None:
-    """MySQL gives 6 digits of a FLOAT; into every type of column go all of them, in the order of the source's rows."""
+    """MySQL gives 6 digits of a FLOAT.
+
+    Into every type of column go all of them, in the order of the source's rows.
+    """
     _write_floats(mariadb_url)
     warehouse = f"duckdb:///{tmp_path}/w.duckdb"
-    assert trip(mariadb_url + options, warehouse, f"{_FLOATS} {order}", _FLOAT_DDL, _FLOAT_COLUMNS) == ""
+    assert (
+        trip(mariadb_url + options, warehouse, f"{_FLOATS} {order}", _FLOAT_DDL, _FLOAT_COLUMNS)
+        == ""
+    )
     found = content(warehouse, _FLOAT_DDL, _FLOAT_COLUMNS)
     assert [row["single"] for row in found] == _SINGLES
     assert [row["wide"] for row in found] == _SINGLES
@@ -393,7 +480,11 @@ def test_a_float_of_mysql_arrives_with_all_its_digits(
     ]
     assert [row["whole"] for row in found] == [16777216, 1234567, None, None, None, None]
     assert [float(row["words"]) for row in found] == [
-        float(_AS_PRINTED.get(value, value)) if value in _AS_PRINTED else pytest.approx(value, rel=1e-7)
+        (
+            float(_AS_PRINTED.get(value, value))
+            if value in _AS_PRINTED
+            else pytest.approx(value, rel=1e-7)
+        )
         for value in _SINGLES
     ]
     with project(mariadb_url, warehouse, _plain_fact()).open_warehouse() as database:
@@ -401,8 +492,13 @@ def test_a_float_of_mysql_arrives_with_all_its_digits(
     assert written == (sorted(written, reverse=True) if order else sorted(written))
 
 
-def test_a_float_in_an_order_that_cannot_be_kept_is_refused(mariadb_url: str, tmp_path: Path) -> None:
-    """Rows ordered by what the query does not give: the message says what to write, and that loads."""
+def test_a_float_in_an_order_that_cannot_be_kept_is_refused(
+    mariadb_url: str, tmp_path: Path
+) -> None:
+    """Rows ordered by what the query does not give.
+
+    The message says what to write, and that loads.
+    """
     _write_floats(mariadb_url)
     warehouse = f"duckdb:///{tmp_path}/w.duckdb"
     given_source = "SELECT number, value FROM floats ORDER BY ABS(value)"
@@ -415,7 +511,9 @@ def test_a_float_in_an_order_that_cannot_be_kept_is_refused(mariadb_url: str, tm
 
 def _plain_fact() -> FactETL:
     made = factory(FactTable, name="t", keyrefs=["number"])
-    return FactETL("t", source=rows(list), create="CREATE TABLE t (number INT)", factory=made, keys={})
+    return FactETL(
+        "t", source=rows(list), create="CREATE TABLE t (number INT)", factory=made, keys={}
+    )
 
 
 def _write_floats(mariadb_url: str) -> None:
@@ -439,8 +537,13 @@ def _write_floats(mariadb_url: str) -> None:
         ("DATE '0044-03-15 BC'", "DATE", "this database keeps dates of the years 1 to 9999"),
     ],
 )
-def test_types_that_only_postgresql_has(postgresql_url: str, tmp_path: Path, given: str, ddl: str, held: Any) -> None:
-    """They mean the same elsewhere, or are refused; SQLite, which takes anything for a date, gets no other one."""
+def test_types_that_only_postgresql_has(
+    postgresql_url: str, tmp_path: Path, given: str, ddl: str, held: Any
+) -> None:
+    """They mean the same elsewhere, or are refused.
+
+    SQLite, which takes anything for a date, gets no other one.
+    """
     made = factory(FactTable, name="t", keyrefs=["number"], measures=["v"])
     create = f"CREATE TABLE t (number INT NOT NULL, v {ddl})"
     etl = FactETL("t", source=f"SELECT 1 AS number, {given} AS v", create=create, factory=made)

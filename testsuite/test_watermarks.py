@@ -1,4 +1,6 @@
-"""Marks, rejects and keys that belong to a table, and how far a watermark moves, on real sources and warehouses."""
+"""Marks, rejects and keys that belong to a table, and how far a watermark moves, on real sources
+and warehouses.
+"""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -40,7 +42,9 @@ def visit(table: str = "visit_fact", **declared: Any) -> FactETL:
     )
 
 
-def a_house(warehouse_url: str, folder: Path, etl: FactETL, source: str = "source", **options: bool) -> House:
+def a_house(
+    warehouse_url: str, folder: Path, etl: FactETL, source: str = "source", **options: bool
+) -> House:
     """Return a warehouse of this fact, which has a SQLite source of its own."""
     folder.mkdir(exist_ok=True)
     source_url = f"sqlite:///{folder}/{source}.sqlite"
@@ -57,7 +61,10 @@ def add(folder: Path, *rows: dict[str, Any], source: str = "source") -> None:
 
 
 def made_old(house: House) -> None:
-    """Turn the library's own tables into what an older version has made of them: kept by the name of the ETL."""
+    """Turn the library's own tables into what an older version has made of them.
+
+    Kept by the name of the ETL.
+    """
     with house.project.open_warehouse() as warehouse:
         columns = "etl, rejected_at, reason, given, generation"
         with warehouse.transaction():
@@ -65,10 +72,14 @@ def made_old(house: House) -> None:
             warehouse.execute("DROP TABLE etl_reject")
             warehouse.execute("ALTER TABLE old_reject RENAME TO etl_reject")
             warehouse.execute("CREATE INDEX by_etl ON etl_reject (etl)")
-            warehouse.execute("UPDATE etl_watermark SET etl = 'fact visit' WHERE etl = 'table visit_fact'")
+            warehouse.execute(
+                "UPDATE etl_watermark SET etl = 'fact visit' WHERE etl = 'table visit_fact'"
+            )
 
 
-def test_projects_that_share_a_name_share_no_mark_and_no_rejects(warehouse_url: str, tmp_path: Path) -> None:
+def test_projects_that_share_a_name_share_no_mark_and_no_rejects(
+    warehouse_url: str, tmp_path: Path
+) -> None:
     """Team b's rows below team a's mark are read, and a replay brings each team its own rows."""
     a = a_house(warehouse_url, tmp_path / "a", visit("visit_a", most_rejected=0.9))
     b = a_house(warehouse_url, tmp_path / "b", visit("visit_b", most_rejected=0.9))
@@ -80,7 +91,10 @@ def test_projects_that_share_a_name_share_no_mark_and_no_rejects(warehouse_url: 
     assert b.load("visit").inserted == 1
     assert a.load("visit").read == 1
     with a.project.open_warehouse() as warehouse:
-        assert [reject.etl for reject in LoadState(warehouse).rejects()] == ["fact visit", "fact visit"]
+        assert [reject.etl for reject in LoadState(warehouse).rejects()] == [
+            "fact visit",
+            "fact visit",
+        ]
         assert len(LoadState(warehouse).rejects(visit("visit_b"))) == 1
     # A build of one forgets nothing of the other.
     a.load("visit", rebuild=True)
@@ -109,15 +123,22 @@ def thing(table: str = "thing_dim", **declared: Any) -> DimensionETL:
         "thing",
         **{"source": "SELECT code FROM things", **declared},
         create=f"CREATE TABLE {table} (id INT PRIMARY KEY, code VARCHAR(9) NOT NULL)",
-        factory=factory(CachedDimension, name=table, key="id", attributes=["code"], lookupatts=["code"]),
+        factory=factory(
+            CachedDimension, name=table, key="id", attributes=["code"], lookupatts=["code"]
+        ),
     )
 
 
 @pytest.mark.parametrize("rebuild", [False, True])
-def test_what_an_older_version_kept_by_name_is_taken_over(warehouse_url: str, tmp_path: Path, *, rebuild: bool) -> None:
-    """The mark and the rejects, of which a plan before it tells the same counts and changes nothing."""
+def test_what_an_older_version_kept_by_name_is_taken_over(
+    warehouse_url: str, tmp_path: Path, *, rebuild: bool
+) -> None:
+    """The mark and the rejects, of which a plan before it tells the same counts and changes
+    nothing.
+    """
     etl = replace(
-        visit(most_rejected=0.9), source="SELECT visit_id, guests * 2000000000 AS guests, changed_at FROM visits"
+        visit(most_rejected=0.9),
+        source="SELECT visit_id, guests * 2000000000 AS guests, changed_at FROM visits",
     )
     house = a_house(warehouse_url, tmp_path, etl)
     add(tmp_path, a_visit(1, 0), a_visit(2, 5, guests=2), a_visit(3, 10))
@@ -135,10 +156,13 @@ def test_what_an_older_version_kept_by_name_is_taken_over(warehouse_url: str, tm
     assert house.load("visit").read == 1
 
 
-def test_rejects_that_an_older_version_kept_by_name_are_replayed(warehouse_url: str, tmp_path: Path) -> None:
+def test_rejects_that_an_older_version_kept_by_name_are_replayed(
+    warehouse_url: str, tmp_path: Path
+) -> None:
     """Also if the replay is the first thing that this version does."""
     etl = replace(
-        visit(most_rejected=0.9), source="SELECT visit_id, guests * 2000000000 AS guests, changed_at FROM visits"
+        visit(most_rejected=0.9),
+        source="SELECT visit_id, guests * 2000000000 AS guests, changed_at FROM visits",
     )
     house = a_house(warehouse_url, tmp_path, etl)
     add(tmp_path, a_visit(1, 0), a_visit(2, 5, guests=2))
@@ -164,7 +188,9 @@ def test_what_may_be_another_table_s_is_not_taken_over(warehouse_url: str, tmp_p
     assert house.notes("visit") == []
 
 
-def test_a_dimension_that_facts_add_members_to_keeps_its_mark(warehouse_url: str, tmp_path: Path) -> None:
+def test_a_dimension_that_facts_add_members_to_keeps_its_mark(
+    warehouse_url: str, tmp_path: Path
+) -> None:
     """A build of the fact alone copies the dimension, and what is remembered of it as well."""
     etl = visit(keys={"guests": member("thing", code="guests", missing="infer")})
     house = a_house(warehouse_url, tmp_path, etl)
@@ -189,11 +215,17 @@ def source_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 class Extracts:
-    """A fact of visits in a DuckDB warehouse, whose source's column of moments has a type of this name."""
+    """A fact of visits in a DuckDB warehouse, whose source's column of moments has a type of this
+    name.
+    """
 
-    def __init__(self, source_url: str, folder: Path, kind: str, *, as_sets: bool = True, **declared: Any) -> None:
+    def __init__(
+        self, source_url: str, folder: Path, kind: str, *, as_sets: bool = True, **declared: Any
+    ) -> None:
         self.url = make_url(source_url)
-        self.house = House(f"duckdb:///{folder}/w.duckdb", folder, as_sets=as_sets, source_url=source_url)
+        self.house = House(
+            f"duckdb:///{folder}/w.duckdb", folder, as_sets=as_sets, source_url=source_url
+        )
         self.declare(**declared)
         self.change(_CREATE.format(kind=kind))
 
@@ -228,15 +260,23 @@ def _sql(at: Any) -> str:
 
 
 def test_a_mark_is_never_beyond_the_clock(source_url: str, tmp_path: Path) -> None:
-    """Rows of the far future are loaded, told, and read again until they are mended; others come as they should."""
-    visits = Extracts(source_url, tmp_path, "TIMESTAMP" if "duckdb" in source_url else _moments(source_url))
+    """Rows of the far future are loaded, told, and read again until they are mended.
+
+    Others come as they should.
+    """
+    visits = Extracts(
+        source_url, tmp_path, "TIMESTAMP" if "duckdb" in source_url else _moments(source_url)
+    )
     visits.add((1, "2024-01-01 10:00:00"), (2, "2999-01-01 00:00:00"), (3, "2999-01-01 00:00:00"))
     [note] = visits.house.notes("visit")
-    assert note.startswith('2 rows of its source have a value in "changed_at" that is beyond the source\'s clock')
+    assert note.startswith(
+        '2 rows of its source have a value in "changed_at" that is beyond the source\'s clock'
+    )
     visits.add((4, "2024-01-02 10:00:00"))
     assert visits.load() == (4, 1)
     visits.change(
-        "UPDATE visits SET guests = 7, changed_at = '2024-01-03 10:00:00' WHERE visit_id > 1 AND visit_id < 4"
+        "UPDATE visits SET guests = 7, changed_at = '2024-01-03 10:00:00' WHERE visit_id > 1 AND"
+        " visit_id < 4"
     )
     counts = visits.house.load("visit")
     assert (counts.read, counts.updated) == (3, 2)
@@ -250,7 +290,10 @@ def _moments(source_url: str) -> str:
 def test_a_mark_may_be_ahead_of_the_clock_as_far_as_is_declared(tmp_path: Path) -> None:
     """Nothing is told of rows within it, and the mark moves up to them."""
     visits = Extracts(
-        f"duckdb:///{tmp_path}/s.duckdb", tmp_path, "DATE", watermark=watermark("changed_at", ahead=timedelta(days=2))
+        f"duckdb:///{tmp_path}/s.duckdb",
+        tmp_path,
+        "DATE",
+        watermark=watermark("changed_at", ahead=timedelta(days=2)),
     )
     today = datetime.now(UTC).date()
     visits.add((1, today), (2, today + timedelta(days=1)))
@@ -272,28 +315,39 @@ def test_a_mark_beyond_the_clock_of_an_older_version_is_not_used(tmp_path: Path)
 
 
 def test_rows_without_a_value_are_read_each_time(source_url: str, tmp_path: Path) -> None:
-    """Also where another column of the watermark has one that is old, or had none in any row so far."""
-    visits = Extracts(source_url, tmp_path, _moments(source_url), watermark=watermark("changed_at", "guests"))
+    """Also where another column of the watermark has one that is old, or had none in any row so
+    far.
+    """
+    visits = Extracts(
+        source_url, tmp_path, _moments(source_url), watermark=watermark("changed_at", "guests")
+    )
     visits.change("INSERT INTO visits VALUES (1, NULL, '2024-01-01 10:00:00'), (2, NULL, NULL)")
     assert visits.load() == (2, 2)
     visits.change(
-        "INSERT INTO visits VALUES (3, NULL, NULL), (4, 5, '2023-01-01 10:00:00'), (5, NULL, '2023-01-01 10:00:00')"
+        "INSERT INTO visits VALUES (3, NULL, NULL), (4, 5, '2023-01-01 10:00:00'), (5, NULL,"
+        " '2023-01-01 10:00:00')"
     )
     assert visits.load() == (4, 2)
     assert visits.numbers == [1, 2, 3, 4]
 
 
-def test_a_source_that_begins_anew_is_read_from_its_beginning(source_url: str, tmp_path: Path) -> None:
-    """After a TRUNCATE or a restored backup, whose largest value is less than what was read; and the run says so."""
+def test_a_source_that_begins_anew_is_read_from_its_beginning(
+    source_url: str, tmp_path: Path
+) -> None:
+    """After a TRUNCATE or a restored backup, whose largest value is less than what was read.
+
+    And the run says so.
+    """
     visits = Extracts(source_url, tmp_path, "INTEGER", watermark=watermark("changed_at"))
     visits.add((1, 1000))
     visits.load()
     visits.change("DELETE FROM visits")
     visits.add((2, 1), (3, 2))
     [note] = visits.house.notes("visit")
-    assert note == (
-        'all of its source is read, because earlier loads have read "changed_at" up to 1000, and its largest value is'
-        " less now"
+    assert (
+        note
+        == 'all of its source is read, because earlier loads have read "changed_at" up to 1000, and'
+        " its largest value is less now"
     )
     assert visits.load() == (1, 0)
     visits.change("DELETE FROM visits")
@@ -321,10 +375,16 @@ def test_moments_with_a_zone(source_url: str, tmp_path: Path, *, as_sets: bool) 
     if source_url.startswith("postgresql"):
         in_new_york(source_url)
     mark = watermark("changed_at", overlap=timedelta(minutes=10))
-    visits = Extracts(source_url, tmp_path, "TIMESTAMP WITH TIME ZONE", watermark=mark, as_sets=as_sets)
-    visits.add((1, "2024-03-10 06:00:00+00"), (2, "2024-03-10 01:55:00-05"), (3, "2024-03-10 03:00:00-04"))
+    visits = Extracts(
+        source_url, tmp_path, "TIMESTAMP WITH TIME ZONE", watermark=mark, as_sets=as_sets
+    )
+    visits.add(
+        (1, "2024-03-10 06:00:00+00"), (2, "2024-03-10 01:55:00-05"), (3, "2024-03-10 03:00:00-04")
+    )
     assert visits.load() == (3, 3)
-    visits.add((4, "2024-03-10 06:50:00+00"), (5, "2024-03-10 06:49:59+00"), (6, "2024-03-10 02:50:00+00"))
+    visits.add(
+        (4, "2024-03-10 06:50:00+00"), (5, "2024-03-10 06:49:59+00"), (6, "2024-03-10 02:50:00+00")
+    )
     assert visits.load() == (3, 1)
     assert visits.numbers == [1, 2, 3, 4]
 
@@ -333,12 +393,24 @@ def in_new_york(postgresql_url: str) -> None:
     """Let the sessions of a PostgreSQL database begin in a time zone that is not UTC."""
     url = make_url(postgresql_url)
     with open_database(url, read_only=False) as source, source.transaction():
-        source.execute(f"ALTER DATABASE {source.quote(str(url.database))} SET timezone = 'America/New_York'")
+        source.execute(
+            f"ALTER DATABASE {source.quote(str(url.database))} SET timezone = 'America/New_York'"
+        )
 
 
 TEXTS = {
-    "blank and T": ("2024-01-05 10:00:00", "2024-01-05T11:00:00", "2024-01-05 12:00:00", "2024-01-05T09:59:59"),
-    "T and blank": ("2024-01-05T10:00:00", "2024-01-05 11:00:00", "2024-01-05T12:00:00", "2024-01-05 09:59:59"),
+    "blank and T": (
+        "2024-01-05 10:00:00",
+        "2024-01-05T11:00:00",
+        "2024-01-05 12:00:00",
+        "2024-01-05T09:59:59",
+    ),
+    "T and blank": (
+        "2024-01-05T10:00:00",
+        "2024-01-05 11:00:00",
+        "2024-01-05T12:00:00",
+        "2024-01-05 09:59:59",
+    ),
     "offsets": (
         "2024-01-05 12:00:00+02:00",
         "2024-01-05 06:00:00-05:00",
@@ -351,7 +423,12 @@ TEXTS = {
         "2024-01-05 14:00:00+02:00",
         "2024-01-05 11:59:59+02:00",
     ),
-    "fractions": ("2024-01-05 10:00:00.000", "2024-01-05 11:00:00", "2024-01-05 12:00:00.5", "2024-01-05 09:59:59.9"),
+    "fractions": (
+        "2024-01-05 10:00:00.000",
+        "2024-01-05 11:00:00",
+        "2024-01-05 12:00:00.5",
+        "2024-01-05 09:59:59.9",
+    ),
     "minutes": ("2024-01-05 10:00", "2024-01-05 11:00", "2024-01-05 12:00", "2024-01-05 09:59"),
     "days": ("2024-01-05 10:00", "2024-01-05 11:00:00", "2024-01-06", "2024-01-05"),
 }
@@ -360,10 +437,14 @@ TEXTS = {
 @pytest.mark.parametrize("as_sets", [True, False])
 @pytest.mark.parametrize("kind", ["DATETIME", "TEXT"])
 @pytest.mark.parametrize("texts", TEXTS)
-def test_texts_of_sqlite_are_compared_as_moments(tmp_path: Path, texts: str, kind: str, *, as_sets: bool) -> None:
+def test_texts_of_sqlite_are_compared_as_moments(
+    tmp_path: Path, texts: str, kind: str, *, as_sets: bool
+) -> None:
     """Whatever ISO forms a column has, all of one or mixed: an hour of overlap is an hour."""
     mark = watermark("changed_at", overlap=timedelta(hours=1))
-    visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, kind, watermark=mark, as_sets=as_sets)
+    visits = Extracts(
+        f"sqlite:///{tmp_path}/s.sqlite", tmp_path, kind, watermark=mark, as_sets=as_sets
+    )
     begin, middle, end, early = TEXTS[texts]
     visits.add((1, begin), (2, middle))
     assert visits.load() == (2, 2)
@@ -404,7 +485,9 @@ def test_texts_of_one_form_are_compared_on_every_source(source_url: str, tmp_pat
     ],
     indirect=["source_url"],
 )
-def test_what_cannot_be_compared_is_refused(source_url: str, tmp_path: Path, kind: str, value: str, told: str) -> None:
+def test_what_cannot_be_compared_is_refused(
+    source_url: str, tmp_path: Path, kind: str, value: str, told: str
+) -> None:
     """With the rule, and before anything is read by it."""
     visits = Extracts(source_url, tmp_path, kind)
     visits.change(f"INSERT INTO visits VALUES (1, 1, {value})")
@@ -426,7 +509,9 @@ def test_what_cannot_be_compared_is_refused(source_url: str, tmp_path: Path, kin
     ],
     indirect=["source_url"],
 )
-def test_what_can_be_compared_exactly_is(source_url: str, tmp_path: Path, kind: str, values: tuple[str, str]) -> None:
+def test_what_can_be_compared_exactly_is(
+    source_url: str, tmp_path: Path, kind: str, values: tuple[str, str]
+) -> None:
     """Numbers with a fraction, of 8 and of 4 bytes, and nanoseconds that are whole microseconds."""
     visits = Extracts(source_url, tmp_path, kind)
     visits.add((1, values[0]), (2, values[1]))
@@ -437,7 +522,9 @@ def test_what_can_be_compared_exactly_is(source_url: str, tmp_path: Path, kind: 
 
 
 @pytest.mark.parametrize("as_sets", [True, False])
-def test_a_fact_that_appends_reads_each_row_once(source_url: str, tmp_path: Path, *, as_sets: bool) -> None:
+def test_a_fact_that_appends_reads_each_row_once(
+    source_url: str, tmp_path: Path, *, as_sets: bool
+) -> None:
     """By a number, or by a moment; loading again writes nothing."""
     for kind, values in {"INTEGER": (1, 2, 3), _moments(source_url): _DAYS}.items():
         folder = tmp_path / kind
@@ -472,7 +559,11 @@ def test_a_fact_that_appends_misses_no_row_without_a_word(tmp_path: Path) -> Non
         ("INTEGER", [(3, None)], '1 rows of its source have NULL in "changed_at"'),
         ("INTEGER", [(3, 3), (4, 3)], "1 rows whose number"),
         ("INTEGER", [(3, 2)], '1 rows came later with the value in "changed_at"'),
-        ("DATETIME", [(3, _DAYS[1]), (4, _DAYS[2])], '1 rows came later with the value in "changed_at"'),
+        (
+            "DATETIME",
+            [(3, _DAYS[1]), (4, _DAYS[2])],
+            '1 rows came later with the value in "changed_at"',
+        ),
     ]
     for number, (kind, rows, told) in enumerate(cases):
         folder = tmp_path / str(number)
@@ -484,16 +575,24 @@ def test_a_fact_that_appends_misses_no_row_without_a_word(tmp_path: Path) -> Non
 
 
 def test_a_fact_that_appends_never_reads_all_again_into_its_table(tmp_path: Path) -> None:
-    """Neither by --full, nor where the source begins anew, nor where rows are there of which nothing is known."""
+    """Neither by --full, nor where the source begins anew, nor where rows are there of which
+    nothing is known.
+    """
     visits = appending(tmp_path, "INTEGER")
     project = visits.house.project
     [*_, ended] = process(project, project.etls[0], rebuild=False, full=True)
     assert isinstance(ended, events.EtlFailed)
-    assert "would have rows twice that are in its table, because all of its source was asked for" in ended.error
+    assert (
+        "would have rows twice that are in its table, because all of its source was asked for"
+        in ended.error
+    )
     visits.change("DELETE FROM visits WHERE visit_id = 2")
     assert "its largest value is less now. Rebuild its table" in visits.house.failure("visit")
     visits.house.execute("DELETE FROM etl_watermark")
-    assert 'nothing is known of how far earlier loads have read "changed_at"' in visits.house.failure("visit")
+    assert (
+        'nothing is known of how far earlier loads have read "changed_at"'
+        in visits.house.failure("visit")
+    )
     assert visits.numbers == [1, 2]
     assert visits.house.load("visit", rebuild=True).inserted == 1
 
@@ -503,7 +602,9 @@ def test_a_fact_that_appends_leaves_what_is_not_over(tmp_path: Path) -> None:
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATE", append=True, grain=())
     visits.add((1, "2024-01-01"), (2, datetime.now(UTC).date()), (3, "2999-01-01"))
     [note] = visits.house.notes("visit")
-    assert note.startswith('1 rows of its source have a value in "changed_at" that is beyond the source\'s clock. They')
+    assert note.startswith(
+        '1 rows of its source have a value in "changed_at" that is beyond the source\'s clock. They'
+    )
     assert visits.numbers == [1]
     assert visits.load() == (0, 0)
 
@@ -524,8 +625,17 @@ def test_what_a_fact_that_appends_cannot_be_told(tmp_path: Path) -> None:
 def test_a_row_that_is_committed_in_between_comes_with_the_next_load(
     source_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, append: bool
 ) -> None:
-    """Between the query for the mark and that for the rows: it is beyond the mark, and is loaded once."""
-    visits = Extracts(source_url, tmp_path, _moments(source_url), append=append, grain=() if append else ("visit_id",))
+    """Between the query for the mark and that for the rows.
+
+    It is beyond the mark, and is loaded once.
+    """
+    visits = Extracts(
+        source_url,
+        tmp_path,
+        _moments(source_url),
+        append=append,
+        grain=() if append else ("visit_id",),
+    )
     visits.add((1, _DAYS[0]))
     found = watermark_values.find_marks
 
@@ -560,30 +670,50 @@ def moment_visit(**declared: Any) -> FactETL:
     """Return a fact of visits that keeps their moment."""
     return FactETL(
         "visit",
-        **{"source": "SELECT visit_id, changed_at FROM visits", "keys": {}, "grain": ("visit_id",), **declared},
+        **{
+            "source": "SELECT visit_id, changed_at FROM visits",
+            "keys": {},
+            "grain": ("visit_id",),
+            **declared,
+        },
         create="CREATE TABLE visit_fact (visit_id INT NOT NULL, changed_at DATETIME(6))",
-        factory=factory(FactTable, name="visit_fact", keyrefs=["visit_id"], measures=["changed_at"]),
+        factory=factory(
+            FactTable, name="visit_fact", keyrefs=["visit_id"], measures=["changed_at"]
+        ),
     )
 
 
 @pytest.mark.parametrize("as_sets", [True, False])
 @pytest.mark.parametrize("source_url", ["postgresql", "mysql", "duckdb"], indirect=True)
-def test_sessions_are_in_utc_whatever_the_server_is_in(source_url: str, tmp_path: Path, *, as_sets: bool) -> None:
-    """As the scanner reads and as the driver does: a moment with a zone that is cast to one without is in UTC."""
+def test_sessions_are_in_utc_whatever_the_server_is_in(
+    source_url: str, tmp_path: Path, *, as_sets: bool
+) -> None:
+    """As the scanner reads and as the driver does.
+
+    A moment with a zone that is cast to one without is in UTC.
+    """
     kind = "TIMESTAMP" if source_url.startswith("mysql") else "TIMESTAMP WITH TIME ZONE"
     visits = Extracts(source_url, tmp_path, kind, as_sets=as_sets)
     if source_url.startswith("postgresql"):
         in_new_york(source_url)
-    cast = moment_visit(source="SELECT visit_id, CAST(changed_at AS DATETIME(6)) AS changed_at FROM visits")
+    cast = moment_visit(
+        source="SELECT visit_id, CAST(changed_at AS DATETIME(6)) AS changed_at FROM visits"
+    )
     visits.house.declare(cast)
     visits.add((1, "2024-03-10 04:59:59" if kind == "TIMESTAMP" else "2024-03-10 04:59:59+00"))
     visits.load()
-    assert visits.house.table("visit_fact", "visit_id", "changed_at") == [(1, "2024-03-10 04:59:59")]
+    assert visits.house.table("visit_fact", "visit_id", "changed_at") == [
+        (1, "2024-03-10 04:59:59")
+    ]
 
 
 @pytest.mark.parametrize("as_sets", [True, False])
-def test_a_warehouse_s_sessions_are_in_utc(postgresql_url: str, tmp_path: Path, *, as_sets: bool) -> None:
-    """Moments that it keeps with a zone are the same whoever reads them, so that a second load changes nothing."""
+def test_a_warehouse_s_sessions_are_in_utc(
+    postgresql_url: str, tmp_path: Path, *, as_sets: bool
+) -> None:
+    """Moments that it keeps with a zone are the same whoever reads them, so that a second load
+    changes nothing.
+    """
     in_new_york(postgresql_url)
     house = a_house(postgresql_url, tmp_path, visit(), as_sets=as_sets)
     create = "CREATE TABLE visit_fact (visit_id INT NOT NULL, changed_at TIMESTAMP)"
@@ -592,20 +722,29 @@ def test_a_warehouse_s_sessions_are_in_utc(postgresql_url: str, tmp_path: Path, 
     house.load("visit")
     assert house.load("visit").unchanged == 1
     with house.project.open_warehouse() as warehouse:
-        [(at,)] = warehouse.query("SELECT to_char(changed_at, 'YYYY-MM-DD HH24:MI') FROM visit_fact")
+        [(at,)] = warehouse.query(
+            "SELECT to_char(changed_at, 'YYYY-MM-DD HH24:MI') FROM visit_fact"
+        )
     assert at == "2014-01-01 12:00"
 
 
 @pytest.mark.parametrize("as_sets", [True, False])
 @pytest.mark.parametrize(
-    "source", ["SELECT visit_id, {} FROM visits", "SELECT visit_id, {}, lower('X') AS x FROM visits"]
+    "source",
+    ["SELECT visit_id, {} FROM visits", "SELECT visit_id, {}, lower('X') AS x FROM visits"],
 )
 @pytest.mark.parametrize("kind", ["DATETIME", "TIMESTAMP", "TEXT"])
-def test_offsets_of_sqlite_are_brought_to_utc(tmp_path: Path, kind: str, source: str, *, as_sets: bool) -> None:
+def test_offsets_of_sqlite_are_brought_to_utc(
+    tmp_path: Path, kind: str, source: str, *, as_sets: bool
+) -> None:
     """Whichever way the rows come."""
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, kind, as_sets=as_sets)
     visits.house.declare(moment_visit(source=source.format("changed_at")))
-    visits.add((1, "2024-01-05 10:00:00+02:00"), (2, "2024-01-05T10:00:00.5-05:00"), (3, "2024-01-05 10:00Z"))
+    visits.add(
+        (1, "2024-01-05 10:00:00+02:00"),
+        (2, "2024-01-05T10:00:00.5-05:00"),
+        (3, "2024-01-05 10:00Z"),
+    )
     visits.add((4, "2024-01-05 10:00:00"), (5, "2024-01-05"))
     visits.load()
     assert visits.house.table("visit_fact", "visit_id", "changed_at") == [
@@ -624,12 +763,16 @@ def test_times_in_a_date_column_of_sqlite_are_not_cut(tmp_path: Path, *, as_sets
     visits.house.declare(moment_visit())
     visits.add((1, "2024-01-05 10:00:00"), (2, "2024-01-05"))
     visits.load()
-    assert visits.house.table("visit_fact", "changed_at") == [("2024-01-05 00:00:00",), ("2024-01-05 10:00:00",)]
+    assert visits.house.table("visit_fact", "changed_at") == [
+        ("2024-01-05 00:00:00",),
+        ("2024-01-05 10:00:00",),
+    ]
 
 
 _NOW = datetime(2024, 1, 10, 12)
 _steps = st.one_of(
-    # A row of this number is changed: its moment so many minutes after the last one, or before it, within the overlap.
+    # A row of this number is changed: its moment so many minutes after the last one, or before it,
+    # within the overlap.
     st.tuples(st.just("put"), st.integers(1, 5), st.integers(-9, 60)),
     st.tuples(st.just("future"), st.integers(1, 5), st.integers(1, 3)),
     st.tuples(st.just("null"), st.integers(1, 5), st.just(0)),
@@ -638,9 +781,17 @@ _steps = st.one_of(
 
 
 @settings(max_examples=40, deadline=None)
-@given(days=st.lists(st.lists(_steps, min_size=1, max_size=4), min_size=1, max_size=5), is_mixed=st.booleans())
-def test_no_change_of_a_source_is_missed(days: list[list[tuple[str, int, int]]], *, is_mixed: bool) -> None:
-    """After each load the fact has what the source has, and what it had: late, without a value, future, or anew."""
+@given(
+    days=st.lists(st.lists(_steps, min_size=1, max_size=4), min_size=1, max_size=5),
+    is_mixed=st.booleans(),
+)
+def test_no_change_of_a_source_is_missed(
+    days: list[list[tuple[str, int, int]]], *, is_mixed: bool
+) -> None:
+    """After each load the fact has what the source has, and what it had.
+
+    Late, without a value, future, or anew.
+    """
     with TemporaryDirectory() as folder:
         _follow(f"sqlite:///{folder}/s.sqlite", Path(folder), "DATETIME", days, is_mixed=is_mixed)
 
@@ -650,7 +801,10 @@ def test_no_change_of_a_server_s_source_is_missed(source_url: str, tmp_path: Pat
     """The same on servers."""
 
     @settings(max_examples=5, deadline=None)
-    @given(days=st.lists(st.lists(_steps, min_size=1, max_size=4), min_size=1, max_size=4), number=st.uuids())
+    @given(
+        days=st.lists(st.lists(_steps, min_size=1, max_size=4), min_size=1, max_size=4),
+        number=st.uuids(),
+    )
     def follow(days: list[list[tuple[str, int, int]]], number: UUID) -> None:
         folder = tmp_path / str(number)
         folder.mkdir(exist_ok=True)
@@ -663,7 +817,9 @@ def test_no_change_of_a_server_s_source_is_missed(source_url: str, tmp_path: Pat
     follow()
 
 
-def _follow(url: str, folder: Path, kind: str, days: list[list[tuple[str, int, int]]], *, is_mixed: bool) -> None:
+def _follow(
+    url: str, folder: Path, kind: str, days: list[list[tuple[str, int, int]]], *, is_mixed: bool
+) -> None:
     mark = watermark("changed_at", overlap=timedelta(minutes=10))
     visits = Extracts(url, folder, kind, watermark=mark, empty_source="allow")
     loaded: dict[int, int] = {}
@@ -679,7 +835,10 @@ def _follow(url: str, folder: Path, kind: str, days: list[list[tuple[str, int, i
                 continue
             at: str | None = None
             if what == "put":
-                last, at = max(last, last + timedelta(minutes=minutes)), str(last + timedelta(minutes=minutes))
+                last, at = (
+                    max(last, last + timedelta(minutes=minutes)),
+                    str(last + timedelta(minutes=minutes)),
+                )
             elif what == "future":
                 at = f"{2990 + minutes}-01-01 00:00:00"
             if at and is_mixed and guests % 2:

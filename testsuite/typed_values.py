@@ -1,4 +1,6 @@
-"""Every type of the DDL with values at its edges, how each kind of source declares it, and what Python makes of it."""
+"""Every type of the DDL with values at its edges, how each kind of source declares it, and what
+Python makes of it.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +86,9 @@ _PLAIN: Mapping[str, Callable[[Any], Any]] = {
 
 
 def plain(sort: str, value: Any) -> Any:
-    """Return a value in the one form in which it is compared, whatever driver or source it came from."""
+    """Return a value in the one form in which it is compared, whatever driver or source it came
+    from.
+    """
     return None if value is None else _PLAIN[sort](value)
 
 
@@ -106,7 +110,9 @@ def _moments(name: str, kind: str, digits: int) -> Kind:
             ),
             Change(datetime(1969, 12, 31, 23, 59, 59, 999_999), datetime(1970, 1, 1)),
         ]
-    return Kind(name, f"{kind}({digits})", "moment", changes, "TIMESTAMP(6)", "TIMESTAMP", "TIMESTAMP")
+    return Kind(
+        name, f"{kind}({digits})", "moment", changes, "TIMESTAMP(6)", "TIMESTAMP", "TIMESTAMP"
+    )
 
 
 NO_SQLITE = frozenset({"sqlite"})

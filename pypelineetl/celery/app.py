@@ -1,8 +1,9 @@
 """Running ETLs on Celery: the application, one task per ETL, and a refresh as stages of them.
 
-A refresh never waits for another task. It replaces itself with a chord: one step per dimension, then a task that
-collects their outcomes and replaces itself with the chord of the facts, and so on to the end. A step returns an
-outcome and never raises, so that the last collector can tell of everything at once.
+A refresh never waits for another task. It replaces itself with a chord: one step per dimension,
+then a task that collects their outcomes and replaces itself with the chord of the facts, and so on
+to the end. A step returns an outcome and never raises, so that the last collector can tell of
+everything at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -55,11 +56,18 @@ from pypelineetl.state.run_history import LOADED, SUCCEEDED, Run, RunHistory, ge
 Loaded = tuple[str, str, int]
 """What a finished ETL returns: its type, its name, and the number of rows loaded."""
 Outcome = dict[str, str | int]
-"""What a step returns: `kind` and `name`, and either `rows` or `error`, or `skipped` with the reason."""
-Plan = dict[str, Any]
-"""A refresh under way: `refresh` (its id), `etls`, `stages` (type and names, still to come), `outcomes` so far."""
+"""What a step returns.
 
-# Between its tasks nobody holds a refresh's name; when none has begun or ended for so long, it is taken for dead.
+`kind` and `name`, and either `rows` or `error`, or `skipped` with the reason.
+"""
+Plan = dict[str, Any]
+"""A refresh under way.
+
+`refresh` (its id), `etls`, `stages` (type and names, still to come), `outcomes` so far.
+"""
+
+# Between its tasks nobody holds a refresh's name; when none has begun or ended for so long, it is
+# taken for dead.
 _LEASE = timedelta(minutes=5)
 _RETRY_SECONDS = 3
 _MOST_CHARACTERS = 130  # of a name in a message, which is told in the answer
@@ -85,7 +93,10 @@ class Refreshes:
         return read_project(self._config)
 
     def _check_before_beat(self, sender: Any, **_: Any) -> None:
-        """End beat with every fault of the configuration: with a wrong NIGHTLY_REFRESH it would refresh nothing."""
+        """End beat with every fault of the configuration.
+
+        With a wrong NIGHTLY_REFRESH it would refresh nothing.
+        """
         if sender.app is not self.app:
             return
         try:
@@ -95,7 +106,10 @@ class Refreshes:
             raise SystemExit(shown_lines(message)) from error
 
     def process(self, name: str, kind: str) -> Loaded:
-        """Run one ETL. Raises UsageError for anything but a switched-on ETL, LoadError if the ETL fails."""
+        """Run one ETL.
+
+        Raises UsageError for anything but a switched-on ETL, LoadError if the ETL fails.
+        """
         names = ", ".join(f"{etl.kind} {etl.name}" for etl in self.project.etls if etl.active)
         _check_types(str, f"of one of: {names}", conf_name=name, conf_type=kind)
         etl = self.project.find(kind, name)
@@ -114,10 +128,12 @@ class Refreshes:
         run_facts: bool,
         delete_existing_tables: bool,
     ) -> list[list[Loaded]]:
-        """Run all switched-on ETLs, dimensions before facts, and publish what they load all at once.
+        """Run all switched-on ETLs, dimensions before facts, and publish what they load all at
+        once.
 
-        New tables are built by chords that take the place of `task`; what goes into tables that are there is one
-        transaction, and so is done by this task alone. Raises RefreshError, at the end, if an ETL failed.
+        New tables are built by chords that take the place of `task`; what goes into tables that are
+        there is one transaction, and so is done by this task alone. Raises RefreshError, at the
+        end, if an ETL failed.
         """
         _check_types(
             bool,
@@ -144,11 +160,20 @@ class Refreshes:
             if recorded:
                 return _ended(recorded)
             etls = [(etl.kind, etl.name) for etl in chosen]
-            stages = [(stage[0].kind, [etl.name for etl in stage]) for stage in stages_of(self.project, chosen)]
-            return self._advance(task, {"refresh": run.id, "etls": etls, "stages": stages, "split": {}, "outcomes": []})
+            stages = [
+                (stage[0].kind, [etl.name for etl in stage])
+                for stage in stages_of(self.project, chosen)
+            ]
+            return self._advance(
+                task,
+                {"refresh": run.id, "etls": etls, "stages": stages, "split": {}, "outcomes": []},
+            )
 
     def _performed(self, etls: Sequence[ETL]) -> list[Outcome]:
-        """Run ETLs in this task, once: a task that is delivered again waits for the first and has its outcomes."""
+        """Run ETLs in this task, once.
+
+        A task that is delivered again waits for the first and has its outcomes.
+        """
         run = self._run()
         try:
             with self._waiting_for_others():
@@ -161,15 +186,23 @@ class Refreshes:
         at_once = replace(self.project, lock_wait=timedelta())
         for event in self._logged(perform(at_once, run, etls, LoadOptions(), builds=False)):
             if isinstance(event, events.EtlFinished):
-                outcomes.append({"kind": event.etl.kind, "name": event.etl.name, "rows": event.counts.read})
+                outcomes.append(
+                    {"kind": event.etl.kind, "name": event.etl.name, "rows": event.counts.read}
+                )
             elif isinstance(event, events.EtlFailed):
-                outcomes.append({"kind": event.etl.kind, "name": event.etl.name, "error": event.error})
+                outcomes.append(
+                    {"kind": event.etl.kind, "name": event.etl.name, "error": event.error}
+                )
             elif isinstance(event, events.EtlSkipped):
-                outcomes.append({"kind": event.etl.kind, "name": event.etl.name, "skipped": event.reason})
+                outcomes.append(
+                    {"kind": event.etl.kind, "name": event.etl.name, "skipped": event.reason}
+                )
         return outcomes
 
     def _begun(self, etls: Sequence[ETL]) -> tuple[Run, list[Outcome]]:
-        """Return the run of a refresh that has its tables now, or what is recorded of it if it has ended before."""
+        """Return the run of a refresh that has its tables now, or what is recorded of it if it has
+        ended before.
+        """
         run = self._run()
         try:
             for attempt in attempts():
@@ -185,7 +218,8 @@ class Refreshes:
     def _claim(self, run: Run, etls: Sequence[ETL]) -> None:
         """Get a run its tables, with a lease, and begin it; again, it finds what it has already."""
         with self._waiting_for_others(), self.project.open_warehouse() as warehouse:
-            # As long as this connection lives, nobody takes the run for dead; then its lease does that.
+            # As long as this connection lives, nobody takes the run for dead; then its lease does
+            # that.
             hold(warehouse, run.id)
             for _ in self._logged(acquire_nowait(self.project, run, etls)):
                 pass
@@ -196,13 +230,18 @@ class Refreshes:
 
     @contextmanager
     def _waiting_for_others(self) -> Iterator[None]:
-        """Put the task off if another run has a table that it needs; the worker is free meanwhile."""
+        """Put the task off if another run has a table that it needs.
+
+        The worker is free meanwhile.
+        """
         try:
             yield
         except BusyError as error:
             # Celery takes None for its own default, which is three.
             most = int(self.project.lock_wait.total_seconds() / _RETRY_SECONDS)
-            raise current_task.retry(exc=error, countdown=_RETRY_SECONDS, max_retries=most) from error
+            raise current_task.retry(
+                exc=error, countdown=_RETRY_SECONDS, max_retries=most
+            ) from error
 
     @contextmanager
     def _at_work(self, run: Run) -> Iterator[None]:
@@ -250,7 +289,9 @@ class Refreshes:
         return run, stage(self.project, etls, run.generation)
 
     def _delete_tables(self) -> None:
-        for event in self._logged(refresh(self.project, Request(test_sources=False, delete_existing_tables=True))):
+        for event in self._logged(
+            refresh(self.project, Request(test_sources=False, delete_existing_tables=True))
+        ):
             if isinstance(event, events.RunFinished) and event.error:
                 raise RefreshError(event.error)
 
@@ -261,7 +302,10 @@ class Refreshes:
                 yield event
 
     def _steps(self) -> tuple[Task[..., Any], Task[..., Any], Task[..., Any]]:
-        """Return the tasks a refresh is made of: one builds a table, one a part of it, one collects a stage of them."""
+        """Return the tasks a refresh is made of.
+
+        One builds a table, one a part of it, one collects a stage of them.
+        """
 
         @self.app.task(name="pypelineetl.step")
         def step(kind: str, name: str, plan: Plan) -> Outcome:
@@ -274,9 +318,13 @@ class Refreshes:
             return self._outcome(etl, lambda: self._rows_of_part(etl, plan, bounds, number))
 
         @self.app.task(name="pypelineetl.collect", bind=True, throws=(PypeLineError,))
-        def collect(task: Task[..., Any], outcomes: list[Outcome], plan: Plan) -> list[list[Loaded]]:
+        def collect(
+            task: Task[..., Any], outcomes: list[Outcome], plan: Plan
+        ) -> list[list[Loaded]]:
             with self._alerted_of_failure():
-                return self._advance(task, {**plan, "outcomes": plan["outcomes"] + self._whole(outcomes, plan)})
+                return self._advance(
+                    task, {**plan, "outcomes": plan["outcomes"] + self._whole(outcomes, plan)}
+                )
 
         @self.app.task(name=WATCH)
         def watch() -> None:
@@ -285,7 +333,10 @@ class Refreshes:
         return step, part, collect
 
     def _outcome(self, etl: ETL, rows: Callable[[], int]) -> Outcome:
-        """Return what became of a step, which never raises: the refresh would end without its other ETLs."""
+        """Return what became of a step, which never raises.
+
+        The refresh would end without its other ETLs.
+        """
         try:
             with self._waiting_for_others():
                 return {"kind": etl.kind, "name": etl.name, "rows": rows()}
@@ -295,7 +346,9 @@ class Refreshes:
     def _rows_of(self, etl: ETL, plan: Plan) -> int:
         run, staging = self._staging(plan)
         with self.project.open_warehouse() as warehouse:
-            done = {record.etl: record for record in RunHistory(warehouse).of(run.id)}.get(name_of(etl))
+            done = {record.etl: record for record in RunHistory(warehouse).of(run.id)}.get(
+                name_of(etl)
+            )
         if done and done.status == LOADED and done.counts:
             return done.counts.read
         for event in self._logged(told(etl, build(staging, run, etl))):
@@ -309,14 +362,18 @@ class Refreshes:
 
         def load() -> Iterator[Event]:
             nonlocal rows
-            rows = (yield from build_part(staging, run, etl, parts_of(run.generation, bounds), number)).read
+            rows = (
+                yield from build_part(staging, run, etl, parts_of(run.generation, bounds), number)
+            ).read
 
         for _ in self._logged(load()):
             pass
         return rows
 
     def _whole(self, outcomes: Sequence[Outcome], plan: Plan) -> list[Outcome]:
-        """Return a stage's outcomes with those of parts as one, their table built if all of them are there."""
+        """Return a stage's outcomes with those of parts as one, their table built if all of them
+        are there.
+        """
         whole: dict[tuple[str, str], Outcome] = {}
         for outcome in outcomes:
             kind, name = str(outcome["kind"]), str(outcome["name"])
@@ -329,13 +386,17 @@ class Refreshes:
             outcome = whole["fact", name]
             if "error" not in outcome:
                 etl, read = self.project.find("fact", name), int(outcome["rows"])
-                whole["fact", name] = self._outcome(etl, partial(self._rows_of_all_parts, etl, plan, bounds, read))
+                whole["fact", name] = self._outcome(
+                    etl, partial(self._rows_of_all_parts, etl, plan, bounds, read)
+                )
         return list(whole.values())
 
     def _rows_of_all_parts(self, etl: ETL, plan: Plan, bounds: list[int], read: int) -> int:
         run, staging = self._staging(plan)
         with self._at_work(run):
-            for _ in self._logged(build_of_parts(staging, run, etl, parts_of(run.generation, bounds), read)):
+            for _ in self._logged(
+                build_of_parts(staging, run, etl, parts_of(run.generation, bounds), read)
+            ):
                 pass
         return read
 
@@ -350,8 +411,8 @@ class Refreshes:
         steps = self._signatures(kind, runnable, following)
         if not steps:
             return self._advance(task, following)
-        # replace() ends this task by an exception of Celery's; in eager mode, which debuggers use, it joins the chord
-        # here and returns the result.
+        # replace() ends this task by an exception of Celery's; in eager mode, which debuggers use,
+        # it joins the chord here and returns the result.
         with allow_join_result():
             collect = self._collect.s(following)
             self._revocations.watch(task, collect, plan["refresh"])
@@ -359,7 +420,9 @@ class Refreshes:
         return refreshed
 
     def _published(self, plan: Plan) -> list[list[Loaded]]:
-        """Publish what a refresh has built, or give it up, and return or raise what it ends with."""
+        """Publish what a refresh has built, or give it up, and return or raise what it ends
+        with.
+        """
         run, staging = self._staging(plan)
         told = {(outcome["kind"], outcome["name"]): outcome for outcome in plan["outcomes"]}
         outcomes = [told[kind, name] for kind, name in plan["etls"]]
@@ -371,7 +434,8 @@ class Refreshes:
         if any("rows" not in outcome for outcome in outcomes):
             give_up(self.project, run)
             return _ended(outcomes)
-        # First for who has the run's name, which is at work for it, so that nothing is given up; then for the tables.
+        # First for who has the run's name, which is at work for it, so that nothing is given up;
+        # then for the tables.
         with (
             self._waiting_for_others(),
             self._at_work(run),
@@ -384,7 +448,10 @@ class Refreshes:
         return _ended(outcomes)
 
     def _give_up(self, run_id: str, why: str) -> bool:
-        """Give up a run whose task was killed, and tell people; false if it had ended, or turns out to be published."""
+        """Give up a run whose task was killed, and tell people.
+
+        False if it had ended, or turns out to be published.
+        """
         with self.project.open_warehouse() as warehouse:
             is_lost = TableLocks(warehouse).end(Run(run_id, self.project.digest), why)
         if is_lost:
@@ -420,7 +487,10 @@ class Refreshes:
                 log.error(undelivered)
 
     def _signatures(self, kind: str, names: Sequence[str], plan: Plan) -> list[Any]:
-        """Return a stage's steps, with one for each part of the facts that are split; the plan tells how these are."""
+        """Return a stage's steps, with one for each part of the facts that are split.
+
+        The plan tells how these are.
+        """
         steps: list[Any] = []
         plan["split"] = {}
         told = {"refresh": plan["refresh"], "etls": plan["etls"]}
@@ -441,14 +511,24 @@ class Refreshes:
             ]
         return steps
 
-    def _skipped(self, kind: str, names: Sequence[str], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    def _skipped(
+        self, kind: str, names: Sequence[str], outcomes: Sequence[Outcome]
+    ) -> list[Outcome]:
         """Return the outcomes of facts that cannot run because a dimension they point to failed."""
-        failed = {each["name"] for each in outcomes if each["kind"] == "dimension" and "rows" not in each}
+        failed = {
+            each["name"] for each in outcomes if each["kind"] == "dimension" and "rows" not in each
+        }
         skipped: list[Outcome] = []
         for etl in (self.project.find(kind, name) for name in names):
             dimensions = self.project.dimensions_of(etl) if isinstance(etl, FactETL) else ()
             if lost := [dimension.name for dimension in dimensions if dimension.name in failed]:
-                skipped.append({"kind": kind, "name": etl.name, "skipped": f"its dimension {quoted(lost)} failed"})
+                skipped.append(
+                    {
+                        "kind": kind,
+                        "name": etl.name,
+                        "skipped": f"its dimension {quoted(lost)} failed",
+                    }
+                )
         return skipped
 
     def _route(
@@ -459,29 +539,40 @@ class Refreshes:
         _options: object,
         **_task: object,
     ) -> dict[str, str] | None:
-        """Send an ETL that names a queue of its own there, whether it runs alone or as a step of a refresh."""
+        """Send an ETL that names a queue of its own there, whether it runs alone or as a step of a
+        refresh.
+        """
         own = {self._step.name, self._part.name}
         parameters = ("conf_type", "conf_name") if name in own else ("conf_name", "conf_type")
         values = {**dict(zip(parameters, args or (), strict=False)), **(kwargs or {})}
         etls: Sequence[DimensionETL | FactETL] = (*self._config.DIMENSIONS, *self._config.FACTS)
         for etl in etls:
-            if etl.queue and (etl.name, etl.kind) == (values.get("conf_name"), values.get("conf_type")):
+            if etl.queue and (etl.name, etl.kind) == (
+                values.get("conf_name"),
+                values.get("conf_type"),
+            ):
                 return {"queue": etl.queue}
         return None
 
 
 def stages_of(project: Project, etls: Sequence[ETL]) -> list[list[ETL]]:
-    """Return ETLs in stages: those of one may run side by side, and all of them after those of the stages before.
+    """Return ETLs in stages: those of one may run side by side, and all of them after those of the
+    stages before.
 
-    Dimensions come first. A fact that may add members to a dimension and another fact that finds its members there take
-    turns in configured order, as in run.py: the second finds the members that the first has added.
+    Dimensions come first. A fact that may add members to a dimension and another fact that finds
+    its members there take turns in configured order, as in run.py: the second finds the members
+    that the first has added.
     """
     stages: dict[int, list[ETL]] = {}
     places: dict[ETL, int] = {}
     for etl in etls:
         place = 0
         if isinstance(etl, FactETL):
-            before = [other for other in places if isinstance(other, DimensionETL) or _take_turns(project, other, etl)]
+            before = [
+                other
+                for other in places
+                if isinstance(other, DimensionETL) or _take_turns(project, other, etl)
+            ]
             place = max((places[other] + 1 for other in before), default=1)
         places[etl] = place
         stages.setdefault(place, []).append(etl)
@@ -498,7 +589,11 @@ def _ended(outcomes: Sequence[Outcome]) -> list[list[Loaded]]:
     if any("rows" not in outcome for outcome in outcomes):
         raise RefreshError(_failure(outcomes))
     return [
-        [(kind, str(outcome["name"]), int(outcome["rows"])) for outcome in outcomes if outcome["kind"] == kind]
+        [
+            (kind, str(outcome["name"]), int(outcome["rows"]))
+            for outcome in outcomes
+            if outcome["kind"] == kind
+        ]
         for kind in ("dimension", "fact")
     ]
 
@@ -512,7 +607,9 @@ def _failure(outcomes: Sequence[Outcome]) -> str:
             for outcome in outcomes
             if reason in outcome
         ]
-    succeeded = ", ".join(f"{outcome['kind']} {outcome['name']}" for outcome in outcomes if "rows" in outcome)
+    succeeded = ", ".join(
+        f"{outcome['kind']} {outcome['name']}" for outcome in outcomes if "rows" in outcome
+    )
     return "\n".join([*parts, f"succeeded, and not published: {succeeded or 'nothing'}"])
 
 
@@ -523,6 +620,7 @@ def _check_types(wanted: type, rule: str, **given: object) -> None:
             raise UsageError(message)
         if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
             message = (
-                f"{name} is a text of {len(value):,} characters; it must be the name of {rule.removeprefix('of ')}"
+                f"{name} is a text of {len(value):,} characters; it must be the name of"
+                f" {rule.removeprefix('of ')}"
             )
             raise UsageError(message)

@@ -1,4 +1,5 @@
-"""Task results as JSON that keeps tuples: a task that returns ('dimension', 'school', 1687) gives just that back.
+"""Task results as JSON that keeps tuples: a task that returns ('dimension', 'school', 1687) gives
+just that back.
 
 Only results are written this way. Task arguments are plain JSON, and nothing is ever pickled.
 """
@@ -15,7 +16,9 @@ _DICT = "__dict__"
 
 def register() -> None:
     """Make the serializer known to Celery under NAME, in this process."""
-    serialization.register(NAME, dumps, loads, content_type=f"application/x-{NAME}", content_encoding="utf-8")
+    serialization.register(
+        NAME, dumps, loads, content_type=f"application/x-{NAME}", content_encoding="utf-8"
+    )
 
 
 def dumps(value: Any) -> str:

@@ -1,4 +1,7 @@
-"""What Celery is told of a config module: its limits, what becomes of tasks whose worker or broker dies, and beat."""
+"""What Celery is told of a config module.
+
+Its limits, what becomes of tasks whose worker or broker dies, and beat.
+"""
 
 from datetime import timedelta
 from types import ModuleType
@@ -19,7 +22,9 @@ _RESTORE_SECONDS = 10
 
 
 def settings_of(config: ModuleType) -> dict[str, Any]:
-    """Return the settings of Celery's application for a config module, or their defaults where its values are wrong."""
+    """Return the settings of Celery's application for a config module, or their defaults where its
+    values are wrong.
+    """
     limit = right_value_of(config, "TIME_LIMIT_SECONDS") or _LIMIT_SECONDS
     # Above the hard limit, or Redis hands a task that still runs to a second worker.
     visible = limit + 2 * _GRACE_SECONDS
@@ -42,17 +47,24 @@ def settings_of(config: ModuleType) -> dict[str, Any]:
             "visibility_timeout": visible,
             "unacked_restore_interval": _RESTORE_SECONDS,
             "unacked_restore_throttle": 1,
-            # A worker that dies while it hands out again what others left has a lock that nobody lets go of: for five
-            # minutes by default. Two that do it at once do no harm, for each message is moved in one transaction.
+            # A worker that dies while it hands out again what others left has a lock that nobody
+            # lets go of: for five minutes by default. Two that do it at once do no harm, for each
+            # message is moved in one transaction.
             "unacked_mutex_expire": _RESTORE_SECONDS,
         },
         "result_backend_transport_options": {"visibility_timeout": visible},
-        # Half a minute for Redis to come back, or for a connection that idled and was dropped to be made again: else
-        # Celery makes a failure of a task whose result it cannot store, or whose next stage it cannot send, at once.
+        # Half a minute for Redis to come back, or for a connection that idled and was dropped to be
+        # made again: else Celery makes a failure of a task whose result it cannot store, or whose
+        # next stage it cannot send, at once.
         "result_backend_always_retry": True,
         "result_backend_max_retries": 15,
         "redis_backend_health_check_interval": 30,
-        "task_publish_retry_policy": {"max_retries": 8, "interval_start": 0, "interval_step": 1, "interval_max": 5},
+        "task_publish_retry_policy": {
+            "max_retries": 8,
+            "interval_start": 0,
+            "interval_step": 1,
+            "interval_max": 5,
+        },
         "broker_connection_retry_on_startup": True,
         "worker_soft_shutdown_timeout": 60.0,
         # The application's own logs must not redirect what an ETL prints into a task's log.
@@ -62,10 +74,16 @@ def settings_of(config: ModuleType) -> dict[str, Any]:
 
 
 def _nightly(config: ModuleType) -> dict[str, Any]:
-    """Return beat's schedule: a whole refresh at the time config.py gives, and a look whether there was one."""
+    """Return beat's schedule.
+
+    A whole refresh at the time config.py gives, and a look whether there was one.
+    """
     schedule: dict[str, Any] = {}
     if (when := right_value_of(config, "NIGHTLY_REFRESH")) is not None:
-        schedule["nightly-refresh"] = {"task": "tasks.refresh_data_warehouse", "schedule": crontab(**when)}
+        schedule["nightly-refresh"] = {
+            "task": "tasks.refresh_data_warehouse",
+            "schedule": crontab(**when),
+        }
     if right_value_of(config, "LATE_AFTER_HOURS") is not None:
         schedule["watch"] = {"task": WATCH, "schedule": _WATCH_EVERY}
     return schedule

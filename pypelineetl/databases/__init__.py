@@ -1,4 +1,7 @@
-"""The databases the engine can read from and write to: one small interface, one file for each with what differs."""
+"""The databases the engine can read from and write to.
+
+One small interface, one file for each with what differs.
+"""
 
 from importlib import import_module
 from typing import cast
@@ -29,7 +32,10 @@ _DRIVERS = {"mysql": "pymysql", "mariadb": "pymysql", "postgresql": "psycopg"}
 
 
 def parse_url(text: str) -> URL:
-    """Return a database URL. Raises ConfigError if it is none, or names a database or driver not known here."""
+    """Return a database URL.
+
+    Raises ConfigError if it is none, or names a database or driver not known here.
+    """
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:  # the latter for a port that is no number
@@ -46,7 +52,10 @@ def parse_url(text: str) -> URL:
         raise ConfigError(message)
     if database in _DRIVERS and ("@" in f"{url.host}{url.database}" or "password" in url.query):
         # Nor is it here: what seems to be the host is a part of the password.
-        message = "its password must stand between : and @, with @ written as %40, or be named by ?password_env=NAME"
+        message = (
+            "its password must stand between : and @, with @ written as %40, or be named by"
+            " ?password_env=NAME"
+        )
         raise ConfigError(message)
     return url
 

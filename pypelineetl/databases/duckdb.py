@@ -19,7 +19,13 @@ from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Dependent, R
 from pypelineetl.databases.file_locks import FileLocks
 from pypelineetl.databases.single_floats import single
 from pypelineetl.duck.rows import FETCH_ROWS, Row, Scanned, Stream
-from pypelineetl.duck.session import DuckSession, interruptible, lacks_memory, memory_limit, more_memory
+from pypelineetl.duck.session import (
+    DuckSession,
+    interruptible,
+    lacks_memory,
+    memory_limit,
+    more_memory,
+)
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.sql import dialect
 from pypelineetl.sql.python_casts import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
@@ -41,17 +47,25 @@ def _moment(text: str) -> date | datetime | Outside:
     """Return what DuckDB writes of a day or moment."""
     found = _MOMENT.fullmatch(text)
     if not found:
-        return Outside("date" if len(text) < len("0001-01-01 00:00:00") else "datetime", OUT_OF_YEARS)
+        return Outside(
+            "date" if len(text) < len("0001-01-01 00:00:00") else "datetime", OUT_OF_YEARS
+        )
     if found["finer"]:
         return Outside("datetime", "it has more than 6 digits of a second")
     return (datetime if found["time"] else date).fromisoformat(text)
 
 
 def _time(text: str) -> time_of_day | Outside:
-    return Outside("time", NO_TIME_OF_DAY) if text.startswith("24") else time_of_day.fromisoformat(text)
+    return (
+        Outside("time", NO_TIME_OF_DAY)
+        if text.startswith("24")
+        else time_of_day.fromisoformat(text)
+    )
 
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?P<time> \d\d:\d\d:\d\d(\.\d{1,6}(?P<finer>\d*[1-9])?0*)?(\+00)?)?")
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d(?P<time> \d\d:\d\d:\d\d(\.\d{1,6}(?P<finer>\d*[1-9])?0*)?(\+00)?)?"
+)
 _READERS: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys(("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"), _moment),
     "TIMESTAMP WITH TIME ZONE": _moment,
@@ -75,13 +89,19 @@ def _read(batch: Sequence[Row], readers: Mapping[int, Callable[[str], Any]]) -> 
 
 
 class DuckDB(Database):
-    """A DuckDB file. One process at a time may have it open to write: the others queue in `_connect`."""
+    """A DuckDB file.
+
+    One process at a time may have it open to write: the others queue in `_connect`.
+    """
 
     dialect = "duckdb"
     placeholder = "?"
-    # They are one DuckDB, which does not bear that one attaches a database while another looks at its catalog.
+    # They are one DuckDB, which does not bear that one attaches a database while another looks at
+    # its catalog.
     concurrent_writers = False
-    connecting_needs = "Check the path, and that this account may read and write the file and its folder."
+    connecting_needs = (
+        "Check the path, and that this account may read and write the file and its folder."
+    )
     driver_error: ClassVar[type[Exception]] = duckdb.Error
 
     def __init__(self, connection: Any, name: str) -> None:
@@ -124,7 +144,8 @@ class DuckDB(Database):
         return f"encode({text})"
 
     def columns(self, table: str) -> Mapping[str, str]:
-        # DuckDB's own list of columns would ask every database that is attached, and fail if one has failed.
+        # DuckDB's own list of columns would ask every database that is attached, and fail if one
+        # has failed.
         try:
             return {name: kind for name, kind, *_ in self.query(f"DESCRIBE {self.quote(table)}")}
         except DatabaseError as error:
@@ -147,10 +168,12 @@ class DuckDB(Database):
         return int(found)
 
     def stream(self, query: str) -> Stream:
-        """Run a query and return its rows as they come; other statements may run between its batches.
+        """Run a query and return its rows as they come; other statements may run between its
+        batches.
 
-        A connection of DuckDB's has one result: the next statement ends it. As the warehouse's connection is the bench
-        too, the rows are kept in a temporary table, which DuckDB spills to disk, and read from there page by page.
+        A connection of DuckDB's has one result: the next statement ends it. As the warehouse's
+        connection is the bench too, the rows are kept in a temporary table, which DuckDB spills to
+        disk, and read from there page by page.
         """
         [(access,)] = self.query("SELECT current_setting('access_mode')")
         if access == "read_only":
@@ -158,26 +181,36 @@ class DuckDB(Database):
             return self._source_stream(query)
         self._streams += 1
         kept = self.quote(f"pypelineetl_stream_{self._streams}")
-        self.execute(f"CREATE TEMP TABLE {kept} AS SELECT row_number() OVER () AS {_PLACE}, * FROM ({query})")
+        self.execute(
+            f"CREATE TEMP TABLE {kept} AS SELECT row_number() OVER () AS {_PLACE}, * FROM ({query})"
+        )
         columns, _ = self.result(f"SELECT * EXCLUDE ({_PLACE}) FROM {kept} LIMIT 0")
         return Stream(columns, self._pages(kept))
 
     def _source_stream(self, query: str) -> Stream:
-        """Return a source's rows with the values that DuckDB's driver would change, such as a day that is infinite."""
+        """Return a source's rows with the values that DuckDB's driver would change, such as a day
+        that is infinite.
+        """
         kinds = self.query(f"DESCRIBE {query}")
         readers = {name: _READERS[kind] for name, kind, *_ in kinds if kind in _READERS}
         if not readers or len(kinds) > len({name for name, *_ in kinds}):
             return super().stream(query)
-        texts = ", ".join(f"CAST({self.quote(name)} AS VARCHAR) AS {self.quote(name)}" for name in readers)
+        texts = ", ".join(
+            f"CAST({self.quote(name)} AS VARCHAR) AS {self.quote(name)}" for name in readers
+        )
         stream = super().stream(f"SELECT * REPLACE ({texts}) FROM (\n{query}\n) AS source")
-        by_place = {place: readers[name] for place, name in enumerate(stream.columns) if name in readers}
+        by_place = {
+            place: readers[name] for place, name in enumerate(stream.columns) if name in readers
+        }
         return Stream(stream.columns, (_read(batch, by_place) for batch in stream.batches))
 
     def _pages(self, kept: str) -> Iterator[list[Row]]:
         [(rows,)] = self.query(f"SELECT count(*) FROM {kept}")
         for first in range(1, rows + 1, _PAGE_ROWS):
             place = f"{_PLACE} BETWEEN {first} AND {first + _PAGE_ROWS - 1}"
-            yield self.query(f"SELECT * EXCLUDE ({_PLACE}) FROM {kept} WHERE {place} ORDER BY {_PLACE}")
+            yield self.query(
+                f"SELECT * EXCLUDE ({_PLACE}) FROM {kept} WHERE {place} ORDER BY {_PLACE}"
+            )
         self.execute(f"DROP TABLE {kept}")
 
     def insert_many(self, statement: str, rows: Sequence[Row]) -> None:
@@ -197,14 +230,22 @@ class DuckDB(Database):
         name = session.attach([f"ATTACH {literal(url.database or '')} AS {{name}} (READ_ONLY)"])
         return _described(session, dialect.within_catalog(query, dialect=cls.dialect, catalog=name))
 
-    def scanned_here(self, session: DuckSession, url: URL, table: str, query: str) -> Scanned | None:  # noqa: ARG002 - this is it
+    def scanned_here(
+        self,
+        session: DuckSession,
+        url: URL,  # noqa: ARG002 - read over this very connection
+        table: str,  # noqa: ARG002 - as above
+        query: str,
+    ) -> Scanned | None:
         return _described(session, query)
 
     @property
     def own_session(self) -> Any:
         return self.connection
 
-    def bulk_insert(self, table: str, columns: Sequence[Column], session: DuckSession, query: str) -> int:
+    def bulk_insert(
+        self, table: str, columns: Sequence[Column], session: DuckSession, query: str
+    ) -> int:
         into = f"{self.quote(table)} ({self.quoted(column.name for column in columns)})"
         return session.number(f"INSERT INTO {into} {query}")
 
@@ -218,22 +259,32 @@ class DuckDB(Database):
         *,
         where: str = "",
     ) -> None:
-        changes = f"(SELECT * FROM ({query}) AS given ({self.quoted(column.name for column in (*keys, *values))}))"
+        changes = (
+            f"(SELECT * FROM ({query}) AS given"
+            f" ({self.quoted(column.name for column in (*keys, *values))}))"
+        )
         session.run(self._update_by(table, changes, self._found_by(table, keys, where), values))
 
-    def bulk_delete(self, table: str, keys: Sequence[Column], session: DuckSession, query: str) -> None:
-        changes = f"(SELECT * FROM ({query}) AS given ({self.quoted(column.name for column in keys)}))"
+    def bulk_delete(
+        self, table: str, keys: Sequence[Column], session: DuckSession, query: str
+    ) -> None:
+        changes = (
+            f"(SELECT * FROM ({query}) AS given ({self.quoted(column.name for column in keys)}))"
+        )
         session.run(self._delete_by(table, changes, self._found_by(table, keys, "")))
 
     def unique_keys(self, table: str) -> list[frozenset[str]]:
         found = self.query(
             """
             SELECT constraint_type, constraint_column_names FROM duckdb_constraints()
-            WHERE database_name = current_database() AND schema_name = current_schema() AND table_name = ?
+            WHERE database_name = current_database() AND schema_name = current_schema()
+              AND table_name = ?
             """,
             (table,),
         )
-        required = {name for kind, names in found for name in names if kind in {"NOT NULL", "PRIMARY KEY"}}
+        required = {
+            name for kind, names in found for name in names if kind in {"NOT NULL", "PRIMARY KEY"}
+        }
         keys = [frozenset(names) for kind, names in found if kind in {"UNIQUE", "PRIMARY KEY"}]
         return [names for names in keys if names <= required]
 
@@ -262,26 +313,27 @@ class DuckDB(Database):
         self._holds.clear()
 
     def tables(self) -> list[str]:
-        found = self.query(
-            """
+        found = self.query("""
             SELECT table_name FROM duckdb_tables()
-            WHERE database_name = current_database() AND schema_name = current_schema() AND NOT temporary
-            """
-        )
+            WHERE database_name = current_database() AND schema_name = current_schema()
+              AND NOT temporary
+            """)
         return [name for (name,) in found]
 
     def dependents(self, table: str) -> list[Dependent]:
         found = self.query(
             """
             SELECT DISTINCT table_name FROM duckdb_constraints()
-            WHERE database_name = current_database() AND constraint_type = 'FOREIGN KEY' AND referenced_table = ?
+            WHERE database_name = current_database() AND constraint_type = 'FOREIGN KEY'
+              AND referenced_table = ?
             """,
             (table,),
         )
         return [Dependent(f'a foreign key of "{owner}"', owner) for (owner,) in found]
 
     def _begin(self) -> None:
-        # DuckDB begins none of its own accord, and one that has ended by an error is no longer there to commit.
+        # DuckDB begins none of its own accord, and one that has ended by an error is no longer
+        # there to commit.
         with suppress(duckdb.TransactionException):
             self.connection.commit()
         self.connection.begin()
@@ -304,8 +356,9 @@ class DuckDB(Database):
                 self.connection.begin()
 
     def must_recreate(self, table: str) -> bool:
-        # Within a transaction, DuckDB takes rows that were deleted for rows that still point to others. Without them,
-        # a new name costs nothing, and rows that change places need memory for all of their keys.
+        # Within a transaction, DuckDB takes rows that were deleted for rows that still point to
+        # others. Without them, a new name costs nothing, and rows that change places need memory
+        # for all of their keys.
         return self._has_references(table) or not self._has_additions(table)
 
     def swap_in(self, replacement: Replacement) -> None:
@@ -324,17 +377,22 @@ class DuckDB(Database):
         return self._has_foreign_keys(table) or bool(self.dependents(table))
 
     def _has_additions(self, table: str) -> bool:
-        """Whether somebody has given a table what its DDL does not, and what would be lost with it."""
+        """Whether somebody has given a table what its DDL does not, and what would be lost with
+        it.
+        """
         query = """
             SELECT 1 FROM duckdb_indexes()
-            WHERE database_name = current_database() AND schema_name = current_schema() AND table_name = $1
+            WHERE database_name = current_database() AND schema_name = current_schema()
+              AND table_name = $1
             UNION ALL
             SELECT 1 FROM duckdb_tables()
-            WHERE database_name = current_database() AND schema_name = current_schema() AND table_name = $1
+            WHERE database_name = current_database() AND schema_name = current_schema()
+              AND table_name = $1
               AND comment IS NOT NULL
             UNION ALL
             SELECT 1 FROM duckdb_columns()
-            WHERE database_name = current_database() AND schema_name = current_schema() AND table_name = $1
+            WHERE database_name = current_database() AND schema_name = current_schema()
+              AND table_name = $1
               AND comment IS NOT NULL
         """
         return bool(self.query(query, (table,)))
@@ -342,7 +400,8 @@ class DuckDB(Database):
     def _has_foreign_keys(self, table: str) -> bool:
         query = """
             SELECT 1 FROM duckdb_constraints()
-            WHERE database_name = current_database() AND constraint_type = 'FOREIGN KEY' AND table_name = ?
+            WHERE database_name = current_database() AND constraint_type = 'FOREIGN KEY'
+              AND table_name = ?
         """
         return bool(self.query(query, (table,)))
 
@@ -368,7 +427,10 @@ def _quoted(name: str) -> str:
 
 
 def _arrow(values: Row) -> Any:
-    """Return values as an Arrow array; whole numbers beyond 64 bits as text, which DuckDB reads back exactly."""
+    """Return values as an Arrow array.
+
+    Whole numbers beyond 64 bits as text, which DuckDB reads back exactly.
+    """
     if any(isinstance(value, int) and not _LEAST_64 <= value <= _MOST_64 for value in values):
         return pa.array([None if value is None else str(value) for value in values])
     return pa.array(values)

@@ -1,4 +1,5 @@
-"""Names that a process holds beside a database file, as sessions hold them on a server: the kernel frees them at death.
+"""Names that a process holds beside a database file, as sessions hold them on a server: the kernel
+frees them at death.
 
 Each is a file with a lock on it, readable by nobody else, that is removed when it is let go.
 """

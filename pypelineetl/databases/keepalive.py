@@ -1,7 +1,9 @@
-"""How soon each side finds out that the other is gone without a word: its machine without power, or the network down.
+"""How soon each side finds out that the other is gone without a word: its machine without power, or
+the network down.
 
-The systems' own answer is two hours, for which a run would wait, and the locks of one that is gone be held. Probes also
-keep firewalls from forgetting a connection over which nothing goes while a query runs.
+The systems' own answer is two hours, for which a run would wait, and the locks of one that is gone
+be held. Probes also keep firewalls from forgetting a connection over which nothing goes while a
+query runs.
 """
 
 import socket
@@ -11,7 +13,11 @@ INTERVAL_SECONDS = 10
 PROBES = 6
 
 # Not every system can be told all of them.
-_OPTIONS = (("TCP_KEEPIDLE", IDLE_SECONDS), ("TCP_KEEPINTVL", INTERVAL_SECONDS), ("TCP_KEEPCNT", PROBES))
+_OPTIONS = (
+    ("TCP_KEEPIDLE", IDLE_SECONDS),
+    ("TCP_KEEPINTVL", INTERVAL_SECONDS),
+    ("TCP_KEEPCNT", PROBES),
+)
 
 
 def keep_alive(connection: socket.socket) -> None:

@@ -1,4 +1,6 @@
-"""What some databases cannot hold, told by a ValueError before the database would cut, change or refuse it."""
+"""What some databases cannot hold, told by a ValueError before the database would cut, change or
+refuse it.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +16,15 @@ NUL = "this database keeps no NUL character in a text"
 
 PYTHONS_TIMES: Mapping[str, tuple[str, str]] = {
     "DATE": ("{} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'", BEYOND_YEARS),
-    "TIMESTAMP": ("{} BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999'", BEYOND_YEARS),
+    "TIMESTAMP": (
+        "{} BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999'",
+        BEYOND_YEARS,
+    ),
     "TIME": ("{} < TIME '24:00:00'", BEYOND_DAY),
 }
-"""By the DuckDB type, the condition of the days and times that Python has, and why a database keeps no others."""
+"""By the DuckDB type, the condition of the days and times that Python has, and why a database keeps
+no others.
+"""
 
 _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
 
@@ -56,16 +63,28 @@ def decimal_as_number(value: Decimal) -> int | float:
 
 
 def adapted(
-    parameter_adapters: Mapping[type, Callable[[Any], Any]], names: Sequence[str], values: tuple[Any, ...]
+    parameter_adapters: Mapping[type, Callable[[Any], Any]],
+    names: Sequence[str],
+    values: tuple[Any, ...],
 ) -> tuple[Any, ...]:
-    """Return the values of these columns as a driver takes them. Raises LoadError for one its database cannot hold."""
+    """Return the values of these columns as a driver takes them.
+
+    Raises LoadError for one its database cannot hold.
+    """
     if not parameter_adapters:
         return values
     taken = []
     for name, value in zip(names, values, strict=True):
         try:
-            taken.append(parameter_adapters[type(value)](value) if type(value) in parameter_adapters else value)
+            taken.append(
+                parameter_adapters[type(value)](value)
+                if type(value) in parameter_adapters
+                else value
+            )
         except ValueError as error:
-            message = f'column "{name}" cannot take a value of type {type(value).__name__}, because {error}'
+            message = (
+                f'column "{name}" cannot take a value of type {type(value).__name__}, because'
+                f" {error}"
+            )
             raise LoadError(message) from error
     return tuple(taken)

@@ -40,11 +40,15 @@ _LOOKING = "pypelineetl_looking"
 _BEING_CHANGED = 1684  # by another connection, for a moment
 _RETRY_SECONDS = 0.05
 _LOCK_WAITED = 1205
-# Too many connections, shutting down, waited for a lock, deadlock, a table changed, killed, no connection, lost.
+# Too many connections, shutting down, waited for a lock, deadlock, a table changed, killed, no
+# connection, lost.
 _TRANSIENT = {0, 1040, 1053, _LOCK_WAITED, 1213, 1412, 1927, 2002, 2003, 2006, 2013, 2055}
 _READERS_WAIT_SECONDS = 1
 _PATIENCE_SECONDS = 600
-"""For how long the server waits for a table, and for rows to be loaded or taken; by itself for 30 and 60 seconds."""
+"""For how long the server waits for a table, and for rows to be loaded or taken.
+
+By itself for 30 and 60 seconds.
+"""
 _PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 """Between two tries to get tables that readers have open, in seconds."""
 _LOCAL_FORBIDDEN = 2068
@@ -55,7 +59,8 @@ _LOCAL_NOTE = (
 )
 _EXACT_COLLATIONS = ("_nopad_bin", "_0900_bin", "binary")
 _WRITING = re.compile(
-    r"\b(?:ALL PRIVILEGES|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|TRUNCATE|FILE|SUPER|TRIGGER|EVENT|EXECUTE)\b"
+    r"\b(?:ALL PRIVILEGES|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|TRUNCATE"
+    r"|FILE|SUPER|TRIGGER|EVENT|EXECUTE)\b"
 )
 # What the scanner does of its own accord to a query, its types and its time zone.
 _SCAN_SETTINGS = (
@@ -68,12 +73,15 @@ _SCAN_SETTINGS = (
 
 
 def _unless_zero(decode: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return a decoder for which a date of zeros, which is how MySQL writes none, is NULL, as for the scanner."""
+    """Return a decoder for which a date of zeros, which is how MySQL writes none, is NULL, as for
+    the scanner.
+    """
     return lambda text: None if text.startswith("0000-00-00") else decode(text)
 
 
 _DATES: Mapping[Any, Callable[[str], Any]] = {
-    kind: _unless_zero(decoders[kind]) for kind in (FIELD_TYPE.DATE, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP)
+    kind: _unless_zero(decoders[kind])
+    for kind in (FIELD_TYPE.DATE, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP)
 }
 # How a value is written for LOAD DATA, by the DuckDB type that holds it.
 # The largest FLOAT is rounded up where it is written with few digits, and MySQL then refuses it.
@@ -81,7 +89,9 @@ _CSV = {"BLOB": "hex({})", "BOOLEAN": "CAST({} AS TINYINT)", "FLOAT": "CAST({} A
 
 
 class _Connection(pymysql.Connection):
-    """A connection that gives a server no file but the one that is being loaded, whatever the server asks for."""
+    """A connection that gives a server no file but the one that is being loaded, whatever the
+    server asks for.
+    """
 
     def __init__(self, **options: Any) -> None:
         self._offered = ""
@@ -94,8 +104,9 @@ class _Connection(pymysql.Connection):
         keep_alive(self._sock)  # type: ignore[attr-defined] # not in the stubs
 
     def _create_ssl_ctx(self, options: Any) -> ssl.SSLContext:
-        # Without TLS in the URL, PyMySQL takes it if the server has it, verifying nothing; and reads the system's
-        # authorities for each connection all the same, which takes longer than all else of connecting.
+        # Without TLS in the URL, PyMySQL takes it if the server has it, verifying nothing; and
+        # reads the system's authorities for each connection all the same, which takes longer than
+        # all else of connecting.
         if not options:
             return _unverifying()
         context: ssl.SSLContext = super()._create_ssl_ctx(options)  # type: ignore[misc] # not in the stubs
@@ -112,9 +123,16 @@ class _Connection(pymysql.Connection):
 
     def _read_packet(self, *packet_type: Any) -> Any:
         packet = super()._read_packet(*packet_type)  # type: ignore[no-untyped-call] # PyMySQL's stubs leave it so
-        # Outside of `offering` such a packet may as well be a row, and PyMySQL itself refuses it if it is not.
-        if self._offered and packet.is_load_local_packet() and packet.get_all_data()[1:] != self._offered.encode():
-            message = "the server asked for another file than the one that is loaded; it was not given"
+        # Outside of `offering` such a packet may as well be a row, and PyMySQL itself refuses it if
+        # it is not.
+        if (
+            self._offered
+            and packet.is_load_local_packet()
+            and packet.get_all_data()[1:] != self._offered.encode()
+        ):
+            message = (
+                "the server asked for another file than the one that is loaded; it was not given"
+            )
             raise pymysql.OperationalError(_LOCAL_FORBIDDEN, message)
         return packet
 
@@ -128,7 +146,10 @@ def _unverifying() -> ssl.SSLContext:
 
 
 class MySQL(Database):
-    """A MySQL or MariaDB connection. DDL commits at once here, so what a transaction created is dropped if it fails."""
+    """A MySQL or MariaDB connection.
+
+    DDL commits at once here, so what a transaction created is dropped if it fails.
+    """
 
     dialect = "mysql"
     quote_character = "`"
@@ -138,7 +159,10 @@ class MySQL(Database):
     case_insensitive_text = True
     # MariaDB's own JSON is the second of these.
     rewritten: ClassVar[Mapping[str, str]] = {"json": "LONGTEXT with CHECK (JSON_VALID(…))"}
-    parameter_adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {float: finite, NotANumber: finite}
+    parameter_adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {
+        float: finite,
+        NotANumber: finite,
+    }
     value_limits: ClassVar[Mapping[str, tuple[str, str]]] = {
         **PYTHONS_TIMES,
         "DOUBLE": ("isfinite({})", NOT_FINITE),
@@ -156,7 +180,10 @@ class MySQL(Database):
     def options_of(cls, url: URL) -> Mapping[str, str]:
         options = options_of(url, _OPTIONS)
         if options.get("charset", _CHARSET) != _CHARSET:
-            message = f"option charset must be {_CHARSET}, for in another texts would lose characters; leave it out"
+            message = (
+                f"option charset must be {_CHARSET}, for in another texts would lose characters;"
+                " leave it out"
+            )
             raise ValueError(message)
         if options.get("ssl", "true") != "true":
             message = "option ssl can only be true; leave it out for a connection without TLS"
@@ -179,13 +206,15 @@ class MySQL(Database):
             ssl=_verifying(options) if options.keys() & _TLS_OPTIONS else None,
             local_infile=not read_only,
             conv={**conversions, **_DATES},
-            # An UPDATE tells how many rows it has found, as elsewhere, not how many were other than that before.
+            # An UPDATE tells how many rows it has found, as elsewhere, not how many were other than
+            # that before.
             client_flag=CLIENT.FOUND_ROWS,
         )
         with connection.cursor() as cursor:
             # Strict: the server must refuse a value that does not fit, never cut it.
             cursor.execute(
-                "SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'),"
+                "SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode,"
+                " ',STRICT_ALL_TABLES'),"
                 f" net_read_timeout = {_PATIENCE_SECONDS}, net_write_timeout = {_PATIENCE_SECONDS},"
                 # By itself a statement waits a year for a table that another connection has.
                 f" lock_wait_timeout = {_PATIENCE_SECONDS}"
@@ -197,7 +226,11 @@ class MySQL(Database):
 
     @classmethod
     def is_transient(cls, error: BaseException) -> bool:
-        return isinstance(error, pymysql.MySQLError) and bool(error.args) and error.args[0] in _TRANSIENT
+        return (
+            isinstance(error, pymysql.MySQLError)
+            and bool(error.args)
+            and error.args[0] in _TRANSIENT
+        )
 
     def clock(self) -> datetime:
         [(present,)] = self.query("SELECT UTC_TIMESTAMP(6)")
@@ -219,7 +252,9 @@ class MySQL(Database):
             return "InterfaceError: Lost connection to the server"
         return super()._in_words(error)
 
-    def result(self, statement: str, arguments: Sequence[Any] = ()) -> tuple[tuple[str, ...], list[Row]]:
+    def result(
+        self, statement: str, arguments: Sequence[Any] = ()
+    ) -> tuple[tuple[str, ...], list[Row]]:
         with self.translated_errors():
             cursor = self._ran(statement, arguments)
             if not (singles := _singles(cursor)):
@@ -234,7 +269,9 @@ class MySQL(Database):
             cursor = self._cursor()
             cursor.execute(f"SELECT * FROM (\n{query}\n) AS source LIMIT 0")
             # Their values come in the time zone of the session, which is UTC.
-            return frozenset(column[0] for column in cursor.description if column[1] == FIELD_TYPE.TIMESTAMP)
+            return frozenset(
+                column[0] for column in cursor.description if column[1] == FIELD_TYPE.TIMESTAMP
+            )
 
     def stream(self, query: str) -> Stream:
         # Of rows that have begun to come, PyMySQL could not let go.
@@ -244,7 +281,8 @@ class MySQL(Database):
                 cursor.execute(f"SELECT * FROM (\n{query}\n) AS source LIMIT 0")
                 singles, names = _singles(cursor), [column[0] for column in cursor.description]
         except DatabaseError:
-            # What is wrong with the query, or that it gives a name twice, is told of the query itself.
+            # What is wrong with the query, or that it gives a name twice, is told of the query
+            # itself.
             return super().stream(query)
         if not singles:
             return super().stream(query)
@@ -253,7 +291,8 @@ class MySQL(Database):
 
     def close(self) -> None:
         for cursor in self._streams:
-            # PyMySQL would read a stream to its end, however long, or stumble over a connection that is gone.
+            # PyMySQL would read a stream to its end, however long, or stumble over a connection
+            # that is gone.
             if result := getattr(cursor, "_result", None):
                 result.unbuffered_active = False
         super().close()
@@ -263,7 +302,8 @@ class MySQL(Database):
         return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)"
 
     def folds(self, column: Column) -> bool:
-        # A collation named _bin tells abc from ABC and still ignores blanks at the end, unless its name says more.
+        # A collation named _bin tells abc from ABC and still ignores blanks at the end, unless its
+        # name says more.
         return super().folds(column) and not column.collation.lower().endswith(_EXACT_COLLATIONS)
 
     def column_types(self, table: str, schema: str) -> Mapping[str, Type]:
@@ -285,7 +325,8 @@ class MySQL(Database):
         except DatabaseError as error:
             code = error.__cause__.args[0] if error.__cause__ else None
             if code == _NO_SUCH_TABLE:
-                # MySQL locks the name of a table that is not there until the transaction ends, for all others.
+                # MySQL locks the name of a table that is not there until the transaction ends, for
+                # all others.
                 self.execute(f"ROLLBACK TO SAVEPOINT {_LOOKING}")
                 return {}
             if code == _BEING_CHANGED:
@@ -306,7 +347,10 @@ class MySQL(Database):
 
     def may_repeat(self, table: str, names: Sequence[str], where: str) -> bool:
         # To group them takes four times as long, or more if they are texts.
-        counted = f"SELECT COUNT(*), COUNT(DISTINCT {self.quoted(names)}) FROM {self.quote(table)} {where}"
+        counted = (
+            f"SELECT COUNT(*), COUNT(DISTINCT {self.quoted(names)}) FROM {self.quote(table)}"
+            f" {where}"
+        )
         [(rows, distinct)] = self.query(counted)
         return bool(rows != distinct)
 
@@ -316,9 +360,14 @@ class MySQL(Database):
         for table in sorted(set(tables)):
             [(database,)] = self.query("SELECT DATABASE()")
             name = _lock_name(f"{database}.{table}")
-            [(taken,)] = self.query("SELECT GET_LOCK(%s, %s)", (name, max(0.0, deadline - time.monotonic())))
+            [(taken,)] = self.query(
+                "SELECT GET_LOCK(%s, %s)", (name, max(0.0, deadline - time.monotonic()))
+            )
             if not taken:
-                message = f'{self.name}: table "{table}" is being loaded by another run; tried for {wait:.0f} s'
+                message = (
+                    f'{self.name}: table "{table}" is being loaded by another run; tried for'
+                    f" {wait:.0f} s"
+                )
                 raise BusyError(message)
         self.connection.commit()
 
@@ -339,7 +388,8 @@ class MySQL(Database):
         found = self.query(
             """
             SELECT COLUMN_NAME FROM information_schema.COLUMNS
-            WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s AND CHARACTER_SET_NAME <> %s ORDER BY 1
+            WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s AND CHARACTER_SET_NAME <> %s
+              ORDER BY 1
             """,
             (table, _CHARSET),
         )
@@ -373,7 +423,10 @@ class MySQL(Database):
         return self._within_a_moment(f"RENAME TABLE {renamed}")
 
     def _within_a_moment(self, statement: str) -> bool:
-        """Run DDL if open readers let it soon: while it waits, each new reader would wait behind it."""
+        """Run DDL if open readers let it soon.
+
+        While it waits, each new reader would wait behind it.
+        """
         self.execute(f"SET SESSION lock_wait_timeout = {_READERS_WAIT_SECONDS}")
         for pause in _PAUSES:
             try:
@@ -411,17 +464,27 @@ class MySQL(Database):
             relation = f"mysql_query('{name}', {literal(as_doubles(query, list(types), singles))})"
             types = session.types(f"FROM {relation}")
         # Decimals of more than 38 digits come as DOUBLE as well.
-        exact = {column: APPROXIMATE if kind == "DOUBLE" else kind for column, kind in types.items()}
+        exact = {
+            column: APPROXIMATE if kind == "DOUBLE" else kind for column, kind in types.items()
+        }
         return Scanned(relation, exact)
 
-    def bulk_insert(self, table: str, columns: Sequence[Column], session: DuckSession, query: str) -> int:
+    def bulk_insert(
+        self, table: str, columns: Sequence[Column], session: DuckSession, query: str
+    ) -> int:
         held = [duckdb_type(column) for column in columns]
         names = [f"c{number}" for number in range(len(columns))]
-        written = ", ".join(_CSV.get(kind, "{}").format(name) for name, kind in zip(names, held, strict=True))
-        given = f"SELECT {written} FROM ({self.holdable(columns, query)}) AS given ({', '.join(names)})"
+        written = ", ".join(
+            _CSV.get(kind, "{}").format(name) for name, kind in zip(names, held, strict=True)
+        )
+        given = (
+            f"SELECT {written} FROM ({self.holdable(columns, query)}) AS given ({', '.join(names)})"
+        )
         texts = ", ".join(name for name, kind in zip(names, held, strict=True) if kind == "VARCHAR")
         try:
-            with CsvPipe(session, given, "NULLSTR 'NULL'" + (f", FORCE_QUOTE ({texts})" if texts else "")) as pipe:
+            with CsvPipe(
+                session, given, "NULLSTR 'NULL'" + (f", FORCE_QUOTE ({texts})" if texts else "")
+            ) as pipe:
                 loaded = self._load_data(pipe.path, table, columns, held)
         except DatabaseError as error:
             if not error.__cause__ or error.__cause__.args[0] not in _LOCAL_REFUSED:
@@ -430,12 +493,15 @@ class MySQL(Database):
             return super().bulk_insert(table, columns, session, query)
         if loaded != pipe.rows:
             message = (
-                f'{self.name}: "{table}" took {loaded:,} of {pipe.rows:,} rows, so others were refused as duplicates'
+                f'{self.name}: "{table}" took {loaded:,} of {pipe.rows:,} rows, so others were'
+                " refused as duplicates"
             )
             raise DatabaseError(message)
         return loaded
 
-    def _load_data(self, path: str, table: str, columns: Sequence[Column], held: Sequence[str]) -> int:
+    def _load_data(
+        self, path: str, table: str, columns: Sequence[Column], held: Sequence[str]
+    ) -> int:
         targets, settings = [], []
         for number, (column, kind) in enumerate(zip(columns, held, strict=True)):
             name = self.quote(column.name)
@@ -446,7 +512,11 @@ class MySQL(Database):
             FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '"' ESCAPED BY ''
             ({", ".join(targets)}) {"SET " + ", ".join(settings) if settings else ""}
         """
-        with self.translated_errors(), self.connection.offering(path), self.connection.cursor() as cursor:
+        with (
+            self.translated_errors(),
+            self.connection.offering(path),
+            self.connection.cursor() as cursor,
+        ):
             loaded: int = cursor.execute(statement)
             if cursor.warning_count:
                 # LOCAL makes warnings of errors: a value that was cut, a row that was left out.
@@ -459,11 +529,15 @@ class MySQL(Database):
         # MySQL would look every changed row up by reading the whole table of changes.
         index = f"(KEY ({self.quoted(key.name for key in keys)}))"
         name = f"{self.quote(changes)} {index}"
-        return f"CREATE TEMPORARY TABLE {name} AS SELECT {names} FROM {self.quote(table)} WHERE 1 = 0"
+        return (
+            f"CREATE TEMPORARY TABLE {name} AS SELECT {names} FROM {self.quote(table)} WHERE 1 = 0"
+        )
 
     def _update_by(self, table: str, changes: str, found: str, values: Sequence[Column]) -> str:
         name = self.quote(table)
-        settings = ", ".join(f"{name}.{self.quote(each.name)} = changes.{self.quote(each.name)}" for each in values)
+        settings = ", ".join(
+            f"{name}.{self.quote(each.name)} = changes.{self.quote(each.name)}" for each in values
+        )
         return f"UPDATE {name} JOIN {changes} AS changes ON {found} SET {settings}"
 
     def create(self, table: str, statements: Sequence[str]) -> None:
@@ -472,7 +546,10 @@ class MySQL(Database):
 
     def ensure(self, table: str, statements: Sequence[str]) -> None:
         # Two loads may want it at the same time.
-        created = [statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1) for statement in statements]
+        created = [
+            statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1)
+            for statement in statements
+        ]
         super().ensure(table, self._rehearsed(statements) if self.rehearses else created)
 
     def add_column(self, table: str, name: str, kind: str) -> None:
@@ -492,10 +569,15 @@ class MySQL(Database):
                 raise
 
     def _rehearsed(self, statements: Sequence[str]) -> Sequence[str]:
-        """Return what creates a table for good, or if all is to be undone, one that hides the table of its name."""
+        """Return what creates a table for good, or if all is to be undone, one that hides the table
+        of its name.
+        """
         if not self.rehearses:
             return statements
-        return [statement.replace("CREATE TABLE", "CREATE TEMPORARY TABLE", 1) for statement in statements]
+        return [
+            statement.replace("CREATE TABLE", "CREATE TEMPORARY TABLE", 1)
+            for statement in statements
+        ]
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -509,7 +591,10 @@ class MySQL(Database):
             self._created = []
 
     def _undo(self) -> None:
-        """Drop what the transaction created, on a new connection if need be; failing that, the next run will."""
+        """Drop what the transaction created, on a new connection if need be.
+
+        Failing that, the next run will.
+        """
         with suppress(pymysql.MySQLError, DatabaseError):
             if self._created and not self.connection.open:
                 self.connection.connect()
@@ -518,7 +603,9 @@ class MySQL(Database):
 
 
 def _verifying(options: Mapping[str, str]) -> ssl.SSLContext:
-    """Return TLS that verifies the server's certificate and name, by `ssl_ca` or the system's authorities."""
+    """Return TLS that verifies the server's certificate and name, by `ssl_ca` or the system's
+    authorities.
+    """
     context = ssl.create_default_context(cafile=options.get("ssl_ca"))
     if "ssl_cert" in options:
         context.load_cert_chain(options["ssl_cert"], options.get("ssl_key"))
@@ -527,7 +614,11 @@ def _verifying(options: Mapping[str, str]) -> ssl.SSLContext:
 
 def _singles(cursor: Any) -> list[int]:
     """Return the places of a query's columns that are FLOAT."""
-    return [place for place, column in enumerate(cursor.description or ()) if column[1] == FIELD_TYPE.FLOAT]
+    return [
+        place
+        for place, column in enumerate(cursor.description or ())
+        if column[1] == FIELD_TYPE.FLOAT
+    ]
 
 
 def _with_singles(rows: Sequence[Row], singles: Sequence[int]) -> list[Row]:

@@ -29,8 +29,11 @@ from pypelineetl.sql.sql_casts import NUMERIC, duckdb_type, literal
 from pypelineetl.sql.translation.types import Type, column_type
 
 _BLOCK = 2**18
-# Connection, rollback (deadlock, serialization), too many connections, shutting down or starting up, waited for a lock.
-_PASSING = re.compile("starting up|shutting down|recovery|too many|remaining connection slots|terminating")
+# Connection, rollback (deadlock, serialization), too many connections, shutting down or starting
+# up, waited for a lock.
+_PASSING = re.compile(
+    "starting up|shutting down|recovery|too many|remaining connection slots|terminating"
+)
 _TRANSIENT = ("08", "40", "53300", "57P", "55P03")
 _LOCK = "hashtextextended(current_schema() || '.' || %s, 0)"
 _POOLER_TRIES = 3
@@ -105,13 +108,18 @@ _LOADERS: Mapping[str, type[Loader]] = {
 
 
 class PostgreSQL(Database):
-    """A PostgreSQL connection. URL options are libpq's: sslmode, sslrootcert, connect_timeout and so on."""
+    """A PostgreSQL connection.
+
+    URL options are libpq's: sslmode, sslrootcert, connect_timeout and so on.
+    """
 
     dialect = "postgres"
     rewritten: ClassVar[Mapping[str, str]] = {"jsonb": "JSON"}
     concurrent_reads = True
     parameter_adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {str: without_nul}
-    value_limits: ClassVar[Mapping[str, tuple[str, str]]] = {"VARCHAR": ("NOT contains({}, chr(0))", NUL)}
+    value_limits: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "VARCHAR": ("NOT contains({}, chr(0))", NUL)
+    }
     driver_error: ClassVar[type[Exception]] = psycopg.Error
 
     def __init__(self, connection: Any, name: str) -> None:
@@ -127,7 +135,10 @@ class PostgreSQL(Database):
     def _connect(cls, url: URL, *, read_only: bool) -> Any:
         options = cls.options_of(url)
         if options.get("sslmode") in _UNVERIFIED:
-            message = f"sslmode={options['sslmode']} does not verify who answers; use verify-full with sslrootcert"
+            message = (
+                f"sslmode={options['sslmode']} does not verify who answers; use verify-full with"
+                " sslrootcert"
+            )
             raise ValueError(message)
         arguments: dict[str, Any] = {
             "host": url.host,
@@ -143,7 +154,10 @@ class PostgreSQL(Database):
         for name, loader in _LOADERS.items():
             connection.adapters.register_loader(name, loader)
         # The server's side too: it would hold the locks of a client that is gone.
-        settings = ["TIME ZONE 'UTC'", *(f"tcp_{name} = {value}" for name, value in _KEEPALIVES.items())]
+        settings = [
+            "TIME ZONE 'UTC'",
+            *(f"tcp_{name} = {value}" for name, value in _KEEPALIVES.items()),
+        ]
         connection.execute("; ".join(f"SET {setting}" for setting in settings))
         if read_only:
             connection.execute("SET default_transaction_read_only = on")
@@ -159,8 +173,8 @@ class PostgreSQL(Database):
             return False
         if error.sqlstate:
             return error.sqlstate.startswith(_TRANSIENT)
-        # Errors of connecting have no code: what is FATAL there, such as a wrong password, stays so, but for a server
-        # that is not up yet or full.
+        # Errors of connecting have no code: what is FATAL there, such as a wrong password, stays
+        # so, but for a server that is not up yet or full.
         refused = "FATAL:" in str(error) and not _PASSING.search(str(error))
         return isinstance(error, psycopg.OperationalError) and not refused
 
@@ -170,16 +184,14 @@ class PostgreSQL(Database):
         return present
 
     def excess_privileges(self) -> list[str]:
-        found = self.query(
-            """
+        found = self.query("""
             SELECT 'SUPERUSER' FROM pg_roles WHERE rolname = current_user AND rolsuper
             UNION ALL SELECT 'CREATE' WHERE has_schema_privilege(current_schema(), 'CREATE')
             UNION ALL SELECT DISTINCT verb
             FROM pg_class, unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS verb
             WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
               AND has_table_privilege(pg_class.oid, verb)
-            """
-        )
+            """)
         return sorted(verb for (verb,) in found)
 
     def _streaming_cursor(self) -> Any:
@@ -189,7 +201,8 @@ class PostgreSQL(Database):
         return cursor
 
     def close(self) -> None:
-        # A stream that was not read to its end: its cursor is the server's, and the connection may be gone.
+        # A stream that was not read to its end: its cursor is the server's, and the connection may
+        # be gone.
         for cursor in self._streams:
             with suppress(psycopg.Error):
                 cursor.close()
@@ -220,7 +233,9 @@ class PostgreSQL(Database):
             """,
             (".".join(self.quote(part) for part in (schema, table) if part),),
         )
-        return {name: column_type(kind, is_required=is_required) for name, kind, is_required in found}
+        return {
+            name: column_type(kind, is_required=is_required) for name, kind, is_required in found
+        }
 
     def ensure(self, table: str, statements: Sequence[str]) -> None:
         if not self.columns(table):
@@ -229,12 +244,11 @@ class PostgreSQL(Database):
             super().ensure(table, statements)
 
     def tables(self) -> list[str]:
-        found = self.query(
-            """
+        found = self.query("""
             SELECT relname FROM pg_class
-            WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND relpersistence <> 't'
-            """
-        )
+            WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+              AND relpersistence <> 't'
+            """)
         return [name for (name,) in found]
 
     def dependents(self, table: str) -> list[Dependent]:
@@ -243,12 +257,16 @@ class PostgreSQL(Database):
             WITH own AS (SELECT to_regclass(quote_ident(%s))::oid AS id)
             SELECT DISTINCT 'the view "' || viewed.relname || '"', ''
             FROM own, pg_depend AS d, pg_rewrite AS r, pg_class AS viewed
-            WHERE d.refobjid = own.id AND d.objid = r.oid AND r.ev_class = viewed.oid AND viewed.oid <> own.id
-            UNION ALL SELECT 'the foreign key "' || conname || '" of "' || relname || '"', relname::text
-            FROM own, pg_constraint AS c JOIN pg_class AS t ON t.oid = c.conrelid WHERE c.confrelid = own.id
+            WHERE d.refobjid = own.id AND d.objid = r.oid AND r.ev_class = viewed.oid
+              AND viewed.oid <> own.id
+            UNION ALL SELECT 'the foreign key "' || conname || '" of "' || relname || '"',
+              relname::text
+            FROM own, pg_constraint AS c JOIN pg_class AS t ON t.oid = c.conrelid
+              WHERE c.confrelid = own.id
             UNION ALL SELECT 'the trigger "' || tgname || '"', ''
             FROM own, pg_trigger WHERE tgrelid = own.id AND NOT tgisinternal
-            UNION ALL SELECT 'the row policy "' || polname || '"', '' FROM own, pg_policy WHERE polrelid = own.id
+            UNION ALL SELECT 'the row policy "' || polname || '"', '' FROM own, pg_policy
+              WHERE polrelid = own.id
             UNION ALL SELECT 'a grant on column "' || attname || '"', ''
             FROM own, pg_attribute WHERE attrelid = own.id AND attacl IS NOT NULL
             """,
@@ -259,9 +277,11 @@ class PostgreSQL(Database):
     def inherit(self, replacement: Replacement) -> None:
         grants = self.query(
             """
-            SELECT format('GRANT %%s ON %%I TO %%s', privilege_type, %s::text, coalesce(quote_ident(rolname), 'PUBLIC'))
+            SELECT format('GRANT %%s ON %%I TO %%s', privilege_type, %s::text,
+              coalesce(quote_ident(rolname), 'PUBLIC'))
                    || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
-            FROM pg_class AS t, aclexplode(t.relacl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+            FROM pg_class AS t, aclexplode(t.relacl) AS a LEFT JOIN pg_roles AS r
+              ON r.oid = a.grantee
             WHERE t.oid = to_regclass(quote_ident(%s)) AND a.grantee <> t.relowner
             """,
             (replacement.staged, replacement.table),
@@ -270,7 +290,10 @@ class PostgreSQL(Database):
             self.execute(grant)
 
     def swap_in(self, replacement: Replacement) -> None:
-        self.execute(f"ALTER TABLE {self.quote(replacement.staged)} RENAME TO {self.quote(replacement.table)}")
+        self.execute(
+            f"ALTER TABLE {self.quote(replacement.staged)} RENAME TO"
+            f" {self.quote(replacement.table)}"
+        )
         indexes = self.query(
             """
             SELECT i.relname FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid
@@ -286,7 +309,8 @@ class PostgreSQL(Database):
         found = self.query(
             """
             SELECT array_agg(attname::text)
-            FROM pg_index JOIN pg_attribute AS a ON attrelid = indrelid AND attnum = ANY(indkey[0:indnkeyatts - 1])
+            FROM pg_index JOIN pg_attribute AS a ON attrelid = indrelid
+              AND attnum = ANY(indkey[0:indnkeyatts - 1])
             WHERE indrelid = to_regclass(quote_ident(%s)) AND indisunique AND indisvalid
               AND indpred IS NULL AND indexprs IS NULL
             GROUP BY indexrelid HAVING bool_and(attnotnull)
@@ -323,21 +347,30 @@ class PostgreSQL(Database):
         # Otherwise its sessions would be in the server's time zone.
         given["options"] = f"{given.get('options', '')} -c TimeZone=UTC".strip()
         options = " ".join(f"{name}={_in_conninfo(str(value))}" for name, value in given.items())
-        attach = f"ATTACH {literal(options)} AS {{name}} (TYPE postgres, SECRET {{name}}, READ_ONLY)"
+        attach = (
+            f"ATTACH {literal(options)} AS {{name}} (TYPE postgres, SECRET {{name}}, READ_ONLY)"
+        )
         name = session.attach([secret("postgres", access), attach], scanner)
         return _exact(session, name, query)
 
-    def bulk_insert(self, table: str, columns: Sequence[Column], session: DuckSession, query: str) -> int:
+    def bulk_insert(
+        self, table: str, columns: Sequence[Column], session: DuckSession, query: str
+    ) -> int:
         held = [duckdb_type(column) for column in columns]
         names = [f"c{number}" for number in range(len(columns))]
         written = ", ".join(
-            f"'\\x' || hex({name})" if kind == "BLOB" else name for name, kind in zip(names, held, strict=True)
+            f"'\\x' || hex({name})" if kind == "BLOB" else name
+            for name, kind in zip(names, held, strict=True)
         )
-        given = f"SELECT {written} FROM ({self.holdable(columns, query)}) AS given ({', '.join(names)})"
+        given = (
+            f"SELECT {written} FROM ({self.holdable(columns, query)}) AS given ({', '.join(names)})"
+        )
         texts = ", ".join(name for name, kind in zip(names, held, strict=True) if kind == "VARCHAR")
         into = f"{self.quote(table)} ({self.quoted(column.name for column in columns)})"
         with (
-            CsvPipe(session, given, "NULLSTR '\\N'" + (f", FORCE_QUOTE ({texts})" if texts else "")) as pipe,
+            CsvPipe(
+                session, given, "NULLSTR '\\N'" + (f", FORCE_QUOTE ({texts})" if texts else "")
+            ) as pipe,
             self.translated_errors(),
             self.connection.cursor() as cursor,
         ):
@@ -355,24 +388,37 @@ class PostgreSQL(Database):
             except DatabaseError as error:
                 if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
                     raise
-                message = f'{self.name}: table "{table}" is being loaded by another run; tried for {wait:.0f} s'
+                message = (
+                    f'{self.name}: table "{table}" is being loaded by another run; tried for'
+                    f" {wait:.0f} s"
+                )
                 raise BusyError(message) from error
-        # The locks belong to the session and outlive this; what is read from here on is not older than they are.
+        # The locks belong to the session and outlive this; what is read from here on is not older
+        # than they are.
         self.connection.commit()
 
 
 def _exact(session: DuckSession, name: str, query: str) -> Scanned:
-    """Return a scan in which numerics come as text: the scanner rounds those without scale, and takes NaN for 0."""
+    """Return a scan in which numerics come as text.
+
+    The scanner rounds those without scale, and takes NaN for 0.
+    """
     types = session.types(f"FROM {_passed_on(name, query)}")
-    doubtful = [column for column, kind in types.items() if kind == "DOUBLE" or kind.startswith("DECIMAL")]
+    doubtful = [
+        column for column, kind in types.items() if kind == "DOUBLE" or kind.startswith("DECIMAL")
+    ]
     if not doubtful:
         return Scanned(_passed_on(name, query), types)
-    asked = ", ".join(f"pg_typeof(source.{_quoted(column)})::text AS c{at}" for at, column in enumerate(doubtful))
+    asked = ", ".join(
+        f"pg_typeof(source.{_quoted(column)})::text AS c{at}" for at, column in enumerate(doubtful)
+    )
     # Joined on a condition that is never met, the query itself is not run.
     question = f"SELECT {asked} FROM (SELECT 1) AS one LEFT JOIN ({query}) AS source ON false"
     [kinds] = session.rows(f"FROM {_passed_on(name, question)}")
     numerics = {column for column, kind in zip(doubtful, kinds, strict=True) if kind == "numeric"}
-    selected = ", ".join(f"{_quoted(column)}::text" if column in numerics else _quoted(column) for column in types)
+    selected = ", ".join(
+        f"{_quoted(column)}::text" if column in numerics else _quoted(column) for column in types
+    )
     exact = {column: NUMERIC if column in numerics else kind for column, kind in types.items()}
     return Scanned(_passed_on(name, f"SELECT {selected} FROM ({query}) source"), exact)
 
@@ -393,8 +439,8 @@ def _in_conninfo(value: str) -> str:
 def _refuse_pooled_transactions(arguments: Mapping[str, Any]) -> None:
     """Raise ValueError if a pooler gives each transaction another connection to the server.
 
-    Locks and settings of a session would stay on connections of the pool, with whoever has them next. Then two clients
-    that are connected at once meet the same process of the server.
+    Locks and settings of a session would stay on connections of the pool, with whoever has them
+    next. Then two clients that are connected at once meet the same process of the server.
     """
     place = (arguments["host"], arguments["port"], arguments["dbname"], arguments["user"])
     if place in _unpooled:
@@ -408,12 +454,16 @@ def _refuse_pooled_transactions(arguments: Mapping[str, Any]) -> None:
                 processes.append(process)
             if processes[0] == processes[1]:
                 message = (
-                    "a pooler gives each transaction another connection (PgBouncer's pool_mode = transaction), so locks"
-                    " cannot be held; connect to PostgreSQL itself, or to a pool with pool_mode = session"
+                    "a pooler gives each transaction another connection (PgBouncer's pool_mode ="
+                    " transaction), so locks cannot be held; connect to PostgreSQL itself, or to a"
+                    " pool with pool_mode = session"
                 )
                 raise ValueError(message)
     _unpooled.add(place)
 
 
 _unpooled: set[tuple[Any, ...]] = set()
-"""The servers that were found not to be such poolers; it costs two connections, once in a process."""
+"""The servers that were found not to be such poolers.
+
+It costs two connections, once in a process.
+"""

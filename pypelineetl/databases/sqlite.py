@@ -30,17 +30,39 @@ _CUT = {
     # DuckDB has a DOUBLE for a column that is NUMERIC, in which SQLite keeps whole numbers whole.
     "DOUBLE": f"{{0}} NOT BETWEEN -{_EXACT} AND {_EXACT} AND typeof({{0}}) = 'integer'",
     "DATE": "NOT ({0} GLOB '????-??-??')",
-    "TIMESTAMP": """
+    "TIMESTAMP": (
+        """
         NOT ({0} GLOB '????-??-?? ??:??:??')
         AND (typeof({0}) <> 'text' OR (length({0}) > 16 AND substr({0}, 17) GLOB '*[-+Zz]*'))
-    """,
+    """
+    ),
 }
-"""By the type that DuckDB has for a column, the condition that it reads a value otherwise than the driver does."""
-_KINDS = {"BIGINT": "whole", "INTEGER": "whole", "DOUBLE": "double", "DECIMAL": "literal", "VARCHAR": "text"}
-"""What DuckDB's types of SQLite's columns and of literals are; no column is DECIMAL, but a literal such as 0.5 is."""
+"""By the type that DuckDB has for a column, the condition that it reads a value otherwise than the
+driver does.
+"""
+_KINDS = {
+    "BIGINT": "whole",
+    "INTEGER": "whole",
+    "DOUBLE": "double",
+    "DECIMAL": "literal",
+    "VARCHAR": "text",
+}
+"""What DuckDB's types of SQLite's columns and of literals are.
+
+No column is DECIMAL, but a literal such as 0.5 is.
+"""
 _COMPUTED = {("whole", "whole"), ("double", "double"), ("double", "whole"), ("double", "literal")}
-_COMPARED = {("whole", "whole"), ("text", "text"), ("double", "double"), ("double", "literal"), ("whole", "literal")}
-"""What two operands may be for DuckDB to compare them as SQLite does: not a large whole number with a double."""
+_COMPARED = {
+    ("whole", "whole"),
+    ("text", "text"),
+    ("double", "double"),
+    ("double", "literal"),
+    ("whole", "literal"),
+}
+"""What two operands may be for DuckDB to compare them as SQLite does.
+
+Not a large whole number with a double.
+"""
 _SCANNED_AS = {
     Kind.INTEGER: "BIGINT",
     Kind.DECIMAL: "DOUBLE",
@@ -55,7 +77,10 @@ _TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 class SQLite(Database):
-    """A SQLite file. It knows no dates, which are kept as ISO text, and no exact decimals, which become numbers."""
+    """A SQLite file.
+
+    It knows no dates, which are kept as ISO text, and no exact decimals, which become numbers.
+    """
 
     dialect = "sqlite"
     # SQLite takes a name in double quotes that it does not know for a text.
@@ -74,7 +99,9 @@ class SQLite(Database):
     value_limits: ClassVar[Mapping[str, tuple[str, str]]] = PYTHONS_TIMES
     moments_are_texts = True
     moment_function = "pypelineetl_moment"
-    connecting_needs = "Check the path, and that this account may read and write the file and its folder."
+    connecting_needs = (
+        "Check the path, and that this account may read and write the file and its folder."
+    )
     driver_error: ClassVar[type[Exception]] = sqlite3.Error
 
     @classmethod
@@ -86,13 +113,15 @@ class SQLite(Database):
         cls.options_of(url)
         path = Path(url.database or "").absolute()
         if read_only:
-            # Without the mode a missing file would be made here, empty, and every query would fail on its tables.
+            # Without the mode a missing file would be made here, empty, and every query would fail
+            # on its tables.
             if not path.is_file():
                 message = "there is no such file"
                 raise ValueError(message)
             return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # autocommit off in the driver's old way would commit before DDL; here the transaction is begun by hand.
+        # autocommit off in the driver's old way would commit before DDL; here the transaction is
+        # begun by hand.
         return sqlite3.connect(path, isolation_level=None, timeout=LOCK_WAIT_SECONDS)
 
     def binary_compare(self, text: str) -> str:
@@ -105,7 +134,9 @@ class SQLite(Database):
         found = self.query('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (table,))
         return {
             # SQLite takes NULL in a primary key, unless it is the number of the row itself.
-            name: sqlite_column_type(kind, is_required=bool(is_required or (place and kind.upper() == "INTEGER")))
+            name: sqlite_column_type(
+                kind, is_required=bool(is_required or (place and kind.upper() == "INTEGER"))
+            )
             for name, kind, is_required, place in found
         }
 
@@ -115,7 +146,10 @@ class SQLite(Database):
         is_plain = dialect.is_plain(query, cls.dialect)
         if scanner is None or not (is_plain or original):
             return None
-        attach = f"ATTACH {literal(str(Path(url.database or '').absolute()))} AS {{name}} (TYPE sqlite, READ_ONLY)"
+        attach = (
+            f"ATTACH {literal(str(Path(url.database or '').absolute()))} AS {{name}} (TYPE sqlite,"
+            " READ_ONLY)"
+        )
         name = session.attach([attach], scanner)
         if is_plain and _mean_the_same(session, query, name):
             attached = dialect.attached(query, read=cls.dialect, catalog=name)
@@ -126,31 +160,48 @@ class SQLite(Database):
         return cls._computed_there(session, url, original, name) if original else None
 
     @classmethod
-    def _computed_there(cls, session: DuckSession, url: URL, original: str, catalog: str) -> Scanned | None:
-        """Have DuckDB compute a query of MySQL's over SQLite's tables; None if it is not proved to give the same."""
+    def _computed_there(
+        cls, session: DuckSession, url: URL, original: str, catalog: str
+    ) -> Scanned | None:
+        """Have DuckDB compute a query of MySQL's over SQLite's tables.
+
+        None if it is not proved to give the same.
+        """
         with cls.open(url, read_only=True) as source:
             tables = _Tables(session, catalog, source)
-            translated = dialect.translated(original, written="mysql", target=SCANNED_SQLITE, schema=tables.types)
+            translated = dialect.translated(
+                original, written="mysql", target=SCANNED_SQLITE, schema=tables.types
+            )
             computed = dialect.within_catalog(translated.sql, dialect="duckdb", catalog=catalog)
-            if any(source.differs(_select(table), kinds) for table, kinds in tables.read_by(original).items()):
+            if any(
+                source.differs(_select(table), kinds)
+                for table, kinds in tables.read_by(original).items()
+            ):
                 return None
         return Scanned(f"({computed})", session.types(computed))
 
     def differs(self, query: str, types: Mapping[str, str]) -> bool:
-        """Whether DuckDB, which has these types for a query's columns, would give other values than SQLite does.
+        """Whether DuckDB, which has these types for a query's columns, would give other values than
+        SQLite does.
 
-        SQLite may compare texts without case. DuckDB drops the offset of a moment, and the time of a day.
+        SQLite may compare texts without case. DuckDB drops the offset of a moment, and the time of
+        a day.
         """
         if self.query("SELECT 1 FROM sqlite_master WHERE sql LIKE '%collate%' LIMIT 1"):
             return True
-        names = {f"source.{self.quote(column)}": kind for column, kind in types.items() if kind in _CUT}
+        names = {
+            f"source.{self.quote(column)}": kind for column, kind in types.items() if kind in _CUT
+        }
         if not names:
             return False
         cut = " OR ".join(f"({_CUT[kind].format(name)})" for name, kind in names.items())
         return bool(self.query(f"SELECT 1 FROM (\n{query}\n) AS source WHERE {cut} LIMIT 1"))
 
     def scanned_here(self, session: DuckSession, url: URL, table: str, query: str) -> None:  # noqa: ARG002 - never
-        """Nothing: two SQLites in one process that have the same file open take away each other's locks."""
+        """Nothing.
+
+        Two SQLites in one process that have the same file open take away each other's locks.
+        """
         return
 
     def __init__(self, connection: Any, name: str) -> None:
@@ -171,7 +222,10 @@ class SQLite(Database):
     @classmethod
     def is_transient(cls, error: BaseException) -> bool:
         # The lowest byte is the kind; the others say more about it.
-        return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT
+        return (
+            isinstance(error, sqlite3.Error)
+            and getattr(error, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT
+        )
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
@@ -198,10 +252,14 @@ class SQLite(Database):
         self._holds.clear()
 
     def tables(self) -> list[str]:
-        return [name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return [
+            name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
 
     def dependents(self, table: str) -> list[Dependent]:
-        triggers = self.query("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (table,))
+        triggers = self.query(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (table,)
+        )
         keys = self.query(
             """
             SELECT DISTINCT m.name FROM sqlite_master AS m, pragma_foreign_key_list(m.name) AS k
@@ -223,7 +281,9 @@ class SQLite(Database):
         required = {name for name, _, is_required, _ in columns if is_required}
         key = {name: kind for name, kind, _, place in columns if place}
         # SQLite takes NULL in a primary key, unless it is the number of the row itself.
-        row_number = [frozenset(key)] if [kind.upper() for kind in key.values()] == ["INTEGER"] else []
+        row_number = (
+            [frozenset(key)] if [kind.upper() for kind in key.values()] == ["INTEGER"] else []
+        )
         found = self.query(
             """
             SELECT l.name, i.name FROM pragma_index_list(?) AS l, pragma_index_info(l.name) AS i
@@ -252,18 +312,25 @@ class SQLite(Database):
 
 
 class _Tables:
-    """The tables of a query, and the types that SQLite's columns have where DuckDB has them as well."""
+    """The tables of a query, and the types that SQLite's columns have where DuckDB has them as
+    well.
+    """
 
     def __init__(self, session: DuckSession, catalog: str, source: SQLite) -> None:
         self._session, self._catalog, self._source = session, catalog, source
         self._scanned: dict[str, Mapping[str, str]] = {}
 
     def types(self, table: str, schema: str) -> Mapping[str, Type]:
-        """Return the types of a table's columns; one that is not known where DuckDB reads another."""
+        """Return the types of a table's columns.
+
+        One that is not known where DuckDB reads another.
+        """
         declared = self._source.column_types(table, schema)
         if not declared:
             return {}
-        name = ".".join(dialect.quoted_name(part, "duckdb") for part in (self._catalog, "main", table))
+        name = ".".join(
+            dialect.quoted_name(part, "duckdb") for part in (self._catalog, "main", table)
+        )
         kinds = self._session.types(f"SELECT * FROM {name}")
         self._scanned[table] = kinds
         return {
@@ -275,7 +342,9 @@ class _Tables:
         """Return, by table, DuckDB's types of the columns that a query has anything to do with."""
         names = dialect.mentioned_columns(query, "mysql")
         return {
-            table: {name: kind for name, kind in kinds.items() if names is None or name.lower() in names}
+            table: {
+                name: kind for name, kind in kinds.items() if names is None or name.lower() in names
+            }
             for table, kinds in self._scanned.items()
         }
 
@@ -286,7 +355,10 @@ def _select(table: str) -> str:
 
 
 def _moment(given: Any) -> str | None:
-    """Return a text that is an ISO day or moment as a moment in UTC, to the microsecond; NULL for all else."""
+    """Return a text that is an ISO day or moment as a moment in UTC, to the microsecond.
+
+    NULL for all else.
+    """
     # Python would take digits alone for a day as well.
     if not isinstance(given, str) or given[4:5] != "-":
         return None

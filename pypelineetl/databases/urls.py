@@ -1,7 +1,8 @@
 """Connection URLs in SQLAlchemy's form: their options, and passwords that are not in them.
 
-`?password_env=NAME`, `?password_file=PATH` and `?password_command=COMMAND` name where a password is, and it is read
-when a connection is made; a command is run once in a process, and again when its password was refused.
+`?password_env=NAME`, `?password_file=PATH` and `?password_command=COMMAND` name where a password
+is, and it is read when a connection is made; a command is run once in a process, and again when its
+password was refused.
 """
 
 import os
@@ -18,10 +19,17 @@ _COMMAND_SECONDS = 20
 
 
 def options_of(url: URL, known: set[str] | None) -> Mapping[str, str]:
-    """Return a URL's options but those of the password. Raises ValueError for one that is not known; None knows all."""
+    """Return a URL's options but those of the password.
+
+    Raises ValueError for one that is not known; None knows all.
+    """
     unknown = set(url.query) - _PASSWORD_OPTIONS - (set(url.query) if known is None else known)
     if unknown:
-        rule = f"known are {', '.join(sorted({*known, *_PASSWORD_OPTIONS}))}" if known else "there are none here"
+        rule = (
+            f"known are {', '.join(sorted({*known, *_PASSWORD_OPTIONS}))}"
+            if known
+            else "there are none here"
+        )
         message = f"option {', '.join(sorted(unknown))} is not known; {rule}"
         raise ValueError(message)
     return {name: str(value) for name, value in url.query.items() if name not in _PASSWORD_OPTIONS}
@@ -68,7 +76,10 @@ _asking = Lock()
 
 
 def _told_by(command: str) -> str:
-    """Return the first line that a command writes; it is run without a shell. What else it says may be a secret."""
+    """Return the first line that a command writes.
+
+    It is run without a shell. What else it says may be a secret.
+    """
     program, *arguments = shlex.split(command)
     try:
         done = subprocess.run(  # noqa: S603 - the user's own command, from the user's own configuration
@@ -78,13 +89,19 @@ def _told_by(command: str) -> str:
         message = f"the password command {program} did not run: {type(error).__name__}"
         raise ValueError(message) from None
     if done.returncode or not done.stdout.strip():
-        message = f"the password command {program} ended with status {done.returncode}, and told no password"
+        message = (
+            f"the password command {program} ended with status {done.returncode}, and told no"
+            " password"
+        )
         raise ValueError(message)
     return _first_line(done.stdout, f"the password command {program}")
 
 
 def _first_line(told: bytes, teller: str) -> str:
-    r"""Return the text before the first newline, which is `\n` or `\r\n`; all else may be a part of a password."""
+    r"""Return the text before the first newline, which is `\n` or `\r\n`.
+
+    All else may be a part of a password.
+    """
     line, newline, _ = told.partition(b"\n")
     if newline:
         line = line.removesuffix(b"\r")

@@ -26,11 +26,12 @@ def dates(
 ) -> Rows:
     """Declare a source with a row for each day from `first` to `last`.
 
-    `id` is the day as yyyymmdd and `full_date` the day itself; then year, quarter, month, month_name, day, day_of_year,
-    weekday (1 is Monday), weekday_name, iso_year, iso_week, is_weekend, is_last_of_month, fiscal_year, fiscal_quarter,
-    fiscal_month, is_holiday and holiday_name. A fiscal year begins with the month `fiscal_year_starts` and is named by
-    the year in which it ends. `holidays` is a country, such as "US", or a part of one, such as "US-NY"; names are in
-    the `locale`. Raises ValueError for what there is not.
+    `id` is the day as yyyymmdd and `full_date` the day itself; then year, quarter, month,
+    month_name, day, day_of_year, weekday (1 is Monday), weekday_name, iso_year, iso_week,
+    is_weekend, is_last_of_month, fiscal_year, fiscal_quarter, fiscal_month, is_holiday and
+    holiday_name. A fiscal year begins with the month `fiscal_year_starts` and is named by the year
+    in which it ends. `holidays` is a country, such as "US", or a part of one, such as "US-NY";
+    names are in the `locale`. Raises ValueError for what there is not.
     """
     if first > last:
         message = f"the first day, {first}, is after the last, {last}"
@@ -51,10 +52,12 @@ def dates(
 
 
 def times_of_day(*, step: timedelta = timedelta(minutes=1)) -> Rows:
-    """Declare a source with a row for each `step` of a day, which must divide it into whole seconds.
+    """Declare a source with a row for each `step` of a day, which must divide it into whole
+    seconds.
 
-    `id` is the time as hhmmss, a whole number, and `time_of_day` the time itself; then hour, minute, second, hour_12,
-    am_pm and part_of_day: night to 6, morning to 12, afternoon to 18, evening to 22, then night again.
+    `id` is the time as hhmmss, a whole number, and `time_of_day` the time itself; then hour,
+    minute, second, hour_12, am_pm and part_of_day: night to 6, morning to 12, afternoon to 18,
+    evening to 22, then night again.
     """
     if step < _SECOND or step % _SECOND or _DAY % step:
         message = f"step is {step}; it must be whole seconds that divide a day"
@@ -111,7 +114,7 @@ def _times(step: timedelta) -> Iterator[dict[str, Any]]:
 
 
 def _names(locale: str) -> tuple[Any, Any]:
-    from babel import Locale, UnknownLocaleError  # noqa: PLC0415 - seldom needed, and slow to import
+    from babel import Locale, UnknownLocaleError  # noqa: PLC0415 - see above
 
     try:
         found = Locale.parse(locale)
@@ -128,7 +131,12 @@ def _holidays(country: str | None, first: date, last: date) -> dict[date, str]:
 
     name, _, part = country.partition("-")
     try:
-        return dict(country_holidays(name, subdiv=part or None, years=range(first.year, last.year + 1)))
+        return dict(
+            country_holidays(name, subdiv=part or None, years=range(first.year, last.year + 1))
+        )
     except NotImplementedError as error:
-        message = f'there are no holidays of "{country}"; use a country such as "US", or a part such as "US-NY"'
+        message = (
+            f'there are no holidays of "{country}"; use a country such as "US", or a part such as'
+            ' "US-NY"'
+        )
         raise ValueError(message) from error

@@ -1,4 +1,5 @@
-"""What must be true of a table once its rows are loaded, declared beside its factory as plain frozen data.
+"""What must be true of a table once its rows are loaded, declared beside its factory as plain
+frozen data.
 
 Nothing here asks the warehouse; `load/checking.py` does, before the load is committed.
 """
@@ -41,7 +42,10 @@ class NotNull(_Check):
     @property
     def rule(self) -> str:
         """What must be, and what to do where it is not."""
-        return f"{quoted(self.columns)} must have a value; give it one in the source SQL, or leave such rows out"
+        return (
+            f"{quoted(self.columns)} must have a value; give it one in the source SQL, or leave"
+            " such rows out"
+        )
 
 
 def not_null(*columns: str, severity: Severity = "error") -> NotNull:
@@ -58,11 +62,15 @@ class Unique(_Check):
     @property
     def rule(self) -> str:
         """As for NotNull."""
-        return f"no two rows may have the same {quoted(self.columns)}; look for a join in the source that repeats rows"
+        return (
+            f"no two rows may have the same {quoted(self.columns)}; look for a join in the source"
+            " that repeats rows"
+        )
 
 
 def unique(*columns: str, severity: Severity = "error") -> Unique:
-    """Declare that no two rows have the same values in these columns; a row with a NULL in one is like no other.
+    """Declare that no two rows have the same values in these columns; a row with a NULL in one is
+    like no other.
 
     Texts are compared to the letter, also where the warehouse's collation would not.
     """
@@ -81,11 +89,17 @@ class Accepted(_Check):
     def rule(self) -> str:
         """As for NotNull."""
         told = some([str(value) for value in self.values], len(self.values))
-        return f'"{self.columns[0]}" must be one of {told}; mend it in the source SQL, or accept the value'
+        return (
+            f'"{self.columns[0]}" must be one of {told}; mend it in the source SQL, or accept the'
+            " value"
+        )
 
 
 def accepted(column: str, values: Iterable[Any], *, severity: Severity = "error") -> Accepted:
-    """Declare that a column holds one of these values, or NULL. Texts are compared to the letter."""
+    """Declare that a column holds one of these values, or NULL.
+
+    Texts are compared to the letter.
+    """
     return Accepted((column,), severity, tuple(value for value in values if value is not None))
 
 
@@ -103,15 +117,22 @@ class Between(_Check):
         """As for NotNull."""
         sides = {"at least": self.least, "at most": self.most}
         told = " and ".join(f"{side} {bound}" for side, bound in sides.items() if bound is not None)
-        return f'"{self.columns[0]}" must be {told}; mend it in the source SQL, or leave such rows out'
+        return (
+            f'"{self.columns[0]}" must be {told}; mend it in the source SQL, or leave such rows out'
+        )
 
 
 def between(
-    column: str, *, least: Bound | None = None, most: Bound | None = None, severity: Severity = "error"
+    column: str,
+    *,
+    least: Bound | None = None,
+    most: Bound | None = None,
+    severity: Severity = "error",
 ) -> Between:
     """Declare that a column's values are no less than `least` and no more than `most`, or NULL.
 
-    Bounds are numbers, or for columns of dates and times dates or datetimes (UTC); a date is its midnight.
+    Bounds are numbers, or for columns of dates and times dates or datetimes (UTC); a date is its
+    midnight.
     """
     return Between((column,), severity, least, most)
 
@@ -132,7 +153,9 @@ class Refers(_Check):
 
 
 def refers(column: str, *, to: str, severity: Severity = "error") -> Refers:
-    """Declare that a column's values are surrogate keys of members of the dimension `to`, or NULL."""
+    """Declare that a column's values are surrogate keys of members of the dimension `to`, or
+    NULL.
+    """
     return Refers((column,), severity, to)
 
 
@@ -147,11 +170,15 @@ class Fresh(_Check):
     @property
     def rule(self) -> str:
         """As for NotNull."""
-        return f"the newest may be {self.within} old when it is loaded; see that the source is still written"
+        return (
+            f"the newest may be {self.within} old when it is loaded; see that the source is still"
+            " written"
+        )
 
 
 def fresh(column: str, *, within: timedelta, severity: Severity = "error") -> Fresh:
-    """Declare that the newest value of a column of dates or datetimes (UTC) is from the time `within` before the load.
+    """Declare that the newest value of a column of dates or datetimes (UTC) is from the time
+    `within` before the load.
 
     A date is as new as the end of its day. A table without any value in the column fails.
     """
@@ -179,9 +206,11 @@ class BadRows(_Check):
 
 
 def bad_rows(sql: str, *, name: str, severity: Severity = "error") -> BadRows:
-    """Declare that a SELECT on the warehouse, in the dialect that config.py names, returns no rows: each is bad.
+    """Declare that a SELECT on the warehouse, in the dialect that config.py names, returns no rows:
+    each is bad.
 
-    Its columns need names of their own; those of the table's key tell in the message which rows are bad.
+    Its columns need names of their own; those of the table's key tell in the message which rows are
+    bad.
     """
     return BadRows((), severity, sql, name)
 
@@ -211,19 +240,29 @@ class RowCount(_Check):
         rules = [f"{side} {bound:,} rows" for side, bound in sides.items() if bound is not None]
         if self.change is not None:
             rules.append(f"no more than a share of {self.change} more or fewer than before")
-        return f"there must be {' and '.join(rules)}; see that the source is whole, or change the check"
+        return (
+            f"there must be {' and '.join(rules)}; see that the source is whole, or change the"
+            " check"
+        )
 
 
 def row_count(
-    *, least: int | None = None, most: int | None = None, change: float | None = None, severity: Severity = "error"
+    *,
+    least: int | None = None,
+    most: int | None = None,
+    change: float | None = None,
+    severity: Severity = "error",
 ) -> RowCount:
-    """Declare how many rows the table has when it is loaded; special members are not counted, versions are.
+    """Check how many rows the table has after a load.
+
+    Special members are not counted; each version of a member is.
 
     Args:
         least: The number may not be smaller.
         most: The number may not be larger.
-        change: The share of the rows before by which the number may differ, 0.5 for half of them more or fewer. In a
-            rebuild the rows before are those of the table that is replaced. A table that had no rows may have any.
+        change: The share by which the number may differ from the rows before the load: 0.5
+            for half of them more or fewer. In a rebuild the rows before are those of the table
+            that is replaced. A table that had no rows may have any number.
         severity: "error" fails the load, "warn" warns.
 
     """

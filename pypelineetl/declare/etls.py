@@ -1,6 +1,7 @@
 """What the flat modules are written in: factories, keys, sources and ETLs, as plain frozen data.
 
-Nothing here connects, reads or checks anything; `project.py` checks the whole once, and the engine acts on it.
+Nothing here connects, reads or checks anything; `project.py` checks the whole once, and the engine
+acts on it.
 """
 
 import inspect
@@ -34,16 +35,27 @@ class Factory:
         """The warehouse columns the pygrametl object writes."""
         lists = ("attributes", "keyrefs", "otherrefs", "measures")
         key = self.name("key")
-        return ((key,) if key else ()) + tuple(column for argument in lists for column in self.names(argument))
+        return ((key,) if key else ()) + tuple(
+            column for argument in lists for column in self.names(argument)
+        )
 
     @property
     def versioning(self) -> tuple[str, ...]:
-        """The columns that tell the versions of a type-2 member apart, which the load fills itself."""
-        return tuple(column for argument in ("versionatt", "fromatt", "toatt") if (column := self.name(argument)))
+        """The columns that tell the versions of a type-2 member apart, which the load fills
+        itself.
+        """
+        return tuple(
+            column
+            for argument in ("versionatt", "fromatt", "toatt")
+            if (column := self.name(argument))
+        )
 
     @property
     def natural_key(self) -> tuple[str, ...]:
-        """The attributes a dimension's members are looked up by; as in pygrametl, all attributes if none are named."""
+        """The attributes a dimension's members are looked up by.
+
+        As in pygrametl, all attributes if none are named.
+        """
         return self.names("lookupatts") or self.names("attributes")
 
     def names(self, argument: str) -> tuple[str, ...]:
@@ -55,7 +67,10 @@ class Factory:
         return cast("str | None", self.arguments.get(argument))
 
     def read_by(self, argument: str) -> str | None:
-        """Return the source column that a finder reads which pygrametl's `datereader` made; None for all else."""
+        """Return the source column that a finder reads which pygrametl's `datereader` made.
+
+        None for all else.
+        """
         finder: Any = self.arguments.get(argument)
         if getattr(finder, "__qualname__", "") != "datereader.<locals>.readerfunction":
             return None
@@ -85,10 +100,16 @@ class _ETL:
     watermark: Watermark | None = None
     most_rejected: float = 0.0
     empty_source: EmptySource = "fail"
-    """What a load does whose whole source gives no rows, where the table held rows before: "fail" or "allow"."""
+    """What a load does whose whole source gives no rows, where the table held rows before.
+
+    "fail" or "allow".
+    """
     checks: Sequence[Check] = ()
     stands_for: str = field(default="", repr=False)
-    """The engine's own: the table that the staged one of this ETL is to replace. Leave it out of a declaration."""
+    """The engine's own.
+
+    The table that the staged one of this ETL is to replace. Leave it out of a declaration.
+    """
 
     kind: ClassVar[str]
     """What it is in messages and results: "dimension" or "fact"."""
@@ -100,7 +121,10 @@ class _ETL:
 
     @property
     def live_table(self) -> str:
-        """The table that everyone sees: this ETL's own, or the one that its staged table is to replace."""
+        """The table that everyone sees.
+
+        This ETL's own, or the one that its staged table is to replace.
+        """
         return self.stands_for or self.table
 
 
@@ -108,18 +132,20 @@ class _ETL:
 class DimensionETL(_ETL):
     """One dimension: where its rows come from, the table they go to, and what that table means.
 
-    `source` is SQL, `rows(...)` or `file(...)`, `create` the table's DDL; SQL is in the dialect that config.py names.
-    Without a source the members are those that facts infer. `database` names the source database in SOURCE_URLS, the
-    first without it. `active=False` switches the ETL off; `queue` names a Celery queue of its own.
+    `source` is SQL, `rows(...)` or `file(...)`, `create` the table's DDL; SQL is in the dialect
+    that config.py names. Without a source the members are those that facts infer. `database` names
+    the source database in SOURCE_URLS, the first without it. `active=False` switches the ETL off;
+    `queue` names a Celery queue of its own.
 
-    `unknown`, `not_applicable` and `error` are special members: the values of their columns, the key's among them.
-    `inferred` names the column that flags members which only a fact has named so far, until their row comes.
-    `original` attributes never change (type 0), `previous` maps a column to the attribute whose value before the last
-    change it keeps (type 3), `current` a column to the attribute whose latest value it has in every version (type 6).
-    `deleted` says what becomes of members that the source no longer has. `watermark` makes the loads incremental.
-    Up to a share of `most_rejected` of the rows may be rejected, which then wait in the table etl_reject. `checks` are
-    what must be true of the table before a load is committed. A source that gives no rows fails the load where the
-    table held rows before, but with `empty_source="allow"`.
+    `unknown`, `not_applicable` and `error` are special members: the values of their columns, the
+    key's among them. `inferred` names the column that flags members which only a fact has named so
+    far, until their row comes. `original` attributes never change (type 0), `previous` maps a
+    column to the attribute whose value before the last change it keeps (type 3), `current` a column
+    to the attribute whose latest value it has in every version (type 6). `deleted` says what
+    becomes of members that the source no longer has. `watermark` makes the loads incremental. Up to
+    a share of `most_rejected` of the rows may be rejected, which then wait in the table etl_reject.
+    `checks` are what must be true of the table before a load is committed. A source that gives no
+    rows fails the load where the table held rows before, but with `empty_source="allow"`.
     """
 
     source: str | Rows | File | None = None
@@ -142,7 +168,10 @@ class DimensionETL(_ETL):
         if "rowexpander" in self.factory.arguments:
             return self.factory.natural_key
         attributes = [name for name in self.factory.names("attributes") if name not in self.filled]
-        dates = [self.factory.name("srcdateatt"), *map(self.factory.read_by, ("fromfinder", "tofinder"))]
+        dates = [
+            self.factory.name("srcdateatt"),
+            *map(self.factory.read_by, ("fromfinder", "tofinder")),
+        ]
         return tuple(dict.fromkeys([*attributes, *filter(None, dates)]))
 
     @property
@@ -162,7 +191,9 @@ class DimensionETL(_ETL):
         return tuple(member for member in (self.unknown, self.not_applicable, self.error) if member)
 
     def special_key(self, which: Literal["unknown", "not_applicable", "error"]) -> Any:
-        """Return the surrogate key of a special member, None if the dimension has no such member."""
+        """Return the surrogate key of a special member, None if the dimension has no such
+        member.
+        """
         found = getattr(self, which)
         return found[str(self.factory.name("key"))] if found else None
 
@@ -181,9 +212,11 @@ class Lag:
 
 
 def lag(start: str, end: str, *, unit: Unit = "days") -> Lag:
-    """Declare that a measure is the time from one source column's moment to another's; NULL if one of them is.
+    """Declare that a measure is the time from one source column's moment to another's; NULL if one
+    of them is.
 
-    Days are counted by the calendar (UTC), from 23:59 to 00:01 is one; the other units are whole ones that passed.
+    Days are counted by the calendar (UTC), from 23:59 to 00:01 is one; the other units are whole
+    ones that passed.
     """
     return Lag(start, end, unit)
 
@@ -192,13 +225,15 @@ def lag(start: str, end: str, *, unit: Unit = "days") -> Lag:
 class FactETL(_ETL):
     """One fact table: as a dimension, and how each foreign key finds its member.
 
-    `keys` maps a fact's column to `member(...)`, `date_key(...)`, `time_key(...)` or `junk(...)`, `lags` a measure to
-    `lag(...)`; other columns come from the source under their own name. A load replaces the whole table; but with
-    `grain`, the columns that tell one row from another, it updates the rows that are there and adds the others; with
-    `append` it adds all rows; and with `period`, a periodic snapshot's column, it replaces the periods that the source
-    gives, each as a whole; `every` says how far they are apart, so that gaps are named. `deleted` says what becomes of
-    facts of a grain that the source no longer has. `parts` splits a big fact into so many ranges of `split_by`, a
-    column of whole numbers in its source: they load side by side, and appear as one.
+    `keys` maps a fact's column to `member(...)`, `date_key(...)`, `time_key(...)` or `junk(...)`,
+    `lags` a measure to `lag(...)`; other columns come from the source under their own name. A load
+    replaces the whole table; but with `grain`, the columns that tell one row from another, it
+    updates the rows that are there and adds the others; with `append` it adds all rows; and with
+    `period`, a periodic snapshot's column, it replaces the periods that the source gives, each as a
+    whole; `every` says how far they are apart, so that gaps are named. `deleted` says what becomes
+    of facts of a grain that the source no longer has. `parts` splits a big fact into so many ranges
+    of `split_by`, a column of whole numbers in its source: they load side by side, and appear as
+    one.
     """
 
     source: str | Rows | File
@@ -211,7 +246,10 @@ class FactETL(_ETL):
     parts: int = 1
     split_by: str | None = None
     deleted: Deleted | None = None
-    """What becomes of facts that the source no longer has, which stay without it; it needs a grain."""
+    """What becomes of facts that the source no longer has, which stay without it.
+
+    It needs a grain.
+    """
 
     kind = "fact"
 
@@ -219,7 +257,9 @@ class FactETL(_ETL):
     def needs(self) -> tuple[str, ...]:
         """The columns the source must give."""
         # A factexpander computes measures, such as the lags of an accumulating snapshot.
-        computed = self.factory.names("measures") if "factexpander" in self.factory.arguments else ()
+        computed = (
+            self.factory.names("measures") if "factexpander" in self.factory.arguments else ()
+        )
         own = [name for name in self.own if name not in computed]
         found_by = [column for key in self.keys.values() for column in key.columns]
         found_by += [column for lag in self.lags.values() for column in (lag.start, lag.end)]

@@ -41,7 +41,9 @@ class Native(str):
 
 
 def native(sql: str) -> Native:
-    """Declare that a source's SQL is in the dialect of its own database, whatever config.py says of the others."""
+    """Declare that a source's SQL is in the dialect of its own database, whatever config.py says of
+    the others.
+    """
     return Native(sql)
 
 
@@ -58,10 +60,12 @@ class File:
 
 
 def file(path: str) -> File:
-    """Declare a source of CSV, TSV, Parquet or JSON Lines files, by the end of `path`: .csv, .tsv, .parquet or .jsonl.
+    """Declare a source of CSV, TSV, Parquet or JSON Lines files, by the end of `path`: .csv, .tsv,
+    .parquet or .jsonl.
 
-    `path` may have wildcards (`exports/*.parquet`, `**/day.csv`); a relative one begins in config.py's folder. CSV and
-    TSV have a heading; an empty field is NULL and `""` the empty text. Values are brought to the types of the DDL.
+    `path` may have wildcards (`exports/*.parquet`, `**/day.csv`); a relative one begins in
+    config.py's folder. CSV and TSV have a heading; an empty field is NULL and `""` the empty text.
+    Values are brought to the types of the DDL.
     """
     return File(path)
 
@@ -75,13 +79,17 @@ class Watermark:
     ahead: timedelta = timedelta()
 
 
-def watermark(*columns: str, overlap: timedelta | int = 0, ahead: timedelta = timedelta()) -> Watermark:
-    """Declare that a load reads only rows in which one of these columns is beyond what the loads before have read.
+def watermark(
+    *columns: str, overlap: timedelta | int = 0, ahead: timedelta = timedelta()
+) -> Watermark:
+    """Declare that a load reads only rows in which one of these columns is beyond what the loads
+    before have read.
 
-    They are columns of days or moments, or of whole numbers, that only grow. `overlap` is how far below that a load
-    begins again: as long as the longest transaction of the source, whose rows come late; a length of time for moments,
-    and a number for numbers. `ahead` is how far beyond the source's clock a day or moment may be and still be right.
-    Rows beyond that, and rows that have NULL in all of these columns, are read by each load.
+    They are columns of days or moments, or of whole numbers, that only grow. `overlap` is how far
+    below that a load begins again: as long as the longest transaction of the source, whose rows
+    come late; a length of time for moments, and a number for numbers. `ahead` is how far beyond the
+    source's clock a day or moment may be and still be right. Rows beyond that, and rows that have
+    NULL in all of these columns, are read by each load.
 
     A fact that appends reads each value once: it has one column, which has no NULL, and no overlap.
     """
@@ -90,7 +98,10 @@ def watermark(*columns: str, overlap: timedelta | int = 0, ahead: timedelta = ti
 
 @dataclass(frozen=True)
 class Deleted:
-    """What becomes of what the source no longer has; made by `flag_deleted`, `close_deleted` or `remove_deleted`."""
+    """What becomes of what the source no longer has.
+
+    Made by `flag_deleted`, `close_deleted` or `remove_deleted`.
+    """
 
     most: float
     flag: str | None = None
@@ -98,17 +109,21 @@ class Deleted:
 
 
 def flag_deleted(column: str, *, most: float = 0.1) -> Deleted:
-    """Declare that members or facts which the source no longer has get 1 in `column`, and 0 when they come back.
+    """Declare that members or facts which the source no longer has get 1 in `column`, and 0 when
+    they come back.
 
-    A load that finds more than a share of `most` of them gone fails: an empty extract is no deletion.
+    A load that finds more than a share of `most` of them gone fails: an empty extract is no
+    deletion.
     """
     return Deleted(most, column)
 
 
 def close_deleted(*, most: float = 0.1) -> Deleted:
-    """Declare that the current version of members which the source no longer has ends with the load.
+    """Declare that the current version of members which the source no longer has ends with the
+    load.
 
-    A load that finds more than a share of `most` of the members gone fails: an empty extract is no deletion.
+    A load that finds more than a share of `most` of the members gone fails: an empty extract is no
+    deletion.
     """
     return Deleted(most)
 
@@ -116,7 +131,8 @@ def close_deleted(*, most: float = 0.1) -> Deleted:
 def remove_deleted(*, most: float = 0.1) -> Deleted:
     """Declare that facts which the source no longer has are removed from a fact table with a grain.
 
-    A load that finds more than a share of `most` of the facts gone fails: an empty extract is no deletion.
+    A load that finds more than a share of `most` of the facts gone fails: an empty extract is no
+    deletion.
     """
     return Deleted(most, removes=True)
 
@@ -142,24 +158,36 @@ class Environment(dict[str, str]):
 
 
 def environment(path: Path) -> Environment:
-    """Return the process environment over the values of the `.env` file at `path`, which need not exist.
+    """Return the process environment over the values of the `.env` file at `path`, which need not
+    exist.
 
     Raises ConfigError if the file cannot be read, or has lines that are not NAME=value.
     """
     if not path.exists():
         return Environment(path, os.environ)
-    from dotenv import dotenv_values  # noqa: PLC0415 - costs more than the rest of the import, rarely needed
+    from dotenv import dotenv_values  # noqa: PLC0415 - see above
     from dotenv.parser import parse_stream  # noqa: PLC0415 - as above
 
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{path} cannot be read ({error}); give this account the right to read it, or delete it"
+        message = (
+            f"{path} cannot be read ({error}); give this account the right to read it, or delete it"
+        )
         raise ConfigError(message) from error
-    wrong = [str(binding.original.line) for binding in parse_stream(StringIO(text)) if binding.error]
+    wrong = [
+        str(binding.original.line) for binding in parse_stream(StringIO(text)) if binding.error
+    ]
     if wrong:
         # The line itself may hold a password.
-        message = f"{path}: line {', '.join(wrong)} cannot be understood; write NAME=value, with quotes around blanks"
+        message = (
+            f"{path}: line {', '.join(wrong)} cannot be understood; write NAME=value, with quotes"
+            " around blanks"
+        )
         raise ConfigError(message)
-    written = {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
+    written = {
+        name: value
+        for name, value in dotenv_values(stream=StringIO(text)).items()
+        if value is not None
+    }
     return Environment(path, {**written, **os.environ})

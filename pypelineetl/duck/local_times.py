@@ -1,8 +1,9 @@
 """Local times of a source database, whose time zone config.py names in SOURCE_TIME_ZONES, and UTC.
 
-Where a clock goes back, each local time of that hour comes twice: the first of the two is taken. A local time that the
-clock has left out is read as if the clock had not been changed yet. That is Python's rule too (`fold=0`). Python and
-DuckDB compute from one table of changes, so that a value is the same whichever of them has read it.
+Where a clock goes back, each local time of that hour comes twice: the first of the two is taken. A
+local time that the clock has left out is read as if the clock had not been changed yet. That is
+Python's rule too (`fold=0`). Python and DuckDB compute from one table of changes, so that a value
+is the same whichever of them has read it.
 """
 
 from bisect import bisect_right
@@ -19,7 +20,10 @@ from pypelineetl.errors import SourceError
 _FIRST, _LAST = date(1900, 1, 1), date(2100, 12, 31)
 """Before and after these days, a zone has the offset that it has on them."""
 _LEAST, _MOST = datetime(1, 1, 2), datetime(9999, 12, 31)  # noqa: DTZ001 - local times have no zone
-"""Times before and after these stay as they are: they stand for "ever" and "never", and have no UTC."""
+"""Times before and after these stay as they are.
+
+They stand for "ever" and "never", and have no UTC.
+"""
 _MOMENTS = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS")
 _NANOSECONDS = "TIMESTAMP_NS"
 
@@ -29,7 +33,10 @@ class _Change:
     """A change of a zone's clock, in local times: its offset is another one from `until` on."""
 
     until: datetime
-    """Up to here, the offset before is taken: the later of what the clock showed before and after the change."""
+    """Up to here, the offset before is taken.
+
+    The later of what the clock showed before and after the change.
+    """
     since: datetime
     """The earlier of the two: the hours between come twice, or never."""
     goes_back: bool
@@ -56,11 +63,15 @@ class LocalTimes:
         first, changes = _changes(self.zone)
         moved = _tree(local, first, changes)
         return (
-            f"CASE WHEN {local} < TIMESTAMP '{_LEAST}' OR {local} >= TIMESTAMP '{_MOST}' THEN {local} ELSE {moved} END"
+            f"CASE WHEN {local} < TIMESTAMP '{_LEAST}' OR {local} >= TIMESTAMP '{_MOST}' THEN"
+            f" {local} ELSE {moved} END"
         )
 
     def latest(self, now: datetime) -> datetime:
-        """Return the latest local time that the clock has shown at a moment in UTC: an hour may be shown twice."""
+        """Return the latest local time that the clock has shown at a moment in UTC.
+
+        An hour may be shown twice.
+        """
         local = now.replace(tzinfo=UTC).astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
         change = self._repeats(local)
         return change.until if change else local
@@ -79,10 +90,13 @@ class LocalTimes:
     def _repeats(self, local: datetime) -> _Change | None:
         """Return the change that has the clock show a local time twice."""
         _, changes = _changes(self.zone)
-        return next((each for each in changes if each.goes_back and each.since <= local < each.until), None)
+        return next(
+            (each for each in changes if each.goes_back and each.since <= local < each.until), None
+        )
 
     def scanned(self, scanned: Scanned, in_utc: Collection[str]) -> Scanned:
-        """Return the rows that DuckDB reads with their local times in UTC; some columns are so already.
+        """Return the rows that DuckDB reads with their local times in UTC; some columns are so
+        already.
 
         Raises SourceError for nanoseconds.
         """
@@ -92,8 +106,9 @@ class LocalTimes:
                 continue
             if kind == _NANOSECONDS:
                 message = (
-                    f'its column "{name}" has nanoseconds, which are lost when its local times ({self.zone}, by'
-                    " SOURCE_TIME_ZONES) are brought to UTC; write CAST(… AS TIMESTAMP) in the source SQL"
+                    f'its column "{name}" has nanoseconds, which are lost when its local times'
+                    f" ({self.zone}, by SOURCE_TIME_ZONES) are brought to UTC; write CAST(… AS"
+                    " TIMESTAMP) in the source SQL"
                 )
                 raise SourceError(message)
             if kind in _MOMENTS:
@@ -101,11 +116,18 @@ class LocalTimes:
                 replaced.append(f"{self.sql(f'CAST({column} AS TIMESTAMP)')} AS {column}")
         if not replaced:
             return scanned
-        types = {name: "TIMESTAMP" if kind in _MOMENTS else kind for name, kind in scanned.types.items()}
-        return Scanned(f"(SELECT * REPLACE ({', '.join(replaced)}) FROM {scanned.relation} AS local)", types)
+        types = {
+            name: "TIMESTAMP" if kind in _MOMENTS else kind for name, kind in scanned.types.items()
+        }
+        return Scanned(
+            f"(SELECT * REPLACE ({', '.join(replaced)}) FROM {scanned.relation} AS local)", types
+        )
 
     def streamed(self, stream: Stream, in_utc: Collection[str]) -> Stream:
-        """Return the rows that a driver gives with their local times in UTC; some columns are so already."""
+        """Return the rows that a driver gives with their local times in UTC.
+
+        Some columns are so already.
+        """
         return Stream(stream.columns, self._batches(stream, in_utc))
 
     def _batches(self, stream: Stream, in_utc: Collection[str]) -> Iterator[list[Row]]:
@@ -113,7 +135,11 @@ class LocalTimes:
         for batch in stream.batches:
             yield [
                 tuple(
-                    self.in_utc(value) if is_local and isinstance(value, datetime) and value.tzinfo is None else value
+                    (
+                        self.in_utc(value)
+                        if is_local and isinstance(value, datetime) and value.tzinfo is None
+                        else value
+                    )
                     for value, is_local in zip(row, local, strict=True)
                 )
                 for row in batch
@@ -133,10 +159,15 @@ def _changes(zone: str) -> tuple[timedelta, list[_Change]]:
 
 
 def _tree(local: str, first: timedelta, changes: list[_Change]) -> str:
-    """Return the moment in UTC as a tree of comparisons, which costs a tenth of asking a calendar."""
+    """Return the moment in UTC as a tree of comparisons, which costs a tenth of asking a
+    calendar.
+    """
     if not changes:
         seconds = int(first.total_seconds())
         return f"{local} - INTERVAL '{seconds} seconds'" if seconds else local
     half = len(changes) // 2
-    earlier, later = _tree(local, first, changes[:half]), _tree(local, changes[half].offset, changes[half + 1 :])
+    earlier, later = (
+        _tree(local, first, changes[:half]),
+        _tree(local, changes[half].offset, changes[half + 1 :]),
+    )
     return f"CASE WHEN {local} < TIMESTAMP '{changes[half].until}' THEN {earlier} ELSE {later} END"

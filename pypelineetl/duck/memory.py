@@ -1,4 +1,7 @@
-"""How much memory one load may compute with: what config.py says, or a share of the machine's or container's."""
+"""How much memory one load may compute with.
+
+What config.py says, or a share of the machine's or container's.
+"""
 
 import os
 import re
@@ -23,8 +26,9 @@ _LEAST_MEGABYTES = 400
 def default_memory(*, is_alone: bool = False) -> str:
     """Return the size that a load may use where config.py does not say it.
 
-    Celery runs one process for each core, each with a load: together they may use half of the memory. A load that
-    `is_alone`, because no other process can open its warehouse meanwhile, may use that half.
+    Celery runs one process for each core, each with a load: together they may use half of the
+    memory. A load that `is_alone`, because no other process can open its warehouse meanwhile, may
+    use that half.
     """
     share = _available() // (2 if is_alone else 2 * (os.cpu_count() or 1))
     return f"{max(_LEAST_MEGABYTES, share // _MEGABYTE)}MiB"
@@ -32,7 +36,9 @@ def default_memory(*, is_alone: bool = False) -> str:
 
 @cache
 def _available() -> int:
-    """Return the bytes that this process may have, by the machine's memory and the limits of its control groups."""
+    """Return the bytes that this process may have, by the machine's memory and the limits of its
+    control groups.
+    """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     groups = _GROUPS.read_text() if _GROUPS.is_file() else ""
     return min([machine, *limits(groups, Path("/sys/fs/cgroup"))])
@@ -41,8 +47,8 @@ def _available() -> int:
 def limits(groups: str, root: Path) -> Iterator[int]:
     """Yield the limits, in bytes, of the control groups of a process, and of all that these are in.
 
-    `groups` is what Linux says of the process, a line each. A container sees its own group as the outermost, and a
-    unit of systemd is in a group of its own.
+    `groups` is what Linux says of the process, a line each. A container sees its own group as the
+    outermost, and a unit of systemd is in a group of its own.
     """
     for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)

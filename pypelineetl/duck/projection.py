@@ -1,7 +1,9 @@
-"""The columns that a load wants of a query, in the types in which it computes, by whichever way they can be had.
+"""The columns that a load wants of a query, in the types in which it computes, by whichever way
+they can be had.
 
-DuckDB reads the database itself and converts whole columns, where an exact expression for each conversion is known;
-else rows come through the driver and Python's converters. The values are the same.
+DuckDB reads the database itself and converts whole columns, where an exact expression for each
+conversion is known; else rows come through the driver and Python's converters. The values are the
+same.
 """
 
 import json
@@ -19,7 +21,14 @@ from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.sql.python_casts import source_moment
 from pypelineetl.sql.schema import Column
-from pypelineetl.sql.sql_casts import REFUSED, NoExactCastError, cast_sql, duckdb_type, literal, moment_of
+from pypelineetl.sql.sql_casts import (
+    REFUSED,
+    NoExactCastError,
+    cast_sql,
+    duckdb_type,
+    literal,
+    moment_of,
+)
 
 _ARROW = {
     "BIGINT": pa.int64(),
@@ -40,7 +49,10 @@ _ERROR = re.compile(r"error\('((?:[^']|'')*)'\)")
 
 @dataclass(frozen=True)
 class ColumnRequest:
-    """One column that a load wants: which column of the query it is, and how it becomes what the load computes with."""
+    """One column that a load wants.
+
+    Which column of the query it is, and how it becomes what the load computes with.
+    """
 
     name: str
     source: str
@@ -79,7 +91,9 @@ def request_moment(name: str, source: str) -> ColumnRequest:
 
 
 def request_day(name: str, source: str, zone: ZoneInfo, first: date, last: date) -> ColumnRequest:
-    """Want the day on which a query's moments fell in a time zone, right for the days from `first` to `last`."""
+    """Want the day on which a query's moments fell in a time zone, right for the days from `first`
+    to `last`.
+    """
 
     def sql(value: str, given: str) -> str:
         if given == "DATE":
@@ -102,15 +116,23 @@ def _in_zone(found: datetime, zone: ZoneInfo) -> datetime:
         return found
 
 
-def request_time(name: str, source: str, zone: ZoneInfo, days: tuple[date, date], step: timedelta) -> ColumnRequest:
-    """Want the time of day of a query's moments in a time zone, rounded down to a step; right between two days."""
+def request_time(
+    name: str, source: str, zone: ZoneInfo, days: tuple[date, date], step: timedelta
+) -> ColumnRequest:
+    """Want the time of day of a query's moments in a time zone, rounded down to a step.
+
+    Right between two days.
+    """
     seconds = int(step.total_seconds())
 
     def sql(value: str, given: str) -> str:
         if given == "DATE":
             return f"CASE WHEN {value} IS NOT NULL THEN TIME '00:00:00' END"
         local = f"({_local(moment_of(value, given), offsets(zone, *days))})"
-        second = f"(hour({local}) * 3600 + minute({local}) * 60 + second({local})) // {seconds} * {seconds}"
+        second = (
+            f"(hour({local}) * 3600 + minute({local}) * 60 + second({local})) // {seconds} *"
+            f" {seconds}"
+        )
         return f"make_time({second} // 3600, {second} // 60 % 60, CAST({second} % 60 AS DOUBLE))"
 
     def python(value: Any) -> time:
@@ -128,27 +150,40 @@ class Projection:
     """A query whose columns can be had in the types that a load computes with."""
 
     def __init__(
-        self, session: DuckSession, scanned: Scanned | None, rows: Callable[[], Stream], columns: Sequence[str] = ()
+        self,
+        session: DuckSession,
+        scanned: Scanned | None,
+        rows: Callable[[], Stream],
+        columns: Sequence[str] = (),
     ) -> None:
         self.columns = tuple(columns)
         self.note = ""
-        """Why its rows came through the driver although DuckDB could read them; empty where they did not."""
+        """Why its rows came through the driver although DuckDB could read them.
+
+        Empty where they did not.
+        """
         self._kept = ""
         self._session = session
         self._scanned = scanned
         self._rows = rows
 
-    def select(self, requested: Sequence[ColumnRequest], table: str, *, collect_errors: bool = False) -> str:
-        """Return a bench's query for what is wanted, read as it runs, or kept in a table of this name before.
+    def select(
+        self, requested: Sequence[ColumnRequest], table: str, *, collect_errors: bool = False
+    ) -> str:
+        """Return a bench's query for what is wanted, read as it runs, or kept in a table of this
+        name before.
 
-        A value that does not fit ends the query, or, where it is `lenient`, is NULL: two more columns then tell of
-        each row what does not fit (`unfit`), and the values that were given, as JSON (`given`).
+        A value that does not fit ends the query, or, where it is `lenient`, is NULL: two more
+        columns then tell of each row what does not fit (`unfit`), and the values that were given,
+        as JSON (`given`).
         """
         if self._scanned:
             try:
                 return self._scan(self._scanned, requested, collect_errors=collect_errors)
             except NoExactCastError as unknown:
-                self.note = f"read through the driver, because DuckDB has no exact conversion for {unknown}"
+                self.note = (
+                    f"read through the driver, because DuckDB has no exact conversion for {unknown}"
+                )
         self._take(requested, table, collect_errors=collect_errors)
         self._kept = table
         return f"SELECT * FROM {table}"
@@ -159,35 +194,58 @@ class Projection:
             self._session.drop(self._kept)
             self._kept = ""
 
-    def _scan(self, scanned: Scanned, requested: Sequence[ColumnRequest], *, collect_errors: bool) -> str:
+    def _scan(
+        self, scanned: Scanned, requested: Sequence[ColumnRequest], *, collect_errors: bool
+    ) -> str:
         expressions = [
-            (request, _column(request.source), request.sql(_column(request.source), scanned.types[request.source]))
+            (
+                request,
+                _column(request.source),
+                request.sql(_column(request.source), scanned.types[request.source]),
+            )
             for request in requested
         ]
         if not collect_errors:
-            selected = ", ".join(f"{expression} AS {request.name}" for request, _, expression in expressions)
+            selected = ", ".join(
+                f"{expression} AS {request.name}" for request, _, expression in expressions
+            )
             return f"SELECT {selected} FROM {scanned.relation} AS source"
-        fitting = [(request, source, _ERROR.sub("NULL", expression)) for request, source, expression in expressions]
+        fitting = [
+            (request, source, _ERROR.sub("NULL", expression))
+            for request, source, expression in expressions
+        ]
         unfit = ", ".join(
-            f"CASE WHEN {source} IS NOT NULL AND {fit} IS NULL THEN {literal(_unfit(request, expression))} END"
+            f"CASE WHEN {source} IS NOT NULL AND {fit} IS NULL THEN"
+            f" {literal(_unfit(request, expression))} END"
             for (request, source, fit), (*_, expression) in zip(fitting, expressions, strict=True)
         )
         given = ", ".join(
             f"{literal(source)}: CAST({_column(source)} AS VARCHAR)"
             for source in dict.fromkeys(request.source for request in requested)
         )
-        selected = ", ".join(f"{expression} AS {request.name}" for request, _, expression in fitting)
-        reasons = f"nullif(concat_ws('; ', {unfit}), '') AS unfit, CAST(to_json({{{given}}}) AS VARCHAR) AS given"
+        selected = ", ".join(
+            f"{expression} AS {request.name}" for request, _, expression in fitting
+        )
+        reasons = (
+            f"nullif(concat_ws('; ', {unfit}), '') AS unfit, CAST(to_json({{{given}}}) AS VARCHAR)"
+            " AS given"
+        )
         return f"SELECT {selected}, {reasons} FROM {scanned.relation} AS source"
 
-    def _take(self, requested: Sequence[ColumnRequest], table: str, *, collect_errors: bool) -> None:
+    def _take(
+        self, requested: Sequence[ColumnRequest], table: str, *, collect_errors: bool
+    ) -> None:
         more = {"unfit": "VARCHAR", "given": "VARCHAR"} if collect_errors else {}
         self._session.declare(table, {request.name: request.held for request in requested} | more)
         rows = self._rows()
         names = [*(request.name for request in requested), *more]
         for batch in rows.batches:
             columns = dict(zip(rows.columns, zip(*batch, strict=True), strict=True))
-            arrays = arrays_with_errors(columns, requested) if collect_errors else _arrays(columns, requested)
+            arrays = (
+                arrays_with_errors(columns, requested)
+                if collect_errors
+                else _arrays(columns, requested)
+            )
             self._session.insert(table, pa.table(arrays, names=names))
 
 
@@ -206,12 +264,17 @@ def _arrays(columns: Columns, requested: Sequence[ColumnRequest]) -> list[Any]:
 
 
 def arrays_with_errors(columns: Columns, requested: Sequence[ColumnRequest]) -> list[Any]:
-    """Return what is wanted of a batch, with NULL for values that do not fit, then why, and the rows as JSON."""
+    """Return what is wanted of a batch, with NULL for values that do not fit, then why, and the
+    rows as JSON.
+    """
     rows = range(len(next(iter(columns.values()), ())))
     unfit: list[list[str]] = [[] for _ in rows]
     arrays = []
     for request in requested:
-        values = [_fitting(request, value, unfit[row]) for row, value in enumerate(columns[request.source])]
+        values = [
+            _fitting(request, value, unfit[row])
+            for row, value in enumerate(columns[request.source])
+        ]
         arrays.append(pa.array(values, arrow_type(request.held)))
     sources = list(dict.fromkeys(request.source for request in requested))
     reasons = ["; ".join(dict.fromkeys(found)) or None for found in unfit]
@@ -222,11 +285,13 @@ def arrays_with_errors(columns: Columns, requested: Sequence[ColumnRequest]) -> 
 def as_json(values: Mapping[str, Any]) -> str:
     """Return a row's values as JSON, each as the text that a CSV file would have for it."""
     texts = {
-        name: value
-        if value is None or isinstance(value, str)
-        else value.hex()
-        if isinstance(value, bytes)
-        else str(value)
+        name: (
+            value
+            if value is None or isinstance(value, str)
+            else value.hex()
+            if isinstance(value, bytes)
+            else str(value)
+        )
         for name, value in values.items()
     }
     return json.dumps(texts, ensure_ascii=False)
@@ -243,7 +308,10 @@ def _fitting(request: ColumnRequest, value: Any, unfit: list[str]) -> Any:
 
 
 def _unfit(request: ColumnRequest, expression: str) -> str:
-    """Return what to tell of a value that does not fit: what its conversion would have ended the query with."""
+    """Return what to tell of a value that does not fit.
+
+    What its conversion would have ended the query with.
+    """
     refusals = _ERROR.findall(expression)
     if len(refusals) == 1:
         return str(refusals[0].replace("''", "'").removeprefix(REFUSED))
@@ -262,7 +330,9 @@ def _column(name: str) -> str:
 
 
 def offsets(zone: ZoneInfo, first: date, last: date) -> list[tuple[datetime, timedelta]]:
-    """Return from when on (UTC) a zone has which offset, over all moments that may fall on these days there."""
+    """Return from when on (UTC) a zone has which offset, over all moments that may fall on these
+    days there.
+    """
     moment = datetime.combine(max(first, date.min + 2 * _DAY), time(), UTC) - _DAY
     end = datetime.combine(min(last, date.max - 3 * _DAY), time(), UTC) + 2 * _DAY
     found = [(moment.replace(tzinfo=None), _offset(zone, moment))]
@@ -274,13 +344,21 @@ def offsets(zone: ZoneInfo, first: date, last: date) -> list[tuple[datetime, tim
     return found
 
 
-def _changes(zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[tuple[datetime, timedelta]]:
-    """Yield the moments of a day at which the offset changes, to the second, and the offset from then on."""
+def _changes(
+    zone: ZoneInfo, start: datetime, end: datetime
+) -> Iterator[tuple[datetime, timedelta]]:
+    """Yield the moments of a day at which the offset changes, to the second, and the offset from
+    then on.
+    """
     while _offset(zone, start) != _offset(zone, end):
         before, after = start, end
         while after - before > timedelta(seconds=1):
             middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))
-            before, after = (middle, after) if _offset(zone, middle) == _offset(zone, start) else (before, middle)
+            before, after = (
+                (middle, after)
+                if _offset(zone, middle) == _offset(zone, start)
+                else (before, middle)
+            )
         yield after.replace(tzinfo=None), _offset(zone, after)
         start = after
 
@@ -290,7 +368,9 @@ def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
 
 
 def _local(utc: str, offsets: Sequence[tuple[datetime, timedelta]]) -> str:
-    """Return the local time of a moment as a tree of comparisons, which costs a tenth of asking a calendar."""
+    """Return the local time of a moment as a tree of comparisons, which costs a tenth of asking a
+    calendar.
+    """
     if len(offsets) == 1:
         seconds = int(offsets[0][1].total_seconds())
         return f"{utc} + INTERVAL '{seconds} seconds'" if seconds else utc

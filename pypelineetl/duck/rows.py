@@ -20,7 +20,10 @@ class Stream:
 
 @dataclass(frozen=True)
 class Scanned:
-    """A query's rows as DuckDB reads them: what stands for them after FROM, and their columns' types."""
+    """A query's rows as DuckDB reads them.
+
+    What stands for them after FROM, and their columns' types.
+    """
 
     relation: str
     types: Mapping[str, str]

@@ -1,7 +1,8 @@
 """The workbench: a DuckDB connection in which one load computes with whole columns.
 
-It lives as long as one load. In a DuckDB warehouse it is the warehouse's own connection, with temporary tables; for
-any other it is a database in memory, which spills to a private folder what does not fit.
+It lives as long as one load. In a DuckDB warehouse it is the warehouse's own connection, with
+temporary tables; for any other it is a database in memory, which spills to a private folder what
+does not fit.
 """
 
 import re
@@ -26,7 +27,8 @@ Row = tuple[Any, ...]
 _numbers = count()
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
-    # Of a table that is not there it would search every attached database for a name like it, in seconds.
+    # Of a table that is not there it would search every attached database for a name like it, in
+    # seconds.
     "SET catalog_error_max_schemas = 0",
     # The optimizer would take a source's stream for the small side of a join, and hold all of it.
     "SET disabled_optimizers = 'join_order,build_side_probe_side'",
@@ -40,7 +42,10 @@ UNMATCHED_KEY = "pypelineetl misses a member"
 
 
 class UnmatchedKeyError(Exception):
-    """A natural key in a fact's rows matches no member; which ones is found out by whoever catches this."""
+    """A natural key in a fact's rows matches no member.
+
+    Which ones is found out by whoever catches this.
+    """
 
 
 UNORDERED = "pypelineetl needs rows in order"
@@ -48,18 +53,30 @@ UNORDERED = "pypelineetl needs rows in order"
 
 
 class UnorderedError(Exception):
-    """Rows did not come in the order of their natural keys; they must be gathered before any is written."""
+    """Rows did not come in the order of their natural keys.
+
+    They must be gathered before any is written.
+    """
 
 
 # What DuckDB's scanners pass on, in words alone, when it was the connection and not the query.
 _LOST = re.compile(
-    r"lost connection|gone away|was killed|(closed|terminating|terminated|failed to) connect|can't connect"
-    r"|closed the connection|connection (refused|reset|not open)|is locked|failed to fetch result row.*:\s*$",
+    r"lost connection|gone away|was killed|(closed|terminating|terminated|failed to) connect|can't"
+    r" connect"
+    r"|closed the connection|connection (refused|reset|not open)|is locked|failed to fetch result"
+    r" row.*:\s*$",
     re.IGNORECASE,
 )
 
-_UNLIKE_THE_SOURCE = (duckdb.ConversionException, duckdb.TypeMismatchException, duckdb.OutOfRangeException)
-"""Where the database itself may have a value: SQLite makes a float of a whole number that is too large."""
+_UNLIKE_THE_SOURCE = (
+    duckdb.ConversionException,
+    duckdb.TypeMismatchException,
+    duckdb.OutOfRangeException,
+)
+"""Where the database itself may have a value.
+
+SQLite makes a float of a whole number that is too large.
+"""
 _INTERRUPTED = "Query interrupted"
 _NO_MEMORY = re.compile("failed to (pin|allocate) |could not allocate|out of memory", re.IGNORECASE)
 # The last is of a DECIMAL(38) of MySQL, for which the scanner takes one of 37 digits.
@@ -73,7 +90,9 @@ class ScanError(Exception):
 class DuckSession:
     """What a load may do at the bench; made by `workbench`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, *, in_memory: bool, scans: bool, streams: bool) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, *, in_memory: bool, scans: bool, streams: bool
+    ) -> None:
         self.connection = connection
         self._attaching = Lock()
         self.scans = scans
@@ -81,7 +100,8 @@ class DuckSession:
         self.streams = streams
         """Whether rows may be written while they come, trusting their order."""
         self._attached: dict[str, str] = {}
-        # In a warehouse, tables must be temporary; in memory all are, and a second connection must see them.
+        # In a warehouse, tables must be temporary; in memory all are, and a second connection must
+        # see them.
         self._table = "TABLE" if in_memory else "TEMP TABLE"
         self._loads_unsigned = in_memory
 
@@ -141,10 +161,14 @@ class DuckSession:
     def types(self, query: str) -> dict[str, str]:
         """Return the columns of a query and their DuckDB types, without running it."""
         with translated_errors(self.connection):
-            return {name: kind for name, kind, *_ in self.connection.execute(f"DESCRIBE {query}").fetchall()}
+            return {
+                name: kind
+                for name, kind, *_ in self.connection.execute(f"DESCRIBE {query}").fetchall()
+            }
 
     def attach(self, statements: Sequence[str], extension: str = "") -> str:
-        """Attach a database by statements in which `{name}` stands for its name here; return that name.
+        """Attach a database by statements in which `{name}` stands for its name here; return that
+        name.
 
         They may need the extension of DuckDB's that is in this file.
         """
@@ -167,7 +191,10 @@ class DuckSession:
 
     @contextmanager
     def beside(self) -> Iterator[Self]:
-        """Give a second bench of the same tables, on which another thread may work. Only for one in memory."""
+        """Give a second bench of the same tables, on which another thread may work.
+
+        Only for one in memory.
+        """
         with self.connection.cursor() as connection:
             _set_up(connection)
             second = copy(self)
@@ -177,11 +204,16 @@ class DuckSession:
 
 @contextmanager
 def open_duck_session(
-    connection: duckdb.DuckDBPyConnection | None, memory: str = "", *, scans: bool = True, streams: bool = True
+    connection: duckdb.DuckDBPyConnection | None,
+    memory: str = "",
+    *,
+    scans: bool = True,
+    streams: bool = True,
 ) -> Iterator[DuckSession]:
     """Give a workbench: on this connection, which stays open, or else in memory.
 
-    `memory` is the size, such as 2GB, beyond which it spills to disk; without it, the default of `MEMORY_LIMIT`.
+    `memory` is the size, such as 2GB, beyond which it spills to disk; without it, the default of
+    `MEMORY_LIMIT`.
     """
     is_alone = connection is not None
     limit = memory_limit(memory, is_alone=is_alone)
@@ -190,13 +222,17 @@ def open_duck_session(
         yield DuckSession(connection, in_memory=False, scans=scans, streams=streams)
         return
     # Otherwise every bench would check the signature of the same file.
-    with spill_folder() as folder, duckdb.connect(":memory:", config={"allow_unsigned_extensions": True}) as own:
+    with (
+        spill_folder() as folder,
+        duckdb.connect(":memory:", config={"allow_unsigned_extensions": True}) as own,
+    ):
         _set_up(own, limit, f"SET temp_directory = '{folder}'")
         yield DuckSession(own, in_memory=True, scans=scans, streams=streams)
 
 
 def memory_limit(memory: str, *, is_alone: bool) -> str:
-    """Return the statement that has DuckDB spill what is beyond a size, such as 2GB; without one, beyond the default.
+    """Return the statement that has DuckDB spill what is beyond a size, such as 2GB; without one,
+    beyond the default.
 
     A load `is_alone` where no other process can load into its warehouse meanwhile.
     """
@@ -204,22 +240,31 @@ def memory_limit(memory: str, *, is_alone: bool) -> str:
 
 
 def lacks_memory(error: Exception) -> bool:
-    """Whether an error of DuckDB's is that it has no memory left, which a commit tells in words alone."""
+    """Whether an error of DuckDB's is that it has no memory left, which a commit tells in words
+    alone.
+    """
     return isinstance(error, duckdb.OutOfMemoryException) or bool(_NO_MEMORY.search(str(error)))
 
 
 def more_memory(error: Exception) -> str:
-    """Return what to tell of an error for lack of memory. What DuckDB itself advises, nobody can do here."""
+    """Return what to tell of an error for lack of memory.
+
+    What DuckDB itself advises, nobody can do here.
+    """
     told = str(error).partition("Possible solutions")[0].split("\n")[0].strip()
     return (
-        "it needs more memory than it may have; raise MEMORY_LIMIT in config.py. A load spills rows to disk, but what"
-        f" checks the keys of a DuckDB table must fit, with about 70 bytes a row. DuckDB says: {told}"
+        "it needs more memory than it may have; raise MEMORY_LIMIT in config.py. A load spills"
+        " rows to disk, but what checks the keys of a DuckDB table must fit, with about 70 bytes a"
+        f" row. DuckDB says: {told}"
     )
 
 
 @cache
 def _check_signature(extension: str) -> None:
-    """Have DuckDB check who has made an extension, once in a process: it reads all of its 40 MB for that, in 0.15 s."""
+    """Have DuckDB check who has made an extension, once in a process.
+
+    It reads all of its 40 MB for that, in 0.15 s.
+    """
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"LOAD {literal(extension)}")
 
@@ -231,7 +276,9 @@ def _set_up(connection: duckdb.DuckDBPyConnection, *more: str) -> None:
 
 @contextmanager
 def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Raise what a signal's handler raised while DuckDB computed in the block, of which DuckDB makes its own error."""
+    """Raise what a signal's handler raised while DuckDB computed in the block, of which DuckDB
+    makes its own error.
+    """
     try:
         yield
     except RuntimeError as error:
@@ -249,7 +296,9 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 @contextmanager
 def translated_errors(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Turn what DuckDB raises into a refusal of ours, a member missed, a value it cannot read, or a source's fault."""
+    """Turn what DuckDB raises into a refusal of ours, a member missed, a value it cannot read, or a
+    source's fault.
+    """
     try:
         with interruptible(connection):
             yield

@@ -1,4 +1,5 @@
-"""A private folder for what does not fit into memory; those that killed processes have left are removed.
+"""A private folder for what does not fit into memory; those that killed processes have left are
+removed.
 
 Whoever uses one has a lock on it, which the kernel frees when the process dies.
 """

@@ -1,4 +1,7 @@
-"""Source rows from files: CSV, TSV and Parquet through DuckDB, JSON Lines through Python, which keeps every digit."""
+"""Source rows from files.
+
+CSV, TSV and Parquet through DuckDB, JSON Lines through Python, which keeps every digit.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,10 +17,12 @@ from pypelineetl.duck.rows import FETCH_ROWS, Row, Stream
 from pypelineetl.errors import SourceError, quoted
 from pypelineetl.sql.sql_casts import literal
 
-# Everything is text: the DDL says what it is. Only an empty field without quotes is NULL. All is said, for DuckDB would
-# guess the rest by what the file has in it: that a backslash escapes, that # begins a comment, that lines are no rows.
+# Everything is text: the DDL says what it is. Only an empty field without quotes is NULL. All is
+# said, for DuckDB would guess the rest by what the file has in it: that a backslash escapes, that #
+# begins a comment, that lines are no rows.
 _CSV = """
-    header = true, all_varchar = true, nullstr = '', allow_quoted_nulls = false, quote = '"', escape = '"',
+    header = true, all_varchar = true, nullstr = '', allow_quoted_nulls = false,
+      quote = '"', escape = '"',
     comment = '', skip = 0
 """
 _READERS = {
@@ -28,9 +33,11 @@ _READERS = {
 
 
 def file_rows(path: Path, file_format: str, opened: ExitStack) -> Stream:
-    """Return the rows of the files at a path, which may have wildcards, in the order of the files' names.
+    """Return the rows of the files at a path, which may have wildcards, in the order of the files'
+    names.
 
-    Raises SourceError if there is no such file, or one cannot be read; `opened` closes what is open.
+    Raises SourceError if there is no such file, or one cannot be read; `opened` closes what is
+    open.
     """
     found = sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
     if not found:
@@ -51,7 +58,10 @@ def file_rows(path: Path, file_format: str, opened: ExitStack) -> Stream:
 
 
 def dict_rows(given: Iterable[Mapping[str, Any]]) -> Stream:
-    """Return dicts as a stream whose columns are the keys of the first. Raises SourceError if another has others."""
+    """Return dicts as a stream whose columns are the keys of the first.
+
+    Raises SourceError if another has others.
+    """
     rows = iter(given)
     first = next(rows, None)
     if first is None:
@@ -99,6 +109,8 @@ def _batches(rows: Iterator[Mapping[str, Any]], columns: tuple[str, ...]) -> Ite
 
 def _as_tuple(row: Mapping[str, Any], columns: tuple[str, ...]) -> Row:
     if row.keys() != set(columns):
-        message = f"its rows do not all have the same columns: {quoted(row)} after {quoted(columns)}"
+        message = (
+            f"its rows do not all have the same columns: {quoted(row)} after {quoted(columns)}"
+        )
         raise SourceError(message)
     return tuple(row[column] for column in columns)

@@ -1,8 +1,10 @@
-"""Incremental extraction: of a source only the rows that are new since the last load, up to a mark taken beforehand.
+"""Incremental extraction: of a source only the rows that are new since the last load, up to a mark
+taken beforehand.
 
-The mark is the largest value that the source has before its rows are read, so that what comes in meanwhile is left for
-the next load. It is remembered in the transaction of the load. It is never beyond the source's clock: rows beyond that
-are read by each load until the clock has passed them, as are rows that have no value at all.
+The mark is the largest value that the source has before its rows are read, so that what comes in
+meanwhile is left for the next load. It is remembered in the transaction of the load. It is never
+beyond the source's clock: rows beyond that are read by each load until the clock has passed them,
+as are rows that have no value at all.
 """
 
 import re
@@ -25,7 +27,10 @@ _AT_THE_MARK = re.compile(r"(?P<value>.*) \((?P<rows>\d+) at it\)")
 
 @dataclass(frozen=True)
 class Extraction:
-    """What one load reads: the ETL with the source that gives it, and the marks it will have reached."""
+    """What one load reads.
+
+    The ETL with the source that gives it, and the marks it will have reached.
+    """
 
     etl: ETL
     reached: Mapping[str, str]
@@ -44,24 +49,34 @@ class _Known:
     """How many rows the source had at the mark; counted for facts that append."""
 
 
-def extraction(project: Project, etl: ETL, history: LoadState, *, full: bool, is_filled: bool) -> Extraction:
-    """Return what a load of an ETL is to read: all of its source if it is `full` or has no watermark.
+def extraction(
+    project: Project, etl: ETL, history: LoadState, *, full: bool, is_filled: bool
+) -> Extraction:
+    """Return what a load of an ETL is to read: all of its source if it is `full` or has no
+    watermark.
 
-    `is_filled` tells whether its table has rows. Raises SourceError or LoadError for a watermark that cannot be
-    decided.
+    `is_filled` tells whether its table has rows. Raises SourceError or LoadError for a watermark
+    that cannot be decided.
     """
     if etl.watermark is None:
         return Extraction(etl, {})
     check_columns(etl, first_columns(project, etl))
-    previous_keys = {name: text for name, text in history.watermarks(etl).items() if name in etl.watermark.columns}
+    previous_keys = {
+        name: text
+        for name, text in history.watermarks(etl).items()
+        if name in etl.watermark.columns
+    }
     with project.open_source(etl) as source:
         local_times = project.local_times(etl)
         query = project.source_query(etl, source)
         marks = find_marks(source, query, etl.watermark, local_times, is_append=_appends(etl))
         notes = [note for note in map(_note_of_rows_ahead, marks.values()) if note]
         known, faults = _known(marks, previous_keys)
-        # A source that holds only what is new is empty at times: that is nothing new, and no other beginning.
-        is_empty = bool(previous_keys) and all(mark.form is None and not mark.nulls for mark in marks.values())
+        # A source that holds only what is new is empty at times: that is nothing new, and no other
+        # beginning.
+        is_empty = bool(previous_keys) and all(
+            mark.form is None and not mark.nulls for mark in marks.values()
+        )
         if _appends(etl) and not (is_empty and not full):
             [(name, mark)] = marks.items()
             _refuse_repetition(mark, known.get(name), faults, full=full, is_filled=is_filled)
@@ -74,7 +89,9 @@ def extraction(project: Project, etl: ETL, history: LoadState, *, full: bool, is
         # All rows are read as they would be without a watermark.
         changed = etl if part == query else replace(etl, source=Native(part))
         reached = {
-            name: _written(mark, appends=_appends(etl)) for name, mark in marks.items() if mark.reached is not None
+            name: _written(mark, appends=_appends(etl))
+            for name, mark in marks.items()
+            if mark.reached is not None
         }
     return Extraction(changed, reached, is_full, tuple(notes))
 
@@ -88,17 +105,24 @@ def _note_of_rows_ahead(mark: Marks) -> str:
         return ""
     done = "not loaded" if mark.is_append else "loaded, and read again by each load,"
     return (
-        f'{mark.ahead:,} rows of its source have a value in "{mark.column}" that is beyond the source\'s clock. They'
-        f" are {done} until the clock has passed them. Mend them in the source, or let its watermark be so far `ahead`"
+        f'{mark.ahead:,} rows of its source have a value in "{mark.column}" that is beyond the'
+        f" source's clock. They are {done} until the clock has passed them. Mend them in the"
+        " source, or let its watermark be so far `ahead`"
     )
 
 
-def _known(marks: Mapping[str, Marks], previous_keys: Mapping[str, str]) -> tuple[dict[str, _Known], list[str]]:
-    """Return how far earlier loads have read, and why that cannot be the place to go on from, if it cannot."""
+def _known(
+    marks: Mapping[str, Marks], previous_keys: Mapping[str, str]
+) -> tuple[dict[str, _Known], list[str]]:
+    """Return how far earlier loads have read, and why that cannot be the place to go on from, if it
+    cannot.
+    """
     known, faults = {}, []
     for name, text in previous_keys.items():
         at_the_mark = _AT_THE_MARK.fullmatch(text)
-        written, rows = (at_the_mark["value"], int(at_the_mark["rows"])) if at_the_mark else (text, 0)
+        written, rows = (
+            (at_the_mark["value"], int(at_the_mark["rows"])) if at_the_mark else (text, 0)
+        )
         mark = marks[name]
         told = f'earlier loads have read "{name}" up to {written}'
         if mark.form is None:
@@ -120,12 +144,15 @@ def _known(marks: Mapping[str, Marks], previous_keys: Mapping[str, str]) -> tupl
 def _refuse_repetition(
     mark: Marks, known: _Known | None, faults: Sequence[str], *, full: bool, is_filled: bool
 ) -> None:
-    """Raise LoadError or SourceError if a fact that appends would have rows twice, or would miss any."""
+    """Raise LoadError or SourceError if a fact that appends would have rows twice, or would miss
+    any.
+    """
     name, rebuild = mark.column, "Rebuild its table (--delete_existing_tables with a run)"
     if mark.nulls:
         message = (
-            f'{mark.nulls:,} rows of its source have NULL in "{name}", by which a fact that appends tells new rows from'
-            " old ones. Leave such rows out in the source SQL, or give them a value"
+            f'{mark.nulls:,} rows of its source have NULL in "{name}", by which a fact that appends'
+            " tells new rows from old ones. Leave such rows out in the source SQL, or give them a"
+            " value"
         )
         raise SourceError(message)
     reasons = [
@@ -134,31 +161,45 @@ def _refuse_repetition(
         *([] if known else [f'nothing is known of how far earlier loads have read "{name}"']),
     ]
     if is_filled and reasons:
-        message = f"it appends, and would have rows twice that are in its table, because {reasons[0]}. {rebuild}"
+        message = (
+            f"it appends, and would have rows twice that are in its table, because {reasons[0]}."
+            f" {rebuild}"
+        )
         raise LoadError(message)
     mark.refuse_repeated(known.value if known else None)
     late = mark.rows_at(known.value) - known.rows if known and is_filled else 0
     if late > 0:
         message = (
-            f'{late:,} rows came later with the value in "{name}" up to which earlier loads have read. A fact that'
-            " appends reads each value once, so these would be missing. Let the values of new rows be greater than all"
-            f" before, or declare a grain, which lets rows be read again. {rebuild}"
+            f'{late:,} rows came later with the value in "{name}" up to which earlier loads have'
+            " read. A fact that appends reads each value once, so these would be missing. Let the"
+            " values of new rows be greater than all before, or declare a grain, which lets rows"
+            f" be read again. {rebuild}"
         )
         raise SourceError(message)
 
 
-def _least(watermark: Watermark, marks: Mapping[str, Marks], known: Mapping[str, _Known]) -> dict[str, str]:
-    """Return by column from where on it is read, as SQL writes it: an overlap below the known mark."""
+def _least(
+    watermark: Watermark, marks: Mapping[str, Marks], known: Mapping[str, _Known]
+) -> dict[str, str]:
+    """Return by column from where on it is read, as SQL writes it.
+
+    An overlap below the known mark.
+    """
     least = {}
     for name, mark in known.items():
         form = marks[name].form
         if form is not None:
-            least[name] = form.written(_beginning(watermark, form, form.earliest_to_come(mark.value)))
+            least[name] = form.written(
+                _beginning(watermark, form, form.earliest_to_come(mark.value))
+            )
     return least
 
 
 def _beginning(watermark: Watermark, form: Form, reached: Value) -> Value:
-    """Return from where on a column is read that has been read so far. Raises LoadError for another kind of overlap."""
+    """Return from where on a column is read that has been read so far.
+
+    Raises LoadError for another kind of overlap.
+    """
     overlap = watermark.overlap
     if not overlap:
         return reached
@@ -167,10 +208,16 @@ def _beginning(watermark: Watermark, form: Form, reached: Value) -> Value:
             begun = _as_moment(reached) - overlap
             # The whole day, if it is days that are compared.
             return begun if isinstance(reached, datetime) else begun.date()
-        message = f'the overlap of its watermark is a length of time, and it has read up to "{form.text(reached)}"'
+        message = (
+            "the overlap of its watermark is a length of time, and it has read up to"
+            f' "{form.text(reached)}"'
+        )
         raise LoadError(message)
     if isinstance(reached, date):
-        message = f'the overlap of its watermark is a number, and it has read up to "{form.text(reached)}"'
+        message = (
+            "the overlap of its watermark is a number, and it has read up to"
+            f' "{form.text(reached)}"'
+        )
         raise LoadError(message)
     return reached - overlap
 
@@ -180,19 +227,32 @@ def _as_moment(value: date) -> datetime:
 
 
 def _condition(
-    marks: Mapping[str, Marks], least: Mapping[str, str], expressions: Mapping[str, str], *, appends: bool
+    marks: Mapping[str, Marks],
+    least: Mapping[str, str],
+    expressions: Mapping[str, str],
+    *,
+    appends: bool,
 ) -> str:
-    """Return the condition on the rows that a load reads, of these expressions of its columns; empty for all rows."""
+    """Return the condition on the rows that a load reads, of these expressions of its columns.
+
+    Empty for all rows.
+    """
     conditions = [_below(mark, expressions[name]) for name, mark in marks.items()]
     if least:
-        reaching = [_reaching(marks[name], least.get(name, ""), expressions[name], appends=appends) for name in marks]
+        reaching = [
+            _reaching(marks[name], least.get(name, ""), expressions[name], appends=appends)
+            for name in marks
+        ]
         nothing = " AND ".join(f"({expressions[name]}) IS NULL" for name in marks)
         conditions.append(" OR ".join([*reaching, f"({nothing})"]))
     return " AND ".join(f"({condition})" for condition in conditions if condition)
 
 
 def _below(mark: Marks, expression: str) -> str:
-    """Return the condition that a value is not over the mark: it is left for the next load; empty if all are read."""
+    """Return the condition that a value is not over the mark.
+
+    It is left for the next load; empty if all are read.
+    """
     if mark.form is None or (mark.reached is None and not mark.is_append):
         return ""
     if mark.reached is None:

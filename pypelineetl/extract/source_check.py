@@ -1,4 +1,7 @@
-"""Checks of sources before a run: each is opened read-only, its query is tried, and its columns are compared."""
+"""Checks of sources before a run.
+
+Each is opened read-only, its query is tried, and its columns are compared.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def check_source(project: Project, etl: ETL) -> SourceTested:
-    """Try an ETL's source; the result tells every fault, and as warnings the columns that nothing uses."""
+    """Try an ETL's source.
+
+    The result tells every fault, and as warnings the columns that nothing uses.
+    """
     try:
         columns = first_columns(project, etl)
         check_columns(etl, columns)
@@ -32,7 +38,10 @@ def check_source(project: Project, etl: ETL) -> SourceTested:
 
 
 def test_sources(project: Project, etls: Iterable[ETL]) -> Iterator[SourceTested]:
-    """Try the sources of ETLs, one after the other; a database that cannot be reached is asked and told of once."""
+    """Try the sources of ETLs, one after the other.
+
+    A database that cannot be reached is asked and told of once.
+    """
     tester = _Tester(project)
     yield from map(tester.test, etls)
 
@@ -49,7 +58,9 @@ class _Tester:
         url = self._project.source_url(etl) if isinstance(etl.source, str) else None
         if url in self._away:
             first = self._away[url]
-            return SourceTested(etl, (f"its source is that of {first.kind} {first.name}, which cannot be reached",))
+            return SourceTested(
+                etl, (f"its source is that of {first.kind} {first.name}, which cannot be reached",)
+            )
         tested = check_source(self._project, etl)
         if url and tested.faults and not _is_reachable(self._project, etl):
             self._away[url] = etl
@@ -65,7 +76,9 @@ def _is_reachable(project: Project, etl: ETL) -> bool:
 
 
 def version_notes(project: Project, etl: ETL) -> list[str]:
-    """Return what to tell of a fact's keys that point to whichever version is current when they are loaded."""
+    """Return what to tell of a fact's keys that point to whichever version is current when they are
+    loaded.
+    """
     if not isinstance(etl, FactETL):
         return []
     keys = [
@@ -78,9 +91,10 @@ def version_notes(project: Project, etl: ETL) -> list[str]:
     if not keys:
         return []
     note = (
-        f"its key {quoted(keys)} has no as_of and points to a dimension with versions, so each load that reads a row"
-        " again (--full, a rebuild, an overlap) points it to the version that is current then; give the key"
-        ' as_of="<the column with the moment of the fact>" to keep the version of that moment'
+        f"its key {quoted(keys)} has no as_of and points to a dimension with versions, so each load"
+        " that reads a row again (--full, a rebuild, an overlap) points it to the version that is"
+        ' current then; give the key as_of="<the column with the moment of the fact>" to keep the'
+        " version of that moment"
     )
     return [note]
 
@@ -92,21 +106,25 @@ def _folded_texts(project: Project, etl: ETL) -> Iterator[str]:
     folded = project.source_translation(etl).folded
     if folded:
         yield (
-            f"its SQL compares texts ({quoted(folded)}), which {project.source_dialect(etl)} does by its own collation;"
-            " MySQL mostly takes 'A' for 'a', 'é' for 'e' and 'a ' for 'a'. Write LOWER(…) on both sides where that"
-            " matters"
+            f"its SQL compares texts ({quoted(folded)}), which {project.source_dialect(etl)} does"
+            " by its own collation; MySQL mostly takes 'A' for 'a', 'é' for 'e' and 'a ' for 'a'."
+            " Write LOWER(…) on both sides where that matters"
         )
 
 
 def _of_the_account(project: Project, etl: ETL) -> Iterator[str]:
-    """Yield what is wrong with the account of a source, told once: with the first ETL that reads it."""
+    """Yield what is wrong with the account of a source, told once.
+
+    With the first ETL that reads it.
+    """
     if not isinstance(etl.source, str) or etl is not _first_reader(project, etl):
         return
     with project.open_source(etl) as source:
         if excess_privileges := source.excess_privileges():
             yield (
-                f"the account of {source.name} may do more than read: {', '.join(excess_privileges)}."
-                " Use one that can only SELECT; docs/security.md has the grants"
+                f"the account of {source.name} may do more than read:"
+                f" {', '.join(excess_privileges)}. Use one that can only SELECT; docs/security.md"
+                " has the grants"
             )
 
 

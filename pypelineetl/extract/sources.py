@@ -1,4 +1,7 @@
-"""Source rows as a stream of batches, whatever they come from: a database, files, or the user's own Python."""
+"""Source rows as a stream of batches, whatever they come from.
+
+A database, files, or the user's own Python.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -66,7 +69,9 @@ def first_columns(project: Project, etl: ETL) -> tuple[str, ...]:
         if not isinstance(etl.source, str):
             return _opened(project, etl, opened).columns or etl.needs
         source = opened.enter_context(project.open_source(etl))
-        return source.stream(queries.first_row(project.source_query(etl, source), dialect=source.dialect)).columns
+        return source.stream(
+            queries.first_row(project.source_query(etl, source), dialect=source.dialect)
+        ).columns
 
 
 def _opened(project: Project, etl: ETL, opened: ExitStack) -> Stream:
@@ -87,7 +92,10 @@ def _opened(project: Project, etl: ETL, opened: ExitStack) -> Stream:
 
 
 def check_columns(etl: ETL, given: tuple[str, ...]) -> None:
-    """Raise SourceError if the source's columns do not cover what the ETL needs; all that is wrong is named at once."""
+    """Raise SourceError if the source's columns do not cover what the ETL needs.
+
+    All that is wrong is named at once.
+    """
     needs = (*etl.needs, *_columns_of_ranges(etl))
     spare = [name for name in given if name not in needs]
     faults = [
@@ -95,20 +103,30 @@ def check_columns(etl: ETL, given: tuple[str, ...]) -> None:
         for name in dict.fromkeys(needs)
         if name not in given
     ]
-    faults += [f'its source gives the column "{name}" twice' for name in dict.fromkeys(given) if given.count(name) > 1]
+    faults += [
+        f'its source gives the column "{name}" twice'
+        for name in dict.fromkeys(given)
+        if given.count(name) > 1
+    ]
     if faults:
         message = " ".join([*faults, f"The source gives {quoted(given)}."])
         raise SourceError(message)
 
 
 def _columns_of_ranges(etl: ETL) -> tuple[str, ...]:
-    """Return the columns by which a load reads a part of the rows: its watermark's, and the one that splits a fact."""
+    """Return the columns by which a load reads a part of the rows.
+
+    Its watermark's, and the one that splits a fact.
+    """
     split_by = [etl.split_by] if isinstance(etl, FactETL) and etl.split_by else []
     return (*(etl.watermark.columns if etl.watermark else ()), *split_by)
 
 
 def superfluous_columns(etl: ETL, given: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the source's columns that nothing uses; none where the factory has a function, which may read any."""
+    """Return the source's columns that nothing uses.
+
+    None where the factory has a function, which may read any.
+    """
     if any(callable(argument) for argument in etl.factory.arguments.values()):
         return ()
     # A source may give a dimension's surrogate key itself, such as 20140131 for a day.
@@ -117,7 +135,10 @@ def superfluous_columns(etl: ETL, given: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _python_rows(given: Any) -> Stream:
-    """Return the rows a Python source gave: an Arrow table's, or those of dicts, whose first names the columns."""
+    """Return the rows a Python source gave.
+
+    An Arrow table's, or those of dicts, whose first names the columns.
+    """
     if hasattr(given, "to_batches"):
         batches = given.to_batches(max_chunksize=FETCH_ROWS)
         return Stream(tuple(given.column_names), (_tuples(batch) for batch in batches))

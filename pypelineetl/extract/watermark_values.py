@@ -1,8 +1,9 @@
-"""How far the columns of a watermark go in a source, and how their values are compared and written there.
+"""How far the columns of a watermark go in a source, and how their values are compared and written
+there.
 
-A value is compared in the type that the source gives it: a whole number, a day, a moment with or without a zone, or a
-text. Texts are compared as texts only where all of a column are written in one form, so that their order is that of
-the moments. What cannot be compared exactly is refused.
+A value is compared in the type that the source gives it: a whole number, a day, a moment with or
+without a zone, or a text. Texts are compared as texts only where all of a column are written in one
+form, so that their order is that of the moments. What cannot be compared exactly is refused.
 """
 
 import abc
@@ -21,16 +22,20 @@ from pypelineetl.sql.python_casts import moment
 from pypelineetl.sql.sql_casts import literal
 
 Value = Any
-"""A mark: a whole number, a decimal, a day, or a moment in UTC without a zone; those of one form compare."""
+"""A mark.
+
+A whole number, a decimal, a day, or a moment in UTC without a zone; those of one form compare.
+"""
 
 _RULE = (
-    "a watermark's columns are whole numbers, days or moments, as the source's own types or as ISO texts."
-    " Cast it in the source SQL"
+    "a watermark's columns are whole numbers, days or moments, as the source's own types or as ISO"
+    " texts. Cast it in the source SQL"
 )
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _TEXT = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)"
-    r"((?P<mark>[ T])\d\d:\d\d(?P<seconds>:\d\d(\.(?P<fraction>\d{1,6}))?)?(?P<zone>Z|[+-]\d\d:\d\d)?)?"
+    r"((?P<mark>["
+    r" T])\d\d:\d\d(?P<seconds>:\d\d(\.(?P<fraction>\d{1,6}))?)?(?P<zone>Z|[+-]\d\d:\d\d)?)?"
 )
 
 
@@ -48,7 +53,10 @@ class Form(abc.ABC):
 
     @abc.abstractmethod
     def written(self, value: Any) -> str:
-        """Return a value as SQL writes it; one between two that the column can have is rounded down."""
+        """Return a value as SQL writes it.
+
+        One between two that the column can have is rounded down.
+        """
 
     def compared(self, expression: str) -> str:
         """Return the expression by which the column is compared."""
@@ -149,7 +157,10 @@ class _MomentText(_Moment):
     def written(self, value: Any) -> str:
         parts = self._parts
         local = _in_zone(value, parts["zone"])
-        day, clock = local.date().isoformat(), local.time().isoformat("seconds" if parts["seconds"] else "minutes")
+        day, clock = (
+            local.date().isoformat(),
+            local.time().isoformat("seconds" if parts["seconds"] else "minutes"),
+        )
         if digits := len(parts["fraction"] or ""):
             clock += f".{local.microsecond:06}"[: 1 + digits]
         return literal(f"{day}{parts['mark']}{clock}{parts['zone'] or ''}")
@@ -214,7 +225,10 @@ class Marks:
         return int(rows)
 
     def refuse_repeated(self, known: Value | None) -> None:
-        """Raise SourceError if a number beyond a known one is in two rows: others may come, and could not be told."""
+        """Raise SourceError if a number beyond a known one is in two rows.
+
+        Others may come, and could not be told.
+        """
         if not isinstance(self.form, _Number) or self.reached is None:
             return
         new = f"{self._name} <= {self.form.written(self.reached)}"
@@ -224,9 +238,9 @@ class Marks:
         rows, values = _aggregates(self.source, self.query, [_count(new), distinct])
         if rows != values:
             message = (
-                f'its source has {rows - values:,} rows whose number in "{self.column}" another row has too. A fact'
-                " that appends reads each number once, so numbers must tell rows apart. Use such a column, or declare a"
-                " grain"
+                f'its source has {rows - values:,} rows whose number in "{self.column}" another row'
+                " has too. A fact that appends reads each number once, so numbers must tell rows"
+                " apart. Use such a column, or declare a grain"
             )
             raise SourceError(message)
 
@@ -236,12 +250,17 @@ class Marks:
 
 
 def find_marks(
-    source: Database, query: str, watermark: Watermark, local_times: LocalTimes | None, *, is_append: bool
+    source: Database,
+    query: str,
+    watermark: Watermark,
+    local_times: LocalTimes | None,
+    *,
+    is_append: bool,
 ) -> dict[str, Marks]:
     """Return how far each column of a watermark goes in a source query.
 
-    `local_times` are those of the source, if its moments without a zone are not in UTC. Raises SourceError for a column
-    whose values cannot be compared.
+    `local_times` are those of the source, if its moments without a zone are not in UTC. Raises
+    SourceError for a column whose values cannot be compared.
     """
     names = {column: f"source.{source.quote(column)}" for column in watermark.columns}
     largest = _aggregates(source, query, [f"MAX({name})" for name in names.values()])
@@ -251,7 +270,9 @@ def find_marks(
     found = {}
     in_utc = source.columns_in_utc(query) if local_times else ()
     for column, value, missing in zip(names, largest, nulls, strict=True):
-        finder = _Finder(source, query, column, names[column], None if column in in_utc else local_times)
+        finder = _Finder(
+            source, query, column, names[column], None if column in in_utc else local_times
+        )
         form = None if value is None else finder.form(value)
         if is_append and isinstance(form, _LocalMoment):
             finder.refuse_repeated_hours(form)
@@ -260,7 +281,9 @@ def find_marks(
             clock = local_times.latest(clock)
         clock += watermark.ahead
         reached, limit, ahead = finder.reached(form, value, clock, is_append=is_append)
-        found[column] = Marks(source, query, column, is_append, form, reached, limit, ahead, int(missing))
+        found[column] = Marks(
+            source, query, column, is_append, form, reached, limit, ahead, int(missing)
+        )
     return found
 
 
@@ -273,7 +296,10 @@ class _Finder:
     local_times: LocalTimes | None
 
     def form(self, value: Any) -> Form:
-        """Return how the column is compared, of which this is the largest value. Raises SourceError if it cannot be."""
+        """Return how the column is compared, of which this is the largest value.
+
+        Raises SourceError if it cannot be.
+        """
         if isinstance(value, bool):
             self._refuse("truths")
         if isinstance(value, int | Decimal | float):
@@ -293,7 +319,9 @@ class _Finder:
         if found := _TEXT.fullmatch(largest):
             form = _MomentText(is_zoned=False, example=largest) if found["mark"] else _DayText()
             pattern = literal(form.pattern)
-            [others] = _aggregates(self.source, self.query, [_count(f"NOT ({self.name} LIKE {pattern})")])
+            [others] = _aggregates(
+                self.source, self.query, [_count(f"NOT ({self.name} LIKE {pattern})")]
+            )
             if not others:
                 self._read(form, largest)
                 return form
@@ -309,7 +337,9 @@ class _Finder:
     def reached(
         self, form: Form | None, largest: Any, clock: datetime, *, is_append: bool
     ) -> tuple[Value | None, Value | None, int]:
-        """Return the largest value that is not beyond the clock, the largest that would not be, and how many are."""
+        """Return the largest value that is not beyond the clock, the largest that would not be, and
+        how many are.
+        """
         if form is None:
             return None, None, 0
         if isinstance(form, _MixedText):
@@ -319,7 +349,8 @@ class _Finder:
             self._refuse_inexact(form, largest, top)
             return top, None, 0
         limit = form.read(clock)
-        # What is still the present may be given to more rows, which a fact that appends would never read.
+        # What is still the present may be given to more rows, which a fact that appends would never
+        # read.
         most = form.read(clock - form.unit) if is_append else limit
         ahead, compared = 0, form.compared(self.name)
         if top > most:
@@ -336,25 +367,35 @@ class _Finder:
         try:
             return form.read(value)
         except ValueError:
-            self._refuse("texts that are no ISO moments" if isinstance(value, str) else "no finite number")
+            self._refuse(
+                "texts that are no ISO moments" if isinstance(value, str) else "no finite number"
+            )
 
     def _refuse_inexact(self, form: Form, given: Any, value: Value) -> None:
-        """Raise SourceError if a value that the source gave is not found there again: the driver has cut it."""
+        """Raise SourceError if a value that the source gave is not found there again.
+
+        The driver has cut it.
+        """
         if not isinstance(given, float | datetime):
             return
         same = f"{form.compared(self.name)} = {form.written(value)}"
-        found = self.source.query(f"SELECT 1 FROM (\n{self.query}\n) AS source WHERE {same} LIMIT 1")
+        found = self.source.query(
+            f"SELECT 1 FROM (\n{self.query}\n) AS source WHERE {same} LIMIT 1"
+        )
         if not found:
             message = "values with more digits than can be compared, such as nanoseconds or a FLOAT"
             self._refuse(message)
 
     def refuse_repeated_hours(self, form: "_LocalMoment") -> None:
-        """Raise SourceError if a fact that appends would miss rows of an hour that the source's clock shows twice."""
+        """Raise SourceError if a fact that appends would miss rows of an hour that the source's
+        clock shows twice.
+        """
         if form.local_times.goes_back:
             message = (
-                f'"{self.column}", by which a fact that appends tells new rows from old ones, has local times of'
-                f" {form.local_times.zone} (SOURCE_TIME_ZONES), whose clock goes back once a year. Use a number or a"
-                " moment in UTC, or declare a grain, which lets rows be read again"
+                f'"{self.column}", by which a fact that appends tells new rows from old ones, has'
+                f" local times of {form.local_times.zone} (SOURCE_TIME_ZONES), whose clock goes"
+                " back once a year. Use a number or a moment in UTC, or declare a grain, which"
+                " lets rows be read again"
             )
             raise SourceError(message)
 

@@ -1,1 +1,4 @@
-"""Loading: source rows into a warehouse table, as the table's pygrametl class would have written them."""
+"""Loading.
+
+Source rows into a warehouse table, as the table's pygrametl class would have written them.
+"""

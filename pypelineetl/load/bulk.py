@@ -1,4 +1,7 @@
-"""Loading as sets: the source's rows meet the warehouse's at the bench, and only what is new or changed is written."""
+"""Loading as sets.
+
+The source's rows meet the warehouse's at the bench, and only what is new or changed is written.
+"""
 
 from dataclasses import replace
 
@@ -17,7 +20,10 @@ from pypelineetl.load.facts.rows import StagedFacts, load_fact_rows, load_graine
 
 
 def load_in_bulk(load: Load, session: DuckSession, etl: ETL, source: Projection) -> Progress:
-    """Load a source's rows. Raises LoadError for what `load/rowwise.py` raises it, in the same words."""
+    """Load a source's rows.
+
+    Raises LoadError for what `load/rowwise.py` raises it, in the same words.
+    """
     if isinstance(etl, DimensionETL):
         if etl.factory.table_class is SlowlyChangingDimension:
             return (yield from load_versions(load, session, etl, source))
@@ -33,7 +39,10 @@ def load_in_bulk(load: Load, session: DuckSession, etl: ETL, source: Projection)
 
 
 def _misses(load: Load, etl: FactETL) -> str:
-    """Return what to tell of natural keys that no member has; the source is read once more for it."""
+    """Return what to tell of natural keys that no member has.
+
+    The source is read once more for it.
+    """
     with (
         # The load's own connection may be in a transaction that can do no more.
         load.project.open_warehouse() as warehouse,

@@ -1,4 +1,6 @@
-"""Asking the warehouse whether a loaded table is what its checks say, one query for each, before it is committed."""
+"""Asking the warehouse whether a loaded table is what its checks say, one query for each, before it
+is committed.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,9 +43,11 @@ class Failure:
 
 
 def run_checks(load: Load, etl: ETL) -> Iterator[Failure]:
-    """Yield the checks of an ETL that fail, in their order; the first that cannot be run is the last.
+    """Yield the checks of an ETL that fail, in their order; the first that cannot be run is the
+    last.
 
-    That one stops the load, whatever its severity: a database may undo a transaction in which a statement failed.
+    That one stops the load, whatever its severity: a database may undo a transaction in which a
+    statement failed.
     """
     table = _Table(load, etl)
     for check in etl.checks:
@@ -69,7 +73,10 @@ class _Table:
 
     @cached_property
     def key(self) -> tuple[str, ...]:
-        """The columns that tell which row is meant; of no others a message may tell values, which may be secrets."""
+        """The columns that tell which row is meant.
+
+        Of no others a message may tell values, which may be secrets.
+        """
         factory = self.etl.factory
         if isinstance(self.etl, DimensionETL):
             return tuple(dict.fromkeys([str(factory.name("key")), *factory.names("lookupatts")]))
@@ -80,7 +87,11 @@ class _Table:
     def relation(self) -> str:
         table, special = self.load.warehouse.quote(self.etl.table), not_special(self.load, self.etl)
         # Special members stand for what is not there, and need not be what members are.
-        return f"(SELECT * FROM {table} WHERE {special}) AS loaded" if special else f"{table} AS loaded"
+        return (
+            f"(SELECT * FROM {table} WHERE {special}) AS loaded"
+            if special
+            else f"{table} AS loaded"
+        )
 
     def name(self, column: str) -> str:
         """Return a column by a name that means it in a query within the query too."""
@@ -96,7 +107,9 @@ class _Table:
 
     def bound(self, column: str, values: Sequence[Any]) -> tuple[Any, ...]:
         """Return values to compare a column with, as the driver takes them."""
-        return adapted(self.load.warehouse.parameter_adapters, [column] * len(values), tuple(values))
+        return adapted(
+            self.load.warehouse.parameter_adapters, [column] * len(values), tuple(values)
+        )
 
 
 def _failing(table: _Table, check: Check) -> str:
@@ -127,10 +140,11 @@ def _condition(table: _Table, check: NotNull | Accepted | Between | Refers) -> C
 
 
 def _alike(table: _Table, columns: Sequence[str]) -> str:
-    """Return the rows that have a value in each of these columns, and with each how many have the same ones.
+    """Return the rows that have a value in each of these columns, and with each how many have the
+    same ones.
 
-    A window, because MariaDB takes four times as long to group as many texts, and to open a temporary table twice
-    is refused by MySQL.
+    A window, because MariaDB takes four times as long to group as many texts, and to open a
+    temporary table twice is refused by MySQL.
     """
     compared = ", ".join(table.exact(column, table.name(column)) for column in columns)
     selected = [*map(table.name, table.key), f"COUNT(*) OVER (PARTITION BY {compared}) AS {_ALIKE}"]
@@ -143,16 +157,27 @@ def _unaccepted(table: _Table, check: Accepted) -> Condition:
     mark = table.exact(column, table.load.warehouse.placeholder)
     marks = ", ".join([mark] * len(check.values))
     values = [table.columns[column].convert(value) for value in check.values]
-    return f"{table.exact(column, table.name(column))} NOT IN ({marks})", table.bound(column, values)
+    return f"{table.exact(column, table.name(column))} NOT IN ({marks})", table.bound(
+        column, values
+    )
 
 
 def _outside(table: _Table, check: Between) -> Condition:
     [column] = check.columns
     is_moment, convert = table.columns[column].is_moment, table.columns[column].convert
-    sides = [(sign, bound) for sign, bound in (("<", check.least), (">", check.most)) if bound is not None]
-    condition = " OR ".join(f"{table.name(column)} {sign} {table.load.warehouse.placeholder}" for sign, _ in sides)
-    # SQLite compares moments as texts, which must be written alike; a number may be more than its column can hold.
-    return condition, table.bound(column, [convert(bound) if is_moment else bound for _, bound in sides])
+    sides = [
+        (sign, bound)
+        for sign, bound in (("<", check.least), (">", check.most))
+        if bound is not None
+    ]
+    condition = " OR ".join(
+        f"{table.name(column)} {sign} {table.load.warehouse.placeholder}" for sign, _ in sides
+    )
+    # SQLite compares moments as texts, which must be written alike; a number may be more than its
+    # column can hold.
+    return condition, table.bound(
+        column, [convert(bound) if is_moment else bound for _, bound in sides]
+    )
 
 
 def _dangling(table: _Table, check: Refers) -> str:
@@ -175,7 +200,11 @@ def _meeting(table: _Table, relation: str, condition: Condition) -> str:
         LIMIT {SHOWN}
     """
     rows = table.load.warehouse.query(statement, arguments)
-    return _told(rows[0][0], [dict(zip(table.key, row[1:], strict=True)) for row in rows]) if rows else ""
+    return (
+        _told(rows[0][0], [dict(zip(table.key, row[1:], strict=True)) for row in rows])
+        if rows
+        else ""
+    )
 
 
 def _found(table: _Table, check: BadRows) -> str:
@@ -191,7 +220,9 @@ def _found(table: _Table, check: BadRows) -> str:
 def _miscounted(table: _Table, check: RowCount) -> str:
     [(rows,)] = table.load.warehouse.query(f"SELECT COUNT(*) FROM {table.relation}")
     before = table.load.rows_before
-    is_wrong = (check.least is not None and rows < check.least) or (check.most is not None and rows > check.most)
+    is_wrong = (check.least is not None and rows < check.least) or (
+        check.most is not None and rows > check.most
+    )
     if check.change is not None and before:
         is_wrong = is_wrong or abs(rows - before) > check.change * before
         return f"{_counted(rows)}, where there were {before:,} before" if is_wrong else ""
@@ -199,7 +230,10 @@ def _miscounted(table: _Table, check: RowCount) -> str:
 
 
 def count_rows(load: Load, etl: ETL) -> int:
-    """Return how many rows a table has, as the check `row_count` counts them; 0 if it is not there."""
+    """Return how many rows a table has, as the check `row_count` counts them.
+
+    0 if it is not there.
+    """
     if not load.warehouse.columns(etl.table):
         return 0
     [(rows,)] = load.warehouse.query(f"SELECT COUNT(*) FROM {_Table(load, etl).relation}")
@@ -207,7 +241,9 @@ def count_rows(load: Load, etl: ETL) -> int:
 
 
 def _told(number: int, rows: Sequence[Mapping[str, Any]]) -> str:
-    shown = some([" ".join(f"{name}={value}" for name, value in row.items()) for row in rows], number)
+    shown = some(
+        [" ".join(f"{name}={value}" for name, value in row.items()) for row in rows], number
+    )
     return _counted(number) + (f" ({shown})" if any(rows) else "")
 
 
@@ -217,7 +253,9 @@ def _counted(number: int) -> str:
 
 def _stale(table: _Table, check: Fresh) -> str:
     [column] = check.columns
-    [(rows, given)] = table.load.warehouse.query(f"SELECT COUNT(*), MAX({table.name(column)}) FROM {table.relation}")
+    [(rows, given)] = table.load.warehouse.query(
+        f"SELECT COUNT(*), MAX({table.name(column)}) FROM {table.relation}"
+    )
     newest = table.columns[column].convert(given)
     if newest is None:
         return f'{_counted(rows)}, of which none has a "{column}"'

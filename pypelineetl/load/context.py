@@ -24,7 +24,10 @@ BEGINNING_OF_TIME = datetime(1900, 1, 1)  # noqa: DTZ001 - moments without zone 
 
 @dataclass(frozen=True)
 class Load:
-    """Where one ETL's rows go: the project that declares it, an open warehouse, and the time (UTC) of the run."""
+    """Where one ETL's rows go.
+
+    The project that declares it, an open warehouse, and the time (UTC) of the run.
+    """
 
     project: Project
     warehouse: Database
@@ -34,7 +37,10 @@ class Load:
     generation: str = ""
     """The generation of the table that is being built; none if it is the one that everyone sees."""
     previous_keys: str = ""
-    """The temporary table of the surrogate keys that a rebuilt dimension's members had; none if it is not rebuilt."""
+    """The temporary table of the surrogate keys that a rebuilt dimension's members had.
+
+    None if it is not rebuilt.
+    """
     rows_before: int | None = None
     """How many rows the table had before the load, where a check asks; None where none does."""
     waiting: "Waiting | None" = None
@@ -43,7 +49,10 @@ class Load:
     """What rows that the load writes have in their audit column, if they have one."""
 
     def audited(self, etl: ETL) -> dict[str, int]:
-        """Return the audit column of an ETL's table with what the load writes there; empty if it has none."""
+        """Return the audit column of an ETL's table with what the load writes there.
+
+        Empty if it has none.
+        """
         column = self.project.audit_column(etl)
         return {column.name: self.audit_key} if column else {}
 
@@ -53,13 +62,15 @@ def dated(column: Column, value: Any) -> date | None:
     if value is None:
         return None
     found = moment(value)
-    day: date = found.date() if column.is_date and isinstance(found, datetime) else column.convert(found)
+    day: date = (
+        found.date() if column.is_date and isinstance(found, datetime) else column.convert(found)
+    )
     return day
 
 
 def null_message(missing: Sequence[str]) -> str:
     """Return what to tell of a row that lacks what tells it from others."""
     return (
-        f"a source row has NULL in {quoted(missing)}, by which rows are told apart: it would be a new one on"
-        " every load. Leave such rows out in the source SQL, or give them a value."
+        f"a source row has NULL in {quoted(missing)}, by which rows are told apart: it would be a"
+        " new one on every load. Leave such rows out in the source SQL, or give them a value."
     )

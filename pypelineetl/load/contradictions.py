@@ -1,7 +1,9 @@
-"""Several rows of one fact in one extract: rows that agree become one row, rows that contradict are rejected.
+"""Several rows of one fact in one extract: rows that agree become one row, rows that contradict are
+rejected.
 
-The order of the rows never decides. Rows of a grain agree if they are equal. Rows of an accumulating snapshot agree if
-no column has two values; a NULL says nothing there, unless the factory says otherwise (`ignorenonerefs=False`).
+The order of the rows never decides. Rows of a grain agree if they are equal. Rows of an
+accumulating snapshot agree if no column has two values; a NULL says nothing there, unless the
+factory says otherwise (`ignorenonerefs=False`).
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,8 @@ def row_key(etl: FactETL) -> tuple[str, ...]:
 def mark_undecided(sets: StagedRows, rows: str) -> None:
     """Make one row of the rows of one fact that agree, and give rows that contradict a `reason`.
 
-    A row that has a reason already contradicts the other rows of its fact. Rows without a grain are left as they are.
+    A row that has a reason already contradicts the other rows of its fact. Rows without a grain are
+    left as they are.
 
     Args:
         sets: The fact that is loaded.
@@ -39,18 +42,22 @@ def mark_undecided(sets: StagedRows, rows: str) -> None:
     etl, session, by = sets.etl, sets.session, row_key(sets.etl)
     keys, is_lenient = sets.names(by), sets.etl.most_rejected > 0
     known = f"NOT ({sets.any_null(by)})"
-    if not session.rows(f"SELECT 1 FROM {rows} WHERE {known} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
+    if not session.rows(
+        f"SELECT 1 FROM {rows} WHERE {known} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"
+    ):
         return
     others = [name for name in etl.factory.columns if name not in by]
     differing = ", ".join(
-        f"CASE WHEN {_contradict(sets.at(name), is_ignored=ignores_null(etl, name))} THEN {literal(name)} END"
+        f"CASE WHEN {_contradict(sets.at(name), is_ignored=ignores_null(etl, name))} THEN"
+        f" {literal(name)} END"
         for name in others
     )
     has_reason = "count(reason) > 0" if is_lenient else "false"
     session.keep(
         _UNDECIDED,
         f"""
-        SELECT {keys}, count(*) AS times, {f"concat_ws(', ', {differing})" if differing else "''"} AS differing
+        SELECT {keys}, count(*) AS times,
+          {f"concat_ws(', ', {differing})" if differing else "''"} AS differing
         FROM {rows} WHERE {known} GROUP BY {keys}
         HAVING count(*) > 1 AND (differing <> '' OR {has_reason})
         """,
@@ -62,7 +69,10 @@ def mark_undecided(sets: StagedRows, rows: str) -> None:
     if found:
         same = sets.same(by, "r", "u")
         told = _sql_message(by)
-        session.run(f"UPDATE {rows} AS r SET reason = {told} FROM {_UNDECIDED} AS u WHERE r.reason IS NULL AND {same}")
+        session.run(
+            f"UPDATE {rows} AS r SET reason = {told} FROM {_UNDECIDED} AS u WHERE r.reason IS NULL"
+            f" AND {same}"
+        )
     _merge(sets, rows, by, others, known + (" AND reason IS NULL" if is_lenient else ""))
 
 
@@ -88,16 +98,20 @@ def merged(etl: FactETL, rows: Sequence[Row]) -> tuple[Row, list[str]]:
     return row, differing
 
 
-def undecided_message(by: Sequence[str], times: object, differing: Sequence[str], values: Sequence[Any] = ()) -> str:
+def undecided_message(
+    by: Sequence[str], times: object, differing: Sequence[str], values: Sequence[Any] = ()
+) -> str:
     """Return the message about rows of one fact that contradict."""
-    what = f" that differ in {quoted(differing)}" if any(differing) else ", of which one was rejected"
+    what = (
+        f" that differ in {quoted(differing)}" if any(differing) else ", of which one was rejected"
+    )
     which = f" {' + '.join(map(str, values))}" if values else ""
     return f"the source gives {times} rows of the fact {quoted(by)}{which}{what}. {_RULE}"
 
 
 _RULE = (
-    "A load takes one row of a fact, and never guesses which one holds: mend the source SQL so that it gives one row,"
-    " or declare a finer grain"
+    "A load takes one row of a fact, and never guesses which one holds: mend the source SQL so that"
+    " it gives one row, or declare a finer grain"
 )
 
 
@@ -116,17 +130,22 @@ def _contradict(at: str, *, is_ignored: bool) -> str:
     return several if is_ignored else f"({several} OR (count({at}) > 0 AND count({at}) < count(*)))"
 
 
-def _merge(sets: StagedRows, rows: str, by: Sequence[str], others: Sequence[str], known: str) -> None:
+def _merge(
+    sets: StagedRows, rows: str, by: Sequence[str], others: Sequence[str], known: str
+) -> None:
     """Make one row of the rows of each fact that are left, in the place of the first."""
     first = f"SELECT min(ord) FROM {rows} WHERE {known} GROUP BY {sets.names(by)}"
-    filled = ", ".join(f"any_value({sets.at(name)}) OVER fact AS {sets.at(name)}" for name in others)
+    filled = ", ".join(
+        f"any_value({sets.at(name)}) OVER fact AS {sets.at(name)}" for name in others
+    )
     columns = f"* REPLACE ({filled})" if filled else "*"
     sets.session.keep(
         f"{rows}_merged",
         f"""
         SELECT {columns} FROM {rows} WHERE {known}
         WINDOW fact AS (
-          PARTITION BY {sets.names(by)} ORDER BY ord ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+          PARTITION BY {sets.names(by)} ORDER BY ord ROWS BETWEEN UNBOUNDED PRECEDING
+            AND UNBOUNDED FOLLOWING
         )
         QUALIFY ord IN ({first})
         """,

@@ -1,4 +1,7 @@
-"""All that one load of an ETL is: its table made ready, its rows loaded by the way that fits them, and checked."""
+"""All that one load of an ETL is.
+
+Its table made ready, its rows loaded by the way that fits them, and checked.
+"""
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
@@ -20,7 +23,11 @@ from pypelineetl.load.collations import Given, check_texts
 from pypelineetl.load.context import Load
 from pypelineetl.load.dimensions.deletions import delete_facts, end_deleted
 from pypelineetl.load.dimensions.integrity import check_dimension
-from pypelineetl.load.dimensions.key_preservation import preserve_members, restore_members, take_versions_over
+from pypelineetl.load.dimensions.key_preservation import (
+    preserve_members,
+    restore_members,
+    take_versions_over,
+)
 from pypelineetl.load.dimensions.special_members import refuse_former_special, seed_special_members
 from pypelineetl.load.empty_sources import holds_rows, refuse_empty
 from pypelineetl.load.facts.periodic_snapshot import missing_periods
@@ -38,34 +45,50 @@ from pypelineetl.state.load_state import LIVE, LoadState
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How one ETL is run: from all of its source or what is new in it, into the live table or a staged one."""
+    """How one ETL is run.
+
+    From all of its source or what is new in it, into the live table or a staged one.
+    """
 
     full: bool = False
     is_replay: bool = False
     """Whether the rows are those that were rejected before, and nothing is known of the others."""
     live: ETL | None = None
-    """The ETL of the live table whose place a staged one is to take; None if the rows go into the live table itself."""
+    """The ETL of the live table whose place a staged one is to take.
+
+    None if the rows go into the live table itself.
+    """
     generation: str = LIVE
     audit_key: int = 0
     """What rows that it writes have in their audit column, if they have one."""
 
 
 def tables_written(project: Project, etl: ETL) -> list[str]:
-    """Return the tables that a load may write: its own, and those of dimensions that it may add members to."""
-    return list(dict.fromkeys([etl.table, *(each.table for each in dimensions_written(project, etl))]))
+    """Return the tables that a load may write.
+
+    Its own, and those of dimensions that it may add members to.
+    """
+    return list(
+        dict.fromkeys([etl.table, *(each.table for each in dimensions_written(project, etl))])
+    )
 
 
 def dimensions_written(project: Project, etl: ETL) -> list[DimensionETL]:
     """Return the dimensions that a load may add members to."""
     if isinstance(etl, DimensionETL):
         return [etl]
-    return list(dict.fromkeys(project.dimension(key) for key in etl.keys.values() if key.missing == "infer"))
+    return list(
+        dict.fromkeys(project.dimension(key) for key in etl.keys.values() if key.missing == "infer")
+    )
 
 
 def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it is tried
     project: Project, etl: ETL, how: LoadOptions, warehouse: Database, *, scans: bool, streams: bool
 ) -> Generator[Event, None, Counts]:
-    """Do all that one load of an ETL is, in the transaction that is open. A live table that is to be loaded exists."""
+    """Do all that one load of an ETL is, in the transaction that is open.
+
+    A live table that is to be loaded exists.
+    """
     history = LoadState(warehouse, how.generation)
     history.prepare(etl, rebuilds=isinstance(how.live, DimensionETL))
     if doubt := adopt_legacy_names(how.live or etl, warehouse):
@@ -95,7 +118,9 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
         rows_before=rows_before,
         audit_key=how.audit_key,
     )
-    before = {dimension: largest_before(load, dimension) for dimension in dimensions_written(project, etl)}
+    before = {
+        dimension: largest_before(load, dimension) for dimension in dimensions_written(project, etl)
+    }
     _forget_events(history, etl, before)
     counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
     if extracted.is_full and not how.is_replay:
@@ -111,17 +136,26 @@ def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it 
 
 
 def _forget_events(history: LoadState, etl: ETL, before: Mapping[DimensionETL, int | None]) -> None:
-    """Forget the events of versions that somebody has removed, whose surrogate keys the load may give again."""
+    """Forget the events of versions that somebody has removed, whose surrogate keys the load may
+    give again.
+    """
     largest = before[etl] if isinstance(etl, DimensionETL) else None
     if largest is not None:
         history.forget_events_above(etl, largest)
 
 
-def _check_members(load: Load, etl: ETL, counts: Counts, before: Mapping[DimensionETL, int | None]) -> None:
-    """Raise LoadError if a dimension that the load has added to has a member twice, a surrogate key, or bad periods."""
-    # A member that the load itself made, as one version, needs no look; what a user's own class made does.
+def _check_members(
+    load: Load, etl: ETL, counts: Counts, before: Mapping[DimensionETL, int | None]
+) -> None:
+    """Raise LoadError if a dimension that the load has added to has a member twice, a surrogate
+    key, or bad periods.
+    """
+    # A member that the load itself made, as one version, needs no look; what a user's own class
+    # made does.
     is_own = bool(why_row_by_row(load.project, etl))
-    if isinstance(etl, DimensionETL) and (counts.closed or (counts.inserted and (counts.versions or is_own))):
+    if isinstance(etl, DimensionETL) and (
+        counts.closed or (counts.inserted and (counts.versions or is_own))
+    ):
         # A version that a deletion has ended may have any surrogate key.
         check_dimension(load, etl, 0 if counts.closed else before[etl] or 0)
     if isinstance(etl, DimensionETL) and counts.inserted and etl.factory.versioning:
@@ -135,7 +169,9 @@ def _check_members(load: Load, etl: ETL, counts: Counts, before: Mapping[Dimensi
             check_unique(load, dimension, largest)
 
 
-def rows_to_compare(project: Project, etl: ETL, how: LoadOptions, warehouse: Database) -> int | None:
+def rows_to_compare(
+    project: Project, etl: ETL, how: LoadOptions, warehouse: Database
+) -> int | None:
     """Return how many rows the table has before a load, if a check compares with it."""
     if not any(isinstance(check, RowCount) and check.change is not None for check in etl.checks):
         return None
@@ -144,14 +180,21 @@ def rows_to_compare(project: Project, etl: ETL, how: LoadOptions, warehouse: Dat
 
 def _check(counts: Counts) -> None:
     if not counts.adds_up:
-        message = f"its rows do not add up: {counts}. Nothing was loaded; please report this as a fault of PypeLineETL."
+        message = (
+            f"its rows do not add up: {counts}. Nothing was loaded; please report this as a fault"
+            " of PypeLineETL."
+        )
         raise LoadError(message)
 
 
-def prepare_table(project: Project, etl: ETL, how: LoadOptions, warehouse: Database) -> Generator[Event, None, str]:
-    """Make a table ready for an ETL's rows: a new one to take the place of a live one's, or the live one as it is.
+def prepare_table(
+    project: Project, etl: ETL, how: LoadOptions, warehouse: Database
+) -> Generator[Event, None, str]:
+    """Make a table ready for an ETL's rows: a new one to take the place of a live one's, or the
+    live one as it is.
 
-    Returns the temporary table of the surrogate keys that the members of a rebuilt dimension had, if any.
+    Returns the temporary table of the surrogate keys that the members of a rebuilt dimension had,
+    if any.
     """
     previous_keys, live = "", how.live
     if live is None:
@@ -166,10 +209,13 @@ def prepare_table(project: Project, etl: ETL, how: LoadOptions, warehouse: Datab
             yield events.TableDropped(etl)
         yield from create_table(project, etl, warehouse)
     _refuse_rewritten(etl, warehouse)
-    if narrow := [name for name in warehouse.narrow_texts(etl.table) if name in etl.factory.columns]:
+    if narrow := [
+        name for name in warehouse.narrow_texts(etl.table) if name in etl.factory.columns
+    ]:
         told = (
-            f"its columns {quoted(narrow)} cannot hold every character, and a row with another one fails the load;"
-            " create the warehouse's database with CHARACTER SET utf8mb4, or say it in the DDL, and rebuild the table"
+            f"its columns {quoted(narrow)} cannot hold every character, and a row with another one"
+            " fails the load; create the warehouse's database with CHARACTER SET utf8mb4, or say"
+            " it in the DDL, and rebuild the table"
         )
         yield events.EtlNoted(etl, told)
     if isinstance(etl, DimensionETL):
@@ -181,16 +227,19 @@ def prepare_table(project: Project, etl: ETL, how: LoadOptions, warehouse: Datab
 
 
 def _refuse_rewritten(etl: ETL, warehouse: Database) -> None:
-    """Raise LoadError if a load compares with values that the warehouse writes anew: each would find a change."""
+    """Raise LoadError if a load compares with values that the warehouse writes anew.
+
+    Each would find a change.
+    """
     is_compared = isinstance(etl, DimensionETL) or not (etl.append or etl.period or replaces(etl))
     if not (warehouse.rewritten and is_compared):
         return
     for name, kind in warehouse.columns(etl.table).items():
         if name in etl.factory.columns and kind in warehouse.rewritten:
             message = (
-                f'column "{name}" is {kind.upper()}, which {warehouse.name} keeps in a form of its own, so every load'
-                f" would find another value there; declare it as {warehouse.rewritten[kind]}, which keeps a text as it"
-                " is written"
+                f'column "{name}" is {kind.upper()}, which {warehouse.name} keeps in a form of its'
+                " own, so every load would find another value there; declare it as"
+                f" {warehouse.rewritten[kind]}, which keeps a text as it is written"
             )
             raise LoadError(message)
 
@@ -204,13 +253,19 @@ def create_table(project: Project, etl: ETL, warehouse: Database) -> Iterator[Ev
     yield events.TableCreated(etl)
 
 
-def load_rows(load: Load, etl: ETL, *, scans: bool = True, streams: bool = True) -> Generator[Event, None, Counts]:
-    """Load an ETL's rows as sets, or row by row where they must; then see to members deleted, and to rows rejected.
+def load_rows(
+    load: Load, etl: ETL, *, scans: bool = True, streams: bool = True
+) -> Generator[Event, None, Counts]:
+    """Load an ETL's rows as sets, or row by row where they must; then see to members deleted, and
+    to rows rejected.
 
-    Raises ScanError if DuckDB reads the source (`scans`) and comes upon a value that it cannot read, UnorderedError if
-    rows are written as they come (`streams`) and come in another order than the source declares.
+    Raises ScanError if DuckDB reads the source (`scans`) and comes upon a value that it cannot
+    read, UnorderedError if rows are written as they come (`streams`) and come in another order than
+    the source declares.
     """
-    with open_duck_session(load.warehouse.own_session, load.project.memory, scans=scans, streams=streams) as session:
+    with open_duck_session(
+        load.warehouse.own_session, load.project.memory, scans=scans, streams=streams
+    ) as session:
         gather_rejects(session)
         waiting = Waiting(load.project, etl, load.warehouse, load.generation)
         load = replace(load, waiting=waiting)
@@ -246,7 +301,8 @@ def _load_by_its_way(load: Load, session: DuckSession, etl: ETL) -> Generator[Ev
 
 
 def check_rows(load: Load, etl: ETL) -> Iterator[Event]:
-    """Run the checks of a table that is filled and not yet committed; those that only warn are noted.
+    """Run the checks of a table that is filled and not yet committed; those that only warn are
+    noted.
 
     Raises LoadError, which tells of all others that failed.
     """
@@ -270,7 +326,9 @@ def _load_row_by_row(load: Load, session: DuckSession, etl: ETL) -> Generator[Ev
         return (yield from _told(etl, progress))
 
 
-def _load_members(load: Load, session: DuckSession, etl: DimensionETL, rows: Stream) -> Generator[Event, None, Counts]:
+def _load_members(
+    load: Load, session: DuckSession, etl: DimensionETL, rows: Stream
+) -> Generator[Event, None, Counts]:
     given = Given(load, etl)
     counts = yield from _told(etl, load_dimension(load, session, etl, given.noted(rows)))
     given.check()

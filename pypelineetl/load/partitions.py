@@ -1,7 +1,8 @@
-"""One big fact in parts: ranges of a whole number in its source, loaded side by side, published as one.
+"""One big fact in parts: ranges of a whole number in its source, loaded side by side, published as
+one.
 
-Each part goes to a table of its own, which is made anew if the part is run again. When all are there, their rows go
-to the fact's table in one transaction.
+Each part goes to a table of its own, which is made anew if the part is run again. When all are
+there, their rows go to the fact's table in one transaction.
 """
 
 import re
@@ -27,7 +28,10 @@ from pypelineetl.state.table_names import PART, short_name
 
 @dataclass(frozen=True)
 class Parts:
-    """How one load of a fact is split: `token` is the generation it belongs to, `bounds` are between its parts."""
+    """How one load of a fact is split.
+
+    `token` is the generation it belongs to, `bounds` are between its parts.
+    """
 
     token: str
     bounds: tuple[int, ...]
@@ -39,7 +43,10 @@ class Parts:
 
 
 def parts_of(token: object, bounds: object) -> Parts:
-    """Return the parts that a message tells of. Raises UsageError for anything that `split` does not make."""
+    """Return the parts that a message tells of.
+
+    Raises UsageError for anything that `split` does not make.
+    """
     if not (isinstance(token, str) and re.fullmatch("[0-9a-f]{8}", token)):
         message = "a part's token must be eight hexadecimal digits"
         raise UsageError(message)
@@ -50,7 +57,10 @@ def parts_of(token: object, bounds: object) -> Parts:
 
 
 def split(project: Project, etl: FactETL, generation: str) -> Parts:
-    """Ask the source between which numbers a fact is to be split. Raises SourceError if they are no whole numbers."""
+    """Ask the source between which numbers a fact is to be split.
+
+    Raises SourceError if they are no whole numbers.
+    """
     column = str(etl.split_by)
     with project.open_source(etl) as source:
         query = queries.extremes(project.source_query(etl, source), column, dialect=source.dialect)
@@ -61,16 +71,24 @@ def split(project: Project, etl: FactETL, generation: str) -> Parts:
         message = f'it is split by "{column}", which holds other values than whole numbers'
         raise SourceError(message)
     width = int(most) - int(least) + 1
-    bounds = {int(least) + width * number // etl.parts for number in range(1, etl.parts)} - {int(least)}
+    bounds = {int(least) + width * number // etl.parts for number in range(1, etl.parts)} - {
+        int(least)
+    }
     return Parts(generation, tuple(sorted(bounds)))
 
 
 def load_parts(project: Project, etl: FactETL, parts: Parts) -> Generator[Event, None, int]:
-    """Load all parts side by side where the warehouse allows it; return how many rows they have read."""
+    """Load all parts side by side where the warehouse allows it.
+
+    Return how many rows they have read.
+    """
     read = 0
     beside = database_class(project.warehouse_url).concurrent_writers
     with ThreadPoolExecutor(len(parts.numbers) if beside else 1) as pool:
-        loads = [pool.submit(_gathered, load_part(project, etl, parts, number)) for number in parts.numbers]
+        loads = [
+            pool.submit(_gathered, load_part(project, etl, parts, number))
+            for number in parts.numbers
+        ]
         for load in as_completed(loads):
             happened, counts = load.result()
             yield from happened
@@ -87,12 +105,16 @@ def _gathered(load: Generator[Event, None, Counts]) -> tuple[list[Event], Counts
             return happened, stop.value
 
 
-def load_part(project: Project, etl: FactETL, parts: Parts, number: int) -> Generator[Event, None, Counts]:
+def load_part(
+    project: Project, etl: FactETL, parts: Parts, number: int
+) -> Generator[Event, None, Counts]:
     """Load one part into its own table."""
     try:
         return (yield from _load_part(project, etl, parts, number, scans=True))
     except ScanError as error:
-        yield events.EtlNoted(etl, f"read once more, through the driver, because DuckDB cannot read it: {error}")
+        yield events.EtlNoted(
+            etl, f"read once more, through the driver, because DuckDB cannot read it: {error}"
+        )
         return (yield from _load_part(project, etl, parts, number, scans=False))
 
 
@@ -126,10 +148,14 @@ def merge(  # noqa: PLR0913, PLR0917 - what the fill of a fact is given, and wha
     rows_before = rows_to_compare(project, etl, how, warehouse)
     yield from prepare_table(project, etl, how, warehouse)
     for staged in tables_of(etl, parts):
-        warehouse.execute(f"INSERT INTO {table} ({names}) SELECT {values} FROM {warehouse.quote(staged)}")
+        warehouse.execute(
+            f"INSERT INTO {table} ({names}) SELECT {values} FROM {warehouse.quote(staged)}"
+        )
     [(merged,)] = warehouse.query(f"SELECT COUNT(*) FROM {table}")
     if merged != rows:
-        message = f"its parts loaded {rows:,} rows, and {merged:,} are there now; nothing was changed"
+        message = (
+            f"its parts loaded {rows:,} rows, and {merged:,} are there now; nothing was changed"
+        )
         raise LoadError(message)
     counts = Counts(read=rows, inserted=rows)
     refuse_empty(etl, counts, held_rows=held_rows, is_rebuilt=True)
@@ -141,9 +167,13 @@ def _part(project: Project, etl: FactETL, parts: Parts, number: int) -> FactETL:
     """Return the ETL that loads one part: its range of the source, into its own table."""
     edges = (None, *parts.bounds, None)
     query, spoken = project.source_query(etl), project.source_dialect(etl)
-    part = queries.between(query, str(etl.split_by), edges[number], edges[number + 1], dialect=spoken)
+    part = queries.between(
+        query, str(etl.split_by), edges[number], edges[number + 1], dialect=spoken
+    )
     arguments = {**etl.factory.arguments, "name": tables_of(etl, parts)[number]}
-    return replace(etl, source=Native(part), factory=Factory(etl.factory.table_class, arguments), parts=1)
+    return replace(
+        etl, source=Native(part), factory=Factory(etl.factory.table_class, arguments), parts=1
+    )
 
 
 def tables_of(etl: FactETL, parts: Parts) -> list[str]:

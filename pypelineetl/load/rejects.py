@@ -1,4 +1,7 @@
-"""Rows that are not loaded, and why: gathered at the bench, and written to the warehouse if they are few enough."""
+"""Rows that are not loaded, and why.
+
+Gathered at the bench, and written to the warehouse if they are few enough.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,29 +28,46 @@ def gather_rejects(session: DuckSession) -> None:
 
 
 def reject(session: DuckSession, rows: str) -> int:
-    """Take the rows that have a `reason` out of a table at the bench, and return how many they are."""
-    session.run(f"INSERT INTO {_REJECTED} SELECT reason, given FROM {rows} WHERE reason IS NOT NULL")
+    """Take the rows that have a `reason` out of a table at the bench, and return how many they
+    are.
+    """
+    session.run(
+        f"INSERT INTO {_REJECTED} SELECT reason, given FROM {rows} WHERE reason IS NOT NULL"
+    )
     return session.number(f"DELETE FROM {rows} WHERE reason IS NOT NULL")
 
 
 def reject_given(session: DuckSession, etl: ETL, reason: str, row: Mapping[str, Any]) -> None:
-    """Take one row for rejected, with the values that its replay needs: Python of the user's own may read any."""
+    """Take one row for rejected, with the values that its replay needs.
+
+    Python of the user's own may read any.
+    """
     names = list(row) if own_code_reason(etl) else etl.needs
-    session.run(f"INSERT INTO {_REJECTED} VALUES (?, ?)", (reason, as_json({name: row[name] for name in names})))
+    session.run(
+        f"INSERT INTO {_REJECTED} VALUES (?, ?)",
+        (reason, as_json({name: row[name] for name in names})),
+    )
 
 
 def reject_null(sets: StagedRows, names: Sequence[str], rows: str) -> int:
-    """Reject rows with a NULL in the columns by which rows are told apart; LoadError if none may be rejected."""
+    """Reject rows with a NULL in the columns by which rows are told apart.
+
+    LoadError if none may be rejected.
+    """
     if not sets.etl.most_rejected:
         sets.refuse_null(names, rows)
         return 0
     return _reject_where(sets.session, rows, literal(null_message(names)), sets.any_null(names))
 
 
-def write_rejects(load: Load, session: DuckSession, etl: ETL, counts: Counts, waiting: Waiting) -> None:
-    """Write the rejected rows to the warehouse, each once. Raises LoadError if they are more than the ETL allows.
+def write_rejects(
+    load: Load, session: DuckSession, etl: ETL, counts: Counts, waiting: Waiting
+) -> None:
+    """Write the rejected rows to the warehouse, each once. Raises LoadError if they are more than
+    the ETL allows.
 
-    A row that waits already, and is read and rejected again, is counted by the load that rejected it first.
+    A row that waits already, and is read and rejected again, is counted by the load that rejected
+    it first.
     """
     again = waiting.settle(session, _REJECTED)
     if not counts.rejected:
@@ -60,7 +80,8 @@ def write_rejects(load: Load, session: DuckSession, etl: ETL, counts: Counts, wa
         columns,
         session,
         f"""
-        SELECT {literal(name_of(etl))}, TIMESTAMP '{load.now}', reason, given, {literal(load.generation)},
+        SELECT {literal(name_of(etl))}, TIMESTAMP '{load.now}', reason, given,
+          {literal(load.generation)},
           {literal(etl.live_table)}
         FROM {_REJECTED} ORDER BY rowid
         """,
@@ -77,6 +98,7 @@ def _too_many(session: DuckSession, etl: ETL, counts: Counts) -> str:
     some = "; ".join(f"{rows:,} rows: {reason}" for reason, rows in found[:_SHOWN])
     more = f"; and {len(found) - _SHOWN:,} other reasons" if len(found) > _SHOWN else ""
     return (
-        f"{counts.rejected:,} of {counts.read:,} rows were rejected, more than the share of {etl.most_rejected}"
-        f" that its most_rejected allows ({some}{more}); mend the source, or allow more"
+        f"{counts.rejected:,} of {counts.read:,} rows were rejected, more than the share of"
+        f" {etl.most_rejected} that its most_rejected allows ({some}{more}); mend the source, or"
+        " allow more"
     )

@@ -1,7 +1,7 @@
 """Drift: an existing table whose columns are not those of its DDL.
 
-What the DDL means is asked of the database itself, by way of a temporary table; nothing here knows how any database
-writes its types.
+What the DDL means is asked of the database itself, by way of a temporary table; nothing here knows
+how any database writes its types.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,21 +17,40 @@ from pypelineetl.state.table_names import short_name
 
 
 def check_drift(project: Project, etl: ETL, warehouse: Database) -> None:
-    """Raise LoadError if the existing table is not what its DDL says; every difference is told at once."""
-    declared_columns, there = _declared_columns(project, etl, warehouse), warehouse.columns(etl.table)
+    """Raise LoadError if the existing table is not what its DDL says.
+
+    Every difference is told at once.
+    """
+    declared_columns, there = (
+        _declared_columns(project, etl, warehouse),
+        warehouse.columns(etl.table),
+    )
     if found := _differences(declared_columns, there):
-        rename, lost = _rename(etl, warehouse, declared_columns, there), _lost(etl, declared_columns, there)
-        advice = " Rebuild it (--delete_existing_tables), or change the table or its DDL until they agree."
+        rename, lost = (
+            _rename(etl, warehouse, declared_columns, there),
+            _lost(etl, declared_columns, there),
+        )
+        advice = (
+            " Rebuild it (--delete_existing_tables), or change the table or its DDL until they"
+            " agree."
+        )
         if lost:
-            advice = f" Change the table or its DDL until they agree: a rebuild would lose {quoted(lost)}."
-        message = f'the table "{etl.table}" is not what its DDL says: {"; ".join(found)}.{rename}{advice}'
+            advice = (
+                " Change the table or its DDL until they agree: a rebuild would lose"
+                f" {quoted(lost)}."
+            )
+        message = (
+            f'the table "{etl.table}" is not what its DDL says: {"; ".join(found)}.{rename}{advice}'
+        )
         raise LoadError(message)
 
 
 def refuse_losses(project: Project, etls: Sequence[ETL], warehouse: Database) -> None:
-    """Raise LoadError for columns that a rebuild would empty, though their values are nowhere but in the warehouse.
+    """Raise LoadError for columns that a rebuild would empty, though their values are nowhere but
+    in the warehouse.
 
-    A column that is in the table alone, beside one that is in the DDL alone, may be the same under a new name.
+    A column that is in the table alone, beside one that is in the DDL alone, may be the same under
+    a new name.
     """
     faults = []
     for etl in etls:
@@ -39,14 +58,21 @@ def refuse_losses(project: Project, etls: Sequence[ETL], warehouse: Database) ->
         if not there or not isinstance(etl, DimensionETL):
             continue
         declared_columns = _declared_columns(project, etl, warehouse)
-        lost = [name for name in _lost(etl, declared_columns, there) if _has_values(etl, warehouse, name)]
+        lost = [
+            name
+            for name in _lost(etl, declared_columns, there)
+            if _has_values(etl, warehouse, name)
+        ]
         if lost:
             new = [name for name in declared_columns if name not in there]
-            drop = f"ALTER TABLE {warehouse.quote(etl.table)} DROP COLUMN {warehouse.quote(lost[0])}"
+            drop = (
+                f"ALTER TABLE {warehouse.quote(etl.table)} DROP COLUMN {warehouse.quote(lost[0])}"
+            )
             faults.append(
-                f'"{etl.table}" has values in {quoted(lost)}, which its DDL does not have, while it has {quoted(new)};'
-                f" a rebuild would lose them, and only this table knows them."
-                f"{_rename(etl, warehouse, declared_columns, there)} If they are to go, drop the column first: {drop}"
+                f'"{etl.table}" has values in {quoted(lost)}, which its DDL does not have, while it'
+                f" has {quoted(new)}; a rebuild would lose them, and only this table knows"
+                f" them.{_rename(etl, warehouse, declared_columns, there)} If they are to go, drop"
+                f" the column first: {drop}"
             )
     if faults:
         message = f"{'; '.join(faults)}. Nothing was changed."
@@ -66,7 +92,8 @@ def _has_values(etl: DimensionETL, warehouse: Database, name: str) -> bool:
 def _lost(etl: ETL, declared_columns: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
     """Return the columns whose values a rebuild would lose if the DDL has given them new names.
 
-    A type-2 dimension keeps its history itself; of others the source does not know what type 0, type 3 and flags keep.
+    A type-2 dimension keeps its history itself; of others the source does not know what type 0,
+    type 3 and flags keep.
     """
     if not isinstance(etl, DimensionETL):
         return []
@@ -78,8 +105,13 @@ def _lost(etl: ETL, declared_columns: Mapping[str, str], there: Mapping[str, str
     return [name for name in there if name not in declared_columns and name != AUDIT_KEY]
 
 
-def _rename(etl: ETL, warehouse: Database, declared_columns: Mapping[str, str], there: Mapping[str, str]) -> str:
-    """Return what to do where one column is missing and one of the same type is new; nothing elsewhere."""
+def _rename(
+    etl: ETL, warehouse: Database, declared_columns: Mapping[str, str], there: Mapping[str, str]
+) -> str:
+    """Return what to do where one column is missing and one of the same type is new.
+
+    Nothing elsewhere.
+    """
     new, old = (
         [name for name in declared_columns if name not in there],
         [name for name in there if name not in declared_columns],
@@ -102,7 +134,11 @@ def _declared_columns(project: Project, etl: ETL, warehouse: Database) -> Mappin
 
 
 def _differences(declared_columns: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    missing = [f'it has no column "{name}" ({kind})' for name, kind in declared_columns.items() if name not in found]
+    missing = [
+        f'it has no column "{name}" ({kind})'
+        for name, kind in declared_columns.items()
+        if name not in found
+    ]
     extra = [
         f'its column "{name}" ({kind}) is not in the DDL'
         for name, kind in found.items()

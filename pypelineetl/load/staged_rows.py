@@ -1,6 +1,8 @@
-"""The rows of one table as sets at the bench: those the source gives, those the warehouse has, and writing them.
+"""The rows of one table as sets at the bench: those the source gives, those the warehouse has, and
+writing them.
 
-The table's columns are a0, a1, … at the bench, in the order of the factory, so that no name needs quoting there.
+The table's columns are a0, a1, … at the bench, in the order of the factory, so that no name needs
+quoting there.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +32,10 @@ CURRENT = "pypelineetl_existing"
 
 
 def not_special(load: Load, etl: ETL) -> str:
-    """Return the warehouse's condition that a member is none of its dimension's special members; nothing for a fact."""
+    """Return the warehouse's condition that a member is none of its dimension's special members.
+
+    Nothing for a fact.
+    """
     special = etl.special if isinstance(etl, DimensionETL) else ()
     key = str(etl.factory.name("key"))
     keys = ", ".join(str(int(member[key])) for member in special)
@@ -68,12 +73,19 @@ class StagedRows:
         return self.session.number(f"SELECT count(*) FROM {ROWS}")
 
     def refuse_null(self, names: Sequence[str], rows: str = ROWS) -> None:
-        """Raise LoadError if the rows have a NULL in these columns, by which they are told apart."""
+        """Raise LoadError if the rows have a NULL in these columns, by which they are told
+        apart.
+        """
         found = self.session.rows(
-            f"SELECT {self.names(names)} FROM {rows} WHERE {self.any_null(names)} ORDER BY ord LIMIT 1"
+            f"SELECT {self.names(names)} FROM {rows} WHERE {self.any_null(names)} ORDER BY ord"
+            " LIMIT 1"
         )
         if found:
-            raise LoadError(null_message([name for name, value in zip(names, found[0], strict=True) if value is None]))
+            raise LoadError(
+                null_message(
+                    [name for name, value in zip(names, found[0], strict=True) if value is None]
+                )
+            )
 
     def any_null(self, names: Iterable[str]) -> str:
         """Return the condition that one of these columns is NULL."""
@@ -81,17 +93,29 @@ class StagedRows:
 
     def same(self, names: Iterable[str], left: str, right: str) -> str:
         """Return the condition that two rows agree in these columns, none of which is NULL."""
-        return " AND ".join(f"{left}.{self.at(name)} = {right}.{self.at(name)}" for name in names) or "true"
+        return (
+            " AND ".join(f"{left}.{self.at(name)} = {right}.{self.at(name)}" for name in names)
+            or "true"
+        )
 
     def differs(self, names: Iterable[str], left: str, right: str) -> str:
-        """Return the condition that two rows do not agree in one of these columns; NULL agrees with NULL."""
+        """Return the condition that two rows do not agree in one of these columns.
+
+        NULL agrees with NULL.
+        """
         return (
-            " OR ".join(f"{left}.{self.at(name)} IS DISTINCT FROM {right}.{self.at(name)}" for name in names) or "false"
+            " OR ".join(
+                f"{left}.{self.at(name)} IS DISTINCT FROM {right}.{self.at(name)}" for name in names
+            )
+            or "false"
         )
 
     @contextmanager
     def read_concurrently(self, bring: Callable[["StagedRows"], None]) -> Iterator[None]:
-        """Have something brought from the warehouse while the block reads the source; both are there after it."""
+        """Have something brought from the warehouse while the block reads the source.
+
+        Both are there after it.
+        """
         if not self.load.warehouse.concurrent_reads:
             yield
             bring(self)
@@ -102,21 +126,32 @@ class StagedRows:
             brought.result()
 
     def load_current(self, names: Sequence[str], where: str = "") -> None:
-        """Bring these columns of the warehouse's rows to the bench; those of special members are left out."""
+        """Bring these columns of the warehouse's rows to the bench.
+
+        Those of special members are left out.
+        """
         warehouse = self.load.warehouse
         where = " AND ".join(filter(None, [where, not_special(self.load, self.etl)]))
         requested = [self.request(name) for name in names]
         table = warehouse.quote(self.etl.table)
-        if not warehouse.query(f"SELECT 1 FROM {table}{f' WHERE {where}' if where else ''} LIMIT 1"):
+        if not warehouse.query(
+            f"SELECT 1 FROM {table}{f' WHERE {where}' if where else ''} LIMIT 1"
+        ):
             self.session.declare(CURRENT, {request.name: request.held for request in requested})
             return
-        query = f"SELECT {warehouse.quoted(names)} FROM {table}" + (f" WHERE {where}" if where else "")
-        scanned = warehouse.scanned_here(self.session, self.load.project.warehouse_url, self.etl.table, query)
+        query = f"SELECT {warehouse.quoted(names)} FROM {table}" + (
+            f" WHERE {where}" if where else ""
+        )
+        scanned = warehouse.scanned_here(
+            self.session, self.load.project.warehouse_url, self.etl.table, query
+        )
         given = Projection(self.session, scanned, lambda: warehouse.stream(query))
         self.session.keep(CURRENT, given.select(requested, f"{CURRENT}_given"))
 
     def load_current_for(self, names: Sequence[str], by: Sequence[str], where: str) -> None:
-        """Bring further rows, but only those that the source's rows ask for by these columns and that are not there."""
+        """Bring further rows, but only those that the source's rows ask for by these columns and
+        that are not there.
+        """
         keys = f"SELECT {self.names(by)} FROM {ROWS}"
         missing = f"SELECT * FROM ({keys}) ANTI JOIN {CURRENT} USING ({self.names(by)})"
         warehouse = self.load.warehouse
@@ -130,17 +165,26 @@ class StagedRows:
             one = " AND ".join(f"{warehouse.quote(name)} = {warehouse.placeholder}" for name in by)
             query += f" AND ({' OR '.join([f'({one})'] * len(asked))})"
             values = adapted(
-                warehouse.parameter_adapters, list(by) * len(asked), tuple(value for row in asked for value in row)
+                warehouse.parameter_adapters,
+                list(by) * len(asked),
+                tuple(value for row in asked for value in row),
             )
             rows = warehouse.query(query, values)
-            given = Projection(self.session, None, lambda: Stream(tuple(names), iter([rows] if rows else [])))
+            given = Projection(
+                self.session, None, lambda: Stream(tuple(names), iter([rows] if rows else []))
+            )
         else:
-            scanned = warehouse.scanned_here(self.session, self.load.project.warehouse_url, self.etl.table, query)
+            scanned = warehouse.scanned_here(
+                self.session, self.load.project.warehouse_url, self.etl.table, query
+            )
             given = Projection(self.session, scanned, lambda: warehouse.stream(query))
         self.session.run(f"INSERT INTO {CURRENT} {given.select(requested, f'{CURRENT}_more')}")
 
     def repeated(self, names: Sequence[str], alias: str) -> str:
-        """Return the condition that a row shares its values in these columns with others; nothing where none does."""
+        """Return the condition that a row shares its values in these columns with others.
+
+        Nothing where none does.
+        """
         by = self.names(names)
         self.session.keep(_REPEATED, f"SELECT {by} FROM {ROWS} GROUP BY {by} HAVING count(*) > 1")
         if not self.session.number(f"SELECT count(*) FROM {_REPEATED}"):
@@ -148,31 +192,50 @@ class StagedRows:
         return f"({self.names(names, f'{alias}.')}) IN (SELECT ({by}) FROM {_REPEATED})"
 
     def largest(self, name: str) -> int:
-        """Return the largest whole number in a column of the warehouse's table, 0 if there is none."""
+        """Return the largest whole number in a column of the warehouse's table, 0 if there is
+        none.
+        """
         warehouse = self.load.warehouse
-        [(found,)] = warehouse.query(f"SELECT MAX({warehouse.quote(name)}) FROM {warehouse.quote(self.etl.table)}")
+        [(found,)] = warehouse.query(
+            f"SELECT MAX({warehouse.quote(name)}) FROM {warehouse.quote(self.etl.table)}"
+        )
         return max(found or 0, LoadState(warehouse).largest_key(self.etl), 0)
 
     def insert(self, query: str) -> int:
-        """Insert a query's rows, all columns of the factory in its order, into the warehouse's table."""
+        """Insert a query's rows, all columns of the factory in its order, into the warehouse's
+        table.
+        """
         columns, query = self._audited(self.etl.factory.columns, query)
         return self.load.warehouse.bulk_insert(self.etl.table, columns, self.session, query)
 
-    def update(self, keys: Sequence[str], values: Sequence[str], query: str, where: str = "") -> None:
-        """Set these values in the warehouse's rows that have these keys, as a query gives them, keys first.
+    def update(
+        self, keys: Sequence[str], values: Sequence[str], query: str, where: str = ""
+    ) -> None:
+        """Set these values in the warehouse's rows that have these keys, as a query gives them,
+        keys first.
 
-        With `where`, only in rows that meet this condition of the warehouse, which names columns with their table.
+        With `where`, only in rows that meet this condition of the warehouse, which names columns
+        with their table.
         """
         self.session.keep(f"{_CHANGES}", query)
         if values and self.session.number(f"SELECT count(*) FROM {_CHANGES}"):
             changed, changes = self._audited(values, f"SELECT * FROM {_CHANGES}")
             self.load.warehouse.bulk_update(
-                self.etl.table, [self.columns[name] for name in keys], changed, self.session, changes, where=where
+                self.etl.table,
+                [self.columns[name] for name in keys],
+                changed,
+                self.session,
+                changes,
+                where=where,
             )
 
     def _audited(self, names: Iterable[str], query: str) -> tuple[list[Column], str]:
-        """Return columns, and a query whose last ones they are, with the audit column after them if there is one."""
+        """Return columns, and a query whose last ones they are, with the audit column after them if
+        there is one.
+        """
         audited = self.load.audited(self.etl)
-        constants = "".join(f", CAST({key} AS {duckdb_type(self.columns[name])})" for name, key in audited.items())
+        constants = "".join(
+            f", CAST({key} AS {duckdb_type(self.columns[name])})" for name, key in audited.items()
+        )
         columns = [self.columns[name] for name in (*names, *audited)]
         return columns, f"SELECT *{constants} FROM ({query})" if constants else query

@@ -1,4 +1,7 @@
-"""Which way an ETL's rows are loaded: as sets where the engine knows what its declaration means, else row by row."""
+"""Which way an ETL's rows are loaded.
+
+As sets where the engine knows what its declaration means, else row by row.
+"""
 
 from collections.abc import Collection, Iterator
 
@@ -39,13 +42,23 @@ def why_row_by_row(project: Project, etl: ETL) -> str:
 
 
 def rowwise_reason_of(etl: ETL, columns: Collection[str]) -> str:
-    """Return why a source with these columns makes an ETL go row by row; nothing where it does not."""
+    """Return why a source with these columns makes an ETL go row by row.
+
+    Nothing where it does not.
+    """
     given = [name for name in etl.factory.versioning if name in columns]
-    return f"its source gives {quoted(given)}, by which the load itself tells versions apart" if given else ""
+    return (
+        f"its source gives {quoted(given)}, by which the load itself tells versions apart"
+        if given
+        else ""
+    )
 
 
 def own_code_reason(etl: ETL) -> str:
-    """Return what an ETL has of the user's own Python, which may read any column; nothing where it has none."""
+    """Return what an ETL has of the user's own Python, which may read any column.
+
+    Nothing where it has none.
+    """
     factory = etl.factory
     if factory.table_class not in _KNOWN:
         return f"{factory.table_class.__name__} is a class the engine does not know"
@@ -74,7 +87,10 @@ def _reasons(project: Project, etl: ETL) -> Iterator[str]:
     if key and duckdb_type(columns[key]) not in {"BIGINT", "UBIGINT"}:
         yield f"its surrogate key {key} is no whole number"
     looked_up = factory.natural_key if isinstance(etl, DimensionETL) else factory.names("keyrefs")
-    if made in _COMPARED_BY_DATABASE and database_class(project.warehouse_url).case_insensitive_text:
+    if (
+        made in _COMPARED_BY_DATABASE
+        and database_class(project.warehouse_url).case_insensitive_text
+    ):
         yield from (
             f"it is looked up by the text {name}, which this warehouse compares by its collation"
             for name in looked_up

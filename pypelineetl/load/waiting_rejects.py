@@ -1,4 +1,7 @@
-"""Rejected rows that wait from earlier loads: one that is read again counts once, one that is mended waits no more."""
+"""Rejected rows that wait from earlier loads.
+
+One that is read again counts once, one that is mended waits no more.
+"""
 
 import json
 from collections.abc import Iterable
@@ -23,7 +26,10 @@ Key = tuple[Any, ...]
 
 
 def key_columns(etl: ETL) -> tuple[str, ...]:
-    """Return the columns by which a source row is known again; none if only the whole row tells it from others."""
+    """Return the columns by which a source row is known again.
+
+    None if only the whole row tells it from others.
+    """
     if isinstance(etl, DimensionETL):
         return etl.factory.natural_key
     is_snapshot = issubclass(etl.factory.table_class, AccumulatingSnapshotFactTable)
@@ -54,11 +60,14 @@ class Waiting:
         kinds = {sets.at(name): duckdb_type(sets.columns[name]) for name in self._by}
         sets.session.declare(_WAITING, kinds)
         arrays = [
-            pa.array(part, arrow_type(kind)) for part, kind in zip(zip(*keys, strict=True), kinds.values(), strict=True)
+            pa.array(part, arrow_type(kind))
+            for part, kind in zip(zip(*keys, strict=True), kinds.values(), strict=True)
         ]
         sets.session.insert(_WAITING, pa.table(arrays, names=list(kinds)))
         names = ", ".join(kinds)
-        self._accepted |= set(sets.session.rows(f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})"))
+        self._accepted |= set(
+            sets.session.rows(f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})")
+        )
 
     def accept_keys(self, keys: Iterable[Key]) -> None:
         """Note the keys of rows that are loaded."""
@@ -66,7 +75,10 @@ class Waiting:
             self._accepted |= set(keys).intersection(key for key in self._keys if key)
 
     def settle(self, session: DuckSession, rejected: str) -> int:
-        """Let the rows go that are loaded or rejected anew; return how many of those rejected now waited already."""
+        """Let the rows go that are loaded or rejected anew.
+
+        Return how many of those rejected now waited already.
+        """
         if not self._rejects:
             return 0
         now = [self._key_in(given) for (given,) in session.rows(f"SELECT given FROM {rejected}")]
@@ -86,7 +98,10 @@ class Waiting:
         return sum(text in waiting for text in now)
 
     def _key_of(self, reject: Reject) -> Key:
-        """Return the key of a row that waits, in the types of its columns; empty if it has none that fits."""
+        """Return the key of a row that waits, in the types of its columns.
+
+        Empty if it has none that fits.
+        """
         try:
             key = tuple(self._columns[name].convert(reject.given.get(name)) for name in self._by)
         except LoadError:
@@ -94,7 +109,9 @@ class Waiting:
         return () if None in key else key
 
     def _text_key(self, reject: Reject) -> str:
-        return as_json({name: reject.given.get(name) for name in self._by} if self._by else reject.given)
+        return as_json(
+            {name: reject.given.get(name) for name in self._by} if self._by else reject.given
+        )
 
     def _key_in(self, given: str) -> str:
         values = _values(given)

@@ -1,7 +1,8 @@
-"""Where a declaration stands: the file and line of a project's own modules, for the message about what is wrong in it.
+"""Where a declaration stands: the file and line of a project's own modules, for the message about
+what is wrong in it.
 
-Nothing is noted while the modules are imported. Only when there is a fault are the modules searched for the name that
-holds what is wrong, and their texts for the line that gives it.
+Nothing is noted while the modules are imported. Only when there is a fault are the modules searched
+for the name that holds what is wrong, and their texts for the line that gives it.
 """
 
 import re
@@ -14,7 +15,8 @@ from pypelineetl.declare.etls import ETL
 
 
 def place_of(etl: ETL, field: str, home: Path | None) -> str:
-    """Return where an ETL's field stands, such as `creates.py, line 12`, among the modules of a folder.
+    """Return where an ETL's field stands, such as `creates.py, line 12`, among the modules of a
+    folder.
 
     Where that is not known, as of what is made by a function, it is where the ETL itself stands.
     """
@@ -41,7 +43,10 @@ def _modules_of(home: Path | None) -> Iterator[ModuleType]:
 
 
 def _line_of(module: ModuleType, pattern: str) -> int:
-    """Return the number of the first line at which a pattern is in a module's text; 0 if it is nowhere."""
+    """Return the number of the first line at which a pattern is in a module's text.
+
+    0 if it is nowhere.
+    """
     try:
         text = Path(str(module.__file__)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -1,6 +1,7 @@
 """The config module, read once into one frozen Project; every fault of it is reported at once.
 
-This checks what can be known without a connection; whether the sources answer is for `sourcetests.py`.
+This checks what can be known without a connection; whether the sources answer is for
+`sourcetests.py`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,17 +58,28 @@ class Project:
     keep_previous: bool = False
     """Whether the rows that a build replaces are kept, so that they can be brought back."""
     keep_runs: timedelta | None = None
-    """How long runs stay in the history; for ever if it is None, since rows of tables name the runs that wrote them."""
+    """How long runs stay in the history.
+
+    For ever if it is None, since rows of tables name the runs that wrote them.
+    """
     alerts: tuple[str, ...] = field(default=(), repr=False)
     """Where failures are told: URLs of Apprise, with secrets in them."""
     late_after: timedelta | None = None
     """After how long without a whole run that is told, too; never if it is None."""
-    _translations: dict[tuple[str | None, str], Translation] = field(default_factory=dict, compare=False, repr=False)
+    _translations: dict[tuple[str | None, str], Translation] = field(
+        default_factory=dict, compare=False, repr=False
+    )
     """The sources' SQL that was translated before, by database and as written."""
     source_zones: Mapping[str, str] = field(default_factory=dict)
-    """By source database, the time zone of the moments that it gives without one; the others are in UTC."""
+    """By source database, the time zone of the moments that it gives without one.
+
+    The others are in UTC.
+    """
     memory: str = ""
-    """What one load may compute with before it spills to disk, such as 2GB; empty for the default."""
+    """What one load may compute with before it spills to disk, such as 2GB.
+
+    Empty for the default.
+    """
     clock: Callable[[], datetime] = present
     """What tells a load the time (UTC) by which it dates new versions."""
 
@@ -78,12 +90,17 @@ class Project:
 
     @property
     def digest(self) -> str:
-        """A hash of all that its ETLs declare, by which runs of one configuration are told from those of another."""
+        """A hash of all that its ETLs declare, by which runs of one configuration are told from
+        those of another.
+        """
         declared = [(etl.kind, etl.name, _declared(etl)) for etl in self.etls]
         return sha256(repr(declared).encode()).hexdigest()
 
     def find(self, kind: str, name: str) -> ETL:
-        """Return the active ETL of this kind and name. Raises UsageError, listing the valid ones, if there is none."""
+        """Return the active ETL of this kind and name.
+
+        Raises UsageError, listing the valid ones, if there is none.
+        """
         kinds: Mapping[str, Sequence[ETL]] = {"dimension": self.dimensions, "fact": self.facts}
         if kind not in kinds:
             message = f'there is no ETL type "{kind}"; use one of {quoted(kinds)}'
@@ -92,9 +109,14 @@ class Project:
         if name in active:
             return active[name]
         if any(etl.name == name for etl in kinds[kind]):
-            message = f'{kind} "{name}" is switched off in config.py; switched on are {quoted(active)}'
+            message = (
+                f'{kind} "{name}" is switched off in config.py; switched on are {quoted(active)}'
+            )
         else:
-            message = f'there is no {kind} "{name}".{did_you_mean(name, active)} Switched on are {quoted(active)}'
+            message = (
+                f'there is no {kind} "{name}".{did_you_mean(name, active)} Switched on are'
+                f" {quoted(active)}"
+            )
         raise UsageError(message)
 
     def named(self, names: Sequence[str]) -> tuple[ETL, ...]:
@@ -102,7 +124,10 @@ class Project:
         known = [etl.name for etl in self.etls]
         for name in names:
             if name not in known:
-                message = f'there is no ETL "{name}".{did_you_mean(name, known)} There are {quoted(known)}'
+                message = (
+                    f'there is no ETL "{name}".{did_you_mean(name, known)} There are'
+                    f" {quoted(known)}"
+                )
                 raise UsageError(message)
         return tuple(etl for etl in self.etls if etl.name in names)
 
@@ -119,7 +144,9 @@ class Project:
         return columns_of(etl.create, written=self.warehouse_dialect)
 
     def audit_column(self, etl: ETL) -> Column | None:
-        """Return the column of an ETL's table that the load fills with its audit key, if the table has it."""
+        """Return the column of an ETL's table that the load fills with its audit key, if the table
+        has it.
+        """
         return None if AUDIT_KEY in etl.factory.columns else self.columns(etl).get(AUDIT_KEY)
 
     def source_url(self, etl: ETL) -> URL:
@@ -131,7 +158,7 @@ class Project:
         zone = self.source_zones.get(etl.database or next(iter(self.source_urls)))
         if not zone or not isinstance(etl.source, str):
             return None
-        from pypelineetl.duck.local_times import LocalTimes  # noqa: PLC0415 - needs DuckDB, which --help does not
+        from pypelineetl.duck.local_times import LocalTimes  # noqa: PLC0415 - see above
 
         return LocalTimes(zone)
 
@@ -142,15 +169,18 @@ class Project:
         return self.source_dialects[etl.database or next(iter(self.source_urls))]
 
     def source_query(self, etl: ETL, source: Database | None = None) -> str:
-        """Return an ETL's source SQL in the dialect of the source. Only for an ETL whose source is SQL.
+        """Return an ETL's source SQL in the dialect of the source. Only for an ETL whose source is
+        SQL.
 
-        A translation asks the source for the types of its columns, once: over this connection, or one of its own.
-        Raises DialectError for what has no translation.
+        A translation asks the source for the types of its columns, once: over this connection, or
+        one of its own. Raises DialectError for what has no translation.
         """
         return self.source_translation(etl, source).sql
 
     def source_translation(self, etl: ETL, source: Database | None = None) -> Translation:
-        """Return the translation that `source_query` is of, with what it compares that are texts."""
+        """Return the translation that `source_query` is of, with what it compares that are
+        texts.
+        """
         assert isinstance(etl.source, str), etl.name  # noqa: S101 - the caller's own mistake
         written, target = self.dialect_of_sql(etl), self.source_dialect(etl)
         if written == target:
@@ -171,12 +201,18 @@ class Project:
     def warehouse_query(self, sql: str, warehouse: Database) -> str:
         """Return a SELECT on the warehouse in the dialect of the warehouse."""
         found = dialect.translated(
-            sql, written=self.warehouse_dialect, target=warehouse.dialect, schema=warehouse.column_types
+            sql,
+            written=self.warehouse_dialect,
+            target=warehouse.dialect,
+            schema=warehouse.column_types,
         )
         return found.sql
 
     def source_text(self, etl: ETL) -> str:
-        """Return what an ETL's source is: its SQL in the dialect of the source, or a comment on files or Python."""
+        """Return what an ETL's source is.
+
+        Its SQL in the dialect of the source, or a comment on files or Python.
+        """
         match etl.source:
             case File():
                 return f"-- the files {self.home / etl.source.path}"
@@ -192,14 +228,22 @@ class Project:
         return ddl.create_statements(etl.create, written=self.warehouse_dialect, target=target)
 
     def create_temporary(self, etl: ETL, name: str) -> str:
-        """Return the statement that creates a temporary table of this name with the columns of an ETL's table."""
+        """Return the statement that creates a temporary table of this name with the columns of an
+        ETL's table.
+        """
         target = self._dialect_of(self.warehouse_url)
-        return ddl.create_bare(etl.create, name, written=self.warehouse_dialect, target=target, temporary=True)
+        return ddl.create_bare(
+            etl.create, name, written=self.warehouse_dialect, target=target, temporary=True
+        )
 
     def create_staging(self, etl: ETL, name: str) -> str:
-        """Return the statement that creates a table of this name with the columns of an ETL's table, and no rules."""
+        """Return the statement that creates a table of this name with the columns of an ETL's
+        table, and no rules.
+        """
         target = self._dialect_of(self.warehouse_url)
-        return ddl.create_bare(etl.create, name, written=self.warehouse_dialect, target=target, temporary=False)
+        return ddl.create_bare(
+            etl.create, name, written=self.warehouse_dialect, target=target, temporary=False
+        )
 
     def open_source(self, etl: ETL) -> Database:
         """Connect to the database an ETL's SQL asks, read-only."""
@@ -209,7 +253,10 @@ class Project:
 
     @property
     def has_warehouse(self) -> bool:
-        """Whether the warehouse is there: of a server it is, and a file is made by the first run."""
+        """Whether the warehouse is there.
+
+        Of a server it is, and a file is made by the first run.
+        """
         return databases.database_class(self.warehouse_url).is_there(self.warehouse_url)
 
     def open_warehouse(self) -> Database:
@@ -240,7 +287,10 @@ def _declared(value: Any) -> Any:
 
 
 def read_project(config: ModuleType) -> Project:
-    """Return the project a config module describes. Raises ConfigError with every fault, one a line."""
+    """Return the project a config module describes.
+
+    Raises ConfigError with every fault, one a line.
+    """
     faults = [*setting_faults(config), *_zone_faults(config)]
     if not all(is_right(config, name) for name in ("DIMENSIONS", "FACTS", "SOURCE_URLS")):
         # Without these nothing can be said of the ETLs.
@@ -257,7 +307,8 @@ def read_project(config: ModuleType) -> Project:
         warehouse_dialect=config_context.written,
         dimensions=tuple(config.DIMENSIONS),
         facts=tuple(config.FACTS),
-        lock_wait=_period(config, "LOCK_WAIT_SECONDS", timedelta(seconds=1)) or timedelta(minutes=10),
+        lock_wait=_period(config, "LOCK_WAIT_SECONDS", timedelta(seconds=1))
+        or timedelta(minutes=10),
         alerts=tuple(value_of(config, "ALERTS")),
         late_after=_period(config, "LATE_AFTER_HOURS", timedelta(hours=1)),
         keep_previous=value_of(config, "KEEP_PREVIOUS"),
@@ -291,8 +342,9 @@ def _zone_faults(config: ModuleType) -> Iterator[str]:
         url = (right_value_of(config, "SOURCE_URLS") or {}).get(name)
         if url and databases.database_class(databases.parse_url(url)).moments_are_texts:
             yield (
-                f'config.py: SOURCE_TIME_ZONES["{name}"]: SQLite keeps moments as texts, which say themselves what they'
-                " are; bring them to UTC in the source SQL, as with datetime(column, 'utc')"
+                f'config.py: SOURCE_TIME_ZONES["{name}"]: SQLite keeps moments as texts, which'
+                " say themselves what they are; bring them to UTC in the source SQL, as with"
+                " datetime(column, 'utc')"
             )
 
 

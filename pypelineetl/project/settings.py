@@ -1,4 +1,5 @@
-"""The settings of config.py: one table of names, defaults and rules, by which a config module is checked.
+"""The settings of config.py: one table of names, defaults and rules, by which a config module is
+checked.
 
 docs/settings.md is made from it (`python -m pypelineetl.project.settings`).
 """
@@ -33,7 +34,10 @@ class Setting:
     rule: str
     """What its value must be, after "it must be"."""
     faults: Callable[[Any], Faults]
-    """Yields what is wrong with a value: a whole message without the setting's name, or "" where the rule says it."""
+    """Yields what is wrong with a value.
+
+    A whole message without the setting's name, or "" where the rule says it.
+    """
     default: Any = None
     """The value where config.py does not have the name."""
     is_required: bool = False
@@ -54,7 +58,9 @@ def _is(*types: type) -> Callable[[Any], Faults]:
 
 
 def _number_or_none(value: Any) -> Faults:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int | float) or not value > 0
+    ):
         yield ""
 
 
@@ -72,7 +78,11 @@ def _one_url(value: Any) -> Faults:
 
 
 def _urls_by_name(value: Any) -> Faults:
-    if not isinstance(value, Mapping) or not value or not all(isinstance(name, str) for name in value):
+    if (
+        not isinstance(value, Mapping)
+        or not value
+        or not all(isinstance(name, str) for name in value)
+    ):
         yield ""
         return
     for name, url in value.items():
@@ -87,7 +97,10 @@ def _broker_url(value: Any) -> Faults:
 
 def _dialect(value: Any) -> Faults:
     if not isinstance(value, str) or value not in DIALECTS:
-        yield f" is {value!r}; it must be one of {quoted(DIALECTS)}.{did_you_mean(str(value), DIALECTS)}"
+        yield (
+            f" is {value!r}; it must be one of"
+            f" {quoted(DIALECTS)}.{did_you_mean(str(value), DIALECTS)}"
+        )
 
 
 def _dialect_or_none(value: Any) -> Faults:
@@ -112,7 +125,10 @@ def _zones_by_name(value: Any) -> Faults:
         try:
             ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, TypeError):
-            yield f'["{name}"]: there is no time zone "{zone}"; use a name such as "UTC" or "Europe/Berlin"'
+            yield (
+                f'["{name}"]: there is no time zone "{zone}"; use a name such as "UTC" or'
+                ' "Europe/Berlin"'
+            )
 
 
 def _schedule(value: Any) -> Faults:
@@ -192,7 +208,8 @@ SETTINGS = (
     ),
     Setting(
         "SQL_DIALECT",
-        "The SQL of `sources.py` and `creates.py`. A database of another dialect is given a translation.",
+        "The SQL of `sources.py` and `creates.py`. A database of another dialect is given a"
+        " translation.",
         "the name of a dialect",
         _dialect,
         default="mysql",
@@ -287,9 +304,9 @@ SETTINGS = (
     ),
     Setting(
         "MEMORY_LIMIT",
-        "What one load may compute with before it spills to disk; None is half of the machine's or container's memory,"
-        " and 400 MiB at least. It is divided by the cores, unless the warehouse is a DuckDB file, which takes one load"
-        " at a time.",
+        "What one load may compute with before it spills to disk; None is half of the machine's or"
+        " container's memory, and 400 MiB at least. It is divided by the cores, unless the"
+        " warehouse is a DuckDB file, which takes one load at a time.",
         'a size such as "2GB", or None',
         _size_or_none,
         page="databases.md",
@@ -308,23 +325,33 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
 def value_of(config: ModuleType, name: str) -> Any:
-    """Return the value of a setting in a config module, or its default where the module does not have the name."""
+    """Return the value of a setting in a config module, or its default where the module does not
+    have the name.
+    """
     return getattr(config, name, _BY_NAME[name].default)
 
 
 def is_right(config: ModuleType, name: str) -> bool:
     """Return whether a config module has a setting, and gives it a value that is right."""
-    return hasattr(config, name) and not any(True for _ in _BY_NAME[name].faults(getattr(config, name)))
+    return hasattr(config, name) and not any(
+        True for _ in _BY_NAME[name].faults(getattr(config, name))
+    )
 
 
 def right_value_of(config: ModuleType, name: str) -> Any:
-    """Return the value of a setting in a config module, or its default where there is none, or one that is wrong."""
+    """Return the value of a setting in a config module, or its default where there is none, or one
+    that is wrong.
+    """
     return getattr(config, name) if is_right(config, name) else _BY_NAME[name].default
 
 
 def setting_faults(config: ModuleType) -> list[str]:
     """Return what is wrong with the settings of a config module, a line for each fault."""
-    faults = [f'config.py: "{setting.name}" is missing' for setting in SETTINGS if _is_missing(setting, config)]
+    faults = [
+        f'config.py: "{setting.name}" is missing'
+        for setting in SETTINGS
+        if _is_missing(setting, config)
+    ]
     for setting in SETTINGS:
         if hasattr(config, setting.name):
             faults += faults_of_value(setting, getattr(config, setting.name))
@@ -344,8 +371,15 @@ def _is_missing(setting: Setting, config: ModuleType) -> bool:
 
 def _strange_names(config: ModuleType) -> Iterator[str]:
     for name in vars(config):
-        if name.isupper() and name not in _BY_NAME and (near := did_you_mean(name, _BY_NAME, like=_NEAR)):
-            yield f"config.py: there is no setting {name}.{near} If the name is your own, write it in lower case"
+        if (
+            name.isupper()
+            and name not in _BY_NAME
+            and (near := did_you_mean(name, _BY_NAME, like=_NEAR))
+        ):
+            yield (
+                f"config.py: there is no setting {name}.{near} If the name is your own, write it in"
+                " lower case"
+            )
 
 
 def _of_sources(config: ModuleType) -> Iterator[str]:
@@ -358,11 +392,15 @@ def _of_sources(config: ModuleType) -> Iterator[str]:
         for name in given if isinstance(given, Mapping) else ():
             if name not in sources:
                 near = did_you_mean(str(name), sources)
-                yield f'config.py: {setting}["{name}"]: SOURCE_URLS has no such source.{near} It has {quoted(sources)}'
+                yield (
+                    f'config.py: {setting}["{name}"]: SOURCE_URLS has no such source.{near} It has'
+                    f" {quoted(sources)}"
+                )
 
 
 def _strange_variables(config: ModuleType) -> Iterator[str]:
-    """Yield the ETL_ variables of an environment that config.py never asked for, and that are like one it misses.
+    """Yield the ETL_ variables of an environment that config.py never asked for, and that are like
+    one it misses.
 
     Where nothing is missed, a variable is for somebody else, such as a password that a URL names.
     """
@@ -373,7 +411,10 @@ def _strange_variables(config: ModuleType) -> Iterator[str]:
         for name in value:
             near = did_you_mean(name, missed, like=_NEAR)
             if name.startswith("ETL_") and name not in value.asked and near:
-                yield f"config.py never asks for {name}, which is in the environment or in {value.path}.{near}"
+                yield (
+                    f"config.py never asks for {name}, which is in the environment or in"
+                    f" {value.path}.{near}"
+                )
 
 
 def page() -> str:
@@ -381,8 +422,14 @@ def page() -> str:
     lines = [
         "# Settings",
         "",
-        "The upper-case names of `config.py`. A value that breaks its rule, and a name that is nearly one of these,",
-        "are faults. All are told at once, before anything connects. `python -m pypelineetl.project.settings` makes",
+        (
+            "The upper-case names of `config.py`. A value that breaks its rule, and a name that is"
+            " nearly one of these,"
+        ),
+        (
+            "are faults. All are told at once, before anything connects. `python -m"
+            " pypelineetl.project.settings` makes"
+        ),
         "this page.",
         "",
         "| name | what it is for | rule | default | more |",
@@ -390,7 +437,13 @@ def page() -> str:
     ]
     for setting in SETTINGS:
         default = "required" if setting.is_required else f"`{setting.default!r}`"
-        cells = (f"`{setting.name}`", setting.meaning, setting.rule, default, f"[{setting.page}]({setting.page})")
+        cells = (
+            f"`{setting.name}`",
+            setting.meaning,
+            setting.rule,
+            default,
+            f"[{setting.page}]({setting.page})",
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "".join(f"{line}\n" for line in lines)
 

@@ -1,4 +1,6 @@
-"""What is wrong with what an ETL declares of its members, its facts and its source beyond columns and keys."""
+"""What is wrong with what an ETL declares of its members, its facts and its source beyond columns
+and keys.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -6,7 +8,15 @@ from typing import Any, get_args
 
 from pygrametl.tables import AccumulatingSnapshotFactTable
 
-from pypelineetl.declare.etls import ETL, MOST_PARTS, DimensionETL, EmptySource, Every, FactETL, Unit
+from pypelineetl.declare.etls import (
+    ETL,
+    MOST_PARTS,
+    DimensionETL,
+    EmptySource,
+    Every,
+    FactETL,
+    Unit,
+)
 from pypelineetl.declare.keys import Member
 from pypelineetl.errors import LoadError, did_you_mean, quoted
 from pypelineetl.sql.schema import AUDIT_KEY, Column
@@ -15,7 +25,10 @@ from pypelineetl.sql.schema import AUDIT_KEY, Column
 def model_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
     """Yield every fault of what an ETL declares."""
     if etl.empty_source not in get_args(EmptySource):
-        yield f"its empty_source is {etl.empty_source!r}; it must be one of {quoted(get_args(EmptySource))}"
+        yield (
+            f"its empty_source is {etl.empty_source!r}; it must be one of"
+            f" {quoted(get_args(EmptySource))}"
+        )
     yield from _watermark_faults(etl)
     if isinstance(etl, FactETL):
         yield from _fact_faults(etl)
@@ -43,17 +56,25 @@ def _watermark_faults(etl: ETL) -> Iterator[str]:
     if not etl.watermark.columns:
         yield "its watermark names no column; give it one or more of its source's"
     overlap = etl.watermark.overlap
-    if (isinstance(overlap, timedelta) and overlap < timedelta()) or (isinstance(overlap, int) and overlap < 0):
+    if (isinstance(overlap, timedelta) and overlap < timedelta()) or (
+        isinstance(overlap, int) and overlap < 0
+    ):
         yield f"its watermark's overlap is {overlap}; it must not be negative"
     if not isinstance(etl.watermark.ahead, timedelta) or etl.watermark.ahead < timedelta():
-        yield f"its watermark's ahead is {etl.watermark.ahead!r}; it is a length of time, and must not be negative"
+        yield (
+            f"its watermark's ahead is {etl.watermark.ahead!r}; it is a length of time, and must"
+            " not be negative"
+        )
     if isinstance(etl, FactETL) and not (etl.grain or etl.append or _accumulates(etl)):
         yield "its watermark reads the last rows again, so it needs a grain by which they are known"
     if isinstance(etl, FactETL) and etl.append and (overlap or len(etl.watermark.columns) > 1):
         yield "it appends, so its watermark reads each row once; give it one column, and no overlap"
     if etl.deleted:
         what = "members" if isinstance(etl, DimensionETL) else "facts"
-        yield f"its watermark reads only what is new, so it cannot tell which {what} are deleted; leave one of them out"
+        yield (
+            f"its watermark reads only what is new, so it cannot tell which {what} are deleted;"
+            " leave one of them out"
+        )
 
 
 def _fact_faults(etl: FactETL) -> Iterator[str]:
@@ -62,14 +83,29 @@ def _fact_faults(etl: FactETL) -> Iterator[str]:
         yield f"it declares {quoted(ways)}, of which a fact has one"
     if _accumulates(etl):
         if etl.grain:
-            yield "its grain is its factory's keyrefs, as for every accumulating snapshot; leave grain out"
+            yield (
+                "its grain is its factory's keyrefs, as for every accumulating snapshot; leave"
+                " grain out"
+            )
         if etl.append or etl.period:
-            yield "an accumulating snapshot is brought up to date by its keyrefs; leave append and period out"
-    yield from unknown([etl.period] if etl.period else [], etl.factory.columns, "is its period but not in its factory;")
-    yield from unknown(etl.lags, etl.factory.names("measures"), "is in its lags but not a measure of its factory;")
+            yield (
+                "an accumulating snapshot is brought up to date by its keyrefs; leave append and"
+                " period out"
+            )
+    yield from unknown(
+        [etl.period] if etl.period else [],
+        etl.factory.columns,
+        "is its period but not in its factory;",
+    )
+    yield from unknown(
+        etl.lags, etl.factory.names("measures"), "is in its lags but not a measure of its factory;"
+    )
     for column, lag in etl.lags.items():
         if lag.unit not in get_args(Unit):
-            yield f'lag "{column}": its unit is "{lag.unit}"; it must be one of {quoted(get_args(Unit))}'
+            yield (
+                f'lag "{column}": its unit is "{lag.unit}"; it must be one of'
+                f" {quoted(get_args(Unit))}"
+            )
         if column in etl.keys:
             yield f'"{column}" is in its lags and in its keys; leave one of them out'
 
@@ -88,13 +124,25 @@ def _part_faults(etl: FactETL) -> Iterator[str]:
         yield f"its parts are {etl.parts!r}; they must be a whole number from 1 to {MOST_PARTS}"
     elif etl.parts > 1:
         if not etl.split_by or not isinstance(etl.source, str):
-            yield "its parts need split_by, a column of whole numbers in its source, which must be SQL"
+            yield (
+                "its parts need split_by, a column of whole numbers in its source, which must"
+                " be SQL"
+            )
         if etl.grain or etl.append or etl.period or _accumulates(etl):
-            yield "its parts replace the whole fact, so it can have no grain; leave parts or grain, append, period out"
+            yield (
+                "its parts replace the whole fact, so it can have no grain; leave parts or grain,"
+                " append, period out"
+            )
         if etl.most_rejected:
-            yield "its parts are all or nothing, so no row may be rejected; leave parts or most_rejected out"
+            yield (
+                "its parts are all or nothing, so no row may be rejected; leave parts or"
+                " most_rejected out"
+            )
         if any(isinstance(key, Member) and key.missing == "infer" for key in etl.keys.values()):
-            yield 'its parts cannot infer members, which several would make; use missing="reject", or leave parts out'
+            yield (
+                'its parts cannot infer members, which several would make; use missing="reject", or'
+                " leave parts out"
+            )
     elif etl.split_by:
         yield "its split_by needs parts, into how many to split it"
 
@@ -109,12 +157,19 @@ def _special_faults(etl: DimensionETL, columns: Mapping[str, Column]) -> Iterato
         if type(member.get(key)) is not int:
             yield f'its `{which}` member needs a whole number as its key "{key}", such as -1'
         elif member[key] in keys:
-            yield f"its `{which}` member has the key {member[key]}, as another special member has; give it its own"
+            yield (
+                f"its `{which}` member has the key {member[key]}, as another special member has;"
+                " give it its own"
+            )
         keys.append(member.get(key))
-        yield from (f"its `{which}` member: {fault}" for fault in _member_faults(etl, member, columns))
+        yield from (
+            f"its `{which}` member: {fault}" for fault in _member_faults(etl, member, columns)
+        )
 
 
-def _member_faults(etl: DimensionETL, member: Mapping[str, Any], columns: Mapping[str, Column]) -> Iterator[str]:
+def _member_faults(
+    etl: DimensionETL, member: Mapping[str, Any], columns: Mapping[str, Column]
+) -> Iterator[str]:
     yield from unknown(member, list(columns), "its DDL does not have")
     for name, value in member.items():
         try:
@@ -128,35 +183,66 @@ def _member_faults(etl: DimensionETL, member: Mapping[str, Any], columns: Mappin
         *etl.flags,
         AUDIT_KEY,
     }
-    if required := [name for name, column in columns.items() if column.required and name not in given]:
+    if required := [
+        name for name, column in columns.items() if column.required and name not in given
+    ]:
         yield f"{quoted(required)} is NOT NULL; give it a value"
 
 
 def _attribute_faults(etl: DimensionETL) -> Iterator[str]:
     factory, attributes = etl.factory, etl.factory.names("attributes")
-    declared = (*etl.flags, *etl.original, *etl.previous, *etl.previous.values(), *etl.current, *etl.current.values())
+    declared = (
+        *etl.flags,
+        *etl.original,
+        *etl.previous,
+        *etl.previous.values(),
+        *etl.current,
+        *etl.current.values(),
+    )
     yield from unknown(dict.fromkeys(declared), attributes, "its factory's attributes do not have")
     if declared and "rowexpander" in factory.arguments:
-        yield "its rowexpander computes attributes, so none can be original, previous, current or a flag"
+        yield (
+            "its rowexpander computes attributes, so none can be original, previous, current or a"
+            " flag"
+        )
     fixed = {*factory.natural_key, *factory.versioning}
     if wrong := [name for name in declared if name in fixed]:
-        yield f"{quoted(wrong)} tells members or their versions apart, and cannot be declared to change or to stay"
+        yield (
+            f"{quoted(wrong)} tells members or their versions apart, and cannot be declared to"
+            " change or to stay"
+        )
     filled = [*etl.flags, *etl.previous, *etl.current]
-    if twice := [name for name in dict.fromkeys(filled) if filled.count(name) > 1 or name in etl.original]:
+    if twice := [
+        name for name in dict.fromkeys(filled) if filled.count(name) > 1 or name in etl.original
+    ]:
         yield f"{quoted(twice)} is declared to be filled in two ways; leave one out"
-    if chained := [name for name in (*etl.previous.values(), *etl.current.values()) if name in filled]:
-        yield f"{quoted(chained)} is filled by the load itself; name an attribute that the source gives"
+    if chained := [
+        name for name in (*etl.previous.values(), *etl.current.values()) if name in filled
+    ]:
+        yield (
+            f"{quoted(chained)} is filled by the load itself; name an attribute that the source"
+            " gives"
+        )
 
 
 def _deletion_faults(etl: DimensionETL) -> Iterator[str]:
     if etl.deleted is None:
         return
     if not 0 <= etl.deleted.most <= 1:
-        yield f"its deletions' `most` is {etl.deleted.most}; it is a share of the members, from 0 to 1"
+        yield (
+            f"its deletions' `most` is {etl.deleted.most}; it is a share of the members, from 0"
+            " to 1"
+        )
     if etl.deleted.removes:
-        yield "remove_deleted is for facts; facts point to members, so use flag_deleted(column) or close_deleted()"
+        yield (
+            "remove_deleted is for facts; facts point to members, so use flag_deleted(column) or"
+            " close_deleted()"
+        )
     elif etl.deleted.flag is None and not etl.factory.name("toatt"):
-        yield "close_deleted ends a member's current version, and its factory has no toatt; use flag_deleted(column)"
+        yield (
+            "close_deleted ends a member's current version, and its factory has no toatt; use"
+            " flag_deleted(column)"
+        )
     if etl.source is None:
         yield "it has no source, so none of its members can be deleted from it"
 
@@ -168,17 +254,27 @@ def _fact_deletion_faults(etl: FactETL) -> Iterator[str]:
     if not 0 <= deleted.most <= 1:
         yield f"its deletions' `most` is {deleted.most}; it is a share of the facts, from 0 to 1"
     if not (deleted.flag or deleted.removes):
-        yield "close_deleted ends the version of a member; for facts, use flag_deleted(column) or remove_deleted()"
+        yield (
+            "close_deleted ends the version of a member; for facts, use flag_deleted(column) or"
+            " remove_deleted()"
+        )
     grain = etl.factory.names("keyrefs") if _accumulates(etl) else etl.grain
     if not grain:
-        yield "its deletions need a grain, by which facts are known; without one, facts are replaced or added"
+        yield (
+            "its deletions need a grain, by which facts are known; without one, facts are replaced"
+            " or added"
+        )
     elif found := [name for name in grain if name not in etl.own]:
         yield (
-            f"its deletions need a grain that the source gives itself, and {quoted(found)} is found by the load: a row"
-            " that is rejected would be taken for deleted"
+            f"its deletions need a grain that the source gives itself, and {quoted(found)} is found"
+            " by the load: a row that is rejected would be taken for deleted"
         )
     if deleted.flag:
-        yield from unknown([deleted.flag], etl.factory.names("measures"), "flags deleted facts but is no measure of")
+        yield from unknown(
+            [deleted.flag],
+            etl.factory.names("measures"),
+            "flags deleted facts but is no measure of",
+        )
 
 
 def _accumulates(etl: FactETL) -> bool:

@@ -1,4 +1,6 @@
-"""What is wrong with the checks declared beside an ETL, told as `faults.py` tells all that is wrong with an ETL."""
+"""What is wrong with the checks declared beside an ETL, told as `faults.py` tells all that is wrong
+with an ETL.
+"""
 
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
@@ -8,7 +10,16 @@ from typing import Any, get_args
 from sqlalchemy import URL
 
 from pypelineetl.databases import database_class
-from pypelineetl.declare.checks import Accepted, BadRows, Between, Check, Fresh, Refers, RowCount, Severity
+from pypelineetl.declare.checks import (
+    Accepted,
+    BadRows,
+    Between,
+    Check,
+    Fresh,
+    Refers,
+    RowCount,
+    Severity,
+)
 from pypelineetl.declare.etls import ETL, DimensionETL
 from pypelineetl.errors import DialectError, LoadError, did_you_mean
 from pypelineetl.sql import dialect
@@ -16,18 +27,33 @@ from pypelineetl.sql.schema import Column
 
 
 def check_faults(
-    etl: ETL, columns: Mapping[str, Column], dimensions: Mapping[str, DimensionETL], written: str, warehouse: URL | None
+    etl: ETL,
+    columns: Mapping[str, Column],
+    dimensions: Mapping[str, DimensionETL],
+    written: str,
+    warehouse: URL | None,
 ) -> Iterator[str]:
-    """Yield every fault of an ETL's checks, without the ETL's name. The warehouse is None if its URL is wrong."""
+    """Yield every fault of an ETL's checks, without the ETL's name.
+
+    The warehouse is None if its URL is wrong.
+    """
     if not isinstance(etl.checks, list | tuple):
-        yield f"its checks are a {type(etl.checks).__name__}; they must be a list, or a tuple with its comma"
+        yield (
+            f"its checks are a {type(etl.checks).__name__}; they must be a list, or a tuple with"
+            " its comma"
+        )
         return
     target = database_class(warehouse).dialect if warehouse is not None else written
     for check in etl.checks:
         if not isinstance(check, Check):
-            yield f"its checks hold a {type(check).__name__}; make each with not_null(...), unique(...) or the like"
+            yield (
+                f"its checks hold a {type(check).__name__}; make each with not_null(...),"
+                " unique(...) or the like"
+            )
             continue
-        faults = list(_general_faults(check, columns)) or _own_faults(check, columns, dimensions, (written, target))
+        faults = list(_general_faults(check, columns)) or _own_faults(
+            check, columns, dimensions, (written, target)
+        )
         yield from (f"its check {check.label}: {fault}" for fault in faults)
 
 
@@ -40,11 +66,16 @@ def _general_faults(check: Check, columns: Mapping[str, Column]) -> Iterator[str
         if name not in columns:
             yield f'its table has no column "{name}".{did_you_mean(name, columns)}'
         elif "%" in name:
-            yield f'column "{name}" has a character that drivers take for a value to come; rename it'
+            yield (
+                f'column "{name}" has a character that drivers take for a value to come; rename it'
+            )
 
 
 def _own_faults(
-    check: Check, columns: Mapping[str, Column], dimensions: Mapping[str, DimensionETL], dialects: tuple[str, str]
+    check: Check,
+    columns: Mapping[str, Column],
+    dimensions: Mapping[str, DimensionETL],
+    dialects: tuple[str, str],
 ) -> Iterator[str]:
     match check:
         case Accepted():
@@ -68,7 +99,10 @@ def _value_faults(check: Accepted, column: Column) -> Iterator[str]:
         try:
             column.convert(value)
         except LoadError:
-            yield f"its column, which is {_type(column)}, cannot hold {value!r}; write it as the column is"
+            yield (
+                f"its column, which is {_type(column)}, cannot hold {value!r}; write it as the"
+                " column is"
+            )
 
 
 def _bound_faults(check: Between, column: Column) -> Iterator[str]:
@@ -77,12 +111,20 @@ def _bound_faults(check: Between, column: Column) -> Iterator[str]:
     if not bounds:
         yield "it has no bound; give least, most or both"
     elif column.is_text or not all(isinstance(bound, kinds) for bound in bounds):
-        yield f"its column is {_type(column)}; numbers are between numbers, dates and datetimes between such"
+        yield (
+            f"its column is {_type(column)}; numbers are between numbers, dates and datetimes"
+            " between such"
+        )
     else:
         try:
-            ends: list[Any] = [column.convert(bound) if column.is_moment else bound for bound in bounds]
+            ends: list[Any] = [
+                column.convert(bound) if column.is_moment else bound for bound in bounds
+            ]
         except LoadError:
-            yield f"its column, which is {_type(column)}, cannot hold its bounds; write them as the column is"
+            yield (
+                f"its column, which is {_type(column)}, cannot hold its bounds; write them as the"
+                " column is"
+            )
         else:
             if ends[0] > ends[-1]:
                 yield "its least is more than its most, so that no value is right"
@@ -104,7 +146,9 @@ def _count_faults(check: RowCount) -> Iterator[str]:
     elif bounds and bounds[0] > bounds[-1]:
         yield "its least is more than its most, so that no number of rows is right"
     change = check.change
-    if change is not None and (isinstance(change, bool) or not isinstance(change, int | float) or not change >= 0):
+    if change is not None and (
+        isinstance(change, bool) or not isinstance(change, int | float) or not change >= 0
+    ):
         yield f"change is {change!r}; it must be a share of the rows before, such as 0.5"
 
 

@@ -1,4 +1,5 @@
-"""What is wrong with the declared ETLs, told fault by fault: what was given, the rule, and what to do.
+"""What is wrong with the declared ETLs, told fault by fault: what was given, the rule, and what to
+do.
 
 Each check is a generator of faults without the ETL's name, which `faults_of` puts before them.
 """
@@ -35,7 +36,10 @@ from pypelineetl.sql.schema import AUDIT_KEY, Column, columns_of
 _UNQUOTABLE = set('"`%()\0')
 _BASES = {"dimension": Dimension, "fact": FactTable}
 _BULK = ("fact", BulkFactTable)
-"""It is no FactTable to Python, but means one; what it would write with is the engine's business."""
+"""It is no FactTable to Python, but means one.
+
+What it would write with is the engine's business.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,14 @@ Fault = tuple[str, str]
 """The field of an ETL in which something is wrong, and what."""
 
 
-def faults_of(dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], config_context: ConfigContext) -> list[str]:
+def faults_of(
+    dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], config_context: ConfigContext
+) -> list[str]:
     """Return every fault of these ETLs, each as one line that names its ETL."""
-    found = [*_wrong_entries("DIMENSIONS", dimensions, DimensionETL), *_wrong_entries("FACTS", facts, FactETL)]
+    found = [
+        *_wrong_entries("DIMENSIONS", dimensions, DimensionETL),
+        *_wrong_entries("FACTS", facts, FactETL),
+    ]
     if found:
         return found
     etls: tuple[ETL, ...] = (*dimensions, *facts)
@@ -77,14 +86,20 @@ def faults_of(dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], conf
 
 
 def told_of(etl: ETL, field: str, fault: str, home: Path | None) -> str:
-    """Return a fault in a field of an ETL as one line: where that stands, whose it is, and what is wrong."""
+    """Return a fault in a field of an ETL as one line.
+
+    Where that stands, whose it is, and what is wrong.
+    """
     return f'{place_of(etl, field, home)}: {etl.kind} "{etl.name}": {fault}'
 
 
 def _wrong_entries(title: str, entries: Iterable[Any], wanted: type) -> Iterator[str]:
     for entry in entries:
         if not isinstance(entry, wanted):
-            yield f"config.py: {title} holds a {type(entry).__name__}; every entry must be a {wanted.__name__}"
+            yield (
+                f"config.py: {title} holds a {type(entry).__name__}; every entry must be a"
+                f" {wanted.__name__}"
+            )
 
 
 def _repeated(kinds: str, etls: Sequence[ETL], what: str) -> Iterator[str]:
@@ -96,16 +111,24 @@ def _repeated(kinds: str, etls: Sequence[ETL], what: str) -> Iterator[str]:
         if len(same) > 1 and what == "name":
             yield f'config.py: {len(same)} {kinds} have the same name "{value}"; give each its own'
         elif len(names) > 1:
-            yield f'config.py: {" and ".join(names)} have the same {what} "{value}"; give each its own'
+            yield (
+                f'config.py: {" and ".join(names)} have the same {what} "{value}"; give each'
+                " its own"
+            )
 
 
-def _etl_faults(etl: ETL, dimensions: Mapping[str, DimensionETL], config_context: ConfigContext) -> Iterator[Fault]:
+def _etl_faults(
+    etl: ETL, dimensions: Mapping[str, DimensionETL], config_context: ConfigContext
+) -> Iterator[Fault]:
     written, warehouse = config_context.written, config_context.warehouse
     if etl.database is not None and etl.database not in config_context.sources:
         near = did_you_mean(etl.database, config_context.sources)
         yield (
             "",
-            f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are {quoted(config_context.sources)}',
+            (
+                f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are'
+                f" {quoted(config_context.sources)}"
+            ),
         )
     if etl.source is not None or isinstance(etl, FactETL):
         yield from _in("source", _source_faults(etl.source, _dialect_of(etl, config_context)))
@@ -145,12 +168,14 @@ def _check_name(etl: ETL, written: str) -> None:
     created = table.name
     if table.db or "." in etl.table:
         message = (
-            f'it creates "{table.sql()}", and the factory\'s name is "{etl.table}"; write both without'
-            " a schema: the one that WAREHOUSE_URL leads to is used"
+            f'it creates "{table.sql()}", and the factory\'s name is "{etl.table}"; write both'
+            " without a schema: the one that WAREHOUSE_URL leads to is used"
         )
         raise DialectError(message)
     if created != etl.table:
-        message = f'it creates "{created}", and the factory\'s name is "{etl.table}"; make them the same'
+        message = (
+            f'it creates "{created}", and the factory\'s name is "{etl.table}"; make them the same'
+        )
         raise DialectError(message)
 
 
@@ -160,10 +185,15 @@ def _source_faults(source: Any, written: str) -> Iterator[str]:
         return
     if isinstance(source, File):
         if source.format not in FORMATS:
-            yield f'its file "{source.path}" must end in one of {", ".join(f".{name}" for name in FORMATS)}'
+            yield (
+                f'its file "{source.path}" must end in one of'
+                f" {', '.join(f'.{name}' for name in FORMATS)}"
+            )
         return
     if not isinstance(source, str):
-        yield f"its source is a {type(source).__name__}; it must be SQL text, rows(...) or file(...)"
+        yield (
+            f"its source is a {type(source).__name__}; it must be SQL text, rows(...) or file(...)"
+        )
         return
     try:
         dialect.query(source, dialect=written)
@@ -175,12 +205,15 @@ def _factory_faults(etl: ETL) -> Iterator[str]:
     made, base = etl.factory.table_class, _BASES[etl.kind]
     if not (isinstance(made, type) and issubclass(made, base)) and (etl.kind, made) != _BULK:
         given_class = getattr(made, "__name__", made)
-        yield f"its factory's class is {given_class}; a {etl.kind} needs a pygrametl {base.__name__} or a subclass"
+        yield (
+            f"its factory's class is {given_class}; a {etl.kind} needs a pygrametl {base.__name__}"
+            " or a subclass"
+        )
         return
     if issubclass(made, BulkDimension | CachedBulkDimension):
         yield (
-            f"its factory's class is {made.__name__}, which loads by files of its own; use CachedDimension, which is"
-            " loaded in bulk as well"
+            f"its factory's class is {made.__name__}, which loads by files of its own; use"
+            " CachedDimension, which is loaded in bulk as well"
         )
         return
     known = inspect.signature(made).parameters
@@ -189,9 +222,13 @@ def _factory_faults(etl: ETL) -> Iterator[str]:
     for name in given:
         if (name not in known and not open_ended) or name == "targetconnection":
             near = did_you_mean(name, known)
-            yield f'its factory has an argument "{name}", which {made.__name__} does not take.{near}'
+            yield (
+                f'its factory has an argument "{name}", which {made.__name__} does not take.{near}'
+            )
     for name, parameter in known.items():
-        required = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        required = (
+            parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        )
         if required and name not in given and (made is not BulkFactTable or name != "bulkloader"):
             yield f'its factory lacks the argument "{name}", which {made.__name__} needs'
 
@@ -200,14 +237,20 @@ def _column_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
     written = etl.factory.columns
     for name in written:
         if name not in columns:
-            yield f'its factory names the column "{name}", which its DDL does not have.{did_you_mean(name, columns)}'
+            yield (
+                f'its factory names the column "{name}", which its DDL does not'
+                f" have.{did_you_mean(name, columns)}"
+            )
         elif _UNQUOTABLE & set(name):
             yield f'column "{name}" has a character that pygrametl cannot quote; rename it'
     for name, column in columns.items():
         if column.required and not column.has_default and name not in {*written, AUDIT_KEY}:
             yield f'column "{name}" is NOT NULL in its DDL, and its factory does not fill it'
     if AUDIT_KEY in columns and AUDIT_KEY not in written and not columns[AUDIT_KEY].is_whole:
-        yield f'column "{AUDIT_KEY}" is for the key of the run that wrote a row; make it INT, or rename it'
+        yield (
+            f'column "{AUDIT_KEY}" is for the key of the run that wrote a row; make it INT, or'
+            " rename it"
+        )
     if isinstance(etl, DimensionETL):
         others = (*etl.factory.names("lookupatts"), *etl.factory.versioning)
         yield from unknown(others, etl.factory.names("attributes"), "attributes do not have")
@@ -216,12 +259,21 @@ def _column_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
 
 
 def _version_faults(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
-    """Yield what pygrametl's type-2 class cannot do on the warehouse: with no version column it orders NULLS FIRST."""
+    """Yield what pygrametl's type-2 class cannot do on the warehouse.
+
+    With no version column it orders NULLS FIRST.
+    """
     factory = etl.factory
     ordered = factory.name("versionatt") or factory.name("orderingatt")
     if not issubclass(factory.table_class, SlowlyChangingDimension):
         return
     if factory.names("type1atts") and factory.arguments.get("cachesize") == 0:
-        yield "its factory has cachesize=0 together with type1atts, on which pygrametl fails; leave cachesize out"
+        yield (
+            "its factory has cachesize=0 together with type1atts, on which pygrametl fails; leave"
+            " cachesize out"
+        )
     if not ordered and not database_class(warehouse).supports_nulls_first:
-        yield 'its factory lacks "versionatt", without which pygrametl cannot order versions here; add a version column'
+        yield (
+            'its factory lacks "versionatt", without which pygrametl cannot order versions here;'
+            " add a version column"
+        )

@@ -1,4 +1,6 @@
-"""What is wrong with the types of what an ETL declares, field by field, before anything looks into the fields."""
+"""What is wrong with the types of what an ETL declares, field by field, before anything looks into
+the fields.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,7 +17,9 @@ _LISTS = ("attributes", "lookupatts", "keyrefs", "measures", "otherrefs", "type1
 
 
 def field_faults(etl: ETL) -> Iterator[str]:
-    """Yield a fault for each field of an ETL, and each list of its factory, whose value is of a wrong type."""
+    """Yield a fault for each field of an ETL, and each list of its factory, whose value is of a
+    wrong type.
+    """
     for field, (is_right, rule) in _RULES.items():
         if hasattr(etl, field) and not is_right(value := getattr(etl, field)):
             yield f"its {field} is {given(value)}; it must be {rule}"
@@ -23,7 +27,10 @@ def field_faults(etl: ETL) -> Iterator[str]:
         for name in _LISTS:
             value = etl.factory.arguments.get(name, ())
             if not isinstance(value, list | tuple):
-                yield f'its factory\'s {name} is {given(value)}; it must be a list of names, such as ["id"]'
+                yield (
+                    f"its factory's {name} is {given(value)}; it must be a list of names, such as"
+                    ' ["id"]'
+                )
 
 
 def _is_text(value: Any) -> bool:
@@ -77,7 +84,10 @@ _RULES: Mapping[str, Rule] = {
     "active": (_is_flag, "True or False"),
     "queue": (_is_text_or_none, "the name of a queue"),
     "database": (_is_text_or_none, "the name of a source in SOURCE_URLS"),
-    "watermark": (_is_or_none(Watermark), 'made with watermark(...), such as watermark("updated_at")'),
+    "watermark": (
+        _is_or_none(Watermark),
+        'made with watermark(...), such as watermark("updated_at")',
+    ),
     "most_rejected": (_is_share, "a share of the rows, from 0 to 1, such as 0.01"),
     "deleted": (_is_or_none(Deleted), _DELETED),
     "original": (_are_names, _NAMES),
@@ -87,8 +97,14 @@ _RULES: Mapping[str, Rule] = {
     "unknown": (_is_member_or_none, _SPECIAL),
     "not_applicable": (_is_member_or_none, _SPECIAL),
     "error": (_is_member_or_none, _SPECIAL),
-    "keys": (_is(Mapping), 'a dict of columns and keys, such as {"user_fk": member("user", user_id="buyer_id")}'),
-    "lags": (_has_lags, 'a dict of measures and lags, such as {"days_to_pay": lag("ordered_at", "paid_at")}'),
+    "keys": (
+        _is(Mapping),
+        'a dict of columns and keys, such as {"user_fk": member("user", user_id="buyer_id")}',
+    ),
+    "lags": (
+        _has_lags,
+        'a dict of measures and lags, such as {"days_to_pay": lag("ordered_at", "paid_at")}',
+    ),
     "grain": (_are_names, _NAMES),
     "append": (_is_flag, "True or False"),
     "period": (_is_text_or_none, _COLUMN),

@@ -16,7 +16,9 @@ _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
 
 
-def key_faults(fact: FactETL, dimensions: Mapping[str, DimensionETL], written: str) -> Iterator[str]:
+def key_faults(
+    fact: FactETL, dimensions: Mapping[str, DimensionETL], written: str
+) -> Iterator[str]:
     """Yield every fault of a fact's keys."""
     for column, key in fact.keys.items():
         if column not in fact.factory.columns:
@@ -28,7 +30,10 @@ def key_faults(fact: FactETL, dimensions: Mapping[str, DimensionETL], written: s
             continue
         dimension = dimensions.get(key.dimension)
         if dimension is None:
-            yield f'key "{column}" names no dimension "{key.dimension}".{did_you_mean(key.dimension, dimensions)}'
+            yield (
+                f'key "{column}" names no dimension'
+                f' "{key.dimension}".{did_you_mean(key.dimension, dimensions)}'
+            )
             continue
         faults = [*_missing_faults(key, dimension)]
         if isinstance(key, Member):
@@ -43,60 +48,93 @@ def _missing_faults(key: Key, dimension: DimensionETL) -> Iterator[str]:
     if key.missing not in rules:
         yield f'missing is "{key.missing}"; it must be one of {quoted(rules)}'
     if key.missing == "unknown" and dimension.unknown is None:
-        yield f'missing="unknown" needs that dimension "{dimension.name}" declares its `unknown` member'
+        yield (
+            f'missing="unknown" needs that dimension "{dimension.name}" declares its `unknown`'
+            " member"
+        )
 
 
 def _late_faults(column: str, key: Member, fact: FactETL) -> Iterator[str]:
-    """Yield the faults of what is to become of facts that are there when something of their member arrives late."""
+    """Yield the faults of what is to become of facts that are there when something of their member
+    arrives late.
+    """
     is_snapshot = issubclass(fact.factory.table_class, AccumulatingSnapshotFactTable)
     if key.follows_history and (not key.as_of or key.as_of not in fact.own):
-        yield "follows_history needs as_of, and a column of the fact of that name, which keeps the moment"
+        yield (
+            "follows_history needs as_of, and a column of the fact of that name, which keeps the"
+            " moment"
+        )
     if key.follows_history and not (fact.grain or is_snapshot):
-        yield "follows_history needs a fact that keeps its rows, by a grain; others are replaced and need it not"
+        yield (
+            "follows_history needs a fact that keeps its rows, by a grain; others are replaced and"
+            " need it not"
+        )
     if not key.retry:
         return
     if key.missing != "unknown":
         yield 'retry looks up the facts of the unknown member again, so it needs missing="unknown"'
     if lacking := [name for name in key.columns if name not in fact.own]:
         yield (
-            f"retry needs that the fact keeps what its member is found by, and its factory does not have"
-            f" {quoted(lacking)}; add it to the measures or keyrefs, and to the DDL"
+            "retry needs that the fact keeps what its member is found by, and its factory does not"
+            f" have {quoted(lacking)}; add it to the measures or keyrefs, and to the DDL"
         )
     if not (fact.grain or fact.append or fact.period or is_snapshot):
-        yield "retry needs a fact that keeps its rows, by a grain, append or period; others need no retry"
+        yield (
+            "retry needs a fact that keeps its rows, by a grain, append or period; others need no"
+            " retry"
+        )
     if column in (fact.grain or (fact.factory.names("keyrefs") if is_snapshot else ())):
-        yield f'retry would change the grain of facts, which "{column}" is part of; take it out of the grain'
+        yield (
+            f'retry would change the grain of facts, which "{column}" is part of; take it out of'
+            " the grain"
+        )
 
 
 def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterator[str]:
     factory = dimension.factory
     wanted = factory.natural_key
     if set(key.natural_key) != set(wanted):
-        yield f'it gives {quoted(key.natural_key)}, and dimension "{dimension.name}" is looked up by {quoted(wanted)}'
+        yield (
+            f'it gives {quoted(key.natural_key)}, and dimension "{dimension.name}" is looked up by'
+            f" {quoted(wanted)}"
+        )
     if key.as_of and not factory.name("fromatt"):
-        yield f'as_of needs versions, and dimension "{dimension.name}" has no fromatt; leave as_of out'
-    others = [name for name in factory.names("attributes") if name not in {*wanted, *dimension.filled}]
+        yield (
+            f'as_of needs versions, and dimension "{dimension.name}" has no fromatt; leave'
+            " as_of out"
+        )
+    others = [
+        name for name in factory.names("attributes") if name not in {*wanted, *dimension.filled}
+    ]
     if key.is_junk and others:
-        yield f'junk gives all attributes of a member, and {quoted(others)} of dimension "{dimension.name}" are others'
+        yield (
+            f"junk gives all attributes of a member, and {quoted(others)} of dimension"
+            f' "{dimension.name}" are others'
+        )
     if key.missing == "infer" and factory.name("srcdateatt"):
         yield (
-            f'missing="infer" makes members that have no date, and dimension "{dimension.name}" dates its versions by'
-            ' srcdateatt; use fromfinder=datereader(...) there, or missing="reject"'
+            f'missing="infer" makes members that have no date, and dimension "{dimension.name}"'
+            " dates its versions by srcdateatt; use fromfinder=datereader(...) there, or"
+            ' missing="reject"'
         )
     is_type_1 = issubclass(factory.table_class, TypeOneSlowlyChangingDimension)
     if key.missing == "infer" and is_type_1 and set(factory.names("attributes")) <= set(wanted):
         yield (
-            'missing="infer" makes members with pygrametl, whose TypeOneSlowlyChangingDimension needs an attribute'
-            f' beside the natural key, and dimension "{dimension.name}" has none; make it a CachedDimension'
+            'missing="infer" makes members with pygrametl, whose TypeOneSlowlyChangingDimension'
+            f' needs an attribute beside the natural key, and dimension "{dimension.name}" has'
+            " none; make it a CachedDimension"
         )
     if key.missing == "infer":
         known = {factory.name("key"), *wanted, *factory.versioning, *dimension.flags, AUDIT_KEY}
         columns = columns_of(dimension.create, written=written).values()
-        required = [column.name for column in columns if column.required and column.name not in known]
+        required = [
+            column.name for column in columns if column.required and column.name not in known
+        ]
         if required:
             yield (
-                f'missing="infer" makes members of which only the natural key is known, and {quoted(required)} of'
-                f' dimension "{dimension.name}" is NOT NULL; allow NULL there, or use missing="reject"'
+                'missing="infer" makes members of which only the natural key is known, and'
+                f' {quoted(required)} of dimension "{dimension.name}" is NOT NULL; allow NULL'
+                ' there, or use missing="reject"'
             )
 
 

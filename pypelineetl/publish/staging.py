@@ -1,6 +1,8 @@
-"""A star built beside the one that is there: the same project, in which some tables have other names for a while.
+"""A star built beside the one that is there: the same project, in which some tables have other
+names for a while.
 
-What is asked of such a project is done to the staged tables; facts find the members that this run has made.
+What is asked of such a project is done to the staged tables; facts find the members that this run
+has made.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,10 @@ from pypelineetl.state.table_names import STAGED, kept_name, staged_name
 
 @dataclass(frozen=True)
 class Staging:
-    """The tables that one run builds: the live project, the project of the staged tables, and what replaces what."""
+    """The tables that one run builds.
+
+    The live project, the project of the staged tables, and what replaces what.
+    """
 
     live: Project
     project: Project
@@ -27,20 +32,30 @@ class Staging:
     etls: tuple[ETL, ...]
     """The live ETLs whose tables are renewed, dimensions first."""
     copied: tuple[DimensionETL, ...]
-    """The dimensions that only facts of this run may change, by inferring members: they begin as copies."""
+    """The dimensions that only facts of this run may change, by inferring members.
+
+    They begin as copies.
+    """
 
     def staged(self, etl: ETL) -> ETL:
         """Return the ETL that loads a staged table in the place of this one."""
-        return next(each for each in self.project.etls if (each.kind, each.name) == (etl.kind, etl.name))
+        return next(
+            each for each in self.project.etls if (each.kind, each.name) == (etl.kind, etl.name)
+        )
 
     @property
     def replacements(self) -> list[Replacement]:
         """What takes the place of what, dimensions first."""
-        return [Replacement(etl.table, self.tables[etl.table], self.live.create_statements(etl)) for etl in self.etls]
+        return [
+            Replacement(etl.table, self.tables[etl.table], self.live.create_statements(etl))
+            for etl in self.etls
+        ]
 
 
 def stage(project: Project, etls: Sequence[ETL], generation: str) -> Staging:
-    """Return how a run builds the tables of these ETLs, and of dimensions that their facts may add members to."""
+    """Return how a run builds the tables of these ETLs, and of dimensions that their facts may add
+    members to.
+    """
     inferred = [
         project.dimension(key)
         for etl in etls
@@ -49,8 +64,15 @@ def stage(project: Project, etls: Sequence[ETL], generation: str) -> Staging:
         if key.missing == "infer"
     ]
     given = {(etl.kind, etl.name): etl for etl in etls}
-    copied = tuple(dict.fromkeys(dimension for dimension in inferred if (dimension.kind, dimension.name) not in given))
-    tables = {etl.table: staged_name(etl.table, generation) for etl in sorted((*etls, *copied), key=_dimensions_first)}
+    copied = tuple(
+        dict.fromkeys(
+            dimension for dimension in inferred if (dimension.kind, dimension.name) not in given
+        )
+    )
+    tables = {
+        etl.table: staged_name(etl.table, generation)
+        for etl in sorted((*etls, *copied), key=_dimensions_first)
+    }
     # As they are given, not as the project has them: their sources may be others for this run.
     renewed = given | {(etl.kind, etl.name): etl for etl in copied}
     renamed = {key: _renamed(project, etl, tables, generation) for key, etl in renewed.items()}
@@ -79,7 +101,9 @@ def _renamed(project: Project, etl: ETL, tables: Mapping[str, str], generation: 
     return replace(
         etl,
         factory=Factory(etl.factory.table_class, arguments),
-        create=dialect.renamed(etl.create, tables, dialect=project.warehouse_dialect, mark=STAGED + generation),
+        create=dialect.renamed(
+            etl.create, tables, dialect=project.warehouse_dialect, mark=STAGED + generation
+        ),
         checks=tuple(_of_staged(project, check, tables) for check in etl.checks),
         stands_for=etl.live_table,
     )
@@ -88,4 +112,6 @@ def _renamed(project: Project, etl: ETL, tables: Mapping[str, str], generation: 
 def _of_staged(project: Project, check: Check, tables: Mapping[str, str]) -> Check:
     if not isinstance(check, BadRows):
         return check
-    return replace(check, sql=dialect.renamed(check.sql, tables, dialect=project.warehouse_dialect, mark=""))
+    return replace(
+        check, sql=dialect.renamed(check.sql, tables, dialect=project.warehouse_dialect, mark="")
+    )

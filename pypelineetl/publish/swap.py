@@ -1,7 +1,9 @@
-"""From staging into the warehouse: all tables of a run in one step, of which readers see all or nothing.
+"""From staging into the warehouse: all tables of a run in one step, of which readers see all or
+nothing.
 
-Where tables can be exchanged at once they are (MySQL, MariaDB); elsewhere, or where something hangs on a table that
-would not come along, rows are exchanged in one transaction, and nobody who reads the old ones is disturbed.
+Where tables can be exchanged at once they are (MySQL, MariaDB); elsewhere, or where something hangs
+on a table that would not come along, rows are exchanged in one transaction, and nobody who reads
+the old ones is disturbed.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,34 +19,52 @@ from pypelineetl.state.table_names import OLD, kept_name, short_name
 def refuse_unpublishable(staging: Staging, warehouse: Database) -> None:
     """Raise LoadError if a table cannot be renewed without losing what hangs on it.
 
-    A foreign key of a table that is not renewed would hold on to the old rows; and a table whose DDL has changed has to
-    be made anew, which views, triggers and policies do not outlive.
+    A foreign key of a table that is not renewed would hold on to the old rows; and a table whose
+    DDL has changed has to be made anew, which views, triggers and policies do not outlive.
     """
-    refuse_losses(staging.live, [etl for etl in staging.etls if etl not in staging.copied], warehouse)
+    refuse_losses(
+        staging.live, [etl for etl in staging.etls if etl not in staging.copied], warehouse
+    )
     faults, changed = [], redeclared(staging, warehouse)
     for etl in staging.etls:
         dependents = warehouse.dependents(etl.table)
         others = [
-            dependent.what for dependent in dependents if dependent.table and dependent.table not in staging.tables
+            dependent.what
+            for dependent in dependents
+            if dependent.table and dependent.table not in staging.tables
         ]
         if others:
-            faults.append(f'{_listed(others)} points to "{etl.table}", and its table is not part of this run')
+            faults.append(
+                f'{_listed(others)} points to "{etl.table}", and its table is not part of this run'
+            )
         lost = [dependent.what for dependent in dependents if not dependent.table]
         if lost and (etl.table in changed or differences(staging.live, etl, warehouse)):
-            faults.append(f'"{etl.table}" is not what its DDL says, so it would be made anew, and {_listed(lost)} lost')
+            faults.append(
+                f'"{etl.table}" is not what its DDL says, so it would be made anew, and'
+                f" {_listed(lost)} lost"
+            )
     if faults:
-        message = f"{'; '.join(faults)}. Drop that, run again, and make it again afterwards; nothing was changed."
+        message = (
+            f"{'; '.join(faults)}. Drop that, run again, and make it again afterwards; nothing was"
+            " changed."
+        )
         raise LoadError(message)
 
 
 def redeclared(staging: Staging, warehouse: Database) -> set[str]:
-    """Return the tables whose DDL has changed since they were made; it may be in a key or an index alone."""
+    """Return the tables whose DDL has changed since they were made.
+
+    It may be in a key or an index alone.
+    """
     own = [etl for etl in staging.etls if etl not in staging.copied]
     return {etl.table for etl in own if RunHistory(warehouse).is_redeclared(etl)}
 
 
 def exchanging(staging: Staging, there: Collection[str]) -> list[tuple[str, str]]:
-    """Return by which moves to other names staged tables take the live ones' places; the others are swept, or kept."""
+    """Return by which moves to other names staged tables take the live ones' places.
+
+    The others are swept, or kept.
+    """
     moves = []
     for table, staged in staging.tables.items():
         old = f"{short_name(table)}{OLD}{staging.generation}"
@@ -55,12 +75,16 @@ def exchanging(staging: Staging, there: Collection[str]) -> list[tuple[str, str]
 
 
 def exchange_rows(
-    warehouse: Database, replacements: Sequence[Replacement], kept: Mapping[str, str], redeclared: Collection[str]
+    warehouse: Database,
+    replacements: Sequence[Replacement],
+    kept: Mapping[str, str],
+    redeclared: Collection[str],
 ) -> None:
-    """Put the rows of staged tables in the place of the live ones', in the transaction that is open.
+    """Put the rows of staged tables in the place of the live ones', in the transaction that is
+    open.
 
-    The rows of live tables are kept in tables of the names in `kept`. A table that is redeclared, or has other columns,
-    is made anew. Raises LoadError for one where a transaction cannot do that.
+    The rows of live tables are kept in tables of the names in `kept`. A table that is redeclared,
+    or has other columns, is made anew. Raises LoadError for one where a transaction cannot do that.
     """
     _keep(warehouse, kept)
     changed = [
@@ -94,12 +118,16 @@ def exchange_rows(
 
 
 def _create_missing(warehouse: Database, changed: Sequence[Replacement]) -> None:
-    """Create the tables that are not there, before anything is changed: that would end the transaction."""
+    """Create the tables that are not there, before anything is changed.
+
+    That would end the transaction.
+    """
     for replacement in changed:
         if warehouse.columns(replacement.table):
             message = (
-                f'the DDL of "{replacement.table}" has changed, so it has to be exchanged as a whole, and'
-                " readers held it open for too long; run again when they are done. Nothing was changed."
+                f'the DDL of "{replacement.table}" has changed, so it has to be exchanged as a'
+                " whole, and readers held it open for too long; run again when they are done."
+                " Nothing was changed."
             )
             raise LoadError(message)
         warehouse.create(replacement.table, replacement.create)
@@ -109,9 +137,13 @@ def _keep(warehouse: Database, kept: Mapping[str, str]) -> None:
     for table, name in kept.items():
         if warehouse.columns(table):
             # With their types, which SQLite would lose by CREATE TABLE AS.
-            columns = ", ".join(f"{warehouse.quote(each)} {kind}" for each, kind in warehouse.columns(table).items())
+            columns = ", ".join(
+                f"{warehouse.quote(each)} {kind}" for each, kind in warehouse.columns(table).items()
+            )
             warehouse.execute(f"CREATE TABLE {warehouse.quote(name)} ({columns})")
-            warehouse.execute(f"INSERT INTO {warehouse.quote(name)} SELECT * FROM {warehouse.quote(table)}")
+            warehouse.execute(
+                f"INSERT INTO {warehouse.quote(name)} SELECT * FROM {warehouse.quote(table)}"
+            )
 
 
 def _listed(things: Sequence[str]) -> str:

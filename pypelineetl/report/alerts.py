@@ -1,6 +1,8 @@
-"""Telling people: that a run failed, that the next one went well again, and that one did not happen at all.
+"""Telling people: that a run failed, that the next one went well again, and that one did not happen
+at all.
 
-What is told goes to the URLs in `ALERTS`, by Apprise. A message that cannot be delivered changes nothing else.
+What is told goes to the URLs in `ALERTS`, by Apprise. A message that cannot be delivered changes
+nothing else.
 """
 
 import logging
@@ -39,7 +41,10 @@ class Alerts:
             self._tell_of_failure(in_words(error))
 
     def __call__(self, event: Event) -> None:
-        """Gather what went wrong, and tell it when the run is over; tests of sources alone are no run."""
+        """Gather what went wrong, and tell it when the run is over.
+
+        Tests of sources alone are no run.
+        """
         match event:
             case events.RunStarted():
                 self._etls = tuple(map(name_of, event.etls))
@@ -69,7 +74,9 @@ class Alerts:
         self._tell("ETL run failed", "\n".join(map(shown, lines)))
 
     def went_well(self, etls: Iterable[str]) -> None:
-        """Tell of those of the ETLs of a run that went well whose run before had not, whatever other runs did."""
+        """Tell of those of the ETLs of a run that went well whose run before had not, whatever
+        other runs did.
+        """
         if not self._project.alerts:
             return
         try:
@@ -87,7 +94,8 @@ class Alerts:
             self._tell("ETL runs go well again", "\n".join(["These are loaded again:", *failed]))
 
     def late(self) -> str:
-        """Tell, once, of the ETLs that were last loaded longer ago than they should be; return that, if there are any.
+        """Tell, once, of the ETLs that were last loaded longer ago than they should be; return
+        that, if there are any.
 
         A warehouse that cannot be reached is told every time: it cannot remember that it was.
         """
@@ -98,27 +106,38 @@ class Alerts:
             with self._project.open_warehouse() as warehouse:
                 lines, is_new = self._late(RunHistory(warehouse), warehouse.clock() - expected)
         except DatabaseError as error:
-            lines, is_new = [shown(f"Whether the warehouse was loaded cannot be known: {error.message}")], True
-        why = "\n".join([*lines, f"The longest time allowed is {_hours(expected)} hours."]) if lines else ""
+            lines, is_new = (
+                [shown(f"Whether the warehouse was loaded cannot be known: {error.message}")],
+                True,
+            )
+        why = (
+            "\n".join([*lines, f"The longest time allowed is {_hours(expected)} hours."])
+            if lines
+            else ""
+        )
         if is_new:
             self._tell("ETL run did not happen", why)
         return why
 
     def _late(self, records: RunHistory, since: datetime) -> tuple[list[str], bool]:
-        """Return what was not loaded since a moment, and whether that was not yet told of one of them."""
+        """Return what was not loaded since a moment, and whether that was not yet told of one of
+        them.
+        """
         lines, is_new = [], False
         loads = records.last_loads()
         for name in (name_of(etl) for etl in self._project.etls if etl.active):
             last = loads.get(name)
             if last is None or last < since:
-                lines.append(f"{name} was {f'last loaded at {_minute(last)}' if last else 'never loaded'}")
+                lines.append(
+                    f"{name} was {f'last loaded at {_minute(last)}' if last else 'never loaded'}"
+                )
                 is_new = records.note_late(name, last) or is_new
         return lines, is_new
 
     def _tell(self, title: str, body: str) -> None:
         if not self._project.alerts:
             return
-        from apprise import Apprise, NotifyFormat  # noqa: PLC0415 - costs a third of a second, and most runs have nothing to tell
+        from apprise import Apprise, NotifyFormat  # noqa: PLC0415 - see above
 
         # It would tell of its troubles on the screen, by the URL.
         logging.getLogger("apprise").addHandler(logging.NullHandler())
@@ -126,7 +145,9 @@ class Alerts:
         for url in self._project.alerts:
             told.add(url)
         # As text: where a message is HTML, Apprise then escapes what has a meaning there.
-        if not told.notify(title=f"{title} ({socket.gethostname()})", body=body, body_format=NotifyFormat.TEXT):
+        if not told.notify(
+            title=f"{title} ({socket.gethostname()})", body=body, body_format=NotifyFormat.TEXT
+        ):
             self.undelivered.append(f"{title}: the alert could not be delivered everywhere")
 
 

@@ -1,4 +1,7 @@
-"""What a person sees of a run: a bar for each ETL on a terminal, plain lines elsewhere, and a closing table."""
+"""What a person sees of a run.
+
+A bar for each ETL on a terminal, plain lines elsewhere, and a closing table.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +26,8 @@ _FILE_WIDTH = 120
 
 
 class Display:
-    """A listener that shows a run on a console; a context manager that prints the closing table at its end.
+    """A listener that shows a run on a console; a context manager that prints the closing table at
+    its end.
 
     `width` is that of its lines, in characters; without it, the terminal's.
     """
@@ -39,7 +43,9 @@ class Display:
             TimeElapsedColumn(),
             console=console,
         )
-        self._live: AbstractContextManager[object] = self._bars if console.is_terminal else nullcontext()
+        self._live: AbstractContextManager[object] = (
+            self._bars if console.is_terminal else nullcontext()
+        )
         self._started: set[ETL] = set()
         self._tasks: dict[str, TaskID] = {}
         self._ended: list[events.EtlFinished | events.EtlFailed | events.EtlSkipped] = []
@@ -67,7 +73,9 @@ class Display:
     def _(self, event: events.EtlStarted) -> None:
         self._started.add(event.etl)
         if self._console.is_terminal:
-            self._tasks[_name(event.etl)] = self._bars.add_task(escape(_name(event.etl)), total=None, rows=0)
+            self._tasks[_name(event.etl)] = self._bars.add_task(
+                escape(_name(event.etl)), total=None, rows=0
+            )
 
     @__call__.register
     def _(self, event: events.RowsLoaded) -> None:
@@ -88,9 +96,13 @@ class Display:
         self._ended.append(event)
         if self._console.is_terminal:
             task = self._tasks[_name(event.etl)]
-            self._bars.update(task, total=event.counts.read, completed=event.counts.read, rows=event.counts.read)
+            self._bars.update(
+                task, total=event.counts.read, completed=event.counts.read, rows=event.counts.read
+            )
         else:
-            self._line(f"{_name(event.etl)}: {event.counts.read:,} rows in {_seconds(event.elapsed)} s")
+            self._line(
+                f"{_name(event.etl)}: {event.counts.read:,} rows in {_seconds(event.elapsed)} s"
+            )
 
     @__call__.register
     def _(self, event: events.EtlFailed) -> None:
@@ -133,7 +145,10 @@ class Display:
         self._console.print(Text(shown(text)), soft_wrap=True)
 
     def _close(self, run: events.RunFinished) -> None:
-        """Print the closing table, or a line for each ETL where its numbers would not fit: none is ever cut."""
+        """Print the closing table, or a line for each ETL where its numbers would not fit.
+
+        None is ever cut.
+        """
         counted = [ended.counts for ended in self._ended if isinstance(ended, events.EtlFinished)]
         numbers = {
             title: number
@@ -148,7 +163,9 @@ class Display:
             self._console.print(table)
             return
         for name, (outcome, *cells) in rows.items():
-            told = [f"{title} {cell}" for title, cell in zip([*numbers, "seconds"], cells, strict=False)]
+            told = [
+                f"{title} {cell}" for title, cell in zip([*numbers, "seconds"], cells, strict=False)
+            ]
             self._line(f"{name}: {', '.join([outcome, *told])}")
         self._line(status)
 

@@ -1,7 +1,8 @@
-"""run.log: the runner's events as lines of text, each written when it happens. What a line tells is on that line.
+"""run.log: the runner's events as lines of text, each written when it happens. What a line tells is
+on that line.
 
-Several processes may write the same file: each line goes out in one write to a file opened for appending, which the
-operating system does not mix with another's.
+Several processes may write the same file: each line goes out in one write to a file opened for
+appending, which the operating system does not mix with another's.
 """
 
 import os
@@ -26,7 +27,10 @@ _LINES: Mapping[type, tuple[str, str]] = {
     events.LoadStarted: ("INFO", "Loading data"),
     events.EtlFinished: (
         "INFO",
-        "Loaded {event.counts.read} rows into table {event.etl.table} (elapsed time: {event.elapsed})",
+        (
+            "Loaded {event.counts.read} rows into table {event.etl.table} (elapsed time:"
+            " {event.elapsed})"
+        ),
     ),
     # Ours.
     events.EtlNoted: ("WARNING", "{event.etl.kind} {event.etl.table}: {event.note}"),
@@ -49,7 +53,10 @@ class RunLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         except OSError as error:
-            message = f"config.py: LOG_HOME: cannot write {path}: {error.strerror}; name a folder that can be written"
+            message = (
+                f"config.py: LOG_HOME: cannot write {path}: {error.strerror}; name a folder that"
+                " can be written"
+            )
             raise ConfigError(message) from error
         self._has_lost = False
 
@@ -70,7 +77,8 @@ class RunLog:
             self._write(level, "\n".join(filter(None, [shown(text), details])))
 
     def _write(self, level: str, text: str) -> None:
-        # The name is the one a script's own logger has, whichever process writes: a refresh reads the same everywhere.
+        # The name is the one a script's own logger has, whichever process writes: a refresh reads
+        # the same everywhere.
         line = f"{level}:__main__:{shown_lines(text)}\n".encode()
         try:
             written = os.write(self._file, line)
@@ -81,7 +89,10 @@ class RunLog:
                 self._note_lost("the disk is full")
 
     def _note_lost(self, why: str) -> None:
-        """Say once that lines are lost: a log that cannot be written must not end a run, nor hide an alert."""
+        """Say once that lines are lost.
+
+        A log that cannot be written must not end a run, nor hide an alert.
+        """
         if not self._has_lost:
             self._has_lost = True
             sys.stderr.write(f"run.log cannot be written ({why}); the run goes on without it\n")
@@ -100,7 +111,10 @@ def _lines(event: Event) -> Iterator[tuple[str, str]]:
             if not event.faults:
                 yield "INFO", f"{source} passed its test"
         case events.EtlFailed():
-            failed = f"{event.etl.kind} {event.etl.table} failed, and its table holds what it held before"
+            failed = (
+                f"{event.etl.kind} {event.etl.table} failed, and its table holds what it held"
+                " before"
+            )
             yield "ERROR", f"{failed}: {event.error}"
         case events.RunFinished():
             if event.error:

@@ -1,6 +1,8 @@
-"""How texts are shown to people: control characters in them are escaped, and a reader may leave before the end.
+"""How texts are shown to people: control characters in them are escaped, and a reader may leave
+before the end.
 
-All that is written to a screen, a log or an alert goes through `shown`. Tables keep the exact values.
+All that is written to a screen, a log or an alert goes through `shown`. Tables keep the exact
+values.
 """
 
 import io
@@ -11,19 +13,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-# Control characters (C0, DEL, C1), separators of lines and paragraphs, what changes the direction of writing, and
-# surrogates, which no file can hold.
+# Control characters (C0, DEL, C1), separators of lines and paragraphs, what changes the direction
+# of writing, and surrogates, which no file can hold.
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _INDENT = "    "
 
 
 def shown(text: object) -> str:
-    r"""Return a text as people may see it, on one line: a newline is `\n`, the escape character `\x1b`."""
+    r"""Return a text as people may see it, on one line.
+
+    A newline is `\n`, the escape character `\x1b`.
+    """
     return _UNSHOWN.sub(_escaped, str(text))
 
 
 def shown_lines(text: str) -> str:
-    """Return a text of several lines, all but the first indented, so that none can pass for a line of its own."""
+    """Return a text of several lines, all but the first indented, so that none can pass for a line
+    of its own.
+    """
     return f"\n{_INDENT}".join(map(shown, text.split("\n")))
 
 
@@ -32,7 +39,10 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 class _Outlasting:
-    """A stream that goes on when its reader has gone, as `head` does: what is written then is dropped."""
+    """A stream that goes on when its reader has gone, as `head` does.
+
+    What is written then is dropped.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -62,9 +72,13 @@ class _Outlasting:
 
 @contextmanager
 def outlasting_readers() -> Iterator[None]:
-    """Let the block write to the screen to its end, whether or not anybody reads all of it, and in any encoding."""
+    """Let the block write to the screen to its end, whether or not anybody reads all of it, and in
+    any encoding.
+    """
     streams = {"stdout": sys.stdout, "stderr": sys.stderr}
-    real = {name: stream for name, stream in streams.items() if isinstance(stream, io.TextIOWrapper)}
+    real = {
+        name: stream for name, stream in streams.items() if isinstance(stream, io.TextIOWrapper)
+    }
     for name, stream in real.items():
         # A character that the encoding of the screen does not have is escaped.
         stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,6 @@
-"""How a run gets its tables for itself, waiting for others if need be, and gives them back when it fails."""
+"""How a run gets its tables for itself, waiting for others if need be, and gives them back when it
+fails.
+"""
 
 import time
 from collections.abc import Generator, Sequence
@@ -29,7 +31,10 @@ def claim(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, N
         except BusyError as error:
             waited = time.monotonic() - started
             if waited + pause > project.lock_wait.total_seconds():
-                message = f"{error.message}; waited {timedelta(seconds=round(waited))} for it (LOCK_WAIT_SECONDS)"
+                message = (
+                    f"{error.message}; waited {timedelta(seconds=round(waited))} for it"
+                    " (LOCK_WAIT_SECONDS)"
+                )
                 raise BusyError(message) from error
             if pause == _FIRST_PAUSE:
                 yield events.RunWaiting(error.message)
@@ -54,7 +59,8 @@ def acquire_nowait(project: Project, run: Run, etls: Sequence[ETL]) -> Generator
 
 
 def give_up(project: Project, run: Run, error: BaseException | None = None) -> bool:
-    """Give the tables of a run back that failed, and clear what it has left; return whether it was published after all.
+    """Give the tables of a run back that failed, and clear what it has left; return whether it was
+    published after all.
 
     What cannot be reached now is cleared by the next run.
     """

@@ -25,7 +25,8 @@ _GENERATION = "00000000"
 def plan(project: Project, request: Request) -> Generator[Event, None, None]:
     """Tell by the events of a run what it would do, and undo all of it.
 
-    Every ETL is loaded as in a run, in one transaction that is rolled back: nobody else ever sees any of it.
+    Every ETL is loaded as in a run, in one transaction that is rolled back: nobody else ever sees
+    any of it.
     """
     chosen = choose(project, request)
     wanted = {"dimension": request.run_dimensions, "fact": request.run_facts}
@@ -39,7 +40,9 @@ def _plan(project: Project, etls: Sequence[ETL], request: Request) -> Generator[
     succeeded, error = True, ""
     try:
         with project.open_warehouse() as warehouse, warehouse.rehearsal():
-            if request.delete_existing_tables or not any(warehouse.columns(etl.table) for etl in etls):
+            if request.delete_existing_tables or not any(
+                warehouse.columns(etl.table) for etl in etls
+            ):
                 yield from _rehearse_building(project, etls, warehouse)
             else:
                 yield from _rehearse_updating(project, etls, request, warehouse)
@@ -53,7 +56,9 @@ def _noted(project: Project, etl: ETL) -> Iterator[Event]:
     return (events.EtlNoted(etl, note) for note in version_notes(project, etl))
 
 
-def _rehearse_building(project: Project, etls: Sequence[ETL], warehouse: Database) -> Generator[Event, None, None]:
+def _rehearse_building(
+    project: Project, etls: Sequence[ETL], warehouse: Database
+) -> Generator[Event, None, None]:
     staging = stage(project, etls, _GENERATION)
     refuse_unpublishable(staging, warehouse)
     for copied in staging.copied:

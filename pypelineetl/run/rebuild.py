@@ -1,4 +1,5 @@
-"""A refresh that builds its tables anew: each ETL into a staged table, and all of them published at once, or none.
+"""A refresh that builds its tables anew: each ETL into a staged table, and all of them published at
+once, or none.
 
 The steps may be in one process or in the tasks of many; each is safe to run again.
 """
@@ -30,7 +31,10 @@ from pypelineetl.state.table_names import kept_name
 
 
 def begin(project: Project, run: Run, etls: Sequence[ETL]) -> Staging:
-    """Return how a run that has its tables builds them. Raises LoadError if they could not be published later."""
+    """Return how a run that has its tables builds them.
+
+    Raises LoadError if they could not be published later.
+    """
     staging = stage(project, etls, run.generation)
     with project.open_warehouse() as warehouse:
         refuse_unpublishable(staging, warehouse)
@@ -41,7 +45,10 @@ def begin(project: Project, run: Run, etls: Sequence[ETL]) -> Staging:
 
 
 def build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts]:
-    """Load one ETL into its staged table, and commit that; again from its beginning after a transient fault."""
+    """Load one ETL into its staged table, and commit that.
+
+    Again from its beginning after a transient fault.
+    """
     again = partial(_begin_and_build, staging, run, etl)
     try:
         return (yield from with_retries(again, partial(events.EtlNoted, etl)))
@@ -58,8 +65,14 @@ def _begin_and_build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, N
         try:
             return (yield from events_of_live_tables(_build(staging, run, etl), staging, etl))
         except BaseException as error:
-            with suppress(DatabaseError), staging.live.open_warehouse() as warehouse, warehouse.transaction():
-                TableLocks(warehouse).failed(run, name_of(etl), in_words(error, f'{etl.kind} "{etl.name}"'))
+            with (
+                suppress(DatabaseError),
+                staging.live.open_warehouse() as warehouse,
+                warehouse.transaction(),
+            ):
+                TableLocks(warehouse).failed(
+                    run, name_of(etl), in_words(error, f'{etl.kind} "{etl.name}"')
+                )
             raise
 
 
@@ -83,7 +96,9 @@ def _publish(staging: Staging, run: Run) -> None:
     exchanges = database_class(staging.live.warehouse_url).renames_atomically
     if not (exchanges and _exchanged_at_once(staging, run)):
         keeps = staging.live.keep_previous
-        kept = {table: kept_name(table, run.generation) for table in staging.tables} if keeps else {}
+        kept = (
+            {table: kept_name(table, run.generation) for table in staging.tables} if keeps else {}
+        )
         with staging.live.open_warehouse() as warehouse:
             with warehouse.transaction():
                 exchange_rows(warehouse, staging.replacements, kept, redeclared(staging, warehouse))
@@ -92,9 +107,11 @@ def _publish(staging: Staging, run: Run) -> None:
 
 
 def _exchanged_at_once(staging: Staging, run: Run) -> bool:
-    """Have the warehouse exchange the tables themselves, if nothing forbids it; what is remembered follows.
+    """Have the warehouse exchange the tables themselves, if nothing forbids it; what is remembered
+    follows.
 
-    If that does not follow any more, whoever comes next sees by the tables that they were exchanged.
+    If that does not follow any more, whoever comes next sees by the tables that they were
+    exchanged.
     """
     with staging.live.open_warehouse() as warehouse:
         ledger = TableLocks(warehouse)
@@ -128,7 +145,9 @@ def copy(staging: Staging, etl: ETL, warehouse: Database) -> None:
 
 
 def _build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts]:
-    """Load an ETL the fast way, and again in a slower one if the source is not as that needs it to be."""
+    """Load an ETL the fast way, and again in a slower one if the source is not as that needs it to
+    be.
+    """
     scans = streams = True
     while True:
         try:
@@ -137,36 +156,50 @@ def _build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Count
             return (yield from _build_once(staging, run, etl, scans=scans, streams=streams))
         except UnorderedError:
             streams = False
-            yield events.EtlNoted(etl, "loaded once more, because its rows did not come in the order of its keys")
+            yield events.EtlNoted(
+                etl, "loaded once more, because its rows did not come in the order of its keys"
+            )
         except ScanError as error:
             if not scans:
                 raise SourceError(str(error)) from error
             scans = False
-            yield events.EtlNoted(etl, f"read once more, through the driver, because DuckDB cannot read it: {error}")
+            yield events.EtlNoted(
+                etl, f"read once more, through the driver, because DuckDB cannot read it: {error}"
+            )
 
 
-def _build_once(staging: Staging, run: Run, etl: ETL, *, scans: bool, streams: bool) -> Generator[Event, None, Counts]:
+def _build_once(
+    staging: Staging, run: Run, etl: ETL, *, scans: bool, streams: bool
+) -> Generator[Event, None, Counts]:
     staged = staging.staged(etl)
     with staging.live.open_warehouse() as warehouse:
-        # Other steps may add members to the same dimensions; what they have committed is seen from here on.
+        # Other steps may add members to the same dimensions; what they have committed is seen from
+        # here on.
         warehouse.take_turn(tables_written(staging.project, staged))
         with warehouse.transaction():
             how = _how(run, etl, warehouse)
-            counts = yield from fill(staging.project, staged, how, warehouse, scans=scans, streams=streams)
+            counts = yield from fill(
+                staging.project, staged, how, warehouse, scans=scans, streams=streams
+            )
             _loaded(run, etl, counts, warehouse)
         yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
     return counts
 
 
 def _loaded(run: Run, etl: ETL, counts: Counts, warehouse: Database) -> None:
-    """Note that an ETL's staged table is loaded; until the next task begins, the run lives by its lease."""
+    """Note that an ETL's staged table is loaded.
+
+    Until the next task begins, the run lives by its lease.
+    """
     ledger = TableLocks(warehouse)
     ledger.loaded(run, etl, counts, run.generation, is_new=True)
     ledger.renew(run)
 
 
 def _how(run: Run, etl: ETL, warehouse: Database) -> LoadOptions:
-    return LoadOptions(live=etl, generation=run.generation, audit_key=RunHistory(warehouse).audit_key(run, etl))
+    return LoadOptions(
+        live=etl, generation=run.generation, audit_key=RunHistory(warehouse).audit_key(run, etl)
+    )
 
 
 def _build_parts(staging: Staging, run: Run, etl: FactETL) -> Generator[Event, None, Counts]:
@@ -177,7 +210,9 @@ def _build_parts(staging: Staging, run: Run, etl: FactETL) -> Generator[Event, N
     return (yield from build_of_parts(staging, run, etl, parts, read))
 
 
-def build_part(staging: Staging, run: Run, etl: ETL, parts: Parts, number: int) -> Generator[Event, None, Counts]:
+def build_part(
+    staging: Staging, run: Run, etl: ETL, parts: Parts, number: int
+) -> Generator[Event, None, Counts]:
     """Load one part of a fact into a table of its own, and commit that."""
     staged = staging.staged(etl)
     assert isinstance(staged, FactETL)  # noqa: S101 - only facts have parts
@@ -185,14 +220,18 @@ def build_part(staging: Staging, run: Run, etl: ETL, parts: Parts, number: int) 
         hold(keeper, f"{run.id} {name_of(etl)} {number}")
         with keeper.transaction():
             TableLocks(keeper).renew(run)
-        counts = yield from events_of_live_tables(load_part(staging.project, staged, parts, number), staging, etl)
+        counts = yield from events_of_live_tables(
+            load_part(staging.project, staged, parts, number), staging, etl
+        )
         # On a connection that has not been idle meanwhile.
         with staging.live.open_warehouse() as warehouse, warehouse.transaction():
             TableLocks(warehouse).renew(run)
         return counts
 
 
-def build_of_parts(staging: Staging, run: Run, etl: ETL, parts: Parts, read: int) -> Generator[Event, None, Counts]:
+def build_of_parts(
+    staging: Staging, run: Run, etl: ETL, parts: Parts, read: int
+) -> Generator[Event, None, Counts]:
     """Put the rows of a fact's parts into its staged table, and commit that."""
     staged = staging.staged(etl)
     assert isinstance(staged, FactETL)  # noqa: S101 - only facts have parts

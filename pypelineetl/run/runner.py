@@ -1,7 +1,8 @@
-"""The one runner: the command line and the Celery tasks drive every ETL through it, and it tells them as events.
+"""The one runner: the command line and the Celery tasks drive every ETL through it, and it tells
+them as events.
 
-It never prints, logs or exits. A run is all or nothing: what its ETLs load is seen by others when all of them are done.
-An ETL's failure is an event.
+It never prints, logs or exits. A run is all or nothing: what its ETLs load is seen by others when
+all of them are done. An ETL's failure is an event.
 """
 
 import time
@@ -16,7 +17,14 @@ from pypelineetl import events
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.declare.sources import rows
-from pypelineetl.errors import PypeLineError, RefreshError, TransientError, UsageError, did_you_mean, quoted
+from pypelineetl.errors import (
+    PypeLineError,
+    RefreshError,
+    TransientError,
+    UsageError,
+    did_you_mean,
+    quoted,
+)
 from pypelineetl.events import Event
 from pypelineetl.extract.source_check import test_sources
 from pypelineetl.load.etl import LoadOptions
@@ -48,36 +56,54 @@ class Request:
 
 
 def refresh(project: Project, request: Request) -> Generator[Event, None, None]:
-    """Do what is asked: test the sources, then delete, rebuild or load tables, dimensions before facts.
+    """Do what is asked: test the sources, then delete, rebuild or load tables, dimensions before
+    facts.
 
-    A source test that fails ends the run before it changes anything. Raises UsageError, before the first event, for
-    a name in `only` that is not a switched-on ETL.
+    A source test that fails ends the run before it changes anything. Raises UsageError, before the
+    first event, for a name in `only` that is not a switched-on ETL.
     """
     chosen = choose(project, request)
     wanted = {"dimension": request.run_dimensions, "fact": request.run_facts}
     running = tuple(etl for etl in chosen if wanted[etl.kind])
     if any(wanted.values()) and not running:
-        message = f"nothing to run: of {quoted(etl.name for etl in chosen)}, none is of a type that was asked for"
+        message = (
+            f"nothing to run: of {quoted(etl.name for etl in chosen)}, none is of a type that was"
+            " asked for"
+        )
         raise UsageError(message)
     return _refresh(project, request, chosen, running)
 
 
 def choose(project: Project, request: Request) -> tuple[ETL, ...]:
-    """Return the switched-on ETLs a request is about, dimensions first. Raises UsageError for an unknown name."""
+    """Return the switched-on ETLs a request is about, dimensions first.
+
+    Raises UsageError for an unknown name.
+    """
     active = {etl.name: etl for etl in project.etls if etl.active}
     off = {etl.name for etl in project.etls} - set(active)
     if not active:
-        named = f"take active=False from one of {quoted(sorted(off))}" if off else "declare one in DIMENSIONS or FACTS"
-        message = f"no ETL is switched on in config.py, so there is nothing to test or to run; {named}"
+        named = (
+            f"take active=False from one of {quoted(sorted(off))}"
+            if off
+            else "declare one in DIMENSIONS or FACTS"
+        )
+        message = (
+            f"no ETL is switched on in config.py, so there is nothing to test or to run; {named}"
+        )
         raise UsageError(message)
     for name in request.only:
         if name in off:
             message = f'"{name}" is switched off in config.py; switched on are {quoted(active)}'
             raise UsageError(message)
         if name not in active:
-            message = f'there is no ETL "{name}".{did_you_mean(name, active)} Switched on are {quoted(active)}'
+            message = (
+                f'there is no ETL "{name}".{did_you_mean(name, active)} Switched on are'
+                f" {quoted(active)}"
+            )
             raise UsageError(message)
-    return tuple(etl for etl in project.etls if etl.active and (not request.only or etl.name in request.only))
+    return tuple(
+        etl for etl in project.etls if etl.active and (not request.only or etl.name in request.only)
+    )
 
 
 def _refresh(
@@ -97,8 +123,12 @@ def _refresh(
             succeeded = yield from _replay(project, running or chosen)
         elif succeeded and running:
             how, builds = LoadOptions(full=request.full), request.delete_existing_tables
-            succeeded = yield from perform(project, new_run(project.digest), running, how, builds=builds)
-            error = "" if succeeded else "nothing was published: every table holds what it held before"
+            succeeded = yield from perform(
+                project, new_run(project.digest), running, how, builds=builds
+            )
+            error = (
+                "" if succeeded else "nothing was published: every table holds what it held before"
+            )
         elif succeeded and request.delete_existing_tables:
             yield from _delete(project, chosen if request.only else project.etls)
     except PypeLineError as failure:
@@ -116,14 +146,17 @@ def _test_sources(project: Project, etls: Sequence[ETL]) -> Generator[Event, Non
 
 
 def process(project: Project, etl: ETL, *, rebuild: bool, full: bool = False) -> Iterator[Event]:
-    """Run one ETL: with `rebuild` into a new table in place of the old one, else into the table that is there.
+    """Run one ETL: with `rebuild` into a new table in place of the old one, else into the table
+    that is there.
 
-    With `full` all of its source is read, whatever its watermark says. All or nothing: if it fails, its table holds
-    what it held before. The last event is EtlFinished or EtlFailed.
+    With `full` all of its source is read, whatever its watermark says. All or nothing: if it fails,
+    its table holds what it held before. The last event is EtlFinished or EtlFailed.
     """
     last: Event = events.EtlFailed(etl, "it did not run")
     try:
-        for event in perform(project, new_run(project.digest), [etl], LoadOptions(full=full), builds=rebuild):
+        for event in perform(
+            project, new_run(project.digest), [etl], LoadOptions(full=full), builds=rebuild
+        ):
             if isinstance(event, events.EtlFinished | events.EtlFailed):
                 # Not before all is committed.
                 last = event
@@ -137,10 +170,12 @@ def process(project: Project, etl: ETL, *, rebuild: bool, full: bool = False) ->
 def perform(
     project: Project, run: Run, etls: Sequence[ETL], how: LoadOptions, *, builds: bool
 ) -> Generator[Event, None, bool]:
-    """Run these ETLs, so that all of it is seen at once, or nothing; return whether it all went well.
+    """Run these ETLs, so that all of it is seen at once, or nothing; return whether it all went
+    well.
 
-    With `builds` into new tables, as without if none of the tables is there; else into those that are. Raises
-    BusyError if another run has one of them for too long, EndedError if this run has ended before.
+    With `builds` into new tables, as without if none of the tables is there; else into those that
+    are. Raises BusyError if another run has one of them for too long, EndedError if this run has
+    ended before.
     """
     again = partial(_perform, project, run, etls, how, builds=builds)
     try:
@@ -176,7 +211,9 @@ def _build(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, 
     failed: set[ETL] = set()
     for etl in etls:
         if isinstance(etl, FactETL) and (lost := failed.intersection(project.dimensions_of(etl))):
-            yield events.EtlSkipped(etl, f"its dimension {quoted(sorted(each.name for each in lost))} failed")
+            yield events.EtlSkipped(
+                etl, f"its dimension {quoted(sorted(each.name for each in lost))} failed"
+            )
             continue
         try:
             yield from told(etl, build(staging, run, etl))
@@ -209,7 +246,10 @@ def _update(
 
 
 def _replay(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, bool]:
-    """Load the rows that were rejected before; those that are rejected again stay where they are."""
+    """Load the rows that were rejected before.
+
+    Those that are rejected again stay where they are.
+    """
     with project.open_warehouse() as warehouse:
         with warehouse.transaction():
             LoadState(warehouse).upgrade()
@@ -222,11 +262,16 @@ def _replay(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, boo
 
 
 def _of_rejects(etl: ETL, rejects: Sequence[Reject]) -> ETL:
-    """Return the ETL that loads rejected rows, beside those that are there; any may be rejected again."""
+    """Return the ETL that loads rejected rows, beside those that are there.
+
+    Any may be rejected again.
+    """
     source = rows(lambda: [reject.given for reject in rejects])
     if isinstance(etl, FactETL):
         adds = not (etl.grain or issubclass(etl.factory.table_class, AccumulatingSnapshotFactTable))
-        return replace(etl, source=source, most_rejected=1.0, watermark=None, period=None, append=adds)
+        return replace(
+            etl, source=source, most_rejected=1.0, watermark=None, period=None, append=adds
+        )
     return replace(etl, source=source, most_rejected=1.0, watermark=None)
 
 

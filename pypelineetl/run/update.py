@@ -1,6 +1,8 @@
-"""A run that loads into the tables that are there: all of its ETLs in one transaction on one connection.
+"""A run that loads into the tables that are there: all of its ETLs in one transaction on one
+connection.
 
-Readers see the old rows until all of the new ones are there, and a connection that dies takes all of them with it.
+Readers see the old rows until all of the new ones are there, and a connection that dies takes all
+of them with it.
 """
 
 import time
@@ -28,8 +30,8 @@ def update(
 ) -> Generator[Event, None, None]:
     """Load these ETLs on the connection that holds the run's name, and let its tables go.
 
-    All or nothing: an ETL that fails is told by EtlFailed, then its error is raised. Where a source is not as the fast
-    way needs it to be, all begins again in a slower one.
+    All or nothing: an ETL that fails is told by EtlFailed, then its error is raised. Where a source
+    is not as the fast way needs it to be, all begins again in a slower one.
     """
     ways = {"scans": True, "streams": True}
     while True:
@@ -37,7 +39,9 @@ def update(
             return (yield from _update(project, run, etls, how, warehouse, **ways))
         except UnorderedError:
             ways["streams"] = False
-            yield events.EtlNoted(etls[0], "loaded once more, because rows did not come in the order of their keys")
+            yield events.EtlNoted(
+                etls[0], "loaded once more, because rows did not come in the order of their keys"
+            )
         except ScanError as error:
             if not ways["scans"]:
                 raise SourceError(str(error)) from error
@@ -60,7 +64,11 @@ def _update(  # noqa: PLR0913 - as `update`, and the two ways in which it is tri
     with warehouse.transaction():
         created = yield from _create_missing(project, etls, warehouse)
         for etl in etls:
-            here = replace(how, full=how.full or etl in created, audit_key=RunHistory(warehouse).audit_key(run, etl))
+            here = replace(
+                how,
+                full=how.full or etl in created,
+                audit_key=RunHistory(warehouse).audit_key(run, etl),
+            )
             loading = fill(project, whole(etl), here, warehouse, scans=scans, streams=streams)
             counts = yield from told(etl, loading)
             if counts.changed:
@@ -72,9 +80,11 @@ def _update(  # noqa: PLR0913 - as `update`, and the two ways in which it is tri
 
 
 def told(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[Event, None, Counts]:
-    """Tell of one ETL's load by its events from EtlStarted to EtlFinished, or to EtlFailed, and then raise its error.
+    """Tell of one ETL's load by its events from EtlStarted to EtlFinished, or to EtlFailed, and
+    then raise its error.
 
-    ScanError, UnorderedError and TransientError are raised untold: the load is to be tried again, or in another way.
+    ScanError, UnorderedError and TransientError are raised untold: the load is to be tried again,
+    or in another way.
     """
     started = time.monotonic()
     yield events.EtlStarted(etl)
@@ -86,7 +96,10 @@ def told(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[Event, 
         if isinstance(error, ScanError | UnorderedError | TransientError):
             raise
         # Whatever it is, it is told with the ETL's name, and nothing is hidden.
-        message, is_foreseen = in_words(error, f'{etl.kind} "{etl.name}"'), isinstance(error, PypeLineError)
+        message, is_foreseen = (
+            in_words(error, f'{etl.kind} "{etl.name}"'),
+            isinstance(error, PypeLineError),
+        )
         yield events.EtlFailed(etl, message, "" if is_foreseen else traceback.format_exc())
         raise RefreshError(message, f"{etl.kind} {etl.name}") from error
     yield events.EtlFinished(etl, counts, timedelta(seconds=time.monotonic() - started))
@@ -94,12 +107,20 @@ def told(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[Event, 
 
 
 def whole(etl: ETL) -> ETL:
-    """Return an ETL without its parts: what they would look up may not be anybody else's to see yet."""
+    """Return an ETL without its parts.
+
+    What they would look up may not be anybody else's to see yet.
+    """
     return replace(etl, parts=1, split_by=None) if isinstance(etl, FactETL) else etl
 
 
-def _create_missing(project: Project, etls: Sequence[ETL], warehouse: Database) -> Generator[Event, None, list[ETL]]:
-    """Create the tables that are not there, those of what is remembered too: later it would end MySQL's transaction."""
+def _create_missing(
+    project: Project, etls: Sequence[ETL], warehouse: Database
+) -> Generator[Event, None, list[ETL]]:
+    """Create the tables that are not there, those of what is remembered too.
+
+    Later it would end MySQL's transaction.
+    """
     missing = [etl for etl in etls if not warehouse.columns(etl.table)]
     for etl in missing:
         yield from create_table(project, etl, warehouse)

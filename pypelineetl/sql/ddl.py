@@ -1,7 +1,9 @@
-"""A table's CREATE TABLE, written once, as the statements that make the same table in the database at hand.
+"""A table's CREATE TABLE, written once, as the statements that make the same table in the database
+at hand.
 
-Every type of the written dialect becomes one that holds all of its values in the target, as far as the target has one;
-values that do not fit even so are refused when they come (`columns.py`, `Database.adapters`).
+Every type of the written dialect becomes one that holds all of its values in the target, as far as
+the target has one; values that do not fit even so are refused when they come (`columns.py`,
+`Database.adapters`).
 """
 
 import re
@@ -17,10 +19,21 @@ from pypelineetl.sql import dialect
 _T = exp.DType
 _BINARIES = (_T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LONGBLOB)
 _TEXTS = (_T.TINYTEXT, _T.MEDIUMTEXT, _T.LONGTEXT, _T.TEXT)
-_WHOLES = (_T.TINYINT, _T.UTINYINT, _T.SMALLINT, _T.USMALLINT, _T.MEDIUMINT, _T.UMEDIUMINT, _T.INT, _T.UINT, _T.BIGINT)
+_WHOLES = (
+    _T.TINYINT,
+    _T.UTINYINT,
+    _T.SMALLINT,
+    _T.USMALLINT,
+    _T.MEDIUMINT,
+    _T.UMEDIUMINT,
+    _T.INT,
+    _T.UINT,
+    _T.BIGINT,
+)
 # By this name SQLite keeps whole numbers whole; sqlglot would write REAL.
 _NUMERIC = exp.DataType(this=_T.USERDEFINED, kind="NUMERIC")
-# What sqlglot would leave as only MySQL knows it. A type that is not here is sqlglot's to translate.
+# What sqlglot would leave as only MySQL knows it. A type that is not here is sqlglot's to
+# translate.
 _TYPES: Mapping[str, Mapping[exp.DType, str | exp.DataType]] = {
     "postgres": {
         **dict.fromkeys(_BINARIES, "BYTEA"),
@@ -66,10 +79,23 @@ _MYSQL_WORDS: Mapping[str, _T] = {
 _MOST_OF_A_SINGLE = 24
 """Bits of a FLOAT: one with more is a DOUBLE."""
 _AFTER_TYPE = {
-    *("AS", "AUTO_INCREMENT", "CHARACTER", "CHARSET", "CHECK", "COLLATE", "COMMENT", "CONSTRAINT", "DEFAULT"),
+    *(
+        "AS",
+        "AUTO_INCREMENT",
+        "CHARACTER",
+        "CHARSET",
+        "CHECK",
+        "COLLATE",
+        "COMMENT",
+        "CONSTRAINT",
+        "DEFAULT",
+    ),
     *("GENERATED", "INVISIBLE", "KEY", "NOT", "NULL", "ON", "PRIMARY", "REFERENCES", "UNIQUE"),
 }
-"""The words that end the type of a column; that one may also begin with such a word is `CHARACTER VARYING`."""
+"""The words that end the type of a column.
+
+That one may also begin with such a word is `CHARACTER VARYING`.
+"""
 NUMBERED: Mapping[exp.DType, exp.DType] = {
     _T.SMALLSERIAL: _T.SMALLINT,
     _T.SERIAL: _T.INT,
@@ -78,15 +104,27 @@ NUMBERED: Mapping[exp.DType, exp.DType] = {
 """The types of PostgreSQL that number rows themselves, and the types of the numbers."""
 _SECONDS = (_T.TIME, _T.DATETIME, _T.TIMESTAMP, _T.TIMESTAMPTZ, _T.TIMESTAMPNTZ, _T.TIMESTAMPLTZ)
 """The types that keep digits of a second."""
-_ENDLESS = {_T.TEXT: "LONGTEXT", _T.VARCHAR: "LONGTEXT", _T.VARBINARY: "LONGBLOB", _T.BLOB: "LONGBLOB"}
+_ENDLESS = {
+    _T.TEXT: "LONGTEXT",
+    _T.VARCHAR: "LONGTEXT",
+    _T.VARBINARY: "LONGBLOB",
+    _T.BLOB: "LONGBLOB",
+}
 """The types that have no end in other databases, and those that have none in MySQL."""
 _UNTRANSLATABLE = (_T.SET, _T.ARRAY, _T.STRUCT, _T.MAP, _T.GEOMETRY, _T.INTERVAL)
 
 
 def table_definition(sql: str, *, written: str) -> exp.Create:
-    """Return the parsed CREATE TABLE of a DDL constant. Raises DialectError if it is anything else."""
+    """Return the parsed CREATE TABLE of a DDL constant.
+
+    Raises DialectError if it is anything else.
+    """
     tree = dialect.single_statement(sql, written)
-    if not isinstance(tree, exp.Create) or tree.kind != "TABLE" or not isinstance(tree.this, exp.Schema):
+    if (
+        not isinstance(tree, exp.Create)
+        or tree.kind != "TABLE"
+        or not isinstance(tree.this, exp.Schema)
+    ):
         message = "a table's DDL must be one CREATE TABLE with its columns"
         raise DialectError(message)
     if written == "mysql":
@@ -97,7 +135,10 @@ def table_definition(sql: str, *, written: str) -> exp.Create:
 
 
 def _put_meant_type(column: exp.ColumnDef, sql: str) -> None:
-    """Give a column of MySQL's the type that MySQL takes its words for. Raises DialectError for one that rounds."""
+    """Give a column of MySQL's the type that MySQL takes its words for.
+
+    Raises DialectError for one that rounds.
+    """
     kind = column.kind
     assert kind is not None  # noqa: S101 - whoever calls has looked
     tokens = list(sqlglot.tokenize(sql, read="mysql"))
@@ -108,8 +149,8 @@ def _put_meant_type(column: exp.ColumnDef, sql: str) -> None:
     digits = [int(each.name) for each in kind.expressions if each.name.isdigit()]
     if kind.this in {_T.FLOAT, _T.DOUBLE} and len(digits) == 2:  # noqa: PLR2004 - of all, and after the point
         message = (
-            f'column "{column.name}" is {word}({digits[0]},{digits[1]}), and MySQL would round its values;'
-            f" declare DECIMAL({digits[0]},{digits[1]}), or {word} without digits"
+            f'column "{column.name}" is {word}({digits[0]},{digits[1]}), and MySQL would round its'
+            f" values; declare DECIMAL({digits[0]},{digits[1]}), or {word} without digits"
         )
         raise DialectError(message)
     if kind.this == _T.FLOAT and digits:
@@ -129,22 +170,31 @@ def create_statements(sql: str, *, written: str, target: str) -> tuple[str, ...]
 
 
 def create_bare(sql: str, name: str, *, written: str, target: str, temporary: bool) -> str:
-    """Return the statement that creates an empty table of another name with the same columns, and nothing else."""
+    """Return the statement that creates an empty table of another name with the same columns, and
+    nothing else.
+    """
     create = table_definition(sql, written=written)
     if written == target:
         return _bare_as_written(sql, create, name, target, temporary=temporary)
     bare = next(_portable(create, written, target))
     bare.this.this.set("this", exp.to_identifier(name, quoted=True))
     columns = [part for part in bare.this.expressions if isinstance(part, exp.ColumnDef)]
-    bare.this.set("expressions", [exp.ColumnDef(this=column.this, kind=column.kind) for column in columns])
-    bare.set("properties", exp.Properties(expressions=[exp.TemporaryProperty()]) if temporary else None)
+    bare.this.set(
+        "expressions", [exp.ColumnDef(this=column.this, kind=column.kind) for column in columns]
+    )
+    bare.set(
+        "properties", exp.Properties(expressions=[exp.TemporaryProperty()]) if temporary else None
+    )
     return dialect.in_target(bare, target)
 
 
-def _bare_as_written(sql: str, create: exp.Create, name: str, target: str, *, temporary: bool) -> str:
+def _bare_as_written(
+    sql: str, create: exp.Create, name: str, target: str, *, temporary: bool
+) -> str:
     """Return `create_bare` of a DDL that is not translated, with its types to the letter.
 
-    The table itself is made of the text, and sqlglot may write a type in other words: SQLite keeps the words.
+    The table itself is made of the text, and sqlglot may write a type in other words: SQLite keeps
+    the words.
     """
     tokens = list(sqlglot.tokenize(sql, read=target))
     columns = []
@@ -171,7 +221,9 @@ def _type_as_written(sql: str, tokens: Sequence[sqlglot.Token], column_ends: int
 
 
 def _portable(create: exp.Create, written: str, target: str) -> Iterator[exp.Expr]:
-    """Yield the CREATE TABLE with what only MySQL knows taken out, and each KEY as a CREATE INDEX."""
+    """Yield the CREATE TABLE with what only MySQL knows taken out, and each KEY as a CREATE
+    INDEX.
+    """
     schema = create.this
     parts = schema.expressions
     indexes = [part for part in parts if isinstance(part, exp.IndexColumnConstraint)]
@@ -184,14 +236,16 @@ def _portable(create: exp.Create, written: str, target: str) -> Iterator[exp.Exp
         if isinstance(constraint, exp.ZeroFillColumnConstraint) or _is_left_out(constraint.kind):
             constraint.pop()
     yield create
-    # DuckDB scans columns, which needs no index; and one that is made anew from the log of a process that was killed
-    # may lack rows, so that they are not found.
+    # DuckDB scans columns, which needs no index; and one that is made anew from the log of a
+    # process that was killed may lack rows, so that they are not found.
     for index in indexes if target != "duckdb" else ():
         yield _create_index(schema.this, index)
 
 
 def _is_left_out(kind: exp.Expr) -> bool:
-    """Whether a constraint is the engine's business, which assigns surrogate keys itself, or the database's."""
+    """Whether a constraint is the engine's business, which assigns surrogate keys itself, or the
+    database's.
+    """
     if isinstance(kind, exp.GeneratedAsIdentityColumnConstraint):
         # One with an expression computes the column.
         return not kind.args.get("expression")
@@ -212,7 +266,10 @@ def _put_portable_type(column: exp.ColumnDef, written: str, target: str) -> None
     if kind.this in NUMBERED:
         kind.set("this", NUMBERED[kind.this])
     if kind.this in _UNTRANSLATABLE:
-        message = f'column "{column.name}" is {kind.sql("mysql")}, for which {target} has no type that holds its values'
+        message = (
+            f'column "{column.name}" is {kind.sql("mysql")}, for which {target} has no type that'
+            " holds its values"
+        )
         raise DialectError(message)
     if kind.this in _TYPES.get(target, {}):
         column.set("kind", exp.DataType.build(_TYPES[target][kind.this], dialect=target))

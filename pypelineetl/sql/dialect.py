@@ -1,7 +1,9 @@
-"""SQL written once, in the dialect that config.py names, and put into the dialect of the database at hand.
+"""SQL written once, in the dialect that config.py names, and put into the dialect of the database
+at hand.
 
-SQL already in the database's own dialect passes through untouched. A SELECT is otherwise translated by `translation`,
-which lets through what is proved to give the same rows. DDL is translated by sqlglot.
+SQL already in the database's own dialect passes through untouched. A SELECT is otherwise translated
+by `translation`, which lets through what is proved to give the same rows. DDL is translated by
+sqlglot.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,15 +63,18 @@ _QUERIES = (exp.Select, exp.SetOperation, exp.Subquery)
 
 
 class _BacktickedSQLite(SQLite):  # type: ignore[misc] # sqlglot's dialects are made by a metaclass
-    """SQLite takes "nmae", where there is no such column, for the text 'nmae'; `nmae` is an error, as it should be."""
+    """SQLite takes "nmae", where there is no such column, for the text 'nmae'.
+
+    `nmae` is an error, as it should be.
+    """
 
     class Tokenizer(SQLite.Tokenizer):  # type: ignore[misc] # as above
         IDENTIFIERS: ClassVar[list[str | tuple[str, str]]] = ["`", '"', ("[", "]")]
 
 
 _ADVICE = (
-    "What is proved to give the same rows is listed in docs/databases.md. Write this SELECT in its own database's"
-    ' dialect, as native("SELECT …"), or put it into a view.'
+    "What is proved to give the same rows is listed in docs/databases.md. Write this SELECT in its"
+    ' own database\'s dialect, as native("SELECT …"), or put it into a view.'
 )
 _WRITTEN_AS = {"sqlite": _BacktickedSQLite}
 
@@ -78,23 +83,27 @@ _WRITTEN_AS = {"sqlite": _BacktickedSQLite}
 def query(sql: str, *, dialect: str) -> str:
     """Return a source query as its database gets it, in the dialect that it is written in.
 
-    Raises DialectError for anything but one SELECT (UNION and WITH included): a source is only ever read.
+    Raises DialectError for anything but one SELECT (UNION and WITH included): a source is only ever
+    read.
     """
     tree = single_statement(sql, dialect)
     writes = tree.find(exp.DML, exp.DDL, exp.Into, exp.Lock, exp.Command)
     if not isinstance(tree, _QUERIES) or (writes and not isinstance(writes, exp.Query)):
         offender = tree if not isinstance(tree, _QUERIES) or writes is None else writes
         kind = offender.key.upper()
-        message = f"it must be one SELECT, and this is a statement with {kind} in it; nothing was run"
+        message = (
+            f"it must be one SELECT, and this is a statement with {kind} in it; nothing was run"
+        )
         raise DialectError(message)
     return sql.strip().rstrip(";")
 
 
 def translated(sql: str, *, written: str, target: str, schema: Schema | None) -> Translation:
-    """Return a source query in another dialect. Raises DialectError for what is not proved to give the same rows.
+    """Return a source query in another dialect. Raises DialectError for what is not proved to give
+    the same rows.
 
-    `schema` gives the columns of the tables of the database that will run it. Without it only what does not depend on
-    them is checked.
+    `schema` gives the columns of the tables of the database that will run it. Without it only what
+    does not depend on them is checked.
     """
     given = query(sql, dialect=written)
     if written == target:
@@ -114,13 +123,17 @@ def translated(sql: str, *, written: str, target: str, schema: Schema | None) ->
 
 
 def attached(sql: str, *, read: str, catalog: str) -> str:
-    """Return a plain query in DuckDB's SQL, whose tables are those of a database that is attached by this name."""
+    """Return a plain query in DuckDB's SQL, whose tables are those of a database that is attached
+    by this name.
+    """
     tree = qualify_tables(single_statement(sql, read), db="main", catalog=catalog, dialect=read)
     return in_target(tree, "duckdb")
 
 
 def within_catalog(sql: str, *, dialect: str, catalog: str) -> str:
-    """Return a query, as it is written, whose tables are those of a database that is attached by this name."""
+    """Return a query, as it is written, whose tables are those of a database that is attached by
+    this name.
+    """
     tree = single_statement(sql, dialect)
     begins = []
     for table in tree.find_all(exp.Table):
@@ -135,7 +148,10 @@ def within_catalog(sql: str, *, dialect: str, catalog: str) -> str:
 
 
 def _is_named_by_with(table: exp.Table) -> bool:
-    """Whether a table is a query that a WITH around it names: one before it, if it is in one of them itself."""
+    """Whether a table is a query that a WITH around it names.
+
+    One before it, if it is in one of them itself.
+    """
     inner: exp.Expr = table
     while (outer := inner.parent) is not None:
         given = outer.args.get("with_")
@@ -143,7 +159,10 @@ def _is_named_by_with(table: exp.Table) -> bool:
             names = [each.alias.lower() for each in given.expressions]
         elif isinstance(outer, exp.With):
             place = outer.expressions.index(inner)
-            names = [each.alias.lower() for each in outer.expressions[: place + bool(outer.args.get("recursive"))]]
+            names = [
+                each.alias.lower()
+                for each in outer.expressions[: place + bool(outer.args.get("recursive"))]
+            ]
         else:
             names = []
         if table.name.lower() in names:
@@ -153,7 +172,10 @@ def _is_named_by_with(table: exp.Table) -> bool:
 
 
 def mentioned_columns(sql: str, dialect: str) -> frozenset[str] | None:
-    """Return the names of the columns that a query has anything to do with; None for all of its tables."""
+    """Return the names of the columns that a query has anything to do with.
+
+    None for all of its tables.
+    """
     tree = single_statement(sql, dialect)
     joins = tree.find_all(exp.Join)
     if any(not isinstance(star.parent, exp.Count) for star in tree.find_all(exp.Star)):
@@ -166,14 +188,18 @@ def mentioned_columns(sql: str, dialect: str) -> frozenset[str] | None:
 def is_plain(sql: str, dialect: str) -> bool:
     """Whether a query is made of columns, joins and comparisons alone.
 
-    They mean the same in every database, if what is compared is of the same type there: see `operands`.
+    They mean the same in every database, if what is compared is of the same type there: see
+    `operands`.
     """
     tree = single_statement(sql, dialect)
     joins = list(tree.find_all(exp.Join))
     if any(each.args.get("using") or each.args.get("method") for each in joins):
         # What these compare is not written: USING and NATURAL.
         return False
-    conditions = [*(each.this for each in tree.find_all(exp.Where)), *(each.args.get("on") for each in joins)]
+    conditions = [
+        *(each.this for each in tree.find_all(exp.Where)),
+        *(each.args.get("on") for each in joins),
+    ]
     # A value that is taken for a condition is true by other rules in each database.
     are_conditions = all(each is None or _is_condition(each) for each in conditions)
     return are_conditions and all(isinstance(node, _PLAIN) for node in tree.walk())
@@ -186,9 +212,11 @@ def _is_condition(node: exp.Expr) -> bool:
 
 
 def operands(sql: str, *, read: str, catalog: str) -> tuple[str, list[bool]]:
-    """Return a query in DuckDB's SQL for what a plain query compares or computes with, its columns two by two.
+    """Return a query in DuckDB's SQL for what a plain query compares or computes with, its columns
+    two by two.
 
-    Beside it, for each two, whether they are computed with. The query is empty if there is nothing of the kind.
+    Beside it, for each two, whether they are computed with. The query is empty if there is nothing
+    of the kind.
     """
     tree = qualify_tables(single_statement(sql, read), db="main", catalog=catalog, dialect=read)
     nodes = [
@@ -221,12 +249,14 @@ def is_ordered(sql: str, columns: Sequence[str], *, dialect: str) -> bool:
     wanted = [(exp.column(column), expressions.get(column)) for column in columns]
     given = [(each.this, each.args.get("desc")) for each in order.expressions]
     return len(given) >= len(wanted) and all(
-        not descending and term in either for (term, descending), either in zip(given, wanted, strict=False)
+        not descending and term in either
+        for (term, descending), either in zip(given, wanted, strict=False)
     )
 
 
 def renamed(sql: str, names: Mapping[str, str], *, dialect: str, mark: str) -> str:
-    """Return a statement about other tables: those of `names` by their new names, all else to the letter.
+    """Return a statement about other tables: those of `names` by their new names, all else to the
+    letter.
 
     Constraints, whose names may be shared by the whole schema, get the `mark` at the end of theirs.
     """
@@ -236,12 +266,19 @@ def renamed(sql: str, names: Mapping[str, str], *, dialect: str, mark: str) -> s
     # A query may qualify columns by the name of a table that has no alias.
     aliased = isinstance(tree, exp.Query)
     places = [
-        (table.this, [names[table.name], *([table.name] if aliased and not table.alias else [])]) for table in tables
+        (table.this, [names[table.name], *([table.name] if aliased and not table.alias else [])])
+        for table in tables
     ]
     places += [(each.this, [f"{each.this.name}{mark}"]) for each in tree.find_all(exp.Constraint)]
-    for identifier, written in sorted(places, key=lambda place: place[0].meta["start"], reverse=True):
+    for identifier, written in sorted(
+        places, key=lambda place: place[0].meta["start"], reverse=True
+    ):
         quoted = [quoted_name(each, dialect) for each in written]
-        sql = sql[: identifier.meta["start"]] + " AS ".join(quoted) + sql[identifier.meta["end"] + 1 :]
+        sql = (
+            sql[: identifier.meta["start"]]
+            + " AS ".join(quoted)
+            + sql[identifier.meta["end"] + 1 :]
+        )
     return sql
 
 
@@ -251,7 +288,10 @@ def quoted_name(name: str, dialect: str) -> str:
 
 
 def single_statement(sql: str, dialect: str) -> exp.Expr:
-    """Return the one statement of a text, parsed. Raises DialectError, with the place, if it is anything else."""
+    """Return the one statement of a text, parsed.
+
+    Raises DialectError, with the place, if it is anything else.
+    """
     try:
         trees = [tree for tree in sqlglot.parse(sql, read=dialect) if tree is not None]
     except (ParseError, TokenError) as error:
@@ -267,14 +307,24 @@ def _place(error: ParseError | TokenError) -> str:
     if isinstance(error, ParseError) and error.errors:
         first = error.errors[0]
         near = f"{first['start_context']}>>>{first['highlight']}<<<{first['end_context']}".strip()
-        return f"{first['description']} Line {first['line']}, column {first['col']}: {' '.join(near.split())}"
+        return (
+            f"{first['description']} Line {first['line']}, column {first['col']}:"
+            f" {' '.join(near.split())}"
+        )
     return str(error)
 
 
 def in_target(tree: exp.Expr, target: str) -> str:
-    """Return a parsed statement in the target's dialect. Raises DialectError for what has no translation."""
+    """Return a parsed statement in the target's dialect.
+
+    Raises DialectError for what has no translation.
+    """
     try:
-        return tree.sql(dialect=_WRITTEN_AS.get(target, target), unsupported_level=ErrorLevel.RAISE, identify=True)
+        return tree.sql(
+            dialect=_WRITTEN_AS.get(target, target),
+            unsupported_level=ErrorLevel.RAISE,
+            identify=True,
+        )
     except UnsupportedError as error:
         message = f"this has no translation to {target}: {error}"
         raise DialectError(message) from error

@@ -1,8 +1,8 @@
 """Source values brought to the types of warehouse columns, exactly or not at all.
 
-Every value is converted before pygrametl compares or stores it, because '60' and 60, a float and a decimal, or a
-date and its text are different values to Python and the same to the database. What does not fit is refused: nothing
-is cut, rounded or wrapped.
+Every value is converted before pygrametl compares or stores it, because '60' and 60, a float and a
+decimal, or a date and its text are different values to Python and the same to the database. What
+does not fit is refused: nothing is cut, rounded or wrapped.
 """
 
 import json
@@ -19,7 +19,10 @@ from sqlglot import exp
 from pypelineetl.errors import LoadError
 
 Converter = Callable[[Any], Any]
-"""Takes any value but NULL; raises UnfitError, ValueError, TypeError or ArithmeticError for one that does not fit."""
+"""Takes any value but NULL.
+
+Raises UnfitError, ValueError, TypeError or ArithmeticError for one that does not fit.
+"""
 
 _T = exp.DType
 WHOLE_RANGES = {
@@ -36,7 +39,14 @@ WHOLE_RANGES = {
     _T.UBIGINT: (0, 2**64 - 1),
     _T.YEAR: (1901, 2155),
 }
-DATETIMES = {_T.DATETIME, _T.DATETIME2, _T.TIMESTAMP, _T.TIMESTAMPTZ, _T.TIMESTAMPLTZ, _T.TIMESTAMPNTZ}
+DATETIMES = {
+    _T.DATETIME,
+    _T.DATETIME2,
+    _T.TIMESTAMP,
+    _T.TIMESTAMPTZ,
+    _T.TIMESTAMPLTZ,
+    _T.TIMESTAMPNTZ,
+}
 BINARIES = {_T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LONGBLOB}
 _TRUTHS = {"true": 1, "t": 1, "false": 0, "f": 0}
 LARGEST_FLOAT = 3.4028235677973366e38
@@ -62,7 +72,10 @@ class CastError(Exception):
 
 
 class Bits(str):
-    """The zeros and ones of a BIT value, as PostgreSQL gives them: a text of digits that is no decimal number."""
+    """The zeros and ones of a BIT value, as PostgreSQL gives them.
+
+    A text of digits that is no decimal number.
+    """
 
     __slots__ = ()
 
@@ -111,7 +124,10 @@ def converter(kind: exp.DataType, written: str) -> Converter:
 
 
 def moment(value: Any) -> datetime | date:
-    """Return a timestamp without zone, in UTC, or a plain date as it is. Raises ValueError for anything else."""
+    """Return a timestamp without zone, in UTC, or a plain date as it is.
+
+    Raises ValueError for anything else.
+    """
     if isinstance(value, str):
         # A day as it is written is a day, which no time zone moves.
         value = (date if len(value) == len("2014-01-31") else datetime).fromisoformat(value)
@@ -128,8 +144,8 @@ def source_moment(name: str, value: Any) -> datetime | date:
         return moment(value)
     except ValueError as error:
         message = (
-            f'the source\'s column "{name}" holds no moment: {value!r}. Give a DATE or a DATETIME, or a text such as'
-            " 2014-01-31 08:30:00"
+            f'the source\'s column "{name}" holds no moment: {value!r}. Give a DATE or a DATETIME,'
+            " or a text such as 2014-01-31 08:30:00"
         )
         raise LoadError(message) from error
 
@@ -179,7 +195,9 @@ def _decimals(precision: int, scale: int, *, signed: bool) -> Callable[[Any], De
         if not given.is_finite():
             raise CastError(NOT_FINITE)
         number = given.quantize(unit, context=_CONTEXT)
-        exact = number == given or (isinstance(value, float) and math.isclose(number, value, rel_tol=1e-12))
+        exact = number == given or (
+            isinstance(value, float) and math.isclose(number, value, rel_tol=1e-12)
+        )
         if not exact:
             reason = f"it has more than {scale} digits after the point"
             raise CastError(reason)
@@ -218,7 +236,13 @@ def _as_text(value: Any) -> str:
     if isinstance(value, timedelta):
         return _time(value).isoformat()
     if isinstance(value, dict | list | Interval):
-        kind = "array" if isinstance(value, list) else "structure" if isinstance(value, dict) else "interval"
+        kind = (
+            "array"
+            if isinstance(value, list)
+            else "structure"
+            if isinstance(value, dict)
+            else "interval"
+        )
         reason = f"the other databases have no {kind}; make a text of it in the source SQL"
         raise CastError(reason)
     return str(value)
@@ -349,7 +373,13 @@ def _json(value: Any) -> str:
 
 
 def _uuid(value: Any) -> str:
-    return str(value if isinstance(value, UUID) else UUID(bytes=value) if isinstance(value, bytes) else UUID(value))
+    return str(
+        value
+        if isinstance(value, UUID)
+        else UUID(bytes=value)
+        if isinstance(value, bytes)
+        else UUID(value)
+    )
 
 
 def _as_given(value: Any) -> Any:
@@ -370,7 +400,10 @@ Maker = Callable[[exp.DataType, str], Converter]
 
 
 def parameters(kind: exp.DataType, *defaults: int | None) -> tuple[Any, ...]:
-    """Return the numbers a type is written with, such as the 10 and 2 of DECIMAL(10,2); defaults for the others."""
+    """Return the numbers a type is written with, such as the 10 and 2 of DECIMAL(10,2).
+
+    Defaults for the others.
+    """
     given = [int(parameter.name) for parameter in kind.expressions if parameter.name.isdigit()]
     return (*given, *defaults[len(given) :])
 

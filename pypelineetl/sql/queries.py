@@ -1,7 +1,8 @@
-"""A part of a query's rows: the query as it is written, with a condition, a limit or a frame added to its text.
+"""A part of a query's rows: the query as it is written, with a condition, a limit or a frame added
+to its text.
 
-A query is in the dialect of its database already. sqlglot reads it to find the places, and never writes it anew: what
-it does not know as the database does would be changed.
+A query is in the dialect of its database already. sqlglot reads it to find the places, and never
+writes it anew: what it does not know as the database does would be changed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,9 @@ _AFTER_WHERE = ("group", "having", "distinct", "limit", "offset", "windows", "qu
 
 
 def first_row(sql: str, *, dialect: str) -> str:
-    """Return a query that gives the first row of another at most, so that it can be tried without being read whole."""
+    """Return a query that gives the first row of another at most, so that it can be tried without
+    being read whole.
+    """
     tree = single_statement(sql, dialect)
     return f"{_framed(sql) if tree.args.get('limit') else sql}\nLIMIT 1"
 
@@ -28,8 +31,12 @@ def extremes(sql: str, column: str, *, dialect: str) -> str:
     return f"SELECT MIN({value}), MAX({value}) FROM (\n{sql}\n) AS source"
 
 
-def where(sql: str, names: Sequence[str], condition: Callable[[Mapping[str, str]], str], *, dialect: str) -> str:
-    """Return a query for those rows of another that meet a condition, in which its columns are these expressions."""
+def where(
+    sql: str, names: Sequence[str], condition: Callable[[Mapping[str, str]], str], *, dialect: str
+) -> str:
+    """Return a query for those rows of another that meet a condition, in which its columns are
+    these expressions.
+    """
     expressions = _expressions(sql, names, dialect)
     if expressions is None:
         framed = {name: f"source.{quoted_name(name, dialect)}" for name in names}
@@ -40,7 +47,10 @@ def where(sql: str, names: Sequence[str], condition: Callable[[Mapping[str, str]
 
 
 def between(sql: str, column: str, least: int | None, below: int | None, *, dialect: str) -> str:
-    """Return a query for those rows of another whose whole number in a column is in a range; NULLs are in the first."""
+    """Return a query for those rows of another whose whole number in a column is in a range.
+
+    NULLs are in the first.
+    """
 
     def condition(expressions: Mapping[str, str]) -> str:
         value = expressions[column]
@@ -58,9 +68,16 @@ def _framed(sql: str) -> str:
 
 
 def _expressions(sql: str, names: Sequence[str], dialect: str) -> dict[str, str] | None:
-    """Return what these columns of a query are in its text; None if its WHERE cannot have a condition on them."""
+    """Return what these columns of a query are in its text.
+
+    None if its WHERE cannot have a condition on them.
+    """
     tree = single_statement(sql, dialect)
-    if not isinstance(tree, exp.Select) or not tree.args.get("from_") or any(map(tree.args.get, _AFTER_WHERE)):
+    if (
+        not isinstance(tree, exp.Select)
+        or not tree.args.get("from_")
+        or any(map(tree.args.get, _AFTER_WHERE))
+    ):
         return None
     if tree.find(exp.AggFunc, exp.Window):
         return None
@@ -71,7 +88,9 @@ def _expressions(sql: str, names: Sequence[str], dialect: str) -> dict[str, str]
         if len(places) != 1 or len(written) != len(tree.selects):
             return None
         expression = tree.selects[places[0]].unalias()
-        text = _without_alias(sql, written[places[0]], has_alias=isinstance(tree.selects[places[0]], exp.Alias))
+        text = _without_alias(
+            sql, written[places[0]], has_alias=isinstance(tree.selects[places[0]], exp.Alias)
+        )
         if not _means(text, expression, dialect):
             return None
         found[name] = text if isinstance(expression, exp.Column) else f"({text})"

@@ -13,13 +13,19 @@ from pypelineetl.sql.python_casts import DATETIMES, CastError, Outside, converte
 
 _T = exp.DType
 AUDIT_KEY = "audit_key"
-"""The column that tells which run's ETL has written a row, where a table has it: a key of etl_run."""
+"""The column that tells which run's ETL has written a row, where a table has it.
+
+A key of etl_run.
+"""
 _TEXTS = {*exp.DataType.TEXT_TYPES, _T.CHAR, _T.NCHAR, _T.ENUM}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a warehouse table: its name, its type as written, and whether it must have a value."""
+    """One column of a warehouse table.
+
+    Its name, its type as written, and whether it must have a value.
+    """
 
     name: str
     type: exp.DataType
@@ -54,9 +60,11 @@ class Column:
 
     @cached_property
     def convert(self) -> Callable[[Any], Any]:
-        """What turns a source's value into this column's type, or raises LoadError if it does not fit.
+        """What turns a source's value into this column's type, or raises LoadError if it does not
+        fit.
 
-        The message names the column and the value's type, never the value, which may be somebody's secret.
+        The message names the column and the value's type, never the value, which may be somebody's
+        secret.
         """
         convert = converter(self.type, self.written)
 
@@ -83,24 +91,42 @@ class Column:
 
 @lru_cache(maxsize=1_000)
 def columns_of(sql: str, *, written: str) -> Mapping[str, Column]:
-    """Return the columns of a CREATE TABLE by name, in their order. Raises DialectError if it is none."""
+    """Return the columns of a CREATE TABLE by name, in their order.
+
+    Raises DialectError if it is none.
+    """
     create = ddl.table_definition(sql, written=written)
     parts = create.this.expressions
-    keys = {column.name for part in parts if isinstance(part, exp.PrimaryKey) for column in part.expressions}
+    keys = {
+        column.name
+        for part in parts
+        if isinstance(part, exp.PrimaryKey)
+        for column in part.expressions
+    }
     columns = [_column(part, keys, written) for part in parts if isinstance(part, exp.ColumnDef)]
     return {column.name: column for column in columns}
 
 
 def _column(definition: exp.ColumnDef, keys: set[str], written: str) -> Column:
     kinds = [constraint.kind for constraint in definition.constraints]
-    is_key = definition.name in keys or any(isinstance(kind, exp.PrimaryKeyColumnConstraint) for kind in kinds)
-    not_null = any(isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null") for kind in kinds)
-    default = any(isinstance(kind, exp.DefaultColumnConstraint | exp.AutoIncrementColumnConstraint) for kind in kinds)
+    is_key = definition.name in keys or any(
+        isinstance(kind, exp.PrimaryKeyColumnConstraint) for kind in kinds
+    )
+    not_null = any(
+        isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null")
+        for kind in kinds
+    )
+    default = any(
+        isinstance(kind, exp.DefaultColumnConstraint | exp.AutoIncrementColumnConstraint)
+        for kind in kinds
+    )
     if definition.kind is None:
         message = f'column "{definition.name}" has no type'
         raise DialectError(message)
     # A copy, as the original would keep the whole tree of the DDL in memory.
     kind = definition.kind.copy()
     kind.set("this", ddl.NUMBERED.get(kind.this, kind.this))
-    collation = next((each.this.name for each in kinds if isinstance(each, exp.CollateColumnConstraint)), "")
+    collation = next(
+        (each.this.name for each in kinds if isinstance(each, exp.CollateColumnConstraint)), ""
+    )
     return Column(definition.name, kind, written, not_null or is_key, default, is_key, collation)

@@ -1,7 +1,9 @@
-"""The rules of `values.py` as DuckDB expressions, for whole columns at once: exactly the same values, or none.
+"""The rules of `values.py` as DuckDB expressions, for whole columns at once: exactly the same
+values, or none.
 
-A conversion that is not known to give what `Column.convert` gives is an UnknownError, and the values then go through
-Python. A value that does not fit ends the query with the very message that `Column.convert` has for it.
+A conversion that is not known to give what `Column.convert` gives is an UnknownError, and the
+values then go through Python. A value that does not fit ends the query with the very message that
+`Column.convert` has for it.
 """
 
 import re
@@ -28,7 +30,9 @@ from pypelineetl.sql.schema import Column
 REFUSED = "pypelineetl: "
 """What an error of our own begins with, to tell it from DuckDB's."""
 NUMERIC = "NUMERIC TEXT"
-"""The type of a text that is nothing but a decimal number, as PostgreSQL gives those that have no fixed scale."""
+"""The type of a text that is nothing but a decimal number, as PostgreSQL gives those that have no
+fixed scale.
+"""
 APPROXIMATE = "DOUBLE OR DECIMAL"
 """The type of a DOUBLE that may have been a wider decimal before DuckDB read it."""
 
@@ -69,7 +73,10 @@ class NoExactCastError(Exception):
 
 
 def duckdb_type(column: Column) -> str:
-    """Return the DuckDB type that holds every value of a column. Raises UnknownError if none does."""
+    """Return the DuckDB type that holds every value of a column.
+
+    Raises UnknownError if none does.
+    """
     kind = column.type.this
     if kind in WHOLE_RANGES and WHOLE_RANGES[kind][1] <= _BIG:
         return "BIGINT"
@@ -98,7 +105,8 @@ _HELD: Mapping[exp.DType, str] = {
 
 
 def cast_sql(value: str, given: str, column: Column) -> str:
-    """Return the expression that brings a value of a DuckDB type to what holds the column, or refuses it.
+    """Return the expression that brings a value of a DuckDB type to what holds the column, or
+    refuses it.
 
     Raises UnknownError where no expression is known to do what `Column.convert` does.
     """
@@ -110,7 +118,10 @@ def cast_sql(value: str, given: str, column: Column) -> str:
 
 
 def moment_of(value: str, given: str) -> str:
-    """Return the expression of a moment in UTC, from a date or a timestamp. Raises UnknownError for other types."""
+    """Return the expression of a moment in UTC, from a date or a timestamp.
+
+    Raises UnknownError for other types.
+    """
     if given in {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS"}:
         return f"CAST({value} AS TIMESTAMP)"
     if given == "TIMESTAMP WITH TIME ZONE":
@@ -147,10 +158,14 @@ class _Value:
         return (int(found[1]), int(found[2])) if found else None
 
     def only_if(self, *rules: tuple[str, str], result: str) -> str:
-        """Return the result where each rule's condition holds, and else a refusal with its reason."""
+        """Return the result where each rule's condition holds, and else a refusal with its
+        reason.
+        """
         if not rules:
             return result
-        python_type = "int" if self.is_whole else "Decimal" if self.decimal else _PYTHON_TYPES[self.given]
+        python_type = (
+            "int" if self.is_whole else "Decimal" if self.decimal else _PYTHON_TYPES[self.given]
+        )
         refused = " ".join(
             f"WHEN NOT ({condition}) THEN {refusal(self.column.refusal(python_type, reason))}"
             for condition, reason in rules
@@ -159,7 +174,9 @@ class _Value:
 
 
 def _unknown(given: str, column: Column) -> NoExactCastError:
-    return NoExactCastError(f'column "{column.name}" of type {column.type.sql(column.written)} from {given}')
+    return NoExactCastError(
+        f'column "{column.name}" of type {column.type.sql(column.written)} from {given}'
+    )
 
 
 def _whole(value: _Value, held: str) -> str:
@@ -170,7 +187,11 @@ def _whole(value: _Value, held: str) -> str:
         return result
     if value.is_whole:
         given_least, given_most = _GIVEN_RANGES[value.given]
-        return result if least <= given_least and given_most <= most else value.only_if(in_range, result=result)
+        return (
+            result
+            if least <= given_least and given_most <= most
+            else value.only_if(in_range, result=result)
+        )
     if value.decimal:
         whole = (f"{value.sql} = trunc({value.sql})", "it is no whole number")
         return value.only_if(*([whole] if value.decimal[1] else []), in_range, result=result)
@@ -187,11 +208,16 @@ def _decimal(value: _Value, held: str) -> str:
     precision, scale = parameters(value.column.type, 10, 0)
     before, after = precision - scale, scale
     result = f"CAST({value.sql} AS {held})"
-    positive = [] if value.column.type.this == _T.DECIMAL else [(f"{result} >= 0", "it is less than 0")]
+    positive = (
+        [] if value.column.type.this == _T.DECIMAL else [(f"{result} >= 0", "it is less than 0")]
+    )
     too_wide = f"it has more than {before} digits before the point"
     too_fine = f"it has more than {after} digits after the point"
     narrow = (f"TRY_CAST({value.sql} AS {held}) IS NOT NULL", too_wide)
-    finite = (f"isfinite({value.sql})" if value.given == "DOUBLE" else _has_digits(value.sql), NOT_FINITE)
+    finite = (
+        f"isfinite({value.sql})" if value.given == "DOUBLE" else _has_digits(value.sql),
+        NOT_FINITE,
+    )
     if value.is_whole:
         return value.only_if(narrow, *positive, result=result)
     if value.decimal:
@@ -203,7 +229,10 @@ def _decimal(value: _Value, held: str) -> str:
         fine = (f"regexp_full_match({value.sql}, '-?[0-9]+(\\.[0-9]{{0,{after}}}0*)?')", too_fine)
         return value.only_if(finite, fine, narrow, *positive, result=result)
     if value.given == "DOUBLE":
-        near = f"abs(CAST(TRY_CAST({value.sql} AS {held}) AS DOUBLE) - {value.sql}) <= 1e-12 * abs({value.sql})"
+        near = (
+            f"abs(CAST(TRY_CAST({value.sql} AS {held}) AS DOUBLE) - {value.sql}) <= 1e-12 *"
+            f" abs({value.sql})"
+        )
         return value.only_if(finite, narrow, (near, too_fine), *positive, result=result)
     raise _unknown(value.given, value.column)
 
@@ -228,7 +257,11 @@ def _text(value: _Value, _held: str) -> str:
     fixed = column.type.this in {_T.CHAR, _T.NCHAR}
     text = f"rtrim({text}, ' ')" if fixed else text
     (most,) = parameters(column.type, 1 if fixed else None)
-    rules = [] if most is None else [(f"length({text}) <= {most}", f"it has more than {most} characters")]
+    rules = (
+        []
+        if most is None
+        else [(f"length({text}) <= {most}", f"it has more than {most} characters")]
+    )
     return value.only_if(*rules, result=text)
 
 
@@ -261,13 +294,21 @@ def _float(value: _Value, held: str) -> str:
     if value.given == NUMERIC:
         number = f"TRY_CAST({value.sql} AS DOUBLE)"
         not_larger = f"coalesce(isfinite({number}), false) OR NOT {_has_digits(value.sql)}"
-        not_smaller = f"abs({number}) >= {SMALLEST_DOUBLE!r} OR NOT regexp_matches({value.sql}, '[1-9]')"
-        rules = [(not_larger, "it is larger than a DOUBLE"), (not_smaller, "it is smaller than a DOUBLE")]
+        not_smaller = (
+            f"abs({number}) >= {SMALLEST_DOUBLE!r} OR NOT regexp_matches({value.sql}, '[1-9]')"
+        )
+        rules = [
+            (not_larger, "it is larger than a DOUBLE"),
+            (not_smaller, "it is smaller than a DOUBLE"),
+        ]
     if held == "DOUBLE":
         return value.only_if(*rules, result=number)
     not_larger = f"NOT isfinite({number}) OR abs({number}) < {LARGEST_FLOAT!r}"
     not_smaller = f"abs({number}) >= {SMALLEST_FLOAT!r} OR {number} = 0"
-    rules += [(not_larger, "it is larger than a FLOAT"), (not_smaller, "it is smaller than a FLOAT")]
+    rules += [
+        (not_larger, "it is larger than a FLOAT"),
+        (not_smaller, "it is smaller than a FLOAT"),
+    ]
     return value.only_if(*rules, result=f"CAST({number} AS FLOAT)")
 
 
@@ -276,7 +317,9 @@ def _boolean(value: _Value, _held: str) -> str:
         return value.sql
     if not value.is_whole:
         raise _unknown(value.given, value.column)
-    return value.only_if((f"{value.sql} IN (0, 1)", "it is neither 0 nor 1"), result=f"CAST({value.sql} AS BOOLEAN)")
+    return value.only_if(
+        (f"{value.sql} IN (0, 1)", "it is neither 0 nor 1"), result=f"CAST({value.sql} AS BOOLEAN)"
+    )
 
 
 def _day(value: _Value, _held: str) -> str:
@@ -298,7 +341,9 @@ def _timestamp(value: _Value, _held: str) -> str:
     rules = [] if value.given == "DATE" else _precise(value, moment)
     if value.column.written == MYSQL and value.column.type.this == _T.TIMESTAMPTZ:
         bounds = f"{moment} BETWEEN TIMESTAMP '{FIRST_TIMESTAMP}' AND TIMESTAMP '{LAST_TIMESTAMP}'"
-        rules.insert(0, (bounds, "it is not between 1970 and January 2038, as every TIMESTAMP of MySQL"))
+        rules.insert(
+            0, (bounds, "it is not between 1970 and January 2038, as every TIMESTAMP of MySQL")
+        )
     return value.only_if(*rules, result=moment)
 
 

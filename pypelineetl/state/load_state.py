@@ -1,8 +1,10 @@
-"""What the warehouse remembers of its loads, in tables of its own: rejected rows, watermarks, surrogate keys given.
+"""What the warehouse remembers of its loads, in tables of its own: rejected rows, watermarks,
+surrogate keys given.
 
-They are written in the transaction of the load they tell of, so that they are never ahead of the data or behind it.
-They belong to a table, not to the name of an ETL: projects that share a warehouse may have ETLs of one name. Rows that
-older versions have kept by that name are taken over by `takeover.py`.
+They are written in the transaction of the load they tell of, so that they are never ahead of the
+data or behind it. They belong to a table, not to the name of an ETL: projects that share a
+warehouse may have ETLs of one name. Rows that older versions have kept by that name are taken over
+by `takeover.py`.
 """
 
 import json
@@ -21,35 +23,50 @@ from pypelineetl.state.table import StateTable, recorded
 
 REJECTS = "etl_reject"
 EVENTS = "etl_member_event"
-"""The table of the events of versions: when the source gave their states, when members were deleted and came back."""
+"""The table of the events of versions.
+
+When the source gave their states, when members were deleted and came back.
+"""
 _WATERMARKS = "etl_watermark"
 _KEYS = "etl_surrogate_key"
 _TABLES: Mapping[str, str] = {
-    REJECTS: f"""
+    REJECTS: (
+        f"""
         CREATE TABLE {REJECTS} (
-          etl VARCHAR(130) NOT NULL, rejected_at DATETIME NOT NULL, reason LONGTEXT NOT NULL, given LONGTEXT NOT NULL,
+          etl VARCHAR(130) NOT NULL, rejected_at DATETIME NOT NULL, reason LONGTEXT NOT NULL,
+            given LONGTEXT NOT NULL,
           generation VARCHAR(8) NOT NULL, table_name VARCHAR(130), KEY by_etl (etl)
         )
-    """,
-    _WATERMARKS: f"""
+    """
+    ),
+    _WATERMARKS: (
+        f"""
         CREATE TABLE {_WATERMARKS} (
-          etl VARCHAR(130) NOT NULL, source_column VARCHAR(130) NOT NULL, reached VARCHAR(60) NOT NULL,
+          etl VARCHAR(130) NOT NULL, source_column VARCHAR(130) NOT NULL,
+            reached VARCHAR(60) NOT NULL,
           generation VARCHAR(8) NOT NULL, PRIMARY KEY (etl, source_column, generation)
         )
-    """,
-    EVENTS: f"""
+    """
+    ),
+    EVENTS: (
+        f"""
         CREATE TABLE {EVENTS} (
           etl VARCHAR(130) NOT NULL, version_key BIGINT NOT NULL, effective DATETIME(6) NOT NULL,
-          event VARCHAR(8) NOT NULL, generation VARCHAR(8) NOT NULL, KEY by_version (etl, generation, version_key)
+          event VARCHAR(8) NOT NULL, generation VARCHAR(8) NOT NULL, KEY by_version (etl,
+            generation, version_key)
         )
-    """,
+    """
+    ),
     _KEYS: f"CREATE TABLE {_KEYS} (etl VARCHAR(130) NOT NULL PRIMARY KEY, largest BIGINT NOT NULL)",
 }
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that was not loaded: of which ETL, since when (UTC), why, and its values by source column, as texts."""
+    """A row that was not loaded.
+
+    Of which ETL, since when (UTC), why, and its values by source column, as texts.
+    """
 
     etl: str
     rejected_at: datetime
@@ -58,7 +75,10 @@ class Reject:
 
 
 LIVE, PREVIOUS = "", "previous"
-"""The generation that everyone sees, and the one before it if it is kept; others are being built."""
+"""The generation that everyone sees, and the one before it if it is kept.
+
+Others are being built.
+"""
 
 
 class LoadState:
@@ -72,12 +92,15 @@ class LoadState:
         self._quoted = warehouse.quoted
         self._warehouse = warehouse
         self._rejects, self._watermarks, self._keys, self._events = (
-            StateTable(warehouse, name, _TABLES[name]) for name in (REJECTS, _WATERMARKS, _KEYS, EVENTS)
+            StateTable(warehouse, name, _TABLES[name])
+            for name in (REJECTS, _WATERMARKS, _KEYS, EVENTS)
         )
 
     @property
     def is_current(self) -> bool:
-        """Whether these tables, as far as they are there, have the columns that this version needs."""
+        """Whether these tables, as far as they are there, have the columns that this version
+        needs.
+        """
         return not self._rejects.is_there or self._rejects.is_current
 
     def upgrade(self) -> None:
@@ -96,16 +119,22 @@ class LoadState:
         return list(columns_of(self._events.create, written=MYSQL).values())
 
     def events_query(self, etl: ETL, selected: str, rest: str) -> str:
-        """Return the warehouse's query of the events of a dimension; `rest` is what follows in the statement."""
+        """Return the warehouse's query of the events of a dimension.
+
+        `rest` is what follows in the statement.
+        """
         warehouse = self._warehouse
         name, generation = self._literal(self.state_name(etl)), self._literal(self._generation)
         return (
-            f"SELECT {selected} FROM {warehouse.quote(EVENTS)}"
-            f" WHERE {warehouse.quote('etl')} = {name} AND {warehouse.quote('generation')} = {generation} {rest}"
+            f"SELECT {selected} FROM {warehouse.quote(EVENTS)} WHERE {warehouse.quote('etl')} ="
+            f" {name} AND {warehouse.quote('generation')} = {generation} {rest}"
         )
 
     def events(self, etl: ETL) -> list[tuple[int, datetime, str]]:
-        """Return the events of a dimension: version key, effective date (UTC), and what took place."""
+        """Return the events of a dimension.
+
+        Version key, effective date (UTC), and what took place.
+        """
         if not self._events.is_there:
             return []
         where = {"etl": self.state_name(etl), "generation": self._generation}
@@ -118,7 +147,11 @@ class LoadState:
 
     def remove_events(self, etl: ETL, keys: Sequence[int]) -> None:
         """Remove the events of the versions with these surrogate keys."""
-        where = {"etl": self.state_name(etl), "generation": self._generation, "version_key": tuple(keys)}
+        where = {
+            "etl": self.state_name(etl),
+            "generation": self._generation,
+            "version_key": tuple(keys),
+        }
         self._events.remove(where)
 
     def forget_events(self, etl: ETL) -> None:
@@ -127,7 +160,10 @@ class LoadState:
             _forget(self._events, {"etl": self.state_name(etl), "generation": self._generation})
 
     def forget_events_above(self, etl: ETL, largest: int) -> None:
-        """Forget the events of versions with larger surrogate keys: the table has lost them, and gives them again."""
+        """Forget the events of versions with larger surrogate keys.
+
+        The table has lost them, and gives them again.
+        """
         if not self._events.is_there:
             return
         where = {"etl": self.state_name(etl), "generation": self._generation}
@@ -148,7 +184,10 @@ class LoadState:
         return str(exp.Literal.string(text).sql(dialect=self._warehouse.dialect))
 
     def prepare(self, etl: ETL, *, rebuilds: bool) -> None:
-        """Make the tables that a load of an ETL may write, before it writes anything: on MySQL that commits."""
+        """Make the tables that a load of an ETL may write, before it writes anything.
+
+        On MySQL that commits.
+        """
         if etl.most_rejected > 0:
             self._rejects.ensure()
         self.upgrade()
@@ -167,13 +206,17 @@ class LoadState:
         where = {"generation": self._generation} | ({"table_name": etl.live_table} if etl else {})
         found = self._rejects.query(names, where, "ORDER BY 1, 2, 4")
         return [
-            Reject(name, recorded(rejected_at), reason, json.loads(given)) for name, rejected_at, reason, given in found
+            Reject(name, recorded(rejected_at), reason, json.loads(given))
+            for name, rejected_at, reason, given in found
         ]
 
     def forget_rejects(self, etl: ETL) -> None:
         """Forget an ETL's rejected rows: its whole source is about to be read again."""
         if self._rejects.is_there:
-            _forget(self._rejects, self._of(self._rejects, etl.live_table) | {"generation": self._generation})
+            _forget(
+                self._rejects,
+                self._of(self._rejects, etl.live_table) | {"generation": self._generation},
+            )
 
     def keep_rejects(self, etl: ETL, rejects: Sequence[Reject]) -> None:
         """Have these rows of an ETL wait, and no others."""
@@ -206,11 +249,18 @@ class LoadState:
             if column not in watermarks:
                 self._watermarks.remove(where | {"source_column": column})
         for column, reached in watermarks.items():
-            key = {"etl": _key(etl.live_table), "source_column": column, "generation": self._generation}
+            key = {
+                "etl": _key(etl.live_table),
+                "source_column": column,
+                "generation": self._generation,
+            }
             self._watermarks.put(key, {"reached": reached})
 
     def adopt(self, table_name: str, generation: str, *, keep: str = "") -> None:
-        """Take what another generation remembers of a table; what this one does is forgotten, or kept as `keep`."""
+        """Take what another generation remembers of a table.
+
+        What this one does is forgotten, or kept as `keep`.
+        """
         for table in self._of_a_generation():
             where = self._of(table, table_name)
             if keep:
@@ -233,7 +283,9 @@ class LoadState:
             table.remove({"generation": self._generation})
 
     def largest_key(self, etl: ETL) -> int:
-        """Return the largest surrogate key of a rebuilt table's earlier generations, 0 if there is none."""
+        """Return the largest surrogate key of a rebuilt table's earlier generations, 0 if there is
+        none.
+        """
         if not self._keys.is_there:
             return 0
         where = {"etl": (_key(etl.live_table), name_of(etl))}
@@ -241,7 +293,9 @@ class LoadState:
         return largest or 0
 
     def keep_largest_key(self, etl: ETL, largest: int) -> None:
-        """Remember the largest surrogate key of a table that is about to be rebuilt, so that none is given twice."""
+        """Remember the largest surrogate key of a table that is about to be rebuilt, so that none
+        is given twice.
+        """
         self._keys.put({"etl": _key(etl.live_table)}, {"largest": largest})
 
     def forget_keys(self, etls: Sequence[ETL]) -> None:
@@ -257,22 +311,30 @@ class LoadState:
         )
 
     def adopt_legacy_names(self, etl: ETL) -> None:
-        """Take what an older version has kept by the name of an ETL for what is remembered of its table."""
+        """Take what an older version has kept by the name of an ETL for what is remembered of its
+        table.
+        """
         for table in self._of_a_generation():
             own = self._of(table, etl.live_table)
             for generation in (LIVE, PREVIOUS):
                 old = self._old(table, etl) | {"generation": generation}
                 # A mark of the table itself is later than any that was kept by the name.
-                if table is self._watermarks and table.query("1", own | {"generation": generation}, "LIMIT 1"):
+                if table is self._watermarks and table.query(
+                    "1", own | {"generation": generation}, "LIMIT 1"
+                ):
                     _forget(table, old)
                 else:
                     table.change(old, own)
 
     def _of_a_generation(self) -> list[StateTable]:
-        return [table for table in (self._rejects, self._watermarks, self._events) if table.is_there]
+        return [
+            table for table in (self._rejects, self._watermarks, self._events) if table.is_there
+        ]
 
     def _of(self, table: StateTable, table_name: str) -> dict[str, Any]:
-        """Return what the rows of a table of this library have that belong to a table of the warehouse."""
+        """Return what the rows of a table of this library have that belong to a table of the
+        warehouse.
+        """
         return {"table_name": table_name} if table is self._rejects else {"etl": _key(table_name)}
 
     def _old(self, table: StateTable, etl: ETL) -> dict[str, Any]:
@@ -281,13 +343,16 @@ class LoadState:
 
 
 def _forget(table: StateTable, where: Mapping[str, Any]) -> None:
-    # A DELETE that finds nothing would still lock what is beside it on MySQL, where other loads may write.
+    # A DELETE that finds nothing would still lock what is beside it on MySQL, where other loads may
+    # write.
     if table.query("1", where, "LIMIT 1"):
         table.remove(where)
 
 
 def _key(table_name: str) -> str:
-    """Return what stands for a table in the column `etl`, where older versions wrote such as `fact product_sale`."""
+    """Return what stands for a table in the column `etl`, where older versions wrote such as `fact
+    product_sale`.
+    """
     return f"table {table_name}"
 
 

@@ -1,4 +1,7 @@
-"""What a warehouse knows of its runs, in its table etl_run: one record for each ETL in each of them."""
+"""What a warehouse knows of its runs, in its table etl_run.
+
+One record for each ETL in each of them.
+"""
 
 import socket
 from collections import Counter
@@ -18,7 +21,13 @@ from pypelineetl.state.table import StateTable, recorded
 from pypelineetl.version import __version__
 
 WAITING, RUNNING, LOADED, PUBLISHING = "waiting", "running", "loaded", "publishing"
-SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED, LOST = "succeeded", "failed", "not run", "not published", "lost"
+SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED, LOST = (
+    "succeeded",
+    "failed",
+    "not run",
+    "not published",
+    "lost",
+)
 BUILT, UPDATED, DELETED, ROLLED_BACK = "built", "updated", "deleted", "rolled back"
 LATE = "late"
 """Of a record that is of no run: it tells that there was none."""
@@ -124,7 +133,9 @@ class RunHistory:
         return self._found({"etl": etl} if etl else {}, f"LIMIT {limit}" if limit else "")
 
     def latest_runs(self, limit: int) -> list[RunRecord]:
-        """Return all records of the latest run, and those before them up to so many in all, the last one first."""
+        """Return all records of the latest run, and those before them up to so many in all, the
+        last one first.
+        """
         found = self.latest(limit)
         if not found:
             return []
@@ -146,7 +157,9 @@ class RunHistory:
         return [_record(dict(zip(columns, row, strict=True))) for row in found]
 
     def last(self, *ways: str) -> list[RunRecord]:
-        """Return the records of the last run that succeeded, of those that went one of these ways, if any are given."""
+        """Return the records of the last run that succeeded, of those that went one of these ways,
+        if any are given.
+        """
         if not self.are_kept:
             return []
         where = {"status": SUCCEEDED} | ({"way": ways} if ways else {})
@@ -164,7 +177,11 @@ class RunHistory:
 
     def before_last(self, etl: str) -> RunRecord | None:
         """Return what is known of an ETL in the run before its last one that has ended."""
-        ended = [each for each in self.latest(_LAST_TRIES, etl=etl) if each.status not in {*UNFINISHED, LATE}]
+        ended = [
+            each
+            for each in self.latest(_LAST_TRIES, etl=etl)
+            if each.status not in {*UNFINISHED, LATE}
+        ]
         return ended[1] if len(ended) > 1 else None
 
     def has_succeeded(self, run: Run) -> bool:
@@ -192,7 +209,9 @@ class RunHistory:
 
     def audit_key(self, run: Run, etl: ETL) -> int:
         """Return the number that tells a run's ETL from every other, by which its rows name it."""
-        [(key,)] = self._table.query(self._quoted("audit_key"), {"run_id": run.id, "etl": name_of(etl)})
+        [(key,)] = self._table.query(
+            self._quoted("audit_key"), {"run_id": run.id, "etl": name_of(etl)}
+        )
         return int(key)
 
     def begin(self, run: Run, etls: Sequence[ETL], attempt: int) -> None:
@@ -203,9 +222,11 @@ class RunHistory:
             self._add(run, name_of(etl), audit_key=audit_key, **begun)
 
     def _give_keys(self, number: int) -> int:
-        """Return the first of so many audit keys, which are given to nobody else, whatever records are deleted later.
+        """Return the first of so many audit keys, which are given to nobody else, whatever records
+        are deleted later.
 
-        The row is changed before it is read: who gives keys at the same time waits for this transaction.
+        The row is changed before it is read: who gives keys at the same time waits for this
+        transaction.
         """
         largest = self._quoted("largest")
         mark = self._warehouse.placeholder
@@ -213,32 +234,40 @@ class RunHistory:
         self._warehouse.change(f"UPDATE {table} SET {largest} = {largest} + {mark}", (number,))
         kept = self._keys.query(largest, {})
         [(in_records,)] = self._table.query(f"MAX({self._quoted('audit_key')})", {})
-        # Records of a version of this library that kept no largest key, if there are any, may have larger ones.
+        # Records of a version of this library that kept no largest key, if there are any, may have
+        # larger ones.
         last = max(int(in_records or 0) + number, int(kept[0][0]) if kept else 0)
         self._keys.put({"only_row": 1}, {"largest": last})
         return last - number + 1
 
     def prune(self, before: datetime) -> None:
-        """Remove the records of runs that began before a moment, but for those that are still asked for.
+        """Remove the records of runs that began before a moment, but for those that are still asked
+        for.
 
-        These are kept: runs that are not finished, and of each ETL the last two that ended, the last that succeeded,
-        loaded rows, and made the table, and the last run that built or exchanged tables.
+        These are kept: runs that are not finished, and of each ETL the last two that ended, the
+        last that succeeded, loaded rows, and made the table, and the last run that built or
+        exchanged tables.
         """
         started = f"{self._quoted('started')} < {self._warehouse.placeholder}"
         columns = ("run_id", "etl", "status", "way", "started", "ended")
         is_made = f"CASE WHEN {self._quoted('ddl_hash')} IS NULL THEN 0 ELSE 1 END"
         selected = f"{self._quoted(*columns)}, {is_made}"
         order = f"ORDER BY {self._quoted('started')}"
-        old = [_Old(*row) for row in self._table.query(selected, {}, f"WHERE {started} {order}", [before])]
+        old = [
+            _Old(*row)
+            for row in self._table.query(selected, {}, f"WHERE {started} {order}", [before])
+        ]
         needed = _needed(old)
         unneeded = [each.run_id for each in old if each.run_id not in needed]
         # A long history goes in several steps: others wait while a run begins.
         runs = list(dict.fromkeys(unneeded[:_MOST_PRUNED]))
-        # MySQL looks few runs up by their key. For many it would read the whole table, and wait for rows that others
-        # are changing.
+        # MySQL looks few runs up by their key. For many it would read the whole table, and wait for
+        # rows that others are changing.
         size = 1 + len(runs) // _PRUNINGS
         for first in range(0, len(runs), size):
-            self._table.remove({"run_id": tuple(runs[first : first + size])}, f"AND {started}", [before])
+            self._table.remove(
+                {"run_id": tuple(runs[first : first + size])}, f"AND {started}", [before]
+            )
 
     def change(self, run: Run, etls: Iterable[str], **changes: Any) -> None:
         """Change what is noted of these ETLs in a run."""
@@ -250,7 +279,10 @@ class RunHistory:
             self.change(run, names, **changes)
 
     def note_late(self, etl: str, last: datetime | None) -> bool:
-        """Note that an ETL was not loaded again when it should have been; return whether that is new."""
+        """Note that an ETL was not loaded again when it should have been.
+
+        Return whether that is new.
+        """
         late = Run(f"late after {last:%Y-%m-%d %H:%M:%S.%f}" if last else "never loaded", "")
         if any(record.etl == etl for record in self.of(late.id)):
             return False
@@ -260,18 +292,31 @@ class RunHistory:
         return True
 
     def note_refused(self, run: Run, errors: Mapping[str, str]) -> None:
-        """Note that a run did not begin, because of these errors; ETLs that have none could not begin either."""
+        """Note that a run did not begin, because of these errors.
+
+        ETLs that have none could not begin either.
+        """
         other = "the source of another ETL of its run is not as it should be"
         with self._warehouse.transaction():
             self.ensure()
             ended = self._warehouse.clock()
             for etl, error in errors.items():
-                end = {"status": FAILED if error else NOT_RUN, "ended": ended, "error": error or other}
+                end = {
+                    "status": FAILED if error else NOT_RUN,
+                    "ended": ended,
+                    "error": error or other,
+                }
                 self._add(run, etl, attempt=1, audit_key=0, **end)
 
     def _add(self, run: Run, etl: str, **columns: Any) -> None:
-        here = {"host": present_holder(), "code_version": __version__, "config_hash": run.config_hash}
-        self._table.add({"run_id": run.id, "etl": etl, "started": self._warehouse.clock(), **here, **columns})
+        here = {
+            "host": present_holder(),
+            "code_version": __version__,
+            "config_hash": run.config_hash,
+        }
+        self._table.add(
+            {"run_id": run.id, "etl": etl, "started": self._warehouse.clock(), **here, **columns}
+        )
 
     def _quoted(self, *names: str) -> str:
         return self._warehouse.quoted(names)
@@ -279,7 +324,10 @@ class RunHistory:
 
 @dataclass(frozen=True)
 class _Old:
-    """What is asked of a record before it is removed; the moments are as the database gives them."""
+    """What is asked of a record before it is removed.
+
+    The moments are as the database gives them.
+    """
 
     run_id: str
     etl: str
@@ -293,7 +341,8 @@ class _Old:
 def _needed(old: Sequence[_Old]) -> set[str]:
     """Return the ids of the runs among old ones that are still asked for.
 
-    Of what is asked for the last, the last of the old ones is kept: if there is a later one, that costs little.
+    Of what is asked for the last, the last of the old ones is kept: if there is a later one, that
+    costs little.
     """
     needed = {each.run_id for each in old if each.status in UNFINISHED}
     kept: Counter[tuple[str, ...]] = Counter()

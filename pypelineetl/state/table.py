@@ -1,4 +1,7 @@
-"""The tables in a warehouse that are this library's own: how their rows are read, added, changed and removed."""
+"""The tables in a warehouse that are this library's own.
+
+How their rows are read, added, changed and removed.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +20,8 @@ from pypelineetl.sql.schema import Column, columns_of
 class StateTable:
     """One of these tables, which need not be there yet, and its CREATE TABLE.
 
-    Where rows are chosen, a column is given the value that it is to have, or several in a tuple, of which one will do;
-    None finds NULL.
+    Where rows are chosen, a column is given the value that it is to have, or several in a tuple, of
+    which one will do; None finds NULL.
     """
 
     warehouse: Database
@@ -40,7 +43,10 @@ class StateTable:
         return columns_of(self.create, written=MYSQL)
 
     def ensure(self) -> None:
-        """Make the table if need be, or give it columns that are new; either ends a transaction on MySQL."""
+        """Make the table if need be, or give it columns that are new.
+
+        Either ends a transaction on MySQL.
+        """
         # A rejected row may have any character, whatever the database's own character set is.
         create = f"{self.create} CHARACTER SET utf8mb4"
         statements = ddl.create_statements(create, written=MYSQL, target=self.warehouse.dialect)
@@ -48,9 +54,13 @@ class StateTable:
         there = self.warehouse.columns(self.name)
         for name, column in self._columns.items():
             if name not in there:
-                self.warehouse.add_column(self.name, name, column.type.sql(dialect=self.warehouse.dialect))
+                self.warehouse.add_column(
+                    self.name, name, column.type.sql(dialect=self.warehouse.dialect)
+                )
 
-    def query(self, select: str, where: Mapping[str, Any], rest: str = "", bound: Sequence[Any] = ()) -> list[Row]:
+    def query(
+        self, select: str, where: Mapping[str, Any], rest: str = "", bound: Sequence[Any] = ()
+    ) -> list[Row]:
         """Return what this SQL selects of the chosen rows.
 
         `rest` follows in the statement; `bound` are the values of its placeholders.
@@ -66,7 +76,9 @@ class StateTable:
     def add_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows, which all have values for the same columns."""
         if rows:
-            self.warehouse.insert_many(self._insert(rows[0]), [self._adapted(values) for values in rows])
+            self.warehouse.insert_many(
+                self._insert(rows[0]), [self._adapted(values) for values in rows]
+            )
 
     def _insert(self, names: Iterable[str]) -> str:
         quoted = [self._quote(name) for name in names]
@@ -75,7 +87,9 @@ class StateTable:
 
     def change(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
         """Change the chosen rows, and return how many there are."""
-        settings = ", ".join(f"{self._quote(name)} = {self.warehouse.placeholder}" for name in changes)
+        settings = ", ".join(
+            f"{self._quote(name)} = {self.warehouse.placeholder}" for name in changes
+        )
         condition, values = self._where(where)
         statement = f"UPDATE {self._quote(self.name)} SET {settings}{condition}"
         return self.warehouse.change(statement, (*self._adapted(changes), *values))
@@ -100,7 +114,10 @@ class StateTable:
         return self.warehouse.change(statement, (*values, *self._held(bound)))
 
     def put(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """Change the row of this key, or add it. Locking no more than that row, loads side by side do not meet."""
+        """Change the row of this key, or add it.
+
+        Locking no more than that row, loads side by side do not meet.
+        """
         if self.query("1", key):
             self.change(key, changes)
         else:
@@ -108,13 +125,17 @@ class StateTable:
 
     def _where(self, where: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
         chosen = {
-            name: value if isinstance(value, tuple) else (value,) for name, value in where.items() if value is not None
+            name: value if isinstance(value, tuple) else (value,)
+            for name, value in where.items()
+            if value is not None
         }
         conditions = [
             f"{self._quote(name)} IN ({', '.join([self.warehouse.placeholder] * len(values))})"
             for name, values in chosen.items()
         ]
-        conditions += [f"{self._quote(name)} IS NULL" for name, value in where.items() if value is None]
+        conditions += [
+            f"{self._quote(name)} IS NULL" for name, value in where.items() if value is None
+        ]
         condition = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         return condition, tuple(value for values in chosen.values() for value in values)
 

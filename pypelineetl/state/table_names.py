@@ -18,9 +18,8 @@ KEPT = "__previous_"
 """Marks the table that the last rebuild replaced, kept for --rollback."""
 
 
-_NAME_LENGTH = 20  # of the table's own name in the staged one's: indexes are named after it, within 63 characters
-
-
+# Indexes are named after their table, within the 63 characters of PostgreSQL.
+_NAME_LENGTH = 20
 _DIGEST_LENGTH = 4
 
 

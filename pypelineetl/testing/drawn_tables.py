@@ -1,7 +1,8 @@
-"""Tables drawn as text: read, compared with rows that are there, and drawn again where the two differ.
+"""Tables drawn as text: read, compared with rows that are there, and drawn again where the two
+differ.
 
-A drawing is a line with a table's name, one with its columns and one for each row; a blank line ends it. This knows no
-database and no types: whoever reads a drawing brings its cells to values.
+A drawing is a line with a table's name, one with its columns and one for each row; a blank line
+ends it. This knows no database and no types: whoever reads a drawing brings its cells to values.
 """
 
 import re
@@ -49,7 +50,11 @@ class Cell:
     @property
     def variable(self) -> Variable | None:
         """The variable it is, such as `$ann`; None for others."""
-        return Variable(self.text) if not self.is_quoted and re.fullmatch(r"\$\w+", self.text) else None
+        return (
+            Variable(self.text)
+            if not self.is_quoted and re.fullmatch(r"\$\w+", self.text)
+            else None
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,10 @@ def read_drawings(text: str) -> list[Drawing]:
 
 def _drawing(table: str, *lines: str) -> Drawing:
     if table.startswith("|") or not lines:
-        message = f"{table}: a table is drawn as its name, its columns and its rows, a line each, with no blank line"
+        message = (
+            f"{table}: a table is drawn as its name, its columns and its rows, a line each, with no"
+            " blank line"
+        )
         raise UsageError(message)
     headings, *rows = [_cells(table, line) for line in lines]
     columns = tuple(cell.text for cell in headings)
@@ -87,7 +95,10 @@ def _drawing(table: str, *lines: str) -> Drawing:
         raise UsageError(message)
     for line, row in zip(lines[1:], rows, strict=True):
         if len(row) != len(columns):
-            message = f"{table}: the number of cells in {line} is {len(row)}, and in its heading {len(columns)}"
+            message = (
+                f"{table}: the number of cells in {line} is {len(row)}, and in its heading"
+                f" {len(columns)}"
+            )
             raise UsageError(message)
     return Drawing(table, columns, tuple(rows))
 
@@ -96,19 +107,25 @@ def _cells(table: str, line: str) -> tuple[Cell, ...]:
     cells, end = [], 0
     while match := _CELL.match(line, end):
         plain, in_quotes = match[2], match[1]
-        cells.append(Cell(plain, is_quoted=False) if plain else Cell(in_quotes.replace("''", "'"), is_quoted=True))
+        cells.append(
+            Cell(plain, is_quoted=False)
+            if plain
+            else Cell(in_quotes.replace("''", "'"), is_quoted=True)
+        )
         end = match.end()
     if not cells or line[end:] != "|":
         message = (
-            f"{table}: {line} cannot be read from {line[end:]} on. A row begins and ends with |, and a cell is NULL,"
-            " a text, or a text in quotes: '' is the empty one, and 'it''s' has a quote in it"
+            f"{table}: {line} cannot be read from {line[end:]} on. A row begins and ends with |,"
+            " and a cell is NULL, a text, or a text in quotes: '' is the empty one, and 'it''s'"
+            " has a quote in it"
         )
         raise UsageError(message)
     return tuple(cells)
 
 
 def matched(expected: Sequence[Row], found: Sequence[Row], values: Values) -> Values | None:
-    """Return what the variables are if the expected rows are those found, in any order; None if they cannot be.
+    """Return what the variables are if the expected rows are those found, in any order; None if
+    they cannot be.
 
     `values` are the variables that are known already.
     """
@@ -119,15 +136,22 @@ def matched(expected: Sequence[Row], found: Sequence[Row], values: Values) -> Va
         if not choices:
             return None
         if len(choices) > 1:
-            tries = (matched(_without(expected, row), _without(found, one), choices[one]) for one in choices)
+            tries = (
+                matched(_without(expected, row), _without(found, one), choices[one])
+                for one in choices
+            )
             return next((result for result in tries if result is not None), None)
         [(choice, values)] = choices.items()
         expected, found = _without(expected, row), _without(found, choice)
     return values
 
 
-def _surest(expected: Sequence[Row], found: Sequence[Row], values: Values) -> tuple[Row, Mapping[Row, Values]]:
-    """Return the expected row with the fewest choices among those found, and what the variables are with each."""
+def _surest(
+    expected: Sequence[Row], found: Sequence[Row], values: Values
+) -> tuple[Row, Mapping[Row, Values]]:
+    """Return the expected row with the fewest choices among those found, and what the variables are
+    with each.
+    """
     surest: tuple[Row, Mapping[Row, Values]] = (), {}
     for row in expected:
         choices = {other: fit for other in found if (fit := _fit(row, other, values)) is not None}
@@ -155,8 +179,13 @@ def _without(rows: Sequence[Row], row: Row) -> Sequence[Row]:
     return [*rows[:at], *rows[at + 1 :]]
 
 
-def difference(drawings: Sequence[Drawing], expected: Sequence[Row], found: Sequence[Row], values: Values) -> str:
-    """Return the tables in which expected and found rows differ, drawn: `-` is missing, `+` is not expected."""
+def difference(
+    drawings: Sequence[Drawing], expected: Sequence[Row], found: Sequence[Row], values: Values
+) -> str:
+    """Return the tables in which expected and found rows differ, drawn.
+
+    `-` is missing, `+` is not expected.
+    """
     missing, rest, extra = [], expected, found
     while rest:
         row, choices = _surest(rest, extra, values)
@@ -169,13 +198,22 @@ def difference(drawings: Sequence[Drawing], expected: Sequence[Row], found: Sequ
     lines = []
     for drawing in drawings:
         if drawing.table in {row[0] for row in (*missing, *extra)}:
-            lines += [f"{drawing.table} is not as drawn", "expected:", *_drawn(drawing, expected, missing, "-", values)]
+            lines += [
+                f"{drawing.table} is not as drawn",
+                "expected:",
+                *_drawn(drawing, expected, missing, "-", values),
+            ]
             lines += ["found:", *_drawn(drawing, found, extra, "+", values)]
     return "\n".join(lines)
 
 
-def _drawn(drawing: Drawing, rows: Sequence[Row], marked: Sequence[Row], mark: str, values: Values) -> list[str]:
-    """Return the lines of a table with some of its rows marked; only of these, and not of all, if it is large."""
+def _drawn(
+    drawing: Drawing, rows: Sequence[Row], marked: Sequence[Row], mark: str, values: Values
+) -> list[str]:
+    """Return the lines of a table with some of its rows marked.
+
+    Only of these, and not of all, if it is large.
+    """
     own, waiting = [row for row in rows if row[0] == drawing.table], Counter(marked)
     marks = []
     for row in own:
@@ -187,7 +225,8 @@ def _drawn(drawing: Drawing, rows: Sequence[Row], marked: Sequence[Row], mark: s
     texts = [drawing.columns, *([_shown(value, values) for value in row[1:]] for _, row in shown)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     lines = [
-        f"{sign} | {' | '.join(text.ljust(width) for text, width in zip(row, widths, strict=True))} |"
+        f"{sign} |"
+        f" {' | '.join(text.ljust(width) for text, width in zip(row, widths, strict=True))} |"
         for sign, row in zip([" ", *(sign for sign, _ in shown)], texts, strict=True)
     ]
     return [*lines, *([f"  … of {len(own):,} rows"] if len(own) > len(shown) else [])]
@@ -199,7 +238,9 @@ def _shown(value: Any, values: Values) -> str:
         case None:
             return "NULL"
         case Variable():
-            return f"{value.name}={_shown(values[value], values)}" if value in values else value.name
+            return (
+                f"{value.name}={_shown(values[value], values)}" if value in values else value.name
+            )
         case datetime():
             return value.isoformat(sep=" ")
         case Decimal():

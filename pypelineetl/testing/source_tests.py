@@ -1,6 +1,8 @@
-"""The source tests: each ETL's source is opened read-only, its query is tried, and its columns are compared.
+"""The source tests: each ETL's source is opened read-only, its query is tried, and its columns are
+compared.
 
-`run.py` and `tests.py` both use `test_source`. Nothing is read but the first row, and nothing is written.
+`run.py` and `tests.py` both use `test_source`. Nothing is read but the first row, and nothing is
+written.
 """
 
 import unittest
@@ -16,11 +18,15 @@ from pypelineetl.report.terminal import shown
 
 Test = Callable[[unittest.TestCase], None]
 __unittest = True
-"""Python's own mark of what tests are made with: where it stands is no part of a failure's traceback."""
+"""Python's own mark of what tests are made with.
+
+Where it stands is no part of a failure's traceback.
+"""
 
 
 def source_tests(config: ModuleType) -> type[unittest.TestCase]:
-    """Return a TestCase with one test for the source of each switched-on ETL; results go to tests.log as well.
+    """Return a TestCase with one test for the source of each switched-on ETL; results go to
+    tests.log as well.
 
     A configuration with faults gives a TestCase whose one test fails with them.
     """
@@ -30,7 +36,11 @@ def source_tests(config: ModuleType) -> type[unittest.TestCase]:
         return _test_case({"test_configuration": _failing(str(error))})
     tester = _Tester(project)
     return _test_case(
-        {f"test_{etl.kind}_{etl.name}": _testing(tester, project, etl) for etl in project.etls if etl.active}
+        {
+            f"test_{etl.kind}_{etl.name}": _testing(tester, project, etl)
+            for etl in project.etls
+            if etl.active
+        }
     )
 
 

@@ -1,7 +1,9 @@
-"""A kit for your own tests: the days of a source drawn as text tables, and the tables that must come of them as well.
+"""A kit for your own tests: the days of a source drawn as text tables, and the tables that must
+come of them as well.
 
-It runs a config's ETLs on a SQLite source and a DuckDB warehouse of the test's own, never on the databases the config
-names. It belongs to no test framework: what is not as drawn is an AssertionError.
+It runs a config's ETLs on a SQLite source and a DuckDB warehouse of the test's own, never on the
+databases the config names. It belongs to no test framework: what is not as drawn is an
+AssertionError.
 """
 
 import re
@@ -27,14 +29,29 @@ from pypelineetl.project.project import read_project
 from pypelineetl.run.runner import process
 from pypelineetl.sql.python_casts import moment
 from pypelineetl.sql.schema import Column
-from pypelineetl.testing.drawn_tables import Cell, Drawing, Row, Values, difference, matched, read_drawings
+from pypelineetl.testing.drawn_tables import (
+    Cell,
+    Drawing,
+    Row,
+    Values,
+    difference,
+    matched,
+    read_drawings,
+)
 
-_WHOLE, _DAY, _TIME = "-?(0|[1-9][0-9]*)", "[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+_WHOLE, _DAY, _TIME = (
+    "-?(0|[1-9][0-9]*)",
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}",
+    r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?",
+)
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A type of source columns: as SQLite declares it, how its values look, and what they are to Python."""
+    """A type of source columns.
+
+    As SQLite declares it, how its values look, and what they are to Python.
+    """
 
     declared: str
     looks: str
@@ -55,10 +72,12 @@ _KINDS = {
 
 
 class Story:
-    """A source and a warehouse in a new folder, empty at first, and what happens to them day by day.
+    """A source and a warehouse in a new folder, empty at first, and what happens to them day by
+    day.
 
-    `config` is the config module, whose ETLs are loaded as it declares them; relative paths of its files begin in
-    `folder`. Raises UsageError for a folder that holds such databases already, and for what cannot be a drawing.
+    `config` is the config module, whose ETLs are loaded as it declares them; relative paths of its
+    files begin in `folder`. Raises UsageError for a folder that holds such databases already, and
+    for what cannot be a drawing.
     """
 
     def __init__(self, config: ModuleType, folder: str | Path) -> None:
@@ -73,20 +92,30 @@ class Story:
         self._kinds: dict[tuple[str, str], dict[str, str]] = {}
         self._values: Values = {}
 
-    def day(self, drawing: str = "", *, at: str | date | None = None, database: str | None = None) -> None:
-        """Make the drawn rows the only ones of their source tables; tables that are not drawn stay as they are.
+    def day(
+        self, drawing: str = "", *, at: str | date | None = None, database: str | None = None
+    ) -> None:
+        """Make the drawn rows the only ones of their source tables; tables that are not drawn stay
+        as they are.
 
-        `at` is the time (UTC) of every load from now on, which else is the present. `database` names the source in
-        SOURCE_URLS, the first without it. A column keeps the type that it had when it was last drawn.
+        `at` is the time (UTC) of every load from now on, which else is the present. `database`
+        names the source in SOURCE_URLS, the first without it. A column keeps the type that it had
+        when it was last drawn.
         """
         if at is not None:
             now = moment(at)
-            stopped = now.replace(microsecond=0) if isinstance(now, datetime) else datetime.combine(now, time())
+            stopped = (
+                now.replace(microsecond=0)
+                if isinstance(now, datetime)
+                else datetime.combine(now, time())
+            )
             self.project = replace(self.project, clock=lambda: stopped)
         urls = self.project.source_urls
         name = database or next(iter(urls))
         if name not in urls:
-            message = f'SOURCE_URLS has no "{name}".{did_you_mean(name, urls)} It has {quoted(urls)}'
+            message = (
+                f'SOURCE_URLS has no "{name}".{did_you_mean(name, urls)} It has {quoted(urls)}'
+            )
             raise UsageError(message)
         drawings = read_drawings(drawing) if drawing else []
         with open_database(urls[name], read_only=False) as source:
@@ -96,14 +125,18 @@ class Story:
                     _write(source, drawn, self._kinds.setdefault((name, drawn.table), {}))
 
     def load(self, *names: str, rebuild: bool = False) -> Mapping[str, Counts]:
-        """Load the ETLs of these names, without any all that are switched on; return what became of their rows."""
+        """Load the ETLs of these names, without any all that are switched on.
+
+        Return what became of their rows.
+        """
         __tracebackhide__ = True
         counts = {}
         for ended in self._run(names, rebuild=rebuild):
             if isinstance(ended, EtlFinished):
                 counts[ended.etl.name] = ended.counts
                 continue
-            message = f'{ended.etl.kind} "{ended.etl.name}" failed: {ended.error}\n{ended.details}'.rstrip()
+            failed = f'{ended.etl.kind} "{ended.etl.name}" failed: {ended.error}'
+            message = f"{failed}\n{ended.details}".rstrip()
             raise AssertionError(message)
         return counts
 
@@ -117,7 +150,8 @@ class Story:
         raise AssertionError(message)
 
     def expect(self, drawing: str) -> None:
-        """Compare warehouse tables with drawn ones: all rows, in any order, and of the columns those that are drawn.
+        """Compare warehouse tables with drawn ones: all rows, in any order, and of the columns
+        those that are drawn.
 
         A cell such as `$ann` is any value but NULL, and the same wherever the story has this name.
         """
@@ -137,9 +171,13 @@ class Story:
             return warehouse.query(query)
 
     def _run(self, names: Sequence[str], *, rebuild: bool) -> Iterator[EtlFinished | EtlFailed]:
-        etls = self.project.named(names) if names else [etl for etl in self.project.etls if etl.active]
+        etls = (
+            self.project.named(names) if names else [etl for etl in self.project.etls if etl.active]
+        )
         for etl in etls:
-            yield cast("EtlFinished | EtlFailed", list(process(self.project, etl, rebuild=rebuild))[-1])
+            yield cast(
+                "EtlFinished | EtlFailed", list(process(self.project, etl, rebuild=rebuild))[-1]
+            )
 
     def _columns(self, drawn: Drawing) -> list[Column]:
         etls = {etl.table: etl for etl in self.project.etls}
@@ -149,7 +187,9 @@ class Story:
         columns = self.project.columns(etls[drawn.table])
         for name in drawn.columns:
             if name not in columns:
-                message = f'{drawn.table}: there is no column "{name}".{did_you_mean(name, columns)}'
+                message = (
+                    f'{drawn.table}: there is no column "{name}".{did_you_mean(name, columns)}'
+                )
                 raise UsageError(message)
         return [columns[name] for name in drawn.columns]
 
@@ -160,7 +200,10 @@ class Story:
                 raise AssertionError(message)
             query = f"SELECT {warehouse.quoted(drawn.columns)} FROM {warehouse.quote(drawn.table)}"
             for row in warehouse.query(query):
-                yield (drawn.table, *(column.convert(value) for column, value in zip(columns, row, strict=True)))
+                yield (
+                    drawn.table,
+                    *(column.convert(value) for column, value in zip(columns, row, strict=True)),
+                )
 
 
 def _new_database(kind: type[Database], folder: Path, name: str) -> URL:
@@ -174,19 +217,27 @@ def _new_database(kind: type[Database], folder: Path, name: str) -> URL:
 
 
 def _write(source: Database, drawn: Drawing, kinds: dict[str, str]) -> None:
-    """Make a source table anew as it is drawn. `kinds` are its columns' types so far; this adds what it learns."""
+    """Make a source table anew as it is drawn.
+
+    `kinds` are its columns' types so far; this adds what it learns.
+    """
     columns = []
     for number, heading in enumerate(drawn.columns):
         name, _, given = (part.strip() for part in heading.partition(":"))
         if given and given not in _KINDS:
-            message = f'{drawn.table}: column "{name}" has a type "{given}"; there are {quoted(_KINDS)}'
+            message = (
+                f'{drawn.table}: column "{name}" has a type "{given}"; there are {quoted(_KINDS)}'
+            )
             raise UsageError(message)
         cells = [row[number] for row in drawn.rows if not row[number].is_null]
         if given or (cells and name not in kinds):
             kinds[name] = given or _kind_of(cells)
         columns.append((name, kinds.get(name, "text")))
     names, table = [name for name, _ in columns], source.quote(drawn.table)
-    rows = [[_given(drawn, *column, cell) for column, cell in zip(columns, row, strict=True)] for row in drawn.rows]
+    rows = [
+        [_given(drawn, *column, cell) for column, cell in zip(columns, row, strict=True)]
+        for row in drawn.rows
+    ]
     source.execute(f"DROP TABLE IF EXISTS {table}")
     declared = ", ".join(f"{source.quote(name)} {_KINDS[kind].declared}" for name, kind in columns)
     source.execute(f"CREATE TABLE {table} ({declared})")
@@ -208,7 +259,10 @@ def _given(drawn: Drawing, column: str, kind: str, cell: Cell) -> Any:
         if _KINDS[kind].fits(cell):
             return _KINDS[kind].read(cell.text)
     other = "text" if _KINDS[kind].fits(cell) else _kind_of([cell])
-    message = f'{drawn.table}: {cell.text} is no {kind}, and column "{column}" is; its heading may say {column}:{other}'
+    message = (
+        f'{drawn.table}: {cell.text} is no {kind}, and column "{column}" is; its heading may say'
+        f" {column}:{other}"
+    )
     raise UsageError(message)
 
 
@@ -216,7 +270,10 @@ def _expected(drawn: Drawing, columns: Sequence[Column]) -> Iterator[Row]:
     for row in drawn.rows:
         yield (
             drawn.table,
-            *(_declared_columns(drawn, column, cell) for column, cell in zip(columns, row, strict=True)),
+            *(
+                _declared_columns(drawn, column, cell)
+                for column, cell in zip(columns, row, strict=True)
+            ),
         )
 
 
@@ -227,5 +284,7 @@ def _declared_columns(drawn: Drawing, column: Column, cell: Cell) -> Any:
         return column.convert(cell.text)
     except LoadError as error:
         kind = column.type.sql(column.written)
-        message = f'{drawn.table}: {cell.text} is no value of column "{column.name}", which is {kind}'
+        message = (
+            f'{drawn.table}: {cell.text} is no value of column "{column.name}", which is {kind}'
+        )
         raise UsageError(message) from error

@@ -1,1 +1,4 @@
-"""The fault grid: a small star is refreshed, a fault strikes at a point of it, and what is left is judged."""
+"""The fault grid.
+
+A small star is refreshed, a fault strikes at a point of it, and what is left is judged.
+"""

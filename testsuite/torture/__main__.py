@@ -1,4 +1,7 @@
-"""`make torture`: the whole fault grid and many refreshes, tables of them, and a closing line `N cases, M broken`."""
+"""`make torture`.
+
+The whole fault grid and many refreshes, tables of them, and a closing line `N cases, M broken`.
+"""
 
 import multiprocessing
 import os
@@ -17,7 +20,8 @@ _LOAD = "load"
 
 
 def main(words: list[str]) -> int:
-    """Run the cases whose text has all of these words, or the many refreshes (`load`); all without any words.
+    """Run the cases whose text has all of these words, or the many refreshes (`load`); all without
+    any words.
 
     Return the exit status, which is 2 if no case has them.
     """
@@ -25,7 +29,8 @@ def main(words: list[str]) -> int:
         sys.stderr.write(f"no case has all of these words: {', '.join(words)}. {_there_is()}\n")
         return 2
     started = time.monotonic()
-    # A process for each warehouse, with servers of its own; forked, as pygrametl cannot be imported in a spawned one.
+    # A process for each warehouse, with servers of its own; forked, as pygrametl cannot be imported
+    # in a spawned one.
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork")) as processes:
         struck = [] if words == [_LOAD] else WAREHOUSES
         ended = [each for group in processes.map(run_all, struck, repeat(words)) for each in group]
@@ -43,18 +48,32 @@ def main(words: list[str]) -> int:
 
 def _there_is() -> str:
     """Return which words there are."""
-    kinds = {"warehouses": WAREHOUSES, "modes": MODES, "faults": (*FAULTS, "call"), "points": POINTS}
+    kinds = {
+        "warehouses": WAREHOUSES,
+        "modes": MODES,
+        "faults": (*FAULTS, "call"),
+        "points": POINTS,
+    }
     told = "; ".join(f"{kind}: {', '.join(words)}" for kind, words in kinds.items())
     return f'A case has one word of each kind, and "{_LOAD}" alone is the many refreshes. {told}'
 
 
 def _tell_of_load(endured: Sequence[Endured]) -> None:
-    """Tell of many refreshes: what a reader saw meanwhile, and what is held after the first of them and after all."""
+    """Tell of many refreshes.
+
+    What a reader saw meanwhile, and what is held after the first of them and after all.
+    """
     held = ("memory, MiB", "files", "connections", "tables")
     names = "".join(f"{name:>16}" for name in held)
-    sys.stdout.write(f"\n{'warehouse':<12}{'refreshes':<16}{'seconds':>8}{'queries':>9}{'longest, ms':>13}{names}\n")
+    sys.stdout.write(
+        f"\n{'warehouse':<12}{'refreshes':<16}{'seconds':>8}"
+        f"{'queries':>9}{'longest, ms':>13}{names}\n"
+    )
     for each in endured:
-        numbers = [f"{before:.0f} to {after:.0f}" for before, after in zip(each.before, each.after, strict=True)]
+        numbers = [
+            f"{before:.0f} to {after:.0f}"
+            for before, after in zip(each.before, each.after, strict=True)
+        ]
         reader = f"{each.poller.queries:>9,}{each.poller.longest * 1000:>13,.0f}"
         told = "".join(f"{number:>16}" for number in numbers)
         sys.stdout.write(f"{each.warehouse:<12}{each.what:<16}{each.seconds:>8.0f}{reader}{told}\n")
@@ -66,9 +85,14 @@ def _tell(ended: Sequence[Ended]) -> None:
     grouped: dict[tuple[str, str], list[Ended]] = {}
     for each in ended:
         case = each[0]
-        grouped.setdefault((case.warehouse, case.fault if case.point else "Nth call"), []).append(each)
+        grouped.setdefault((case.warehouse, case.fault if case.point else "Nth call"), []).append(
+            each
+        )
     for (warehouse, fault), group in grouped.items():
-        broken, seconds = sum(bool(verdict.broken) for _, verdict, _ in group), sum(each[2] for each in group)
+        broken, seconds = (
+            sum(bool(verdict.broken) for _, verdict, _ in group),
+            sum(each[2] for each in group),
+        )
         sys.stdout.write(f"{warehouse:<12}{fault:<18}{len(group):>6}{broken:>8}{seconds:>9.0f}\n")
     unstruck = [str(case) for case, verdict, _ in ended if case.point and not verdict.struck]
     sys.stdout.write("".join(f"the fault never struck: {text}\n" for text in unstruck))

@@ -1,7 +1,8 @@
-"""The Celery application of the star, and of workers in which a fault strikes: `celery -A torture.app worker`.
+"""The Celery application of the star, and of workers in which a fault strikes: `celery -A
+torture.app worker`.
 
-A worker reads its case from TORTURE_CASE. What strikes kills the broker, or all processes of the worker, as the end of
-its machine would.
+A worker reads its case from TORTURE_CASE. What strikes kills the broker, or all processes of the
+worker, as the end of its machine would.
 """
 
 import json
@@ -40,7 +41,9 @@ def refreshes(case: dict[str, Any]) -> Refreshes:
 
     @made.app.task(name="torture.refresh", bind=True, throws=(PypeLineError,))
     def refresh(task: Task[..., Any], *, builds: bool) -> Any:
-        return made.refresh(task, run_dimensions=True, run_facts=True, delete_existing_tables=builds)
+        return made.refresh(
+            task, run_dimensions=True, run_facts=True, delete_existing_tables=builds
+        )
 
     return made
 
@@ -61,13 +64,17 @@ def _strike(app: Celery, case: dict[str, Any]) -> None:
 
 
 def _take_the_lock_of_deliveries(app: Celery) -> None:
-    """Take what each worker takes for a moment now and then, to hand out the messages of dead workers again.
+    """Take what each worker takes for a moment now and then, to hand out the messages of dead
+    workers again.
 
-    The worst that a worker's end can do to the others: until that lock expires, they get nothing of what it left.
+    The worst that a worker's end can do to the others: until that lock expires, they get nothing of
+    what it left.
     """
     with app.connection_for_read() as connection:
         channel: Any = connection.default_channel  # one for Redis, which Kombu does not say
-        channel.client.lock(channel.unacked_mutex_key, timeout=channel.unacked_mutex_expire).acquire()
+        channel.client.lock(
+            channel.unacked_mutex_key, timeout=channel.unacked_mutex_expire
+        ).acquire()
 
 
 def _arm(app: Celery, case: dict[str, Any]) -> None:
@@ -76,7 +83,12 @@ def _arm(app: Celery, case: dict[str, Any]) -> None:
     arm(case["point"], fault, ExitStack())
     if case["point"] == "result stored, not acknowledged":
         # Of the task with which the refresh ends.
-        _after(Backend, "mark_as_done", fault, lambda _self, _id, _result, request, *_: _ends(request.task))
+        _after(
+            Backend,
+            "mark_as_done",
+            fault,
+            lambda _self, _id, _result, request, *_: _ends(request.task),
+        )
     if case["point"] == "acknowledged":
         _after(Request, "acknowledge", fault, lambda request: request.name == "torture.refresh")
 

@@ -13,4 +13,7 @@ class Case:
     fault: str
 
     def __str__(self) -> str:
-        return f"{self.warehouse}, {self.mode}: {self.fault} {f'at {self.point}' if self.point else ''}".rstrip()
+        return (
+            f"{self.warehouse}, {self.mode}: {self.fault}"
+            f" {f'at {self.point}' if self.point else ''}".rstrip()
+        )

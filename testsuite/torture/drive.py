@@ -29,8 +29,13 @@ _TESTSUITE = Path(__file__).parent.parent
 
 
 def drive(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
-    """Refresh the star to its second generation, in which the fault of the case strikes; return what came of it."""
-    server = running.get({"kill server": case.warehouse, "kill broker": "redis"}.get(case.fault, ""))
+    """Refresh the star to its second generation, in which the fault of the case strikes.
+
+    Return what came of it.
+    """
+    server = running.get(
+        {"kill server": case.warehouse, "kill broker": "redis"}.get(case.fault, "")
+    )
     told = as_told(star, case, running)
     told["server"] = server.process.pid if server and server.process else 0
     if case.fault in ON_CELERY:
@@ -87,18 +92,24 @@ def _revive(server: Server | None) -> None:
 
 
 def _on_workers(told: dict[str, Any], broker: Server) -> dict[str, Any]:
-    """Call the task as a user's shell would; the fault strikes the worker that comes to the point first."""
+    """Call the task as a user's shell would.
+
+    The fault strikes the worker that comes to the point first.
+    """
     with redis.Redis.from_url(told["broker"]) as client, worker("one", told), worker("other", told):
         client.flushall()
         refreshes = app.refreshes(told)
-        result = refreshes.app.send_task("torture.refresh", kwargs={"builds": told["mode"] == "build"})
+        result = refreshes.app.send_task(
+            "torture.refresh", kwargs={"builds": told["mode"] == "build"}
+        )
         said = [*_waited_for(result, told, broker), *undone(client)]
         refreshes.app.close()
     return {"succeeded": not said, "struck": app.marker(told).exists(), "said": said}
 
 
 def _waited_for(result: AsyncResult[Any], told: dict[str, Any], broker: Server) -> list[str]:
-    """Wait for a task as a caller does, and return what it is told instead of a result; start a killed broker again.
+    """Wait for a task as a caller does, and return what it is told instead of a result; start a
+    killed broker again.
 
     A broker that forgets all when it dies may take the result, or the next step, with it.
     """
@@ -126,11 +137,26 @@ def undone(broker: redis.Redis) -> list[str]:
 @contextmanager
 def worker(name: str, told: dict[str, Any], processes: int = 1) -> Iterator[int]:
     """Run a worker, and give its process group."""
-    command = [sys.executable, "-m", "celery", "-A", "torture.app", "worker", "-c", str(processes), "-n", f"{name}@%h"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "torture.app",
+        "worker",
+        "-c",
+        str(processes),
+        "-n",
+        f"{name}@%h",
+    ]
     with (Path(told["folder"]) / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             [*DIES_WITH_US, *command],
-            env={**_environment(), "TORTURE_CASE": json.dumps(told), "TORTURE_GENERATION": str(told["generation"])},
+            env={
+                **_environment(),
+                "TORTURE_CASE": json.dumps(told),
+                "TORTURE_GENERATION": str(told["generation"]),
+            },
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -1,7 +1,8 @@
-"""One refresh in a process of its own, in which a fault strikes at a named point: `python -m torture.driver CASE`.
+"""One refresh in a process of its own, in which a fault strikes at a named point: `python -m
+torture.driver CASE`.
 
-The engine's own functions are wrapped at that point; what happens there is real: an exception, a killed process, a
-killed connection, a killed server.
+The engine's own functions are wrapped at that point; what happens there is real: an exception, a
+killed process, a killed connection, a killed server.
 """
 
 import json
@@ -29,7 +30,11 @@ from pypelineetl.state import locks
 from torture import star as a_star
 from torture.star import Star
 
-_OF_DATABASES = {"bulk_insert": "mid-load", "exchange": "committed, not recorded", "create": "staging made"}
+_OF_DATABASES = {
+    "bulk_insert": "mid-load",
+    "exchange": "committed, not recorded",
+    "create": "staging made",
+}
 
 
 class InjectedError(RuntimeError):
@@ -46,7 +51,10 @@ def refreshed(case: dict[str, Any]) -> dict[str, Any]:
     """Refresh the star in this process, with the fault of the case; return what came of it."""
     star = Star(case["source"], case["warehouse"], Path(case["folder"]))
     request = Request(
-        test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=case["mode"] == "build"
+        test_sources=False,
+        run_dimensions=True,
+        run_facts=True,
+        delete_existing_tables=case["mode"] == "build",
     )
     said, last = [], None
     with ExitStack() as patches:
@@ -90,24 +98,35 @@ def _faults(case: dict[str, Any]) -> dict[str, Callable[[], None]]:
 
 def _kill_connections(text: str) -> None:
     url = make_url(text)
-    options: dict[str, Any] = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
+    options: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port,
+        "user": url.username,
+        "password": url.password,
+    }
     if url.drivername.startswith("mysql"):
         connection = pymysql.connect(**options)
         with connection.cursor() as cursor:
-            cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", (url.database,))
+            cursor.execute(
+                "SELECT id FROM information_schema.processlist WHERE db = %s", (url.database,)
+            )
             for (number,) in cursor.fetchall():
                 cursor.execute(f"KILL {number}")
         connection.close()
         return
     with psycopg.connect(**options, dbname=url.database, autocommit=True) as admin:
         admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <>"
+            " pg_backend_pid()",
             (url.database,),
         )
 
 
 def arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
-    """Have a fault happen when a point is reached for the first time; return the list that will tell of it."""
+    """Have a fault happen when a point is reached for the first time.
+
+    Return the list that will tell of it.
+    """
     struck: list[str] = []
 
     def strike(reached: str) -> None:
@@ -161,7 +180,10 @@ def _wrap(  # noqa: PLR0913, PLR0917 - the first three are the same for all
 
 
 def _fail_nth_call(number: int, patches: ExitStack) -> list[str]:
-    """Have the Nth call of a database fail, as its driver tells it; return the list that will tell of it."""
+    """Have the Nth call of a database fail, as its driver tells it.
+
+    Return the list that will tell of it.
+    """
     struck: list[str] = []
     calls = count(1)
 

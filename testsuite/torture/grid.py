@@ -1,4 +1,7 @@
-"""Which faults strike where: the cases of the grid, and the loop that fails the Nth call of a database."""
+"""Which faults strike where.
+
+The cases of the grid, and the loop that fails the Nth call of a database.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -19,7 +22,14 @@ POINTS = (
     "result stored, not acknowledged",
     "acknowledged",
 )
-FAULTS = ("exception", "kill process", "kill connections", "kill server", "kill worker", "kill broker")
+FAULTS = (
+    "exception",
+    "kill process",
+    "kill connections",
+    "kill server",
+    "kill worker",
+    "kill broker",
+)
 WAREHOUSES = ("mysql", "postgresql", "duckdb", "sqlite")
 MODES = ("build", "update")
 _WITH_BROKER = "mysql"
@@ -64,7 +74,10 @@ def left_out(case: Case) -> str:
 
 
 def calls(warehouse: str, mode: str) -> Iterator[Case]:
-    """Yield the cases in which the first call of a database fails, the second, and so on; for ever."""
+    """Yield the cases in which the first call of a database fails, the second, and so on.
+
+    For ever.
+    """
     number = 0
     while True:
         number += 1

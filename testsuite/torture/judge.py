@@ -1,4 +1,7 @@
-"""What must hold after a fault: the old or the new content, whole; a ledger that agrees; and nothing left behind."""
+"""What must hold after a fault.
+
+The old or the new content, whole; a ledger that agrees; and nothing left behind.
+"""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +13,14 @@ from servers import Server
 from pypelineetl import Request, refresh
 from pypelineetl.events import EtlFailed, RunFinished
 from pypelineetl.project.project import Project
-from pypelineetl.state.run_history import FAILED, LOST, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, RunHistory
+from pypelineetl.state.run_history import (
+    FAILED,
+    LOST,
+    NOT_PUBLISHED,
+    NOT_RUN,
+    SUCCEEDED,
+    RunHistory,
+)
 from torture.case import Case
 from torture.drive import BOUND_SECONDS, drive
 from torture.poller import Poller
@@ -33,7 +43,9 @@ def judged(case: Case, star: Star, running: dict[str, Server]) -> Verdict:
     old = star.content()
     broken: list[str] = []
     star.supply(2)
-    poller = Poller(star.warehouse_url, excuses_errors=case.fault in {"kill server", "kill connections"})
+    poller = Poller(
+        star.warehouse_url, excuses_errors=case.fault in {"kill server", "kill connections"}
+    )
     with poller.polling():
         started = time.monotonic()
         struck = drive(star, case, running)
@@ -54,7 +66,9 @@ def judged(case: Case, star: Star, running: dict[str, Server]) -> Verdict:
     return Verdict(broken, struck=struck.get("struck", True))
 
 
-def _wrong_content(case: Case, struck: dict[str, Any], held: Any, old: Any, new: Any) -> Iterator[str]:
+def _wrong_content(
+    case: Case, struck: dict[str, Any], held: Any, old: Any, new: Any
+) -> Iterator[str]:
     if held not in (old, new):
         numbers = {table: len(found) for table, found in held.items()}
         yield f"the warehouse holds neither the old nor the new rows: {numbers}"
@@ -75,11 +89,20 @@ def _leftovers(star: Star, was_new: bool) -> Iterator[str]:
     ended = {SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED, LOST}
     if unfinished := {record.status for record in records} - ended:
         yield f"the ledger has unfinished runs: {unfinished}"
-    runs = list(dict.fromkeys(record.run_id for record in sorted(records, key=lambda record: record.started)))
-    succeeded = [all(each.status == SUCCEEDED for each in records if each.run_id == run) for run in runs]
+    runs = list(
+        dict.fromkeys(
+            record.run_id for record in sorted(records, key=lambda record: record.started)
+        )
+    )
+    succeeded = [
+        all(each.status == SUCCEEDED for each in records if each.run_id == run) for run in runs
+    ]
     # The first load, perhaps the one that was struck, and the one after it.
     if sum(succeeded) != (3 if was_new else 2):
-        yield f"the ledger tells of {sum(succeeded)} runs that succeeded, and the new rows were there: {was_new}"
+        yield (
+            f"the ledger tells of {sum(succeeded)} runs that succeeded, and the new rows were"
+            f" there: {was_new}"
+        )
     if files := [path.name for path in star.folder.iterdir() if path.name.endswith(".lock")]:
         yield f"left are the files {files}"
 
@@ -109,6 +132,15 @@ def is_learnt(case: Case) -> bool:
 
 def refresh_here(project: Project, mode: str) -> list[str]:
     """Refresh a star in this process, without a fault, and return the errors."""
-    request = Request(test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=mode == "build")
+    request = Request(
+        test_sources=False,
+        run_dimensions=True,
+        run_facts=True,
+        delete_existing_tables=mode == "build",
+    )
     happened = list(refresh(project, request))
-    return [event.error for event in happened if isinstance(event, EtlFailed | RunFinished) and event.error]
+    return [
+        event.error
+        for event in happened
+        if isinstance(event, EtlFailed | RunFinished) and event.error
+    ]

@@ -1,4 +1,7 @@
-"""Many refreshes, in a row and at once: nothing that is held may grow, and a reader sees whole generations alone."""
+"""Many refreshes, in a row and at once.
+
+Nothing that is held may grow, and a reader sees whole generations alone.
+"""
 
 import os
 import tempfile
@@ -44,7 +47,10 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Endured:
-    """What came of many refreshes of one warehouse: what was held after the first of them and after all."""
+    """What came of many refreshes of one warehouse.
+
+    What was held after the first of them and after all.
+    """
 
     warehouse: str
     what: str
@@ -71,7 +77,11 @@ def endure(warehouse: str) -> list[Endured]:
 
 def _in_a_row(warehouse: str, star: Star) -> Endured:
     """Build and update in turn, in this process, to one generation and another."""
-    poller, broken, started = Poller(star.warehouse_url, excuses_errors=False), _first(star), time.monotonic()
+    poller, broken, started = (
+        Poller(star.warehouse_url, excuses_errors=False),
+        _first(star),
+        time.monotonic(),
+    )
     with poller.polling():
         for number in range(IN_A_ROW):
             if number == WARM:
@@ -97,25 +107,39 @@ def _moment(number: int) -> datetime:
 
 
 def _at_once(warehouse: str, star: Star, running: dict[str, Server]) -> Endured:
-    """Have the processes of a worker refresh the star; what is told is of the second time, as the first warms them."""
+    """Have the processes of a worker refresh the star.
+
+    What is told is of the second time, as the first warms them.
+    """
     poller, broken = Poller(star.warehouse_url, excuses_errors=False), _first(star)
     told = as_told(replace(star, lock_wait=600), Case(warehouse, "update", "", ""), running)
     # As long as in earnest: what waits behind so many others is not dead.
     told |= {"visible": 3600, "lease": 300}
-    with redis.Redis.from_url(told["broker"]) as client, worker("all", told, PROCESSES) as group, poller.polling():
+    with (
+        redis.Redis.from_url(told["broker"]) as client,
+        worker("all", told, PROCESSES) as group,
+        poller.polling(),
+    ):
         celery = app.refreshes(told).app
         _all_at_once(celery)
         before, started = _held(star, _of_group(group)), time.monotonic()
         results = _all_at_once(celery)
         after, seconds = _held(star, _of_group(group)), time.monotonic() - started
-        broken += [f"a result is {result}" for result in results if result != results[0]][:3] + undone(client)
+        broken += [f"a result is {result}" for result in results if result != results[0]][
+            :3
+        ] + undone(client)
         celery.close()
     broken += [*poller.wrong[:3], *_grown(before, after)]
-    return Endured(warehouse, f"{AT_ONCE} at once on {PROCESSES}", seconds, before, after, poller, broken)
+    return Endured(
+        warehouse, f"{AT_ONCE} at once on {PROCESSES}", seconds, before, after, poller, broken
+    )
 
 
 def _all_at_once(celery: Any) -> list[Any]:
-    sent = [celery.send_task("torture.refresh", kwargs={"builds": number % 2 == 0}) for number in range(AT_ONCE)]
+    sent = [
+        celery.send_task("torture.refresh", kwargs={"builds": number % 2 == 0})
+        for number in range(AT_ONCE)
+    ]
     return [each.get(timeout=600) for each in sent]
 
 
@@ -131,7 +155,9 @@ def _held(star: Star, processes: Sequence[int]) -> Held:
 
 
 def _memory(process: Path) -> float:
-    [line] = [line for line in (process / "status").read_text().splitlines() if line.startswith("VmRSS")]
+    [line] = [
+        line for line in (process / "status").read_text().splitlines() if line.startswith("VmRSS")
+    ]
     return int(line.split()[1]) / 1024
 
 

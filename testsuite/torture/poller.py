@@ -1,4 +1,6 @@
-"""A reader that asks all the time, as a dashboard does, and may see one whole generation after another."""
+"""A reader that asks all the time, as a dashboard does, and may see one whole generation after
+another.
+"""
 
 import threading
 import time
@@ -58,5 +60,12 @@ class Poller:
             self.longest = max(self.longest, time.monotonic() - started)
             self.queries += 1
             generation = row[0]
-            if tuple(row) != (generation, generation, THINGS, generation, generation, SALES_A_GENERATION * generation):
+            if tuple(row) != (
+                generation,
+                generation,
+                THINGS,
+                generation,
+                generation,
+                SALES_A_GENERATION * generation,
+            ):
                 self.wrong.append(f"a reader saw {tuple(row)}")

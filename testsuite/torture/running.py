@@ -1,4 +1,6 @@
-"""One case on new, empty databases of servers that run, and all cases of a warehouse on servers of their own."""
+"""One case on new, empty databases of servers that run, and all cases of a warehouse on servers of
+their own.
+"""
 
 import sys
 import tempfile
@@ -54,7 +56,9 @@ def run_all(warehouse: str, words: Sequence[str]) -> list[Ended]:
             return [*_told(_ended(warehouse, words, folder, running))]
 
 
-def _ended(warehouse: str, words: Sequence[str], folder: Path, running: dict[str, Server]) -> Iterator[Ended]:
+def _ended(
+    warehouse: str, words: Sequence[str], folder: Path, running: dict[str, Server]
+) -> Iterator[Ended]:
     for case in cases():
         if case.warehouse == warehouse and fits(case, words):
             yield _timed(case, folder, running)
@@ -76,7 +80,9 @@ def _timed(case: Case, folder: Path, running: dict[str, Server]) -> Ended:
 def _told(ended: Iterator[Ended]) -> Iterator[Ended]:
     for case, verdict, seconds in ended:
         if verdict.broken:
-            sys.stdout.write(f"BROKEN {case}\n" + "".join(f"    {each}\n" for each in verdict.broken))
+            sys.stdout.write(
+                f"BROKEN {case}\n" + "".join(f"    {each}\n" for each in verdict.broken)
+            )
             sys.stdout.flush()
         yield case, verdict, seconds
 

@@ -8,7 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pygrametl.tables import CachedDimension, FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+from pygrametl.tables import (
+    CachedDimension,
+    FactTable,
+    SlowlyChangingDimension,
+    TypeOneSlowlyChangingDimension,
+)
 
 from pypelineetl import DimensionETL, FactETL, date_key, factory, member, read_project, rows
 from pypelineetl.databases import open_database, parse_url
@@ -38,7 +43,11 @@ def _things() -> Iterator[dict[str, Any]]:
     for number in range(THINGS):
         if number == THINGS // 2:
             strike("mid-extract")
-        yield {"code": f"T{number:03}", "title": f"thing '{number}' of {generation}", "generation": generation}
+        yield {
+            "code": f"T{number:03}",
+            "title": f"thing '{number}' of {generation}",
+            "generation": generation,
+        }
 
 
 THING = DimensionETL(
@@ -46,7 +55,8 @@ THING = DimensionETL(
     source=rows(_things),
     create="""
         CREATE TABLE thing_dim (
-          id INT NOT NULL PRIMARY KEY, code VARCHAR(20) NOT NULL, title VARCHAR(60), generation INT, KEY by_code (code)
+          id INT NOT NULL PRIMARY KEY, code VARCHAR(20) NOT NULL, title VARCHAR(60),
+            generation INT, KEY by_code (code)
         )
     """,
     factory=factory(
@@ -62,7 +72,8 @@ PERSON = DimensionETL(
     source="SELECT person_id, name, generation FROM people ORDER BY person_id",
     create="""
         CREATE TABLE person_dim (
-          id INT NOT NULL PRIMARY KEY, person_id INT NOT NULL, name VARCHAR(60), valid_from DATE, valid_to DATE,
+          id INT NOT NULL PRIMARY KEY, person_id INT NOT NULL, name VARCHAR(60), valid_from DATE,
+            valid_to DATE,
           version INT, generation INT, is_inferred INT
         )
     """,
@@ -70,7 +81,15 @@ PERSON = DimensionETL(
         SlowlyChangingDimension,
         name="person_dim",
         key="id",
-        attributes=["person_id", "name", "valid_from", "valid_to", "version", "generation", "is_inferred"],
+        attributes=[
+            "person_id",
+            "name",
+            "valid_from",
+            "valid_to",
+            "version",
+            "generation",
+            "is_inferred",
+        ],
         lookupatts=["person_id"],
         fromatt="valid_from",
         toatt="valid_to",
@@ -83,14 +102,19 @@ DAY = DimensionETL(
     "day",
     source=rows(_days),
     create="CREATE TABLE day_dim (id INT NOT NULL PRIMARY KEY, day DATE NOT NULL)",
-    factory=factory(CachedDimension, name="day_dim", key="id", attributes=["day"], lookupatts=["day"]),
+    factory=factory(
+        CachedDimension, name="day_dim", key="id", attributes=["day"], lookupatts=["day"]
+    ),
 )
 SALE = FactETL(
     "sale",
-    source="SELECT sale_id, code, person_id, sold_at, price, generation FROM sales ORDER BY sale_id",
+    source=(
+        "SELECT sale_id, code, person_id, sold_at, price, generation FROM sales ORDER BY sale_id"
+    ),
     create="""
         CREATE TABLE sale_fact (
-          sale_id INT NOT NULL, thing_fk INT, person_fk INT, day_fk INT, price DECIMAL(10,2), generation INT
+          sale_id INT NOT NULL, thing_fk INT, person_fk INT, day_fk INT, price DECIMAL(10,2),
+            generation INT
         )
     """,
     factory=factory(
@@ -118,7 +142,10 @@ class Star:
 
     def project(self, generation: int) -> Project:
         """Return the project, at a time that belongs to a generation of the source."""
-        return replace(read_project(self.config()), clock=lambda: datetime(2014, 3, 1) + timedelta(days=generation))
+        return replace(
+            read_project(self.config()),
+            clock=lambda: datetime(2014, 3, 1) + timedelta(days=generation),
+        )
 
     def config(self, **more: str) -> Any:
         """Return what config.py would hold, and more settings."""
@@ -139,7 +166,9 @@ class Star:
     def supply(self, generation: int) -> None:
         """Make the source what it is in a generation."""
         os.environ["TORTURE_GENERATION"] = str(generation)
-        people = [(number, f"person {number} of {generation // 2}", generation) for number in range(10)]
+        people = [
+            (number, f"person {number} of {generation // 2}", generation) for number in range(10)
+        ]
         sales = [
             (
                 number,
@@ -151,20 +180,28 @@ class Star:
             )
             for number in range(SALES_A_GENERATION * generation)
         ]
-        with open_database(parse_url(self.source_url), read_only=False) as source, source.transaction():
+        with (
+            open_database(parse_url(self.source_url), read_only=False) as source,
+            source.transaction(),
+        ):
             _make(source, "people", "person_id INT, name VARCHAR(60), generation INT", people)
             columns = (
-                "sale_id INT, code VARCHAR(20), person_id INT, sold_at TIMESTAMP, price DECIMAL(10,2), generation INT"
+                "sale_id INT, code VARCHAR(20), person_id INT, sold_at TIMESTAMP, price"
+                " DECIMAL(10,2), generation INT"
             )
             _make(source, "sales", columns, sales)
 
     def content(self) -> dict[str, list[tuple[str, ...]]]:
-        """Return all rows of the star's tables, as texts; an empty dict if none of the tables is there."""
+        """Return all rows of the star's tables, as texts.
+
+        An empty dict if none of the tables is there.
+        """
         with self.warehouse() as warehouse:
             there = set(warehouse.tables())
             return {
                 table: sorted(
-                    tuple(map(str, row)) for row in warehouse.query(f"SELECT {', '.join(columns)} FROM {table}")
+                    tuple(map(str, row))
+                    for row in warehouse.query(f"SELECT {', '.join(columns)} FROM {table}")
                 )
                 for table, columns in TABLES.items()
                 if table in there

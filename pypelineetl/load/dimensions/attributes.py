@@ -1,8 +1,8 @@
 """How single attributes of a dimension change, before its class decides what becomes of a row.
 
-Type 0 keeps its first value, type 3 keeps the value before the last change beside it, and type 6 has the latest value
-in every version: each becomes a row that the class, which knows type 1 and type 2, loads rightly. A member that a fact
-has inferred is filled in place when its row arrives.
+Type 0 keeps its first value, type 3 keeps the value before the last change beside it, and type 6
+has the latest value in every version: each becomes a row that the class, which knows type 1 and
+type 2, loads rightly. A member that a fact has inferred is filled in place when its row arrives.
 """
 
 from typing import Any
@@ -17,34 +17,47 @@ Row = dict[str, Any]
 
 
 def compared_attributes(etl: DimensionETL) -> tuple[str, ...]:
-    """Return the columns of a member that decide what becomes of single attributes of its next row."""
+    """Return the columns of a member that decide what becomes of single attributes of its next
+    row.
+    """
     inferred = (etl.inferred,) if etl.inferred else ()
     return tuple(dict.fromkeys((*etl.original, *etl.previous, *etl.previous.values(), *inferred)))
 
 
 def given_attributes(sets: StagedRows, etl: DimensionETL) -> list[ColumnRequest]:
-    """Return what is wanted of the source for a member's attributes, but for those that tell its versions apart."""
+    """Return what is wanted of the source for a member's attributes, but for those that tell its
+    versions apart.
+    """
     names = [name for name in etl.factory.names("attributes") if name not in etl.filled]
-    current = [request_column(sets.at(name), base, sets.columns[name]) for name, base in etl.current.items()]
+    current = [
+        request_column(sets.at(name), base, sets.columns[name])
+        for name, base in etl.current.items()
+    ]
     return [*map(sets.request, names), *current]
 
 
 def with_constants(sets: StagedRows, etl: DimensionETL, rows: str) -> str:
-    """Return a source's rows with the columns that only the load knows, as a new member has them."""
+    """Return a source's rows with the columns that only the load knows, as a new member has
+    them.
+    """
     given = dict.fromkeys(etl.previous, "NULL") | dict.fromkeys(etl.flags, "0")
     constants = "".join(
-        f", CAST({value} AS {sets.request(name).held}) AS {sets.at(name)}" for name, value in given.items()
+        f", CAST({value} AS {sets.request(name).held}) AS {sets.at(name)}"
+        for name, value in given.items()
     )
     return f"SELECT *{constants} FROM ({rows})"
 
 
 def resolve_attributes(sets: StagedRows, etl: DimensionETL, latest: str) -> None:
-    """Give the rows the type 0 and type 3 attributes that follow from their members as the table has them."""
+    """Give the rows the type 0 and type 3 attributes that follow from their members as the table
+    has them.
+    """
     if not (etl.original or etl.previous):
         return
     key = sets.at(str(etl.factory.name("key")))
     replaced = {
-        (at := sets.at(name)): f"CASE WHEN e.{key} IS NULL THEN r.{at} ELSE e.{at} END" for name in etl.original
+        (at := sets.at(name)): f"CASE WHEN e.{key} IS NULL THEN r.{at} ELSE e.{at} END"
+        for name in etl.original
     }
     for kept, base in etl.previous.items():
         at, name = sets.at(kept), sets.at(base)
@@ -67,7 +80,11 @@ def fill_inferred(sets: StagedRows, etl: DimensionETL) -> int:
     if not etl.inferred:
         return 0
     key, by = str(etl.factory.name("key")), etl.factory.natural_key
-    names = [name for name in etl.factory.names("attributes") if name not in {*by, *etl.factory.versioning}]
+    names = [
+        name
+        for name in etl.factory.names("attributes")
+        if name not in {*by, *etl.factory.versioning}
+    ]
     sets.session.keep(
         _FILLING,
         f"""
@@ -82,6 +99,7 @@ def fill_inferred(sets: StagedRows, etl: DimensionETL) -> int:
         brought = set(sets.session.types(f"FROM {CURRENT}"))
         settings = ", ".join(f"{at} = f.{at}" for name in names if (at := sets.at(name)) in brought)
         sets.session.run(
-            f"UPDATE {CURRENT} AS e SET {settings} FROM {_FILLING} AS f WHERE e.{sets.at(key)} = f.{sets.at(key)}"
+            f"UPDATE {CURRENT} AS e SET {settings} FROM {_FILLING} AS f WHERE e.{sets.at(key)} ="
+            f" f.{sets.at(key)}"
         )
     return filled

@@ -1,4 +1,5 @@
-"""What the source no longer has: members flagged or their current version ended, facts flagged or removed.
+"""What the source no longer has: members flagged or their current version ended, facts flagged or
+removed.
 
 Nothing is changed if they are too many.
 """
@@ -42,21 +43,33 @@ def end_deleted(load: Load, session: DuckSession, etl: DimensionETL, read: int) 
         raise LoadError(_brake(etl.deleted, gone, f"{members:,} members", read))
     if flag:
         kind = duckdb_type(sets.columns[flag])
-        back = f"{_MEMBERS} AS m SEMI JOIN {SEEN} AS s ON {same} WHERE NOT ({here}) OR {sets.at(flag)} IS NULL"
+        back = (
+            f"{_MEMBERS} AS m SEMI JOIN {SEEN} AS s ON {same} WHERE NOT ({here}) OR {sets.at(flag)}"
+            " IS NULL"
+        )
         sets.update([key], [flag], f"SELECT {sets.at(key)}, CAST(0 AS {kind}) FROM {back}")
-        sets.update([key], [flag], f"SELECT {sets.at(key)}, CAST(1 AS {kind}) FROM {_GONE} ON {same} WHERE {here}")
+        sets.update(
+            [key],
+            [flag],
+            f"SELECT {sets.at(key)}, CAST(1 AS {kind}) FROM {_GONE} ON {same} WHERE {here}",
+        )
     elif gone:
         _close(sets, etl, f"{_GONE} ON {same}")
     return gone
 
 
 def _close(sets: StagedRows, etl: DimensionETL, gone: str) -> None:
-    """End the current versions of the members that are gone: now, or when their last state begins if that is later."""
+    """End the current versions of the members that are gone.
+
+    Now, or when their last state begins if that is later.
+    """
     key, until = sets.at(str(etl.factory.name("key"))), str(etl.factory.name("toatt"))
     since = etl.factory.name("fromatt")
     now, kind = f"TIMESTAMP {literal(str(sets.load.now))}", duckdb_type(sets.columns[until])
     ended = (
-        f"greatest({now}, CAST(m.{sets.at(since)} AS TIMESTAMP))" if since and sets.columns[since].is_moment else now
+        f"greatest({now}, CAST(m.{sets.at(since)} AS TIMESTAMP))"
+        if since and sets.columns[since].is_moment
+        else now
     )
     if not is_dated(sets.load, etl):
         ending = f"SELECT m.{key} AS version_key, {ended} AS effective FROM {gone}"
@@ -68,23 +81,36 @@ def _close(sets: StagedRows, etl: DimensionETL, gone: str) -> None:
             LEFT JOIN {TOLD} AS t USING (version_key)
         """
     sets.session.keep(_ENDED, ending)
-    sets.update([str(etl.factory.name("key"))], [until], f"SELECT version_key, CAST(effective AS {kind}) FROM {_ENDED}")
+    sets.update(
+        [str(etl.factory.name("key"))],
+        [until],
+        f"SELECT version_key, CAST(effective AS {kind}) FROM {_ENDED}",
+    )
     if is_dated(sets.load, etl):
-        MemberEvents(sets, etl).write(f"SELECT version_key, effective, 'deleted' AS event FROM {_ENDED}")
+        MemberEvents(sets, etl).write(
+            f"SELECT version_key, effective, 'deleted' AS event FROM {_ENDED}"
+        )
 
 
 def _bring_members(sets: StagedRows, etl: DimensionETL) -> None:
     """Bring the current version of each member that its source has once given."""
     load, factory = sets.load, etl.factory
     since = factory.name("fromatt")
-    names = [str(factory.name("key")), *factory.natural_key, *etl.flags, *([since] if since else [])]
+    names = [
+        str(factory.name("key")),
+        *factory.natural_key,
+        *etl.flags,
+        *([since] if since else []),
+    ]
     warehouse = load.warehouse
     conditions = [not_special(sets.load, etl)] if etl.special else []
     if until := factory.name("toatt"):
         last = factory.arguments.get("maxto")
         is_open = f"{warehouse.quote(until)} IS NULL"
         conditions.append(
-            is_open if last is None else f"{warehouse.quote(until)} = '{dated(sets.columns[until], last)}'"
+            is_open
+            if last is None
+            else f"{warehouse.quote(until)} = '{dated(sets.columns[until], last)}'"
         )
     where = " WHERE " + " AND ".join(conditions) if conditions else ""
     query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(etl.table)}{where}"
@@ -93,7 +119,9 @@ def _bring_members(sets: StagedRows, etl: DimensionETL) -> None:
     scanned = warehouse.scanned_here(sets.session, load.project.warehouse_url, etl.table, query)
     given = Projection(sets.session, scanned, lambda: warehouse.stream(query))
     members = given.select([sets.request(name) for name in names], f"{_MEMBERS}_given")
-    inferred = f"coalesce(CAST({sets.at(etl.inferred)} AS BOOLEAN), false)" if etl.inferred else "false"
+    inferred = (
+        f"coalesce(CAST({sets.at(etl.inferred)} AS BOOLEAN), false)" if etl.inferred else "false"
+    )
     sets.session.keep(_MEMBERS, f"SELECT * FROM ({members}) WHERE NOT {inferred}")
     given.let_go()
 
@@ -121,44 +149,55 @@ def delete_facts(load: Load, session: DuckSession, etl: FactETL, read: int) -> i
         # A fact whose row is rejected is back as well.
         seen = f"{CURRENT} AS e SEMI JOIN {SEEN} AS s ON {sets.same(by, 'e', 's')}"
         back = f"SELECT {sets.names(by)}, CAST(0 AS {kind}) FROM {seen} WHERE NOT ({here})"
-        unset = f"SELECT {sets.names(by)}, CAST(0 AS {kind}) FROM {CURRENT} WHERE {sets.at(flag)} IS NULL"
+        unset = (
+            f"SELECT {sets.names(by)}, CAST(0 AS {kind}) FROM {CURRENT} WHERE {sets.at(flag)} IS"
+            " NULL"
+        )
         sets.update(by, [flag], f"{back} UNION ALL {unset}")
         sets.update(by, [flag], f"SELECT {sets.names(by)}, CAST(1 AS {kind}) FROM {missing}")
     elif gone:
         columns = [sets.columns[name] for name in by]
-        load.warehouse.bulk_delete(etl.table, columns, session, f"SELECT {sets.names(by)} FROM {missing}")
+        load.warehouse.bulk_delete(
+            etl.table, columns, session, f"SELECT {sets.names(by)} FROM {missing}"
+        )
     return gone
 
 
 def _keep_old_facts(load: Load, etl: FactETL, by: Sequence[str]) -> None:
-    """Put the facts of the live table into a rebuilt one that its source did not give: only the warehouse has them."""
+    """Put the facts of the live table into a rebuilt one that its source did not give.
+
+    Only the warehouse has them.
+    """
     warehouse, columns = load.warehouse, load.project.columns(etl)
     there = warehouse.columns(etl.live_table)
     if not there or not {*by} <= there.keys():
         return
     names = warehouse.quoted(name for name in columns if name in there)
     same = [
-        warehouse.matches(columns[name], f"new.{warehouse.quote(name)}", f"old.{warehouse.quote(name)}") for name in by
+        warehouse.matches(
+            columns[name], f"new.{warehouse.quote(name)}", f"old.{warehouse.quote(name)}"
+        )
+        for name in by
     ]
-    warehouse.execute(
-        f"""
+    warehouse.execute(f"""
         INSERT INTO {warehouse.quote(etl.table)} ({names})
         SELECT {names} FROM {warehouse.quote(etl.live_table)} AS old
-        WHERE NOT EXISTS (SELECT 1 FROM {warehouse.quote(etl.table)} AS new WHERE {" AND ".join(same)})
-        """
-    )
+        WHERE NOT EXISTS (SELECT 1 FROM {warehouse.quote(etl.table)} AS new
+          WHERE {" AND ".join(same)})
+        """)
 
 
 def _brake(declared: Deleted, gone: int, of: str, read: int) -> str:
     return (
         f"its source, which gave {read:,} rows, lacks {gone:,} of {of}, more than the share of"
-        f" {declared.most} that may be deleted at once; nothing was changed. If they are really gone, raise `most` for"
-        " one load; if the extract is not whole, load it again"
+        f" {declared.most} that may be deleted at once; nothing was changed. If they are really"
+        " gone, raise `most` for one load; if the extract is not whole, load it again"
     )
 
 
 def is_seen(load: Load, etl: ETL) -> bool:
-    """Return whether the source's natural keys or grains are noted, those of rejected rows among them.
+    """Return whether the source's natural keys or grains are noted, those of rejected rows among
+    them.
 
     They tell what the source no longer has: what is deleted, or what a rebuild leaves out.
     """

@@ -1,4 +1,7 @@
-"""The histories of members that need more than a next version: read whole, computed, and the difference written."""
+"""The histories of members that need more than a next version.
+
+Read whole, computed, and the difference written.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -45,7 +48,12 @@ class Histories:
     """The members of one load whose whole histories are computed."""
 
     def __init__(
-        self, sets: StagedRows, etl: DimensionETL, how: "Versioning", rules: HistoryRules, events: MemberEvents
+        self,
+        sets: StagedRows,
+        etl: DimensionETL,
+        how: "Versioning",
+        rules: HistoryRules,
+        events: MemberEvents,
     ) -> None:
         self.inserted = 0
         """How many rows began a version."""
@@ -54,7 +62,10 @@ class Histories:
         self.versions = 0
         """How many new versions are of members that were there."""
         self.new_versions = ""
-        """The table of the new versions in DuckDB, without their surrogate keys; empty if there are none."""
+        """The table of the new versions in DuckDB, without their surrogate keys.
+
+        Empty if there are none.
+        """
         self._sets = sets
         self._etl = etl
         self._how = how
@@ -79,7 +90,9 @@ class Histories:
         compared = (*how.followed, *how.latest)
         has_open = "e.is_open"
         if self._etl.inferred:
-            has_open += f" AND NOT coalesce(CAST(e.{sets.at(self._etl.inferred)} AS BOOLEAN), false)"
+            has_open += (
+                f" AND NOT coalesce(CAST(e.{sets.at(self._etl.inferred)} AS BOOLEAN), false)"
+            )
         known = f"""
             SELECT v.*, g.effective FROM {_WHOLE} AS v JOIN {LOGGED} AS g ON g.version_key = v.{key}
             WHERE g.event = 'state'
@@ -93,14 +106,17 @@ class Histories:
             FROM {ROWS} AS r
             JOIN {members} AS m USING ({by})
             JOIN {latest} AS e ON {sets.same(how.natural_key, "r", "e")}
-            JOIN ({known}) AS k ON {sets.same(how.natural_key, "r", "k")} AND k.effective = r.effective
+            JOIN ({known}) AS k ON {sets.same(how.natural_key, "r", "k")}
+              AND k.effective = r.effective
             WHERE r.effective < e.told AND {has_open} AND NOT ({sets.differs(compared, "r", "k")})
               AND ({sets.names(how.natural_key, "r.")}) NOT IN ({dateless})
         """
         return bool(sets.session.number(f"DELETE FROM {ROWS} WHERE ord IN ({repeated})"))
 
     def compute(self, members: str) -> None:
-        """Compute the histories of these members, and take their rows out of the rows that are left."""
+        """Compute the histories of these members, and take their rows out of the rows that are
+        left.
+        """
         self._bring(members)
         known = self._known()
         for natural_key, rows in self._rows(members).items():
@@ -130,15 +146,16 @@ class Histories:
         """Write the events of the new versions, which have their surrogate keys in this table."""
         if self._new_events:
             self._keep_events(_NEW_EVENTS, {"ord": "BIGINT", "place": "BIGINT"}, self._new_events)
-            self._events.write(
-                f"""
+            self._events.write(f"""
                 SELECT n.version_key, e.effective, e.event
                 FROM {_NEW_EVENTS} AS e JOIN {numbered} AS n USING (ord, place)
-                """
-            )
+                """)
 
     def _bring(self, members: str) -> None:
-        """Bring all versions of these members, and their events, to DuckDB. Once is enough: members only get fewer."""
+        """Bring all versions of these members, and their events, to DuckDB.
+
+        Once is enough: members only get fewer.
+        """
         if self._is_brought:
             return
         self._is_brought = True
@@ -154,19 +171,30 @@ class Histories:
             one = " AND ".join(f"{warehouse.quote(name)} = {warehouse.placeholder}" for name in by)
             where.append(f"({' OR '.join([f'({one})'] * len(asked))})")
             values = adapted(
-                warehouse.parameter_adapters, list(by) * len(asked), tuple(value for row in asked for value in row)
+                warehouse.parameter_adapters,
+                list(by) * len(asked),
+                tuple(value for row in asked for value in row),
             )
             found = warehouse.query(f"{query} WHERE {' AND '.join(where)}", values)
-            given = Projection(sets.session, None, lambda: Stream(tuple(names), iter([found] if found else [])))
+            given = Projection(
+                sets.session, None, lambda: Stream(tuple(names), iter([found] if found else []))
+            )
         else:
             query += f" WHERE {' AND '.join(where)}" if where else ""
-            scanned = warehouse.scanned_here(sets.session, sets.load.project.warehouse_url, sets.etl.table, query)
+            scanned = warehouse.scanned_here(
+                sets.session, sets.load.project.warehouse_url, sets.etl.table, query
+            )
             given = Projection(sets.session, scanned, lambda: warehouse.stream(query))
         found_rows = given.select(requested, f"{_WHOLE}_given")
         keys = sets.names(by)
-        sets.session.keep(_WHOLE, f"SELECT * FROM ({found_rows}) WHERE ({keys}) IN (SELECT ({keys}) FROM {members})")
+        sets.session.keep(
+            _WHOLE,
+            f"SELECT * FROM ({found_rows}) WHERE ({keys}) IN (SELECT ({keys}) FROM {members})",
+        )
         if self._rules.is_dated:
-            keys_of = sets.session.rows(f"SELECT {sets.at(how.key)} FROM {_WHOLE}") if is_small else []
+            keys_of = (
+                sets.session.rows(f"SELECT {sets.at(how.key)} FROM {_WHOLE}") if is_small else []
+            )
             self._events.bring([int(key) for (key,) in keys_of] if is_small else None)
 
     def _known(self) -> dict[NaturalKey, list[Version]]:
@@ -174,7 +202,9 @@ class Histories:
         sets, how = self._sets, self._how
         logged: defaultdict[Any, list[MemberEvent]] = defaultdict(list)
         if self._rules.is_dated:
-            for key, effective, event in sets.session.rows(f"SELECT version_key, effective, event FROM {LOGGED}"):
+            for key, effective, event in sets.session.rows(
+                f"SELECT version_key, effective, event FROM {LOGGED}"
+            ):
                 logged[key].append(MemberEvent(effective, event))
         self._logged = dict(logged)
         names = [how.key, *how.natural_key, *how.attributes]
@@ -184,7 +214,8 @@ class Histories:
             row = dict(zip(names, values, strict=True))
             found[tuple(row[name] for name in how.natural_key)].append(row)
         return {
-            natural_key: self._writer.versions(rows, self._logged, self._rules) for natural_key, rows in found.items()
+            natural_key: self._writer.versions(rows, self._logged, self._rules)
+            for natural_key, rows in found.items()
         }
 
     def _rows(self, members: str) -> dict[NaturalKey, list[tuple[int, State]]]:
@@ -204,7 +235,13 @@ class Histories:
             rows[tuple(row[name] for name in how.natural_key)].append((number, State(row, at)))
         return rows
 
-    def _note(self, natural_key: NaturalKey, known: Sequence[Version], history: History, ords: Sequence[int]) -> None:
+    def _note(
+        self,
+        natural_key: NaturalKey,
+        known: Sequence[Version],
+        history: History,
+        ords: Sequence[int],
+    ) -> None:
         outcomes = Counter(history.outcomes)
         self.inserted += outcomes["inserted"]
         self.updated += outcomes["updated"]
@@ -215,25 +252,43 @@ class Histories:
                 columns = self._writer.columns(version, natural_key)
                 names = [name for name in self._sets.etl.factory.columns if name != self._how.key]
                 self._new.append((row_of[place], place, *(columns[name] for name in names)))
-                self._new_events += [(row_of[place], place, event.effective, event.kind) for event in version.events]
+                self._new_events += [
+                    (row_of[place], place, event.effective, event.kind) for event in version.events
+                ]
                 self.versions += bool(known) or place > 0
                 continue
-            before, after = (self._writer.columns(each, natural_key) for each in (old[version.key], version))
+            before, after = (
+                self._writer.columns(each, natural_key) for each in (old[version.key], version)
+            )
             names = self._writer.changing
             if any(not same_value(before[name], after[name]) for name in names):
                 self._changed.append((version.key, *(after[name] for name in names)))
-            if self._rules.is_dated and sorted_events(self._logged.get(version.key, ())) != list(version.events):
+            if self._rules.is_dated and sorted_events(self._logged.get(version.key, ())) != list(
+                version.events
+            ):
                 self._changed_keys.append(version.key)
-                self._changed_events += [(version.key, event.effective, event.kind) for event in version.events]
+                self._changed_events += [
+                    (version.key, event.effective, event.kind) for event in version.events
+                ]
 
-    def _keep(self, name: str, more: Mapping[str, str], names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-        """Keep rows of Python as a table in DuckDB, whose columns have the types of the warehouse's."""
+    def _keep(
+        self,
+        name: str,
+        more: Mapping[str, str],
+        names: Sequence[str],
+        rows: Sequence[tuple[Any, ...]],
+    ) -> None:
+        """Keep rows of Python as a table in DuckDB, whose columns have the types of the
+        warehouse's.
+        """
         sets = self._sets
         kinds = dict(more) | {sets.at(each): duckdb_type(sets.columns[each]) for each in names}
         sets.session.declare(name, kinds)
         self._insert(name, kinds, rows)
 
-    def _keep_events(self, name: str, more: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
+    def _keep_events(
+        self, name: str, more: Mapping[str, str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
         kinds = dict(more) | {"effective": "TIMESTAMP", "event": "VARCHAR"}
         self._sets.session.declare(name, kinds)
         self._insert(name, kinds, rows)
@@ -241,7 +296,10 @@ class Histories:
     def _insert(self, name: str, kinds: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
             types = map(arrow_type, kinds.values())
-            arrays = [pa.array(part, kind) for part, kind in zip(zip(*rows, strict=True), types, strict=True)]
+            arrays = [
+                pa.array(part, kind)
+                for part, kind in zip(zip(*rows, strict=True), types, strict=True)
+            ]
             self._sets.session.insert(name, pa.table(arrays, names=list(kinds)))
 
 
@@ -270,12 +328,17 @@ class VersionColumns:
         return row
 
     def versions(
-        self, rows: Sequence[Mapping[str, Any]], logged: Mapping[Any, Sequence[MemberEvent]], rules: HistoryRules
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        logged: Mapping[Any, Sequence[MemberEvent]],
+        rules: HistoryRules,
     ) -> list[Version]:
         """Return one member's rows of the table as its versions, in their order."""
         ordered = sorted(rows, key=self.order)
         return [
-            self._version(row, ordered[place + 1] if place + 1 < len(ordered) else None, logged, rules)
+            self._version(
+                row, ordered[place + 1] if place + 1 < len(ordered) else None, logged, rules
+            )
             for place, row in enumerate(ordered)
         ]
 
@@ -299,7 +362,9 @@ class VersionColumns:
         until = self._how.until
         if not until or row[until] is None:
             return True
-        return self._last is not None and bool(row[until] == dated(self._columns[until], self._last))
+        return self._last is not None and bool(
+            row[until] == dated(self._columns[until], self._last)
+        )
 
     def _version(
         self,
@@ -314,7 +379,8 @@ class VersionColumns:
         events = sorted_events(logged.get(row[how.key], ()))
         is_told = any(event.kind != "deleted" for event in events)
         if not is_told and not (rules.inferred and row[rules.inferred]):
-            # A fact has made it, or an older version of this library: its state holds from its beginning.
+            # A fact has made it, or an older version of this library: its state holds from its
+            # beginning.
             first = since or rules.beginning or datetime.min  # noqa: DTZ901 - no zone, as all moments here
             events.insert(0, MemberEvent(first, "state"))
         if events and until is not None and events[-1].kind != "deleted":

@@ -1,8 +1,9 @@
-"""Surrogate keys that outlive a rebuild: a new table's members have the keys of the old one's, and its history.
+"""Surrogate keys that outlive a rebuild: a new table's members have the keys of the old one's, and
+its history.
 
-What a type-2 dimension has been told over time its source no longer knows, so a rebuild takes all versions over. Of
-other dimensions it takes the keys, the attributes of type 0 and 3, and the members that only the warehouse knows; all
-other attributes are read anew.
+What a type-2 dimension has been told over time its source no longer knows, so a rebuild takes all
+versions over. Of other dimensions it takes the keys, the attributes of type 0 and 3, and the
+members that only the warehouse knows; all other attributes are read anew.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,11 +27,16 @@ PREVIOUS_KEYS = "pypelineetl_remembered"
 _ATTRIBUTES = "pypelineetl_remembered_attributes"
 _OLD_MEMBERS = "pypelineetl_remembered_members"
 _KEYS_PER_STATEMENT = 500
-_NAME_LENGTH = 40  # of the table's own name in the temporary one's, which PostgreSQL would cut at 63
+_NAME_LENGTH = (
+    40  # of the table's own name in the temporary one's, which PostgreSQL would cut at 63
+)
 
 
-def preserve_members(project: Project, etl: DimensionETL, warehouse: Database, audit_key: int) -> str:
-    """Note what a dimension's table has that a rebuild must not lose; return the temporary table that has it.
+def preserve_members(
+    project: Project, etl: DimensionETL, warehouse: Database, audit_key: int
+) -> str:
+    """Note what a dimension's table has that a rebuild must not lose; return the temporary table
+    that has it.
 
     Nothing if the table is not one whose members could be known again.
     """
@@ -42,19 +48,31 @@ def preserve_members(project: Project, etl: DimensionETL, warehouse: Database, a
     table = f"{etl.table[:_NAME_LENGTH]}__remembered"
     special = ", ".join(str(int(member[key])) for member in etl.special)
     where = f" WHERE {warehouse.quote(key)} NOT IN ({special})" if special else ""
-    audited = f", {audit_key} AS {AUDIT_KEY}" if project.audit_column(etl) and AUDIT_KEY not in wanted else ""
-    selected = f"SELECT {warehouse.quoted(wanted)}{audited} FROM {warehouse.quote(etl.table)}{where}"
+    audited = (
+        f", {audit_key} AS {AUDIT_KEY}"
+        if project.audit_column(etl) and AUDIT_KEY not in wanted
+        else ""
+    )
+    selected = (
+        f"SELECT {warehouse.quoted(wanted)}{audited} FROM {warehouse.quote(etl.table)}{where}"
+    )
     warehouse.execute(f"CREATE TEMPORARY TABLE {warehouse.quote(table)} AS {selected}")
     warehouse.uncommitted.add(table)
-    [(largest,)] = warehouse.query(f"SELECT MAX({warehouse.quote(key)}) FROM {warehouse.quote(table)}")
+    [(largest,)] = warehouse.query(
+        f"SELECT MAX({warehouse.quote(key)}) FROM {warehouse.quote(table)}"
+    )
     if isinstance(largest, int):
         history = LoadState(warehouse)
         history.keep_largest_key(etl, max(largest, history.largest_key(etl)))
     return table
 
 
-def take_versions_over(project: Project, etl: DimensionETL, warehouse: Database, previous_keys: str) -> None:
-    """Put all versions of old into a rebuilt type-2 dimension's table, with what columns that are new in it need."""
+def take_versions_over(
+    project: Project, etl: DimensionETL, warehouse: Database, previous_keys: str
+) -> None:
+    """Put all versions of old into a rebuilt type-2 dimension's table, with what columns that are
+    new in it need.
+    """
     given = {name: warehouse.quote(name) for name in warehouse.columns(previous_keys)}
     given |= _new_flags(project, etl, set(given))
     given |= _new_versioning(project, etl, warehouse, previous_keys)
@@ -64,53 +82,70 @@ def take_versions_over(project: Project, etl: DimensionETL, warehouse: Database,
 
 
 def _new_flags(project: Project, etl: DimensionETL, there: set[str]) -> dict[str, str]:
-    """Return the flags that members of old did not have: a member is neither inferred nor gone until a load says so."""
+    """Return the flags that members of old did not have.
+
+    A member is neither inferred nor gone until a load says so.
+    """
     columns = project.columns(etl)
     return {
-        name: "false" if duckdb_type(columns[name]) == "BOOLEAN" else "0" for name in etl.flags if name not in there
+        name: "false" if duckdb_type(columns[name]) == "BOOLEAN" else "0"
+        for name in etl.flags
+        if name not in there
     }
 
 
-def _new_versioning(project: Project, etl: DimensionETL, warehouse: Database, previous_keys: str) -> dict[str, str]:
-    """Return what dates and numbers the members of old as versions, where their table had no columns for that.
+def _new_versioning(
+    project: Project, etl: DimensionETL, warehouse: Database, previous_keys: str
+) -> dict[str, str]:
+    """Return what dates and numbers the members of old as versions, where their table had no
+    columns for that.
 
     Raises LoadError if it had several versions of a member, whose dates nobody knows.
     """
     factory, quote = etl.factory, warehouse.quote
     columns, there = project.columns(etl), warehouse.columns(previous_keys)
-    number, since, until = (factory.name(argument) for argument in ("versionatt", "fromatt", "toatt"))
+    number, since, until = (
+        factory.name(argument) for argument in ("versionatt", "fromatt", "toatt")
+    )
     by = warehouse.quoted(factory.natural_key)
     if since and since not in there:
         several = f"SELECT 1 FROM {quote(previous_keys)} GROUP BY {by} HAVING COUNT(*) > 1 LIMIT 1"
         if warehouse.query(several):
             message = (
-                f'"{etl.table}" has several versions of a member, and no column "{since}" that dates them. A rebuild'
-                " cannot know their dates: rename the column that had them, if there is one, or add the column and"
-                " fill it, and run again"
+                f'"{etl.table}" has several versions of a member, and no column "{since}" that'
+                " dates them. A rebuild cannot know their dates: rename the column that had them,"
+                " if there is one, or add the column and fill it, and run again"
             )
             raise LoadError(message)
     ordering = [name for name in (since, number, factory.name("key")) if name and name in there]
     order = warehouse.quoted(ordering)
     story = f"OVER (PARTITION BY {by} ORDER BY {order})"
-    first = dated(columns[since], factory.arguments.get("minfrom") or BEGINNING_OF_TIME) if since else None
+    first = (
+        dated(columns[since], factory.arguments.get("minfrom") or BEGINNING_OF_TIME)
+        if since
+        else None
+    )
     last = dated(columns[until], factory.arguments.get("maxto")) if until else None
     found: dict[str, str] = {}
     if since and since not in there:
         found[since] = f"'{first}'"
     if until and until not in there:
         end = f"'{last}'" if last else "NULL"
-        found[until] = f"COALESCE(LEAD({quote(str(since))}) {story}, {end})" if since in there else end
+        found[until] = (
+            f"COALESCE(LEAD({quote(str(since))}) {story}, {end})" if since in there else end
+        )
     if number and number not in there:
         found[number] = f"ROW_NUMBER() {story}"
     return found
 
 
 def restore_members(load: Load, session: DuckSession, etl: DimensionETL) -> Iterator[str]:
-    """Put those members of old into a rebuilt table that its source does not give and that must stay; yield notes.
+    """Put those members of old into a rebuilt table that its source does not give and that must
+    stay; yield notes.
 
-    They are those that facts outside of this rebuild point to, the inferred ones, those of which a row was rejected,
-    all of a dimension without a source, and all others if it is declared what becomes of members that are gone.
-    Attributes of type 0 and 3 are kept as well.
+    They are those that facts outside of this rebuild point to, the inferred ones, those of which a
+    row was rejected, all of a dimension without a source, and all others if it is declared what
+    becomes of members that are gone. Attributes of type 0 and 3 are kept as well.
     """
     if etl.factory.versioning:
         return
@@ -124,37 +159,41 @@ def restore_members(load: Load, session: DuckSession, etl: DimensionETL) -> Iter
     given |= _new_flags(load.project, etl, set(given))
     pointing = _pointing(load, etl)
     kept = [inferred, *pointing.values()]
-    staying = "" if etl.deleted or etl.source is None else " OR ".join(filter(None, kept)) or "1 = 0"
+    staying = (
+        "" if etl.deleted or etl.source is None else " OR ".join(filter(None, kept)) or "1 = 0"
+    )
     # A dimension without a source has no members yet; and NULL may be a value of theirs.
     key = map(warehouse.quote, etl.factory.natural_key)
     same = " AND ".join(f"there.{name} = old.{name}" for name in key)
-    missing = f"NOT EXISTS (SELECT 1 FROM {table} AS there WHERE {same})" if etl.source is not None else "1 = 1"
+    missing = (
+        f"NOT EXISTS (SELECT 1 FROM {table} AS there WHERE {same})"
+        if etl.source is not None
+        else "1 = 1"
+    )
     gone = f"FROM {previous_keys} AS old WHERE {missing}"
     if etl.source is not None and not etl.deleted and pointing:
         yield from _told_of_kept(load, gone, pointing)
-    warehouse.execute(
-        f"""
+    warehouse.execute(f"""
         INSERT INTO {table} ({warehouse.quoted(given)})
         SELECT {", ".join(given.values())} {gone}{f" AND ({staying})" if staying else ""}
-        """
-    )
+        """)
 
 
 def _restore_rejected(sets: StagedRows, etl: DimensionETL) -> None:
-    """Put the members of old into a rebuilt table that its source has, but of which no row could be loaded."""
+    """Put the members of old into a rebuilt table that its source has, but of which no row could be
+    loaded.
+    """
     warehouse, names = sets.load.warehouse, [str(etl.factory.name("key")), *etl.factory.natural_key]
     key, table = warehouse.quote(names[0]), warehouse.quote(sets.load.previous_keys)
     sets.load_current(names)
     _bring_old(sets, names, _OLD_MEMBERS)
     by = etl.factory.natural_key
-    rejected = sets.session.rows(
-        f"""
+    rejected = sets.session.rows(f"""
         SELECT o.{sets.at(names[0])}
         FROM {_OLD_MEMBERS} AS o
         SEMI JOIN {SEEN} AS s ON {sets.same(by, "o", "s")}
         ANTI JOIN {CURRENT} AS e ON {sets.same(by, "o", "e")}
-        """
-    )
+        """)
     given = {name: warehouse.quote(name) for name in warehouse.columns(sets.load.previous_keys)}
     given |= _new_flags(sets.load.project, etl, set(given))
     for first in range(0, len(rejected), _KEYS_PER_STATEMENT):
@@ -170,7 +209,10 @@ def _restore_rejected(sets: StagedRows, etl: DimensionETL) -> None:
 
 
 def _pointing(load: Load, etl: DimensionETL) -> dict[str, str]:
-    """Return by fact the condition that it points to a member of old; facts that this run rebuilds as well do not."""
+    """Return by fact the condition that it points to a member of old.
+
+    Facts that this run rebuilds as well do not.
+    """
     warehouse, found = load.warehouse, {}
     old = f"old.{warehouse.quote(str(etl.factory.name('key')))}"
     for fact in load.project.facts:
@@ -189,7 +231,9 @@ def _pointing(load: Load, etl: DimensionETL) -> dict[str, str]:
 
 
 def _told_of_kept(load: Load, gone: str, pointing: Mapping[str, str]) -> Iterator[str]:
-    """Yield a note of members that the source no longer has, and that stay for facts which are not rebuilt."""
+    """Yield a note of members that the source no longer has, and that stay for facts which are not
+    rebuilt.
+    """
     facts = {}
     for name, condition in pointing.items():
         [(members,)] = load.warehouse.query(f"SELECT COUNT(*) {gone} AND ({condition})")
@@ -198,15 +242,17 @@ def _told_of_kept(load: Load, gone: str, pointing: Mapping[str, str]) -> Iterato
     if facts:
         told = ", ".join(f'{members:,} for fact "{name}"' for name, members in facts.items())
         yield (
-            f"members that its source no longer has stay, because facts point to them that are not rebuilt with it:"
-            f" {told}. To be rid of them, rebuild those facts too"
+            "members that its source no longer has stay, because facts point to them that are not"
+            f" rebuilt with it: {told}. To be rid of them, rebuild those facts too"
         )
 
 
 def _restore_attributes(sets: StagedRows, etl: DimensionETL) -> None:
-    """Give the members of a rebuilt table the attributes of type 0 and 3 that its source does not know any more.
+    """Give the members of a rebuilt table the attributes of type 0 and 3 that its source does not
+    know any more.
 
-    An inferred member has none yet. A value before the last change that the source itself gave, in one extract, stays.
+    An inferred member has none yet. A value before the last change that the source itself gave, in
+    one extract, stays.
     """
     warehouse = sets.load.warehouse
     there = set(warehouse.columns(sets.load.previous_keys))
@@ -216,23 +262,28 @@ def _restore_attributes(sets: StagedRows, etl: DimensionETL) -> None:
         return
     key = str(etl.factory.name("key"))
     flag = [etl.inferred] if etl.inferred and etl.inferred in there else []
-    old = dict.fromkeys([key, *original, *previous.values(), *flag, *(kept for kept in previous if kept in there)])
+    old = dict.fromkeys(
+        [key, *original, *previous.values(), *flag, *(kept for kept in previous if kept in there)]
+    )
     _bring_old(sets, list(old), _ATTRIBUTES)
     sets.load_current(list(dict.fromkeys([key, *original, *previous, *previous.values()])))
     values = {name: f"o.{sets.at(name)}" for name in original}
     for kept, name in previous.items():
         before = f"o.{sets.at(kept)}" if kept in there else "NULL"
         values[kept] = (
-            f"CASE WHEN e.{sets.at(kept)} IS NOT NULL THEN e.{sets.at(kept)}"
-            f" WHEN e.{sets.at(name)} IS DISTINCT FROM o.{sets.at(name)} THEN o.{sets.at(name)} ELSE {before} END"
+            f"CASE WHEN e.{sets.at(kept)} IS NOT NULL THEN e.{sets.at(kept)} WHEN e.{sets.at(name)}"
+            f" IS DISTINCT FROM o.{sets.at(name)} THEN o.{sets.at(name)} ELSE {before} END"
         )
-    differs = " OR ".join(f"e.{sets.at(name)} IS DISTINCT FROM ({value})" for name, value in values.items())
+    differs = " OR ".join(
+        f"e.{sets.at(name)} IS DISTINCT FROM ({value})" for name, value in values.items()
+    )
     arrived = f"NOT coalesce(CAST(o.{sets.at(flag[0])} AS BOOLEAN), false)" if flag else "true"
     sets.update(
         [key],
         list(values),
         f"""
-        SELECT e.{sets.at(key)}, {", ".join(f"{value} AS {sets.at(name)}" for name, value in values.items())}
+        SELECT e.{sets.at(key)},
+          {", ".join(f"{value} AS {sets.at(name)}" for name, value in values.items())}
         FROM {CURRENT} AS e JOIN {_ATTRIBUTES} AS o ON {sets.same([key], "e", "o")}
         WHERE {arrived} AND ({differs})
         """,
@@ -243,7 +294,9 @@ def _bring_old(sets: StagedRows, names: Sequence[str], kept: str) -> None:
     """Bring columns of the members of old to the bench."""
     warehouse = sets.load.warehouse
     query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(sets.load.previous_keys)}"
-    scanned = warehouse.scanned_here(sets.session, sets.load.project.warehouse_url, sets.load.previous_keys, query)
+    scanned = warehouse.scanned_here(
+        sets.session, sets.load.project.warehouse_url, sets.load.previous_keys, query
+    )
     given = Projection(sets.session, scanned, lambda: warehouse.stream(query))
     sets.session.keep(kept, given.select([sets.request(name) for name in names], f"{kept}_given"))
 
@@ -258,10 +311,17 @@ def load_previous_keys(sets: StagedRows) -> None:
     key = str(sets.etl.factory.name("key"))
     names = [*natural_key, key]
     query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(sets.load.previous_keys)}"
-    requested = [*map(sets.request, natural_key), request_column("remembered", key, sets.columns[key])]
-    scanned = warehouse.scanned_here(sets.session, sets.load.project.warehouse_url, sets.load.previous_keys, query)
+    requested = [
+        *map(sets.request, natural_key),
+        request_column("remembered", key, sets.columns[key]),
+    ]
+    scanned = warehouse.scanned_here(
+        sets.session, sets.load.project.warehouse_url, sets.load.previous_keys, query
+    )
     given = Projection(sets.session, scanned, lambda: warehouse.stream(query)).select(
         requested, f"{PREVIOUS_KEYS}_given"
     )
     by = sets.names(natural_key)
-    sets.session.keep(PREVIOUS_KEYS, f"SELECT {by}, min(remembered) AS remembered FROM ({given}) GROUP BY {by}")
+    sets.session.keep(
+        PREVIOUS_KEYS, f"SELECT {by}, min(remembered) AS remembered FROM ({given}) GROUP BY {by}"
+    )

@@ -1,7 +1,8 @@
-"""The events of a dated dimension's versions, in the library's own table: read for a load, and written by it.
+"""The events of a dated dimension's versions, in the library's own table: read for a load, and
+written by it.
 
-The table of the dimension alone does not tell when its first version really began, nor when the source confirmed a
-state; docs/history.md says what needs it.
+The table of the dimension alone does not tell when its first version really began, nor when the
+source confirmed a state; docs/history.md says what needs it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,9 @@ _KEYS_PER_STATEMENT = 500
 
 
 def is_dated(load: Load, etl: DimensionETL) -> bool:
-    """Return whether the source dates the states of a type-2 dimension, so that its events are kept."""
+    """Return whether the source dates the states of a type-2 dimension, so that its events are
+    kept.
+    """
     factory, since = etl.factory, etl.factory.name("fromatt")
     dated = factory.read_by("fromfinder") or factory.name("srcdateatt")
     columns = load.project.columns(etl)
@@ -44,8 +47,14 @@ class MemberEvents:
         self._bring(TOLD, selected, "GROUP BY version_key")
 
     def bring(self, keys: Sequence[int] | None) -> None:
-        """Bring the events of these versions to DuckDB, those of all versions if there are no keys given."""
-        some = "" if keys is None else f" AND version_key IN ({', '.join(str(int(key)) for key in keys) or 'NULL'})"
+        """Bring the events of these versions to DuckDB, those of all versions if there are no keys
+        given.
+        """
+        some = (
+            ""
+            if keys is None
+            else f" AND version_key IN ({', '.join(str(int(key)) for key in keys) or 'NULL'})"
+        )
         self._bring(LOGGED, {name: name for name in ("version_key", "effective", "event")}, some)
 
     def write(self, events: str, rewritten: Sequence[int] = ()) -> None:
@@ -57,19 +66,27 @@ class MemberEvents:
         columns = self._history.event_columns()
         for first in range(0, len(rewritten), _KEYS_PER_STATEMENT):
             self._history.remove_events(self._etl, rewritten[first : first + _KEYS_PER_STATEMENT])
-        name, generation = literal(self._history.state_name(self._etl)), literal(self._sets.load.generation)
+        name, generation = (
+            literal(self._history.state_name(self._etl)),
+            literal(self._sets.load.generation),
+        )
         query = f"SELECT {name}, version_key, effective, event, {generation} FROM ({events})"
         warehouse.uncommitted.add(EVENTS)
         warehouse.bulk_insert(EVENTS, columns, self._sets.session, query)
 
     def _bring(self, name: str, selected: Mapping[str, str], rest: str) -> None:
-        """Bring the results of expressions, by their names in DuckDB; `rest` is what follows in the statement."""
+        """Bring the results of expressions, by their names in DuckDB.
+
+        `rest` is what follows in the statement.
+        """
         columns = {column.name: column for column in self._history.event_columns()}
         columns["told"] = columns["effective"]
         requested = [request_column(each, each, columns[each]) for each in selected]
         expressions = ", ".join(f"{expression} AS {each}" for each, expression in selected.items())
         query = self._history.events_query(self._etl, expressions, rest)
         sets, warehouse = self._sets, self._sets.load.warehouse
-        scanned = warehouse.scanned_here(sets.session, sets.load.project.warehouse_url, EVENTS, query)
+        scanned = warehouse.scanned_here(
+            sets.session, sets.load.project.warehouse_url, EVENTS, query
+        )
         given = Projection(sets.session, scanned, lambda: warehouse.stream(query))
         sets.session.keep(name, given.select(requested, f"{name}_given"))

@@ -1,7 +1,7 @@
 """The history of one member as a pure function of what is known of it and what its source says now.
 
-docs/history.md states the model. `member_history` is the place for each of its rules: both loaders call it for every
-member whose new rows do more than begin the next version.
+docs/history.md states the model. `member_history` is the place for each of its rules: both loaders
+call it for every member whose new rows do more than begin the next version.
 """
 
 from bisect import bisect_right
@@ -45,7 +45,10 @@ class HistoryRules:
     every_date_begins: bool = False
     """Whether a state of another date begins a version, even if nothing else changed."""
     beginning: datetime | None = None
-    """Where the first version begins, however late its first state is dated; None if it begins with that state."""
+    """Where the first version begins, however late its first state is dated.
+
+    None if it begins with that state.
+    """
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,10 @@ class MemberEvent:
     effective: datetime
     """When it took place, UTC."""
     kind: Kind
-    """What took place: the source gave the version's state, the member was deleted, or it returned."""
+    """What took place.
+
+    The source gave the version's state, the member was deleted, or it returned.
+    """
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,10 @@ class History:
     versions: tuple[Version, ...]
     """All versions in their order."""
     began: tuple[int | None, ...]
-    """For each version the row that began it, as a number among the rows; None if no row of these did."""
+    """For each version the row that began it, as a number among the rows.
+
+    None if no row of these did.
+    """
     outcomes: tuple[Outcome, ...]
     """What became of each row, in the order in which the rows were given."""
 
@@ -127,12 +136,15 @@ class _Run:
     end: _Entry | None = None
 
 
-def member_history(known: Sequence[Version], rows: Sequence[State], rules: HistoryRules, now: datetime) -> History:
+def member_history(
+    known: Sequence[Version], rows: Sequence[State], rules: HistoryRules, now: datetime
+) -> History:
     """Return the history of a member of which these versions are known and these rows have arrived.
 
     Args:
         known: The member's versions in their order: date, version number, surrogate key.
-        rows: The rows, which are all of different dates, or in their order if the dimension is undated.
+        rows: The rows, which are all of different dates,
+          or in their order if the dimension is undated.
         rules: How the attributes change.
         now: The time of the run, UTC.
 
@@ -141,7 +153,10 @@ def member_history(known: Sequence[Version], rows: Sequence[State], rules: Histo
 
 
 def same_value(left: Any, right: Any) -> bool:
-    """Return whether two values of one column are the same; NULL is NULL, and not a number is not a number."""
+    """Return whether two values of one column are the same.
+
+    NULL is NULL, and not a number is not a number.
+    """
     return bool(left == right) or (left != left and right != right)  # noqa: PLR0124 - only NaN differs from itself
 
 
@@ -152,7 +167,9 @@ def _same(left: Sequence[Any], right: Sequence[Any]) -> bool:
 class _MemberHistory:
     """The steps of `member_history`, which share the timeline."""
 
-    def __init__(self, known: Sequence[Version], rows: Sequence[State], rules: HistoryRules, now: datetime) -> None:
+    def __init__(
+        self, known: Sequence[Version], rows: Sequence[State], rules: HistoryRules, now: datetime
+    ) -> None:
         self._known = known
         self._rows = rows
         self._rules = rules
@@ -162,7 +179,8 @@ class _MemberHistory:
         self._timeline = self._known_events()
         self._old_latest = self._latest_state()
         self._returning: int | None = None
-        # A row without a date that stands beside dated ones, or of which nothing else is known, holds from the first.
+        # A row without a date that stands beside dated ones, or of which nothing else is known,
+        # holds from the first.
         self._dateless_from = rules.beginning if has_dates or not self._timeline else None
 
     def result(self) -> History:
@@ -222,14 +240,21 @@ class _MemberHistory:
         effective = state.effective or self._dateless_from or self._now
         end = bisect_right(self._timeline, effective, key=lambda each: each.effective)
         if state.effective is None and self._dateless_from is None:
-            # Only the time of the run dates it, so the state that is valid then is the one to differ from.
+            # Only the time of the run dates it, so the state that is valid then is the one to
+            # differ from.
             last = self._timeline[end - 1] if end else None
             return effective, self._stated(end - 1) if last and last.kind != "deleted" else None
-        states = [each for each in self._timeline[:end] if each.effective == effective and each.kind == "state"]
+        states = [
+            each
+            for each in self._timeline[:end]
+            if each.effective == effective and each.kind == "state"
+        ]
         return effective, states[-1] if states else None
 
     def _is_old(self, state: State) -> bool:
-        """Return whether the ordering attribute says that a row of an undated member is below the last state."""
+        """Return whether the ordering attribute says that a row of an undated member is below the
+        last state.
+        """
         name, last = self._rules.ordering, self._latest_state()
         if name is None or last is None:
             return False
@@ -262,8 +287,14 @@ class _MemberHistory:
                     runs[-1].end = entry
                 is_away = True
                 continue
-            changed = entry.kind == "state" and (state is None or not _same(entry.followed, state.followed))
-            redated = self._rules.every_date_begins and entry.kind == "state" and before != entry.effective
+            changed = entry.kind == "state" and (
+                state is None or not _same(entry.followed, state.followed)
+            )
+            redated = (
+                self._rules.every_date_begins
+                and entry.kind == "state"
+                and before != entry.effective
+            )
             # A version that was there is never removed, as facts may point to it.
             is_another = bool(runs and entry.is_first and runs[-1].kept)
             if entry.kind == "state" or state is None:
@@ -333,11 +364,17 @@ class _MemberHistory:
         values: dict[str, Any] = {}
         for name in rules.original:
             begun_by = earliest.begun_by
-            values[name] = stored.get(name) if begun_by is None else self._rows[begun_by].values[name]
+            values[name] = (
+                stored.get(name) if begun_by is None else self._rows[begun_by].values[name]
+            )
         derived = {*rules.previous, *rules.current}
         for name in rules.everywhere:
             if name not in derived:
-                values[name] = self._rows[latest.row].values[name] if latest.row is not None else stored.get(name)
+                values[name] = (
+                    self._rows[latest.row].values[name]
+                    if latest.row is not None
+                    else stored.get(name)
+                )
         for name, base in rules.current.items():
             values[name] = self._base(latest, base, values)
         for name, base in rules.previous.items():

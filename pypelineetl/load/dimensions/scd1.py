@@ -1,4 +1,7 @@
-"""Dimensions without versions as sets: new members are added, and type-1 attributes of known ones overwritten."""
+"""Dimensions without versions as sets.
+
+New members are added, and type-1 attributes of known ones overwritten.
+"""
 
 from collections.abc import Sequence
 
@@ -31,8 +34,12 @@ _MET = "pypelineetl_met"
 _NEW = "pypelineetl_new"
 
 
-def load_members(load: Load, session: DuckSession, etl: DimensionETL, source: Projection) -> Progress:
-    """Ensure that every source row is a member, as Dimension, CachedDimension and TypeOneSlowlyChangingDimension do."""
+def load_members(
+    load: Load, session: DuckSession, etl: DimensionETL, source: Projection
+) -> Progress:
+    """Ensure that every source row is a member, as Dimension, CachedDimension and
+    TypeOneSlowlyChangingDimension do.
+    """
     sets = StagedRows(load, session, etl)
     key, natural_key = str(etl.factory.name("key")), etl.factory.natural_key
     changing = _changing(etl)
@@ -41,7 +48,9 @@ def load_members(load: Load, session: DuckSession, etl: DimensionETL, source: Pr
         yield 0
         rows = with_constants(sets, etl, source.select(requested, f"{ROWS}_given"))
         attributes = sets.names(etl.factory.names("attributes"))
-        inserted = sets.insert(f"SELECT {_first_key(sets)}, {attributes} FROM ({in_order(sets, rows)})")
+        inserted = sets.insert(
+            f"SELECT {_first_key(sets)}, {attributes} FROM ({in_order(sets, rows)})"
+        )
         return Counts(read=inserted, inserted=inserted)
     given_key = [sets.request(key)] if key in source.columns else []
     compared = dict.fromkeys([key, *natural_key, *changing, *compared_attributes(etl)])
@@ -70,27 +79,36 @@ def _first_key(sets: StagedRows) -> str:
 def _changing(etl: DimensionETL) -> tuple[str, ...]:
     if etl.factory.table_class is not TypeOneSlowlyChangingDimension:
         return ()
-    others = (name for name in etl.factory.names("attributes") if name not in etl.factory.natural_key)
+    others = (
+        name for name in etl.factory.names("attributes") if name not in etl.factory.natural_key
+    )
     declared = etl.factory.names("type1atts")
     changing = (*declared, *etl.previous, *etl.current) if declared else others
     return tuple(dict.fromkeys(name for name in changing if name not in etl.flags))
 
 
 def _numbered(sets: StagedRows, key: str, *, has_key: bool) -> str:
-    """Return the new members with their surrogate keys: as given or remembered, and else the numbers that follow."""
+    """Return the new members with their surrogate keys.
+
+    As given or remembered, and else the numbers that follow.
+    """
     given = [f"r.{sets.at(key)}"] if has_key else []
     rows = f"{_NEW} AS r"
     if sets.load.previous_keys:
         load_previous_keys(sets)
         given.append("k.remembered")
-        rows += f" LEFT JOIN {PREVIOUS_KEYS} AS k ON {sets.same(sets.etl.factory.natural_key, 'r', 'k')}"
+        rows += (
+            f" LEFT JOIN {PREVIOUS_KEYS} AS k ON"
+            f" {sets.same(sets.etl.factory.natural_key, 'r', 'k')}"
+        )
     member = f"coalesce({', '.join(given)}, NULL)" if given else "NULL"
     attributes = sets.names(sets.etl.factory.names("attributes"), "r.")
     # Over rows, not over equal values of `ord`, which takes a hundred times as long.
     before = "sum(CAST(member IS NULL AS BIGINT)) OVER (ORDER BY ord ROWS UNBOUNDED PRECEDING)"
     number = f"coalesce(member, {sets.largest(key)} + {before})"
     return f"""
-        SELECT {number}, * EXCLUDE (member, ord) FROM (SELECT {member} AS member, r.ord, {attributes} FROM {rows})
+        SELECT {number}, * EXCLUDE (member, ord) FROM (SELECT {member} AS member, r.ord,
+          {attributes} FROM {rows})
         ORDER BY ord
     """
 

@@ -1,7 +1,9 @@
-"""Type-2 dimensions as sets: a change of a member is a new version of it, unless its attribute is of type 1.
+"""Type-2 dimensions as sets: a change of a member is a new version of it, unless its attribute is
+of type 1.
 
-docs/history.md is the model. Most members have one new row, which is their latest state: SQL handles these. All others
-(several rows, a row that changes the past, a member that was deleted or inferred) go through `member_history`.
+docs/history.md is the model. Most members have one new row, which is their latest state: SQL
+handles these. All others (several rows, a row that changes the past, a member that was deleted or
+inferred) go through `member_history`.
 """
 
 from datetime import date, datetime
@@ -9,11 +11,21 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.projection import ColumnRequest, Projection, request_column, request_day, request_moment
+from pypelineetl.duck.projection import (
+    ColumnRequest,
+    Projection,
+    request_column,
+    request_day,
+    request_moment,
+)
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.events import Counts
 from pypelineetl.load.context import Load, Progress
-from pypelineetl.load.dimensions.attributes import compared_attributes, given_attributes, with_constants
+from pypelineetl.load.dimensions.attributes import (
+    compared_attributes,
+    given_attributes,
+    with_constants,
+)
 from pypelineetl.load.dimensions.histories import Histories
 from pypelineetl.load.dimensions.member_events import TOLD, MemberEvents, is_dated
 from pypelineetl.load.dimensions.source_rows import (
@@ -24,7 +36,12 @@ from pypelineetl.load.dimensions.source_rows import (
     reject_unfit,
     stage,
 )
-from pypelineetl.load.dimensions.versioning import Versioning, first_date, history_rules, versioning_of
+from pypelineetl.load.dimensions.versioning import (
+    Versioning,
+    first_date,
+    history_rules,
+    versioning_of,
+)
 from pypelineetl.load.staged_rows import CURRENT, ROWS, StagedRows
 from pypelineetl.sql.sql_casts import duckdb_type, literal
 
@@ -33,7 +50,9 @@ _CHANGED = "pypelineetl_changed"
 _NUMBERED = "pypelineetl_numbered"
 
 
-def load_versions(load: Load, session: DuckSession, etl: DimensionETL, source: Projection) -> Progress:
+def load_versions(
+    load: Load, session: DuckSession, etl: DimensionETL, source: Projection
+) -> Progress:
     """Bring the history of every member up to date with the source's rows."""
     versions = _Versions(StagedRows(load, session, etl), etl, versioning_of(etl))
     if not versions.is_dated and can_stream_sorted(versions.sets, source):
@@ -82,14 +101,18 @@ class _Versions:
         self._ordered = [name for name in how.carried if name not in etl.flags]
 
     def insert_first(self, source: Projection) -> int:
-        """Insert the first version of every member as the source's rows come, in the order of natural keys."""
+        """Insert the first version of every member as the source's rows come, in the order of
+        natural keys.
+        """
         rows = in_order(
-            self.sets, with_constants(self.sets, self._etl, source.select(self.requested(), f"{ROWS}_given"))
+            self.sets,
+            with_constants(self.sets, self._etl, source.select(self.requested(), f"{ROWS}_given")),
         )
         known = "NULL AS member, true AS is_open, NULL AS kept_number, NULL AS kept_until"
         selected = self._new_columns()
         return self.sets.insert(
-            f"SELECT ord + {self.sets.largest(self.how.key)}, {selected} FROM (SELECT *, {known} FROM ({rows}))"
+            f"SELECT ord + {self.sets.largest(self.how.key)}, {selected} FROM (SELECT *, {known}"
+            f" FROM ({rows}))"
         )
 
     def requested(self) -> list[ColumnRequest]:
@@ -99,15 +122,21 @@ class _Versions:
         return [*given_attributes(self.sets, self._etl), *dates, *exact]
 
     def load_current_versions(self, sets: StagedRows) -> None:
-        """Bring the open version of each member to DuckDB, or all versions where they cannot be told apart so."""
+        """Bring the open version of each member to DuckDB, or all versions where they cannot be
+        told apart so.
+        """
         until = self.how.until
         is_enough = until and self._last is None
-        sets.load_current(self._kept, f"{sets.load.warehouse.quote(until)} IS NULL" if until and is_enough else "")
+        sets.load_current(
+            self._kept, f"{sets.load.warehouse.quote(until)} IS NULL" if until and is_enough else ""
+        )
         if self.is_dated:
             MemberEvents(sets, self._etl).load_latest()
 
     def reject_undecided(self) -> int:
-        """Make one row of rows that are the same, and reject rows of one member that have no order."""
+        """Make one row of rows that are the same, and reject rows of one member that have no
+        order.
+        """
         sets = self.sets
         by = [sets.at(name) for name in self.how.natural_key]
         # A row without a date has one too, which may be that of a row beside it.
@@ -117,30 +146,43 @@ class _Versions:
         return reject_undecided(sets, by, order, self.how.natural_key)
 
     def name_latest(self) -> None:
-        """Give the latest version of each member a name in DuckDB, with whether it is open and its latest event."""
+        """Give the latest version of each member a name in DuckDB, with whether it is open and its
+        latest event.
+        """
         how, sets = self.how, self.sets
         is_open = "true"
         if how.until:
-            is_open = f"{sets.at(how.until)} IS NOT DISTINCT FROM {self._value(self._last, how.until)}"
+            is_open = (
+                f"{sets.at(how.until)} IS NOT DISTINCT FROM {self._value(self._last, how.until)}"
+            )
             if self._last is None:
                 # Closed versions need not travel, but for members who have no open one.
                 sets.load_current_for(
-                    self._kept, how.natural_key, f"{sets.load.warehouse.quote(how.until)} IS NOT NULL"
+                    self._kept,
+                    how.natural_key,
+                    f"{sets.load.warehouse.quote(how.until)} IS NOT NULL",
                 )
         by = sets.names(how.natural_key)
         several = sets.session.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {CURRENT}")
-        only = f"QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {self._latest_first}) = 1" if several else ""
+        only = (
+            f"QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {self._latest_first}) = 1"
+            if several
+            else ""
+        )
         latest = f"SELECT *, {is_open} AS is_open FROM {CURRENT} {only}"
         if self.is_dated:
             since = sets.at(str(how.since))
             latest = f"""
-                SELECT v.*, coalesce(t.told, CAST(v.{since} AS TIMESTAMP)) AS told, t.told IS NULL AS has_no_event
+                SELECT v.*, coalesce(t.told, CAST(v.{since} AS TIMESTAMP)) AS told,
+                  t.told IS NULL AS has_no_event
                 FROM ({latest}) AS v LEFT JOIN {TOLD} AS t ON t.version_key = v.{sets.at(how.key)}
             """
         sets.session.view(_LATEST, latest)
 
     def rewrite_histories(self) -> Histories:
-        """Take the members that need more than a next version out of the rows, and compute their histories."""
+        """Take the members that need more than a next version out of the rows, and compute their
+        histories.
+        """
         histories = Histories(self.sets, self._etl, self.how, self._rules, self._events)
         while members := self._complex_members():
             if not self.is_dated or not histories.drop_known_rows(members, _LATEST):
@@ -160,12 +202,23 @@ class _Versions:
         kept = [f"e.{sets.at(name)} AS kept_{sets.at(name)}" for name in how.overwritten]
         kept += [f"e.{sets.at(how.number)} AS kept_number"] if how.number else []
         kept += [f"e.{sets.at(how.until)} AS kept_until"] if how.until else []
-        begins = [f"e.{sets.at(how.key)} IS NULL", "NOT e.is_open", sets.differs(how.followed, "r", "e")]
+        begins = [
+            f"e.{sets.at(how.key)} IS NULL",
+            "NOT e.is_open",
+            sets.differs(how.followed, "r", "e"),
+        ]
         begins += (
-            ["(r.effective IS NOT NULL AND r.effective_at <> e.told)"] if how.compares_dates and self.is_dated else []
+            ["(r.effective IS NOT NULL AND r.effective_at <> e.told)"]
+            if how.compares_dates and self.is_dated
+            else []
         )
-        is_changed = [*begins, sets.differs([n for n in how.overwritten if n not in etl.previous], "r", "e")]
-        overwrites = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in how.overwritten)
+        is_changed = [
+            *begins,
+            sets.differs([n for n in how.overwritten if n not in etl.previous], "r", "e"),
+        ]
+        overwrites = " OR ".join(
+            f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in how.overwritten
+        )
         sets.session.keep(
             _CHANGED,
             f"""
@@ -180,15 +233,17 @@ class _Versions:
         if self.is_dated and not how.compares_dates:
             # The source confirms a state at another date, which begins no version.
             key, since = sets.at(how.key), sets.at(str(how.since))
-            confirmed = f"r.effective > e.told AND e.is_open AND NOT ({sets.differs(how.followed, 'r', 'e')})"
-            self._events.write(
-                f"""
-                SELECT e.{key} AS version_key, r.effective, 'state' AS event FROM {self._met} WHERE {confirmed}
+            confirmed = (
+                "r.effective > e.told AND e.is_open AND NOT"
+                f" ({sets.differs(how.followed, 'r', 'e')})"
+            )
+            self._events.write(f"""
+                SELECT e.{key} AS version_key, r.effective, 'state' AS event FROM {self._met}
+                  WHERE {confirmed}
                 UNION ALL
                 SELECT e.{key}, CAST(e.{since} AS TIMESTAMP), 'state' FROM {self._met}
                 WHERE {confirmed} AND e.has_no_event
-                """
-            )
+                """)
 
     def count(self, condition: str) -> int:
         """Return how many of the changed rows meet a condition."""
@@ -218,18 +273,24 @@ class _Versions:
                 """,
             )
         if how.latest:
-            changed = " OR ".join(f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in how.latest)
+            changed = " OR ".join(
+                f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in how.latest
+            )
             sets.update(
                 [how.key],
                 how.latest,
-                f"SELECT member, {sets.names(how.latest)} FROM {_CHANGED} WHERE NOT begins AND ({changed})",
+                f"SELECT member, {sets.names(how.latest)} FROM {_CHANGED} WHERE NOT begins AND"
+                f" ({changed})",
             )
 
     def insert_new(self, histories: Histories) -> None:
         """Add the versions that begin, in the order of the rows that begin them."""
         sets = self.sets
         dates = ", effective_at" if self.is_dated else ""
-        new = f"SELECT ord, 0 AS place, {self._new_columns(named=True)}{dates} FROM {_CHANGED} WHERE begins"
+        new = (
+            f"SELECT ord, 0 AS place, {self._new_columns(named=True)}{dates} FROM {_CHANGED} WHERE"
+            " begins"
+        )
         if histories.new_versions:
             more = ", NULL AS effective_at" if self.is_dated else ""
             new += f" UNION ALL BY NAME SELECT *{more} FROM {histories.new_versions}"
@@ -239,18 +300,20 @@ class _Versions:
             sets.session.keep(_NUMBERED, numbered)
             numbered = f"SELECT * FROM {_NUMBERED}"
         names = [name for name in sets.etl.factory.columns if name != self.how.key]
-        sets.insert(f"SELECT version_key, {sets.names(names)} FROM ({numbered}) ORDER BY ord, place")
+        sets.insert(
+            f"SELECT version_key, {sets.names(names)} FROM ({numbered}) ORDER BY ord, place"
+        )
         if self.is_dated:
-            self._events.write(
-                f"""
+            self._events.write(f"""
                 SELECT version_key, effective_at AS effective, 'state' AS event
                 FROM {_NUMBERED} WHERE effective_at IS NOT NULL
-                """
-            )
+                """)
             histories.write_new_events(_NUMBERED)
 
     def _new_columns(self, *, named: bool = False) -> str:
-        """Return the columns of a new version, all of the factory's but the surrogate key, in their order."""
+        """Return the columns of a new version, all of the factory's but the surrogate key, in their
+        order.
+        """
         how, sets = self.how, self.sets
         names = [name for name in sets.etl.factory.columns if name != how.key]
         values = {name: sets.at(name) for name in names}
@@ -260,7 +323,10 @@ class _Versions:
             opening = self._date("dated")
             cases = ""
             if self._first is not None:
-                cases = f"WHEN member IS NULL THEN {self._earlier(opening, self._value(self._first, how.since))}"
+                cases = (
+                    "WHEN member IS NULL THEN"
+                    f" {self._earlier(opening, self._value(self._first, how.since))}"
+                )
             if how.until:
                 # A member that was away is back now, whatever the date of its last change.
                 now = self._value(sets.load.now, how.since)
@@ -268,7 +334,9 @@ class _Versions:
             values[how.since] = f"CASE {cases} ELSE {opening} END" if cases else opening
         if how.until:
             values[how.until] = self._value(self._last, how.until)
-        return ", ".join(f"{values[name]} AS {sets.at(name)}" if named else values[name] for name in names)
+        return ", ".join(
+            f"{values[name]} AS {sets.at(name)}" if named else values[name] for name in names
+        )
 
     def _earlier(self, opening: str, first: str) -> str:
         return f"least({opening}, {first})" if self.is_dated else first
@@ -283,27 +351,41 @@ class _Versions:
             beginning = self._rules.beginning
             first = f"TIMESTAMP {literal(str(beginning))}" if beginning else now
             known = (
-                f"({sets.names(self.how.natural_key)}) IN (SELECT ({sets.names(self.how.natural_key)}) FROM {_LATEST})"
+                f"({sets.names(self.how.natural_key)}) IN (SELECT"
+                f" ({sets.names(self.how.natural_key)}) FROM {_LATEST})"
             )
-            undated = f"CASE WHEN effective IS NOT NULL THEN effective WHEN {known} THEN {now} ELSE {first} END"
+            undated = (
+                f"CASE WHEN effective IS NOT NULL THEN effective WHEN {known} THEN {now} ELSE"
+                f" {first} END"
+            )
             rows = f"(SELECT *, {undated} AS effective_at FROM {ROWS})"
-        return f"{rows} AS r LEFT JOIN {_LATEST} AS e ON {sets.same(self.how.natural_key, 'r', 'e')}"
+        return (
+            f"{rows} AS r LEFT JOIN {_LATEST} AS e ON {sets.same(self.how.natural_key, 'r', 'e')}"
+        )
 
     def _complex_members(self) -> str:
-        """Keep the natural keys of members that need more than a next version; return their table, if there are any."""
+        """Keep the natural keys of members that need more than a next version.
+
+        Return their table, if there are any.
+        """
         sets, by = self.sets, self.how.natural_key
         conditions = [repeated] if (repeated := sets.repeated(by, "r")) else []
         if self._etl.inferred:
             conditions.append(f"CAST(e.{sets.at(self._etl.inferred)} AS BOOLEAN)")
         if self.is_dated:
-            conditions.append(f"(e.{sets.at(self.how.key)} IS NOT NULL AND (NOT e.is_open OR r.effective_at < e.told))")
+            conditions.append(
+                f"(e.{sets.at(self.how.key)} IS NOT NULL AND (NOT e.is_open OR r.effective_at <"
+                " e.told))"
+            )
         else:
             conditions += [f"r.{sets.at(name)} < e.{sets.at(name)}" for name in self._ordered]
         if not conditions:
             return ""
         name = "pypelineetl_complex"
         sets.session.keep(
-            name, f"SELECT DISTINCT {sets.names(by, 'r.')} FROM {self._met} WHERE {' OR '.join(conditions)}"
+            name,
+            f"SELECT DISTINCT {sets.names(by, 'r.')} FROM {self._met} WHERE"
+            f" {' OR '.join(conditions)}",
         )
         return name if sets.session.number(f"SELECT count(*) FROM {name}") else ""
 
@@ -317,9 +399,13 @@ class _Versions:
 
     @property
     def _kept(self) -> list[str]:
-        """The columns of a version that its next row is compared with, or that its next version needs."""
+        """The columns of a version that its next row is compared with, or that its next version
+        needs.
+        """
         how = self.how
-        ordering = str(self.sets.etl.factory.name("orderingatt") or how.number or how.until or how.since)
+        ordering = str(
+            self.sets.etl.factory.name("orderingatt") or how.number or how.until or how.since
+        )
         apart = [how.number, how.until, ordering, how.since if self.is_dated else None]
         kept = [how.key, *how.natural_key, *how.followed, *how.original, *how.overwritten]
         kept += [name for name in apart if name]
@@ -336,7 +422,9 @@ class _Versions:
         return ", ".join([*terms, f"{sets.at(how.key)} DESC"])
 
     def _date(self, name: str) -> str:
-        """Return what dates the beginning of a version (`dated`) or the end of the one before (`closed`)."""
+        """Return what dates the beginning of a version (`dated`) or the end of the one before
+        (`closed`).
+        """
         now = self._value(self.sets.load.now, str(self.how.since or self.how.until))
         return f"coalesce({name}, {now})" if self._dates[name] else now
 
@@ -351,5 +439,7 @@ class _Versions:
         column = self.sets.columns[name]
         if value is None or value == (None,):
             return f"CAST(NULL AS {duckdb_type(column)})"
-        given = column.convert(value.date() if column.is_date and isinstance(value, datetime) else value)
+        given = column.convert(
+            value.date() if column.is_date and isinstance(value, datetime) else value
+        )
         return f"CAST({literal(str(given))} AS {duckdb_type(column)})"

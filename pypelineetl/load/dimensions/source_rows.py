@@ -1,4 +1,7 @@
-"""A dimension's source rows in DuckDB before they are loaded: gathered, rejected, and their natural keys noted."""
+"""A dimension's source rows in DuckDB before they are loaded.
+
+Gathered, rejected, and their natural keys noted.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,13 +30,17 @@ def stage(sets: StagedRows, source: Projection, requested: Sequence[ColumnReques
 
 
 def reject_unfit(sets: StagedRows, natural_key: Sequence[str]) -> int:
-    """Reject rows with values that do not fit or no natural key, or fail; return how many they are."""
+    """Reject rows with values that do not fit or no natural key, or fail.
+
+    Return how many they are.
+    """
     rejected = reject(sets.session, ROWS) if sets.etl.most_rejected else 0
     return rejected + reject_null(sets, natural_key, ROWS)
 
 
 def record_seen_keys(sets: StagedRows, natural_key: Sequence[str]) -> None:
-    """Note the natural keys that the source gives, for what becomes of members that have none of them.
+    """Note the natural keys that the source gives, for what becomes of members that have none of
+    them.
 
     To be called before rows are rejected: a member whose row is rejected is in the source.
     """
@@ -47,8 +54,11 @@ def record_seen_keys(sets: StagedRows, natural_key: Sequence[str]) -> None:
         )
 
 
-def reject_undecided(sets: StagedRows, by: Sequence[str], order: Sequence[str], named: Sequence[str]) -> int:
-    """Keep one of the rows that are equal, and reject rows of one member that nothing puts in an order.
+def reject_undecided(
+    sets: StagedRows, by: Sequence[str], order: Sequence[str], named: Sequence[str]
+) -> int:
+    """Keep one of the rows that are equal, and reject rows of one member that nothing puts in an
+    order.
 
     Args:
         sets: The table that is loaded.
@@ -66,26 +76,32 @@ def reject_undecided(sets: StagedRows, by: Sequence[str], order: Sequence[str], 
     session, keys = sets.session, ", ".join([*by, *order])
     if not session.rows(f"SELECT 1 FROM {ROWS} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
         return 0
-    columns = [name for name in session.types(f"FROM {ROWS}") if name not in {"ord", "reason", "given"}]
+    columns = [
+        name for name in session.types(f"FROM {ROWS}") if name not in {"ord", "reason", "given"}
+    ]
     copies = f"""
         SELECT ord FROM {ROWS}
         QUALIFY row_number() OVER (PARTITION BY {", ".join(columns)} ORDER BY ord) > 1
     """
     session.run(f"DELETE FROM {ROWS} WHERE ord IN ({copies})")
     undecided = f"SELECT ord FROM {ROWS} QUALIFY count(*) OVER (PARTITION BY {keys}) > 1"
-    found = session.rows(
-        f"""
+    found = session.rows(f"""
         SELECT {keys}, {", ".join(columns)} FROM {ROWS}
         WHERE ord IN ({undecided}) ORDER BY {keys}, ord
-        """
-    )
+        """)
     if not found:
         return 0
     names = {sets.at(name): name for name in sets.etl.factory.columns}
     size = len(by) + len(order)
-    first = [dict(zip(columns, row[size:], strict=True)) for row in found if row[:size] == found[0][:size]]
+    first = [
+        dict(zip(columns, row[size:], strict=True))
+        for row in found
+        if row[:size] == found[0][:size]
+    ]
     differing = [name for name in columns if any(row[name] != first[0][name] for row in first)]
-    told = undecided_message(named, found[0][: len(by)], [names[each] for each in differing if each in names])
+    told = undecided_message(
+        named, found[0][: len(by)], [names[each] for each in differing if each in names]
+    )
     if not sets.etl.most_rejected:
         raise LoadError(told)
     rule = undecided_message(named, (), [names[each] for each in differing if each in names])
@@ -101,32 +117,48 @@ def undecided_message(names: Sequence[str], values: Sequence[Any], differing: Se
     which = f" {' + '.join(map(str, values))}" if values else ""
     what = f" that differ in {quoted(differing)}" if differing else ""
     return (
-        f"the source gives several rows of the natural key {quoted(names)}{which}{what}, and nothing says which of"
-        " them holds. A load takes one row of a member, or rows that a date orders: mend the source SQL, or declare"
-        " a fromfinder (or an orderingatt) whose column differs between them"
+        f"the source gives several rows of the natural key {quoted(names)}{which}{what}, and"
+        " nothing says which of them holds. A load takes one row of a member, or rows that a date"
+        " orders: mend the source SQL, or declare a fromfinder (or an orderingatt) whose column"
+        " differs between them"
     )
 
 
 def can_stream_sorted(sets: StagedRows, source: Projection) -> bool:
-    """Whether a dimension's table is empty, and its source says that it is ordered by the natural key."""
+    """Whether a dimension's table is empty, and its source says that it is ordered by the natural
+    key.
+    """
     project, etl, warehouse = sets.load.project, sets.etl, sets.load.warehouse
     if not (isinstance(etl, DimensionETL) and isinstance(etl.source, str) and sets.session.streams):
         return False
-    if str(etl.factory.name("key")) in source.columns or etl.most_rejected or etl.deleted or sets.load.previous_keys:
+    if (
+        str(etl.factory.name("key")) in source.columns
+        or etl.most_rejected
+        or etl.deleted
+        or sets.load.previous_keys
+    ):
         return False
     natural_key = etl.factory.natural_key
-    ordered = dialect.is_ordered(project.source_query(etl), natural_key, dialect=project.source_dialect(etl))
+    ordered = dialect.is_ordered(
+        project.source_query(etl), natural_key, dialect=project.source_dialect(etl)
+    )
     where = f" WHERE {not_special(sets.load, etl)}" if etl.special else ""
-    return ordered and not warehouse.query(f"SELECT 1 FROM {warehouse.quote(etl.table)}{where} LIMIT 1")
+    return ordered and not warehouse.query(
+        f"SELECT 1 FROM {warehouse.quote(etl.table)}{where} LIMIT 1"
+    )
 
 
 def in_order(sets: StagedRows, rows: str) -> str:
-    """Return rows with their number, as `ord`, that end with an error where their natural keys do not ascend."""
+    """Return rows with their number, as `ord`, that end with an error where their natural keys do
+    not ascend.
+    """
     names = [sets.at(name) for name in sets.etl.factory.natural_key]
     before = ", ".join(f"lag({name}) OVER () AS before_{name}" for name in names)
     here, there = ", ".join(names), ", ".join(f"before_{name}" for name in names)
     wrong = f"({there}) >= ({here}) OR " + " OR ".join(f"{name} IS NULL" for name in names)
-    checked = f"CASE WHEN {wrong} THEN error({literal(UNORDERED)}) ELSE {names[0]} END AS {names[0]}"
+    checked = (
+        f"CASE WHEN {wrong} THEN error({literal(UNORDERED)}) ELSE {names[0]} END AS {names[0]}"
+    )
     return (
         f"SELECT * EXCLUDE ({there}) REPLACE ({checked})"
         f" FROM (SELECT row_number() OVER () AS ord, *, {before} FROM ({rows}))"

@@ -101,26 +101,35 @@ def history_rules(load: Load, etl: DimensionETL) -> HistoryRules:
 def first_date(load: Load, etl: DimensionETL) -> Any:
     """Return the date on which first versions begin; None if each begins on its own."""
     arguments = etl.factory.arguments
-    first = arguments.get("minfrom", versioning(etl.factory, load.project.columns(etl), load.now).get("minfrom"))
+    first = arguments.get(
+        "minfrom", versioning(etl.factory, load.project.columns(etl), load.now).get("minfrom")
+    )
     return None if first == (None,) else first
 
 
 def type_one(etl: DimensionETL) -> list[str | tuple[str, bool]]:
     """Return the attributes of a type-2 dimension that are overwritten, as pygrametl takes them.
 
-    They are those its factory names, and those the load fills itself, but for a flag of deleted members.
+    They are those its factory names, and those the load fills itself, but for a flag of deleted
+    members.
     """
     declared: list[str | tuple[str, bool]] = list(etl.factory.arguments.get("type1atts") or ())
     named = {each if isinstance(each, str) else each[0] for each in declared}
     inferred = [(etl.inferred, False)] if etl.inferred else []
-    return [*declared, *(name for name in (*etl.previous, *etl.current) if name not in named), *inferred]
+    return [
+        *declared,
+        *(name for name in (*etl.previous, *etl.current) if name not in named),
+        *inferred,
+    ]
 
 
 def versioning(factory: Factory, columns: Mapping[str, Column], now: datetime) -> dict[str, Any]:
-    """Return how a type-2 dimension dates its versions where the factory does not say: by this run's own time.
+    """Return how a type-2 dimension dates its versions where the factory does not say: by this
+    run's own time.
 
-    A first version is valid from the beginning of time, so that facts older than the dimension's first load find it;
-    but not with `srcdateatt`, where pygrametl takes a first version of another date than the source's for a change.
+    A first version is valid from the beginning of time, so that facts older than the dimension's
+    first load find it; but not with `srcdateatt`, where pygrametl takes a first version of another
+    date than the source's for a change.
     """
     if not issubclass(factory.table_class, SlowlyChangingDimension):
         return {}

@@ -1,4 +1,7 @@
-"""Accumulating snapshots as sets: each fact is found by its keys, and filled in as its milestones are reached."""
+"""Accumulating snapshots as sets.
+
+Each fact is found by its keys, and filled in as its milestones are reached.
+"""
 
 from dataclasses import replace
 
@@ -28,7 +31,9 @@ def load_snapshot(load: Load, session: DuckSession, etl: FactETL, source: Projec
     sets.load_current(etl.factory.columns, within(sets, keys, FACTS))
     same = sets.same(keys, "r", "e")
     columns = sets.names(etl.factory.columns, "r.")
-    inserted = sets.insert(f"SELECT {columns} FROM {FACTS} AS r ANTI JOIN {CURRENT} AS e ON {same} ORDER BY r.ord")
+    inserted = sets.insert(
+        f"SELECT {columns} FROM {FACTS} AS r ANTI JOIN {CURRENT} AS e ON {same} ORDER BY r.ord"
+    )
     after = ", ".join(f"{_after(etl, name, sets.at(name))} AS {sets.at(name)}" for name in others)
     session.keep(
         _STATES,
@@ -41,7 +46,9 @@ def load_snapshot(load: Load, session: DuckSession, etl: FactETL, source: Projec
     updated = session.number(f"SELECT count(*) FROM {changed}")
     sets.update(keys, others, f"SELECT {sets.names([*keys, *others], 'r.')} FROM {changed}")
     unchanged = counts.read - inserted - updated - rejected
-    return replace(counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=rejected)
+    return replace(
+        counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=rejected
+    )
 
 
 def _after(etl: FactETL, name: str, at: str) -> str:

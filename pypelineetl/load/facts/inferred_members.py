@@ -1,4 +1,6 @@
-"""Members of whom only the natural key is known, made by their dimension's pygrametl object when a fact names them."""
+"""Members of whom only the natural key is known, made by their dimension's pygrametl object when a
+fact names them.
+"""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,7 +21,9 @@ def inferring(load: Load, dimension: DimensionETL, open_tables: ExitStack) -> In
     """Return what makes such members; its pygrametl object is made on first use."""
     factory, columns = dimension.factory, load.project.columns(dimension)
     target = Target(load, dimension)
-    unknown: dict[str, Any] = {name: None for name in factory.names("attributes") if name not in factory.versioning}
+    unknown: dict[str, Any] = {
+        name: None for name in factory.names("attributes") if name not in factory.versioning
+    }
     unknown |= {name: columns[name].convert(name == dimension.inferred) for name in dimension.flags}
 
     @cache

@@ -1,7 +1,9 @@
-"""The surrogate-key pipeline: from the natural keys in a fact's source rows to the keys of its dimensions' members.
+"""The surrogate-key pipeline: from the natural keys in a fact's source rows to the keys of its
+dimensions' members.
 
-A dimension is brought to the bench once, with the validity of its versions, whatever roles it plays in a fact; keys are
-found by joins, for all rows at once, or for one batch after the other where facts are loaded row by row.
+A dimension is brought to the bench once, with the validity of its versions, whatever roles it plays
+in a fact; keys are found by joins, for all rows at once, or for one batch after the other where
+facts are loaded row by row.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,7 +46,10 @@ _LAST_MOMENT = "TIMESTAMP '9999-12-31 23:59:59.999999'"
 
 @dataclass(frozen=True)
 class MemberTable:
-    """A dimension's members at the bench: natural key (n0, n1, …), surrogate key, and validity of each version."""
+    """A dimension's members at the bench.
+
+    Natural key (n0, n1, …), surrogate key, and validity of each version.
+    """
 
     dimension: DimensionETL
     table: str
@@ -55,23 +60,37 @@ class MemberTable:
 
     def add(self, session: DuckSession, members: Sequence[tuple[NaturalKey, object]]) -> None:
         """Add members of whom these are the natural and surrogate keys."""
-        columns = [*zip(*(natural_key for natural_key, _ in members), strict=True), [key for _, key in members]]
-        arrays = [pa.array(column, arrow_type(held)) for column, held in zip(columns, self.held, strict=True)]
+        columns = [
+            *zip(*(natural_key for natural_key, _ in members), strict=True),
+            [key for _, key in members],
+        ]
+        arrays = [
+            pa.array(column, arrow_type(held))
+            for column, held in zip(columns, self.held, strict=True)
+        ]
         names = [f"c{number}" for number in range(len(columns))]
         session.connection.register("pypelineetl_members", pa.table(arrays, names=names))
         session.run(
-            f"INSERT INTO {self.table} SELECT *, '-infinity', 'infinity', true FROM pypelineetl_members",
+            f"INSERT INTO {self.table} SELECT *, '-infinity', 'infinity', true FROM"
+            " pypelineetl_members",
         )
         session.connection.unregister("pypelineetl_members")
 
 
-def load_members(session: DuckSession, project: Project, warehouse: Database, dimension: DimensionETL) -> MemberTable:
-    """Bring a dimension's members to the bench. Raises LoadError if its table does not exist yet."""
+def load_members(
+    session: DuckSession, project: Project, warehouse: Database, dimension: DimensionETL
+) -> MemberTable:
+    """Bring a dimension's members to the bench.
+
+    Raises LoadError if its table does not exist yet.
+    """
     factory, columns = dimension.factory, project.columns(dimension)
     if not warehouse.columns(factory.table):
         raise LoadError(missing_table(dimension))
     key, since = str(factory.name("key")), factory.name("fromatt")
-    requested = [request_column(f"n{at}", name, columns[name]) for at, name in enumerate(factory.natural_key)]
+    requested = [
+        request_column(f"n{at}", name, columns[name]) for at, name in enumerate(factory.natural_key)
+    ]
     parts = ", ".join(request.name for request in requested)
     requested.append(request_column("member", key, columns[key]))
     requested += [request_moment("since", since)] if since else []
@@ -80,18 +99,24 @@ def load_members(session: DuckSession, project: Project, warehouse: Database, di
     # Versions may begin on one day: then their numbers say which comes first.
     order = "begins, number, member" if number else "begins, member"
     special = ", ".join(str(int(member[key])) for member in dimension.special)
-    query = f"SELECT {warehouse.quoted(request.source for request in requested)} FROM {warehouse.quote(factory.table)}"
+    query = (
+        f"SELECT {warehouse.quoted(request.source for request in requested)} FROM"
+        f" {warehouse.quote(factory.table)}"
+    )
     query += f" WHERE {warehouse.quote(key)} NOT IN ({special})" if special else ""
     scanned = warehouse.scanned_here(session, project.warehouse_url, factory.table, query)
     name = f"pypelineetl_members_{project.dimensions.index(dimension)}"
-    given = Projection(session, scanned, lambda: warehouse.stream(query)).select(requested, f"{name}_given")
+    given = Projection(session, scanned, lambda: warehouse.stream(query)).select(
+        requested, f"{name}_given"
+    )
     begins = "coalesce(since, '-infinity')" if since else "TIMESTAMP '-infinity'"
     # What was before the first version that is known is not known to have been otherwise.
     session.keep(
         name,
         f"""
         SELECT {parts}, member,
-               CASE WHEN row_number() OVER versions = 1 THEN TIMESTAMP '-infinity' ELSE begins END AS since,
+               CASE WHEN row_number() OVER versions = 1 THEN TIMESTAMP '-infinity' ELSE begins
+                 END AS since,
                coalesce(lead(begins) OVER versions, TIMESTAMP 'infinity') AS until,
                lead(member) OVER versions IS NULL AS is_current
         FROM (SELECT *, {begins} AS begins FROM ({given}))
@@ -100,36 +125,56 @@ def load_members(session: DuckSession, project: Project, warehouse: Database, di
     )
     is_versioned = bool(session.number(f"SELECT count(*) FROM {name} WHERE NOT is_current"))
     return MemberTable(
-        dimension, name, tuple(request.held for request in requested[: len(factory.natural_key) + 1]), is_versioned
+        dimension,
+        name,
+        tuple(request.held for request in requested[: len(factory.natural_key) + 1]),
+        is_versioned,
     )
 
 
 class KeyLookup:
-    """The columns of one fact that are found, foreign keys and lags: what they want of its source, and how."""
+    """The columns of one fact that are found, foreign keys and lags.
 
-    def __init__(self, session: DuckSession, project: Project, fact: FactETL, members: dict[str, MemberTable]) -> None:
+    What they want of its source, and how.
+    """
+
+    def __init__(
+        self, session: DuckSession, project: Project, fact: FactETL, members: dict[str, MemberTable]
+    ) -> None:
         self._session = session
         self._project = project
         self._fact = fact
         self._members = members
 
     def requested(self) -> list[ColumnRequest]:
-        """Return what the keys want of the fact's source: `k0_0` is the first part of the first key."""
+        """Return what the keys want of the fact's source.
+
+        `k0_0` is the first part of the first key.
+        """
         requested: list[ColumnRequest] = []
         for at, key in enumerate(self._fact.keys.values()):
             requested += (
-                self._moment_requests(at, key) if isinstance(key, MomentKey) else self._member_requests(at, key)
+                self._moment_requests(at, key)
+                if isinstance(key, MomentKey)
+                else self._member_requests(at, key)
             )
         for at, lag in enumerate(self._fact.lags.values()):
-            requested += [request_moment(f"l{at}_start", lag.start), request_moment(f"l{at}_end", lag.end)]
+            requested += [
+                request_moment(f"l{at}_start", lag.start),
+                request_moment(f"l{at}_end", lag.end),
+            ]
         return requested
 
     def columns(self, missed: str = f"error({literal(UNMATCHED_KEY)})") -> dict[str, str]:
         """Return the expression of each column that is found: foreign keys and lags.
 
-        A natural key that is to be rejected ends the query, unless something else is to stand for it.
+        A natural key that is to be rejected ends the query, unless something else is to stand for
+        it.
         """
-        keys = {column: self._column(at, key, missed) for at, (column, key) in enumerate(self._fact.keys.items())}
+        keys = {
+            column: self._column(at, key, missed)
+            for at, (column, key) in enumerate(self._fact.keys.items())
+        }
         lags = {
             column: f"{_LAGS[lag.unit]}l{at}_start, l{at}_end)"
             for at, (column, lag) in enumerate(self._fact.lags.items())
@@ -147,7 +192,11 @@ class KeyLookup:
     def outcomes(self) -> dict[str, str]:
         """Return by outcome the expression of how many of a row's keys have it."""
         keys = list(enumerate(self._fact.keys.values()))
-        unknown = [f"CAST({self._unmatched(at, key)} AS INT)" for at, key in keys if key.missing == "unknown"]
+        unknown = [
+            f"CAST({self._unmatched(at, key)} AS INT)"
+            for at, key in keys
+            if key.missing == "unknown"
+        ]
         absent = [
             f"CAST({self._is_null(at, key)} AS INT)"
             for at, key in keys
@@ -159,29 +208,43 @@ class KeyLookup:
         """Return the joins of the dimensions, as d0, d1, …, to the fact's rows, as `s`."""
         return "\n".join(self._join(at, key) for at, key in enumerate(self._fact.keys.values()))
 
-    def infer(self, rows: str, make: Callable[[DimensionETL, Sequence[NaturalKey]], Sequence[object]]) -> None:
-        """Have the members made that a fact's rows, kept in a table, name and that its keys declare inferable."""
+    def infer(
+        self, rows: str, make: Callable[[DimensionETL, Sequence[NaturalKey]], Sequence[object]]
+    ) -> None:
+        """Have the members made that a fact's rows, kept in a table, name and that its keys declare
+        inferable.
+        """
         for members in self._members.values():
             if missing := self._inferable(rows, members):
-                members.add(self._session, list(zip(missing, make(members.dimension, missing), strict=True)))
+                members.add(
+                    self._session, list(zip(missing, make(members.dimension, missing), strict=True))
+                )
 
     def missed(self, query: str) -> str:
-        """Return the query of a fact's rows with a natural key that is to be rejected, and which that is: m0, m1, …."""
+        """Return the query of a fact's rows with a natural key that is to be rejected, and which
+        that is: m0, m1, ….
+        """
         flags = ", ".join(f"{self._missed(at)} AS m{at}" for at in range(len(self._fact.keys)))
         anywhere = " OR ".join(f"m{at}" for at in range(len(self._fact.keys)))
         parts = ", ".join(f"s.{request.name}" for request in self.requested())
-        return f"SELECT * FROM (SELECT {parts}, {flags} FROM ({query}) AS s {self.joins()}) WHERE {anywhere}"
+        return (
+            f"SELECT * FROM (SELECT {parts}, {flags} FROM ({query}) AS s {self.joins()}) WHERE"
+            f" {anywhere}"
+        )
 
     def unmatched(self) -> Iterator[str]:
         """Yield what to tell of each key for which rows in the table MISSES have no member."""
         for at, (column, key) in enumerate(self._fact.keys.items()):
             parts = ", ".join(self._parts(at, key))
             found = self._session.rows(
-                f"SELECT {parts}, count(*) FROM {UNMATCHED} WHERE m{at} GROUP BY {parts} ORDER BY min(rowid)"
+                f"SELECT {parts}, count(*) FROM {UNMATCHED} WHERE m{at} GROUP BY {parts} ORDER BY"
+                " min(rowid)"
             )
             if found:
                 shown = [natural_key for *natural_key, _ in found[:_SHOWN_MISSES]]
-                yield _misses_message(column, key.dimension, sum(row[-1] for row in found), shown, len(found))
+                yield _misses_message(
+                    column, key.dimension, sum(row[-1] for row in found), shown, len(found)
+                )
 
     def _member_requests(self, at: int, key: Key) -> list[ColumnRequest]:
         assert isinstance(key, Member)  # noqa: S101 - there are no other kinds, and the config was checked
@@ -202,19 +265,31 @@ class KeyLookup:
             assert key.last  # noqa: S101 - as above
             time = request_time(f"k{at}_0", key.column, zone, (key.first, key.last), key.step)
             return [time, request_day(f"k{at}_day", key.column, zone, key.first, key.last)]
-        [(first, last)] = self._session.rows(f"SELECT min(n0), max(n0) FROM {self._members[key.dimension].table}")
-        return [request_day(f"k{at}_0", key.column, zone, first or date.min, last or first or date.min)]
+        [(first, last)] = self._session.rows(
+            f"SELECT min(n0), max(n0) FROM {self._members[key.dimension].table}"
+        )
+        return [
+            request_day(f"k{at}_0", key.column, zone, first or date.min, last or first or date.min)
+        ]
 
     def _parts(self, at: int, key: Key) -> list[str]:
-        return [f"k{at}_{part}" for part in range(len(self._project.dimension(key).factory.natural_key))]
+        return [
+            f"k{at}_{part}" for part in range(len(self._project.dimension(key).factory.natural_key))
+        ]
 
     def _column(self, at: int, key: Key, missed: str) -> str:
         dimension = self._project.dimension(key)
-        absent, unknown, error = (dimension.special_key(which) for which in ("not_applicable", "unknown", "error"))
+        absent, unknown, error = (
+            dimension.special_key(which) for which in ("not_applicable", "unknown", "error")
+        )
         cases = [] if absent is None else [f"WHEN {self._is_null(at, key)} THEN {int(absent)}"]
         cases += [] if error is None else [f"WHEN {self._is_outside(at, key)} THEN {int(error)}"]
         cases.append(f"WHEN {self._missed(at)} THEN {missed}")
-        cases += [f"WHEN {self._unmatched(at, key)} THEN {int(unknown)}"] if key.missing == "unknown" else []
+        cases += (
+            [f"WHEN {self._unmatched(at, key)} THEN {int(unknown)}"]
+            if key.missing == "unknown"
+            else []
+        )
         return f"CASE {' '.join(cases)} ELSE d{at}.member END"
 
     def _missed(self, at: int) -> str:
@@ -246,7 +321,9 @@ class KeyLookup:
     def _join(self, at: int, key: Key) -> str:
         members = self._members[key.dimension]
         equals = "IS NOT DISTINCT FROM" if isinstance(key, Member) and key.is_junk else "="
-        conditions = [f"d{at}.n{part} {equals} s.{name}" for part, name in enumerate(self._parts(at, key))]
+        conditions = [
+            f"d{at}.n{part} {equals} s.{name}" for part, name in enumerate(self._parts(at, key))
+        ]
         table = members.table
         if isinstance(key, MomentKey) and (outside := self._is_outside(at, key)) != "false":
             conditions.append(f"NOT {outside}")
@@ -258,25 +335,35 @@ class KeyLookup:
         return f"LEFT JOIN {table} AS d{at} ON {' AND '.join(conditions)}"
 
     def _inferable(self, rows: str, members: MemberTable) -> list[NaturalKey]:
-        """Return the natural keys that no member has, in the order in which the rows first name them."""
+        """Return the natural keys that no member has, in the order in which the rows first name
+        them.
+        """
         parts = range(len(members.dimension.factory.natural_key))
         roles = [
             (at, key)
             for at, key in enumerate(self._fact.keys.values())
-            if isinstance(key, Member) and key.missing == "infer" and key.dimension == members.dimension.name
+            if isinstance(key, Member)
+            and key.missing == "infer"
+            and key.dimension == members.dimension.name
         ]
         if not roles:
             return []
         named = " UNION ALL ".join(
-            f"SELECT {', '.join(f'k{at}_{part} AS n{part}' for part in parts)}, ord, {at} AS role FROM {rows}"
+            f"SELECT {', '.join(f'k{at}_{part} AS n{part}' for part in parts)}, ord, {at} AS role"
+            f" FROM {rows}"
             for at, _ in roles
         )
         names = ", ".join(f"n{part}" for part in parts)
         is_junk = any(key.is_junk for _, key in roles)
         known = "true" if is_junk else " AND ".join(f"n{part} IS NOT NULL" for part in parts)
         same = " AND ".join(f"named.n{part} IS NOT DISTINCT FROM member.n{part}" for part in parts)
-        missing = f"SELECT * FROM ({named}) AS named ANTI JOIN {members.table} AS member ON {same} WHERE {known}"
-        found = self._session.rows(f"SELECT {names} FROM ({missing}) GROUP BY {names} ORDER BY min((ord, role))")
+        missing = (
+            f"SELECT * FROM ({named}) AS named ANTI JOIN {members.table} AS member ON {same} WHERE"
+            f" {known}"
+        )
+        found = self._session.rows(
+            f"SELECT {names} FROM ({missing}) GROUP BY {names} ORDER BY min((ord, role))"
+        )
         return [tuple(row) for row in found]
 
 
@@ -292,8 +379,13 @@ def _no_member(column: str, dimension: str) -> str:
     return f'"{column}" matches no member of dimension "{dimension}"'
 
 
-def _misses_message(column: str, dimension: str, rows: int, shown: Iterable[Sequence[Any]], natural_keys: int) -> str:
-    """Return what to tell of rows whose natural keys no member of a dimension has: how many, and some of the keys."""
+def _misses_message(
+    column: str, dimension: str, rows: int, shown: Iterable[Sequence[Any]], natural_keys: int
+) -> str:
+    """Return what to tell of rows whose natural keys no member of a dimension has.
+
+    How many, and some of the keys.
+    """
     some = ", ".join(" + ".join(map(str, natural_key)) for natural_key in shown)
     more = f" and {natural_keys - _SHOWN_MISSES:,} more" if natural_keys > _SHOWN_MISSES else ""
     return (

@@ -17,7 +17,9 @@ def missing_periods(load: Load, etl: FactETL) -> str:
         return ""
     warehouse, column = load.warehouse, load.project.columns(etl)[etl.period]
     name = warehouse.quote(etl.period)
-    found = warehouse.query(f"SELECT DISTINCT {name} FROM {warehouse.quote(etl.table)} WHERE {name} IS NOT NULL")
+    found = warehouse.query(
+        f"SELECT DISTINCT {name} FROM {warehouse.quote(etl.table)} WHERE {name} IS NOT NULL"
+    )
     there = {column.convert(value) for (value,) in found}
     missing = _between(there, etl.every) if there else []
     if not missing:

@@ -16,22 +16,35 @@ _FOUND = "pypelineetl_found"
 
 
 def rekey_facts(load: Load, session: DuckSession, etl: FactETL) -> int:
-    """Look up those foreign keys again that declare it; return how many facts changed, counted once for each key."""
+    """Look up those foreign keys again that declare it.
+
+    Return how many facts changed, counted once for each key.
+    """
     keys = {column: key for column, key in etl.keys.items() if isinstance(key, Member)}
-    found = sum(_find_late(load, session, etl, column, key) for column, key in keys.items() if key.retry)
-    moved = sum(_rekey(load, session, etl, column, key) for column, key in keys.items() if key.follows_history)
+    found = sum(
+        _find_late(load, session, etl, column, key) for column, key in keys.items() if key.retry
+    )
+    moved = sum(
+        _rekey(load, session, etl, column, key)
+        for column, key in keys.items()
+        if key.follows_history
+    )
     return found + moved
 
 
 def _find_late(load: Load, session: DuckSession, etl: FactETL, column: str, key: Member) -> int:
-    """Point the facts of the unknown member to the member of their natural key, if it has arrived since."""
+    """Point the facts of the unknown member to the member of their natural key, if it has arrived
+    since.
+    """
     warehouse, dimension = load.warehouse, load.project.dimension(key)
     sets, unknown = StagedRows(load, session, etl), int(dimension.special_key("unknown"))
     by = [key.natural_key[name] for name in dimension.factory.natural_key]
     moment = [key.as_of] if key.as_of else []
     # The rows that the load has just written are there as well.
     warehouse.uncommitted.add(etl.table)
-    sets.load_current(list(dict.fromkeys([column, *by, *moment])), f"{warehouse.quote(column)} = {unknown}")
+    sets.load_current(
+        list(dict.fromkeys([column, *by, *moment])), f"{warehouse.quote(column)} = {unknown}"
+    )
     if not session.number(f"SELECT count(*) FROM {CURRENT}"):
         return 0
     members = load_members(session, load.project, warehouse, dimension)
@@ -49,16 +62,24 @@ def _find_late(load: Load, session: DuckSession, etl: FactETL, column: str, key:
     )
     is_unknown = f"{warehouse.quote(etl.table)}.{warehouse.quote(column)} = {unknown}"
     dated = f"WHERE {sets.at(str(key.as_of))} IS NOT NULL" if moment else ""
-    sets.update([*by, *moment], [column], f"SELECT * EXCLUDE (facts) FROM {_FOUND} {dated}", is_unknown)
+    sets.update(
+        [*by, *moment], [column], f"SELECT * EXCLUDE (facts) FROM {_FOUND} {dated}", is_unknown
+    )
     if moment:
-        # No fact with a moment has the unknown member any more, so these keys are those of the others alone.
-        undated = f"SELECT {sets.names(by)}, member FROM {_FOUND} WHERE {sets.at(str(key.as_of))} IS NULL"
+        # No fact with a moment has the unknown member any more, so these keys are those of the
+        # others alone.
+        undated = (
+            f"SELECT {sets.names(by)}, member FROM {_FOUND} WHERE {sets.at(str(key.as_of))} IS NULL"
+        )
         sets.update(by, [column], undated, is_unknown)
     return session.number(f"SELECT coalesce(sum(facts), 0) FROM {_FOUND}")
 
 
 def _is_valid(sets: StagedRows, key: Member, fact: str, version: str) -> str:
-    """Return the condition that a version is the one that a fact's moment asks for: the current one without it."""
+    """Return the condition that a version is the one that a fact's moment asks for.
+
+    The current one without it.
+    """
     if not key.as_of:
         return f"{version}.is_current"
     moment = f"{fact}.{sets.at(key.as_of)}"

@@ -1,4 +1,7 @@
-"""Facts as sets: foreign keys are found by joins, and the rows stream from the source into the warehouse's loader."""
+"""Facts as sets.
+
+Foreign keys are found by joins, and the rows stream from the source into the warehouse's loader.
+"""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -25,7 +28,9 @@ _PERIODS = "pypelineetl_periods"
 
 
 def load_fact_rows(load: Load, session: DuckSession, etl: FactETL, source: Projection) -> Progress:
-    """Insert every source row with its foreign keys, as FactTable, BatchFactTable and BulkFactTable do."""
+    """Insert every source row with its foreign keys, as FactTable, BatchFactTable and BulkFactTable
+    do.
+    """
     facts = StagedFacts(load, session, etl, source)
     if not (facts.is_lenient or etl.period):
         read = facts.insert()
@@ -35,12 +40,18 @@ def load_fact_rows(load: Load, session: DuckSession, etl: FactETL, source: Proje
     yield counts.read
     if etl.period:
         replace_periods(facts.sets, etl.period)
-    inserted = facts.sets.insert(f"SELECT {facts.sets.names(etl.factory.columns)} FROM {FACTS} ORDER BY ord")
+    inserted = facts.sets.insert(
+        f"SELECT {facts.sets.names(etl.factory.columns)} FROM {FACTS} ORDER BY ord"
+    )
     return replace(counts, inserted=inserted)
 
 
-def load_grained_rows(load: Load, session: DuckSession, etl: FactETL, source: Projection) -> Progress:
-    """Bring the facts of a declared grain up to date and add the others, as `load/grain.py` does row by row."""
+def load_grained_rows(
+    load: Load, session: DuckSession, etl: FactETL, source: Projection
+) -> Progress:
+    """Bring the facts of a declared grain up to date and add the others, as `load/grain.py` does
+    row by row.
+    """
     facts = StagedFacts(load, session, etl, source)
     sets, others = facts.sets, [name for name in etl.factory.columns if name not in etl.grain]
     counts = facts.keep(is_once=True)
@@ -51,31 +62,41 @@ def load_grained_rows(load: Load, session: DuckSession, etl: FactETL, source: Pr
     sets.load_current(etl.factory.columns, within(sets, etl.grain, FACTS))
     same = sets.same(etl.grain, "r", "e")
     columns = sets.names(etl.factory.columns, "r.")
-    inserted = sets.insert(f"SELECT {columns} FROM {FACTS} AS r ANTI JOIN {CURRENT} AS e ON {same} ORDER BY r.ord")
+    inserted = sets.insert(
+        f"SELECT {columns} FROM {FACTS} AS r ANTI JOIN {CURRENT} AS e ON {same} ORDER BY r.ord"
+    )
     changed = f"{FACTS} AS r JOIN {CURRENT} AS e ON {same} WHERE {sets.differs(others, 'r', 'e')}"
     updated = session.number(f"SELECT count(*) FROM {changed}")
-    sets.update(etl.grain, others, f"SELECT {sets.names([*etl.grain, *others], 'r.')} FROM {changed}")
+    sets.update(
+        etl.grain, others, f"SELECT {sets.names([*etl.grain, *others], 'r.')} FROM {changed}"
+    )
     rejected += counts.rejected
     unchanged = counts.read - inserted - updated - rejected
-    return replace(counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=rejected)
+    return replace(
+        counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=rejected
+    )
 
 
 def within(sets: StagedRows, names: Sequence[str], rows: str) -> str:
-    """Return the warehouse's condition that whole numbers are between the least and the largest of some rows.
+    """Return the warehouse's condition that whole numbers are between the least and the largest of
+    some rows.
 
     New facts have new numbers, mostly, so that few of those that are there need to travel.
     """
     conditions = []
     for name in names:
         if sets.request(name).held == "BIGINT":
-            [(least, most)] = sets.session.rows(f"SELECT min({sets.at(name)}), max({sets.at(name)}) FROM {rows}")
+            [(least, most)] = sets.session.rows(
+                f"SELECT min({sets.at(name)}), max({sets.at(name)}) FROM {rows}"
+            )
             if least is not None:
                 conditions.append(f"{sets.load.warehouse.quote(name)} BETWEEN {least} AND {most}")
     return " AND ".join(conditions)
 
 
 def replace_periods(sets: StagedRows, period: str) -> None:
-    """Delete the facts of the periods that the source gives, also where all rows of one are rejected.
+    """Delete the facts of the periods that the source gives, also where all rows of one are
+    rejected.
 
     Rows without a period are a period of their own: kept, they would be added again by each load.
     """
@@ -85,7 +106,10 @@ def replace_periods(sets: StagedRows, period: str) -> None:
 
 
 def replace_period(load: Load, etl: ETL, value: str | None) -> None:
-    """Delete the facts of one period, which is given as a text; None is that of the facts without one."""
+    """Delete the facts of one period, which is given as a text.
+
+    None is that of the facts without one.
+    """
     assert isinstance(etl, FactETL)  # noqa: S101 - a dimension has no periods
     assert etl.period  # noqa: S101 - nobody else calls it
     warehouse, column = load.warehouse, load.project.columns(etl)[etl.period]
@@ -119,7 +143,8 @@ class StagedFacts:
     def keep(self, *, is_once: bool = False) -> Counts:
         """Keep the facts at the bench, as FACTS, and return what is known of them.
 
-        With `is_once` each fact has one row then, and rows of one fact that contradict are rejected.
+        With `is_once` each fact has one row then, and rows of one fact that contradict are
+        rejected.
         """
         session = self.sets.session
         query = f"SELECT row_number() OVER () AS ord, * FROM ({self._query(self._rows())})"
@@ -128,7 +153,10 @@ class StagedFacts:
         if is_seen(self.sets.load, self._etl):
             # Before rows are rejected: a fact whose row is rejected is in the source.
             by = row_key(self._etl)
-            seen = f"SELECT DISTINCT {self.sets.names(by)} FROM {FACTS} WHERE NOT ({self.sets.any_null(by)})"
+            seen = (
+                f"SELECT DISTINCT {self.sets.names(by)} FROM {FACTS} WHERE NOT"
+                f" ({self.sets.any_null(by)})"
+            )
             session.keep(SEEN, seen)
         if is_once:
             mark_undecided(self.sets, FACTS)
@@ -145,26 +173,36 @@ class StagedFacts:
         )
 
     def unmatched(self) -> str:
-        """Return what to tell of rows with natural keys that no member has, having read the source for it."""
+        """Return what to tell of rows with natural keys that no member has, having read the source
+        for it.
+        """
         rows = self._source.select([*self._own(), *self._keys.requested()], f"{ROWS}_given")
         self.sets.session.keep(UNMATCHED, self._keys.missed(rows))
         return "; ".join(self._keys.unmatched())
 
     def special_keys(self) -> dict[str, int]:
-        """Return how many keys of facts that streamed into the warehouse are those of special members."""
+        """Return how many keys of facts that streamed into the warehouse are those of special
+        members.
+        """
         warehouse = self.sets.load.warehouse
         found = {}
         for outcome, keys in special_keys(self.sets.load, self._etl).items():
             counted = " + ".join(
-                f"SUM(CASE WHEN {warehouse.quote(column)} = {key} THEN 1 ELSE 0 END)" for column, key in keys.items()
+                f"SUM(CASE WHEN {warehouse.quote(column)} = {key} THEN 1 ELSE 0 END)"
+                for column, key in keys.items()
             )
             if counted:
-                [(number,)] = warehouse.query(f"SELECT {counted} FROM {warehouse.quote(self._etl.table)}")
+                [(number,)] = warehouse.query(
+                    f"SELECT {counted} FROM {warehouse.quote(self._etl.table)}"
+                )
                 found[outcome] = int(number or 0)
         return found
 
     def _rows(self) -> str:
-        """Return the query of the source's rows; if members are to be inferred from them, they are kept before."""
+        """Return the query of the source's rows.
+
+        If members are to be inferred from them, they are kept before.
+        """
         requested = [*self._own(), *self._keys.requested()]
         rows = self._source.select(requested, f"{ROWS}_given", collect_errors=self.is_lenient)
         if not any(key.missing == "infer" for key in self._etl.keys.values()):
@@ -183,7 +221,9 @@ class StagedFacts:
             found[flag] = f"CAST(0 AS {duckdb_type(self.sets.columns[flag])})"
         names = [(name, self.sets.at(name)) for name in self._etl.factory.columns]
         columns = [f"{found.get(name, f's.{at}')} AS {at}" for name, at in names]
-        columns += [f"{expression} AS {outcome}" for outcome, expression in self._keys.outcomes().items()]
+        columns += [
+            f"{expression} AS {outcome}" for outcome, expression in self._keys.outcomes().items()
+        ]
         if self.is_lenient:
             columns += [f"coalesce(s.unfit, {self._keys.reason()}) AS reason", "s.given AS given"]
         return f"SELECT {', '.join(columns)} FROM ({rows}) AS s {self._keys.joins()}"
@@ -213,8 +253,11 @@ def special_keys(load: Load, etl: FactETL) -> dict[str, dict[str, Any]]:
             for column, dimension in dimensions.items()
             if etl.keys[column].missing == "unknown"
         },
-        "not_applicable": {column: each.special_key("not_applicable") for column, each in dimensions.items()},
+        "not_applicable": {
+            column: each.special_key("not_applicable") for column, each in dimensions.items()
+        },
     }
     return {
-        outcome: {column: key for column, key in keys.items() if key is not None} for outcome, keys in found.items()
+        outcome: {column: key for column, key in keys.items() if key is not None}
+        for outcome, keys in found.items()
     }

@@ -1,7 +1,9 @@
-"""The connection a pygrametl object writes through: its SQL to our databases, its single INSERTs gathered into batches.
+"""The connection a pygrametl object writes through: its SQL to our databases, its single INSERTs
+gathered into batches.
 
-It has the methods of pygrametl's ConnectionWrapper that pygrametl's tables call. It differs in what that class does
-to the whole process: it never makes itself the default connection, and committing is not its business.
+It has the methods of pygrametl's ConnectionWrapper that pygrametl's tables call. It differs in what
+that class does to the whole process: it never makes itself the default connection, and committing
+is not its business.
 """
 
 import re
@@ -24,8 +26,8 @@ Arguments = Mapping[str, Any]
 class Target:
     """The target connection of an ETL's pygrametl object.
 
-    Values read are brought to the types of the table's columns, as values written are. Rows written get the load's
-    audit key, if the table has a column for it, of which pygrametl knows nothing.
+    Values read are brought to the types of the table's columns, as values written are. Rows written
+    get the load's audit key, if the table has a column for it, of which pygrametl knows nothing.
     """
 
     def __init__(self, load: Load, etl: ETL) -> None:
@@ -47,11 +49,16 @@ class Target:
         namemapping: Mapping[str, str] | None = None,
         translate: bool = True,  # noqa: FBT001, FBT002, ARG002 - pygrametl's signature
     ) -> None:
-        """Run a statement with `%(name)s` arguments; an INSERT waits for a full batch or another statement."""
+        """Run a statement with `%(name)s` arguments.
+
+        An INSERT waits for a full batch or another statement.
+        """
         statement, names = _translated(stmt, self._database.placeholder)
         mapping, given = namemapping or {}, arguments or {}
         values = adapted(
-            self._database.parameter_adapters, names, tuple(given[mapping.get(name, name)] for name in names)
+            self._database.parameter_adapters,
+            names,
+            tuple(given[mapping.get(name, name)] for name in names),
         )
         verb = stmt.lstrip()[:6].upper()
         if self._audited:
@@ -102,7 +109,10 @@ class Target:
         return (dict(zip(shown, row, strict=True)) for row in self._rows)
 
     def _with_audit_key(self, statement: str, values: Row) -> tuple[str, Row]:
-        """Return a statement that writes rows so that they have the audit key; any other as it is."""
+        """Return a statement that writes rows so that they have the audit key.
+
+        Any other as it is.
+        """
         [(name, key)] = self._audited.items()
         column, mark = self._database.quote(name), self._database.placeholder
         if statement.startswith(update := f"UPDATE {self._table} SET "):

@@ -1,4 +1,6 @@
-"""From a factory to the live pygrametl object, for the length of one load and with nothing left behind."""
+"""From a factory to the live pygrametl object, for the length of one load and with nothing left
+behind.
+"""
 
 import inspect
 import threading
@@ -28,11 +30,13 @@ from pypelineetl.load.pygrametl.connection import Target
 from pypelineetl.sql.schema import Column
 from pypelineetl.state.load_state import LoadState
 
-# What a load may decide where the factory does not: caches that hold the whole table, so that no row costs a query.
+# What a load may decide where the factory does not: caches that hold the whole table, so that no
+# row costs a query.
 _CACHES: Mapping[type, Mapping[str, Any]] = {
     CachedDimension: {"size": 0, "prefill": True},
     TypeOneSlowlyChangingDimension: {"cachesize": 0, "prefill": True},
-    # Not filled before: pygrametl would leave out members whose last version is closed, and begin them anew.
+    # Not filled before: pygrametl would leave out members whose last version is closed, and begin
+    # them anew.
     SlowlyChangingDimension: {"cachesize": -1},
 }
 _one_at_a_time = threading.Lock()
@@ -49,16 +53,23 @@ def pygrametl_table(
 ) -> Iterator[Any]:
     """Make the pygrametl object an ETL's factory declares, loading through `target`.
 
-    `now` (UTC) is when new versions of type-2 members begin; pygrametl itself would take the day of the process's
-    first call. On leaving, what waits is written and the object is taken off pygrametl's list of all tables.
+    `now` (UTC) is when new versions of type-2 members begin; pygrametl itself would take the day of
+    the process's first call. On leaving, what waits is written and the object is taken off
+    pygrametl's list of all tables.
     """
     factory = etl.factory
-    arguments = {**_CACHES.get(factory.table_class, {}), **versioning(factory, columns, now), **factory.arguments}
+    arguments = {
+        **_CACHES.get(factory.table_class, {}),
+        **versioning(factory, columns, now),
+        **factory.arguments,
+    }
     arguments |= _typed_bounds(factory, columns)
     arguments |= _dates(factory, columns, now)
     if issubclass(factory.table_class, AccumulatingSnapshotFactTable):
         # pygrametl adds them to each other, and has an empty tuple where one is not given.
-        arguments |= {name: list(factory.names(name)) for name in ("keyrefs", "otherrefs", "measures")}
+        arguments |= {
+            name: list(factory.names(name)) for name in ("keyrefs", "otherrefs", "measures")
+        }
     if "usemultirow" in arguments:
         # pygrametl would write dates without quotes; rows go in batches anyway.
         arguments["usemultirow"] = False
@@ -67,7 +78,9 @@ def pygrametl_table(
     if isinstance(etl, DimensionETL) and issubclass(factory.table_class, SlowlyChangingDimension):
         arguments |= {"type1atts": type_one(etl)} if type_one(etl) else {}
     with _quoted_names(warehouse):
-        table = _row_class(factory)(**{**arguments, "name": warehouse.quote(factory.table)}, targetconnection=target)
+        table = _row_class(factory)(
+            **{**arguments, "name": warehouse.quote(factory.table)}, targetconnection=target
+        )
     try:
         yield table
         table.endload()
@@ -79,23 +92,33 @@ def pygrametl_table(
 
 
 def _row_class(factory: Factory) -> Callable[..., Any]:
-    """Return the class that loads row by row: a BulkFactTable's rows are the FactTable's, which needs no file."""
+    """Return the class that loads row by row.
+
+    A BulkFactTable's rows are the FactTable's, which needs no file.
+    """
     if factory.table_class is BulkFactTable:
         taken = inspect.signature(FactTable).parameters
-        return lambda **given: FactTable(**{name: value for name, value in given.items() if name in taken})
+        return lambda **given: FactTable(
+            **{name: value for name, value in given.items() if name in taken}
+        )
     return factory.table_class
 
 
 def ensuring(table: Any) -> Callable[[dict[str, Any]], Any]:
-    """Return the method that looks a member up and inserts or changes it: slowly changing dimensions have their own."""
+    """Return the method that looks a member up and inserts or changes it.
+
+    Slowly changing dimensions have their own.
+    """
     ensure: Callable[[dict[str, Any]], Any] = getattr(table, "scdensure", None) or table.ensure
     return ensure
 
 
 def _numbering(etl: DimensionETL, warehouse: Database) -> Callable[[object, object], int]:
-    """Return what numbers new members, from 1, and never as any was before; the largest number is read on first use.
+    """Return what numbers new members, from 1, and never as any was before; the largest number is
+    read on first use.
 
-    pygrametl would go on from the key of a special member, such as -1, and know nothing of tables that were rebuilt.
+    pygrametl would go on from the key of a special member, such as -1, and know nothing of tables
+    that were rebuilt.
     """
 
     @cache
@@ -108,10 +131,16 @@ def _numbering(etl: DimensionETL, warehouse: Database) -> Callable[[object, obje
 
 
 def _dates(factory: Factory, columns: Mapping[str, Column], now: datetime) -> dict[str, Any]:
-    """Return the finders of dates that a `datereader` declares, with the run's own time where the source has NULL."""
+    """Return the finders of dates that a `datereader` declares, with the run's own time where the
+    source has NULL.
+    """
     dates = factory.name("fromatt") or factory.name("toatt")
     read = {argument: factory.read_by(argument) for argument in ("fromfinder", "tofinder")}
-    return {argument: _reader(name, columns[dates], now) for argument, name in read.items() if name and dates}
+    return {
+        argument: _reader(name, columns[dates], now)
+        for argument, name in read.items()
+        if name and dates
+    }
 
 
 def _reader(name: str, column: Column, now: datetime) -> Callable[..., date | None]:
@@ -119,7 +148,9 @@ def _reader(name: str, column: Column, now: datetime) -> Callable[..., date | No
 
 
 def _typed_bounds(factory: Factory, columns: Mapping[str, Column]) -> dict[str, Any]:
-    """Return the dates a factory gives for the first and the last version, in the types of their columns."""
+    """Return the dates a factory gives for the first and the last version, in the types of their
+    columns.
+    """
     bounds = {"minfrom": factory.name("fromatt"), "maxto": factory.name("toatt")}
     return {
         argument: dated(columns[column], factory.arguments[argument])

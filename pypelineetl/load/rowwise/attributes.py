@@ -22,24 +22,38 @@ from pypelineetl.state.load_state import LoadState
 
 
 class RowAttributes:
-    """The same for one row after the other: what is known of each member, and what its next row becomes."""
+    """The same for one row after the other.
 
-    def __init__(self, load: Load, etl: DimensionETL, columns: Mapping[str, Column], target: Target) -> None:
+    What is known of each member, and what its next row becomes.
+    """
+
+    def __init__(
+        self, load: Load, etl: DimensionETL, columns: Mapping[str, Column], target: Target
+    ) -> None:
         self._etl = etl
         self._target = target
         self._flags = {name: columns[name].convert(0) for name in etl.flags}
-        self._names = (str(etl.factory.name("key")), *etl.factory.natural_key, *compared_attributes(etl))
+        self._names = (
+            str(etl.factory.name("key")),
+            *etl.factory.natural_key,
+            *compared_attributes(etl),
+        )
         self._known: dict[tuple[Any, ...], Row] = {}
         apart = {*etl.factory.natural_key, *etl.factory.versioning}
         self._filled = [name for name in etl.factory.names("attributes") if name not in apart]
         quote = load.warehouse.quote
         settings = ", ".join(f"{quote(name)} = %({name})s" for name in self._filled)
-        self._update = f"UPDATE {quote(etl.table)} SET {settings} WHERE {quote(self._names[0])} = %({self._names[0]})s"
+        self._update = (
+            f"UPDATE {quote(etl.table)} SET {settings} WHERE {quote(self._names[0])} ="
+            f" %({self._names[0]})s"
+        )
         if compared_attributes(etl):
             self._read(load)
 
     def completed(self, row: Row) -> Row:
-        """Return a row with the attributes that the source does not give, as a new member has them."""
+        """Return a row with the attributes that the source does not give, as a new member has
+        them.
+        """
         current = {name: row[base] for name, base in self._etl.current.items()}
         return row | self._flags | current | dict.fromkeys(self._etl.previous)
 
@@ -50,12 +64,15 @@ class RowAttributes:
         known = self._known.get(natural_key)
         if known and etl.inferred and known[etl.inferred]:
             self._target.execute(self._update, row | {self._names[0]: known[self._names[0]]})
-            self._known[natural_key] = known | {name: row[name] for name in compared_attributes(etl)}
+            self._known[natural_key] = known | {
+                name: row[name] for name in compared_attributes(etl)
+            }
             return "updated"
         if known:
             row |= {name: known[name] for name in etl.original}
             row |= {
-                kept: known[kept] if row[name] == known[name] else known[name] for kept, name in etl.previous.items()
+                kept: known[kept] if row[name] == known[name] else known[name]
+                for kept, name in etl.previous.items()
             }
         if etl.original or etl.previous:
             self._known[natural_key] = {name: row.get(name) for name in self._names}
@@ -64,11 +81,13 @@ class RowAttributes:
     def _read(self, load: Load) -> None:
         factory = self._etl.factory
         order = factory.name("versionatt") or factory.name("fromatt") or self._names[0]
-        # With what orders them: MySQL gives all digits of a FLOAT only in an order by columns that are read.
+        # With what orders them: MySQL gives all digits of a FLOAT only in an order by columns that
+        # are read.
         names = dict.fromkeys((*self._names, order))
         quoted = load.warehouse.quoted(names)
         self._target.execute(
-            f"SELECT {quoted} FROM {load.warehouse.quote(self._etl.table)} ORDER BY {load.warehouse.quote(order)}"
+            f"SELECT {quoted} FROM {load.warehouse.quote(self._etl.table)} ORDER BY"
+            f" {load.warehouse.quote(order)}"
         )
         for values in self._target.fetchalltuples():
             member = dict(zip(names, values, strict=True))
@@ -87,7 +106,8 @@ class RowKeys:
         )
         convert = [columns[name].convert for name in self._natural_key]
         self._known: dict[tuple[Any, ...], Any] = {
-            tuple(each(value) for each, value in zip(convert, row, strict=False)): row[-1] for row in rows
+            tuple(each(value) for each, value in zip(convert, row, strict=False)): row[-1]
+            for row in rows
         }
         self._numbers = count(LoadState(load.warehouse).largest_key(etl) + 1)
 
@@ -101,16 +121,23 @@ class RowKeys:
 
 
 class Seen:
-    """The natural keys or grains of the source's rows, noted in DuckDB if it is to be found what has no row."""
+    """The natural keys or grains of the source's rows, noted in DuckDB if it is to be found what
+    has no row.
+    """
 
     _ROWS = 10_000
 
-    def __init__(self, load: Load, session: DuckSession, etl: ETL, columns: Mapping[str, Column]) -> None:
+    def __init__(
+        self, load: Load, session: DuckSession, etl: ETL, columns: Mapping[str, Column]
+    ) -> None:
         self._session = session
         self._is_wanted = is_seen(load, etl)
         self._names = etl.factory.natural_key if isinstance(etl, DimensionETL) else row_key(etl)
         self._columns = columns
-        self._held = {f"a{etl.factory.columns.index(name)}": duckdb_type(columns[name]) for name in self._names}
+        self._held = {
+            f"a{etl.factory.columns.index(name)}": duckdb_type(columns[name])
+            for name in self._names
+        }
         self._waiting: list[tuple[Any, ...]] = []
         if self._is_wanted:
             session.declare(SEEN, self._held)
@@ -132,6 +159,9 @@ class Seen:
         """Put what was noted to the bench."""
         if self._waiting:
             kinds = map(arrow_type, self._held.values())
-            arrays = [pa.array(part, kind) for part, kind in zip(zip(*self._waiting, strict=True), kinds, strict=True)]
+            arrays = [
+                pa.array(part, kind)
+                for part, kind in zip(zip(*self._waiting, strict=True), kinds, strict=True)
+            ]
             self._session.insert(SEEN, pa.table(arrays, names=list(self._held)))
             self._waiting = []

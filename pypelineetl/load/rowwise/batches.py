@@ -1,4 +1,7 @@
-"""Source rows one after the other, batch by batch, for what is loaded row by row: converted, keyed, or rejected."""
+"""Source rows one after the other, batch by batch, for what is loaded row by row.
+
+Converted, keyed, or rejected.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,8 +52,12 @@ class Batches:
             yield read
         return Counts(read=read, **outcomes)
 
-    def _rows(self, names: Sequence[str], batch: list[Values]) -> Iterator[tuple[Row, Row | LoadError]]:
-        """Yield each row as it was given, and in the types of its columns or the reason why it cannot be."""
+    def _rows(
+        self, names: Sequence[str], batch: list[Values]
+    ) -> Iterator[tuple[Row, Row | LoadError]]:
+        """Yield each row as it was given, and in the types of its columns or the reason why it
+        cannot be.
+        """
         for values in batch:
             given = dict(zip(names, values, strict=True))
             yield given, self._converted(given)
@@ -83,7 +90,12 @@ class FactBatches(Batches):
     """A fact's rows, with the foreign keys and lags that are found for them."""
 
     def __init__(
-        self, session: DuckSession, etl: FactETL, columns: Mapping[str, Column], keys: "BatchKeys", load: Load
+        self,
+        session: DuckSession,
+        etl: FactETL,
+        columns: Mapping[str, Column],
+        keys: "BatchKeys",
+        load: Load,
     ) -> None:
         super().__init__(session, etl, columns)
         self.keys = keys
@@ -95,18 +107,33 @@ class FactBatches(Batches):
         flag = etl.deleted.flag if etl.deleted else None
         self._flags: Row = {flag: columns[flag].convert(0)} if flag else {}
 
-    def _rows(self, names: Sequence[str], batch: list[Values]) -> Iterator[tuple[Row, Row | LoadError]]:
+    def _rows(
+        self, names: Sequence[str], batch: list[Values]
+    ) -> Iterator[tuple[Row, Row | LoadError]]:
         found = self.keys.find(names, batch)
         for (given, row), (reason, keyed) in zip(super()._rows(names, batch), found, strict=True):
             columns = keyed | self._flags
             self._keyed = columns
             if self._fact.period:
                 self._replace_period(self._fact.period, given | columns)
-            # A row may take a key's name for a natural key of its own, so all keys are found before any is written.
-            yield given, LoadError(reason) if reason else row if isinstance(row, LoadError) else row | columns
+            # A row may take a key's name for a natural key of its own, so all keys are found before
+            # any is written.
+            yield (
+                given,
+                (
+                    LoadError(reason)
+                    if reason
+                    else row
+                    if isinstance(row, LoadError)
+                    else row | columns
+                ),
+            )
 
     def _replace_period(self, period: str, row: Row) -> None:
-        """Delete the facts of a row's period if it is the first row of it; a rejected row is in its period too."""
+        """Delete the facts of a row's period if it is the first row of it.
+
+        A rejected row is in its period too.
+        """
         with suppress(LoadError):
             value = self._columns[period].convert(row[period])
             if value not in self._periods:
@@ -115,16 +142,25 @@ class FactBatches(Batches):
 
     def _put(self, given: Row, row: Row | LoadError, put: Put) -> Outcome | str:
         if isinstance(row, LoadError) and self.keys.has_misses and not self._etl.most_rejected:
-            # Rows without a member are counted to the end, so that the error can tell of all of them.
+            # Rows without a member are counted to the end, so that the error can tell of all of
+            # them.
             return "unchanged"
         return super()._put(given, row, put)
 
 
 class GatheredFacts(FactBatches):
-    """Facts that are told apart by some columns: all rows are gathered, since several may be of one fact."""
+    """Facts that are told apart by some columns.
+
+    All rows are gathered, since several may be of one fact.
+    """
 
     def __init__(
-        self, session: DuckSession, etl: FactETL, columns: Mapping[str, Column], keys: "BatchKeys", load: Load
+        self,
+        session: DuckSession,
+        etl: FactETL,
+        columns: Mapping[str, Column],
+        keys: "BatchKeys",
+        load: Load,
     ) -> None:
         super().__init__(session, etl, columns, keys, load)
         self._by = row_key(etl)
@@ -135,7 +171,10 @@ class GatheredFacts(FactBatches):
         """The facts that are loaded, by the columns that tell them apart."""
 
     def settled(self, counts: Counts, put: Put) -> Counts:
-        """Put one row of each fact, and return the counts. Rows of one fact that contradict are rejected."""
+        """Put one row of each fact, and return the counts.
+
+        Rows of one fact that contradict are rejected.
+        """
         self._seen.flush()
         outcomes, rejected = Counter[str](), 0
         for values, found in self._found.items():
@@ -154,7 +193,11 @@ class GatheredFacts(FactBatches):
         inserted, updated = outcomes["inserted"], outcomes["updated"]
         unchanged = counts.read - counts.rejected - rejected - inserted - updated
         return replace(
-            counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=counts.rejected + rejected
+            counts,
+            inserted=inserted,
+            updated=updated,
+            unchanged=unchanged,
+            rejected=counts.rejected + rejected,
         )
 
     def _put(self, given: Row, row: Row | LoadError, put: Put) -> Outcome | str:
@@ -168,15 +211,22 @@ class GatheredFacts(FactBatches):
         return outcome
 
     def _fact_of(self, given: Row) -> tuple[Any, ...]:
-        """Return which fact a rejected row is of. Raises LoadError if one of the values does not fit."""
+        """Return which fact a rejected row is of.
+
+        Raises LoadError if one of the values does not fit.
+        """
         row = given | self._keyed
         return tuple(self._columns[name].convert(row[name]) for name in self._by)
 
 
 class BatchKeys:
-    """The foreign keys and lags of a fact's rows, found at the bench for one batch after the other."""
+    """The foreign keys and lags of a fact's rows, found at the bench for one batch after the
+    other.
+    """
 
-    def __init__(self, load: Load, session: DuckSession, etl: FactETL, open_tables: ExitStack) -> None:
+    def __init__(
+        self, load: Load, session: DuckSession, etl: FactETL, open_tables: ExitStack
+    ) -> None:
         self.has_misses = False
         self._load = load
         self._session = session
@@ -194,7 +244,9 @@ class BatchKeys:
         )
 
     def find(self, names: Sequence[str], batch: list[Values]) -> Iterator[tuple[str | None, Row]]:
-        """Yield for each row why it must be rejected, if so, and the columns that were found for it."""
+        """Yield for each row why it must be rejected, if so, and the columns that were found for
+        it.
+        """
         if not (self._etl.keys or self._etl.lags):
             yield from ((None, {}) for _ in batch)
             return
@@ -203,7 +255,9 @@ class BatchKeys:
         if not self._etl.most_rejected:
             self._note_misses()
         outcomes = self._keys.outcomes()
-        selected = ", ".join([f"coalesce(s.unfit, {self._keys.reason()})", *outcomes.values(), *self._found.values()])
+        selected = ", ".join(
+            [f"coalesce(s.unfit, {self._keys.reason()})", *outcomes.values(), *self._found.values()]
+        )
         for reason, *found in self._session.rows(
             f"SELECT {selected} FROM {_BATCH} AS s {self._keys.joins()} ORDER BY s.ord"
         ):
@@ -211,20 +265,32 @@ class BatchKeys:
             yield reason, dict(zip(self._found, found[len(outcomes) :], strict=True))
 
     def told(self, counts: Counts) -> Counts:
-        """Return the counts with those of the keys. Raises LoadError for natural keys that no member has."""
+        """Return the counts with those of the keys.
+
+        Raises LoadError for natural keys that no member has.
+        """
         if self.has_misses:
             raise LoadError("; ".join(self._keys.unmatched()))
         return replace(counts, **self._sums)
 
     def _fill(self, names: Sequence[str], batch: list[Values]) -> None:
         columns = dict(zip(names, zip(*batch, strict=True), strict=True))
-        arrays = [pa.array(range(len(batch)), pa.int64()), *arrays_with_errors(columns, self._requested)]
+        arrays = [
+            pa.array(range(len(batch)), pa.int64()),
+            *arrays_with_errors(columns, self._requested),
+        ]
         self._session.run(f"DELETE FROM {_BATCH}")
         self._session.insert(
-            _BATCH, pa.table(arrays, names=["ord", *(request.name for request in self._requested), "unfit", "given"])
+            _BATCH,
+            pa.table(
+                arrays,
+                names=["ord", *(request.name for request in self._requested), "unfit", "given"],
+            ),
         )
         if not self._etl.most_rejected:
-            unfit = self._session.rows(f"SELECT unfit FROM {_BATCH} WHERE unfit IS NOT NULL ORDER BY ord LIMIT 1")
+            unfit = self._session.rows(
+                f"SELECT unfit FROM {_BATCH} WHERE unfit IS NOT NULL ORDER BY ord LIMIT 1"
+            )
             if unfit:
                 raise LoadError(unfit[0][0])
 

@@ -1,4 +1,5 @@
-"""Type-2 dimensions row by row: pygrametl's object takes a member's next state, `member_history` all other rows.
+"""Type-2 dimensions row by row: pygrametl's object takes a member's next state, `member_history`
+all other rows.
 
 docs/history.md is the model, as for the loader of sets.
 """
@@ -17,7 +18,14 @@ from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load, dated
 from pypelineetl.load.dimensions.histories import VersionColumns, sorted_events
 from pypelineetl.load.dimensions.member_events import MemberEvents, is_dated
-from pypelineetl.load.dimensions.member_history import Kind, MemberEvent, State, Version, member_history, same_value
+from pypelineetl.load.dimensions.member_history import (
+    Kind,
+    MemberEvent,
+    State,
+    Version,
+    member_history,
+    same_value,
+)
 from pypelineetl.load.dimensions.versioning import history_rules, versioning_of
 from pypelineetl.load.pygrametl.connection import Target
 from pypelineetl.load.staged_rows import StagedRows
@@ -86,7 +94,9 @@ class RowHistories:
         return found if isinstance(found, datetime) else datetime.combine(found, time())
 
     def is_next(self, natural_key: NaturalKey, rows: Sequence[Row]) -> bool:
-        """Return whether a member's rows are one that pygrametl takes for its next state, and rightly so."""
+        """Return whether a member's rows are one that pygrametl takes for its next state, and
+        rightly so.
+        """
         if any(name in rows[0] for name in self.etl.factory.versioning):
             # The source tells the versions apart itself.
             return True
@@ -97,7 +107,9 @@ class RowHistories:
         if not self._is_dated:
             return latest is None or self._rules.ordering is None
         effective = self.effective(rows[0]) or self._unknown_date(latest)
-        if self._rules.every_date_begins and (self.effective(rows[0]) is None or self._hides(latest, effective)):
+        if self._rules.every_date_begins and (
+            self.effective(rows[0]) is None or self._hides(latest, effective)
+        ):
             return False
         if latest is None:
             beginning = self._rules.beginning
@@ -146,13 +158,18 @@ class RowHistories:
         kinds = {"version_key": "BIGINT", "effective": "TIMESTAMP", "event": "VARCHAR"}
         self.session.declare(_EVENTS, kinds)
         keys, effective, events = zip(*self._events, strict=True)
-        arrays = [pa.array(keys, pa.int64()), pa.array(effective, pa.timestamp("us")), pa.array(events, pa.string())]
+        arrays = [
+            pa.array(keys, pa.int64()),
+            pa.array(effective, pa.timestamp("us")),
+            pa.array(events, pa.string()),
+        ]
         self.session.insert(_EVENTS, pa.table(arrays, names=list(kinds)))
         sets = StagedRows(self.load, self.session, self.etl)
         MemberEvents(sets, self.etl).write(f"SELECT * FROM {_EVENTS}", self._rewritten)
 
     def _hides(self, latest: _Latest | None, effective: datetime) -> bool:
-        """Return whether pygrametl cannot see that a date is another than that of a member's latest state.
+        """Return whether pygrametl cannot see that a date is another than that of a member's latest
+        state.
 
         It compares the two as the table's column has them, which may be by the day.
         """
@@ -187,12 +204,16 @@ class RowHistories:
             found[tuple(row[name] for name in how.natural_key)].append(row)
         for natural_key, rows in found.items():
             newest = max(rows, key=self._writer.order)
-            is_inferred = bool(inferred and newest[inferred[0]]) and newest[how.key] not in self._logged
+            is_inferred = (
+                bool(inferred and newest[inferred[0]]) and newest[how.key] not in self._logged
+            )
             events = sorted_events(self._logged.get(newest[how.key], ()))
             since = self._writer.moment(newest, how.since) or datetime.min  # noqa: DTZ901 - no zone, as all here
             told = events[-1].effective if events else since
             is_flagged = bool(flag and newest[flag[0]] != self._rules.flags[flag[0]])
-            self._latest[natural_key] = _Latest(self._writer.is_open(newest), is_inferred, is_flagged, told)
+            self._latest[natural_key] = _Latest(
+                self._writer.is_open(newest), is_inferred, is_flagged, told
+            )
 
     def _known(self, natural_key: NaturalKey) -> list[Version]:
         how = self._how
@@ -202,7 +223,11 @@ class RowHistories:
         where = " AND ".join(f"{quote(name)} = %({name})s" for name in how.natural_key)
         member = dict(zip(how.natural_key, natural_key, strict=True))
         # A collation may take others for this member.
-        rows = [row for row in self._rows(names, f"WHERE {where}", member) if self._is_of(row, natural_key)]
+        rows = [
+            row
+            for row in self._rows(names, f"WHERE {where}", member)
+            if self._is_of(row, natural_key)
+        ]
         return self._writer.versions(rows, self._logged, self._rules)
 
     def _is_of(self, row: Row, natural_key: NaturalKey) -> bool:
@@ -212,7 +237,8 @@ class RowHistories:
         warehouse = self.load.warehouse
         names = list(dict.fromkeys(names))
         self.target.execute(
-            f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(self.etl.table)} {where}", member or {}
+            f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(self.etl.table)} {where}",
+            member or {},
         )
         special = {each[self._how.key] for each in self.etl.special}
         rows = [dict(zip(names, values, strict=True)) for values in self.target.fetchalltuples()]
@@ -228,9 +254,13 @@ class RowHistories:
         return key
 
     def _update(self, after: Row, before: Row, key: Any) -> None:
-        changed = [name for name in self._writer.changing if not same_value(before[name], after[name])]
+        changed = [
+            name for name in self._writer.changing if not same_value(before[name], after[name])
+        ]
         if changed:
             quote, own = self.load.warehouse.quote, self._how.key
             settings = ", ".join(f"{quote(name)} = %({name})s" for name in changed)
-            statement = f"UPDATE {quote(self.etl.table)} SET {settings} WHERE {quote(own)} = %({own})s"
+            statement = (
+                f"UPDATE {quote(self.etl.table)} SET {settings} WHERE {quote(own)} = %({own})s"
+            )
             self.target.execute(statement, {**after, own: key})

@@ -37,8 +37,8 @@ Put = Callable[[Row], Outcome]
 def load_dimension(load: Load, session: DuckSession, etl: DimensionETL, rows: Stream) -> Progress:
     """Ensure that every source row is a member of the dimension, by its natural key.
 
-    Raises LoadError for a value that does not fit its column, for a natural key with a NULL in it, and for rows of one
-    member that nothing puts in an order, if no rows may be rejected.
+    Raises LoadError for a value that does not fit its column, for a natural key with a NULL in it,
+    and for rows of one member that nothing puts in an order, if no rows may be rejected.
     """
     columns, natural_key = load.project.columns(etl), etl.factory.natural_key
     target, seen = Target(load, etl), Seen(load, session, etl, columns)
@@ -89,7 +89,9 @@ def load_dimension(load: Load, session: DuckSession, etl: DimensionETL, rows: St
 class DimensionBatches(Batches):
     """A dimension's rows, whose natural keys are noted also where the rows are rejected."""
 
-    def __init__(self, session: DuckSession, etl: DimensionETL, columns: Mapping[str, Column], seen: Seen) -> None:
+    def __init__(
+        self, session: DuckSession, etl: DimensionETL, columns: Mapping[str, Column], seen: Seen
+    ) -> None:
         super().__init__(session, etl, columns)
         self._seen = seen
         self._dated = etl.factory.read_by("fromfinder") or etl.factory.name("srcdateatt")
@@ -113,7 +115,8 @@ def _members(
 ) -> tuple[dict[tuple[Any, ...], list[Row]], int]:
     """Return the rows of each member in their order, and how many rows are rejected.
 
-    Rows that are equal are one row; rows that nothing puts in an order are rejected, or a LoadError.
+    Rows that are equal are one row; rows that nothing puts in an order are rejected, or a
+    LoadError.
     """
     members: dict[tuple[Any, ...], list[Row]] = {}
     read = _columns_read(etl)
@@ -126,10 +129,16 @@ def _members(
         if len(found) == 1:
             continue
         orders = Counter(histories.order_of(row) if histories else () for row in found)
-        decided = [row for row in found if orders[histories.order_of(row) if histories else ()] == 1]
+        decided = [
+            row for row in found if orders[histories.order_of(row) if histories else ()] == 1
+        ]
         undecided = [row for row in found if row not in decided]
         if undecided:
-            differing = [name for name in etl.needs if any(row[name] != undecided[0][name] for row in undecided)]
+            differing = [
+                name
+                for name in etl.needs
+                if any(row[name] != undecided[0][name] for row in undecided)
+            ]
             message = undecided_message(etl.factory.natural_key, natural_key, differing)
             if not etl.most_rejected:
                 raise LoadError(message)
@@ -143,7 +152,10 @@ def _members(
 
 
 def _columns_read(etl: DimensionETL) -> tuple[str, ...]:
-    """Return the columns of a source row that a dimension reads; nothing if Python of the user's own may read any."""
+    """Return the columns of a source row that a dimension reads.
+
+    Nothing if Python of the user's own may read any.
+    """
     if own_code_reason(etl):
         return ()
     # A source may give the surrogate key itself.
@@ -167,17 +179,22 @@ def _sortable(histories: RowHistories | None) -> Callable[[Row], tuple[Any, ...]
 def load_fact(load: Load, session: DuckSession, etl: FactETL, rows: Stream) -> Progress:
     """Find the foreign keys of every source row and put it into the fact table.
 
-    Raises LoadError for a value that does not fit its column, for rows whose dimension members are to be rejected, for
-    a grain with a NULL in it, and for rows of one fact that contradict, if no rows may be rejected.
+    Raises LoadError for a value that does not fit its column, for rows whose dimension members are
+    to be rejected, for a grain with a NULL in it, and for rows of one fact that contradict, if no
+    rows may be rejected.
     """
     columns = load.project.columns(etl)
     target = Target(load, etl)
     is_snapshot = issubclass(etl.factory.table_class, AccumulatingSnapshotFactTable)
     with ExitStack() as open_tables:
         keys = BatchKeys(load, session, etl, open_tables)
-        table = open_tables.enter_context(pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now))
+        table = open_tables.enter_context(
+            pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now)
+        )
         if not (etl.grain or is_snapshot):
-            counts = yield from FactBatches(session, etl, columns, keys, load).put(rows, _fact_writer(table))
+            counts = yield from FactBatches(session, etl, columns, keys, load).put(
+                rows, _fact_writer(table)
+            )
             return keys.told(counts)
         put = (
             Watched(target, table.ensure).put

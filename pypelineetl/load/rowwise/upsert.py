@@ -15,11 +15,17 @@ Row = dict[str, Any]
 class GrainedFacts:
     """Upserts into a pygrametl fact table by the grain its ETL declares.
 
-    pygrametl's own `ensure` finds a fact by all its keyrefs and leaves changed measures as they were.
+    pygrametl's own `ensure` finds a fact by all its keyrefs and leaves changed measures as they
+    were.
     """
 
     def __init__(
-        self, table: Any, etl: FactETL, warehouse: Database, target: Target, columns: Mapping[str, Column]
+        self,
+        table: Any,
+        etl: FactETL,
+        warehouse: Database,
+        target: Target,
+        columns: Mapping[str, Column],
     ) -> None:
         self._table = table
         self._target = target
@@ -27,7 +33,8 @@ class GrainedFacts:
         self._others = tuple(name for name in etl.factory.columns if name not in etl.grain)
         self._known = self._read(warehouse.quote(etl.table), warehouse)
         where = " AND ".join(
-            warehouse.matches(columns[name], warehouse.quote(name), f"%({name})s") for name in self._grain
+            warehouse.matches(columns[name], warehouse.quote(name), f"%({name})s")
+            for name in self._grain
         )
         values = ", ".join(f"{warehouse.quote(name)} = %({name})s" for name in self._others)
         self._update = f"UPDATE {warehouse.quote(etl.table)} SET {values} WHERE {where}"

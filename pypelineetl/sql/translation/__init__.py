@@ -1,8 +1,9 @@
-"""SELECTs in one dialect for databases of another: what is proved to give the same rows, and nothing else.
+"""SELECTs in one dialect for databases of another: what is proved to give the same rows, and
+nothing else.
 
-What `functions.py`, `calls.py`, `operators.py`, `aggregates.py` and `selects.py` name is let through.
-testsuite/test_idioms.py asks a MariaDB and the other databases the same, and compares. All else is refused with its
-place.
+What `functions.py`, `calls.py`, `operators.py`, `aggregates.py` and `selects.py` name is let
+through. testsuite/test_idioms.py asks a MariaDB and the other databases the same, and compares. All
+else is refused with its place.
 """
 
 from pypelineetl.sql.translation.expressions import RefusalError

@@ -25,7 +25,9 @@ def is_aggregate(node: exp.Expr) -> bool:
 
 
 def _varies(node: exp.Expr) -> bool:
-    """Whether an expression is made of columns or aggregates, and no constant, which may be taken for a position."""
+    """Whether an expression is made of columns or aggregates, and no constant, which may be taken
+    for a position.
+    """
     return any(isinstance(each, exp.Column) or is_aggregate(each) for each in node.walk())
 
 
@@ -41,7 +43,9 @@ class Aggregates(Calls):
         **Calls.by_node,
         exp.Window: "_windowed",
         exp.GroupConcat: "_group_concat",
-        **dict.fromkeys((exp.Count, exp.Sum, exp.Min, exp.Max, exp.Coalesce, exp.Nullif), "_common_call"),
+        **dict.fromkeys(
+            (exp.Count, exp.Sum, exp.Min, exp.Max, exp.Coalesce, exp.Nullif), "_common_call"
+        ),
     }
 
     def _common_call(self, node: exp.Func) -> Expression:
@@ -54,7 +58,9 @@ class Aggregates(Calls):
             return self._aggregate(name, node, arguments, "")
         return super().call(name, node, arguments)
 
-    def _aggregate(self, name: str, node: exp.Expr, arguments: list[exp.Expr], over: str) -> Expression:
+    def _aggregate(
+        self, name: str, node: exp.Expr, arguments: list[exp.Expr], over: str
+    ) -> Expression:
         if len(arguments) != 1:
             raise refusal(node)
         [argument] = arguments
@@ -93,17 +99,30 @@ class Aggregates(Calls):
         if given.kind is Kind.UNKNOWN:
             self.kind_of(given, frozenset({Kind.INTEGER}), "")
         sql, form = self.target.comparable(given), Form.PLAIN
-        if given.kind is Kind.DECIMAL and given.type.excess_privileges:
-            raise refusal(node, "the digits of a quotient are cut here; write CAST(… AS DECIMAL(p, s)) around it")
+        if given.kind is Kind.DECIMAL and given.type.excess:
+            raise refusal(
+                node,
+                "the digits of a quotient are cut here; write CAST(… AS DECIMAL(p, s)) around it",
+            )
         return Expression(f"{name}({sql}){over}", replace(given.type, name=""), node, form)
 
-    def _sum(self, name: str, node: exp.Expr, argument: exp.Expr, distinct: str, over: str) -> Expression:
+    def _sum(
+        self, name: str, node: exp.Expr, argument: exp.Expr, distinct: str, over: str
+    ) -> Expression:
         given = self.number(argument)
         target = self.target
-        if given.type.excess_privileges and (over or self.is_grouped):
-            raise refusal(node, "MySQL cuts the digits of a quotient here; write CAST(… AS DECIMAL(p, s)) around it")
+        if given.type.excess and (over or self.is_grouped):
+            raise refusal(
+                node,
+                "MySQL cuts the digits of a quotient here; write CAST(… AS DECIMAL(p, s))"
+                " around it",
+            )
         if given.kind is Kind.DOUBLE and "ROWS" in over:
-            raise refusal(node, "sums of floating-point numbers that come and go differ; CAST them AS DECIMAL(p, s)")
+            raise refusal(
+                node,
+                "sums of floating-point numbers that come and go differ; CAST them AS"
+                " DECIMAL(p, s)",
+            )
         if given.kind is Kind.DOUBLE:
             return Expression(f"{name}({distinct}{target.double(given)}){over}", DOUBLE, node)
         is_text = self.is_sqlite and given.kind is Kind.DECIMAL
@@ -111,16 +130,20 @@ class Aggregates(Calls):
             raise refusal(node, "SQLite has no decimals that it could tell apart")
         number = given.sql if is_text else target.number(given, given.type)
         total = f"{'mysql_total' if is_text else 'SUM'}({distinct}{number}){over}"
-        kind = decimal(given.type.scale, given.type.excess_privileges)
+        kind = decimal(given.type.scale, given.type.excess)
         form = Form.DIGITS if is_text else Form.PLAIN
         if name == "SUM":
             return Expression(total, kind, node, form)
         if given.type.scale is None:
-            raise refusal(node, "the digits of its argument are not known; write CAST(… AS DECIMAL(p, s)) around it")
+            raise refusal(
+                node,
+                "the digits of its argument are not known; write CAST(… AS DECIMAL(p, s))"
+                " around it",
+            )
         count = f"COUNT({distinct}{given.sql}){over}"
         result = quotient_type(kind, INTEGER)
         dividend = f"CAST({total} AS NUMERIC)" if target.name == "postgres" else total
-        sql = target.quotient(dividend, count, (kind, INTEGER), result.excess_privileges)
+        sql = target.quotient(dividend, count, (kind, INTEGER), result.excess)
         return Expression(sql, result, node, Form.DIGITS if self.is_sqlite else Form.PLAIN)
 
     # Texts of a group
@@ -132,15 +155,25 @@ class Aggregates(Calls):
         distinct = isinstance(given, exp.Distinct)
         values = given.expressions if isinstance(given, exp.Distinct) else [given]
         if order is None or len(values) != 1 or node.args.get("on_overflow"):
-            raise refusal(node, "one value and ORDER BY are needed: without it their order is by chance")
+            raise refusal(
+                node, "one value and ORDER BY are needed: without it their order is by chance"
+            )
         for term in order.expressions:
             key = self.of(term.this)
-            if term.this != values[0] and not key.type.is_required and self.context.schema is not None:
+            if (
+                term.this != values[0]
+                and not key.type.is_required
+                and self.context.schema is not None
+            ):
                 # MariaDB has them among the others, as if they were 0.
                 raise refusal(
-                    term, "NULLs have no place of their own in this order; order by a column that is NOT NULL"
+                    term,
+                    "NULLs have no place of their own in this order; order by a column that is NOT"
+                    " NULL",
                 )
-        mark = self.literal_text(node.args["separator"], node) if node.args.get("separator") else ","
+        mark = (
+            self.literal_text(node.args["separator"], node) if node.args.get("separator") else ","
+        )
         text = self.text(values[0])
         if distinct:
             self.context.folded.append(node)
@@ -150,7 +183,10 @@ class Aggregates(Calls):
                 raise refusal(node, "values that are told apart must be texts")
         quoted = self.target.text_literal(mark)
         if self.is_sqlite:
-            keys = [f"{self._order_key(each)}, {int(bool(each.args.get('desc')))}" for each in order.expressions]
+            keys = [
+                f"{self._order_key(each)}, {int(bool(each.args.get('desc')))}"
+                for each in order.expressions
+            ]
             sql = f"mysql_group_concat({text}, {quoted}, {int(distinct)}, {', '.join(keys)})"
             return Expression(sql, TEXT, node)
         terms = text + self._direction(order.expressions[0]) if distinct else self.order(order)
@@ -161,7 +197,9 @@ class Aggregates(Calls):
 
     def order(self, order: exp.Order) -> str:
         """Return the terms of an ORDER BY; MySQL has NULL before all other values."""
-        return ", ".join(self._order_key(each) + self._direction(each) for each in order.expressions)
+        return ", ".join(
+            self._order_key(each) + self._direction(each) for each in order.expressions
+        )
 
     def _order_key(self, term: exp.Ordered) -> str:
         given = self.rounded(self.of(term.this))
@@ -190,7 +228,11 @@ class Aggregates(Calls):
 
     def _windowed(self, node: exp.Window) -> Expression:
         function = node.this
-        if not isinstance(function, exp.Anonymous) or node.args.get("alias") or not node.args.get("over"):
+        if (
+            not isinstance(function, exp.Anonymous)
+            or node.args.get("alias")
+            or not node.args.get("over")
+        ):
             raise refusal(node)
         name, over = function.name.upper(), f" OVER ({self._window(node)})"
         if name in AGGREGATES:
@@ -199,32 +241,53 @@ class Aggregates(Calls):
             raise refusal(node)
         return self._ranked(name, function, function.expressions, over)
 
-    def _ranked(self, name: str, node: exp.Expr, arguments: Sequence[exp.Expr], over: str) -> Expression:
+    def _ranked(
+        self, name: str, node: exp.Expr, arguments: Sequence[exp.Expr], over: str
+    ) -> Expression:
         if name in _RANKS:
             if arguments:
                 raise refusal(node)
             return Expression(f"{name}(){over}", INTEGER, node)
         if name == "NTILE":
-            return Expression(f"NTILE({self.literal_whole(arguments[0], node)}){over}", INTEGER, node)
+            return Expression(
+                f"NTILE({self.literal_whole(arguments[0], node)}){over}", INTEGER, node
+            )
         given = [self.of(arguments[0])]
         if len(arguments) > 2:  # noqa: PLR2004 - the value, how far away it is, and what if there is none
             given.append(self.of(arguments[2]))
-        if any(each.type.excess_privileges for each in given):
-            raise refusal(node, "MySQL cuts the digits of a quotient here; write CAST(… AS DECIMAL(p, s)) around it")
+        if any(each.type.excess for each in given):
+            raise refusal(
+                node,
+                "MySQL cuts the digits of a quotient here; write CAST(… AS DECIMAL(p, s))"
+                " around it",
+            )
         values, kind, form = self.unified(node, given)
         if len(given) == 1 and given[0].kind in MOMENTS:
             values, form = [given[0].sql], given[0].form
         distance = [str(self.literal_whole(arguments[1], node))] if len(arguments) > 1 else []
-        return Expression(f"{name}({', '.join([values[0], *distance, *values[1:]])}){over}", kind, node, form)
+        return Expression(
+            f"{name}({', '.join([values[0], *distance, *values[1:]])}){over}", kind, node, form
+        )
 
     def _window(self, node: exp.Window) -> str:
         parts = []
         order = node.args.get("order")
-        keys = [*(node.args.get("partition_by") or ()), *(each.this for each in (order.expressions if order else ()))]
+        keys = [
+            *(node.args.get("partition_by") or ()),
+            *(each.this for each in (order.expressions if order else ())),
+        ]
         for key in keys:
-            alias = self.aliases.get(key.name) if isinstance(key, exp.Column) and not key.table else None
+            alias = (
+                self.aliases.get(key.name)
+                if isinstance(key, exp.Column) and not key.table
+                else None
+            )
             if alias is not None and alias.this != key:
-                raise refusal(key, "it is a name of the SELECT as well; write its table before it, or another name")
+                raise refusal(
+                    key,
+                    "it is a name of the SELECT as well; write its table before it, or another"
+                    " name",
+                )
         if partition := node.args.get("partition_by"):
             parts.append(f"PARTITION BY {', '.join(self.group_key(each) for each in partition)}")
         if order:
@@ -232,7 +295,11 @@ class Aggregates(Calls):
         if frame := node.args.get("spec"):
             if frame.args.get("kind") != "ROWS" or frame.args.get("exclude"):
                 raise refusal(node, "its frame must be of ROWS")
-            ends = [self._frame_end(frame, side, node) for side in ("start", "end") if frame.args.get(side)]
+            ends = [
+                self._frame_end(frame, side, node)
+                for side in ("start", "end")
+                if frame.args.get(side)
+            ]
             parts.append(f"ROWS {f'BETWEEN {ends[0]} AND {ends[1]}' if len(ends) > 1 else ends[0]}")
         return " ".join(parts)
 
@@ -249,8 +316,11 @@ class Aggregates(Calls):
         if given.kind is Kind.TEXT:
             self.context.folded.append(node)
             return given.sql if isinstance(given.node, exp.Column) else self.target.bare_text(given)
-        if given.type.excess_privileges:
-            raise refusal(node, "rows are put together by a quotient; write CAST(… AS DECIMAL(p, s)) around it")
+        if given.type.excess:
+            raise refusal(
+                node,
+                "rows are put together by a quotient; write CAST(… AS DECIMAL(p, s)) around it",
+            )
         if given.kind is Kind.OTHER and "json" in given.type.name:
             raise refusal(node)
         is_as_stored = given.kind is not Kind.NULL and given.form not in (Form.STORED, Form.DIGITS)

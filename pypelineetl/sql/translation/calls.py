@@ -1,4 +1,7 @@
-"""Calls of MySQL's functions: those of the table, and those whose SQL depends on types or literals."""
+"""Calls of MySQL's functions.
+
+Those of the table, and those whose SQL depends on types or literals.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -95,15 +98,24 @@ class Calls(Operators):
             raise refusal(node)
         if name in functions.FOLDING:
             self.context.folded.append(node)
-        if name in _OF_TIME and self.of(arguments[0]).literal and not datetime_in(self.of(arguments[0]).literal or ""):
+        if (
+            name in _OF_TIME
+            and self.of(arguments[0]).literal
+            and not datetime_in(self.of(arguments[0]).literal or "")
+        ):
             raise refusal(node, "MySQL takes a text without a time for a time of day")
         return self.from_table(function, node, arguments)
 
     def from_table(
-        self, function: functions.Function, node: exp.Expr, arguments: Sequence[exp.Expr | Expression]
+        self,
+        function: functions.Function,
+        node: exp.Expr,
+        arguments: Sequence[exp.Expr | Expression],
     ) -> Expression:
         """Return a call of a function of the table."""
-        taken = [self._taken(each, how) for each, how in zip(arguments, function.takes, strict=True)]
+        taken = [
+            self._taken(each, how) for each, how in zip(arguments, function.takes, strict=True)
+        ]
         sql = function.template(self.target.name).format(*taken)
         return Expression(sql, function.gives, node)
 
@@ -149,20 +161,30 @@ class Calls(Operators):
     def _if(self, node: exp.If) -> Expression:
         if node.args.get("false") is None:
             raise refusal(node)
-        return self.chosen(node, [self.condition(node.this)], [node.args["true"], node.args["false"]])
+        return self.chosen(
+            node, [self.condition(node.this)], [node.args["true"], node.args["false"]]
+        )
 
     def _trim(self, node: exp.Trim) -> Expression:
         name = {"LEADING": "LTRIM", "TRAILING": "RTRIM"}.get(str(node.args.get("position")), "TRIM")
         removed = self.literal_text(node.expression, node) if node.expression else " "
         if len(removed) != 1:
             raise refusal(node, "MySQL removes the text as a whole; one character is needed")
-        function = {"LTRIM": "LTRIM", "RTRIM": "RTRIM", "TRIM": "TRIM" if self.target.name != "postgres" else "BTRIM"}
-        sql = self.target.called(function[name], [self.text(node.this), self.target.text_literal(removed)])
+        function = {
+            "LTRIM": "LTRIM",
+            "RTRIM": "RTRIM",
+            "TRIM": "TRIM" if self.target.name != "postgres" else "BTRIM",
+        }
+        sql = self.target.called(
+            function[name], [self.text(node.this), self.target.text_literal(removed)]
+        )
         return Expression(sql, TEXT, node)
 
     def _substring_node(self, node: exp.Substring) -> Expression:
         length = node.args.get("length")
-        return _substring(self, node, [node.this, node.args["start"], *([length] if length else [])])
+        return _substring(
+            self, node, [node.this, node.args["start"], *([length] if length else [])]
+        )
 
     def _position(self, node: exp.StrPosition) -> Expression:
         if node.args.get("position") or node.args.get("occurrence"):
@@ -171,7 +193,17 @@ class Calls(Operators):
 
     def _extract(self, node: exp.Extract) -> Expression:
         unit = node.name.upper()
-        names = ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND", "MICROSECOND")
+        names = (
+            "YEAR",
+            "QUARTER",
+            "MONTH",
+            "WEEK",
+            "DAY",
+            "HOUR",
+            "MINUTE",
+            "SECOND",
+            "MICROSECOND",
+        )
         if unit in names:
             return self.call(unit, node, [node.expression])
         if unit != "YEAR_MONTH":
@@ -186,16 +218,26 @@ class Calls(Operators):
 
     # Moments
 
-    def interval(self, node: exp.Expr, moment: exp.Expr, interval: exp.Interval, sign: str) -> Expression:
+    def interval(
+        self, node: exp.Expr, moment: exp.Expr, interval: exp.Interval, sign: str
+    ) -> Expression:
         unit = (interval.text("unit") or "").upper()
         if unit not in UNITS or interval.this is None:
-            raise refusal(node, "the units are MICROSECOND, SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER and YEAR")
+            raise refusal(
+                node,
+                "the units are MICROSECOND, SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER and"
+                " YEAR",
+            )
         return self._later(node, moment, interval.this, unit, sign)
 
-    def _later(self, node: exp.Expr, moment: exp.Expr, amount: exp.Expr, unit: str, sign: str) -> Expression:
+    def _later(
+        self, node: exp.Expr, moment: exp.Expr, amount: exp.Expr, unit: str, sign: str
+    ) -> Expression:
         given, count = self.moment(moment), self.whole(amount)
         name, times = UNITS[unit]
-        if unit == "MICROSECOND" and not (amount.name.isdigit() and int(amount.name) < _EXACT_AMOUNT):
+        if unit == "MICROSECOND" and not (
+            amount.name.isdigit() and int(amount.name) < _EXACT_AMOUNT
+        ):
             raise refusal(node, "a number of microseconds must be written out")
         if times != 1 or sign == "-":
             count = f"({count} * {-times if sign == '-' else times})"
@@ -236,7 +278,10 @@ class Calls(Operators):
         elif self.target.name == "duckdb":
             sql = f"((EPOCH_US({last}) - EPOCH_US({first})) // {microseconds})"
         else:
-            sql = f"CAST(TRUNC(EXTRACT(EPOCH FROM ({last} - {first})) * 1000000 / {microseconds}) AS BIGINT)"
+            sql = (
+                f"CAST(TRUNC(EXTRACT(EPOCH FROM ({last} - {first})) * 1000000 / {microseconds}) AS"
+                " BIGINT)"
+            )
         return Expression(sql, INTEGER, node)
 
     def _months(self, first: str, last: str) -> str:
@@ -249,7 +294,8 @@ class Calls(Operators):
         }[self.target.name]
         months = f"{month.format(last)} - {month.format(first)}"
         later, earlier = (
-            f"{in_month.format(one)} < {in_month.format(two)}" for one, two in ((last, first), (first, last))
+            f"{in_month.format(one)} < {in_month.format(two)}"
+            for one, two in ((last, first), (first, last))
         )
         return (
             f"CAST(CASE WHEN {first} <= {last} THEN {months} - CASE WHEN {later} THEN 1 ELSE 0 END"
@@ -259,10 +305,16 @@ class Calls(Operators):
     def formatted(self, node: exp.Expr, given: str, pattern: str) -> Expression:
         """Return what DATE_FORMAT shows of a moment, which is given as SQL."""
         if self.is_sqlite:
-            return Expression(self._python("date_format", given, self.target.text_literal(pattern)), TEXT, node)
+            return Expression(
+                self._python("date_format", given, self.target.text_literal(pattern)), TEXT, node
+            )
         parts = [self._format_part(kind, text, given) for kind, text in formats.pieces(pattern)]
         # The first part is always there, so that NULL gives NULL.
-        first = f"CASE WHEN {given} IS NOT NULL THEN '' END" if not any(given in part for part in parts) else ""
+        first = (
+            f"CASE WHEN {given} IS NOT NULL THEN '' END"
+            if not any(given in part for part in parts)
+            else ""
+        )
         return Expression(f"({' || '.join([*([first] if first else []), *parts])})", TEXT, node)
 
     def _format_part(self, kind: str, text: str, given: str) -> str:
@@ -286,11 +338,14 @@ class Calls(Operators):
         assert text == "D", text  # noqa: S101 - all others are above
         day = f"CAST(EXTRACT(DAY FROM {given}) AS INT)"
         return (
-            f"CAST({day} AS VARCHAR) || CASE WHEN {day} IN (11, 12, 13) THEN 'th' WHEN {day} % 10 = 1 THEN 'st'"
-            f" WHEN {day} % 10 = 2 THEN 'nd' WHEN {day} % 10 = 3 THEN 'rd' ELSE 'th' END"
+            f"CAST({day} AS VARCHAR) || CASE WHEN {day} IN (11, 12, 13) THEN 'th' WHEN {day} % 10 ="
+            f" 1 THEN 'st' WHEN {day} % 10 = 2 THEN 'nd' WHEN {day} % 10 = 3 THEN 'rd' ELSE"
+            " 'th' END"
         )
 
-    def rounded_to(self, node: exp.Expr, given: Expression, digits: int, *, cut: bool) -> Expression:
+    def rounded_to(
+        self, node: exp.Expr, given: Expression, digits: int, *, cut: bool
+    ) -> Expression:
         """Return ROUND, or TRUNCATE, which cuts."""
         if given.kind is Kind.DOUBLE:
             return self._rounded_double(node, given, digits, cut=cut)
@@ -305,7 +360,9 @@ class Calls(Operators):
         function = {"truncate": "TRUNC", "round": "ROUND"}[name]
         return Expression(f"{function}({self.target.decimal(given)}, {digits})", kind, node)
 
-    def _rounded_whole(self, node: exp.Expr, given: Expression, digits: int, name: str) -> Expression:
+    def _rounded_whole(
+        self, node: exp.Expr, given: Expression, digits: int, name: str
+    ) -> Expression:
         if self.is_sqlite:
             return Expression(self._python(name, given.sql, str(digits)), INTEGER, node)
         function = {"truncate": "TRUNC", "round": "ROUND"}[name]
@@ -314,12 +371,19 @@ class Calls(Operators):
             return Expression(sql, INTEGER, node)
         power, half = 10**-digits, 10**-digits // 2 if name == "round" else 0
         number = self.target.integer(given)
-        sql = f"(({number} + CASE WHEN {number} < 0 THEN -{half} ELSE {half} END) // {power} * {power})"
+        sql = (
+            f"(({number} + CASE WHEN {number} < 0 THEN -{half} ELSE {half} END) // {power} *"
+            f" {power})"
+        )
         return Expression(sql, INTEGER, node)
 
-    def _rounded_double(self, node: exp.Expr, given: Expression, digits: int, *, cut: bool) -> Expression:
+    def _rounded_double(
+        self, node: exp.Expr, given: Expression, digits: int, *, cut: bool
+    ) -> Expression:
         if cut:
-            raise refusal(node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it")
+            raise refusal(
+                node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
+            )
         number = self.target.double(given)
         if self.is_sqlite:
             return Expression(self._python("round_double", number, str(digits)), DOUBLE, node)
@@ -335,7 +399,9 @@ class Calls(Operators):
 @special("COALESCE", counts=[None])
 def _coalesce(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     values, kind, form = self.unified(node, [self.of(each) for each in arguments])
-    return Expression(f"COALESCE({', '.join(values)})" if len(values) > 1 else values[0], kind, node, form)
+    return Expression(
+        f"COALESCE({', '.join(values)})" if len(values) > 1 else values[0], kind, node, form
+    )
 
 
 @special("NULLIF", counts=[2])
@@ -343,7 +409,9 @@ def _nullif(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressio
     given = self.of(arguments[0])
     one, other = self.comparable(node, self.rounded(given), self.rounded(self.of(arguments[1])))
     sql = f"CASE WHEN {one} = {other} THEN NULL ELSE {self.target.value(given)} END"
-    return Expression(sql, given.type, node, given.form if given.form is not Form.CONDITION else Form.PLAIN)
+    return Expression(
+        sql, given.type, node, given.form if given.form is not Form.CONDITION else Form.PLAIN
+    )
 
 
 @special("ISNULL", counts=[1])
@@ -374,16 +442,24 @@ def _extreme(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressi
         raise refusal(node, "numbers alone, dates alone or texts alone are needed")
     if Kind.TEXT in kinds:
         self.context.folded.append(node)
-    if any(each.type.name == WRITTEN or each.type.excess_privileges for each in given):
-        raise refusal(node, "write CAST(… AS …) around its quotients, and around dates that are computed from a text")
+    if any(each.type.name == WRITTEN or each.type.excess for each in given):
+        raise refusal(
+            node,
+            "write CAST(… AS …) around its quotients, and around dates that are computed from a"
+            " text",
+        )
     values, kind, form = self.unified(node, given)
     name = node.name.upper()
     if self.is_sqlite:
         if form is Form.DIGITS:
             values, form = [f"CAST({each} AS REAL)" for each in values], Form.PLAIN
-        return Expression(f"{'max' if name == 'GREATEST' else 'min'}({', '.join(values)})", kind, node, form)
+        return Expression(
+            f"{'max' if name == 'GREATEST' else 'min'}({', '.join(values)})", kind, node, form
+        )
     missing = " OR ".join(f"{each} IS NULL" for each in values)
-    return Expression(f"CASE WHEN {missing} THEN NULL ELSE {name}({', '.join(values)}) END", kind, node, form)
+    return Expression(
+        f"CASE WHEN {missing} THEN NULL ELSE {name}({', '.join(values)}) END", kind, node, form
+    )
 
 
 @special("ELT", counts=[None])
@@ -400,7 +476,9 @@ def _field(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression
     if given.kind in MOMENTS:
         raise refusal(node, "MySQL compares dates as texts here; write CASE")
     pairs = [self.comparable(node, given, self.of(each)) for each in arguments[1:]]
-    parts = [f"WHEN {one} = {other} THEN {place}" for place, (one, other) in enumerate(pairs, start=1)]
+    parts = [
+        f"WHEN {one} = {other} THEN {place}" for place, (one, other) in enumerate(pairs, start=1)
+    ]
     return Expression(f"CASE {' '.join(parts)} ELSE 0 END", INTEGER, node)
 
 
@@ -408,7 +486,9 @@ def _field(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression
 @special("TRUNCATE", counts=[2])
 def _round(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     digits = self.literal_whole(arguments[1], node) if len(arguments) > 1 else 0
-    return self.rounded_to(node, self.number(arguments[0]), digits, cut=node.name.upper() == "TRUNCATE")
+    return self.rounded_to(
+        node, self.number(arguments[0]), digits, cut=node.name.upper() == "TRUNCATE"
+    )
 
 
 @special("CEIL", "CEILING", "FLOOR", counts=[1])
@@ -439,7 +519,9 @@ def _abs(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
 def _sign(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     number = self.target.comparable(self.number(arguments[0]))
     return Expression(
-        f"CASE WHEN {number} > 0 THEN 1 WHEN {number} < 0 THEN -1 WHEN {number} = 0 THEN 0 END", INTEGER, node
+        f"CASE WHEN {number} > 0 THEN 1 WHEN {number} < 0 THEN -1 WHEN {number} = 0 THEN 0 END",
+        INTEGER,
+        node,
     )
 
 
@@ -459,12 +541,15 @@ def _substring(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expres
     whole = "CAST({} AS INT)" if self.target.name == "postgres" else "{}"
     length = "CHAR_LENGTH" if self.target.name == "postgres" else "LENGTH"
     # Given twice where it is not a number that is written out, as is the text.
-    cut = "".join(f", {whole.format(f'CASE WHEN {each} < 0 THEN 0 ELSE {each} END')}" for each in counts)
+    cut = "".join(
+        f", {whole.format(f'CASE WHEN {each} < 0 THEN 0 ELSE {each} END')}" for each in counts
+    )
     from_end = f"{length}({text}) + {start} + 1"
     sql = (
-        f"CASE WHEN {start} > 0 THEN SUBSTR({text}, {whole.format(start)}{cut})"
-        f" WHEN {start} < 0 AND {from_end} > 0 THEN SUBSTR({text}, {whole.format(from_end)}{cut})"
-        f" WHEN {' AND '.join(f'{each} IS NOT NULL' for each in (start, *counts))} THEN SUBSTR({text}, 1, 0) END"
+        f"CASE WHEN {start} > 0 THEN SUBSTR({text}, {whole.format(start)}{cut}) WHEN {start} < 0"
+        f" AND {from_end} > 0 THEN SUBSTR({text}, {whole.format(from_end)}{cut}) WHEN"
+        f" {' AND '.join(f'{each} IS NOT NULL' for each in (start, *counts))} THEN SUBSTR({text},"
+        " 1, 0) END"
     )
     return Expression(sql, TEXT, node)
 
@@ -497,7 +582,9 @@ def _padded(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressio
         raise refusal(node, "a length from 0 on and a text that is not empty are needed")
     name = node.name.upper()
     given = [self.text(arguments[0]), str(count), self.target.text_literal(filling)]
-    return Expression(self.target.called(f"mysql_{name.lower()}" if self.is_sqlite else name, given), TEXT, node)
+    return Expression(
+        self.target.called(f"mysql_{name.lower()}" if self.is_sqlite else name, given), TEXT, node
+    )
 
 
 @special("SHA2", counts=[2])
@@ -515,7 +602,10 @@ def _sha2(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
 
 @special("DATE_FORMAT", counts=[2])
 def _date_format(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    given, pattern = self.target.datetime(self.moment(arguments[0])), self.literal_text(arguments[1], node)
+    given, pattern = (
+        self.target.datetime(self.moment(arguments[0])),
+        self.literal_text(arguments[1], node),
+    )
     if not pattern:
         raise refusal(node, "its pattern is empty")
     return self.formatted(node, given, pattern)
@@ -587,12 +677,23 @@ def _from_unixtime(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Ex
 def _str_to_date(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     """Return a literal text as what it is; what MySQL makes of other texts no database does."""
     text, pattern = (self.literal_text(each, node) for each in arguments)
-    known = {"Y": "%Y", "m": "%m", "d": "%d", "H": "%H", "i": "%M", "s": "%S", "S": "%S", "T": "%H:%M:%S"}
+    known = {
+        "Y": "%Y",
+        "m": "%m",
+        "d": "%d",
+        "H": "%H",
+        "i": "%M",
+        "s": "%S",
+        "S": "%S",
+        "T": "%H:%M:%S",
+    }
     parts = formats.pieces(pattern)
     letters = {part for kind, part in parts if kind == "specifier"}
     if "%%" in pattern or not letters <= set(known) or not {"Y", "m", "d"} <= letters:
         raise refusal(node, "a date of %Y, %m and %d, with or without %H, %i and %s, is needed")
-    shape = "".join(known[part] if kind == "specifier" else part.replace("%", "%%") for kind, part in parts)
+    shape = "".join(
+        known[part] if kind == "specifier" else part.replace("%", "%%") for kind, part in parts
+    )
     try:
         found = datetime.strptime(text, shape)  # noqa: DTZ007 - UTC
     except ValueError as error:

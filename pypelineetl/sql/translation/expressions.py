@@ -13,7 +13,9 @@ _SHOWN = 80
 
 
 class Form(Enum):
-    """How a database holds the value of an expression, where that is not how MySQL's type suggests."""
+    """How a database holds the value of an expression, where that is not how MySQL's type
+    suggests.
+    """
 
     PLAIN = "as its type suggests"
     CONDITION = "true or false, where MySQL has 1 and 0"

@@ -1,4 +1,7 @@
-"""DATE_FORMAT: what each of MySQL's specifiers shows of a moment, in Python, PostgreSQL and DuckDB."""
+"""DATE_FORMAT.
+
+What each of MySQL's specifiers shows of a moment, in Python, PostgreSQL and DuckDB.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -23,7 +26,9 @@ _SPECIFIER = re.compile("%(.)", re.DOTALL)
 
 
 def _suffixed(day: int) -> str:
-    return f"{day}{'th' if day in (11, 12, 13) else {1: 'st', 2: 'nd', 3: 'rd'}.get(day % 10, 'th')}"
+    return (
+        f"{day}{'th' if day in (11, 12, 13) else {1: 'st', 2: 'nd', 3: 'rd'}.get(day % 10, 'th')}"
+    )
 
 
 def day_of_year(day: date) -> int:
@@ -140,7 +145,10 @@ OF_DUCKDB = {
 
 
 def pieces(pattern: str) -> list[tuple[str, str]]:
-    """Return a pattern in pieces: ("text", what is shown as it is) and ("specifier", its letter)."""
+    """Return a pattern in pieces.
+
+    ("text", what is shown as it is) and ("specifier", its letter).
+    """
     for letter, longer in _SHORT.items():
         pattern = re.sub(f"(%%)|%{letter}", lambda found: found[1] or longer, pattern)  # noqa: B023 - used at once
     found, end = [], 0

@@ -1,8 +1,9 @@
-"""The table of MySQL's functions that each database has under some name or can be given by an expression.
+"""The table of MySQL's functions that each database has under some name or can be given by an
+expression.
 
-A template's {0} is the first argument, converted as `takes` says. SQLite's is a Python function of the same name
-(`sqlite_functions.py`), unless a template says otherwise. Functions whose SQL depends on the types or the literals
-that they are given are in `special.py`.
+A template's {0} is the first argument, converted as `takes` says. SQLite's is a Python function of
+the same name (`sqlite_functions.py`), unless a template says otherwise. Functions whose SQL depends
+on the types or the literals that they are given are in `special.py`.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,15 @@ class Function:
 
 def _part(name: str, postgres: str, duckdb: str, *, aliases: tuple[str, ...] = ()) -> Function:
     """Return a function that takes a part of a moment."""
-    return Function(name, ("datetime",), INTEGER, f"CAST({postgres} AS INT)", f"CAST({duckdb} AS INT)", "", aliases)
+    return Function(
+        name,
+        ("datetime",),
+        INTEGER,
+        f"CAST({postgres} AS INT)",
+        f"CAST({duckdb} AS INT)",
+        "",
+        aliases,
+    )
 
 
 _SUNDAY = {
@@ -63,7 +72,8 @@ WEEK_OF_FOUR_DAYS = _part(
     "WEEK_OF_FOUR_DAYS",
     f"TRUNC((EXTRACT(DOY FROM {{0}}) - 1 + {_FIRST['postgres']}) / 7)"
     f" + CASE WHEN {_FIRST['postgres']} <= 3 THEN 1 ELSE 0 END",
-    f"(DAYOFYEAR({{0}}) - 1 + {_FIRST['duckdb']}) // 7 + CASE WHEN {_FIRST['duckdb']} <= 3 THEN 1 ELSE 0 END",
+    f"(DAYOFYEAR({{0}}) - 1 + {_FIRST['duckdb']}) // 7 + CASE WHEN {_FIRST['duckdb']} <= 3 THEN 1"
+    " ELSE 0 END",
 )
 WEEK_OF_ITS_SUNDAY = _part(
     "WEEK_OF_ITS_SUNDAY",
@@ -75,7 +85,9 @@ YEAR_OF_ITS_SUNDAY = _part(
 )
 ISO_WEEK = _part("WEEKOFYEAR", "EXTRACT(WEEK FROM {0})", "WEEKOFYEAR({0})")
 ISO_YEAR = _part("ISO_YEAR", "EXTRACT(ISOYEAR FROM {0})", "ISOYEAR({0})")
-ISO_YEAR_AND_WEEK = _part("ISO_YEAR_AND_WEEK", _ISO_YEAR_AND_WEEK["postgres"], _ISO_YEAR_AND_WEEK["duckdb"])
+ISO_YEAR_AND_WEEK = _part(
+    "ISO_YEAR_AND_WEEK", _ISO_YEAR_AND_WEEK["postgres"], _ISO_YEAR_AND_WEEK["duckdb"]
+)
 
 DATE_PARTS = (
     _part("YEAR", "EXTRACT(YEAR FROM {0})", "YEAR({0})"),
@@ -93,10 +105,15 @@ DATE_PARTS = (
     ISO_WEEK,
     _part(
         "YEARWEEK",
-        f"EXTRACT(YEAR FROM {_SUNDAY['postgres']}) * 100 + TRUNC((EXTRACT(DOY FROM {_SUNDAY['postgres']}) + 6) / 7)",
+        f"EXTRACT(YEAR FROM {_SUNDAY['postgres']}) * 100 + TRUNC((EXTRACT(DOY FROM"
+        f" {_SUNDAY['postgres']}) + 6) / 7)",
         f"YEAR({_SUNDAY['duckdb']}) * 100 + (DAYOFYEAR({_SUNDAY['duckdb']}) + 6) // 7",
     ),
-    _part("TO_DAYS", "CAST({0} AS DATE) - DATE '0001-01-01' + 366", "DATE_DIFF('day', DATE '0001-01-01', {0}) + 366"),
+    _part(
+        "TO_DAYS",
+        "CAST({0} AS DATE) - DATE '0001-01-01' + 366",
+        "DATE_DIFF('day', DATE '0001-01-01', {0}) + 366",
+    ),
 )
 _MOMENTS = (
     Function("DAYNAME", ("datetime",), TEXT, "TO_CHAR({0}, 'FMDay')", "DAYNAME({0})"),
@@ -139,12 +156,23 @@ _MOMENTS = (
 )
 # An empty text is nowhere to be found, also where what would replace it is NULL.
 _REPLACE = "CASE WHEN {1} = '' THEN {0} ELSE REPLACE({0}, {1}, {2}) END"
-# ICU knows all letters whatever the database's locale, and makes two of ß and İ, which MySQL does not.
+# ICU knows all letters whatever the database's locale, and makes two of ß and İ, which MySQL does
+# not.
 _UPPER = "REPLACE(UPPER(REPLACE({0}, 'ß', CHR(57344)) COLLATE \"und-x-icu\"), CHR(57344), 'ß')"
 _LOWER = "LOWER(REPLACE(REPLACE({0}, 'Σ', 'σ'), 'İ', 'i') COLLATE \"und-x-icu\")"  # noqa: RUF001 - Greek is meant
 _TEXTS = (
-    Function("LENGTH", ("text",), INTEGER, "OCTET_LENGTH({0})", "STRLEN({0})", "", ("OCTET_LENGTH",)),
-    Function("CHAR_LENGTH", ("text",), INTEGER, "CHAR_LENGTH({0})", "LENGTH({0})", "", ("CHARACTER_LENGTH",)),
+    Function(
+        "LENGTH", ("text",), INTEGER, "OCTET_LENGTH({0})", "STRLEN({0})", "", ("OCTET_LENGTH",)
+    ),
+    Function(
+        "CHAR_LENGTH",
+        ("text",),
+        INTEGER,
+        "CHAR_LENGTH({0})",
+        "LENGTH({0})",
+        "",
+        ("CHARACTER_LENGTH",),
+    ),
     Function("UPPER", ("text",), TEXT, _UPPER, "REPLACE(UPPER({0}), 'ẞ', 'ß')", "", ("UCASE",)),
     Function("LOWER", ("text",), TEXT, _LOWER, "LOWER({0})", "", ("LCASE",)),
     Function("TRIM", ("text",), TEXT, "BTRIM({0}, ' ')", "TRIM({0}, ' ')", "trim({0}, ' ')"),
@@ -165,7 +193,9 @@ _TEXTS = (
         "RIGHT({0}, CAST(CASE WHEN {1} < 0 THEN 0 ELSE {1} END AS INT))",
         "RIGHT({0}, CASE WHEN {1} < 0 THEN 0 ELSE {1} END)",
     ),
-    Function("REPEAT", ("text", "integer"), TEXT, "REPEAT({0}, CAST({1} AS INT))", "REPEAT({0}, {1})"),
+    Function(
+        "REPEAT", ("text", "integer"), TEXT, "REPEAT({0}, CAST({1} AS INT))", "REPEAT({0}, {1})"
+    ),
     Function("SPACE", ("integer",), TEXT, "REPEAT(' ', CAST({0} AS INT))", "REPEAT(' ', {0})"),
     Function("MD5", ("text",), TEXT, "MD5({0})", "MD5({0})"),
     Function("INSTR", ("text", "text"), INTEGER, "STRPOS({0}, {1})", "INSTR({0}, {1})"),
@@ -181,7 +211,12 @@ _NUMBERS = (
     ),
     Function("EXP", ("double",), DOUBLE, "EXP({0})", "EXP({0})"),
     Function(
-        "LN", ("double",), DOUBLE, "CASE WHEN {0} > 0 THEN LN({0}) END", "CASE WHEN {0} > 0 THEN LN({0}) END", "",
+        "LN",
+        ("double",),
+        DOUBLE,
+        "CASE WHEN {0} > 0 THEN LN({0}) END",
+        "CASE WHEN {0} > 0 THEN LN({0}) END",
+        "",
         ("LOG",),
     ),
     Function(
@@ -191,7 +226,15 @@ _NUMBERS = (
         "CASE WHEN {0} > 0 THEN LOG10({0}) END",
         "CASE WHEN {0} > 0 THEN LOG10({0}) END",
     ),
-    Function("POWER", ("double", "double"), DOUBLE, "POWER({0}, {1})", "POWER({0}, {1})", "", ("POW",)),
+    Function(
+        "POWER",
+        ("double", "double"),
+        DOUBLE,
+        "POWER({0}, {1})",
+        "POWER({0}, {1})",
+        "",
+        ("POW",),
+    ),
 )  # fmt: skip
 
 TABLE = (*DATE_PARTS, *_MOMENTS, *_TEXTS, *_NUMBERS)

@@ -1,4 +1,7 @@
-"""The list of what is let through, for docs/databases.md: `python -m pypelineetl.sql.translation.listing` prints it."""
+"""The list of what is let through, for docs/databases.md.
+
+`python -m pypelineetl.sql.translation.listing` prints it.
+"""
 
 import sys
 from collections.abc import Iterable
@@ -9,23 +12,26 @@ _LINES = (
     (
         "operators",
         (
-            "`+ - * / % DIV MOD`, `&` with a number that is written out, `= <> < <= > >= <=>`, `AND OR XOR NOT`,"
-            " `IS [NOT] NULL`, `IS [NOT] TRUE`, `IN`, `BETWEEN`, `LIKE` with `ESCAPE`, `CASE`, `date + INTERVAL n unit`"
+            "`+ - * / % DIV MOD`, `&` with a number that is written out, `= <> < <= > >= <=>`, `AND"
+            " OR XOR NOT`, `IS [NOT] NULL`, `IS [NOT] TRUE`, `IN`, `BETWEEN`, `LIKE` with `ESCAPE`,"
+            " `CASE`, `date + INTERVAL n unit`"
         ),
     ),
     (
         "casts",
         (
-            "`CAST` and `CONVERT` to `CHAR`, `CHAR(n)`, `SIGNED`, `DECIMAL(p, s)`, `DOUBLE`, `DATE`, `DATETIME`,"
-            " `DATETIME(6)`; of texts `SIGNED` and, on SQLite, `DATE` and `DATETIME`"
+            "`CAST` and `CONVERT` to `CHAR`, `CHAR(n)`, `SIGNED`, `DECIMAL(p, s)`, `DOUBLE`,"
+            " `DATE`, `DATETIME`, `DATETIME(6)`; of texts `SIGNED` and, on SQLite, `DATE` and"
+            " `DATETIME`"
         ),
     ),
     (
         "clauses",
         (
-            "`SELECT [DISTINCT]`, `JOIN` (inner, `LEFT`, `RIGHT`, `CROSS`; `ON`, `USING`), `WHERE`, `GROUP BY` with all"
-            " other columns in aggregates, `HAVING`, `ORDER BY`, `LIMIT`, `UNION [ALL]`, `WITH`, subqueries in `FROM`,"
-            " `IN`, `EXISTS` and as a value, `OVER` with `PARTITION BY`, `ORDER BY` and frames of `ROWS`"
+            "`SELECT [DISTINCT]`, `JOIN` (inner, `LEFT`, `RIGHT`, `CROSS`; `ON`, `USING`), `WHERE`,"
+            " `GROUP BY` with all other columns in aggregates, `HAVING`, `ORDER BY`, `LIMIT`,"
+            " `UNION [ALL]`, `WITH`, subqueries in `FROM`, `IN`, `EXISTS` and as a value, `OVER`"
+            " with `PARTITION BY`, `ORDER BY` and frames of `ROWS`"
         ),
     ),
 )
@@ -34,7 +40,11 @@ _LINES = (
 def listing() -> str:
     """Return the list as Markdown."""
     windows = f"{_names(aggregates.WINDOW_FUNCTIONS)}, and aggregates"
-    called = {name for name, _ in (*functions.BY_NAME, *calls.SPECIAL)} | {"IF", "EXTRACT", "POSITION"}
+    called = {name for name, _ in (*functions.BY_NAME, *calls.SPECIAL)} | {
+        "IF",
+        "EXTRACT",
+        "POSITION",
+    }
     lines = [
         *_LINES,
         ("functions", _names(called)),
@@ -43,7 +53,9 @@ def listing() -> str:
         ("units of time", _names(calls.UNITS)),
         ("`DATE_FORMAT`", _names(f"%{each}" for each in formats.SPECIFIERS)),
     ]
-    return "".join(["| | let through |\n|---|---|\n", *(f"| {what} | {given} |\n" for what, given in lines)])
+    return "".join(
+        ["| | let through |\n|---|---|\n", *(f"| {what} | {given} |\n" for what, given in lines)]
+    )
 
 
 def _names(names: Iterable[str]) -> str:

@@ -60,7 +60,10 @@ _PARTS: dict[type[exp.Expr], set[str]] = {
     exp.Trim: {"position"},
     exp.Window: {"over", "partition_by", "order", "spec"},
 }
-"""What else sqlglot keeps of each, and is heeded here: what it may add one day must not be left out."""
+"""What else sqlglot keeps of each, and is heeded here.
+
+What it may add one day must not be left out.
+"""
 _UNTYPED = "its type is not known; write CAST(… AS …) around it"
 _BITS_63 = 2**63
 
@@ -73,7 +76,9 @@ class Context:
     schema: Schema | None
     """None while only the shape of a query is checked: types are then what they must be."""
     is_of_sqlite: bool = False
-    """Whether the query is written in SQLite's dialect, in which values have types, and columns have none."""
+    """Whether the query is written in SQLite's dialect, in which values have types, and columns
+    have none.
+    """
     folded: list[exp.Expr] = field(default_factory=list)
     """Where texts are compared, which each database does by its own collation."""
 
@@ -122,13 +127,22 @@ class Operators(ABC):
         """
 
     @abstractmethod
-    def interval(self, node: exp.Expr, moment: exp.Expr, interval: exp.Interval, sign: str) -> Expression:
+    def interval(
+        self, node: exp.Expr, moment: exp.Expr, interval: exp.Interval, sign: str
+    ) -> Expression:
         """Return a moment before or after another."""
 
     def of(self, node: exp.Expr) -> Expression:
-        """Return an expression in the target's SQL. Raises DialectError for what is not proved to give the same."""
+        """Return an expression in the target's SQL.
+
+        Raises DialectError for what is not proved to give the same.
+        """
         handler = self.by_node.get(type(node))
-        given = {name for name, value in node.args.items() if value} - {"this", "expression", "expressions"}
+        given = {name for name, value in node.args.items() if value} - {
+            "this",
+            "expression",
+            "expressions",
+        }
         if handler is None or given - _PARTS.get(type(node), set()):
             raise refusal(node)
         return getattr(self, handler)(node)  # type: ignore[no-any-return] # each handler gives an Expression
@@ -148,7 +162,9 @@ class Operators(ABC):
     def number(self, node: exp.Expr) -> Expression:
         """Return an expression that must be a number."""
         given = self.of(node)
-        kind = self.kind_of(given, NUMBERS, ", and is used as a number; write CAST(… AS …) around it")
+        kind = self.kind_of(
+            given, NUMBERS, ", and is used as a number; write CAST(… AS …) around it"
+        )
         return given if given.kind is kind else replace(given, type=Type(kind))
 
     def _as_number(self, given: Expression) -> Expression:
@@ -158,11 +174,16 @@ class Operators(ABC):
     def moment(self, node: exp.Expr) -> Expression:
         """Return an expression that must be a date or a moment."""
         given = self.as_moment(self.of(node))
-        kind = self.kind_of(given, MOMENTS, ", and is used as a date; write CAST(… AS DATE) or CAST(… AS DATETIME)")
+        kind = self.kind_of(
+            given, MOMENTS, ", and is used as a date; write CAST(… AS DATE) or CAST(… AS DATETIME)"
+        )
         return given if given.kind is kind else replace(given, type=Type(Kind.DATETIME))
 
     def as_moment(self, given: Expression) -> Expression:
-        """Return a literal text as the date or moment that it is, if it is one; all else as it is given."""
+        """Return a literal text as the date or moment that it is, if it is one.
+
+        All else as it is given.
+        """
         if given.literal is None:
             return given
         if day := date_in(given.literal):
@@ -192,7 +213,11 @@ class Operators(ABC):
     def whole(self, node: exp.Expr) -> str:
         """Return an expression that must be a whole number."""
         given = self._as_number(self.of(node))
-        self.kind_of(given, frozenset({Kind.INTEGER}), ", and a whole number is needed; write CAST(… AS SIGNED)")
+        self.kind_of(
+            given,
+            frozenset({Kind.INTEGER}),
+            ", and a whole number is needed; write CAST(… AS SIGNED)",
+        )
         return self.target.integer(given)
 
     # Names and literals
@@ -231,7 +256,9 @@ class Operators(ABC):
 
     def _number_literal(self, number: str, node: exp.Expr) -> Expression:
         if "e" in number.lower():
-            return Expression(self.target.double(Expression(number, decimal(0), node)), DOUBLE, node)
+            return Expression(
+                self.target.double(Expression(number, decimal(0), node)), DOUBLE, node
+            )
         sql = f"({number})" if number.startswith(("-", "+")) else number
         if "." in number:
             return Expression(sql, decimal(len(number.partition(".")[2])), node)
@@ -262,7 +289,9 @@ class Operators(ABC):
         return Expression(sql, INTEGER, node, Form.CONDITION)
 
     def _xor(self, node: exp.Xor) -> Expression:
-        return self.truth(f"({self.condition(node.this)} <> {self.condition(node.expression)})", node)
+        return self.truth(
+            f"({self.condition(node.this)} <> {self.condition(node.expression)})", node
+        )
 
     def _not(self, node: exp.Not) -> Expression:
         return self.truth(f"(NOT {self.condition(node.this)})", node)
@@ -285,12 +314,15 @@ class Operators(ABC):
         return self.truth(f"({first} {operator} {second})", node)
 
     def rounded(self, given: Expression) -> Expression:
-        """Return an expression as MySQL compares two of them: a quotient has the digits that are shown."""
-        if not given.type.excess_privileges or given.type.scale is None:
+        """Return an expression as MySQL compares two of them.
+
+        A quotient has the digits that are shown.
+        """
+        if not given.type.excess or given.type.scale is None:
             return given
         sql = self.target.rounded(given.sql, given.type.scale)
         form = Form.DIGITS if self.target.name == "sqlite" else given.form
-        return replace(given, sql=sql, type=replace(given.type, excess_privileges=0), form=form)
+        return replace(given, sql=sql, type=replace(given.type, excess=0), form=form)
 
     def comparable(self, node: exp.Expr, one: Expression, other: Expression) -> tuple[str, str]:
         """Return two expressions so that the database compares them as MySQL does."""
@@ -302,7 +334,8 @@ class Operators(ABC):
         target = self.target
         kinds = {one.kind, other.kind} - {Kind.NULL}
         if Kind.UNKNOWN in kinds:
-            # Both are of whatever type the database says; nothing shows here that MySQL would convert one.
+            # Both are of whatever type the database says; nothing shows here that MySQL would
+            # convert one.
             if self.context.schema is not None:
                 raise refusal(node, _UNTYPED)
             return one.sql, other.sql
@@ -310,7 +343,9 @@ class Operators(ABC):
             return self._comparable_numbers(one, other)
         if kinds <= MOMENTS:
             take = target.date if kinds == {Kind.DATE} else target.datetime
-            first, second = (each.sql if each.kind is Kind.NULL else take(each) for each in (one, other))
+            first, second = (
+                each.sql if each.kind is Kind.NULL else take(each) for each in (one, other)
+            )
             return first, second
         if kinds == {Kind.TEXT}:
             self.context.folded.append(node)
@@ -328,23 +363,36 @@ class Operators(ABC):
         """Return two numbers; MySQL makes both floating-point numbers if one is."""
         both = (one, other)
         if self.target.name == "sqlite" and Kind.DOUBLE in (one.kind, other.kind):
-            first, second = (each.sql if each.kind is Kind.NULL else self.target.double(each) for each in both)
+            first, second = (
+                each.sql if each.kind is Kind.NULL else self.target.double(each) for each in both
+            )
             return first, second
         return self.target.comparable(one), self.target.comparable(other)
 
     def _refuse_conversion(self, node: exp.Expr, *given: Expression) -> None:
-        """Refuse what SQLite compares as it is and all others after a conversion, and dates that are texts."""
+        """Refuse what SQLite compares as it is and all others after a conversion, and dates that
+        are texts.
+        """
         are_texts = all(each.type.name == WRITTEN or each.literal is not None for each in given)
         if are_texts and any(each.kind in MOMENTS for each in given):
-            raise refusal(node, "it compares texts that are dates; write CAST(… AS DATE) around one of them")
+            raise refusal(
+                node, "it compares texts that are dates; write CAST(… AS DATE) around one of them"
+            )
         if not self.context.is_of_sqlite:
             return
-        kinds = {Kind.DOUBLE if each.kind in NUMBERS else each.kind for each in given} - {Kind.NULL, Kind.UNKNOWN}
+        kinds = {Kind.DOUBLE if each.kind in NUMBERS else each.kind for each in given} - {
+            Kind.NULL,
+            Kind.UNKNOWN,
+        }
         if len(kinds) > 1:
-            raise refusal(node, "SQLite compares its values as they are, and the other databases convert them")
+            raise refusal(
+                node, "SQLite compares its values as they are, and the other databases convert them"
+            )
 
     def _alike(self, given: Expression, literal: Expression) -> tuple[Expression, Expression]:
-        """Return two expressions, the second as a number or a moment if it is a literal text and the first is one."""
+        """Return two expressions, the second as a number or a moment if it is a literal text and
+        the first is one.
+        """
         if given.kind in NUMBERS:
             return given, self._as_number(literal)
         if given.kind in MOMENTS:
@@ -356,12 +404,16 @@ class Operators(ABC):
             return self._in_query(node, query)
         if node.args.get("unnest") or node.args.get("field") or not node.expressions:
             raise refusal(node)
-        pairs = [self.comparable(node, self.of(node.this), self.of(each)) for each in node.expressions]
+        pairs = [
+            self.comparable(node, self.of(node.this), self.of(each)) for each in node.expressions
+        ]
         if len(node.expressions) == 1:
             one, other = (self.rounded(self.of(each)) for each in (node.this, node.expressions[0]))
             pairs = [self.comparable(node, one, other)]
         if len({one for one, _ in pairs}) == 1:
-            return self.truth(f"({pairs[0][0]} IN ({', '.join(other for _, other in pairs)}))", node)
+            return self.truth(
+                f"({pairs[0][0]} IN ({', '.join(other for _, other in pairs)}))", node
+            )
         return self.truth(f"({' OR '.join(f'{one} = {other}' for one, other in pairs)})", node)
 
     def _in_query(self, node: exp.In, query: exp.Expr) -> Expression:
@@ -375,8 +427,14 @@ class Operators(ABC):
         elif self.context.schema is not None:
             both = {given.kind, found.kind}
             alike = both == {Kind.INTEGER} if self.target.name == "sqlite" else both <= NUMBERS
-            has_two_scales = Kind.DECIMAL in both and given.type.scale != found.scale and self.target.name == "duckdb"
-            if has_two_scales or (not alike and (len(both) != 1 or found.kind in (Kind.OTHER, Kind.UNKNOWN))):
+            has_two_scales = (
+                Kind.DECIMAL in both
+                and given.type.scale != found.scale
+                and self.target.name == "duckdb"
+            )
+            if has_two_scales or (
+                not alike and (len(both) != 1 or found.kind in (Kind.OTHER, Kind.UNKNOWN))
+            ):
                 raise refusal(node, f"it compares {given.kind.value} with {found.kind.value}")
         return self.truth(f"({self.target.comparable(given)} IN ({sql}))", node)
 
@@ -394,12 +452,16 @@ class Operators(ABC):
 
     def _like(self, node: exp.Like, escape: str = "\\") -> Expression:
         pattern = self.of(node.expression)
-        # PostgreSQL and DuckDB refuse a pattern that ends in its escape character, and MySQL finds that character.
+        # PostgreSQL and DuckDB refuse a pattern that ends in its escape character, and MySQL finds
+        # that character.
         if pattern.literal is not None and pattern.literal.endswith(escape):
             raise refusal(node, "its pattern ends in the escape character")
         self.context.folded.append(node)
         word = "NOT LIKE" if node.args.get("negate") else "LIKE"
-        sql = f"({self.text(node.this)} {word} {self.text(node.expression)} ESCAPE {self.target.text_literal(escape)})"
+        sql = (
+            f"({self.text(node.this)} {word} {self.text(node.expression)} ESCAPE"
+            f" {self.target.text_literal(escape)})"
+        )
         return self.truth(sql, node)
 
     def _escape(self, node: exp.Escape) -> Expression:
@@ -435,7 +497,9 @@ class Operators(ABC):
         default = node.args.get("default")
         return self.chosen(node, conditions, [*results, *([default] if default else [])])
 
-    def chosen(self, node: exp.Expr, conditions: Sequence[str], results: Sequence[exp.Expr]) -> Expression:
+    def chosen(
+        self, node: exp.Expr, conditions: Sequence[str], results: Sequence[exp.Expr]
+    ) -> Expression:
         """Return a CASE of these conditions and their results; one more result is that of ELSE."""
         values, kind, form = self.unified(node, [self.of(each) for each in results])
         parts = [f"WHEN {one} THEN {value}" for one, value in zip(conditions, values, strict=False)]
@@ -443,7 +507,9 @@ class Operators(ABC):
         return Expression(f"CASE {' '.join(parts)}{rest} END", kind, node, form)
 
     def unified(self, node: exp.Expr, given: Sequence[Expression]) -> tuple[list[str], Type, Form]:
-        """Return expressions of which any can be the result, as the one type that MySQL gives to all."""
+        """Return expressions of which any can be the result, as the one type that MySQL gives to
+        all.
+        """
         kinds = {each.kind for each in given} - {Kind.NULL}
         target = self.target
         if Kind.UNKNOWN in kinds:
@@ -458,15 +524,29 @@ class Operators(ABC):
             return self._unified_numbers(given, kinds)
         if kinds <= MOMENTS:
             if len(kinds) > 1 and any(each.type.name == WRITTEN for each in given):
-                raise refusal(node, "one of its dates is a text; write CAST(… AS DATE) or CAST(… AS DATETIME)")
-            take, kind = (target.date, DATE) if kinds == {Kind.DATE} else (target.datetime, DATETIME)
-            return [each.sql if each.kind is Kind.NULL else take(each) for each in given], kind, Form.PLAIN
+                raise refusal(
+                    node, "one of its dates is a text; write CAST(… AS DATE) or CAST(… AS DATETIME)"
+                )
+            take, kind = (
+                (target.date, DATE) if kinds == {Kind.DATE} else (target.datetime, DATETIME)
+            )
+            return (
+                [each.sql if each.kind is Kind.NULL else take(each) for each in given],
+                kind,
+                Form.PLAIN,
+            )
         names = {each.type.name for each in given if each.kind is not Kind.NULL}
         if len(kinds) == 1 and Kind.TEXT not in kinds and len(names) == 1:
-            return [each.sql for each in given], next(each.type for each in given if each.kind in kinds), Form.PLAIN
+            return (
+                [each.sql for each in given],
+                next(each.type for each in given if each.kind in kinds),
+                Form.PLAIN,
+            )
         return [target.text(each) for each in given], TEXT, Form.PLAIN
 
-    def _unified_numbers(self, given: Sequence[Expression], kinds: set[Kind]) -> tuple[list[str], Type, Form]:
+    def _unified_numbers(
+        self, given: Sequence[Expression], kinds: set[Kind]
+    ) -> tuple[list[str], Type, Form]:
         target = self.target
         if kinds == {Kind.INTEGER}:
             return [target.value(each) for each in given], INTEGER, Form.PLAIN
@@ -475,7 +555,8 @@ class Operators(ABC):
         scales = [each.type.scale for each in given if each.kind is Kind.DECIMAL]
         known = [scale for scale in scales if scale is not None]
         kind = decimal(
-            max(known) if len(known) == len(scales) else None, max(each.type.excess_privileges for each in given)
+            max(known) if len(known) == len(scales) else None,
+            max(each.type.excess for each in given),
         )
         values = [target.one_of(each, kind) for each in given]
         return values, kind, Form.DIGITS if target.name == "sqlite" else Form.PLAIN
@@ -493,20 +574,30 @@ class Operators(ABC):
         operator = _ARITHMETIC[type(node)]
         if operator in "+-":
             for moment, interval in ((node.this, node.expression), (node.expression, node.this)):
-                if isinstance(interval, exp.Interval) and (operator == "+" or interval is node.expression):
+                if isinstance(interval, exp.Interval) and (
+                    operator == "+" or interval is node.expression
+                ):
                     return self.interval(node, moment, interval, operator)
         return self.computed(node, operator, self.number(node.this), self.number(node.expression))
 
-    def computed(self, node: exp.Expr, operator: str, one: Expression, other: Expression) -> Expression:
+    def computed(
+        self, node: exp.Expr, operator: str, one: Expression, other: Expression
+    ) -> Expression:
         """Return a sum, difference, product or remainder."""
         if Kind.DOUBLE in (one.kind, other.kind):
             if operator == "%":
-                raise refusal(node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it")
+                raise refusal(
+                    node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
+                )
             return Expression(self.target.arithmetic(operator, one, other, DOUBLE), DOUBLE, node)
         kind = product_type(operator, one.type, other.type)
         if self.context.is_of_sqlite and kind.kind is Kind.DECIMAL:
             raise refusal(node, "SQLite computes decimals as floating-point numbers")
-        form = Form.DIGITS if kind.kind is Kind.DECIMAL and self.target.name == "sqlite" else Form.PLAIN
+        form = (
+            Form.DIGITS
+            if kind.kind is Kind.DECIMAL and self.target.name == "sqlite"
+            else Form.PLAIN
+        )
         return Expression(self.target.arithmetic(operator, one, other, kind), kind, node, form)
 
     def _divided(self, node: exp.Div) -> Expression:
@@ -521,21 +612,31 @@ class Operators(ABC):
                 return Expression(f"mysql_double_quotient({dividend}, {divisor})", DOUBLE, node)
             return Expression(f"({dividend} / NULLIF({divisor}, 0))", DOUBLE, node)
         if None in (one.type.scale, other.type.scale):
-            raise refusal(node, "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around them")
+            raise refusal(
+                node,
+                "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around"
+                " them",
+            )
         kind = quotient_type(one.type, other.type)
         exact = [self._exactly(each) for each in (one, other)]
-        sql = target.quotient(exact[0], exact[1], (one.type, other.type), kind.excess_privileges)
+        sql = target.quotient(exact[0], exact[1], (one.type, other.type), kind.excess)
         return Expression(sql, kind, node, Form.DIGITS if target.name == "sqlite" else Form.PLAIN)
 
     def _exactly(self, given: Expression) -> str:
         is_whole = given.kind is Kind.INTEGER and self.target.name == "duckdb"
         # DuckDB would multiply 64 bits with a power of ten in 64 bits.
-        return f"CAST({self.target.value(given)} AS HUGEINT)" if is_whole else self.target.decimal(given)
+        return (
+            f"CAST({self.target.value(given)} AS HUGEINT)"
+            if is_whole
+            else self.target.decimal(given)
+        )
 
     def _whole_quotient(self, node: exp.IntDiv) -> Expression:
         one, other = self.number(node.this), self.number(node.expression)
         if Kind.DOUBLE in (one.kind, other.kind):
-            raise refusal(node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it")
+            raise refusal(
+                node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
+            )
         return self.whole_quotient(node, one, other)
 
     def whole_quotient(self, node: exp.Expr, one: Expression, other: Expression) -> Expression:
@@ -551,16 +652,24 @@ class Operators(ABC):
             sql = f"CAST(DIV({target.decimal(one)}, NULLIF({target.decimal(other)}, 0)) AS BIGINT)"
             return Expression(sql, INTEGER, node)
         if None in (one.type.scale, other.type.scale):
-            raise refusal(node, "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around them")
-        power = 10 ** max(each.type.excess_privileges or each.type.scale or 0 for each in (one, other))
-        first, second = (f"CAST({self._exactly(each)} * {power} AS HUGEINT)" for each in (one, other))
+            raise refusal(
+                node,
+                "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around"
+                " them",
+            )
+        power = 10 ** max(each.type.excess or each.type.scale or 0 for each in (one, other))
+        first, second = (
+            f"CAST({self._exactly(each)} * {power} AS HUGEINT)" for each in (one, other)
+        )
         return Expression(f"CAST({first} // NULLIF({second}, 0) AS BIGINT)", INTEGER, node)
 
     def _bits_of(self, node: exp.BitwiseAnd) -> Expression:
         mask = node.expression
         if not (isinstance(mask, exp.Literal) and not mask.is_string):
             raise refusal(
-                node, "MySQL computes bits without a sign; a number that is written out is needed on the right"
+                node,
+                "MySQL computes bits without a sign; a number that is written out is needed on the"
+                " right",
             )
         return Expression(f"({self.whole(node.this)} & {self.whole(mask)})", INTEGER, node)
 
@@ -572,7 +681,11 @@ class Operators(ABC):
         to = node.to
         arguments = [each.name for each in to.expressions]
         match to.this:
-            case exp.DType.CHARACTER_SET if to.args["kind"].name.lower() in ("utf8mb4", "utf8", "utf8mb3"):
+            case exp.DType.CHARACTER_SET if to.args["kind"].name.lower() in (
+                "utf8mb4",
+                "utf8",
+                "utf8mb3",
+            ):
                 return replace(self.of(node.this), node=node)
             case exp.DType.CHAR | exp.DType.VARCHAR | exp.DType.NCHAR | exp.DType.TEXT:
                 return self._cast_to_text(node, arguments)
@@ -585,7 +698,11 @@ class Operators(ABC):
                 return Expression(self.target.double(self.number(node.this)), DOUBLE, node)
             case exp.DType.DATE:
                 return self._cast_to_date(node)
-            case exp.DType.DATETIME | exp.DType.TIMESTAMP | exp.DType.TIMESTAMPTZ if arguments in ([], ["0"], ["6"]):
+            case exp.DType.DATETIME | exp.DType.TIMESTAMP | exp.DType.TIMESTAMPTZ if arguments in (
+                [],
+                ["0"],
+                ["6"],
+            ):
                 return self._cast_to_datetime(node, keeps_fraction=arguments == ["6"])
         raise refusal(node)
 
@@ -611,11 +728,18 @@ class Operators(ABC):
                 return Expression(f"mysql_double_to_whole({given.sql})", INTEGER, node)
             case Kind.DOUBLE:
                 return Expression(f"CAST({given.sql} AS BIGINT)", INTEGER, node)
-        self.kind_of(given, frozenset({Kind.INTEGER}), "; use DATE_FORMAT or another function that gives a number")
+        self.kind_of(
+            given,
+            frozenset({Kind.INTEGER}),
+            "; use DATE_FORMAT or another function that gives a number",
+        )
         return Expression(target.integer(given), INTEGER, node)
 
     def _whole_of_text(self, text: str) -> str:
-        """Return the whole number that a text begins with, as MySQL has it; 0 where it begins with none."""
+        """Return the whole number that a text begins with, as MySQL has it.
+
+        0 where it begins with none.
+        """
         if self.target.name == "sqlite":
             return f"mysql_whole_of_text({text})"
         if self.target.name == "duckdb":
@@ -634,7 +758,7 @@ class Operators(ABC):
         if given.kind is Kind.DOUBLE:
             # The text of a number has the digits that MySQL rounds.
             sql = f"CAST({sql} AS VARCHAR)"
-        if given.kind is Kind.DECIMAL and given.type.excess_privileges:
+        if given.kind is Kind.DECIMAL and given.type.excess:
             sql = target.rounded(sql, scale)
         return Expression(f"CAST({sql} AS DECIMAL({precision}, {scale}))", decimal(scale), node)
 
@@ -650,18 +774,26 @@ class Operators(ABC):
             # TIMESTAMP '…' has the digits that are written, and DATETIME none.
             return replace(given, node=node)
         if given.kind is Kind.TEXT:
-            return Expression(f"mysql_datetime_of_text({given.sql}, {int(keeps_fraction)})", DATETIME, node)
+            return Expression(
+                f"mysql_datetime_of_text({given.sql}, {int(keeps_fraction)})", DATETIME, node
+            )
         whole = self.target.datetime(given)
         if keeps_fraction:
             return Expression(whole, DATETIME, node)
         if self.target.name == "sqlite":
             return Expression(
-                f"substr({whole}, 1, 19)" if given.kind is Kind.DATETIME else f"({whole})", DATETIME, node
+                f"substr({whole}, 1, 19)" if given.kind is Kind.DATETIME else f"({whole})",
+                DATETIME,
+                node,
             )
         return Expression(f"DATE_TRUNC('second', {whole})", DATETIME, node)
 
     def _dated(self, node: exp.Cast, kind: str) -> Expression:
         given = self.as_moment(self.of(node.this))
-        wanted = frozenset({*MOMENTS, Kind.TEXT}) if self.target.name == "sqlite" and not given.literal else MOMENTS
+        wanted = (
+            frozenset({*MOMENTS, Kind.TEXT})
+            if self.target.name == "sqlite" and not given.literal
+            else MOMENTS
+        )
         self.kind_of(given, wanted, f", and each database reads a {kind} in its own way")
         return given

@@ -1,4 +1,7 @@
-"""Queries as trees: MySQL's, in which each function keeps its name and arguments, and those of other dialects."""
+"""Queries as trees.
+
+MySQL's, in which each function keeps its name and arguments, and those of other dialects.
+"""
 
 from typing import Any, ClassVar
 
@@ -13,20 +16,29 @@ _KEPT = ("CAST", "CONVERT", "EXTRACT", "GROUP_CONCAT", "POSITION", "SUBSTR", "SU
 
 
 class AsWritten(MySQL):  # type: ignore[misc] # sqlglot's dialects are made by a metaclass
-    """sqlglot's MySQL without its own understanding of functions, by which several become the same."""
+    """sqlglot's MySQL without its own understanding of functions, by which several become the
+    same.
+    """
 
     class Parser(MySQL.Parser):  # type: ignore[misc] # as above
         """A parser that knows no function but those with a syntax of their own."""
 
         FUNCTIONS: ClassVar[dict[str, Any]] = {}
-        FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {name: MySQL.Parser.FUNCTION_PARSERS[name] for name in _KEPT}
+        FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
+            name: MySQL.Parser.FUNCTION_PARSERS[name] for name in _KEPT
+        }
 
 
 def as_written(sql: str) -> exp.Expr:
     """Return a statement of MySQL that sqlglot has parsed before."""
-    comments = [comment for token in sqlglot.tokenize(sql, read="mysql") for comment in token.comments]
+    comments = [
+        comment for token in sqlglot.tokenize(sql, read="mysql") for comment in token.comments
+    ]
     if any(comment.startswith(("!", "M!")) for comment in comments):
-        message = "a comment that MySQL executes (/*! … */) has no translation; write what it says, or leave it out"
+        message = (
+            "a comment that MySQL executes (/*! … */) has no translation; write what it says, or"
+            " leave it out"
+        )
         raise DialectError(message)
     tree: exp.Expr = AsWritten().parse(sql)[0]
     return tree
@@ -86,7 +98,9 @@ _COMMON = (
 
 
 def refuse_beyond_common(tree: exp.Expr) -> None:
-    """Raise DialectError for what another dialect than MySQL's may understand in a way of its own."""
+    """Raise DialectError for what another dialect than MySQL's may understand in a way of its
+    own.
+    """
     for node in tree.walk():
         if not isinstance(node, _COMMON):
             raise refusal(node)

@@ -19,9 +19,14 @@ class Scope:
     """By name, the columns of the queries that WITH names."""
 
     def column(self, name: str, table: str) -> tuple[str, Type] | None:
-        """Return the table and the type of a column; no table if it cannot be told, None if there is no such column."""
+        """Return the table and the type of a column.
+
+        No table if it cannot be told, None if there is no such column.
+        """
         found = [
-            (alias, columns) for alias, columns in self.tables.items() if alias.lower() == (table or alias).lower()
+            (alias, columns)
+            for alias, columns in self.tables.items()
+            if alias.lower() == (table or alias).lower()
         ]
         if any(columns is None for _, columns in found):
             return table, UNKNOWN
@@ -42,7 +47,9 @@ class Scope:
         return [*own, *(self.outer.names() if self.outer else [])]
 
     def with_query(self, name: str) -> tuple[str, Columns | None]:
-        """Return the name that WITH has for a query of this name, in whatever case, and its columns."""
+        """Return the name that WITH has for a query of this name, in whatever case, and its
+        columns.
+        """
         for own, columns in self.with_queries.items():
             if own.lower() == name.lower():
                 return own, columns

@@ -39,14 +39,20 @@ class Translation:
 
     sql: str
     folded: tuple[str, ...] = ()
-    """What it compares that are texts, as written: MySQL's collations take other texts for equal than the database."""
+    """What it compares that are texts, as written.
+
+    MySQL's collations take other texts for equal than the database.
+    """
     original: str = ""
     """The query of MySQL, if it was one."""
 
 
 @dataclass(frozen=True)
 class _Query:
-    """A part of a query that gives rows: its columns, and its text once they are as they shall be."""
+    """A part of a query that gives rows.
+
+    Its columns, and its text once they are as they shall be.
+    """
 
     names: tuple[str, ...]
     columns: tuple[Expression, ...]
@@ -56,14 +62,19 @@ class _Query:
     """The columns of a `*`, if it has one."""
     has_unknown_star: bool = False
     is_merged: bool = False
-    """Whether MySQL computes it as a part of the query around it, so that quotients keep their digits."""
+    """Whether MySQL computes it as a part of the query around it, so that quotients keep their
+    digits.
+    """
 
 
-def translated_tree(tree: exp.Expr, target: str, schema: Schema | None, *, is_of_sqlite: bool = False) -> Translation:
-    """Return a query in another dialect. Raises DialectError, with the place, for what is not proved equal.
+def translated_tree(
+    tree: exp.Expr, target: str, schema: Schema | None, *, is_of_sqlite: bool = False
+) -> Translation:
+    """Return a query in another dialect. Raises DialectError, with the place, for what is not
+    proved equal.
 
-    `schema` gives the columns of the tables of the database that will run it. Without it only what does not depend on
-    them is checked.
+    `schema` gives the columns of the tables of the database that will run it. Without it only what
+    does not depend on them is checked.
     """
     context = Context(TARGETS[target], schema, is_of_sqlite)
     text = _Queries(context, Scope()).whole(tree)
@@ -94,7 +105,10 @@ class _Queries:
         return found.text([self.target.in_subquery(each) for each in columns]), types
 
     def derived(self, tree: exp.Expr) -> tuple[str, Columns | None]:
-        """Return the text of a query that another selects from, and its columns; None if they are not known."""
+        """Return the text of a query that another selects from, and its columns.
+
+        None if they are not known.
+        """
         found = self.query(tree)
         columns = found.columns
         types = [_as_column(each) for each in columns]
@@ -119,7 +133,9 @@ class _Queries:
     # UNION
 
     def _union(self, tree: exp.Union) -> _Query:
-        _only(tree, {"this", "expression", "distinct", "order", "limit", "offset", "with_", "by_name"})
+        _only(
+            tree, {"this", "expression", "distinct", "order", "limit", "offset", "with_", "by_name"}
+        )
         scope = self._with(tree)
         sides = [_Queries(self.context, scope).query(each) for each in (tree.this, tree.expression)]
         if any(each.stars or each.has_unknown_star for each in sides):
@@ -132,28 +148,38 @@ class _Queries:
         for pair in zip(sides[0].columns, sides[1].columns, strict=True):
             values, kind, form = expressions.unified(tree, pair)
             given = [
-                Expression(value, replace(kind, excess_privileges=kind.excess_privileges), each.node, form)
+                Expression(value, replace(kind, excess=kind.excess), each.node, form)
                 for value, each in zip(values, pair, strict=True)
             ]
             for place, each in enumerate(given):
                 texts[place].append(self.target.root(each))
-            columns.append(Expression("", replace(kind, excess_privileges=0), tree, Form.PLAIN))
+            columns.append(Expression("", replace(kind, excess=0), tree, Form.PLAIN))
             if tree.args.get("distinct") and kind.kind is Kind.TEXT:
                 self.context.folded.append(pair[0].node)
         word = "UNION" if tree.args.get("distinct") else "UNION ALL"
         parts = [each.text(values) for each, values in zip(sides, texts, strict=True)]
         if any(isinstance(each, exp.Subquery) for each in (tree.this, tree.expression)):
-            parts = [f"SELECT * FROM ({part}) AS q{place}" for place, part in enumerate(parts, start=1)]
+            parts = [
+                f"SELECT * FROM ({part}) AS q{place}" for place, part in enumerate(parts, start=1)
+            ]
         rest = self._union_rest(tree, sides[0].names)
         prefix = self._with_text(tree)
-        return _Query(sides[0].names, tuple(columns), lambda _: f"{prefix}{parts[0]}\n{word}\n{parts[1]}{rest}")
+        return _Query(
+            sides[0].names,
+            tuple(columns),
+            lambda _: f"{prefix}{parts[0]}\n{word}\n{parts[1]}{rest}",
+        )
 
     def _union_rest(self, tree: exp.Union, names: Sequence[str]) -> str:
         rest = ""
         if order := tree.args.get("order"):
             terms = []
             for term in order.expressions:
-                if not isinstance(term.this, exp.Column) or term.this.table or term.this.name not in names:
+                if (
+                    not isinstance(term.this, exp.Column)
+                    or term.this.table
+                    or term.this.name not in names
+                ):
                     raise refusal(term, "a UNION is ordered by its columns")
                 direction = _InQuery(self.context, Scope())._direction(term)  # noqa: SLF001 - of one piece
                 terms.append(f"{names.index(term.this.name) + 1}{direction}")
@@ -163,7 +189,10 @@ class _Queries:
     # WITH
 
     def _with(self, tree: exp.Expr) -> Scope:
-        """Return the scope of a query, with what its WITH names; its text is kept for `_with_text`."""
+        """Return the scope of a query, with what its WITH names.
+
+        Its text is kept for `_with_text`.
+        """
         scope = Scope(outer=self.outer)
         self._texts: dict[int, str] = getattr(self, "_texts", {})
         given = tree.args.get("with_")
@@ -195,7 +224,9 @@ class _Queries:
         tables = self._from(tree, scope)
         expressions = _InQuery(self.context, scope)
         expressions.is_grouped = tree.args.get("group") is not None
-        expressions.aliases = {each.alias: each for each in tree.selects if isinstance(each, exp.Alias)}
+        expressions.aliases = {
+            each.alias: each for each in tree.selects if isinstance(each, exp.Alias)
+        }
         names, columns, stars, has_unknown = self._columns(tree, scope, expressions)
         aliases = dict(expressions.aliases)
         if tree.args.get("distinct"):
@@ -210,7 +241,11 @@ class _Queries:
 
         def text(values: Sequence[str]) -> str:
             parts = [
-                value if isinstance(each.node, exp.Star) else f"{value} AS {self.target.quoted(name)}"
+                (
+                    value
+                    if isinstance(each.node, exp.Star)
+                    else f"{value} AS {self.target.quoted(name)}"
+                )
                 for value, each, name in zip(values, columns, names, strict=True)
             ]
             separator = ",\n  "
@@ -229,8 +264,12 @@ class _Queries:
         stars: dict[str, Type] = {}
         has_unknown = False
         for each in tree.selects:
-            if isinstance(each, exp.Star) or (isinstance(each, exp.Column) and isinstance(each.this, exp.Star)):
-                if each.args.get("except_") or any(join.args.get("using") for join in tree.args.get("joins") or ()):
+            if isinstance(each, exp.Star) or (
+                isinstance(each, exp.Column) and isinstance(each.this, exp.Star)
+            ):
+                if each.args.get("except_") or any(
+                    join.args.get("using") for join in tree.args.get("joins") or ()
+                ):
                     raise refusal(each, "name the columns")
                 table = each.table if isinstance(each, exp.Column) else ""
                 shown = f"{self.target.quoted(table)}.*" if table else "*"
@@ -238,7 +277,7 @@ class _Queries:
                 columns.append(Expression(shown, UNKNOWN, exp.Star()))
                 for alias, known in scope.tables.items():
                     if not table or alias.lower() == table.lower():
-                        if any(kind.excess_privileges for kind in (known or {}).values()):
+                        if any(kind.excess for kind in (known or {}).values()):
                             raise refusal(each, "it has a quotient; name the columns")
                         has_unknown = has_unknown or known is None
                         stars.update(known or {})
@@ -255,9 +294,11 @@ class _Queries:
             if each.kind is Kind.TEXT:
                 self.context.folded.append(each.node)
         return [
-            replace(each, sql=self.target.comparable(each), form=Form.PLAIN, stored="")
-            if each.form is Form.STORED
-            else each
+            (
+                replace(each, sql=self.target.comparable(each), form=Form.PLAIN, stored="")
+                if each.form is Form.STORED
+                else each
+            )
             for each in columns
         ]
 
@@ -265,7 +306,11 @@ class _Queries:
         given = tree.args.get("from_")
         if given is None:
             return ""
-        if isinstance(given.this, exp.Table) and given.this.name.upper() == "DUAL" and not given.this.args.get("db"):
+        if (
+            isinstance(given.this, exp.Table)
+            and given.this.name.upper() == "DUAL"
+            and not given.this.args.get("db")
+        ):
             return ""
         text = f"\nFROM {self._table(given.this, scope)}"
         for join in tree.args.get("joins") or ():
@@ -276,7 +321,9 @@ class _Queries:
         target = self.target
         if isinstance(node, exp.Subquery):
             _only(node, {"this", "alias"})
-            inner = _Queries(self.context, Scope(outer=scope.outer, with_queries=scope.with_queries))
+            inner = _Queries(
+                self.context, Scope(outer=scope.outer, with_queries=scope.with_queries)
+            )
             text, columns = inner.derived(node.this)
             scope.tables[node.alias] = columns
             return f"({text}) AS {target.quoted(node.alias)}"
@@ -285,7 +332,9 @@ class _Queries:
         _only(node, {"this", "alias", "db"})
         named, columns = scope.with_query(node.name) if not node.db else ("", None)
         if not named:
-            columns = None if self.context.schema is None else self.context.schema(node.name, node.db)
+            columns = (
+                None if self.context.schema is None else self.context.schema(node.name, node.db)
+            )
             if columns is not None and not columns:
                 name = node.sql(dialect="mysql")
                 message = f"no such table: {name}. {place_of(node)}"
@@ -355,7 +404,11 @@ class _Queries:
         return text, keys if is_grouped else None
 
     def _group_key(
-        self, key: exp.Expr, tree: exp.Select, expressions: "_InQuery", aliases: dict[str, exp.Alias]
+        self,
+        key: exp.Expr,
+        tree: exp.Select,
+        expressions: "_InQuery",
+        aliases: dict[str, exp.Alias],
     ) -> exp.Expr:
         if isinstance(key, exp.Literal):
             return _at_position(tree, key)
@@ -363,7 +416,10 @@ class _Queries:
         return _declared_columns(key, aliases, expressions)
 
     def _check_grouped(self, node: exp.Expr, keys: Sequence[exp.Expr]) -> None:
-        """Refuse a column whose value is that of any row of its group: databases take different ones, or none."""
+        """Refuse a column whose value is that of any row of its group.
+
+        Databases take different ones, or none.
+        """
         if node in keys or is_aggregate(node) or isinstance(node, exp.Query):
             return
         if isinstance(node, exp.Window):
@@ -399,7 +455,11 @@ class _Queries:
                 self._check_grouped(key, keys)
             changed = exp.Ordered(**{**term.args, "this": key})
             if tree.args.get("distinct"):
-                places = [place for place, each in enumerate(tree.selects, start=1) if each.unalias() == key]
+                places = [
+                    place
+                    for place, each in enumerate(tree.selects, start=1)
+                    if each.unalias() == key
+                ]
                 if not places:
                     raise refusal(term, "SELECT DISTINCT is ordered by its columns")
                 terms.append(f"{places[0]}{expressions._direction(term)}")  # noqa: SLF001 - of one piece
@@ -430,22 +490,26 @@ class _InQuery(Aggregates):
         return _Queries(self.context, self.scope).subquery(node, is_value=is_value)
 
 
-def _with_all_digits(columns: tuple[Expression, ...], types: list[Type]) -> tuple[tuple[Expression, ...], list[Type]]:
+def _with_all_digits(
+    columns: tuple[Expression, ...], types: list[Type]
+) -> tuple[tuple[Expression, ...], list[Type]]:
     """Return columns whose quotients are not rounded, and their types, which say so."""
-    cut = tuple(replace(each, type=replace(each.type, excess_privileges=0)) for each in columns)
+    cut = tuple(replace(each, type=replace(each.type, excess=0)) for each in columns)
     return cut, [
-        replace(kind, excess_privileges=each.type.excess_privileges) for kind, each in zip(types, columns, strict=True)
+        replace(kind, excess=each.type.excess) for kind, each in zip(types, columns, strict=True)
     ]
 
 
 def _as_column(given: Expression) -> Type:
     """Return the type of a column of a query, for another query around it."""
-    kind = replace(given.type, excess_privileges=0)
+    kind = replace(given.type, excess=0)
     is_truth = given.form is Form.CONDITION and isinstance(given.node, exp.Column)
     if kind.name == WRITTEN:
         return kind
     return (
-        kind if is_truth or given.kind is Kind.OTHER or isinstance(given.node, exp.Column) else replace(kind, name="")
+        kind
+        if is_truth or given.kind is Kind.OTHER or isinstance(given.node, exp.Column)
+        else replace(kind, name="")
     )
 
 
@@ -453,7 +517,13 @@ def _only(node: exp.Expr, allowed: frozenset[str] | set[str]) -> None:
     """Refuse a part of a query that has clauses which are not allowed."""
     for name, value in node.args.items():
         if value and name not in allowed:
-            raise refusal(value if isinstance(value, exp.Expr) else value[0] if isinstance(value, list) else node)
+            raise refusal(
+                value
+                if isinstance(value, exp.Expr)
+                else value[0]
+                if isinstance(value, list)
+                else node
+            )
 
 
 def _has_aggregate(node: exp.Expr) -> bool:
@@ -465,8 +535,16 @@ def _has_aggregate(node: exp.Expr) -> bool:
 
 
 def _in_window(node: exp.Window) -> list[exp.Expr]:
-    """Return what a window function computes with: its arguments, and what it orders and divides by."""
-    return [each for part in (node.this, *node.iter_expressions()) for each in part.iter_expressions() if part]
+    """Return what a window function computes with.
+
+    Its arguments, and what it orders and divides by.
+    """
+    return [
+        each
+        for part in (node.this, *node.iter_expressions())
+        for each in part.iter_expressions()
+        if part
+    ]
 
 
 def _at_position(tree: exp.Select, position: exp.Literal) -> exp.Expr:
@@ -478,8 +556,13 @@ def _at_position(tree: exp.Select, position: exp.Literal) -> exp.Expr:
     return found
 
 
-def _declared_columns(node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates) -> exp.Expr:
-    """Return what a name of the SELECT stands for; all else, and a column of a table of that name, as it is given."""
+def _declared_columns(
+    node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates
+) -> exp.Expr:
+    """Return what a name of the SELECT stands for.
+
+    All else, and a column of a table of that name, as it is given.
+    """
     if not isinstance(node, exp.Column) or node.table or node.name not in aliases:
         return node
     found = expressions.scope.column(node.name, "")
@@ -489,7 +572,9 @@ def _declared_columns(node: exp.Expr, aliases: dict[str, exp.Alias], expressions
     return declared_columns
 
 
-def _with_aliases(node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates) -> exp.Expr:
+def _with_aliases(
+    node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates
+) -> exp.Expr:
     """Return a condition in which the names of the SELECT are what they stand for."""
 
     def replaced(each: exp.Expr) -> exp.Expr:

@@ -1,7 +1,7 @@
 """MySQL's functions for SQLite, which has no dates, no decimals and few functions of its own.
 
-Texts, numbers and moments come as SQLite holds them: a decimal as a number or as a text of its digits, a moment as an
-ISO text. NULL in gives NULL out, unless a function says otherwise.
+Texts, numbers and moments come as SQLite holds them: a decimal as a number or as a text of its
+digits, a moment as an ISO text. NULL in gives NULL out, unless a function says otherwise.
 """
 
 import hashlib
@@ -133,7 +133,10 @@ def _decimal(given: Any, digits: int) -> str:
 
 @_given("decimal_within", 3)
 def _decimal_within(given: Any, precision: int, scale: int) -> str:
-    """Return a decimal with so many digits in all; beyond them MySQL has the largest that they can show."""
+    """Return a decimal with so many digits in all.
+
+    Beyond them MySQL has the largest that they can show.
+    """
     most = Decimal(10**precision - 1).scaleb(-scale)
     return _digits(_places(max(-most, min(most, _number(given))), scale, ROUND_HALF_UP))
 
@@ -416,7 +419,7 @@ for _name, _function in {
     "dayname": lambda at: formatted(at, "%W"),
     "monthname": lambda at: formatted(at, "%M"),
     "last_day": lambda at: at.date().replace(day=monthrange(at.year, at.month)[1]).isoformat(),
-    "seconds_since_1970": lambda at: (at - datetime(1970, 1, 1)).total_seconds(),  # noqa: DTZ001 - UTC
+    "seconds_since_1970": (lambda at: (at - datetime(1970, 1, 1)).total_seconds()),  # noqa: DTZ001 - UTC
 }.items():
     _part(_name)(_function)
 
@@ -431,7 +434,9 @@ def _add(given: Any, count: int, unit: str, is_date: int) -> str | None:
     """Return a date or moment after so many units of time; NULL beyond the years that MySQL has."""
     at = _moment(given)
     try:
-        found = _months_later(at, count) if unit == "month" else at + timedelta(**{f"{unit}s": count})
+        found = (
+            _months_later(at, count) if unit == "month" else at + timedelta(**{f"{unit}s": count})
+        )
     except (OverflowError, ValueError):
         return None
     return found.date().isoformat() if is_date else _shown(found)
@@ -459,7 +464,10 @@ def _months_between(begin: Any, end: Any) -> int:
 
 
 class _GroupConcat:
-    """GROUP_CONCAT: a value, a separator, whether each counts once, and by what to order, with 1 for descending."""
+    """GROUP_CONCAT.
+
+    A value, a separator, whether each counts once, and by what to order, with 1 for descending.
+    """
 
     def __init__(self) -> None:
         self.rows: list[tuple[Any, ...]] = []
@@ -472,7 +480,10 @@ class _GroupConcat:
         if not rows:
             return None
         for place in reversed(range(3, len(rows[0]), 2)):
-            rows.sort(key=lambda row: (row[place] is not None, row[place]), reverse=bool(rows[0][place + 1]))
+            rows.sort(
+                key=lambda row: (row[place] is not None, row[place]),
+                reverse=bool(rows[0][place + 1]),
+            )
         values = [row[0] for row in rows]
         return str(rows[0][1]).join(dict.fromkeys(values) if rows[0][2] else values)
 

@@ -39,7 +39,9 @@ class Target:
     def text_literal(self, text: str) -> str:
         """Return a literal text."""
         if "\0" in text:
-            message = f"the text {text!r} has the character NUL, which {self.shown} has not in its texts"
+            message = (
+                f"the text {text!r} has the character NUL, which {self.shown} has not in its texts"
+            )
             raise DialectError(message)
         return "'" + text.replace("'", "''") + "'"
 
@@ -67,7 +69,9 @@ class Target:
             return f"({self.comparable(given)} <> 0)"
         if given.kind is Kind.NULL:
             return "CAST(NULL AS BOOLEAN)"
-        raise refusal(given.node, f"it is {given.kind.value}, and is used as a condition; write a comparison")
+        raise refusal(
+            given.node, f"it is {given.kind.value}, and is used as a condition; write a comparison"
+        )
 
     def comparable(self, given: Expression) -> str:
         """Return an expression so that the database's own comparison and order are right for it."""
@@ -84,7 +88,9 @@ class Target:
         return self.value(given)
 
     def one_of(self, given: Expression, kind: Type) -> str:
-        """Return a number as one of several of which any may be the result, which are decimals of this type."""
+        """Return a number as one of several of which any may be the result, which are decimals of
+        this type.
+        """
         return self.number(given, kind)
 
     def double(self, given: Expression) -> str:
@@ -115,7 +121,9 @@ class Target:
                 return self.decimal_text(self.decimal(given), given.type.scale)
             case Kind.DECIMAL:
                 raise refusal(
-                    given.node, "the digits of its fraction are not known; write CAST(… AS DECIMAL(p, s)) around it"
+                    given.node,
+                    "the digits of its fraction are not known; write CAST(… AS DECIMAL(p, s))"
+                    " around it",
                 )
             case Kind.DATE:
                 return f"CAST({self.date(given)} AS VARCHAR)"
@@ -123,7 +131,10 @@ class Target:
                 raise refusal(given.node, "MySQL shows as many digits of a second as were written")
             case Kind.DATETIME:
                 return self.datetime_text(self.datetime(given))
-        raise refusal(given.node, f"it is {given.kind.value}, and each database shows such a value in its own way")
+        raise refusal(
+            given.node,
+            f"it is {given.kind.value}, and each database shows such a value in its own way",
+        )
 
     def datetime_text(self, sql: str) -> str:
         """Return the text of a moment, with six digits of a second unless all are 0."""
@@ -152,7 +163,7 @@ class Target:
 
     def root(self, given: Expression) -> str:
         """Return an expression as a column of the result."""
-        if given.type.excess_privileges and given.type.scale is not None:
+        if given.type.excess and given.type.scale is not None:
             return self.rounded(given.sql, given.type.scale)
         if isinstance(given.node, exp.Column):
             # A column of truth values stays one: the load knows what to make of it.
@@ -163,7 +174,7 @@ class Target:
         """Return an expression as the column of a query within another, where it is compared."""
         return self.root(given)
 
-    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess_privileges: int) -> str:
+    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess: int) -> str:
         """Return a decimal quotient, cut after so many digits; NULL where the divisor is 0."""
         raise NotImplementedError
 
@@ -188,7 +199,9 @@ class PostgreSQL(Target):
     def integer(self, given: Expression) -> str:
         # A truth value can be made an INT, and not a BIGINT.
         cast = super().integer
-        return f"CAST({self.value(given)} AS BIGINT)" if given.form is Form.CONDITION else cast(given)
+        return (
+            f"CAST({self.value(given)} AS BIGINT)" if given.form is Form.CONDITION else cast(given)
+        )
 
     def decimal(self, given: Expression) -> str:
         is_decimal = given.kind is Kind.DECIMAL and not isinstance(given.node, exp.Literal)
@@ -198,28 +211,42 @@ class PostgreSQL(Target):
         return f"CAST(ROUND({sql}, {scale}) AS VARCHAR)"
 
     def datetime_text(self, sql: str) -> str:
-        fraction = f"CASE WHEN EXTRACT(MICROSECONDS FROM {sql}) % 1000000 <> 0 THEN TO_CHAR({sql}, '.US') ELSE '' END"
+        fraction = (
+            f"CASE WHEN EXTRACT(MICROSECONDS FROM {sql}) % 1000000 <> 0 THEN TO_CHAR({sql}, '.US')"
+            " ELSE '' END"
+        )
         return f"(TO_CHAR({sql}, 'YYYY-MM-DD HH24:MI:SS') || {fraction})"
 
     def bare_text(self, given: Expression) -> str:
         # A cast cuts off the blanks that PostgreSQL fills a CHAR(n) with.
         return f"CAST({given.sql} AS VARCHAR)" if given.type.name == "character" else given.sql
 
-    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess_privileges: int) -> str:  # noqa: ARG002
+    def quotient(
+        self,
+        dividend: str,
+        divisor: str,
+        types: tuple[Type, Type],  # noqa: ARG002 - one expression for all types
+        excess: int,
+    ) -> str:
         # So many zeros make PostgreSQL compute more digits than are kept, and not 16 in all.
-        longer = f"({dividend} * 1.{'0' * (excess_privileges + 20)})"
-        return f"TRUNC({longer} / NULLIF({divisor}, 0), {excess_privileges})"
+        longer = f"({dividend} * 1.{'0' * (excess + 20)})"
+        return f"TRUNC({longer} / NULLIF({divisor}, 0), {excess})"
 
 
 class MySQL(PostgreSQL):
-    """MySQL is given what sqlglot makes of other dialects; here it is found out what that compares."""
+    """MySQL is given what sqlglot makes of other dialects.
+
+    Here it is found out what that compares.
+    """
 
     name = "mysql"
     shown = "MySQL"
 
 
 class DuckDB(Target):
-    """DuckDB divides floating-point numbers alone, so that decimals are divided as whole numbers here."""
+    """DuckDB divides floating-point numbers alone, so that decimals are divided as whole numbers
+    here.
+    """
 
     name = "duckdb"
     shown = "DuckDB"
@@ -231,28 +258,33 @@ class DuckDB(Target):
         return "'" + text.replace("'", "''") + "'"
 
     def datetime_text(self, sql: str) -> str:
-        fraction = f"CASE WHEN MICROSECOND({sql}) % 1000000 <> 0 THEN STRFTIME({sql}, '.%f') ELSE '' END"
+        fraction = (
+            f"CASE WHEN MICROSECOND({sql}) % 1000000 <> 0 THEN STRFTIME({sql}, '.%f') ELSE '' END"
+        )
         return f"(STRFTIME({sql}, '%Y-%m-%d %H:%M:%S') || {fraction})"
 
     def one_of(self, given: Expression, kind: Type) -> str:
         if given.kind is Kind.NULL:
             return given.sql
         # DuckDB would take the digits after the point that fit beside 38 before it.
-        return f"CAST({self.value(given)} AS DECIMAL(38, {kind.excess_privileges or kind.scale or 0}))"
+        return f"CAST({self.value(given)} AS DECIMAL(38, {kind.excess or kind.scale or 0}))"
 
     def arithmetic(self, operator: str, one: Expression, other: Expression, given: Type) -> str:
         if operator == "*" and given.kind is Kind.DECIMAL:
             # The product of two decimals of 18 digits would have no more.
-            wide = f"CAST({self.decimal(one)} AS DECIMAL(38, {one.type.excess_privileges or one.type.scale or 0}))"
+            wide = (
+                f"CAST({self.decimal(one)} AS DECIMAL(38,"
+                f" {one.type.excess or one.type.scale or 0}))"
+            )
             return f"({wide} * {self.decimal(other)})"
         return super().arithmetic(operator, one, other, given)
 
-    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess_privileges: int) -> str:
-        scales = [each.excess_privileges or each.scale or 0 for each in types]
-        more = 10 ** (excess_privileges + scales[1] - scales[0]) if excess_privileges + scales[1] >= scales[0] else 1
+    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess: int) -> str:
+        scales = [each.excess or each.scale or 0 for each in types]
+        more = 10 ** (excess + scales[1] - scales[0]) if excess + scales[1] >= scales[0] else 1
         whole = f"CAST({dividend} * {10 ** scales[0]} AS HUGEINT) * {more}"
         part = f"NULLIF(CAST({divisor} * {10 ** scales[1]} AS HUGEINT), 0)"
-        return f"(CAST(({whole}) // {part} AS DECIMAL(38, 0)) * 0.{'0' * (excess_privileges - 1)}1)"
+        return f"(CAST(({whole}) // {part} AS DECIMAL(38, 0)) * 0.{'0' * (excess - 1)}1)"
 
 
 class SQLiteInDuckDB(DuckDB):
@@ -264,14 +296,20 @@ class SQLiteInDuckDB(DuckDB):
             return sql
         held = f"CAST({sql} AS DECIMAL({digits[1]}, {kind.scale or 0}))"
         # A value with more digits than the column says is for SQLite itself to compute with.
-        return f"CASE WHEN {sql} IS NULL OR {held} = {sql} THEN {held} ELSE error('{BEYOND_DIGITS}') END"
+        return (
+            f"CASE WHEN {sql} IS NULL OR {held} = {sql} THEN {held} ELSE"
+            f" error('{BEYOND_DIGITS}') END"
+        )
 
     def bare_text(self, given: Expression) -> str:
         return _without_padding(given)
 
 
 class SQLite(Target):
-    """SQLite has no dates and no decimals: Python functions that its connections have compute with them."""
+    """SQLite has no dates and no decimals.
+
+    Python functions that its connections have compute with them.
+    """
 
     name = "sqlite"
     shown = "SQLite"
@@ -279,7 +317,11 @@ class SQLite(Target):
 
     def text_literal(self, text: str) -> str:
         parts = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
-        return " || char(0) || ".join(parts) if len(parts) == 1 else f"({' || char(0) || '.join(parts)})"
+        return (
+            " || char(0) || ".join(parts)
+            if len(parts) == 1
+            else f"({' || char(0) || '.join(parts)})"
+        )
 
     def date_literal(self, iso: str) -> str:
         return f"'{iso}'"
@@ -339,11 +381,22 @@ class SQLite(Target):
     def in_subquery(self, given: Expression) -> str:
         return self.comparable(given) if given.kind in MOMENTS else self.root(given)
 
-    def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess_privileges: int) -> str:  # noqa: ARG002
-        return f"mysql_quotient({dividend}, {divisor}, {excess_privileges})"
+    def quotient(
+        self,
+        dividend: str,
+        divisor: str,
+        types: tuple[Type, Type],  # noqa: ARG002 - one function for all types
+        excess: int,
+    ) -> str:
+        return f"mysql_quotient({dividend}, {divisor}, {excess})"
 
     def arithmetic(self, operator: str, one: Expression, other: Expression, given: Type) -> str:
-        names = {"+": "mysql_sum_of", "-": "mysql_difference", "*": "mysql_product", "%": "mysql_remainder"}
+        names = {
+            "+": "mysql_sum_of",
+            "-": "mysql_difference",
+            "*": "mysql_product",
+            "%": "mysql_remainder",
+        }
         if given.kind is Kind.DECIMAL or (given == INTEGER and operator == "%"):
             return f"{names[operator]}({one.sql}, {other.sql})"
         return super().arithmetic(operator, one, other, given)
@@ -351,7 +404,11 @@ class SQLite(Target):
 
 def _without_padding(given: Expression) -> str:
     # MySQL takes the blanks at the end of a CHAR(n) for none of it.
-    return f"rtrim({given.sql}, ' ')" if given.type.name.startswith(("char(", "character(")) else given.sql
+    return (
+        f"rtrim({given.sql}, ' ')"
+        if given.type.name.startswith(("char(", "character("))
+        else given.sql
+    )
 
 
 TARGETS: dict[str, Target] = {
@@ -368,15 +425,15 @@ def product_type(operator: str, one: Type, other: Type) -> Type:
     if None in scales:
         return decimal(None)
     known = [scale for scale in scales if scale is not None]
-    used = [each.excess_privileges or each.scale or 0 for each in (one, other)]
+    used = [each.excess or each.scale or 0 for each in (one, other)]
     if operator == "*":
-        return decimal(sum(known), sum(used) if one.excess_privileges or other.excess_privileges else 0)
-    return decimal(max(known), max(used) if one.excess_privileges or other.excess_privileges else 0)
+        return decimal(sum(known), sum(used) if one.excess or other.excess else 0)
+    return decimal(max(known), max(used) if one.excess or other.excess else 0)
 
 
 def quotient_type(one: Type, other: Type) -> Type:
     """Return the type of a quotient of exact numbers, whose scales must be known."""
-    groups = [-(-(each.excess_privileges or each.scale or 0) // _GROUP) * _GROUP for each in (one, other)]
-    spare = sum(groups) - (one.excess_privileges or one.scale or 0) - (other.excess_privileges or other.scale or 0)
+    groups = [-(-(each.excess or each.scale or 0) // _GROUP) * _GROUP for each in (one, other)]
+    spare = sum(groups) - (one.excess or one.scale or 0) - (other.excess or other.scale or 0)
     digits = sum(groups) + max(0, _DIVISION_DIGITS - spare)
     return decimal((one.scale or 0) + _DIVISION_DIGITS, -(-digits // _GROUP) * _GROUP)

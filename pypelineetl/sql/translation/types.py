@@ -1,4 +1,6 @@
-"""The types that an expression of MySQL can have, and which of them a database's own column types are."""
+"""The types that an expression of MySQL can have, and which of them a database's own column types
+are.
+"""
 
 import re
 from dataclasses import dataclass
@@ -32,8 +34,11 @@ class Type:
     kind: Kind
     scale: int | None = 0
     """Of a decimal: the digits after its point that MySQL returns; None if they are not known."""
-    excess_privileges: int = 0
-    """Of a decimal: the digits after its point with which MySQL computes on, if these are more; 0 if not."""
+    excess: int = 0
+    """Of a decimal.
+
+    The digits after its point with which MySQL computes on, if these are more; 0 if not.
+    """
     name: str = ""
     """Of a column: its type as its database calls it."""
     is_required: bool = False
@@ -54,10 +59,10 @@ OTHER = Type(Kind.OTHER)
 UNKNOWN = Type(Kind.UNKNOWN)
 
 
-def decimal(scale: int | None, excess_privileges: int = 0) -> Type:
+def decimal(scale: int | None, excess: int = 0) -> Type:
     """Return the type of decimals of a scale."""
-    is_longer = scale is not None and excess_privileges > scale
-    return Type(Kind.DECIMAL, scale, excess_privileges if is_longer else 0)
+    is_longer = scale is not None and excess > scale
+    return Type(Kind.DECIMAL, scale, excess if is_longer else 0)
 
 
 _NAMED = {
@@ -132,7 +137,10 @@ _OF_SQLITE = (
 
 
 def sqlite_column_type(name: str, *, is_required: bool = False) -> Type:
-    """Return what a type is that a column of SQLite was declared with; SQLite itself takes any word for one."""
+    """Return what a type is that a column of SQLite was declared with.
+
+    SQLite itself takes any word for one.
+    """
     written = name.upper()
     kind = next((kind for part, kind in _OF_SQLITE if part in written), Kind.UNKNOWN)
     found = _ARGUMENTS.search(written)
