@@ -364,9 +364,7 @@ def _plan(project: "pypelineetl.Project", request: "pypelineetl.Request") -> int
         for event in happening:
             if isinstance(event, TableDropping | TableCreating):
                 verb = "dropped" if isinstance(event, TableDropping) else "created"
-                sys.stdout.write(
-                    f"{event.etl.kind} {event.etl.name}: table {event.etl.table} would be {verb}\n"
-                )
+                sys.stdout.write(f"{event.etl.label}: table {event.etl.table} would be {verb}\n")
             display(event)
             succeeded = isinstance(event, RunFinished) and event.succeeded
     sys.stdout.write("This was a plan: nothing was changed.\n")
@@ -500,8 +498,8 @@ def _write_table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> None
 
 def _show_sql(project: "pypelineetl.Project", names: Sequence[str]) -> None:
     for etl in project.named(names):
-        sys.stdout.write(f"-- {etl.kind} {etl.name}: source\n{project.source_text(etl)}\n\n")
-        sys.stdout.write(f"-- {etl.kind} {etl.name}: table {etl.table}\n")
+        sys.stdout.write(f"-- {etl.label}: source\n{project.source_text(etl)}\n\n")
+        sys.stdout.write(f"-- {etl.label}: table {etl.table}\n")
         sys.stdout.write(
             "".join(f"{statement};\n" for statement in project.create_statements(etl)) + "\n"
         )

@@ -22,7 +22,6 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError, in_words
 from pypelineetl.state import run_history
-from pypelineetl.state.load_state import name_of
 from pypelineetl.state.locks import TableLocks
 from pypelineetl.state.run_history import (
     BUILT,
@@ -227,7 +226,7 @@ def add(warehouse: Database, run: str, days_ago: float, *etls: ETL, **columns: A
         **columns,
     }
     for etl in etls:
-        StateTable(warehouse, "etl_run", "").add({**written, "etl": name_of(etl)})
+        StateTable(warehouse, "etl_run", "").add({**written, "etl": etl.label})
 
 
 def test_counts_below_0_do_not_add_up() -> None:

@@ -49,7 +49,6 @@ from pypelineetl.run.rebuild import begin, build, build_of_parts, build_part, pu
 from pypelineetl.run.retry import attempts
 from pypelineetl.run.runner import Request, perform, refresh
 from pypelineetl.run.update import told
-from pypelineetl.state.load_state import name_of
 from pypelineetl.state.locks import EndedError, TableLocks, hold
 from pypelineetl.state.run_history import LOADED, SUCCEEDED, Run, RunHistory, generation_of, new_run
 
@@ -110,7 +109,7 @@ class Refreshes:
 
         Raises UsageError for anything but a switched-on ETL, LoadError if the ETL fails.
         """
-        names = ", ".join(f"{etl.kind} {etl.name}" for etl in self.project.etls if etl.active)
+        names = ", ".join(etl.label for etl in self.project.etls if etl.active)
         _check_types(str, f"of one of: {names}", conf_name=name, conf_type=kind)
         etl = self.project.find(kind, name)
         with self._alerted_of_failure():
@@ -275,7 +274,7 @@ class Refreshes:
             records = {record.etl: record for record in RunHistory(warehouse).of(run.id)}
         outcomes: list[Outcome] = []
         for etl in self.project.etls:
-            if record := records.get(name_of(etl)):
+            if record := records.get(etl.label):
                 told: Outcome = {"kind": etl.kind, "name": etl.name}
                 if record.status == SUCCEEDED:
                     outcomes.append(told | {"rows": record.counts.read if record.counts else 0})
@@ -347,7 +346,7 @@ class Refreshes:
         run, staging = self._staging(plan)
         with self.project.open_warehouse() as warehouse:
             done = {record.etl: record for record in RunHistory(warehouse).of(run.id)}.get(
-                name_of(etl)
+                etl.label
             )
         if done and done.status == LOADED and done.counts:
             return done.counts.read
@@ -477,7 +476,7 @@ class Refreshes:
 
     def _went_well(self, etls: Iterable[ETL]) -> None:
         """Tell people of the ETLs of a run that go well again."""
-        self._tell(lambda alerts: alerts.went_well(map(name_of, etls)))
+        self._tell(lambda alerts: alerts.went_well(etl.label for etl in etls))
 
     def _tell(self, what: Callable[[Alerts], object]) -> None:
         alerts = Alerts(self.project)

@@ -115,6 +115,11 @@ class _ETL:
     """What it is in messages and results: "dimension" or "fact"."""
 
     @property
+    def label(self) -> str:
+        """The kind and the name, such as `fact sale`, as messages and `etl_*` tables have it."""
+        return f"{self.kind} {self.name}"
+
+    @property
     def table(self) -> str:
         """The warehouse table this ETL fills."""
         return self.factory.table

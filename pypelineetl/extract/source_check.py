@@ -59,7 +59,7 @@ class _Tester:
         if url in self._away:
             first = self._away[url]
             return SourceTested(
-                etl, (f"its source is that of {first.kind} {first.name}, which cannot be reached",)
+                etl, (f"its source is that of {first.label}, which cannot be reached",)
             )
         tested = check_source(self._project, etl)
         if url and tested.faults and not _is_reachable(self._project, etl):

@@ -16,7 +16,7 @@ from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.load.strategy import own_code_reason
 from pypelineetl.load.waiting_rejects import Waiting
 from pypelineetl.sql.sql_casts import literal
-from pypelineetl.state.load_state import REJECTS, LoadState, name_of
+from pypelineetl.state.load_state import REJECTS, LoadState
 
 _REJECTED = "pypelineetl_rejected"
 _SHOWN = 3
@@ -80,7 +80,7 @@ def write_rejects(
         columns,
         session,
         f"""
-        SELECT {literal(name_of(etl))}, TIMESTAMP '{load.now}', reason, given,
+        SELECT {literal(etl.label)}, TIMESTAMP '{load.now}', reason, given,
           {literal(load.generation)},
           {literal(etl.live_table)}
         FROM {_REJECTED} ORDER BY rowid

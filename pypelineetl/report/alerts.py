@@ -16,7 +16,6 @@ from pypelineetl.errors import DatabaseError, in_words
 from pypelineetl.events import Event
 from pypelineetl.project.project import Project
 from pypelineetl.report.terminal import shown, shown_lines
-from pypelineetl.state.load_state import name_of
 from pypelineetl.state.run_history import SUCCEEDED, RunHistory
 
 
@@ -47,17 +46,17 @@ class Alerts:
         """
         match event:
             case events.RunStarted():
-                self._etls = tuple(map(name_of, event.etls))
+                self._etls = tuple(etl.label for etl in event.etls)
             case events.SourceTested(faults=faults):
-                self._faults += [f"source of {name_of(event.etl)}: {fault}" for fault in faults]
+                self._faults += [f"source of {event.etl.label}: {fault}" for fault in faults]
             case events.RunRecovered():
                 self._faults.append(event.what)
             case events.RunRetried():
                 self._faults.append(event.why)
             case events.EtlFailed():
-                self._faults.append(f"{name_of(event.etl)} failed: {event.error}")
+                self._faults.append(f"{event.etl.label} failed: {event.error}")
             case events.EtlSkipped():
-                self._faults.append(f"{name_of(event.etl)} did not run: {event.reason}")
+                self._faults.append(f"{event.etl.label} did not run: {event.reason}")
             case events.RunFinished() if self._etls:
                 if event.succeeded:
                     self.went_well(self._etls)
@@ -125,7 +124,7 @@ class Alerts:
         """
         lines, is_new = [], False
         loads = records.last_loads()
-        for name in (name_of(etl) for etl in self._project.etls if etl.active):
+        for name in (etl.label for etl in self._project.etls if etl.active):
             last = loads.get(name)
             if last is None or last < since:
                 lines.append(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import singledispatchmethod
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -18,9 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from pypelineetl import events
-from pypelineetl.declare.etls import ETL
 from pypelineetl.events import Event
 from pypelineetl.report.terminal import shown
+
+if TYPE_CHECKING:
+    from pypelineetl.declare.etls import ETL
 
 _FILE_WIDTH = 120
 
@@ -65,7 +67,7 @@ class Display:
     @__call__.register
     def _(self, event: events.SourceTested) -> None:
         self._tested.append(event)
-        self._line(f"{_name(event.etl)}: source {'FAILED' if event.faults else 'ok'}")
+        self._line(f"{event.etl.label}: source {'FAILED' if event.faults else 'ok'}")
         for text in (*event.faults, *event.warnings):
             self._line(f"    {text}")
 
@@ -73,49 +75,49 @@ class Display:
     def _(self, event: events.EtlStarted) -> None:
         self._started.add(event.etl)
         if self._console.is_terminal:
-            self._tasks[_name(event.etl)] = self._bars.add_task(
-                escape(_name(event.etl)), total=None, rows=0
+            self._tasks[event.etl.label] = self._bars.add_task(
+                escape(event.etl.label), total=None, rows=0
             )
 
     @__call__.register
     def _(self, event: events.RowsLoaded) -> None:
         if self._console.is_terminal:
-            self._bars.update(self._tasks[_name(event.etl)], rows=event.rows)
+            self._bars.update(self._tasks[event.etl.label], rows=event.rows)
 
     @__call__.register
     def _(self, event: events.TableDropped) -> None:
         if event.etl not in self._started:
-            self._line(f"{_name(event.etl)}: table {event.etl.table} deleted")
+            self._line(f"{event.etl.label}: table {event.etl.table} deleted")
 
     @__call__.register
     def _(self, event: events.EtlNoted) -> None:
-        self._line(f"{_name(event.etl)}: {event.note}")
+        self._line(f"{event.etl.label}: {event.note}")
 
     @__call__.register
     def _(self, event: events.EtlFinished) -> None:
         self._ended.append(event)
         if self._console.is_terminal:
-            task = self._tasks[_name(event.etl)]
+            task = self._tasks[event.etl.label]
             self._bars.update(
                 task, total=event.counts.read, completed=event.counts.read, rows=event.counts.read
             )
         else:
             self._line(
-                f"{_name(event.etl)}: {event.counts.read:,} rows in {_seconds(event.elapsed)} s"
+                f"{event.etl.label}: {event.counts.read:,} rows in {_seconds(event.elapsed)} s"
             )
 
     @__call__.register
     def _(self, event: events.EtlFailed) -> None:
         self._ended.append(event)
         if self._console.is_terminal:
-            self._bars.stop_task(self._tasks[_name(event.etl)])
+            self._bars.stop_task(self._tasks[event.etl.label])
         where = " (the traceback is in run.log)" if event.details else ""
-        self._line(f"{_name(event.etl)}: FAILED: {event.error}{where}")
+        self._line(f"{event.etl.label}: FAILED: {event.error}{where}")
 
     @__call__.register
     def _(self, event: events.EtlSkipped) -> None:
         self._ended.append(event)
-        self._line(f"{_name(event.etl)}: did not run: {event.reason}")
+        self._line(f"{event.etl.label}: did not run: {event.reason}")
 
     @__call__.register
     def _(self, event: events.RunWaiting) -> None:
@@ -155,7 +157,7 @@ class Display:
             for title, number in _NUMBERS.items()
             if title in _ALWAYS or any(number(counts) for counts in counted)
         }
-        rows = {_name(ended.etl): _cells(ended, numbers.values()) for ended in self._ended}
+        rows = {ended.etl.label: _cells(ended, numbers.values()) for ended in self._ended}
         status = f"run {'succeeded' if run.succeeded else 'FAILED'} in {_seconds(run.elapsed)} s"
         table = _table([*numbers, "seconds"], rows, status)
         unbound = self._console.options.update(width=_UNBOUND)
@@ -202,10 +204,6 @@ def _cells(
     if not isinstance(ended, events.EtlFinished):
         return ("FAILED" if isinstance(ended, events.EtlFailed) else "did not run",)
     return ("ok", *(f"{number(ended.counts):,}" for number in numbers), _seconds(ended.elapsed))
-
-
-def _name(etl: ETL) -> str:
-    return f"{etl.kind} {etl.name}"
 
 
 def _seconds(elapsed: timedelta) -> str:

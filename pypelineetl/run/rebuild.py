@@ -24,7 +24,7 @@ from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import Staging, stage
 from pypelineetl.publish.swap import exchange_rows, exchanging, redeclared, refuse_unpublishable
 from pypelineetl.run.retry import attempts, given_up, with_retries
-from pypelineetl.state.load_state import LIVE, LoadState, name_of
+from pypelineetl.state.load_state import LIVE, LoadState
 from pypelineetl.state.locks import TableLocks, drop_all, hold
 from pypelineetl.state.run_history import BUILT, Run, RunHistory
 from pypelineetl.state.table_names import kept_name
@@ -59,7 +59,7 @@ def build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts
 def _begin_and_build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts]:
     with staging.live.open_warehouse() as keeper:
         # As long as this connection lives, nobody takes the run for dead.
-        hold(keeper, f"{run.id} {name_of(etl)}")
+        hold(keeper, f"{run.id} {etl.label}")
         with keeper.transaction():
             TableLocks(keeper).begin(run, etl)
         try:
@@ -71,7 +71,7 @@ def _begin_and_build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, N
                 warehouse.transaction(),
             ):
                 TableLocks(warehouse).failed(
-                    run, name_of(etl), in_words(error, f'{etl.kind} "{etl.name}"')
+                    run, etl.label, in_words(error, f'{etl.kind} "{etl.name}"')
                 )
             raise
 
@@ -217,7 +217,7 @@ def build_part(
     staged = staging.staged(etl)
     assert isinstance(staged, FactETL)  # noqa: S101 - only facts have parts
     with staging.live.open_warehouse() as keeper:
-        hold(keeper, f"{run.id} {name_of(etl)} {number}")
+        hold(keeper, f"{run.id} {etl.label} {number}")
         with keeper.transaction():
             TableLocks(keeper).renew(run)
         counts = yield from events_of_live_tables(

@@ -16,7 +16,6 @@ from pypelineetl.project.project import Project
 from pypelineetl.publish.swap import exchange_rows
 from pypelineetl.run.locking import claim, give_up
 from pypelineetl.state.legacy_names import adopt_legacy_names
-from pypelineetl.state.load_state import name_of
 from pypelineetl.state.locks import TableLocks, hold
 from pypelineetl.state.run_history import (
     BUILT,
@@ -53,7 +52,7 @@ def roll_back(project: Project) -> Generator[Event, None, None]:
             )
             raise UsageError(message)
         names = {record.etl for record in last}
-        yield from claim(project, run, [etl for etl in project.etls if name_of(etl) in names])
+        yield from claim(project, run, [etl for etl in project.etls if etl.label in names])
         with warehouse.transaction():
             for etl in renewed:
                 adopt_legacy_names(etl, warehouse)

@@ -35,7 +35,7 @@ from pypelineetl.run.rebuild import begin, build, publish
 from pypelineetl.run.retry import with_retries
 from pypelineetl.run.update import told, update
 from pypelineetl.state.legacy_names import adopt_legacy_names
-from pypelineetl.state.load_state import LoadState, Reject, name_of
+from pypelineetl.state.load_state import LoadState, Reject
 from pypelineetl.state.locks import TableLocks, hold
 from pypelineetl.state.run_history import DELETED, Run, RunHistory, new_run
 
@@ -140,7 +140,7 @@ def _test_sources(project: Project, etls: Sequence[ETL]) -> Generator[Event, Non
     """Test the sources of ETLs, and return what is wrong with each; nothing if all is well."""
     errors = {}
     for tested in test_sources(project, etls):
-        errors[name_of(tested.etl)] = "; ".join(tested.faults)
+        errors[tested.etl.label] = "; ".join(tested.faults)
         yield tested
     return errors
 

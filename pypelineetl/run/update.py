@@ -101,7 +101,7 @@ def told(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[Event, 
             isinstance(error, PypeLineError),
         )
         yield events.EtlFailed(etl, message, "" if is_foreseen else traceback.format_exc())
-        raise RefreshError(message, f"{etl.kind} {etl.name}") from error
+        raise RefreshError(message, etl.label) from error
     yield events.EtlFinished(etl, counts, timedelta(seconds=time.monotonic() - started))
     return counts
 

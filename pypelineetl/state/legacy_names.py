@@ -7,7 +7,7 @@ either's table.
 
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
-from pypelineetl.state.load_state import LoadState, name_of
+from pypelineetl.state.load_state import LoadState
 from pypelineetl.state.run_history import RunHistory, hash_of_ddl
 
 
@@ -28,7 +28,7 @@ def adopt_legacy_names(etl: ETL, warehouse: Database) -> str:
     if etl.watermark is None or history.watermarks(etl):
         return ""
     return (
-        f'an older version has kept a mark or rejected rows of "{name_of(etl)}", and by the records'
+        f'an older version has kept a mark or rejected rows of "{etl.label}", and by the records'
         f' of runs that may be another table than "{etl.table}"; the mark is not used, and all of'
         " the source is read"
     )

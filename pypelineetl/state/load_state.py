@@ -288,7 +288,7 @@ class LoadState:
         """
         if not self._keys.is_there:
             return 0
-        where = {"etl": (_key(etl.live_table), name_of(etl))}
+        where = {"etl": (_key(etl.live_table), etl.label)}
         [(largest,)] = self._keys.query(f"MAX({self._quoted(['largest'])})", where)
         return largest or 0
 
@@ -339,7 +339,7 @@ class LoadState:
 
     def _old(self, table: StateTable, etl: ETL) -> dict[str, Any]:
         """Return what the rows have that an older version has kept by the name of an ETL."""
-        return {"etl": name_of(etl)} | ({"table_name": None} if table is self._rejects else {})
+        return {"etl": etl.label} | ({"table_name": None} if table is self._rejects else {})
 
 
 def _forget(table: StateTable, where: Mapping[str, Any]) -> None:
@@ -354,11 +354,6 @@ def _key(table_name: str) -> str:
     product_sale`.
     """
     return f"table {table_name}"
-
-
-def name_of(etl: ETL) -> str:
-    """Return what an ETL is called in the library's own tables, such as `fact product_sale`."""
-    return f"{etl.kind} {etl.name}"
 
 
 def told(rejects: list[Reject]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
 from pypelineetl.declare.etls import ETL, MOST_PARTS
 from pypelineetl.errors import STOPPED, BusyError, LoadError
 from pypelineetl.events import Counts
-from pypelineetl.state.load_state import PREVIOUS, LoadState, name_of
+from pypelineetl.state.load_state import PREVIOUS, LoadState
 from pypelineetl.state.run_history import (
     BUILT,
     FAILED,
@@ -192,7 +192,7 @@ class TableLocks:
         Raises LoadError unless the run still has its tables, and if the ETL was begun too often.
         """
         self.verify(run)
-        [record] = [record for record in self._records.of(run.id) if record.etl == name_of(etl)]
+        [record] = [record for record in self._records.of(run.id) if record.etl == etl.label]
         attempt = record.attempt + (record.status != WAITING)
         if record.status == RUNNING and record.attempt >= MOST_ATTEMPTS:
             what = f"{record.etl} in run {run.id}"
@@ -223,7 +223,7 @@ class TableLocks:
             "error": None,
             "watermark": watermark,
         }
-        self._records.change(run, [name_of(etl)], **done, **made, **counted(counts))
+        self._records.change(run, [etl.label], **done, **made, **counted(counts))
 
     def failed(self, run: Run, etl: str, error: str) -> None:
         """Note that an ETL failed."""

@@ -16,7 +16,6 @@ from uuid import uuid4
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
 from pypelineetl.events import Counts
-from pypelineetl.state.load_state import name_of
 from pypelineetl.state.table import StateTable, recorded
 from pypelineetl.version import __version__
 
@@ -193,7 +192,7 @@ class RunHistory:
         """Whether an ETL's DDL has changed since its table was made, as far as that is known."""
         if not self.are_kept:
             return False
-        ddl_hash, where = self._quoted("ddl_hash"), {"etl": name_of(etl), "status": SUCCEEDED}
+        ddl_hash, where = self._quoted("ddl_hash"), {"etl": etl.label, "status": SUCCEEDED}
         # Those that made no table come after those that did.
         order = f"ORDER BY {ddl_hash} IS NULL, {self._quoted('ended')} DESC LIMIT 1"
         found = self._table.query(ddl_hash, where, order)
@@ -203,14 +202,14 @@ class RunHistory:
         """Return the hashes of the DDL by which runs have made a table for an ETL of this name."""
         if not self.are_kept:
             return set()
-        where = {"etl": name_of(etl), "status": SUCCEEDED}
+        where = {"etl": etl.label, "status": SUCCEEDED}
         found = self._table.query(f"DISTINCT {self._quoted('ddl_hash')}", where)
         return {ddl_hash for (ddl_hash,) in found if ddl_hash}
 
     def audit_key(self, run: Run, etl: ETL) -> int:
         """Return the number that tells a run's ETL from every other, by which its rows name it."""
         [(key,)] = self._table.query(
-            self._quoted("audit_key"), {"run_id": run.id, "etl": name_of(etl)}
+            self._quoted("audit_key"), {"run_id": run.id, "etl": etl.label}
         )
         return int(key)
 
@@ -219,7 +218,7 @@ class RunHistory:
         self._table.remove({"run_id": run.id})
         begun = {"status": WAITING, "attempt": attempt, "started": self._warehouse.clock()}
         for audit_key, etl in enumerate(etls, self._give_keys(len(etls))):
-            self._add(run, name_of(etl), audit_key=audit_key, **begun)
+            self._add(run, etl.label, audit_key=audit_key, **begun)
 
     def _give_keys(self, number: int) -> int:
         """Return the first of so many audit keys, which are given to nobody else, whatever records
