@@ -14,7 +14,7 @@ from pypelineetl.sql.schema import Column, columns_of
 
 def column(kind: str) -> Column:
     """Return the column `value` of this type."""
-    return columns_of(f"CREATE TABLE t (value {kind})", written="mysql")["value"]
+    return columns_of(f"CREATE TABLE t (value {kind})", sql_dialect="mysql")["value"]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def column(kind: str) -> Column:
 )
 def test_a_value_that_fits_is_stored_exactly(kind: str, given_value: Any, stored: Any) -> None:
     """The same value in another database's clothes is the same value, of the column's own type."""
-    cast_sql = column(kind).convert(given_value)
+    cast_sql = column(kind).cast(given_value)
     assert cast_sql == stored
     assert type(cast_sql) is type(stored)
 
@@ -85,33 +85,33 @@ def test_a_value_that_does_not_fit_is_refused(kind: str, value: Any) -> None:
     The message names the column and the type, and never the value.
     """
     with pytest.raises(LoadError, match='column "value" is') as caught:
-        column(kind).convert(value)
+        column(kind).cast(value)
     assert type(value).__name__ in str(caught.value)
 
 
 def test_a_refused_value_is_not_told() -> None:
     """A value may be somebody's secret, and error texts are kept in logs and results."""
     with pytest.raises(LoadError) as caught:
-        column("VARCHAR(3)").convert("hunter2")
+        column("VARCHAR(3)").cast("hunter2")
     assert "hunter2" not in str(caught.value)
 
 
 @given(st.decimals(min_value=-99999999, max_value=99999999, places=2))
 def test_every_decimal_survives_a_source_that_only_knows_floats(value: Decimal) -> None:
     """SQLite keeps DECIMAL(10,2) as a float; what went in comes out."""
-    assert column("DECIMAL(10,2)").convert(float(value)) == value
+    assert column("DECIMAL(10,2)").cast(float(value)) == value
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_every_moment_survives_as_text(value: datetime) -> None:
     """SQLite keeps timestamps as text; what went in comes out, in UTC."""
-    assert column("DATETIME(6)").convert(value.isoformat(sep=" ")) == value.replace(tzinfo=None)
+    assert column("DATETIME(6)").cast(value.isoformat(sep=" ")) == value.replace(tzinfo=None)
 
 
 def test_null_is_null_in_every_column() -> None:
     """NULL is no value of any type, and always fits."""
     for kind in ("INT", "DECIMAL(4,2)", "VARCHAR(3)", "DATE", "DATETIME", "JSON", "BLOB"):
-        assert column(kind).convert(None) is None
+        assert column(kind).cast(None) is None
 
 
 def test_required_columns_are_those_without_null() -> None:
@@ -119,7 +119,7 @@ def test_required_columns_are_those_without_null() -> None:
     columns = columns_of(
         "CREATE TABLE t (a INT NOT NULL, b INT NULL, c INT, d INT NOT NULL DEFAULT 0, e INT,"
         " PRIMARY KEY (e))",
-        written="mysql",
+        sql_dialect="mysql",
     )
     assert [name for name, each in columns.items() if each.required] == ["a", "d", "e"]
     assert [name for name, each in columns.items() if each.has_default] == ["d"]

@@ -79,7 +79,8 @@ def test_a_table_that_is_not_what_its_ddl_says_is_not_loaded(
         warehouse.drop("thing_dim")
         created = f"CREATE TABLE thing_dim ({altered})"
         warehouse.create(
-            "thing_dim", ddl.create_statements(created, written="mysql", target=warehouse.dialect)
+            "thing_dim",
+            ddl.create_statements(created, sql_dialect="mysql", target=warehouse.dialect),
         )
         warehouse.connection.commit()
     same = star.urls[1].startswith("sqlite") and "BIGINT" in altered

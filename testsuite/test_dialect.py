@@ -40,28 +40,28 @@ CREATE TABLE `product_dim` (
 def test_a_source_is_only_ever_read(sql: str) -> None:
     """Anything but one SELECT is refused, wherever in the statement the writing is."""
     with pytest.raises(DialectError, match="it must be one SELECT"):
-        dialect.query(sql, dialect="mysql")
+        dialect.require_select(sql, dialect="mysql")
 
 
 @pytest.mark.parametrize("sql", ["SELECT 1; DELETE FROM users", "", "  -- nothing\n"])
 def test_a_source_is_one_statement(sql: str) -> None:
     """A second statement cannot hide behind the first, and none at all is a fault too."""
     with pytest.raises(DialectError, match="one statement is needed"):
-        dialect.query(sql, dialect="mysql")
+        dialect.require_select(sql, dialect="mysql")
 
 
 def test_sql_in_the_databases_own_dialect_passes_untouched() -> None:
     """Comments, spacing and hints of the author reach the database as written."""
     sql = "SELECT /* hint */  a,\n b FROM `t`  -- why"
-    assert dialect.query(f"\n{sql}\n", dialect="mysql") == sql
-    assert dialect.query("SELECT 1;", dialect="mysql") == "SELECT 1"
+    assert dialect.require_select(f"\n{sql}\n", dialect="mysql") == sql
+    assert dialect.require_select("SELECT 1;", dialect="mysql") == "SELECT 1"
 
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
 def test_mysql_functions_are_translated(target: str) -> None:
     """IF, CONCAT and backticks run on the other databases."""
     sql = "SELECT IF(a > 1, 'x', CONCAT(b, ' ', c)) AS y FROM `order` ORDER BY a"
-    translated = dialect.translated(sql, written="mysql", target=target, schema=None).sql
+    translated = dialect.translate(sql, sql_dialect="mysql", target=target, schema=None).sql
     assert "IF(" not in translated.replace("IIF(", "")
     assert ('"order"' if target != "sqlite" else "`order`") in translated
 
@@ -70,13 +70,13 @@ def test_a_misspelt_column_is_no_text_in_sqlite() -> None:
     """SQLite takes a name in double quotes that it does not know for a text, so names go in
     backticks there.
     """
-    translated = dialect.translated(
-        "SELECT nmae FROM t", written="mysql", target="sqlite", schema=None
+    translated = dialect.translate(
+        "SELECT nmae FROM t", sql_dialect="mysql", target="sqlite", schema=None
     ).sql
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE t (name TEXT)")
         with pytest.raises(sqlite3.OperationalError, match="no such column"):
-            connection.execute(queries.first_row(translated, dialect="sqlite"))
+            connection.execute(queries.limit_one(translated, dialect="sqlite"))
 
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
@@ -86,9 +86,9 @@ def test_a_function_without_translation_is_told_with_its_place(target: str) -> N
         DialectError,
         match=rf"UUID_SHORT\(\) has no translation to {target}. Line 2, column 16. .* native",
     ):
-        dialect.translated(
+        dialect.translate(
             "SELECT id,\n      UUID_SHORT() AS key_\nFROM t",
-            written="mysql",
+            sql_dialect="mysql",
             target=target,
             schema=None,
         )
@@ -100,13 +100,13 @@ def test_a_type_that_no_other_database_has_is_refused() -> None:
     with pytest.raises(
         DialectError, match=r'column "colours" is SET\(.*\), for which duckdb has no type'
     ):
-        ddl.create_statements(ddl_text, written="mysql", target="duckdb")
+        ddl.create_statements(ddl_text, sql_dialect="mysql", target="duckdb")
 
 
 def test_sql_that_cannot_be_read_tells_the_place() -> None:
     """The message names the line, so that a person finds it in sources.py."""
     with pytest.raises(DialectError, match=r"no mysql SQL: .*Line 2"):
-        dialect.query("SELECT a\nFROM (SELECT b FROM t", dialect="mysql")
+        dialect.require_select("SELECT a\nFROM (SELECT b FROM t", dialect="mysql")
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,14 @@ def test_sql_that_cannot_be_read_tells_the_place() -> None:
 )
 def test_a_query_is_tried_without_being_read_whole(sql: str, limited: str) -> None:
     """Trying a source reads one row, also of a query that has a limit of its own."""
-    assert queries.first_row(sql, dialect="mysql") == limited
+    assert queries.limit_one(sql, dialect="mysql") == limited
 
 
 def test_mysql_ddl_runs_untouched_on_mysql() -> None:
     """The user's own DDL, engine and character set included, is what MySQL gets."""
-    assert ddl.create_statements(DDL, written="mysql", target="mysql") == (DDL.strip().rstrip(";"),)
+    assert ddl.create_statements(DDL, sql_dialect="mysql", target="mysql") == (
+        DDL.strip().rstrip(";"),
+    )
 
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
@@ -136,7 +138,7 @@ def test_mysql_ddl_becomes_a_table_and_its_indexes_elsewhere(target: str) -> Non
 
     Widths, engine, comments, AUTO_INCREMENT are gone; constraints stay.
     """
-    create, *indexes = ddl.create_statements(DDL, written="mysql", target=target)
+    create, *indexes = ddl.create_statements(DDL, sql_dialect="mysql", target=target)
     for word in ("ENGINE", "COMMENT", "AUTO", "(11)", "(1)", "INDEX", "IDENTITY"):
         assert word not in create
     assert 'UNIQUE ("made")' in create.replace("`", '"')
@@ -149,7 +151,7 @@ def test_mysql_ddl_becomes_a_table_and_its_indexes_elsewhere(target: str) -> Non
 def test_ddl_is_one_create_table() -> None:
     """A constant in creates.py that is anything else is refused."""
     with pytest.raises(DialectError, match="one CREATE TABLE"):
-        ddl.table_definition("DROP TABLE product_dim", written="mysql")
+        ddl.table_definition("DROP TABLE product_dim", sql_dialect="mysql")
 
 
 @pytest.mark.parametrize(
@@ -201,15 +203,17 @@ def test_a_part_of_a_query_is_the_query_as_it_is_written(sql: str, part: str) ->
     REGEXP_LIKE, which MariaDB does not have, 0 for 0x41.
     """
     names = ["at"]
-    assert queries.where(sql, names, lambda given: f"{given['at']} > 5", dialect="mysql") == part
-    assert queries.where(sql, names, lambda _: "", dialect="mysql") == sql
+    assert (
+        queries.filter_rows(sql, names, lambda given: f"{given['at']} > 5", dialect="mysql") == part
+    )
+    assert queries.filter_rows(sql, names, lambda _: "", dialect="mysql") == sql
 
 
 def test_rows_of_a_range_have_the_nulls_with_the_first() -> None:
     """Each row is in one range."""
     sql = "SELECT id FROM t"
     ranges = [(None, 3), (3, 9), (9, None), (None, None)]
-    assert [queries.between(sql, "id", *each, dialect="postgres") for each in ranges] == [
+    assert [queries.range_filter(sql, "id", *each, dialect="postgres") for each in ranges] == [
         "SELECT id FROM t\nWHERE id < 3 OR id IS NULL",
         "SELECT id FROM t\nWHERE id >= 3 AND id < 9",
         "SELECT id FROM t\nWHERE id >= 9",

@@ -326,7 +326,7 @@ def test_drift_is_what_the_database_makes_of_the_ddl(
     with plain.open_warehouse() as warehouse:
         has = warehouse.columns("thing_dim")["amount"]
         [create] = create_statements(
-            f"CREATE TABLE as_told (a {other})", written=dialect, target=warehouse.dialect
+            f"CREATE TABLE as_told (a {other})", sql_dialect=dialect, target=warehouse.dialect
         )
         with warehouse.transaction():
             warehouse.create("as_told", [create])

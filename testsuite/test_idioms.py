@@ -212,8 +212,8 @@ class Asked:
     def translation(self, sql: str) -> tuple[str, tuple[str, ...]]:
         """Return the query for the other database, and what it compares that are texts."""
         target = self.other.dialect
-        found = dialect.translated(
-            sql, written="mysql", target=target, schema=self.other.column_types
+        found = dialect.translate(
+            sql, sql_dialect="mysql", target=target, schema=self.other.column_types
         )
         return found.sql, found.folded
 
@@ -224,7 +224,7 @@ class Asked:
         query, _ = self.translation(sql)
         if self.other.dialect == "duckdb":
             [(name,)] = self.other.query("SELECT current_database()")
-            query = dialect.within_catalog(query, dialect="duckdb", catalog=name)
+            query = dialect.add_catalog(query, dialect="duckdb", catalog=name)
         return _answers(self.other, query)
 
     def _computed_by_duckdb(self, sql: str) -> list[tuple[Any, ...]]:
@@ -460,7 +460,7 @@ def test_what_each_dialect_has_gives_the_same_rows(asked: Asked, written: str) -
     for database in (asked.mariadb, asked.other):
         for sql in COMMON:
             target, schema = database.dialect, database.column_types
-            query = dialect.translated(sql, written=written, target=target, schema=schema).sql
+            query = dialect.translate(sql, sql_dialect=written, target=target, schema=schema).sql
             expected = sorted(asked.expected(sql), key=_sorting)
             found = sorted(_answers(database, query), key=_sorting)
             assert len(found) == len(expected), (sql, query)

@@ -82,7 +82,7 @@ def loaded(source_url: str, warehouse_url: str, logs: Path) -> dict[str, Fingerp
             names = ", ".join(warehouse.quote(name) for name in kinds)
             found = warehouse.query(f"SELECT {names} FROM {warehouse.quote(etl.table)}")
             rows = [
-                [kind.convert(value) for kind, value in zip(kinds.values(), row, strict=True)]
+                [kind.cast(value) for kind, value in zip(kinds.values(), row, strict=True)]
                 for row in found
             ]
             fingerprints[etl.table] = (len(rows), checksum(rows))

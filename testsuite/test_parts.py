@@ -109,13 +109,13 @@ def test_an_empty_source_is_one_empty_part(tmp_path: Path) -> None:
 )
 def test_the_range_stands_where_it_means_the_same(query: str, expected: str) -> None:
     """In the query's own WHERE where that changes no other row, else around it."""
-    assert queries.between(query, "n", 10, 20, dialect="mysql").endswith(expected)
+    assert queries.range_filter(query, "n", 10, 20, dialect="mysql").endswith(expected)
 
 
 def test_null_is_in_the_first_part() -> None:
     """A row without the number is still loaded, once."""
     first, last = (
-        queries.between("SELECT n FROM s", "n", *edges, dialect="mysql")
+        queries.range_filter("SELECT n FROM s", "n", *edges, dialect="mysql")
         for edges in ((None, 5), (5, None))
     )
     assert first.endswith("WHERE n < 5 OR n IS NULL")

@@ -531,21 +531,23 @@ def test_a_type_becomes_one_that_holds_all_its_values(
     """By what the type is in the dialect that it is written in, whatever other dialects take the
     word for.
     """
-    [statement] = create_statements(f"CREATE TABLE t (v {kind})", written=written, target=target)
+    [statement] = create_statements(
+        f"CREATE TABLE t (v {kind})", sql_dialect=written, target=target
+    )
     assert f" {made})" in " ".join(statement.split()).replace(" )", ")")
 
 
 def test_a_real_of_mysql_keeps_all_digits_of_a_double() -> None:
     """It is a DOUBLE there, though sqlglot takes it for a single."""
-    column = columns_of("CREATE TABLE t (v REAL)", written="mysql")["v"]
-    assert column.convert(0.1) == 0.1
+    column = columns_of("CREATE TABLE t (v REAL)", sql_dialect="mysql")["v"]
+    assert column.cast(0.1) == 0.1
 
 
 @pytest.mark.parametrize("kind", ["FLOAT(10,2)", "DOUBLE(10,2)", "REAL(10,2)"])
 def test_a_float_that_mysql_rounds_is_refused(kind: str) -> None:
     """The message names the column and what to declare."""
     with pytest.raises(DialectError, match=r'column "v" is .*declare DECIMAL\(10,2\)'):
-        columns_of(f"CREATE TABLE t (v {kind})", written="mysql")
+        columns_of(f"CREATE TABLE t (v {kind})", sql_dialect="mysql")
 
 
 def test_a_decimal_that_the_scanner_cannot_read_comes_by_the_driver(

@@ -114,7 +114,7 @@ def content(warehouse: str, ddl: str = DDL, columns: list[str] = COLUMNS) -> lis
         names = ", ".join(database.quote(name) for name in columns)
         found = database.query(f"SELECT {names} FROM {database.quote('t')} ORDER BY 1")
     return [
-        {name: kinds[name].convert(value) for name, value in zip(columns, row, strict=True)}
+        {name: kinds[name].cast(value) for name, value in zip(columns, row, strict=True)}
         for row in found
     ]
 

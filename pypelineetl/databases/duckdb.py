@@ -28,7 +28,13 @@ from pypelineetl.duck.session import (
 )
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.sql import dialect
-from pypelineetl.sql.python_casts import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
+from pypelineetl.sql.python_casts import (
+    NO_TIME_OF_DAY,
+    OUT_OF_YEARS,
+    Bits,
+    Interval,
+    UnsupportedValue,
+)
 from pypelineetl.sql.schema import Column
 from pypelineetl.sql.sql_casts import literal
 from pypelineetl.sql.translation.types import Type, column_type
@@ -43,21 +49,21 @@ _PLACE = "pypelineetl_place"
 _PAGE_ROWS = 4 * FETCH_ROWS
 
 
-def _moment(text: str) -> date | datetime | Outside:
+def _moment(text: str) -> date | datetime | UnsupportedValue:
     """Return what DuckDB writes of a day or moment."""
     found = _MOMENT.fullmatch(text)
     if not found:
-        return Outside(
+        return UnsupportedValue(
             "date" if len(text) < len("0001-01-01 00:00:00") else "datetime", OUT_OF_YEARS
         )
     if found["finer"]:
-        return Outside("datetime", "it has more than 6 digits of a second")
+        return UnsupportedValue("datetime", "it has more than 6 digits of a second")
     return (datetime if found["time"] else date).fromisoformat(text)
 
 
-def _time(text: str) -> time_of_day | Outside:
+def _time(text: str) -> time_of_day | UnsupportedValue:
     return (
-        Outside("time", NO_TIME_OF_DAY)
+        UnsupportedValue("time", NO_TIME_OF_DAY)
         if text.startswith("24")
         else time_of_day.fromisoformat(text)
     )
@@ -228,7 +234,7 @@ class DuckDB(Database):
     @classmethod
     def scanned(cls, session: DuckSession, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - read as it is
         name = session.attach([f"ATTACH {literal(url.database or '')} AS {{name}} (READ_ONLY)"])
-        return _described(session, dialect.within_catalog(query, dialect=cls.dialect, catalog=name))
+        return _described(session, dialect.add_catalog(query, dialect=cls.dialect, catalog=name))
 
     def scanned_here(
         self,

@@ -23,7 +23,13 @@ from pypelineetl.databases.urls import options_of, password_of
 from pypelineetl.duck.rows import Scanned
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.sql.python_casts import NO_TIME_OF_DAY, OUT_OF_YEARS, Bits, Interval, Outside
+from pypelineetl.sql.python_casts import (
+    NO_TIME_OF_DAY,
+    OUT_OF_YEARS,
+    Bits,
+    Interval,
+    UnsupportedValue,
+)
 from pypelineetl.sql.schema import Column
 from pypelineetl.sql.sql_casts import NUMERIC, duckdb_type, literal
 from pypelineetl.sql.translation.types import Type, column_type
@@ -69,7 +75,7 @@ class _SingleLoader(Loader):
         return single(bytes(data).decode())
 
 
-def _within_python(type_name: str, outside: Outside) -> type[Loader]:
+def _within_python(type_name: str, outside: UnsupportedValue) -> type[Loader]:
     """Return a loader of psycopg's that gives a value which Python has no like of as this one."""
     oid = psycopg.adapters.types[type_name].oid
     found = psycopg.adapters.get_loader(oid, psycopg.pq.Format.TEXT)
@@ -99,10 +105,10 @@ _LOADERS: Mapping[str, type[Loader]] = {
     "interval": _IntervalLoader,
     "bpchar": _FixedTextLoader,
     "float4": _SingleLoader,
-    "date": _within_python("date", Outside("date", OUT_OF_YEARS)),
-    "timestamp": _within_python("timestamp", Outside("datetime", OUT_OF_YEARS)),
-    "timestamptz": _within_python("timestamptz", Outside("datetime", OUT_OF_YEARS)),
-    "time": _within_python("time", Outside("time", NO_TIME_OF_DAY)),
+    "date": _within_python("date", UnsupportedValue("date", OUT_OF_YEARS)),
+    "timestamp": _within_python("timestamp", UnsupportedValue("datetime", OUT_OF_YEARS)),
+    "timestamptz": _within_python("timestamptz", UnsupportedValue("datetime", OUT_OF_YEARS)),
+    "time": _within_python("time", UnsupportedValue("time", NO_TIME_OF_DAY)),
 }
 """How values are read, where psycopg would change one or fail without the name of its column."""
 

@@ -59,7 +59,7 @@ def _order(query: str, names: Sequence[str], singles: Collection[str]) -> str:
     """Return the ORDER BY of a query in the names of what it gives; nothing where it has none."""
     if "order" not in query.lower():
         return ""
-    tree = dialect.single_statement(query, "mysql")
+    tree = dialect.parse_statement(query, "mysql")
     order = tree.args.get("order")
     if order is None:
         return ""

@@ -152,7 +152,7 @@ class SQLite(Database):
         )
         name = session.attach([attach], scanner)
         if is_plain and _mean_the_same(session, query, name):
-            attached = dialect.attached(query, read=cls.dialect, catalog=name)
+            attached = dialect.qualify_for_attached(query, read=cls.dialect, catalog=name)
             types = session.types(attached)
             with cls.open(url, read_only=True) as source:
                 if not source.differs(query, types):
@@ -169,10 +169,10 @@ class SQLite(Database):
         """
         with cls.open(url, read_only=True) as source:
             tables = _Tables(session, catalog, source)
-            translated = dialect.translated(
-                original, written="mysql", target=SCANNED_SQLITE, schema=tables.types
+            translated = dialect.translate(
+                original, sql_dialect="mysql", target=SCANNED_SQLITE, schema=tables.types
             )
-            computed = dialect.within_catalog(translated.sql, dialect="duckdb", catalog=catalog)
+            computed = dialect.add_catalog(translated.sql, dialect="duckdb", catalog=catalog)
             if any(
                 source.differs(_select(table), kinds)
                 for table, kinds in tables.read_by(original).items()
@@ -340,7 +340,7 @@ class _Tables:
 
     def read_by(self, query: str) -> dict[str, dict[str, str]]:
         """Return, by table, DuckDB's types of the columns that a query has anything to do with."""
-        names = dialect.mentioned_columns(query, "mysql")
+        names = dialect.referenced_columns(query, "mysql")
         return {
             table: {
                 name: kind for name, kind in kinds.items() if names is None or name.lower() in names
@@ -375,7 +375,7 @@ def _mean_the_same(session: DuckSession, query: str, catalog: str) -> bool:
 
     SQLite compares a moment as the text that it is, and a number with a text by rules of its own.
     """
-    asked, are_computed = dialect.operands(query, read=SQLite.dialect, catalog=catalog)
+    asked, are_computed = dialect.select_operands(query, read=SQLite.dialect, catalog=catalog)
     if not asked:
         return True
     kinds = [_KINDS.get(kind.partition("(")[0], kind) for kind in session.types(asked).values()]

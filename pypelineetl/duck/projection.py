@@ -74,7 +74,7 @@ def request_column(name: str, source: str, *columns: Column) -> ColumnRequest:
 
     def python(value: Any) -> Any:
         for column in columns:
-            value = column.convert(value)
+            value = column.cast(value)
         return value
 
     return ColumnRequest(name, source, duckdb_type(columns[-1]), sql, python)

@@ -85,7 +85,7 @@ def extraction(
             notes = [*(f"all of its source is read, because {fault}" for fault in faults), *notes]
         least = {} if is_full else _least(etl.watermark, marks, known)
         condition = partial(_condition, marks, least, appends=_appends(etl))
-        part = queries.where(query, etl.watermark.columns, condition, dialect=source.dialect)
+        part = queries.filter_rows(query, etl.watermark.columns, condition, dialect=source.dialect)
         # All rows are read as they would be without a watermark.
         changed = etl if part == query else replace(etl, source=Native(part))
         reached = {

@@ -70,7 +70,7 @@ def first_columns(project: Project, etl: ETL) -> tuple[str, ...]:
             return _opened(project, etl, opened).columns or etl.needs
         source = opened.enter_context(project.open_source(etl))
         return source.stream(
-            queries.first_row(project.source_query(etl, source), dialect=source.dialect)
+            queries.limit_one(project.source_query(etl, source), dialect=source.dialect)
         ).columns
 
 

@@ -156,7 +156,7 @@ def _unaccepted(table: _Table, check: Accepted) -> Condition:
     [column] = check.columns
     mark = table.exact(column, table.load.warehouse.placeholder)
     marks = ", ".join([mark] * len(check.values))
-    values = [table.columns[column].convert(value) for value in check.values]
+    values = [table.columns[column].cast(value) for value in check.values]
     return f"{table.exact(column, table.name(column))} NOT IN ({marks})", table.bound(
         column, values
     )
@@ -164,7 +164,7 @@ def _unaccepted(table: _Table, check: Accepted) -> Condition:
 
 def _outside(table: _Table, check: Between) -> Condition:
     [column] = check.columns
-    is_moment, convert = table.columns[column].is_moment, table.columns[column].convert
+    is_moment, convert = table.columns[column].is_moment, table.columns[column].cast
     sides = [
         (sign, bound)
         for sign, bound in (("<", check.least), (">", check.most))
@@ -256,7 +256,7 @@ def _stale(table: _Table, check: Fresh) -> str:
     [(rows, given)] = table.load.warehouse.query(
         f"SELECT COUNT(*), MAX({table.name(column)}) FROM {table.relation}"
     )
-    newest = table.columns[column].convert(given)
+    newest = table.columns[column].cast(given)
     if newest is None:
         return f'{_counted(rows)}, of which none has a "{column}"'
     now, least = table.load.now, table.load.now - check.within

@@ -102,7 +102,7 @@ class Given:
 
     def _converted(self, values: Sequence[Any]) -> NaturalKey:
         return tuple(
-            column.convert(value) for column, value in zip(self._columns, values, strict=True)
+            column.cast(value) for column, value in zip(self._columns, values, strict=True)
         )
 
 

@@ -63,7 +63,7 @@ def dated(column: Column, value: Any) -> date | None:
         return None
     found = moment(value)
     day: date = (
-        found.date() if column.is_date and isinstance(found, datetime) else column.convert(found)
+        found.date() if column.is_date and isinstance(found, datetime) else column.cast(found)
     )
     return day
 

@@ -63,7 +63,9 @@ def split(project: Project, etl: FactETL, generation: str) -> Parts:
     """
     column = str(etl.split_by)
     with project.open_source(etl) as source:
-        query = queries.extremes(project.source_query(etl, source), column, dialect=source.dialect)
+        query = queries.select_min_max(
+            project.source_query(etl, source), column, dialect=source.dialect
+        )
         [(least, most)] = source.query(query)
     if least is None:
         return Parts(generation, ())
@@ -167,7 +169,7 @@ def _part(project: Project, etl: FactETL, parts: Parts, number: int) -> FactETL:
     """Return the ETL that loads one part: its range of the source, into its own table."""
     edges = (None, *parts.bounds, None)
     query, spoken = project.source_query(etl), project.source_dialect(etl)
-    part = queries.between(
+    part = queries.range_filter(
         query, str(etl.split_by), edges[number], edges[number + 1], dialect=spoken
     )
     arguments = {**etl.factory.arguments, "name": tables_of(etl, parts)[number]}

@@ -103,7 +103,7 @@ class Waiting:
         Empty if it has none that fits.
         """
         try:
-            key = tuple(self._columns[name].convert(reject.given.get(name)) for name in self._by)
+            key = tuple(self._columns[name].cast(reject.given.get(name)) for name in self._by)
         except LoadError:
             return ()
         return () if None in key else key

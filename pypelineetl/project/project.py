@@ -141,7 +141,7 @@ class Project:
 
     def columns(self, etl: ETL) -> Mapping[str, Column]:
         """Return the columns of an ETL's warehouse table by name, as its DDL declares them."""
-        return columns_of(etl.create, written=self.warehouse_dialect)
+        return columns_of(etl.create, sql_dialect=self.warehouse_dialect)
 
     def audit_column(self, etl: ETL) -> Column | None:
         """Return the column of an ETL's table that the load fills with its audit key, if the table
@@ -182,15 +182,15 @@ class Project:
         texts.
         """
         assert isinstance(etl.source, str), etl.name  # noqa: S101 - the caller's own mistake
-        written, target = self.dialect_of_sql(etl), self.source_dialect(etl)
-        if written == target:
-            return Translation(dialect.query(etl.source, dialect=target))
+        sql_dialect, target = self.dialect_of_sql(etl), self.source_dialect(etl)
+        if sql_dialect == target:
+            return Translation(dialect.require_select(etl.source, dialect=target))
         key = (etl.database, str(etl.source))
         if key not in self._translations:
             with ExitStack() as opened:
                 known = source or opened.enter_context(self.open_source(etl))
-                self._translations[key] = dialect.translated(
-                    etl.source, written=written, target=target, schema=known.column_types
+                self._translations[key] = dialect.translate(
+                    etl.source, sql_dialect=sql_dialect, target=target, schema=known.column_types
                 )
         return self._translations[key]
 
@@ -200,9 +200,9 @@ class Project:
 
     def warehouse_query(self, sql: str, warehouse: Database) -> str:
         """Return a SELECT on the warehouse in the dialect of the warehouse."""
-        found = dialect.translated(
+        found = dialect.translate(
             sql,
-            written=self.warehouse_dialect,
+            sql_dialect=self.warehouse_dialect,
             target=warehouse.dialect,
             schema=warehouse.column_types,
         )
@@ -225,15 +225,15 @@ class Project:
     def create_statements(self, etl: ETL) -> tuple[str, ...]:
         """Return the statements that create an ETL's table, in the dialect of the warehouse."""
         target = self._dialect_of(self.warehouse_url)
-        return ddl.create_statements(etl.create, written=self.warehouse_dialect, target=target)
+        return ddl.create_statements(etl.create, sql_dialect=self.warehouse_dialect, target=target)
 
     def create_temporary(self, etl: ETL, name: str) -> str:
         """Return the statement that creates a temporary table of this name with the columns of an
         ETL's table.
         """
         target = self._dialect_of(self.warehouse_url)
-        return ddl.create_bare(
-            etl.create, name, written=self.warehouse_dialect, target=target, temporary=True
+        return ddl.create_columns_only(
+            etl.create, name, sql_dialect=self.warehouse_dialect, target=target, temporary=True
         )
 
     def create_staging(self, etl: ETL, name: str) -> str:
@@ -241,8 +241,8 @@ class Project:
         table, and no rules.
         """
         target = self._dialect_of(self.warehouse_url)
-        return ddl.create_bare(
-            etl.create, name, written=self.warehouse_dialect, target=target, temporary=False
+        return ddl.create_columns_only(
+            etl.create, name, sql_dialect=self.warehouse_dialect, target=target, temporary=False
         )
 
     def open_source(self, etl: ETL) -> Database:
@@ -304,7 +304,7 @@ def read_project(config: ModuleType) -> Project:
         warehouse_url=databases.parse_url(config.WAREHOUSE_URL),
         log_home=Path(config.LOG_HOME),
         source_dialects=config_context.sources,
-        warehouse_dialect=config_context.written,
+        warehouse_dialect=config_context.sql_dialect,
         dimensions=tuple(config.DIMENSIONS),
         facts=tuple(config.FACTS),
         lock_wait=_period(config, "LOCK_WAIT_SECONDS", timedelta(seconds=1))
@@ -329,7 +329,7 @@ def _surroundings(config: ModuleType) -> ConfigContext:
     sources = {name: databases.DIALECTS[by_source.get(name, whole)] for name in config.SOURCE_URLS}
     warehouse = right_value_of(config, "WAREHOUSE_URL")
     return ConfigContext(
-        written=databases.DIALECTS[right_value_of(config, "WAREHOUSE_DIALECT") or whole],
+        sql_dialect=databases.DIALECTS[right_value_of(config, "WAREHOUSE_DIALECT") or whole],
         warehouse=databases.parse_url(warehouse) if warehouse else None,
         sources=sources,
         home=_home_of(config),
@@ -362,8 +362,8 @@ def _untranslated(project: Project, home: Path | None) -> list[str]:
             project.create_statements(etl)
             field = "source"
             if isinstance(etl.source, str):
-                written, target = project.dialect_of_sql(etl), project.source_dialect(etl)
-                dialect.translated(etl.source, written=written, target=target, schema=None)
+                sql_dialect, target = project.dialect_of_sql(etl), project.source_dialect(etl)
+                dialect.translate(etl.source, sql_dialect=sql_dialect, target=target, schema=None)
         except PypeLineError as error:
             faults.append(told_of(etl, field, str(error), home))
     return faults

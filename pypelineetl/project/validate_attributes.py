@@ -174,7 +174,7 @@ def _member_faults(
     for name, value in member.items():
         try:
             if name in columns:
-                columns[name].convert(value)
+                columns[name].cast(value)
         except LoadError as error:
             yield error.message
     given = {

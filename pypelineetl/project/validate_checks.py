@@ -30,7 +30,7 @@ def check_faults(
     etl: ETL,
     columns: Mapping[str, Column],
     dimensions: Mapping[str, DimensionETL],
-    written: str,
+    sql_dialect: str,
     warehouse: URL | None,
 ) -> Iterator[str]:
     """Yield every fault of an ETL's checks, without the ETL's name.
@@ -43,7 +43,7 @@ def check_faults(
             " its comma"
         )
         return
-    target = database_class(warehouse).dialect if warehouse is not None else written
+    target = database_class(warehouse).dialect if warehouse is not None else sql_dialect
     for check in etl.checks:
         if not isinstance(check, Check):
             yield (
@@ -52,7 +52,7 @@ def check_faults(
             )
             continue
         faults = list(_general_faults(check, columns)) or _own_faults(
-            check, columns, dimensions, (written, target)
+            check, columns, dimensions, (sql_dialect, target)
         )
         yield from (f"its check {check.label}: {fault}" for fault in faults)
 
@@ -97,7 +97,7 @@ def _value_faults(check: Accepted, column: Column) -> Iterator[str]:
         yield "it accepts no value; name those that are right"
     for value in check.values:
         try:
-            column.convert(value)
+            column.cast(value)
         except LoadError:
             yield (
                 f"its column, which is {_type(column)}, cannot hold {value!r}; write it as the"
@@ -118,7 +118,7 @@ def _bound_faults(check: Between, column: Column) -> Iterator[str]:
     else:
         try:
             ends: list[Any] = [
-                column.convert(bound) if column.is_moment else bound for bound in bounds
+                column.cast(bound) if column.is_moment else bound for bound in bounds
             ]
         except LoadError:
             yield (
@@ -152,12 +152,12 @@ def _count_faults(check: RowCount) -> Iterator[str]:
         yield f"change is {change!r}; it must be a share of the rows before, such as 0.5"
 
 
-def _sql_faults(check: BadRows, written: str, target: str) -> Iterator[str]:
+def _sql_faults(check: BadRows, sql_dialect: str, target: str) -> Iterator[str]:
     try:
-        dialect.translated(check.sql, written=written, target=target, schema=None)
+        dialect.translate(check.sql, sql_dialect=sql_dialect, target=target, schema=None)
     except DialectError as error:
         yield str(error)
 
 
 def _type(column: Column) -> str:
-    return column.type.sql(column.written)
+    return column.type.sql(column.sql_dialect)

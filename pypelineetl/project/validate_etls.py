@@ -46,7 +46,7 @@ What it would write with is the engine's business.
 class ConfigContext:
     """What config.py says beside its ETLs."""
 
-    written: str
+    sql_dialect: str
     """The dialect of the DDL and of checks."""
     warehouse: URL | None
     """None if its URL is wrong."""
@@ -120,7 +120,7 @@ def _repeated(kinds: str, etls: Sequence[ETL], what: str) -> Iterator[str]:
 def _etl_faults(
     etl: ETL, dimensions: Mapping[str, DimensionETL], config_context: ConfigContext
 ) -> Iterator[Fault]:
-    written, warehouse = config_context.written, config_context.warehouse
+    sql_dialect, warehouse = config_context.sql_dialect, config_context.warehouse
     if etl.database is not None and etl.database not in config_context.sources:
         near = did_you_mean(etl.database, config_context.sources)
         yield (
@@ -137,8 +137,8 @@ def _etl_faults(
         broken.append(f'table "{etl.table}" has a character that pygrametl cannot quote; rename it')
     yield from _in("factory", broken)
     try:
-        _check_name(etl, written)
-        columns = columns_of(etl.create, written=written)
+        _check_name(etl, sql_dialect)
+        columns = columns_of(etl.create, sql_dialect=sql_dialect)
     except DialectError as error:
         yield "create", f"its DDL: {error}"
         return
@@ -146,9 +146,9 @@ def _etl_faults(
         return
     yield from _in("factory", _column_faults(etl, columns))
     yield from _in("", model_faults(etl, columns))
-    yield from _in("", check_faults(etl, columns, dimensions, written, warehouse))
+    yield from _in("", check_faults(etl, columns, dimensions, sql_dialect, warehouse))
     if isinstance(etl, FactETL):
-        yield from _in("keys", key_faults(etl, dimensions, written))
+        yield from _in("keys", key_faults(etl, dimensions, sql_dialect))
     elif warehouse is not None:
         yield from _in("factory", _version_faults(etl, warehouse))
 
@@ -160,11 +160,11 @@ def _in(field: str, faults: Iterable[str]) -> Iterator[Fault]:
 def _dialect_of(etl: ETL, config_context: ConfigContext) -> str:
     """Return the dialect of an ETL's source SQL."""
     first = next(iter(config_context.sources))
-    return config_context.sources.get(etl.database or first, config_context.written)
+    return config_context.sources.get(etl.database or first, config_context.sql_dialect)
 
 
-def _check_name(etl: ETL, written: str) -> None:
-    table = table_definition(etl.create, written=written).this.this
+def _check_name(etl: ETL, sql_dialect: str) -> None:
+    table = table_definition(etl.create, sql_dialect=sql_dialect).this.this
     created = table.name
     if table.db or "." in etl.table:
         message = (
@@ -179,7 +179,7 @@ def _check_name(etl: ETL, written: str) -> None:
         raise DialectError(message)
 
 
-def _source_faults(source: Any, written: str) -> Iterator[str]:
+def _source_faults(source: Any, sql_dialect: str) -> Iterator[str]:
     if isinstance(source, Rows | Native):
         # The SQL of a native source is checked when its database is known.
         return
@@ -196,7 +196,7 @@ def _source_faults(source: Any, written: str) -> Iterator[str]:
         )
         return
     try:
-        dialect.query(source, dialect=written)
+        dialect.require_select(source, dialect=sql_dialect)
     except DialectError as error:
         yield f"its source: {error}"
 

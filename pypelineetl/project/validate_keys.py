@@ -17,7 +17,7 @@ _SECOND = timedelta(seconds=1)
 
 
 def key_faults(
-    fact: FactETL, dimensions: Mapping[str, DimensionETL], written: str
+    fact: FactETL, dimensions: Mapping[str, DimensionETL], sql_dialect: str
 ) -> Iterator[str]:
     """Yield every fault of a fact's keys."""
     for column, key in fact.keys.items():
@@ -37,9 +37,12 @@ def key_faults(
             continue
         faults = [*_missing_faults(key, dimension)]
         if isinstance(key, Member):
-            faults += [*_member_faults(key, dimension, written), *_late_faults(column, key, fact)]
+            faults += [
+                *_member_faults(key, dimension, sql_dialect),
+                *_late_faults(column, key, fact),
+            ]
         else:
-            faults += _moment_faults(key, dimension, written)
+            faults += _moment_faults(key, dimension, sql_dialect)
         yield from (f'key "{column}": {fault}' for fault in faults)
 
 
@@ -90,7 +93,7 @@ def _late_faults(column: str, key: Member, fact: FactETL) -> Iterator[str]:
         )
 
 
-def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterator[str]:
+def _member_faults(key: Member, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
     factory = dimension.factory
     wanted = factory.natural_key
     if set(key.natural_key) != set(wanted):
@@ -126,7 +129,7 @@ def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterat
         )
     if key.missing == "infer":
         known = {factory.name("key"), *wanted, *factory.versioning, *dimension.flags, AUDIT_KEY}
-        columns = columns_of(dimension.create, written=written).values()
+        columns = columns_of(dimension.create, sql_dialect=sql_dialect).values()
         required = [
             column.name for column in columns if column.required and column.name not in known
         ]
@@ -138,13 +141,13 @@ def _member_faults(key: Member, dimension: DimensionETL, written: str) -> Iterat
             )
 
 
-def _moment_faults(key: MomentKey, dimension: DimensionETL, written: str) -> Iterator[str]:
+def _moment_faults(key: MomentKey, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
     try:
         ZoneInfo(key.tz)
     except (ZoneInfoNotFoundError, ValueError):
         yield f'there is no time zone "{key.tz}"; use a name such as "UTC" or "US/Eastern"'
     wanted = dimension.factory.natural_key
-    columns = columns_of(dimension.create, written=written)
+    columns = columns_of(dimension.create, sql_dialect=sql_dialect)
     is_time = isinstance(key, TimeKey)
     kinds = {exp.DType.TIME} if is_time else {exp.DType.DATE, exp.DType.DATE32}
     if len(wanted) != 1 or (wanted[0] in columns and columns[wanted[0]].type.this not in kinds):

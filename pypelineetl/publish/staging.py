@@ -101,7 +101,7 @@ def _renamed(project: Project, etl: ETL, tables: Mapping[str, str], generation: 
     return replace(
         etl,
         factory=Factory(etl.factory.table_class, arguments),
-        create=dialect.renamed(
+        create=dialect.rename_tables(
             etl.create, tables, dialect=project.warehouse_dialect, mark=STAGED + generation
         ),
         checks=tuple(_of_staged(project, check, tables) for check in etl.checks),
@@ -113,5 +113,6 @@ def _of_staged(project: Project, check: Check, tables: Mapping[str, str]) -> Che
     if not isinstance(check, BadRows):
         return check
     return replace(
-        check, sql=dialect.renamed(check.sql, tables, dialect=project.warehouse_dialect, mark="")
+        check,
+        sql=dialect.rename_tables(check.sql, tables, dialect=project.warehouse_dialect, mark=""),
     )

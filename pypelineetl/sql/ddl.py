@@ -114,12 +114,12 @@ _ENDLESS = {
 _UNTRANSLATABLE = (_T.SET, _T.ARRAY, _T.STRUCT, _T.MAP, _T.GEOMETRY, _T.INTERVAL)
 
 
-def table_definition(sql: str, *, written: str) -> exp.Create:
+def table_definition(sql: str, *, sql_dialect: str) -> exp.Create:
     """Return the parsed CREATE TABLE of a DDL constant.
 
     Raises DialectError if it is anything else.
     """
-    tree = dialect.single_statement(sql, written)
+    tree = dialect.parse_statement(sql, sql_dialect)
     if (
         not isinstance(tree, exp.Create)
         or tree.kind != "TABLE"
@@ -127,7 +127,7 @@ def table_definition(sql: str, *, written: str) -> exp.Create:
     ):
         message = "a table's DDL must be one CREATE TABLE with its columns"
         raise DialectError(message)
-    if written == "mysql":
+    if sql_dialect == "mysql":
         for column in tree.this.expressions:
             if isinstance(column, exp.ColumnDef) and column.kind is not None:
                 _put_meant_type(column, sql)
@@ -158,25 +158,29 @@ def _put_meant_type(column: exp.ColumnDef, sql: str) -> None:
 
 
 @lru_cache(maxsize=1_000)
-def create_statements(sql: str, *, written: str, target: str) -> tuple[str, ...]:
+def create_statements(sql: str, *, sql_dialect: str, target: str) -> tuple[str, ...]:
     """Return the statements that create a table, and its indexes where the target wants them apart.
 
     Raises DialectError for a type that has no like in the target.
     """
-    tree = table_definition(sql, written=written)
-    if written == target:
+    tree = table_definition(sql, sql_dialect=sql_dialect)
+    if sql_dialect == target:
         return (sql.strip().rstrip(";"),)
-    return tuple(dialect.in_target(part, target) for part in _portable(tree, written, target))
+    return tuple(
+        dialect.generate_sql(part, target) for part in _portable(tree, sql_dialect, target)
+    )
 
 
-def create_bare(sql: str, name: str, *, written: str, target: str, temporary: bool) -> str:
+def create_columns_only(
+    sql: str, name: str, *, sql_dialect: str, target: str, temporary: bool
+) -> str:
     """Return the statement that creates an empty table of another name with the same columns, and
     nothing else.
     """
-    create = table_definition(sql, written=written)
-    if written == target:
+    create = table_definition(sql, sql_dialect=sql_dialect)
+    if sql_dialect == target:
         return _bare_as_written(sql, create, name, target, temporary=temporary)
-    bare = next(_portable(create, written, target))
+    bare = next(_portable(create, sql_dialect, target))
     bare.this.this.set("this", exp.to_identifier(name, quoted=True))
     columns = [part for part in bare.this.expressions if isinstance(part, exp.ColumnDef)]
     bare.this.set(
@@ -185,13 +189,13 @@ def create_bare(sql: str, name: str, *, written: str, target: str, temporary: bo
     bare.set(
         "properties", exp.Properties(expressions=[exp.TemporaryProperty()]) if temporary else None
     )
-    return dialect.in_target(bare, target)
+    return dialect.generate_sql(bare, target)
 
 
 def _bare_as_written(
     sql: str, create: exp.Create, name: str, target: str, *, temporary: bool
 ) -> str:
-    """Return `create_bare` of a DDL that is not translated, with its types to the letter.
+    """Return `create_columns_only` of a DDL that is not translated, with its types to the letter.
 
     The table itself is made of the text, and sqlglot may write a type in other words: SQLite keeps
     the words.
@@ -220,7 +224,7 @@ def _type_as_written(sql: str, tokens: Sequence[sqlglot.Token], column_ends: int
     return sql[first : last + 1]
 
 
-def _portable(create: exp.Create, written: str, target: str) -> Iterator[exp.Expr]:
+def _portable(create: exp.Create, sql_dialect: str, target: str) -> Iterator[exp.Expr]:
     """Yield the CREATE TABLE with what only MySQL knows taken out, and each KEY as a CREATE
     INDEX.
     """
@@ -231,7 +235,7 @@ def _portable(create: exp.Create, written: str, target: str) -> Iterator[exp.Exp
     # Engine, character set and comment say how MySQL keeps the table, not what is in it.
     create.set("properties", None)
     for column in [part for part in parts if isinstance(part, exp.ColumnDef)]:
-        _put_portable_type(column, written, target)
+        _put_portable_type(column, sql_dialect, target)
     for constraint in list(create.find_all(exp.ColumnConstraint)):
         if isinstance(constraint, exp.ZeroFillColumnConstraint) or _is_left_out(constraint.kind):
             constraint.pop()
@@ -258,7 +262,7 @@ def _is_left_out(kind: exp.Expr) -> bool:
     return isinstance(kind, left_out)
 
 
-def _put_portable_type(column: exp.ColumnDef, written: str, target: str) -> None:
+def _put_portable_type(column: exp.ColumnDef, sql_dialect: str, target: str) -> None:
     kind = column.kind
     if kind is None:
         message = f'column "{column.name}" has no type'
@@ -273,10 +277,20 @@ def _put_portable_type(column: exp.ColumnDef, written: str, target: str) -> None
         raise DialectError(message)
     if kind.this in _TYPES.get(target, {}):
         column.set("kind", exp.DataType.build(_TYPES[target][kind.this], dialect=target))
-    elif target == "mysql" and kind.this in _ENDLESS and not kind.expressions and written != target:
+    elif (
+        target == "mysql"
+        and kind.this in _ENDLESS
+        and not kind.expressions
+        and sql_dialect != target
+    ):
         # MySQL's own types of these names end at 64 KB, or must be given a length.
         column.set("kind", exp.DataType.build(_ENDLESS[kind.this], dialect=target))
-    elif target == "mysql" and kind.this in _SECONDS and not kind.expressions and written != target:
+    elif (
+        target == "mysql"
+        and kind.this in _SECONDS
+        and not kind.expressions
+        and sql_dialect != target
+    ):
         # MySQL would leave out the digits of a second that the others keep.
         kind.set("expressions", [exp.DataTypeParam(this=exp.Literal.number(6))])
     elif kind.this in {*_WHOLES, _T.UBIGINT, _T.FLOAT, _T.DOUBLE}:

@@ -22,9 +22,9 @@ from pypelineetl.sql.translation import (
     RefusalError,
     Schema,
     Translation,
-    as_written,
+    parse_mysql,
     refuse_beyond_common,
-    translated_tree,
+    translate_tree,
 )
 
 _PLAIN = (
@@ -76,17 +76,17 @@ _ADVICE = (
     "What is proved to give the same rows is listed in docs/databases.md. Write this SELECT in its"
     ' own database\'s dialect, as native("SELECT …"), or put it into a view.'
 )
-_WRITTEN_AS = {"sqlite": _BacktickedSQLite}
+_DIALECTS = {"sqlite": _BacktickedSQLite}
 
 
 @lru_cache(maxsize=1_000)
-def query(sql: str, *, dialect: str) -> str:
+def require_select(sql: str, *, dialect: str) -> str:
     """Return a source query as its database gets it, in the dialect that it is written in.
 
     Raises DialectError for anything but one SELECT (UNION and WITH included): a source is only ever
     read.
     """
-    tree = single_statement(sql, dialect)
+    tree = parse_statement(sql, dialect)
     writes = tree.find(exp.DML, exp.DDL, exp.Into, exp.Lock, exp.Command)
     if not isinstance(tree, _QUERIES) or (writes and not isinstance(writes, exp.Query)):
         offender = tree if not isinstance(tree, _QUERIES) or writes is None else writes
@@ -98,43 +98,43 @@ def query(sql: str, *, dialect: str) -> str:
     return sql.strip().rstrip(";")
 
 
-def translated(sql: str, *, written: str, target: str, schema: Schema | None) -> Translation:
+def translate(sql: str, *, sql_dialect: str, target: str, schema: Schema | None) -> Translation:
     """Return a source query in another dialect. Raises DialectError for what is not proved to give
     the same rows.
 
     `schema` gives the columns of the tables of the database that will run it. Without it only what
     does not depend on them is checked.
     """
-    given = query(sql, dialect=written)
-    if written == target:
+    given = require_select(sql, dialect=sql_dialect)
+    if sql_dialect == target:
         return Translation(given)
-    tree = as_written(given) if written == "mysql" else single_statement(given, written)
+    tree = parse_mysql(given) if sql_dialect == "mysql" else parse_statement(given, sql_dialect)
     try:
-        if written != "mysql":
+        if sql_dialect != "mysql":
             refuse_beyond_common(tree)
-        found = translated_tree(tree, target, schema, is_of_sqlite=written == "sqlite")
+        found = translate_tree(tree, target, schema, is_of_sqlite=sql_dialect == "sqlite")
         if target == "mysql":
-            return replace(found, sql=in_target(tree, target))
-        return replace(found, original=given) if written == "mysql" else found
+            return replace(found, sql=generate_sql(tree, target))
+        return replace(found, original=given) if sql_dialect == "mysql" else found
     except RefusalError as refused:
         told = f"{refused.written} has no translation to {target}{refused.reason}"
         message = f"{told}. {refused.place} {_ADVICE}"
         raise DialectError(message) from refused
 
 
-def attached(sql: str, *, read: str, catalog: str) -> str:
+def qualify_for_attached(sql: str, *, read: str, catalog: str) -> str:
     """Return a plain query in DuckDB's SQL, whose tables are those of a database that is attached
     by this name.
     """
-    tree = qualify_tables(single_statement(sql, read), db="main", catalog=catalog, dialect=read)
-    return in_target(tree, "duckdb")
+    tree = qualify_tables(parse_statement(sql, read), db="main", catalog=catalog, dialect=read)
+    return generate_sql(tree, "duckdb")
 
 
-def within_catalog(sql: str, *, dialect: str, catalog: str) -> str:
+def add_catalog(sql: str, *, dialect: str, catalog: str) -> str:
     """Return a query, as it is written, whose tables are those of a database that is attached by
     this name.
     """
-    tree = single_statement(sql, dialect)
+    tree = parse_statement(sql, dialect)
     begins = []
     for table in tree.find_all(exp.Table):
         first = table.args.get("db") or table.this
@@ -171,12 +171,12 @@ def _is_named_by_with(table: exp.Table) -> bool:
     return False
 
 
-def mentioned_columns(sql: str, dialect: str) -> frozenset[str] | None:
+def referenced_columns(sql: str, dialect: str) -> frozenset[str] | None:
     """Return the names of the columns that a query has anything to do with.
 
     None for all of its tables.
     """
-    tree = single_statement(sql, dialect)
+    tree = parse_statement(sql, dialect)
     joins = tree.find_all(exp.Join)
     if any(not isinstance(star.parent, exp.Count) for star in tree.find_all(exp.Star)):
         return None
@@ -189,9 +189,9 @@ def is_plain(sql: str, dialect: str) -> bool:
     """Whether a query is made of columns, joins and comparisons alone.
 
     They mean the same in every database, if what is compared is of the same type there: see
-    `operands`.
+    `select_operands`.
     """
-    tree = single_statement(sql, dialect)
+    tree = parse_statement(sql, dialect)
     joins = list(tree.find_all(exp.Join))
     if any(each.args.get("using") or each.args.get("method") for each in joins):
         # What these compare is not written: USING and NATURAL.
@@ -211,14 +211,14 @@ def _is_condition(node: exp.Expr) -> bool:
     return isinstance(node, _COMPARISONS)
 
 
-def operands(sql: str, *, read: str, catalog: str) -> tuple[str, list[bool]]:
+def select_operands(sql: str, *, read: str, catalog: str) -> tuple[str, list[bool]]:
     """Return a query in DuckDB's SQL for what a plain query compares or computes with, its columns
     two by two.
 
     Beside it, for each two, whether they are computed with. The query is empty if there is nothing
     of the kind.
     """
-    tree = qualify_tables(single_statement(sql, read), db="main", catalog=catalog, dialect=read)
+    tree = qualify_tables(parse_statement(sql, read), db="main", catalog=catalog, dialect=read)
     nodes = [
         node
         for node in tree.find_all(*_COMPARISONS, *_ARITHMETIC)
@@ -229,7 +229,7 @@ def operands(sql: str, *, read: str, catalog: str) -> tuple[str, list[bool]]:
     columns = [exp.alias_(each.copy(), f"v{at}") for at, each in enumerate(_both(nodes))]
     asked = exp.select(*columns).from_(tree.args["from_"].this.copy())
     asked.set("joins", [each.copy() for each in tree.args.get("joins") or ()])
-    return in_target(asked, "duckdb"), [isinstance(node, _ARITHMETIC) for node in nodes]
+    return generate_sql(asked, "duckdb"), [isinstance(node, _ARITHMETIC) for node in nodes]
 
 
 def _both(nodes: Sequence[exp.Expr]) -> list[exp.Expr]:
@@ -241,7 +241,7 @@ def _both(nodes: Sequence[exp.Expr]) -> list[exp.Expr]:
 
 def is_ordered(sql: str, columns: Sequence[str], *, dialect: str) -> bool:
     """Whether a query says that its rows ascend by these of its columns, the first above all."""
-    tree = single_statement(sql, dialect)
+    tree = parse_statement(sql, dialect)
     order = tree.args.get("order")
     if not isinstance(tree, exp.Select) or order is None:
         return False
@@ -254,13 +254,13 @@ def is_ordered(sql: str, columns: Sequence[str], *, dialect: str) -> bool:
     )
 
 
-def renamed(sql: str, names: Mapping[str, str], *, dialect: str, mark: str) -> str:
+def rename_tables(sql: str, names: Mapping[str, str], *, dialect: str, mark: str) -> str:
     """Return a statement about other tables: those of `names` by their new names, all else to the
     letter.
 
     Constraints, whose names may be shared by the whole schema, get the `mark` at the end of theirs.
     """
-    tree = single_statement(sql, dialect)
+    tree = parse_statement(sql, dialect)
     own = {each.alias for each in tree.find_all(exp.CTE)}
     tables = [table for table in tree.find_all(exp.Table) if table.name in names.keys() - own]
     # A query may qualify columns by the name of a table that has no alias.
@@ -284,10 +284,10 @@ def renamed(sql: str, names: Mapping[str, str], *, dialect: str, mark: str) -> s
 
 def quoted_name(name: str, dialect: str) -> str:
     """Return a name of a table or column as a dialect quotes it."""
-    return exp.to_identifier(name, quoted=True).sql(dialect=_WRITTEN_AS.get(dialect, dialect))
+    return exp.to_identifier(name, quoted=True).sql(dialect=_DIALECTS.get(dialect, dialect))
 
 
-def single_statement(sql: str, dialect: str) -> exp.Expr:
+def parse_statement(sql: str, dialect: str) -> exp.Expr:
     """Return the one statement of a text, parsed.
 
     Raises DialectError, with the place, if it is anything else.
@@ -314,14 +314,14 @@ def _place(error: ParseError | TokenError) -> str:
     return str(error)
 
 
-def in_target(tree: exp.Expr, target: str) -> str:
+def generate_sql(tree: exp.Expr, target: str) -> str:
     """Return a parsed statement in the target's dialect.
 
     Raises DialectError for what has no translation.
     """
     try:
         return tree.sql(
-            dialect=_WRITTEN_AS.get(target, target),
+            dialect=_DIALECTS.get(target, target),
             unsupported_level=ErrorLevel.RAISE,
             identify=True,
         )

@@ -100,7 +100,7 @@ OUT_OF_YEARS = "it is not of the years 1 to 9999"
 NO_TIME_OF_DAY = "it is no time of day"
 
 
-class Outside:
+class UnsupportedValue:
     """A value of a source's that Python has no value for; no column takes it."""
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -117,10 +117,10 @@ class Interval:
     """An interval of PostgreSQL, which no type of the DDL can hold."""
 
 
-def converter(kind: exp.DataType, written: str) -> Converter:
+def converter(kind: exp.DataType, sql_dialect: str) -> Converter:
     """Return what brings values to a type, which is written in this dialect."""
     make = _MAKERS.get(kind.this)
-    return make(kind, written) if make else _PLAIN.get(kind.this, _as_given)
+    return make(kind, sql_dialect) if make else _PLAIN.get(kind.this, _as_given)
 
 
 def moment(value: Any) -> datetime | date:
@@ -408,43 +408,43 @@ def parameters(kind: exp.DataType, *defaults: int | None) -> tuple[Any, ...]:
     return (*given, *defaults[len(given) :])
 
 
-def _whole_maker(kind: exp.DataType, _written: str) -> Converter:
+def _whole_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
     return _wholes(*WHOLE_RANGES[kind.this])
 
 
-def _bit_maker(kind: exp.DataType, _written: str) -> Converter:
+def _bit_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
     return _wholes(0, 2 ** parameters(kind, 1)[0] - 1, base=2)
 
 
-def _decimal_maker(kind: exp.DataType, _written: str) -> Converter:
+def _decimal_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
     return _decimals(*parameters(kind, 10, 0), signed=kind.this == _T.DECIMAL)
 
 
-def _enum_maker(kind: exp.DataType, _written: str) -> Converter:
+def _enum_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
     return _enums({member.name for member in kind.expressions})
 
 
-def _text_maker(kind: exp.DataType, _written: str) -> Converter:
+def _text_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
     return _texts(*parameters(kind, None))
 
 
-def _char_maker(kind: exp.DataType, _written: str) -> Converter:
+def _char_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
     check = _texts(*parameters(kind, 1))
     # Spaces at the end of a CHAR are no part of it: MySQL drops them, and PostgreSQL adds them.
     return lambda value: check(_as_text(value).rstrip(" "))
 
 
-def _binary_maker(kind: exp.DataType, _written: str) -> Converter:
+def _binary_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
     (most,) = parameters(kind, 1 if kind.this == _T.BINARY else None)
     # A BINARY shorter than its column would be filled up with zeros.
     return _binaries(most if kind.this == _T.BINARY else 0, most)
 
 
-def _time_maker(kind: exp.DataType, written: str) -> Converter:
-    precise = _precise(*parameters(kind, DEFAULT_PRECISION.get(written, 6)))
+def _time_maker(kind: exp.DataType, sql_dialect: str) -> Converter:
+    precise = _precise(*parameters(kind, DEFAULT_PRECISION.get(sql_dialect, 6)))
     if kind.this == _T.TIME:
         return lambda value: precise(_time(value))
-    if written == MYSQL and kind.this == _T.TIMESTAMPTZ:
+    if sql_dialect == MYSQL and kind.this == _T.TIMESTAMPTZ:
         return lambda value: precise(_in_epoch(_moment(value)))
     return lambda value: precise(_moment(value))
 

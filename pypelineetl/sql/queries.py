@@ -11,27 +11,27 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
-from pypelineetl.sql.dialect import quoted_name, single_statement
+from pypelineetl.sql.dialect import parse_statement, quoted_name
 
 # What is computed from all rows that WHERE lets through, and would be another number for fewer.
 _AFTER_WHERE = ("group", "having", "distinct", "limit", "offset", "windows", "qualify")
 
 
-def first_row(sql: str, *, dialect: str) -> str:
+def limit_one(sql: str, *, dialect: str) -> str:
     """Return a query that gives the first row of another at most, so that it can be tried without
     being read whole.
     """
-    tree = single_statement(sql, dialect)
+    tree = parse_statement(sql, dialect)
     return f"{_framed(sql) if tree.args.get('limit') else sql}\nLIMIT 1"
 
 
-def extremes(sql: str, column: str, *, dialect: str) -> str:
+def select_min_max(sql: str, column: str, *, dialect: str) -> str:
     """Return a query for the least and the largest value of a column of another query."""
     value = f"source.{quoted_name(column, dialect)}"
     return f"SELECT MIN({value}), MAX({value}) FROM (\n{sql}\n) AS source"
 
 
-def where(
+def filter_rows(
     sql: str, names: Sequence[str], condition: Callable[[Mapping[str, str]], str], *, dialect: str
 ) -> str:
     """Return a query for those rows of another that meet a condition, in which its columns are
@@ -46,7 +46,9 @@ def where(
     return _with_condition(sql, wanted, dialect) if wanted else sql
 
 
-def between(sql: str, column: str, least: int | None, below: int | None, *, dialect: str) -> str:
+def range_filter(
+    sql: str, column: str, least: int | None, below: int | None, *, dialect: str
+) -> str:
     """Return a query for those rows of another whose whole number in a column is in a range.
 
     NULLs are in the first.
@@ -59,7 +61,7 @@ def between(sql: str, column: str, least: int | None, below: int | None, *, dial
         nulls = f" OR {value} IS NULL" if least is None and bounds else ""
         return " AND ".join(bounds) + nulls
 
-    return where(sql, [column], condition, dialect=dialect)
+    return filter_rows(sql, [column], condition, dialect=dialect)
 
 
 def _framed(sql: str) -> str:
@@ -72,7 +74,7 @@ def _expressions(sql: str, names: Sequence[str], dialect: str) -> dict[str, str]
 
     None if its WHERE cannot have a condition on them.
     """
-    tree = single_statement(sql, dialect)
+    tree = parse_statement(sql, dialect)
     if (
         not isinstance(tree, exp.Select)
         or not tree.args.get("from_")

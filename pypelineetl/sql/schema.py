@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from pypelineetl.errors import DialectError, LoadError
 from pypelineetl.sql import ddl
-from pypelineetl.sql.python_casts import DATETIMES, CastError, Outside, converter
+from pypelineetl.sql.python_casts import DATETIMES, CastError, UnsupportedValue, converter
 
 _T = exp.DType
 AUDIT_KEY = "audit_key"
@@ -29,7 +29,7 @@ class Column:
 
     name: str
     type: exp.DataType
-    written: str
+    sql_dialect: str
     """The dialect the type is written in."""
     required: bool
     has_default: bool
@@ -59,19 +59,19 @@ class Column:
         return self.type.this in _TEXTS
 
     @cached_property
-    def convert(self) -> Callable[[Any], Any]:
+    def cast(self) -> Callable[[Any], Any]:
         """What turns a source's value into this column's type, or raises LoadError if it does not
         fit.
 
         The message names the column and the value's type, never the value, which may be somebody's
         secret.
         """
-        convert = converter(self.type, self.written)
+        convert = converter(self.type, self.sql_dialect)
 
         def checked(value: Any) -> Any:
             if value is None:
                 return None
-            if isinstance(value, Outside):
+            if isinstance(value, UnsupportedValue):
                 raise LoadError(self.refusal(value.kind, value.reason))
             try:
                 return convert(value)
@@ -84,18 +84,18 @@ class Column:
     def refusal(self, given: str, reason: str) -> str:
         """Return what to tell of a value of a Python type that the column cannot take."""
         return (
-            f'column "{self.name}" is {self.type.sql(self.written)} and cannot take a value of type'
-            f" {given}, because {reason}. Mend the value in the source SQL, or widen the column."
+            f'column "{self.name}" is {self.type.sql(self.sql_dialect)} and cannot take a value of'
+            f" type {given}, because {reason}. Mend the value in the source SQL, or widen the column."
         )
 
 
 @lru_cache(maxsize=1_000)
-def columns_of(sql: str, *, written: str) -> Mapping[str, Column]:
+def columns_of(sql: str, *, sql_dialect: str) -> Mapping[str, Column]:
     """Return the columns of a CREATE TABLE by name, in their order.
 
     Raises DialectError if it is none.
     """
-    create = ddl.table_definition(sql, written=written)
+    create = ddl.table_definition(sql, sql_dialect=sql_dialect)
     parts = create.this.expressions
     keys = {
         column.name
@@ -103,11 +103,13 @@ def columns_of(sql: str, *, written: str) -> Mapping[str, Column]:
         if isinstance(part, exp.PrimaryKey)
         for column in part.expressions
     }
-    columns = [_column(part, keys, written) for part in parts if isinstance(part, exp.ColumnDef)]
+    columns = [
+        _column(part, keys, sql_dialect) for part in parts if isinstance(part, exp.ColumnDef)
+    ]
     return {column.name: column for column in columns}
 
 
-def _column(definition: exp.ColumnDef, keys: set[str], written: str) -> Column:
+def _column(definition: exp.ColumnDef, keys: set[str], sql_dialect: str) -> Column:
     kinds = [constraint.kind for constraint in definition.constraints]
     is_key = definition.name in keys or any(
         isinstance(kind, exp.PrimaryKeyColumnConstraint) for kind in kinds
@@ -129,4 +131,6 @@ def _column(definition: exp.ColumnDef, keys: set[str], written: str) -> Column:
     collation = next(
         (each.this.name for each in kinds if isinstance(each, exp.CollateColumnConstraint)), ""
     )
-    return Column(definition.name, kind, written, not_null or is_key, default, is_key, collation)
+    return Column(
+        definition.name, kind, sql_dialect, not_null or is_key, default, is_key, collation
+    )

@@ -1,9 +1,9 @@
 """The rules of `values.py` as DuckDB expressions, for whole columns at once: exactly the same
 values, or none.
 
-A conversion that is not known to give what `Column.convert` gives is an UnknownError, and the
+A conversion that is not known to give what `Column.cast` gives is an NoExactCastError, and the
 values then go through Python. A value that does not fit ends the query with the very message that
-`Column.convert` has for it.
+`Column.cast` has for it.
 """
 
 import re
@@ -75,7 +75,7 @@ class NoExactCastError(Exception):
 def duckdb_type(column: Column) -> str:
     """Return the DuckDB type that holds every value of a column.
 
-    Raises UnknownError if none does.
+    Raises NoExactCastError if none does.
     """
     kind = column.type.this
     if kind in WHOLE_RANGES and WHOLE_RANGES[kind][1] <= _BIG:
@@ -86,7 +86,7 @@ def duckdb_type(column: Column) -> str:
             return f"DECIMAL({precision},{scale})"
     found = _HELD.get(kind)
     if found is None:
-        message = f'column "{column.name}" is {column.type.sql(column.written)}'
+        message = f'column "{column.name}" is {column.type.sql(column.sql_dialect)}'
         raise NoExactCastError(message)
     return found
 
@@ -108,7 +108,7 @@ def cast_sql(value: str, given: str, column: Column) -> str:
     """Return the expression that brings a value of a DuckDB type to what holds the column, or
     refuses it.
 
-    Raises UnknownError where no expression is known to do what `Column.convert` does.
+    Raises NoExactCastError where no expression is known to do what `Column.cast` does.
     """
     held = duckdb_type(column)
     for wanted, make in _MAKERS:
@@ -120,7 +120,7 @@ def cast_sql(value: str, given: str, column: Column) -> str:
 def moment_of(value: str, given: str) -> str:
     """Return the expression of a moment in UTC, from a date or a timestamp.
 
-    Raises UnknownError for other types.
+    Raises NoExactCastError for other types.
     """
     if given in {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS"}:
         return f"CAST({value} AS TIMESTAMP)"
@@ -175,7 +175,7 @@ class _Value:
 
 def _unknown(given: str, column: Column) -> NoExactCastError:
     return NoExactCastError(
-        f'column "{column.name}" of type {column.type.sql(column.written)} from {given}'
+        f'column "{column.name}" of type {column.type.sql(column.sql_dialect)} from {given}'
     )
 
 
@@ -339,7 +339,7 @@ def _time(value: _Value, _held: str) -> str:
 def _timestamp(value: _Value, _held: str) -> str:
     moment = moment_of(value.sql, value.given)
     rules = [] if value.given == "DATE" else _precise(value, moment)
-    if value.column.written == MYSQL and value.column.type.this == _T.TIMESTAMPTZ:
+    if value.column.sql_dialect == MYSQL and value.column.type.this == _T.TIMESTAMPTZ:
         bounds = f"{moment} BETWEEN TIMESTAMP '{FIRST_TIMESTAMP}' AND TIMESTAMP '{LAST_TIMESTAMP}'"
         rules.insert(
             0, (bounds, "it is not between 1970 and January 2038, as every TIMESTAMP of MySQL")
@@ -348,7 +348,7 @@ def _timestamp(value: _Value, _held: str) -> str:
 
 
 def _precise(value: _Value, moment: str) -> list[tuple[str, str]]:
-    (digits,) = parameters(value.column.type, DEFAULT_PRECISION.get(value.column.written, 6))
+    (digits,) = parameters(value.column.type, DEFAULT_PRECISION.get(value.column.sql_dialect, 6))
     reason = f"it has more than {digits} digits of a second"
     return [] if digits == 6 else [(f"microsecond({moment}) % {10 ** (6 - digits)} = 0", reason)]  # noqa: PLR2004 - microseconds
 

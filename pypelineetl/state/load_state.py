@@ -111,12 +111,12 @@ class LoadState:
     def reject_columns(self) -> list[Column]:
         """Return the columns of the table of rejects, which is made if need be."""
         self._rejects.ensure()
-        return list(columns_of(self._rejects.create, written=MYSQL).values())
+        return list(columns_of(self._rejects.create, sql_dialect=MYSQL).values())
 
     def event_columns(self) -> list[Column]:
         """Return the columns of the table of events, which is made if need be."""
         self._events.ensure()
-        return list(columns_of(self._events.create, written=MYSQL).values())
+        return list(columns_of(self._events.create, sql_dialect=MYSQL).values())
 
     def events_query(self, etl: ETL, selected: str, rest: str) -> str:
         """Return the warehouse's query of the events of a dimension.

@@ -40,7 +40,7 @@ class StateTable:
 
     @property
     def _columns(self) -> Mapping[str, Column]:
-        return columns_of(self.create, written=MYSQL)
+        return columns_of(self.create, sql_dialect=MYSQL)
 
     def ensure(self) -> None:
         """Make the table if need be, or give it columns that are new.
@@ -49,7 +49,7 @@ class StateTable:
         """
         # A rejected row may have any character, whatever the database's own character set is.
         create = f"{self.create} CHARACTER SET utf8mb4"
-        statements = ddl.create_statements(create, written=MYSQL, target=self.warehouse.dialect)
+        statements = ddl.create_statements(create, sql_dialect=MYSQL, target=self.warehouse.dialect)
         self.warehouse.ensure(self.name, statements)
         there = self.warehouse.columns(self.name)
         for name, column in self._columns.items():

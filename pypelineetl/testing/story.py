@@ -202,7 +202,7 @@ class Story:
             for row in warehouse.query(query):
                 yield (
                     drawn.table,
-                    *(column.convert(value) for column, value in zip(columns, row, strict=True)),
+                    *(column.cast(value) for column, value in zip(columns, row, strict=True)),
                 )
 
 
@@ -281,9 +281,9 @@ def _declared_columns(drawn: Drawing, column: Column, cell: Cell) -> Any:
     if cell.is_null or cell.variable:
         return cell.variable
     try:
-        return column.convert(cell.text)
+        return column.cast(cell.text)
     except LoadError as error:
-        kind = column.type.sql(column.written)
+        kind = column.type.sql(column.sql_dialect)
         message = (
             f'{drawn.table}: {cell.text} is no value of column "{column.name}", which is {kind}'
         )

@@ -439,7 +439,7 @@ class _Versions:
         column = self.sets.columns[name]
         if value is None or value == (None,):
             return f"CAST(NULL AS {duckdb_type(column)})"
-        given = column.convert(
+        given = column.cast(
             value.date() if column.is_date and isinstance(value, datetime) else value
         )
         return f"CAST({literal(str(given))} AS {duckdb_type(column)})"

@@ -80,4 +80,4 @@ def _whole(project: Project, etl: DimensionETL, declared: Mapping[str, Any]) -> 
     member |= {number: 1} if number else {}
     member |= {since: dated(columns[since], BEGINNING_OF_TIME)} if since else {}
     member |= {until: dated(columns[until], factory.arguments.get("maxto"))} if until else {}
-    return {name: columns[name].convert(value) for name, value in {**member, **declared}.items()}
+    return {name: columns[name].cast(value) for name, value in {**member, **declared}.items()}

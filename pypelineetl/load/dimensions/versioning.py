@@ -90,7 +90,7 @@ def history_rules(load: Load, etl: DimensionETL) -> HistoryRules:
         current=etl.current,
         carried=how.carried,
         ordering=next((name for name in how.carried if name not in etl.flags), None),
-        flags={name: columns[name].convert(0) for name in etl.flags},
+        flags={name: columns[name].cast(0) for name in etl.flags},
         inferred=etl.inferred,
         is_dated=is_dated(load, etl),
         every_date_begins=how.compares_dates,

@@ -24,7 +24,7 @@ def inferring(load: Load, dimension: DimensionETL, open_tables: ExitStack) -> In
     unknown: dict[str, Any] = {
         name: None for name in factory.names("attributes") if name not in factory.versioning
     }
-    unknown |= {name: columns[name].convert(name == dimension.inferred) for name in dimension.flags}
+    unknown |= {name: columns[name].cast(name == dimension.inferred) for name in dimension.flags}
 
     @cache
     def ensure() -> Callable[[dict[str, Any]], Any]:

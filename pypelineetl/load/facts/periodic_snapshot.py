@@ -20,7 +20,7 @@ def missing_periods(load: Load, etl: FactETL) -> str:
     found = warehouse.query(
         f"SELECT DISTINCT {name} FROM {warehouse.quote(etl.table)} WHERE {name} IS NOT NULL"
     )
-    there = {column.convert(value) for (value,) in found}
+    there = {column.cast(value) for (value,) in found}
     missing = _between(there, etl.every) if there else []
     if not missing:
         return ""

@@ -131,7 +131,7 @@ class Target:
 
     def _converted(self, row: Row) -> Row:
         return tuple(
-            self._columns[name].convert(value) if name in self._columns else value
+            self._columns[name].cast(value) if name in self._columns else value
             for name, value in zip(self._names, row, strict=True)
         )
 

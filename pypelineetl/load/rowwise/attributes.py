@@ -32,7 +32,7 @@ class RowAttributes:
     ) -> None:
         self._etl = etl
         self._target = target
-        self._flags = {name: columns[name].convert(0) for name in etl.flags}
+        self._flags = {name: columns[name].cast(0) for name in etl.flags}
         self._names = (
             str(etl.factory.name("key")),
             *etl.factory.natural_key,
@@ -104,7 +104,7 @@ class RowKeys:
         rows = load.warehouse.query(
             f"SELECT {load.warehouse.quoted(names)} FROM {load.warehouse.quote(load.previous_keys)}"
         )
-        convert = [columns[name].convert for name in self._natural_key]
+        convert = [columns[name].cast for name in self._natural_key]
         self._known: dict[tuple[Any, ...], Any] = {
             tuple(each(value) for each, value in zip(convert, row, strict=False)): row[-1]
             for row in rows
@@ -147,7 +147,7 @@ class Seen:
         if not self._is_wanted:
             return
         try:
-            natural_key = tuple(self._columns[name].convert(row[name]) for name in self._names)
+            natural_key = tuple(self._columns[name].cast(row[name]) for name in self._names)
         except LoadError:
             return
         if None not in natural_key:

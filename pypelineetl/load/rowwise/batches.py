@@ -65,7 +65,7 @@ class Batches:
     def _converted(self, given: Row) -> Row | LoadError:
         try:
             return {
-                name: self._columns[name].convert(value) if name in self._columns else value
+                name: self._columns[name].cast(value) if name in self._columns else value
                 for name, value in given.items()
             }
         except LoadError as error:
@@ -105,7 +105,7 @@ class FactBatches(Batches):
         self._keyed: Row = {}
         """The columns that were found for the row that is being put."""
         flag = etl.deleted.flag if etl.deleted else None
-        self._flags: Row = {flag: columns[flag].convert(0)} if flag else {}
+        self._flags: Row = {flag: columns[flag].cast(0)} if flag else {}
 
     def _rows(
         self, names: Sequence[str], batch: list[Values]
@@ -135,7 +135,7 @@ class FactBatches(Batches):
         A rejected row is in its period too.
         """
         with suppress(LoadError):
-            value = self._columns[period].convert(row[period])
+            value = self._columns[period].cast(row[period])
             if value not in self._periods:
                 self._periods.add(value)
                 replace_period(self._load, self._fact, None if value is None else str(value))
@@ -216,7 +216,7 @@ class GatheredFacts(FactBatches):
         Raises LoadError if one of the values does not fit.
         """
         row = given | self._keyed
-        return tuple(self._columns[name].convert(row[name]) for name in self._by)
+        return tuple(self._columns[name].cast(row[name]) for name in self._by)
 
 
 class BatchKeys:

@@ -8,8 +8,8 @@ else is refused with its place.
 
 from pypelineetl.sql.translation.expressions import RefusalError
 from pypelineetl.sql.translation.operators import Schema
-from pypelineetl.sql.translation.reading import as_written, refuse_beyond_common
-from pypelineetl.sql.translation.selects import Translation, translated_tree
+from pypelineetl.sql.translation.reading import parse_mysql, refuse_beyond_common
+from pypelineetl.sql.translation.selects import Translation, translate_tree
 from pypelineetl.sql.translation.targets import SCANNED_SQLITE
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "RefusalError",
     "Schema",
     "Translation",
-    "as_written",
+    "parse_mysql",
     "refuse_beyond_common",
-    "translated_tree",
+    "translate_tree",
 ]

@@ -29,7 +29,7 @@ class AsWritten(MySQL):  # type: ignore[misc] # sqlglot's dialects are made by a
         }
 
 
-def as_written(sql: str) -> exp.Expr:
+def parse_mysql(sql: str) -> exp.Expr:
     """Return a statement of MySQL that sqlglot has parsed before."""
     comments = [
         comment for token in sqlglot.tokenize(sql, read="mysql") for comment in token.comments

@@ -67,7 +67,7 @@ class _Query:
     """
 
 
-def translated_tree(
+def translate_tree(
     tree: exp.Expr, target: str, schema: Schema | None, *, is_of_sqlite: bool = False
 ) -> Translation:
     """Return a query in another dialect. Raises DialectError, with the place, for what is not
