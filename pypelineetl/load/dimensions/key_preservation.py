@@ -158,9 +158,9 @@ def restore_members(load: Load, session: DuckSession, etl: DimensionETL) -> Iter
     inferred = f"{given[str(etl.inferred)]} = {_true(load, etl)}" if etl.inferred in given else ""
     given |= _new_flags(load.project, etl, set(given))
     pointing = _pointing(load, etl)
-    kept = [inferred, *pointing.values()]
+    reasons = [inferred, *pointing.values()]
     staying = (
-        "" if etl.deleted or etl.source is None else " OR ".join(filter(None, kept)) or "1 = 0"
+        "" if etl.deleted or etl.source is None else " OR ".join(filter(None, reasons)) or "1 = 0"
     )
     # A dimension without a source has no members yet; and NULL may be a value of theirs.
     key = map(warehouse.quote, etl.factory.natural_key)
@@ -173,9 +173,16 @@ def restore_members(load: Load, session: DuckSession, etl: DimensionETL) -> Iter
     gone = f"FROM {previous_keys} AS old WHERE {missing}"
     if etl.source is not None and not etl.deleted and pointing:
         yield from _told_of_kept(load, gone, pointing)
+    kept = f"{gone} AND ({staying})" if staying else gone
+    if warehouse.rehearses:
+        # In a plan the rebuilt table is temporary, and MySQL reads no temporary table twice in one
+        # statement: the rows go through a table of their own.
+        copy = warehouse.quote(f"{etl.table[:_NAME_LENGTH]}__kept")
+        warehouse.execute(f"CREATE TEMPORARY TABLE {copy} AS SELECT old.* {kept}")
+        kept = f"FROM {copy} AS old"
     warehouse.execute(f"""
         INSERT INTO {table} ({warehouse.quoted(given)})
-        SELECT {", ".join(given.values())} {gone}{f" AND ({staying})" if staying else ""}
+        SELECT {", ".join(given.values())} {kept}
         """)
 
 
