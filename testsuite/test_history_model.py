@@ -16,13 +16,13 @@ from pygrametl import datereader
 from pygrametl.tables import SlowlyChangingDimension, TypeOneSlowlyChangingDimension
 
 from pypelineetl import DimensionETL, Request, close_deleted, factory, flag_deleted, rows
-from pypelineetl.load.dimensions.member_history import (
+from pypelineetl.load.dimensions.history_model import (
     History,
     HistoryRules,
     State,
     Version,
-    member_history,
 )
+from pypelineetl.load.dimensions.member_history import member_history
 
 RULES = HistoryRules(
     followed=("city",),

@@ -15,16 +15,16 @@ from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.duck.projection import Projection, arrow_type
 from pypelineetl.duck.rows import Stream
 from pypelineetl.load.context import dated
-from pypelineetl.load.dimensions.member_events import LOGGED, MemberEvents
-from pypelineetl.load.dimensions.member_history import (
+from pypelineetl.load.dimensions.history_model import (
     History,
     HistoryRules,
     MemberEvent,
     State,
     Version,
-    member_history,
     same_value,
 )
+from pypelineetl.load.dimensions.member_events import LOGGED, MemberEvents
+from pypelineetl.load.dimensions.member_history import member_history
 from pypelineetl.load.staged_rows import ROWS, StagedRows, not_special
 from pypelineetl.sql.python_casts import moment
 from pypelineetl.sql.schema import Column

@@ -1,441 +1,298 @@
-"""The history of one member as a pure function of what is known of it and what its source says now.
+"""The history of one member, computed from its known versions and its source rows.
 
-docs/history.md states the model. `member_history` is the place for each of its rules: both loaders
-call it for every member whose new rows do more than begin the next version.
+docs/history.md states the model, and `member_history` follows each of its rules. Both loaders call
+it for every member whose rows do more than begin the next version. It is a pure function: it
+reads no database and no clock.
 """
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-Values = Mapping[str, Any]
-Kind = Literal["state", "deleted", "returned"]
-Outcome = Literal["inserted", "updated", "unchanged"]
-
-
-@dataclass(frozen=True)
-class HistoryRules:
-    """How the declaration of one type-2 dimension treats its attributes."""
-
-    followed: tuple[str, ...]
-    """The type-2 attributes: a change begins a version."""
-    everywhere: tuple[str, ...] = ()
-    """The type-1 attributes that have the latest value in all versions."""
-    latest: tuple[str, ...] = ()
-    """The type-1 attributes that have the latest value of each version in that version."""
-    original: tuple[str, ...] = ()
-    """The type-0 attributes, which have the earliest value in all versions."""
-    previous: Mapping[str, str] = field(default_factory=dict)
-    """The type-3 columns, each with the attribute whose value before the last change it keeps."""
-    current: Mapping[str, str] = field(default_factory=dict)
-    """The type-6 columns, each with the attribute whose latest value it has in every version."""
-    carried: tuple[str, ...] = ()
-    """The attributes that a version has from its first state, and that nothing is compared with."""
-    flags: Values = field(default_factory=dict)
-    """The flags of inferred and deleted members, each with the value that says no."""
-    inferred: str | None = None
-    """The flag of inferred members, if there is one."""
-    ordering: str | None = None
-    """The attribute that orders the rows of an undated member, if there is one."""
-    is_dated: bool = True
-    """Whether the source dates its states; if not, a state of a later load is later."""
-    every_date_begins: bool = False
-    """Whether a state of another date begins a version, even if nothing else changed."""
-    beginning: datetime | None = None
-    """Where the first version begins, however late its first state is dated.
-
-    None if it begins with that state.
-    """
-
-
-@dataclass(frozen=True)
-class MemberEvent:
-    """A moment of a member's history that its source told, or a load found out."""
-
-    effective: datetime
-    """When it took place, UTC."""
-    kind: Kind
-    """What took place.
-
-    The source gave the version's state, the member was deleted, or it returned.
-    """
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a member, as the table has it."""
-
-    key: Any
-    """The surrogate key; None if the version is new."""
-    values: Values
-    """The attributes by name, but for the natural key and the columns that tell versions apart."""
-    number: int | None
-    """Its number among the member's versions; None if the table keeps none."""
-    since: datetime | None
-    """When it begins."""
-    until: datetime | None
-    """When it ends; None if it is open."""
-    events: tuple[MemberEvent, ...]
-    """Its events in their order. An inferred version has none."""
-
-
-@dataclass(frozen=True)
-class State:
-    """One row of the source."""
-
-    values: Values
-    """The attributes that the source gives, by name."""
-    effective: datetime | None
-    """From when on they hold, UTC; None if the row has no date."""
-
-
-@dataclass(frozen=True)
-class History:
-    """What a member's history becomes."""
-
-    versions: tuple[Version, ...]
-    """All versions in their order."""
-    began: tuple[int | None, ...]
-    """For each version the row that began it, as a number among the rows.
-
-    None if no row of these did.
-    """
-    outcomes: tuple[Outcome, ...]
-    """What became of each row, in the order in which the rows were given."""
-
-
-@dataclass(eq=False)
-class _Entry:
-    """One event on the way to the new versions."""
-
-    effective: datetime
-    kind: Kind
-    followed: tuple[Any, ...] = ()
-    """The type-2 attributes of a state."""
-    old: Version | None = None
-    """The version that has had this event."""
-    is_first: bool = False
-    """Whether it is the first event of that version."""
-    row: int | None = None
-    """The row that said this, or the last one that said it again."""
-    begun_by: int | None = None
-    """The row that said this first, if one of these rows did."""
-
-
-@dataclass(eq=False)
-class _Run:
-    """The events of one new version, and the version whose key it keeps."""
-
-    entries: list[_Entry]
-    state: _Entry
-    """The last state up to the beginning of the version."""
-    kept: Version | None = None
-    end: _Entry | None = None
+from pypelineetl.load.dimensions.history_model import (
+    History,
+    HistoryRules,
+    MemberEvent,
+    Outcome,
+    State,
+    Values,
+    Version,
+    same_value,
+    same_values,
+)
+from pypelineetl.load.dimensions.timeline import Entry, Timeline
 
 
 def member_history(
     known: Sequence[Version], rows: Sequence[State], rules: HistoryRules, now: datetime
 ) -> History:
-    """Return the history of a member of which these versions are known and these rows have arrived.
+    """Return the new history of a member.
 
     Args:
         known: The member's versions in their order: date, version number, surrogate key.
-        rows: The rows, which are all of different dates,
-          or in their order if the dimension is undated.
+        rows: The source rows of the member. They all have different dates; in an undated dimension
+            they are in their order.
         rules: How the attributes change.
         now: The time of the run, UTC.
 
+    Example:
+        A member that moves gets a second version, which begins on the date of the row.
+
+        >>> rules = HistoryRules(followed=("city",))
+        >>> rows = [
+        ...     State({"city": "Oslo"}, datetime(2024, 1, 1)),
+        ...     State({"city": "Bergen"}, datetime(2024, 6, 1)),
+        ... ]
+        >>> history = member_history([], rows, rules, datetime(2024, 12, 1))
+        >>> for version in history.versions:
+        ...     print(version.number, version.values["city"], version.since.date(), version.until)
+        1 Oslo 2024-01-01 2024-06-01 00:00:00
+        2 Bergen 2024-06-01 None
+
     """
-    return _MemberHistory(known, rows, rules, now).result()
+    timeline = Timeline(known, rows, rules, now)
+    timeline.add_rows()
+    timeline.add_return()
+    return _VersionBuilder(timeline).history()
 
 
-def same_value(left: Any, right: Any) -> bool:
-    """Return whether two values of one column are the same.
+@dataclass(eq=False)
+class _Draft:
+    """The events of one version of the new history."""
 
-    NULL is NULL, and not a number is not a number.
-    """
-    return bool(left == right) or (left != left and right != right)  # noqa: PLR0124 - only NaN differs from itself
+    entries: list[Entry]
+    """The events in their order."""
+    state: Entry
+    """The state with which the version begins. It may belong to an earlier version."""
+    known: Version | None = None
+    """The known version that this is, whose surrogate key it keeps; None if it is new."""
+    deletion: Entry | None = None
+    """The deletion that ends the version; None if none does."""
 
 
-def _same(left: Sequence[Any], right: Sequence[Any]) -> bool:
-    return all(map(same_value, left, right))
+class _VersionBuilder:
+    """Divides a timeline into versions."""
 
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self._rules = timeline.rules
+        self._inferred = self._inferred_version()
+        self._drafts: list[_Draft] = []
 
-class _MemberHistory:
-    """The steps of `member_history`, which share the timeline."""
-
-    def __init__(
-        self, known: Sequence[Version], rows: Sequence[State], rules: HistoryRules, now: datetime
-    ) -> None:
-        self._known = known
-        self._rows = rows
-        self._rules = rules
-        self._now = now
-        has_dates = any(row.effective is not None for row in rows)
-        self._inferred = next((version for version in known if self._is_inferred(version)), None)
-        self._timeline = self._known_events()
-        self._old_latest = self._latest_state()
-        self._returning: int | None = None
-        # A row without a date that stands beside dated ones, or of which nothing else is known,
-        # holds from the first.
-        self._dateless_from = rules.beginning if has_dates or not self._timeline else None
-
-    def result(self) -> History:
+    def history(self) -> History:
         """Return the new history."""
-        for number, state in self._in_order():
-            self._tell(number, state)
-        self._return()
-        runs = self._runs()
-        versions = tuple(self._version(runs, place) for place in range(len(runs)))
-        began = tuple(run.entries[0].begun_by for run in runs)
-        return History(versions, began, self._outcomes(runs, versions))
+        self._drafts = self._draft_versions()
+        versions = tuple(self._version(place) for place in range(len(self._drafts)))
+        began = tuple(draft.entries[0].first_row for draft in self._drafts)
+        return History(versions, began, self._outcomes(versions))
 
-    def _is_inferred(self, version: Version) -> bool:
+    def _inferred_version(self) -> Version | None:
+        """Return the version that a fact made, which has no state yet; None if there is none."""
         flag = self._rules.inferred
-        return bool(flag and version.values.get(flag)) and not version.events
+        if flag is None:
+            return None
+        for version in self._timeline.known:
+            if version.values.get(flag) and not version.events:
+                return version
+        return None
 
-    def _followed(self, values: Values) -> tuple[Any, ...]:
-        return tuple(values[name] for name in self._rules.followed)
-
-    def _known_events(self) -> list[_Entry]:
-        entries: list[_Entry] = []
-        for version in self._known:
-            followed = self._followed(version.values)
-            for place, event in enumerate(version.events):
-                # Dates that somebody else has changed must not go back.
-                before = entries[-1].effective if entries else event.effective
-                effective = max(event.effective, before)
-                entries.append(_Entry(effective, event.kind, followed, version, place == 0))
-        return entries
-
-    def _in_order(self) -> list[tuple[int, State]]:
-        """Return the rows in the order of their dates, with their numbers."""
-        if not self._rules.is_dated:
-            return list(enumerate(self._rows))
-        dateless = self._dateless_from or self._now
-        return sorted(enumerate(self._rows), key=lambda numbered: numbered[1].effective or dateless)
-
-    def _tell(self, number: int, state: State) -> None:
-        """Put a row on the timeline, or note that it says what is there already."""
-        if not self._rules.is_dated and self._is_old(state):
-            return
-        followed = self._followed(state.values)
-        effective, compared = self._place(state)
-        if compared is not None and _same(compared.followed, followed):
-            compared.row = number
-            return
-        entry = _Entry(effective, "state", followed, row=number, begun_by=number)
-        place = bisect_right(self._timeline, effective, key=lambda each: each.effective)
-        self._timeline.insert(place, entry)
-
-    def _place(self, state: State) -> tuple[datetime, _Entry | None]:
-        """Return the effective date of a row, and the state that it is compared with."""
-        if not self._rules.is_dated:
-            last = self._timeline[-1] if self._timeline else None
-            effective = max(self._now, last.effective) if last else self._now
-            return effective, last if last and last.kind != "deleted" else None
-        effective = state.effective or self._dateless_from or self._now
-        end = bisect_right(self._timeline, effective, key=lambda each: each.effective)
-        if state.effective is None and self._dateless_from is None:
-            # Only the time of the run dates it, so the state that is valid then is the one to
-            # differ from.
-            last = self._timeline[end - 1] if end else None
-            return effective, self._stated(end - 1) if last and last.kind != "deleted" else None
-        states = [
-            each
-            for each in self._timeline[:end]
-            if each.effective == effective and each.kind == "state"
-        ]
-        return effective, states[-1] if states else None
-
-    def _is_old(self, state: State) -> bool:
-        """Return whether the ordering attribute says that a row of an undated member is below the
-        last state.
-        """
-        name, last = self._rules.ordering, self._latest_state()
-        if name is None or last is None:
-            return False
-        known, given = self._given(last, name, again=False), state.values[name]
-        return known is not None and given is not None and bool(given < known)
-
-    def _stated(self, place: int) -> _Entry | None:
-        """Return the last state at or before a place of the timeline."""
-        return next((each for each in self._timeline[place::-1] if each.kind == "state"), None)
-
-    def _latest_state(self) -> _Entry | None:
-        return self._stated(len(self._timeline) - 1) if self._timeline else None
-
-    def _return(self) -> None:
-        """Have the member back if its last event is its deletion: the source gives it."""
-        if self._rows and self._timeline and self._timeline[-1].kind == "deleted":
-            effective = max(self._now, self._timeline[-1].effective)
-            self._timeline.append(_Entry(effective, "returned"))
-            self._returning = len(self._rows) - 1
-
-    def _runs(self) -> list[_Run]:
+    def _draft_versions(self) -> list[_Draft]:
         """Return the events of each version."""
-        runs: list[_Run] = []
-        state: _Entry | None = None
-        is_away, before = True, None
-        for entry in self._timeline:
+        drafts: list[_Draft] = []
+        state: Entry | None = None
+        is_away, date_before = True, None
+        for entry in self._timeline.entries:
             if entry.kind == "deleted":
                 if not is_away:
-                    runs[-1].entries.append(entry)
-                    runs[-1].end = entry
+                    drafts[-1].entries.append(entry)
+                    drafts[-1].deletion = entry
                 is_away = True
                 continue
-            changed = entry.kind == "state" and (
-                state is None or not _same(entry.followed, state.followed)
-            )
-            redated = (
-                self._rules.every_date_begins
-                and entry.kind == "state"
-                and before != entry.effective
-            )
-            # A version that was there is never removed, as facts may point to it.
-            is_another = bool(runs and entry.is_first and runs[-1].kept)
+            is_new = is_away or self._begins_version(entry, state, date_before)
             if entry.kind == "state" or state is None:
                 state = entry
-            if is_away or changed or redated or is_another:
-                runs.append(_Run([], state))
-            run = runs[-1]
-            run.entries.append(entry)
-            if entry.is_first and run.kept is None:
-                run.kept = entry.old
-            is_away, before = False, entry.effective
-        if self._inferred and runs and runs[0].kept is None:
-            runs[0].kept = self._inferred
-        return runs
+            if is_new or _begins_known_version(entry, drafts):
+                drafts.append(_Draft([], state))
+            draft = drafts[-1]
+            draft.entries.append(entry)
+            if entry.is_first and draft.known is None:
+                draft.known = entry.version
+            is_away, date_before = False, entry.effective
+        if self._inferred and drafts and drafts[0].known is None:
+            # The first state fills the inferred version in place: facts point to its key.
+            drafts[0].known = self._inferred
+        return drafts
 
-    def _version(self, runs: Sequence[_Run], place: int) -> Version:
-        run = runs[place]
-        following = runs[place + 1].entries[0] if place + 1 < len(runs) else None
-        ending = run.end or following
-        until = ending.effective if ending else None
-        if run.end and run.end.old is not None and run.end.old is run.kept:
-            # Its end is the deletion that it has had, and stays as the table has it.
-            until = run.kept.until
-        since = run.entries[0].effective
+    def _begins_version(
+        self, entry: Entry, state: Entry | None, date_before: datetime | None
+    ) -> bool:
+        """Return whether a state differs from the one before it in what begins a version."""
+        if entry.kind != "state":
+            return False
+        if state is None or not same_values(entry.followed, state.followed):
+            return True
+        return self._rules.every_date_begins and date_before != entry.effective
+
+    def _version(self, place: int) -> Version:
+        """Return the version at a place of the new history."""
+        draft = self._drafts[place]
+        since = draft.entries[0].effective
         beginning = self._rules.beginning
         if place == 0 and beginning is not None:
             since = min(since, beginning)
-        number = next((each.number for each in self._known if each.number is not None), 1)
         return Version(
-            key=run.kept.key if run.kept else None,
-            values=self._values(run),
-            number=number + place,
+            key=draft.known.key if draft.known else None,
+            values=self._values(draft),
+            number=self._first_number + place,
             since=since,
-            until=until,
-            events=tuple(MemberEvent(each.effective, each.kind) for each in run.entries),
+            until=self._until(place),
+            events=tuple(MemberEvent(entry.effective, entry.kind) for entry in draft.entries),
         )
 
-    def _values(self, run: _Run) -> dict[str, Any]:
-        """Return the attributes of one version."""
-        rules = self._rules
-        values = dict(zip(rules.followed, run.state.followed, strict=True))
-        states = [entry for entry in run.entries if entry.kind == "state"]
-        first, last = (states[0], states[-1]) if states else (run.state, run.state)
-        values |= {name: self._given(last, name) for name in rules.latest if name != rules.inferred}
-        for name in rules.carried:
-            if name not in rules.flags:
-                values[name] = self._given(first, name, again=False)
-        for name, says_no in rules.flags.items():
-            kept = run.kept.values.get(name) if run.kept else None
-            values[name] = says_no if kept is None or name == rules.inferred else kept
-        return values | self._shared
-
-    def _given(self, entry: _Entry, name: str, *, again: bool = True) -> Any:
-        """Return an attribute of a state: as its row gives it, or as the version of it has it."""
-        row = entry.row if again else entry.begun_by
-        if row is not None:
-            return self._rows[row].values[name]
-        return entry.old.values[name] if entry.old else None
+    def _until(self, place: int) -> datetime | None:
+        """Return when a version ends; None if it is open."""
+        draft = self._drafts[place]
+        known, deletion = draft.known, draft.deletion
+        if deletion and known and deletion.version is known:
+            # The deletion is not new. The table has its date, cut to the type of the column.
+            return known.until
+        if deletion:
+            return deletion.effective
+        is_last = place + 1 == len(self._drafts)
+        return None if is_last else self._drafts[place + 1].entries[0].effective
 
     @cached_property
-    def _shared(self) -> dict[str, Any]:
-        """The attributes that are the same in all versions."""
+    def _first_number(self) -> int:
+        """The number of the first version: that of the first known one, 1 for a new member."""
+        for version in self._timeline.known:
+            if version.number is not None:
+                return version.number
+        return 1
+
+    def _values(self, draft: _Draft) -> dict[str, Any]:
+        """Return the attributes of one version."""
+        rules, timeline = self._rules, self._timeline
+        values = dict(zip(rules.followed, draft.state.followed, strict=True))
+        # A version that begins with a return has no state of its own.
+        states = [entry for entry in draft.entries if entry.kind == "state"] or [draft.state]
+        for name in rules.latest:
+            if name != rules.inferred:
+                values[name] = timeline.last_value(states[-1], name)
+        for name in rules.carried:
+            if name not in rules.flags:
+                values[name] = timeline.first_value(states[0], name)
+        for name, value_for_no in rules.flags.items():
+            known = draft.known.values.get(name) if draft.known else None
+            # A member with a state is not inferred any more. Other flags stay as they are.
+            keeps = known is not None and name != rules.inferred
+            values[name] = known if keeps else value_for_no
+        return values | self._shared_values
+
+    @cached_property
+    def _shared_values(self) -> dict[str, Any]:
+        """The attributes that have one value in all versions: types 0, 1, 3 and 6."""
         rules = self._rules
-        states = [entry for entry in self._timeline if entry.kind == "state"]
+        states = self._timeline.states()
         earliest, latest = states[0], states[-1]
-        stored = self._stored()
         values: dict[str, Any] = {}
         for name in rules.original:
-            begun_by = earliest.begun_by
-            values[name] = (
-                stored.get(name) if begun_by is None else self._rows[begun_by].values[name]
-            )
+            values[name] = self._row_or_stored(earliest.first_row, name)
         derived = {*rules.previous, *rules.current}
         for name in rules.everywhere:
             if name not in derived:
-                values[name] = (
-                    self._rows[latest.row].values[name]
-                    if latest.row is not None
-                    else stored.get(name)
-                )
+                values[name] = self._row_or_stored(latest.last_row, name)
         for name, base in rules.current.items():
-            values[name] = self._base(latest, base, values)
+            values[name] = self._latest_value(latest, base, values)
         for name, base in rules.previous.items():
-            values[name] = self._previous(states, name, base)
+            values[name] = self._previous_value(states, name, base)
         return values
 
+    def _row_or_stored(self, row: int | None, name: str) -> Any:
+        """Return an attribute as a source row gives it, or as the table has it without a row."""
+        return self._stored.get(name) if row is None else self._timeline.rows[row].values[name]
+
+    @cached_property
     def _stored(self) -> Values:
-        """Return the values that the table has in all versions: those of its last one."""
-        return self._known[-1].values if self._known else {}
+        """The values that the table has in all versions: those of the last one."""
+        return self._timeline.known[-1].values if self._timeline.known else {}
 
-    def _base(self, entry: _Entry, base: str, values: Values) -> Any:
+    def _latest_value(self, latest: Entry, base: str, values: Values) -> Any:
+        """Return the latest value of the attribute of which a type-6 column is the copy."""
         if base in self._rules.followed:
-            return entry.followed[self._rules.followed.index(base)]
-        return values[base] if base in values else self._given(entry, base)
+            return latest.followed[self._rules.followed.index(base)]
+        return values[base] if base in values else self._timeline.last_value(latest, base)
 
-    def _previous(self, states: Sequence[_Entry], name: str, base: str) -> Any:
-        """Return the value of an attribute before its last change."""
-        stored = self._stored().get(name)
-        if base in self._rules.followed:
-            at = self._rules.followed.index(base)
-            latest = states[-1].followed[at]
-            before = (state.followed[at] for state in states[-2::-1])
-            return next((value for value in before if not same_value(value, latest)), stored)
-        # Its values have no dates, so only what comes after the last known state counts.
-        old, value = self._old_latest, stored
-        current = self._stored().get(base) if old else None
-        is_known = old is not None
-        for state in states[states.index(old) if old else 0 :]:
-            if state.row is None:
-                continue
-            told = self._rows[state.row].values[base]
-            if is_known and not same_value(told, current):
-                value = current
-            current, is_known = told, True
-        return value
+    def _previous_value(self, states: Sequence[Entry], name: str, base: str) -> Any:
+        """Return the value of an attribute before its last change, for a type-3 column."""
+        stored = self._stored.get(name)
+        if base not in self._rules.followed:
+            return self._previous_undated(states, base, stored)
+        position = self._rules.followed.index(base)
+        latest = states[-1].followed[position]
+        for state in reversed(states[:-1]):
+            if not same_value(state.followed[position], latest):
+                return state.followed[position]
+        return stored
 
-    def _outcomes(self, runs: Sequence[_Run], versions: Sequence[Version]) -> tuple[Outcome, ...]:
-        """Return what became of each row."""
-        outcomes: list[Outcome] = ["unchanged"] * len(self._rows)
-        latest = self._latest_state()
-        if latest and latest.row is not None and self._has_changed(versions):
-            outcomes[latest.row] = "updated"
-        for run, version in zip(runs, versions, strict=True):
-            row = run.entries[0].begun_by
-            if row is None:
+    def _previous_undated(self, states: Sequence[Entry], base: str, stored: Any) -> Any:
+        """Return the previous value of a type-1 attribute.
+
+        The table does not keep the dates of its values. So only the rows that come after the last
+        known state can change it.
+        """
+        last_known = self._timeline.last_known_state
+        previous = stored
+        current = self._stored.get(base) if last_known else None
+        has_current = last_known is not None
+        for state in states[states.index(last_known) if last_known else 0 :]:
+            if state.last_row is None:
                 continue
-            outcomes[row] = "updated" if run.kept else "inserted"
-            if run.kept and run.kept.since == version.since and run.kept is not self._inferred:
-                outcomes[row] = "unchanged"
-        if self._returning is not None:
-            outcomes[self._returning] = "inserted"
+            given = self._timeline.rows[state.last_row].values[base]
+            if has_current and not same_value(given, current):
+                previous = current
+            current, has_current = given, True
+        return previous
+
+    def _outcomes(self, versions: Sequence[Version]) -> tuple[Outcome, ...]:
+        """Return what each source row did."""
+        outcomes: list[Outcome] = ["unchanged"] * len(self._timeline.rows)
+        latest = self._timeline.latest_state()
+        if latest and latest.last_row is not None and self._changes_values(versions):
+            outcomes[latest.last_row] = "updated"
+        for draft, version in zip(self._drafts, versions, strict=True):
+            row = draft.entries[0].first_row
+            if row is not None:
+                outcomes[row] = self._outcome(draft, version)
+        if self._timeline.returning_row is not None:
+            outcomes[self._timeline.returning_row] = "inserted"
         return tuple(outcomes)
 
-    def _has_changed(self, versions: Sequence[Version]) -> bool:
-        """Return whether a value of a version that was there has changed."""
-        known = {version.key: version for version in self._known}
-        return any(
-            version.key is not None and not _same_values(version.values, known[version.key].values)
-            for version in versions
-        )
+    def _outcome(self, draft: _Draft, version: Version) -> Outcome:
+        """Return what the row did that began a version."""
+        if draft.known is None:
+            return "inserted"
+        # An earlier state moves the beginning of a known version. It does not if that is the first
+        # version, which begins at `beginning` before and after.
+        keeps_date = draft.known.since == version.since
+        return "unchanged" if keeps_date and draft.known is not self._inferred else "updated"
+
+    def _changes_values(self, versions: Sequence[Version]) -> bool:
+        """Return whether an attribute of a known version changes."""
+        known = {version.key: version.values for version in self._timeline.known}
+        for version in versions:
+            if version.key is None:
+                continue
+            for name, value in version.values.items():
+                if not same_value(value, known[version.key].get(name)):
+                    return True
+        return False
 
 
-def _same_values(left: Values, right: Values) -> bool:
-    return all(same_value(value, right.get(name)) for name, value in left.items())
+def _begins_known_version(entry: Entry, drafts: Sequence[_Draft]) -> bool:
+    """Return whether an event is the first one of a known version, behind another known version.
+
+    Two known versions stay two, even if they become equal: facts may point to each of them.
+    """
+    return bool(drafts and entry.is_first and drafts[-1].known)

@@ -11,8 +11,8 @@ from pygrametl.tables import (
 
 from pypelineetl.declare.etls import DimensionETL, Factory
 from pypelineetl.load.context import BEGINNING_OF_TIME, Load, dated
+from pypelineetl.load.dimensions.history_model import HistoryRules
 from pypelineetl.load.dimensions.member_events import is_dated
-from pypelineetl.load.dimensions.member_history import HistoryRules
 from pypelineetl.sql.python_casts import moment
 from pypelineetl.sql.schema import Column
 

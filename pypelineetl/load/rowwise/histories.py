@@ -17,15 +17,15 @@ from pypelineetl.duck.session import DuckSession
 from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load, dated
 from pypelineetl.load.dimensions.histories import VersionColumns, sorted_events
-from pypelineetl.load.dimensions.member_events import MemberEvents, is_dated
-from pypelineetl.load.dimensions.member_history import (
+from pypelineetl.load.dimensions.history_model import (
     Kind,
     MemberEvent,
     State,
     Version,
-    member_history,
     same_value,
 )
+from pypelineetl.load.dimensions.member_events import MemberEvents, is_dated
+from pypelineetl.load.dimensions.member_history import member_history
 from pypelineetl.load.dimensions.versioning import history_rules, versioning_of
 from pypelineetl.load.pygrametl.connection import Target
 from pypelineetl.load.staged_rows import StagedRows
