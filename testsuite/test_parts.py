@@ -13,7 +13,7 @@ from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import ConfigError, FactETL, UsageError, events, member, process
 from pypelineetl.extract.source_check import check_source as try_source
-from pypelineetl.load.partitions import parts_of, split
+from pypelineetl.load.partitions import parse_partitions, plan_partitions
 from pypelineetl.sql import queries
 
 KEYS = {**SALE.keys, "buyer_fk": member("person", person_id="buyer_id")}
@@ -85,7 +85,14 @@ def test_an_empty_source_is_one_empty_part(tmp_path: Path) -> None:
     )
     star.load(PERSON, THING, DAY)
     assert star.load(IN_PARTS)[0].read == 0
-    assert len(split(star.project(PERSON, THING, DAY, IN_PARTS), IN_PARTS, "0123abcd").numbers) == 1
+    assert (
+        len(
+            plan_partitions(
+                star.project(PERSON, THING, DAY, IN_PARTS), IN_PARTS, "0123abcd"
+            ).numbers
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,7 +157,7 @@ def test_a_message_cannot_name_other_tables(message: tuple[object, object]) -> N
     Nothing of it gets into SQL but hexadecimal digits and numbers.
     """
     with pytest.raises(UsageError):
-        parts_of(*message)
+        parse_partitions(*message)
 
 
 def test_a_column_of_other_values_is_told(tmp_path: Path) -> None:

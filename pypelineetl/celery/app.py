@@ -37,7 +37,7 @@ from pypelineetl.errors import (
 )
 from pypelineetl.events import Event
 from pypelineetl.load.etl import LoadOptions, dimensions_written
-from pypelineetl.load.partitions import parts_of, split
+from pypelineetl.load.partitions import parse_partitions, plan_partitions
 from pypelineetl.project.project import Project, read_project
 from pypelineetl.project.settings import value_of
 from pypelineetl.publish.staging import Staging, stage
@@ -362,7 +362,9 @@ class Refreshes:
         def load() -> Iterator[Event]:
             nonlocal rows
             rows = (
-                yield from build_part(staging, run, etl, parts_of(run.generation, bounds), number)
+                yield from build_part(
+                    staging, run, etl, parse_partitions(run.generation, bounds), number
+                )
             ).read
 
         for _ in self._logged(load()):
@@ -394,7 +396,7 @@ class Refreshes:
         run, staging = self._staging(plan)
         with self._at_work(run):
             for _ in self._logged(
-                build_of_parts(staging, run, etl, parts_of(run.generation, bounds), read)
+                build_of_parts(staging, run, etl, parse_partitions(run.generation, bounds), read)
             ):
                 pass
         return read
@@ -499,7 +501,7 @@ class Refreshes:
                 steps.append(self._step.s(kind, name, told).set(task_id=step_id))
                 continue
             try:
-                parts = split(self.project, etl, generation_of(plan["refresh"]))
+                parts = plan_partitions(self.project, etl, generation_of(plan["refresh"]))
             except PypeLineError as error:
                 plan["outcomes"].append({"kind": kind, "name": name, "error": error.message})
                 continue

@@ -24,31 +24,31 @@ def row_key(etl: FactETL) -> tuple[str, ...]:
     return etl.grain or etl.factory.names("keyrefs")
 
 
-def mark_undecided(sets: StagedRows, rows: str) -> None:
+def mark_undecided(staged: StagedRows, rows: str) -> None:
     """Make one row of the rows of one fact that agree, and give rows that contradict a `reason`.
 
     A row that has a reason already contradicts the other rows of its fact. Rows without a grain are
     left as they are.
 
     Args:
-        sets: The fact that is loaded.
+        staged: The fact that is loaded.
         rows: The table of its rows in DuckDB.
 
     Raises:
         LoadError: Rows contradict, and no row may be rejected.
 
     """
-    assert isinstance(sets.etl, FactETL)  # noqa: S101 - dimensions have rules of their own
-    etl, session, by = sets.etl, sets.session, row_key(sets.etl)
-    keys, is_lenient = sets.names(by), sets.etl.most_rejected > 0
-    known = f"NOT ({sets.any_null(by)})"
+    assert isinstance(staged.etl, FactETL)  # noqa: S101 - dimensions have rules of their own
+    etl, session, by = staged.etl, staged.session, row_key(staged.etl)
+    keys, is_lenient = staged.aliases(by), staged.etl.most_rejected > 0
+    known = f"NOT ({staged.any_null(by)})"
     if not session.rows(
         f"SELECT 1 FROM {rows} WHERE {known} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"
     ):
         return
     others = [name for name in etl.factory.columns if name not in by]
     differing = ", ".join(
-        f"CASE WHEN {_contradict(sets.at(name), is_ignored=ignores_null(etl, name))} THEN"
+        f"CASE WHEN {_contradict(staged.alias(name), is_ignored=ignores_null(etl, name))} THEN"
         f" {literal(name)} END"
         for name in others
     )
@@ -67,13 +67,13 @@ def mark_undecided(sets: StagedRows, rows: str) -> None:
         *values, times, named = found[0]
         raise LoadError(undecided_message(by, times, named.split(", "), values))
     if found:
-        same = sets.same(by, "r", "u")
+        same = staged.equal(by, "r", "u")
         told = _sql_message(by)
         session.run(
             f"UPDATE {rows} AS r SET reason = {told} FROM {_UNDECIDED} AS u WHERE r.reason IS NULL"
             f" AND {same}"
         )
-    _merge(sets, rows, by, others, known + (" AND reason IS NULL" if is_lenient else ""))
+    _merge(staged, rows, by, others, known + (" AND reason IS NULL" if is_lenient else ""))
 
 
 def ignores_null(etl: FactETL, name: str) -> bool:
@@ -131,24 +131,24 @@ def _contradict(at: str, *, is_ignored: bool) -> str:
 
 
 def _merge(
-    sets: StagedRows, rows: str, by: Sequence[str], others: Sequence[str], known: str
+    staged: StagedRows, rows: str, by: Sequence[str], others: Sequence[str], known: str
 ) -> None:
     """Make one row of the rows of each fact that are left, in the place of the first."""
-    first = f"SELECT min(ord) FROM {rows} WHERE {known} GROUP BY {sets.names(by)}"
+    first = f"SELECT min(ord) FROM {rows} WHERE {known} GROUP BY {staged.aliases(by)}"
     filled = ", ".join(
-        f"any_value({sets.at(name)}) OVER fact AS {sets.at(name)}" for name in others
+        f"any_value({staged.alias(name)}) OVER fact AS {staged.alias(name)}" for name in others
     )
     columns = f"* REPLACE ({filled})" if filled else "*"
-    sets.session.keep(
+    staged.session.keep(
         f"{rows}_merged",
         f"""
         SELECT {columns} FROM {rows} WHERE {known}
         WINDOW fact AS (
-          PARTITION BY {sets.names(by)} ORDER BY ord ROWS BETWEEN UNBOUNDED PRECEDING
+          PARTITION BY {staged.aliases(by)} ORDER BY ord ROWS BETWEEN UNBOUNDED PRECEDING
             AND UNBOUNDED FOLLOWING
         )
         QUALIFY ord IN ({first})
         """,
     )
-    sets.session.run(f"DELETE FROM {rows} WHERE {known}")
-    sets.session.run(f"INSERT INTO {rows} SELECT * FROM {rows}_merged")
+    staged.session.run(f"DELETE FROM {rows} WHERE {known}")
+    staged.session.run(f"INSERT INTO {rows} SELECT * FROM {rows}_merged")

@@ -82,7 +82,7 @@ def dimensions_written(project: Project, etl: ETL) -> list[DimensionETL]:
     )
 
 
-def fill(  # noqa: PLR0913 - what a load is given, and the two ways in which it is tried
+def load_etl(  # noqa: PLR0913 - what a load is given, and the two ways in which it is tried
     project: Project, etl: ETL, how: LoadOptions, warehouse: Database, *, scans: bool, streams: bool
 ) -> Generator[Event, None, Counts]:
     """Do all that one load of an ETL is, in the transaction that is open.

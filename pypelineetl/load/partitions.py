@@ -27,7 +27,7 @@ from pypelineetl.state.table_names import PART, short_name
 
 
 @dataclass(frozen=True)
-class Parts:
+class Partitions:
     """How one load of a fact is split.
 
     `token` is the generation it belongs to, `bounds` are between its parts.
@@ -42,7 +42,7 @@ class Parts:
         return range(len(self.bounds) + 1)
 
 
-def parts_of(token: object, bounds: object) -> Parts:
+def parse_partitions(token: object, bounds: object) -> Partitions:
     """Return the parts that a message tells of.
 
     Raises UsageError for anything that `split` does not make.
@@ -53,10 +53,10 @@ def parts_of(token: object, bounds: object) -> Parts:
     if not (isinstance(bounds, list | tuple) and all(type(bound) is int for bound in bounds)):
         message = "a part's bounds must be whole numbers"
         raise UsageError(message)
-    return Parts(token, tuple(bounds))
+    return Partitions(token, tuple(bounds))
 
 
-def split(project: Project, etl: FactETL, generation: str) -> Parts:
+def plan_partitions(project: Project, etl: FactETL, generation: str) -> Partitions:
     """Ask the source between which numbers a fact is to be split.
 
     Raises SourceError if they are no whole numbers.
@@ -68,7 +68,7 @@ def split(project: Project, etl: FactETL, generation: str) -> Parts:
         )
         [(least, most)] = source.query(query)
     if least is None:
-        return Parts(generation, ())
+        return Partitions(generation, ())
     if int(least) != least or int(most) != most:
         message = f'it is split by "{column}", which holds other values than whole numbers'
         raise SourceError(message)
@@ -76,10 +76,12 @@ def split(project: Project, etl: FactETL, generation: str) -> Parts:
     bounds = {int(least) + width * number // etl.parts for number in range(1, etl.parts)} - {
         int(least)
     }
-    return Parts(generation, tuple(sorted(bounds)))
+    return Partitions(generation, tuple(sorted(bounds)))
 
 
-def load_parts(project: Project, etl: FactETL, parts: Parts) -> Generator[Event, None, int]:
+def load_partitions(
+    project: Project, etl: FactETL, parts: Partitions
+) -> Generator[Event, None, int]:
     """Load all parts side by side where the warehouse allows it.
 
     Return how many rows they have read.
@@ -88,7 +90,7 @@ def load_parts(project: Project, etl: FactETL, parts: Parts) -> Generator[Event,
     beside = database_class(project.warehouse_url).concurrent_writers
     with ThreadPoolExecutor(len(parts.numbers) if beside else 1) as pool:
         loads = [
-            pool.submit(_gathered, load_part(project, etl, parts, number))
+            pool.submit(_gathered, load_partition(project, etl, parts, number))
             for number in parts.numbers
         ]
         for load in as_completed(loads):
@@ -107,8 +109,8 @@ def _gathered(load: Generator[Event, None, Counts]) -> tuple[list[Event], Counts
             return happened, stop.value
 
 
-def load_part(
-    project: Project, etl: FactETL, parts: Parts, number: int
+def load_partition(
+    project: Project, etl: FactETL, parts: Partitions, number: int
 ) -> Generator[Event, None, Counts]:
     """Load one part into its own table."""
     try:
@@ -121,7 +123,7 @@ def load_part(
 
 
 def _load_part(
-    project: Project, etl: FactETL, parts: Parts, number: int, *, scans: bool
+    project: Project, etl: FactETL, parts: Partitions, number: int, *, scans: bool
 ) -> Generator[Event, None, Counts]:
     with project.open_warehouse() as warehouse:
         part = _part(project, etl, parts, number)
@@ -136,8 +138,13 @@ def _load_part(
     return counts
 
 
-def merge(  # noqa: PLR0913, PLR0917 - what the fill of a fact is given, and what its parts are
-    project: Project, etl: FactETL, how: LoadOptions, parts: Parts, rows: int, warehouse: Database
+def merge_partitions(  # noqa: PLR0913, PLR0917 - what the fill of a fact is given, and what its parts are
+    project: Project,
+    etl: FactETL,
+    how: LoadOptions,
+    parts: Partitions,
+    rows: int,
+    warehouse: Database,
 ) -> Generator[Event, None, Counts]:
     """Put the rows of all parts in the place of the fact's, in the transaction that is open.
 
@@ -149,7 +156,7 @@ def merge(  # noqa: PLR0913, PLR0917 - what the fill of a fact is given, and wha
     held_rows = holds_rows(project, how.live or etl, warehouse)
     rows_before = rows_to_compare(project, etl, how, warehouse)
     yield from prepare_table(project, etl, how, warehouse)
-    for staged in tables_of(etl, parts):
+    for staged in partition_tables(etl, parts):
         warehouse.execute(
             f"INSERT INTO {table} ({names}) SELECT {values} FROM {warehouse.quote(staged)}"
         )
@@ -165,19 +172,19 @@ def merge(  # noqa: PLR0913, PLR0917 - what the fill of a fact is given, and wha
     return counts
 
 
-def _part(project: Project, etl: FactETL, parts: Parts, number: int) -> FactETL:
+def _part(project: Project, etl: FactETL, parts: Partitions, number: int) -> FactETL:
     """Return the ETL that loads one part: its range of the source, into its own table."""
     edges = (None, *parts.bounds, None)
     query, spoken = project.source_query(etl), project.source_dialect(etl)
     part = queries.range_filter(
         query, str(etl.split_by), edges[number], edges[number + 1], dialect=spoken
     )
-    arguments = {**etl.factory.arguments, "name": tables_of(etl, parts)[number]}
+    arguments = {**etl.factory.arguments, "name": partition_tables(etl, parts)[number]}
     return replace(
         etl, source=Native(part), factory=Factory(etl.factory.table_class, arguments), parts=1
     )
 
 
-def tables_of(etl: FactETL, parts: Parts) -> list[str]:
+def partition_tables(etl: FactETL, parts: Partitions) -> list[str]:
     """Return the tables of a fact's parts."""
     return [f"{short_name(etl.table)}{PART}{parts.token}_{number}" for number in parts.numbers]

@@ -37,7 +37,7 @@ def reject(session: DuckSession, rows: str) -> int:
     return session.number(f"DELETE FROM {rows} WHERE reason IS NOT NULL")
 
 
-def reject_given(session: DuckSession, etl: ETL, reason: str, row: Mapping[str, Any]) -> None:
+def reject_row(session: DuckSession, etl: ETL, reason: str, row: Mapping[str, Any]) -> None:
     """Take one row for rejected, with the values that its replay needs.
 
     Python of the user's own may read any.
@@ -49,15 +49,15 @@ def reject_given(session: DuckSession, etl: ETL, reason: str, row: Mapping[str, 
     )
 
 
-def reject_null(sets: StagedRows, names: Sequence[str], rows: str) -> int:
+def reject_null(staged: StagedRows, names: Sequence[str], rows: str) -> int:
     """Reject rows with a NULL in the columns by which rows are told apart.
 
     LoadError if none may be rejected.
     """
-    if not sets.etl.most_rejected:
-        sets.refuse_null(names, rows)
+    if not staged.etl.most_rejected:
+        staged.refuse_null(names, rows)
         return 0
-    return _reject_where(sets.session, rows, literal(null_message(names)), sets.any_null(names))
+    return _reject_where(staged.session, rows, literal(null_message(names)), staged.any_null(names))
 
 
 def write_rejects(

@@ -22,8 +22,9 @@ from pypelineetl.sql.schema import Column
 from pypelineetl.sql.sql_casts import duckdb_type
 from pypelineetl.state.load_state import LoadState
 
-ROWS = "pypelineetl_rows"
+SOURCE_ROWS = "pypelineetl_rows"
 """The source's rows at the bench, numbered by `ord` in their order."""
+ROWS = SOURCE_ROWS
 _REPEATED = "pypelineetl_repeated"
 _ASKED_FOR = 500  # members asked for by name; of more, all rows are brought
 _CHANGES = "pypelineetl_changes"
@@ -55,29 +56,29 @@ class StagedRows:
         """The table's columns by name, as the DDL declares them."""
         return dict(self.load.project.columns(self.etl))
 
-    def at(self, name: str) -> str:
+    def alias(self, name: str) -> str:
         """Return the bench's name of a column."""
         return f"a{self.etl.factory.columns.index(name)}"
 
-    def names(self, names: Iterable[str], prefix: str = "") -> str:
+    def aliases(self, names: Iterable[str], prefix: str = "") -> str:
         """Return the bench's names of columns, separated by commas."""
-        return ", ".join(prefix + self.at(name) for name in names)
+        return ", ".join(prefix + self.alias(name) for name in names)
 
     def request(self, name: str) -> ColumnRequest:
         """Want a column of the table from the column of its name."""
-        return request_column(self.at(name), name, self.columns[name])
+        return request_column(self.alias(name), name, self.columns[name])
 
     def number_rows(self, rows: str) -> int:
         """Keep a query's rows at the bench, and return how many there are."""
-        self.session.keep(ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({rows})")
-        return self.session.number(f"SELECT count(*) FROM {ROWS}")
+        self.session.keep(SOURCE_ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({rows})")
+        return self.session.number(f"SELECT count(*) FROM {SOURCE_ROWS}")
 
-    def refuse_null(self, names: Sequence[str], rows: str = ROWS) -> None:
+    def refuse_null(self, names: Sequence[str], rows: str = SOURCE_ROWS) -> None:
         """Raise LoadError if the rows have a NULL in these columns, by which they are told
         apart.
         """
         found = self.session.rows(
-            f"SELECT {self.names(names)} FROM {rows} WHERE {self.any_null(names)} ORDER BY ord"
+            f"SELECT {self.aliases(names)} FROM {rows} WHERE {self.any_null(names)} ORDER BY ord"
             " LIMIT 1"
         )
         if found:
@@ -89,23 +90,26 @@ class StagedRows:
 
     def any_null(self, names: Iterable[str]) -> str:
         """Return the condition that one of these columns is NULL."""
-        return " OR ".join(f"{self.at(name)} IS NULL" for name in names)
+        return " OR ".join(f"{self.alias(name)} IS NULL" for name in names)
 
-    def same(self, names: Iterable[str], left: str, right: str) -> str:
+    def equal(self, names: Iterable[str], left: str, right: str) -> str:
         """Return the condition that two rows agree in these columns, none of which is NULL."""
         return (
-            " AND ".join(f"{left}.{self.at(name)} = {right}.{self.at(name)}" for name in names)
+            " AND ".join(
+                f"{left}.{self.alias(name)} = {right}.{self.alias(name)}" for name in names
+            )
             or "true"
         )
 
-    def differs(self, names: Iterable[str], left: str, right: str) -> str:
+    def changed(self, names: Iterable[str], left: str, right: str) -> str:
         """Return the condition that two rows do not agree in one of these columns.
 
         NULL agrees with NULL.
         """
         return (
             " OR ".join(
-                f"{left}.{self.at(name)} IS DISTINCT FROM {right}.{self.at(name)}" for name in names
+                f"{left}.{self.alias(name)} IS DISTINCT FROM {right}.{self.alias(name)}"
+                for name in names
             )
             or "false"
         )
@@ -152,8 +156,8 @@ class StagedRows:
         """Bring further rows, but only those that the source's rows ask for by these columns and
         that are not there.
         """
-        keys = f"SELECT {self.names(by)} FROM {ROWS}"
-        missing = f"SELECT * FROM ({keys}) ANTI JOIN {CURRENT} USING ({self.names(by)})"
+        keys = f"SELECT {self.aliases(by)} FROM {SOURCE_ROWS}"
+        missing = f"SELECT * FROM ({keys}) ANTI JOIN {CURRENT} USING ({self.aliases(by)})"
         warehouse = self.load.warehouse
         asked = self.session.rows(f"{missing} LIMIT {_ASKED_FOR + 1}")
         table = warehouse.quote(self.etl.table)
@@ -185,11 +189,13 @@ class StagedRows:
 
         Nothing where none does.
         """
-        by = self.names(names)
-        self.session.keep(_REPEATED, f"SELECT {by} FROM {ROWS} GROUP BY {by} HAVING count(*) > 1")
+        by = self.aliases(names)
+        self.session.keep(
+            _REPEATED, f"SELECT {by} FROM {SOURCE_ROWS} GROUP BY {by} HAVING count(*) > 1"
+        )
         if not self.session.number(f"SELECT count(*) FROM {_REPEATED}"):
             return ""
-        return f"({self.names(names, f'{alias}.')}) IN (SELECT ({by}) FROM {_REPEATED})"
+        return f"({self.aliases(names, f'{alias}.')}) IN (SELECT ({by}) FROM {_REPEATED})"
 
     def largest(self, name: str) -> int:
         """Return the largest whole number in a column of the warehouse's table, 0 if there is
@@ -239,3 +245,6 @@ class StagedRows:
         )
         columns = [self.columns[name] for name in (*names, *audited)]
         return columns, f"SELECT *{constants} FROM ({query})" if constants else query
+
+    # The names that dimensions/histories.py still uses.
+    at, names, same, differs = alias, aliases, equal, changed

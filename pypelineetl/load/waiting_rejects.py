@@ -52,21 +52,21 @@ class Waiting:
         self.superseded = 0
         """How many rows wait no more, since a row of their key is loaded."""
 
-    def accept(self, sets: StagedRows, rows: str) -> None:
+    def accept(self, staged: StagedRows, rows: str) -> None:
         """Note the keys of the rows in a table of DuckDB that are loaded."""
         keys = [key for key in self._keys if key]
         if not keys:
             return
-        kinds = {sets.at(name): duckdb_type(sets.columns[name]) for name in self._by}
-        sets.session.declare(_WAITING, kinds)
+        kinds = {staged.alias(name): duckdb_type(staged.columns[name]) for name in self._by}
+        staged.session.declare(_WAITING, kinds)
         arrays = [
             pa.array(part, arrow_type(kind))
             for part, kind in zip(zip(*keys, strict=True), kinds.values(), strict=True)
         ]
-        sets.session.insert(_WAITING, pa.table(arrays, names=list(kinds)))
+        staged.session.insert(_WAITING, pa.table(arrays, names=list(kinds)))
         names = ", ".join(kinds)
         self._accepted |= set(
-            sets.session.rows(f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})")
+            staged.session.rows(f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})")
         )
 
     def accept_keys(self, keys: Iterable[Key]) -> None:

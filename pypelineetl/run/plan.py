@@ -10,7 +10,7 @@ from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import PypeLineError
 from pypelineetl.events import Event
 from pypelineetl.extract.source_check import version_notes
-from pypelineetl.load.etl import LoadOptions, create_table, fill, tables_written
+from pypelineetl.load.etl import LoadOptions, create_table, load_etl, tables_written
 from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import stage
 from pypelineetl.publish.swap import refuse_unpublishable
@@ -65,7 +65,9 @@ def _rehearse_building(
         copy(staging, copied, warehouse)
     for etl in etls:
         staged, how = staging.staged(etl), LoadOptions(live=etl, generation=_GENERATION)
-        loading = fill(staging.project, whole(staged), how, warehouse, scans=True, streams=False)
+        loading = load_etl(
+            staging.project, whole(staged), how, warehouse, scans=True, streams=False
+        )
         yield from told(etl, events_of_live_tables(loading, staging, etl))
         yield from _noted(project, etl)
         warehouse.uncommitted |= set(staging.tables.values())
@@ -79,6 +81,8 @@ def _rehearse_updating(
         if missing:
             yield from create_table(project, etl, warehouse)
         how = LoadOptions(full=request.full or missing)
-        yield from told(etl, fill(project, whole(etl), how, warehouse, scans=True, streams=False))
+        yield from told(
+            etl, load_etl(project, whole(etl), how, warehouse, scans=True, streams=False)
+        )
         yield from _noted(project, etl)
         warehouse.uncommitted |= set(tables_written(project, etl))

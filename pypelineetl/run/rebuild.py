@@ -18,8 +18,15 @@ from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.duck.session import ScanError, UnorderedError
 from pypelineetl.errors import DatabaseError, PypeLineError, SourceError, TransientError, in_words
 from pypelineetl.events import Counts, Event
-from pypelineetl.load.etl import LoadOptions, create_table, fill, tables_written
-from pypelineetl.load.partitions import Parts, load_part, load_parts, merge, split, tables_of
+from pypelineetl.load.etl import LoadOptions, create_table, load_etl, tables_written
+from pypelineetl.load.partitions import (
+    Partitions,
+    load_partition,
+    load_partitions,
+    merge_partitions,
+    partition_tables,
+    plan_partitions,
+)
 from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import Staging, stage
 from pypelineetl.publish.swap import exchange_rows, exchanging, redeclared, refuse_unpublishable
@@ -178,7 +185,7 @@ def _build_once(
         warehouse.take_turn(tables_written(staging.project, staged))
         with warehouse.transaction():
             how = _how(run, etl, warehouse)
-            counts = yield from fill(
+            counts = yield from load_etl(
                 staging.project, staged, how, warehouse, scans=scans, streams=streams
             )
             _loaded(run, etl, counts, warehouse)
@@ -205,13 +212,13 @@ def _how(run: Run, etl: ETL, warehouse: Database) -> LoadOptions:
 def _build_parts(staging: Staging, run: Run, etl: FactETL) -> Generator[Event, None, Counts]:
     staged = staging.staged(etl)
     assert isinstance(staged, FactETL)  # noqa: S101 - as the live one is
-    parts = split(staging.project, staged, run.generation)
-    read = yield from load_parts(staging.project, staged, parts)
+    parts = plan_partitions(staging.project, staged, run.generation)
+    read = yield from load_partitions(staging.project, staged, parts)
     return (yield from build_of_parts(staging, run, etl, parts, read))
 
 
 def build_part(
-    staging: Staging, run: Run, etl: ETL, parts: Parts, number: int
+    staging: Staging, run: Run, etl: ETL, parts: Partitions, number: int
 ) -> Generator[Event, None, Counts]:
     """Load one part of a fact into a table of its own, and commit that."""
     staged = staging.staged(etl)
@@ -221,7 +228,7 @@ def build_part(
         with keeper.transaction():
             TableLocks(keeper).renew(run)
         counts = yield from events_of_live_tables(
-            load_part(staging.project, staged, parts, number), staging, etl
+            load_partition(staging.project, staged, parts, number), staging, etl
         )
         # On a connection that has not been idle meanwhile.
         with staging.live.open_warehouse() as warehouse, warehouse.transaction():
@@ -230,7 +237,7 @@ def build_part(
 
 
 def build_of_parts(
-    staging: Staging, run: Run, etl: ETL, parts: Parts, read: int
+    staging: Staging, run: Run, etl: ETL, parts: Partitions, read: int
 ) -> Generator[Event, None, Counts]:
     """Put the rows of a fact's parts into its staged table, and commit that."""
     staged = staging.staged(etl)
@@ -240,10 +247,12 @@ def build_of_parts(
         with warehouse.transaction():
             TableLocks(warehouse).verify(run)
             how = _how(run, etl, warehouse)
-            counts = yield from merge(staging.project, staged, how, parts, read, warehouse)
+            counts = yield from merge_partitions(
+                staging.project, staged, how, parts, read, warehouse
+            )
             _loaded(run, etl, counts, warehouse)
         with warehouse.transaction():
-            drop_all(warehouse, tables_of(staged, parts))
+            drop_all(warehouse, partition_tables(staged, parts))
     return counts
 
 

@@ -17,7 +17,7 @@ from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.duck.session import ScanError, UnorderedError
 from pypelineetl.errors import PypeLineError, RefreshError, SourceError, TransientError, in_words
 from pypelineetl.events import Counts, Event
-from pypelineetl.load.etl import LoadOptions, create_table, fill, tables_written
+from pypelineetl.load.etl import LoadOptions, create_table, load_etl, tables_written
 from pypelineetl.project.project import Project
 from pypelineetl.shutdown import raise_if_requested
 from pypelineetl.state.load_state import LoadState
@@ -69,7 +69,7 @@ def _update(  # noqa: PLR0913 - as `update`, and the two ways in which it is tri
                 full=how.full or etl in created,
                 audit_key=RunHistory(warehouse).audit_key(run, etl),
             )
-            loading = fill(project, whole(etl), here, warehouse, scans=scans, streams=streams)
+            loading = load_etl(project, whole(etl), here, warehouse, scans=scans, streams=streams)
             counts = yield from told(etl, loading)
             if counts.changed:
                 # What did not change, others may read as well as this connection.

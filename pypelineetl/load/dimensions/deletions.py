@@ -30,71 +30,71 @@ def end_deleted(load: Load, session: DuckSession, etl: DimensionETL, read: int) 
     Raises LoadError, and changes nothing, if they are more than the declared share of all.
     """
     assert etl.deleted  # noqa: S101 - nobody else calls it
-    sets = StagedRows(load, session, etl)
+    staged = StagedRows(load, session, etl)
     key, by = str(etl.factory.name("key")), etl.factory.natural_key
-    _bring_members(sets, etl)
-    same = sets.same(by, "m", "s")
+    _bring_members(staged, etl)
+    same = staged.equal(by, "m", "s")
     flag = etl.deleted.flag
     # A flag that joined the table later is NULL, which is no.
-    here = f"NOT coalesce(CAST({sets.at(flag)} AS BOOLEAN), false)" if flag else "true"
+    here = f"NOT coalesce(CAST({staged.alias(flag)} AS BOOLEAN), false)" if flag else "true"
     gone = session.number(f"SELECT count(*) FROM {_GONE} ON {same} WHERE {here}")
     members = session.number(f"SELECT count(*) FROM {_MEMBERS} WHERE {here}")
     if gone > etl.deleted.most * members:
         raise LoadError(_brake(etl.deleted, gone, f"{members:,} members", read))
     if flag:
-        kind = duckdb_type(sets.columns[flag])
+        kind = duckdb_type(staged.columns[flag])
         back = (
-            f"{_MEMBERS} AS m SEMI JOIN {SEEN} AS s ON {same} WHERE NOT ({here}) OR {sets.at(flag)}"
-            " IS NULL"
+            f"{_MEMBERS} AS m SEMI JOIN {SEEN} AS s ON {same}"
+            f" WHERE NOT ({here}) OR {staged.alias(flag)} IS NULL"
         )
-        sets.update([key], [flag], f"SELECT {sets.at(key)}, CAST(0 AS {kind}) FROM {back}")
-        sets.update(
+        staged.update([key], [flag], f"SELECT {staged.alias(key)}, CAST(0 AS {kind}) FROM {back}")
+        staged.update(
             [key],
             [flag],
-            f"SELECT {sets.at(key)}, CAST(1 AS {kind}) FROM {_GONE} ON {same} WHERE {here}",
+            f"SELECT {staged.alias(key)}, CAST(1 AS {kind}) FROM {_GONE} ON {same} WHERE {here}",
         )
     elif gone:
-        _close(sets, etl, f"{_GONE} ON {same}")
+        _close(staged, etl, f"{_GONE} ON {same}")
     return gone
 
 
-def _close(sets: StagedRows, etl: DimensionETL, gone: str) -> None:
+def _close(staged: StagedRows, etl: DimensionETL, gone: str) -> None:
     """End the current versions of the members that are gone.
 
     Now, or when their last state begins if that is later.
     """
-    key, until = sets.at(str(etl.factory.name("key"))), str(etl.factory.name("toatt"))
+    key, until = staged.alias(str(etl.factory.name("key"))), str(etl.factory.name("toatt"))
     since = etl.factory.name("fromatt")
-    now, kind = f"TIMESTAMP {literal(str(sets.load.now))}", duckdb_type(sets.columns[until])
+    now, kind = f"TIMESTAMP {literal(str(staged.load.now))}", duckdb_type(staged.columns[until])
     ended = (
-        f"greatest({now}, CAST(m.{sets.at(since)} AS TIMESTAMP))"
-        if since and sets.columns[since].is_moment
+        f"greatest({now}, CAST(m.{staged.alias(since)} AS TIMESTAMP))"
+        if since and staged.columns[since].is_moment
         else now
     )
-    if not is_dated(sets.load, etl):
+    if not is_dated(staged.load, etl):
         ending = f"SELECT m.{key} AS version_key, {ended} AS effective FROM {gone}"
     else:
-        MemberEvents(sets, etl).load_latest()
+        MemberEvents(staged, etl).load_latest()
         ending = f"""
             SELECT e.version_key, greatest(e.effective, t.told) AS effective
             FROM (SELECT m.{key} AS version_key, {ended} AS effective FROM {gone}) AS e
             LEFT JOIN {TOLD} AS t USING (version_key)
         """
-    sets.session.keep(_ENDED, ending)
-    sets.update(
+    staged.session.keep(_ENDED, ending)
+    staged.update(
         [str(etl.factory.name("key"))],
         [until],
         f"SELECT version_key, CAST(effective AS {kind}) FROM {_ENDED}",
     )
-    if is_dated(sets.load, etl):
-        MemberEvents(sets, etl).write(
+    if is_dated(staged.load, etl):
+        MemberEvents(staged, etl).write(
             f"SELECT version_key, effective, 'deleted' AS event FROM {_ENDED}"
         )
 
 
-def _bring_members(sets: StagedRows, etl: DimensionETL) -> None:
+def _bring_members(staged: StagedRows, etl: DimensionETL) -> None:
     """Bring the current version of each member that its source has once given."""
-    load, factory = sets.load, etl.factory
+    load, factory = staged.load, etl.factory
     since = factory.name("fromatt")
     names = [
         str(factory.name("key")),
@@ -103,26 +103,28 @@ def _bring_members(sets: StagedRows, etl: DimensionETL) -> None:
         *([since] if since else []),
     ]
     warehouse = load.warehouse
-    conditions = [not_special(sets.load, etl)] if etl.special else []
+    conditions = [not_special(staged.load, etl)] if etl.special else []
     if until := factory.name("toatt"):
         last = factory.arguments.get("maxto")
         is_open = f"{warehouse.quote(until)} IS NULL"
         conditions.append(
             is_open
             if last is None
-            else f"{warehouse.quote(until)} = '{dated(sets.columns[until], last)}'"
+            else f"{warehouse.quote(until)} = '{dated(staged.columns[until], last)}'"
         )
     where = " WHERE " + " AND ".join(conditions) if conditions else ""
     query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(etl.table)}{where}"
     # The rows that the load has just written are there as well.
     warehouse.uncommitted.add(etl.table)
-    scanned = warehouse.scanned_here(sets.session, load.project.warehouse_url, etl.table, query)
-    given = Projection(sets.session, scanned, lambda: warehouse.stream(query))
-    members = given.select([sets.request(name) for name in names], f"{_MEMBERS}_given")
+    scanned = warehouse.scanned_here(staged.session, load.project.warehouse_url, etl.table, query)
+    given = Projection(staged.session, scanned, lambda: warehouse.stream(query))
+    members = given.select([staged.request(name) for name in names], f"{_MEMBERS}_given")
     inferred = (
-        f"coalesce(CAST({sets.at(etl.inferred)} AS BOOLEAN), false)" if etl.inferred else "false"
+        f"coalesce(CAST({staged.alias(etl.inferred)} AS BOOLEAN), false)"
+        if etl.inferred
+        else "false"
     )
-    sets.session.keep(_MEMBERS, f"SELECT * FROM ({members}) WHERE NOT {inferred}")
+    staged.session.keep(_MEMBERS, f"SELECT * FROM ({members}) WHERE NOT {inferred}")
     given.let_go()
 
 
@@ -132,33 +134,33 @@ def delete_facts(load: Load, session: DuckSession, etl: FactETL, read: int) -> i
     Raises LoadError, and changes nothing, if they are more than the declared share of all.
     """
     assert etl.deleted  # noqa: S101 - nobody else calls it
-    sets, by, flag = StagedRows(load, session, etl), row_key(etl), etl.deleted.flag
+    staged, by, flag = StagedRows(load, session, etl), row_key(etl), etl.deleted.flag
     if flag and etl.stands_for:
         _keep_old_facts(load, etl, by)
     load.warehouse.uncommitted.add(etl.table)
-    sets.load_current([*by, *([flag] if flag else [])])
+    staged.load_current([*by, *([flag] if flag else [])])
     # A flag that joined the table later is NULL, which is no.
-    here = f"NOT coalesce(CAST({sets.at(flag)} AS BOOLEAN), false)" if flag else "true"
-    missing = f"{CURRENT} AS e ANTI JOIN {SEEN} AS s ON {sets.same(by, 'e', 's')} WHERE {here}"
+    here = f"NOT coalesce(CAST({staged.alias(flag)} AS BOOLEAN), false)" if flag else "true"
+    missing = f"{CURRENT} AS e ANTI JOIN {SEEN} AS s ON {staged.equal(by, 'e', 's')} WHERE {here}"
     gone = session.number(f"SELECT count(*) FROM {missing}")
     facts = session.number(f"SELECT count(*) FROM {CURRENT} WHERE {here}")
     if gone > etl.deleted.most * facts:
         raise LoadError(_brake(etl.deleted, gone, f"{facts:,} facts", read))
     if flag:
-        kind = duckdb_type(sets.columns[flag])
+        kind = duckdb_type(staged.columns[flag])
         # A fact whose row is rejected is back as well.
-        seen = f"{CURRENT} AS e SEMI JOIN {SEEN} AS s ON {sets.same(by, 'e', 's')}"
-        back = f"SELECT {sets.names(by)}, CAST(0 AS {kind}) FROM {seen} WHERE NOT ({here})"
+        seen = f"{CURRENT} AS e SEMI JOIN {SEEN} AS s ON {staged.equal(by, 'e', 's')}"
+        back = f"SELECT {staged.aliases(by)}, CAST(0 AS {kind}) FROM {seen} WHERE NOT ({here})"
         unset = (
-            f"SELECT {sets.names(by)}, CAST(0 AS {kind}) FROM {CURRENT} WHERE {sets.at(flag)} IS"
-            " NULL"
+            f"SELECT {staged.aliases(by)}, CAST(0 AS {kind}) FROM {CURRENT}"
+            f" WHERE {staged.alias(flag)} IS NULL"
         )
-        sets.update(by, [flag], f"{back} UNION ALL {unset}")
-        sets.update(by, [flag], f"SELECT {sets.names(by)}, CAST(1 AS {kind}) FROM {missing}")
+        staged.update(by, [flag], f"{back} UNION ALL {unset}")
+        staged.update(by, [flag], f"SELECT {staged.aliases(by)}, CAST(1 AS {kind}) FROM {missing}")
     elif gone:
-        columns = [sets.columns[name] for name in by]
+        columns = [staged.columns[name] for name in by]
         load.warehouse.bulk_delete(
-            etl.table, columns, session, f"SELECT {sets.names(by)} FROM {missing}"
+            etl.table, columns, session, f"SELECT {staged.aliases(by)} FROM {missing}"
         )
     return gone
 

@@ -186,23 +186,26 @@ def restore_members(load: Load, session: DuckSession, etl: DimensionETL) -> Iter
         """)
 
 
-def _restore_rejected(sets: StagedRows, etl: DimensionETL) -> None:
+def _restore_rejected(staged: StagedRows, etl: DimensionETL) -> None:
     """Put the members of old into a rebuilt table that its source has, but of which no row could be
     loaded.
     """
-    warehouse, names = sets.load.warehouse, [str(etl.factory.name("key")), *etl.factory.natural_key]
-    key, table = warehouse.quote(names[0]), warehouse.quote(sets.load.previous_keys)
-    sets.load_current(names)
-    _bring_old(sets, names, _OLD_MEMBERS)
+    warehouse, names = (
+        staged.load.warehouse,
+        [str(etl.factory.name("key")), *etl.factory.natural_key],
+    )
+    key, table = warehouse.quote(names[0]), warehouse.quote(staged.load.previous_keys)
+    staged.load_current(names)
+    _bring_old(staged, names, _OLD_MEMBERS)
     by = etl.factory.natural_key
-    rejected = sets.session.rows(f"""
-        SELECT o.{sets.at(names[0])}
+    rejected = staged.session.rows(f"""
+        SELECT o.{staged.alias(names[0])}
         FROM {_OLD_MEMBERS} AS o
-        SEMI JOIN {SEEN} AS s ON {sets.same(by, "o", "s")}
-        ANTI JOIN {CURRENT} AS e ON {sets.same(by, "o", "e")}
+        SEMI JOIN {SEEN} AS s ON {staged.equal(by, "o", "s")}
+        ANTI JOIN {CURRENT} AS e ON {staged.equal(by, "o", "e")}
         """)
-    given = {name: warehouse.quote(name) for name in warehouse.columns(sets.load.previous_keys)}
-    given |= _new_flags(sets.load.project, etl, set(given))
+    given = {name: warehouse.quote(name) for name in warehouse.columns(staged.load.previous_keys)}
+    given |= _new_flags(staged.load.project, etl, set(given))
     for first in range(0, len(rejected), _KEYS_PER_STATEMENT):
         some = [found for (found,) in rejected[first : first + _KEYS_PER_STATEMENT]]
         marks = ", ".join([warehouse.placeholder] * len(some))
@@ -254,15 +257,15 @@ def _told_of_kept(load: Load, gone: str, pointing: Mapping[str, str]) -> Iterato
         )
 
 
-def _restore_attributes(sets: StagedRows, etl: DimensionETL) -> None:
+def _restore_attributes(staged: StagedRows, etl: DimensionETL) -> None:
     """Give the members of a rebuilt table the attributes of type 0 and 3 that its source does not
     know any more.
 
     An inferred member has none yet. A value before the last change that the source itself gave, in
     one extract, stays.
     """
-    warehouse = sets.load.warehouse
-    there = set(warehouse.columns(sets.load.previous_keys))
+    warehouse = staged.load.warehouse
+    there = set(warehouse.columns(staged.load.previous_keys))
     original = [name for name in etl.original if name in there]
     previous = {kept: name for kept, name in etl.previous.items() if name in there}
     if not (original or previous):
@@ -272,63 +275,66 @@ def _restore_attributes(sets: StagedRows, etl: DimensionETL) -> None:
     old = dict.fromkeys(
         [key, *original, *previous.values(), *flag, *(kept for kept in previous if kept in there)]
     )
-    _bring_old(sets, list(old), _ATTRIBUTES)
-    sets.load_current(list(dict.fromkeys([key, *original, *previous, *previous.values()])))
-    values = {name: f"o.{sets.at(name)}" for name in original}
+    _bring_old(staged, list(old), _ATTRIBUTES)
+    staged.load_current(list(dict.fromkeys([key, *original, *previous, *previous.values()])))
+    values = {name: f"o.{staged.alias(name)}" for name in original}
     for kept, name in previous.items():
-        before = f"o.{sets.at(kept)}" if kept in there else "NULL"
+        before = f"o.{staged.alias(kept)}" if kept in there else "NULL"
         values[kept] = (
-            f"CASE WHEN e.{sets.at(kept)} IS NOT NULL THEN e.{sets.at(kept)} WHEN e.{sets.at(name)}"
-            f" IS DISTINCT FROM o.{sets.at(name)} THEN o.{sets.at(name)} ELSE {before} END"
+            f"CASE WHEN e.{staged.alias(kept)} IS NOT NULL THEN e.{staged.alias(kept)}"
+            f" WHEN e.{staged.alias(name)} IS DISTINCT FROM o.{staged.alias(name)}"
+            f" THEN o.{staged.alias(name)} ELSE {before} END"
         )
     differs = " OR ".join(
-        f"e.{sets.at(name)} IS DISTINCT FROM ({value})" for name, value in values.items()
+        f"e.{staged.alias(name)} IS DISTINCT FROM ({value})" for name, value in values.items()
     )
-    arrived = f"NOT coalesce(CAST(o.{sets.at(flag[0])} AS BOOLEAN), false)" if flag else "true"
-    sets.update(
+    arrived = f"NOT coalesce(CAST(o.{staged.alias(flag[0])} AS BOOLEAN), false)" if flag else "true"
+    staged.update(
         [key],
         list(values),
         f"""
-        SELECT e.{sets.at(key)},
-          {", ".join(f"{value} AS {sets.at(name)}" for name, value in values.items())}
-        FROM {CURRENT} AS e JOIN {_ATTRIBUTES} AS o ON {sets.same([key], "e", "o")}
+        SELECT e.{staged.alias(key)},
+          {", ".join(f"{value} AS {staged.alias(name)}" for name, value in values.items())}
+        FROM {CURRENT} AS e JOIN {_ATTRIBUTES} AS o ON {staged.equal([key], "e", "o")}
         WHERE {arrived} AND ({differs})
         """,
     )
 
 
-def _bring_old(sets: StagedRows, names: Sequence[str], kept: str) -> None:
+def _bring_old(staged: StagedRows, names: Sequence[str], kept: str) -> None:
     """Bring columns of the members of old to the bench."""
-    warehouse = sets.load.warehouse
-    query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(sets.load.previous_keys)}"
+    warehouse = staged.load.warehouse
+    query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(staged.load.previous_keys)}"
     scanned = warehouse.scanned_here(
-        sets.session, sets.load.project.warehouse_url, sets.load.previous_keys, query
+        staged.session, staged.load.project.warehouse_url, staged.load.previous_keys, query
     )
-    given = Projection(sets.session, scanned, lambda: warehouse.stream(query))
-    sets.session.keep(kept, given.select([sets.request(name) for name in names], f"{kept}_given"))
+    given = Projection(staged.session, scanned, lambda: warehouse.stream(query))
+    staged.session.keep(
+        kept, given.select([staged.request(name) for name in names], f"{kept}_given")
+    )
 
 
 def _true(load: Load, etl: DimensionETL) -> str:
     return "true" if duckdb_type(load.project.columns(etl)[str(etl.inferred)]) == "BOOLEAN" else "1"
 
 
-def load_previous_keys(sets: StagedRows) -> None:
+def load_previous_keys(staged: StagedRows) -> None:
     """Bring the surrogate keys of the members of old to the bench."""
-    warehouse, natural_key = sets.load.warehouse, sets.etl.factory.natural_key
-    key = str(sets.etl.factory.name("key"))
+    warehouse, natural_key = staged.load.warehouse, staged.etl.factory.natural_key
+    key = str(staged.etl.factory.name("key"))
     names = [*natural_key, key]
-    query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(sets.load.previous_keys)}"
+    query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(staged.load.previous_keys)}"
     requested = [
-        *map(sets.request, natural_key),
-        request_column("remembered", key, sets.columns[key]),
+        *map(staged.request, natural_key),
+        request_column("remembered", key, staged.columns[key]),
     ]
     scanned = warehouse.scanned_here(
-        sets.session, sets.load.project.warehouse_url, sets.load.previous_keys, query
+        staged.session, staged.load.project.warehouse_url, staged.load.previous_keys, query
     )
-    given = Projection(sets.session, scanned, lambda: warehouse.stream(query)).select(
+    given = Projection(staged.session, scanned, lambda: warehouse.stream(query)).select(
         requested, f"{PREVIOUS_KEYS}_given"
     )
-    by = sets.names(natural_key)
-    sets.session.keep(
+    by = staged.aliases(natural_key)
+    staged.session.keep(
         PREVIOUS_KEYS, f"SELECT {by}, min(remembered) AS remembered FROM ({given}) GROUP BY {by}"
     )

@@ -36,10 +36,10 @@ def is_dated(load: Load, etl: DimensionETL) -> bool:
 class MemberEvents:
     """The events of one dimension's versions, those of the generation that a load writes."""
 
-    def __init__(self, sets: StagedRows, etl: DimensionETL) -> None:
-        self._sets = sets
+    def __init__(self, staged: StagedRows, etl: DimensionETL) -> None:
+        self._staged = staged
         self._etl = etl
-        self._history = LoadState(sets.load.warehouse, sets.load.generation)
+        self._history = LoadState(staged.load.warehouse, staged.load.generation)
 
     def load_latest(self) -> None:
         """Bring the latest event of each version to DuckDB."""
@@ -62,17 +62,17 @@ class MemberEvents:
 
         Those that the versions with a key in `rewritten` had are removed before.
         """
-        warehouse = self._sets.load.warehouse
+        warehouse = self._staged.load.warehouse
         columns = self._history.event_columns()
         for first in range(0, len(rewritten), _KEYS_PER_STATEMENT):
             self._history.remove_events(self._etl, rewritten[first : first + _KEYS_PER_STATEMENT])
         name, generation = (
             literal(self._history.state_name(self._etl)),
-            literal(self._sets.load.generation),
+            literal(self._staged.load.generation),
         )
         query = f"SELECT {name}, version_key, effective, event, {generation} FROM ({events})"
         warehouse.uncommitted.add(EVENTS)
-        warehouse.bulk_insert(EVENTS, columns, self._sets.session, query)
+        warehouse.bulk_insert(EVENTS, columns, self._staged.session, query)
 
     def _bring(self, name: str, selected: Mapping[str, str], rest: str) -> None:
         """Bring the results of expressions, by their names in DuckDB.
@@ -84,9 +84,9 @@ class MemberEvents:
         requested = [request_column(each, each, columns[each]) for each in selected]
         expressions = ", ".join(f"{expression} AS {each}" for each, expression in selected.items())
         query = self._history.events_query(self._etl, expressions, rest)
-        sets, warehouse = self._sets, self._sets.load.warehouse
+        staged, warehouse = self._staged, self._staged.load.warehouse
         scanned = warehouse.scanned_here(
-            sets.session, sets.load.project.warehouse_url, EVENTS, query
+            staged.session, staged.load.project.warehouse_url, EVENTS, query
         )
-        given = Projection(sets.session, scanned, lambda: warehouse.stream(query))
-        sets.session.keep(name, given.select(requested, f"{name}_given"))
+        given = Projection(staged.session, scanned, lambda: warehouse.stream(query))
+        staged.session.keep(name, given.select(requested, f"{name}_given"))

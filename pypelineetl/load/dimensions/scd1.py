@@ -28,7 +28,7 @@ from pypelineetl.load.dimensions.source_rows import (
     reject_unfit,
     stage,
 )
-from pypelineetl.load.staged_rows import CURRENT, ROWS, StagedRows
+from pypelineetl.load.staged_rows import CURRENT, SOURCE_ROWS, StagedRows
 
 _MET = "pypelineetl_met"
 _NEW = "pypelineetl_new"
@@ -40,40 +40,44 @@ def load_members(
     """Ensure that every source row is a member, as Dimension, CachedDimension and
     TypeOneSlowlyChangingDimension do.
     """
-    sets = StagedRows(load, session, etl)
+    staged = StagedRows(load, session, etl)
     key, natural_key = str(etl.factory.name("key")), etl.factory.natural_key
     changing = _changing(etl)
-    requested = given_attributes(sets, etl)
-    if can_stream_sorted(sets, source):
+    requested = given_attributes(staged, etl)
+    if can_stream_sorted(staged, source):
         yield 0
-        rows = with_constants(sets, etl, source.select(requested, f"{ROWS}_given"))
-        attributes = sets.names(etl.factory.names("attributes"))
-        inserted = sets.insert(
-            f"SELECT {_first_key(sets)}, {attributes} FROM ({in_order(sets, rows)})"
+        rows = with_constants(staged, etl, source.select(requested, f"{SOURCE_ROWS}_given"))
+        attributes = staged.aliases(etl.factory.names("attributes"))
+        inserted = staged.insert(
+            f"SELECT {_first_key(staged)}, {attributes} FROM ({in_order(staged, rows)})"
         )
         return Counts(read=inserted, inserted=inserted)
-    given_key = [sets.request(key)] if key in source.columns else []
+    given_key = [staged.request(key)] if key in source.columns else []
     compared = dict.fromkeys([key, *natural_key, *changing, *compared_attributes(etl)])
-    with sets.read_concurrently(lambda sets: sets.load_current(list(compared))):
-        read = stage(sets, source, [*given_key, *requested])
+    with staged.read_concurrently(lambda staged: staged.load_current(list(compared))):
+        read = stage(staged, source, [*given_key, *requested])
     yield read
-    record_seen_keys(sets, natural_key)
-    rejected = reject_unfit(sets, natural_key)
-    rejected += reject_undecided(sets, [sets.at(name) for name in natural_key], [], natural_key)
+    record_seen_keys(staged, natural_key)
+    rejected = reject_unfit(staged, natural_key)
+    rejected += reject_undecided(
+        staged, [staged.alias(name) for name in natural_key], [], natural_key
+    )
     if load.waiting:
-        load.waiting.accept(sets, ROWS)
-    filled = fill_inferred(sets, etl)
-    resolve_attributes(sets, etl, CURRENT)
-    same = sets.same(natural_key, "r", "e")
-    sets.session.keep(_NEW, f"SELECT * FROM {ROWS} AS r ANTI JOIN {CURRENT} AS e ON {same}")
-    inserted = sets.insert(_numbered(sets, key, has_key=bool(given_key)))
-    updated = filled + (_update_known(sets, key, changing) if changing else 0)
+        load.waiting.accept(staged, SOURCE_ROWS)
+    filled = fill_inferred(staged, etl)
+    resolve_attributes(staged, etl, CURRENT)
+    same = staged.equal(natural_key, "r", "e")
+    staged.session.keep(
+        _NEW, f"SELECT * FROM {SOURCE_ROWS} AS r ANTI JOIN {CURRENT} AS e ON {same}"
+    )
+    inserted = staged.insert(_numbered(staged, key, has_key=bool(given_key)))
+    updated = filled + (_update_known(staged, key, changing) if changing else 0)
     return Counts(read, inserted, updated, read - inserted - updated - rejected, rejected)
 
 
-def _first_key(sets: StagedRows) -> str:
+def _first_key(staged: StagedRows) -> str:
     """Return the surrogate key of a row of a table that had no members before."""
-    return f"ord + {sets.largest(str(sets.etl.factory.name('key')))}"
+    return f"ord + {staged.largest(str(staged.etl.factory.name('key')))}"
 
 
 def _changing(etl: DimensionETL) -> tuple[str, ...]:
@@ -87,25 +91,25 @@ def _changing(etl: DimensionETL) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in changing if name not in etl.flags))
 
 
-def _numbered(sets: StagedRows, key: str, *, has_key: bool) -> str:
+def _numbered(staged: StagedRows, key: str, *, has_key: bool) -> str:
     """Return the new members with their surrogate keys.
 
     As given or remembered, and else the numbers that follow.
     """
-    given = [f"r.{sets.at(key)}"] if has_key else []
+    given = [f"r.{staged.alias(key)}"] if has_key else []
     rows = f"{_NEW} AS r"
-    if sets.load.previous_keys:
-        load_previous_keys(sets)
+    if staged.load.previous_keys:
+        load_previous_keys(staged)
         given.append("k.remembered")
         rows += (
             f" LEFT JOIN {PREVIOUS_KEYS} AS k ON"
-            f" {sets.same(sets.etl.factory.natural_key, 'r', 'k')}"
+            f" {staged.equal(staged.etl.factory.natural_key, 'r', 'k')}"
         )
     member = f"coalesce({', '.join(given)}, NULL)" if given else "NULL"
-    attributes = sets.names(sets.etl.factory.names("attributes"), "r.")
+    attributes = staged.aliases(staged.etl.factory.names("attributes"), "r.")
     # Over rows, not over equal values of `ord`, which takes a hundred times as long.
     before = "sum(CAST(member IS NULL AS BIGINT)) OVER (ORDER BY ord ROWS UNBOUNDED PRECEDING)"
-    number = f"coalesce(member, {sets.largest(key)} + {before})"
+    number = f"coalesce(member, {staged.largest(key)} + {before})"
     return f"""
         SELECT {number}, * EXCLUDE (member, ord) FROM (SELECT {member} AS member, r.ord,
           {attributes} FROM {rows})
@@ -113,15 +117,16 @@ def _numbered(sets: StagedRows, key: str, *, has_key: bool) -> str:
     """
 
 
-def _update_known(sets: StagedRows, key: str, changing: Sequence[str]) -> int:
+def _update_known(staged: StagedRows, key: str, changing: Sequence[str]) -> int:
     """Overwrite what has changed, and return how many members that are."""
-    same = sets.same(sets.etl.factory.natural_key, "r", "e")
-    sets.session.keep(
+    same = staged.equal(staged.etl.factory.natural_key, "r", "e")
+    staged.session.keep(
         _MET,
         f"""
-        SELECT e.{sets.at(key)}, {sets.names(changing, "r.")}
-        FROM {ROWS} AS r JOIN {CURRENT} AS e ON {same} WHERE {sets.differs(changing, "r", "e")}
+        SELECT e.{staged.alias(key)}, {staged.aliases(changing, "r.")}
+        FROM {SOURCE_ROWS} AS r JOIN {CURRENT} AS e ON {same}
+        WHERE {staged.changed(changing, "r", "e")}
         """,
     )
-    sets.update([key], changing, f"SELECT * FROM {_MET}")
-    return sets.session.number(f"SELECT count(*) FROM {_MET}")
+    staged.update([key], changing, f"SELECT * FROM {_MET}")
+    return staged.session.number(f"SELECT count(*) FROM {_MET}")

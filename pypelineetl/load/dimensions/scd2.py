@@ -42,7 +42,7 @@ from pypelineetl.load.dimensions.versioning import (
     history_rules,
     versioning_of,
 )
-from pypelineetl.load.staged_rows import CURRENT, ROWS, StagedRows
+from pypelineetl.load.staged_rows import CURRENT, SOURCE_ROWS, StagedRows
 from pypelineetl.sql.sql_casts import duckdb_type, literal
 
 _LATEST = "pypelineetl_latest"
@@ -55,21 +55,21 @@ def load_versions(
 ) -> Progress:
     """Bring the history of every member up to date with the source's rows."""
     versions = _Versions(StagedRows(load, session, etl), etl, versioning_of(etl))
-    if not versions.is_dated and can_stream_sorted(versions.sets, source):
+    if not versions.is_dated and can_stream_sorted(versions.staged, source):
         yield 0
         inserted = versions.insert_first(source)
         return Counts(read=inserted, inserted=inserted)
-    with versions.sets.read_concurrently(versions.load_current_versions):
-        read = stage(versions.sets, source, versions.requested())
+    with versions.staged.read_concurrently(versions.load_current_versions):
+        read = stage(versions.staged, source, versions.requested())
     yield read
-    record_seen_keys(versions.sets, etl.factory.natural_key)
-    rejected = reject_unfit(versions.sets, etl.factory.natural_key) + versions.reject_undecided()
+    record_seen_keys(versions.staged, etl.factory.natural_key)
+    rejected = reject_unfit(versions.staged, etl.factory.natural_key) + versions.reject_undecided()
     if load.waiting:
-        load.waiting.accept(versions.sets, ROWS)
+        load.waiting.accept(versions.staged, SOURCE_ROWS)
     versions.name_latest()
     histories = versions.rewrite_histories()
     versions.find_changes()
-    session.drop(ROWS)
+    session.drop(SOURCE_ROWS)
     inserted = versions.count("begins") + histories.inserted
     updated = versions.count("NOT begins AND overwrites") + histories.updated
     renewed = versions.count("begins AND member IS NOT NULL") + histories.versions
@@ -84,18 +84,18 @@ def load_versions(
 class _Versions:
     """One load of a type-2 dimension."""
 
-    def __init__(self, sets: StagedRows, etl: DimensionETL, how: Versioning) -> None:
-        self.sets = sets
+    def __init__(self, staged: StagedRows, etl: DimensionETL, how: Versioning) -> None:
+        self.staged = staged
         self.how = how
         self._etl = etl
-        arguments = sets.etl.factory.arguments
-        self.is_dated = is_dated(sets.load, etl)
+        arguments = staged.etl.factory.arguments
+        self.is_dated = is_dated(staged.load, etl)
         """Whether the source dates its states, so that rows may change the past."""
-        self._events = MemberEvents(sets, etl)
-        self._rules = history_rules(sets.load, etl)
-        self._first = first_date(sets.load, etl)
+        self._events = MemberEvents(staged, etl)
+        self._rules = history_rules(staged.load, etl)
+        self._first = first_date(staged.load, etl)
         self._last = arguments.get("maxto")
-        factory = sets.etl.factory
+        factory = staged.etl.factory
         dated = factory.read_by("fromfinder") or factory.name("srcdateatt")
         self._dates = {"dated": dated, "closed": factory.read_by("tofinder") or dated}
         self._ordered = [name for name in how.carried if name not in etl.flags]
@@ -105,13 +105,15 @@ class _Versions:
         natural keys.
         """
         rows = in_order(
-            self.sets,
-            with_constants(self.sets, self._etl, source.select(self.requested(), f"{ROWS}_given")),
+            self.staged,
+            with_constants(
+                self.staged, self._etl, source.select(self.requested(), f"{SOURCE_ROWS}_given")
+            ),
         )
         known = "NULL AS member, true AS is_open, NULL AS kept_number, NULL AS kept_until"
         selected = self._new_columns()
-        return self.sets.insert(
-            f"SELECT ord + {self.sets.largest(self.how.key)}, {selected} FROM (SELECT *, {known}"
+        return self.staged.insert(
+            f"SELECT ord + {self.staged.largest(self.how.key)}, {selected} FROM (SELECT *, {known}"
             f" FROM ({rows}))"
         )
 
@@ -119,51 +121,51 @@ class _Versions:
         """Return what is wanted of the source."""
         dates = [self._request_date(name, column) for name, column in self._dates.items() if column]
         exact = [request_moment("effective", str(self._dates["dated"]))] if self.is_dated else []
-        return [*given_attributes(self.sets, self._etl), *dates, *exact]
+        return [*given_attributes(self.staged, self._etl), *dates, *exact]
 
-    def load_current_versions(self, sets: StagedRows) -> None:
+    def load_current_versions(self, staged: StagedRows) -> None:
         """Bring the open version of each member to DuckDB, or all versions where they cannot be
         told apart so.
         """
         until = self.how.until
         is_enough = until and self._last is None
-        sets.load_current(
-            self._kept, f"{sets.load.warehouse.quote(until)} IS NULL" if until and is_enough else ""
+        staged.load_current(
+            self._kept,
+            f"{staged.load.warehouse.quote(until)} IS NULL" if until and is_enough else "",
         )
         if self.is_dated:
-            MemberEvents(sets, self._etl).load_latest()
+            MemberEvents(staged, self._etl).load_latest()
 
     def reject_undecided(self) -> int:
         """Make one row of rows that are the same, and reject rows of one member that have no
         order.
         """
-        sets = self.sets
-        by = [sets.at(name) for name in self.how.natural_key]
+        staged = self.staged
+        by = [staged.alias(name) for name in self.how.natural_key]
         # A row without a date has one too, which may be that of a row beside it.
-        dateless = self._rules.beginning or sets.load.now
+        dateless = self._rules.beginning or staged.load.now
         dated_by = f"coalesce(effective, TIMESTAMP {literal(str(dateless))})"
-        order = [dated_by] if self.is_dated else [sets.at(name) for name in self._ordered]
-        return reject_undecided(sets, by, order, self.how.natural_key)
+        order = [dated_by] if self.is_dated else [staged.alias(name) for name in self._ordered]
+        return reject_undecided(staged, by, order, self.how.natural_key)
 
     def name_latest(self) -> None:
         """Give the latest version of each member a name in DuckDB, with whether it is open and its
         latest event.
         """
-        how, sets = self.how, self.sets
+        how, staged = self.how, self.staged
         is_open = "true"
         if how.until:
-            is_open = (
-                f"{sets.at(how.until)} IS NOT DISTINCT FROM {self._value(self._last, how.until)}"
-            )
+            last = self._value(self._last, how.until)
+            is_open = f"{staged.alias(how.until)} IS NOT DISTINCT FROM {last}"
             if self._last is None:
                 # Closed versions need not travel, but for members who have no open one.
-                sets.load_current_for(
+                staged.load_current_for(
                     self._kept,
                     how.natural_key,
-                    f"{sets.load.warehouse.quote(how.until)} IS NOT NULL",
+                    f"{staged.load.warehouse.quote(how.until)} IS NOT NULL",
                 )
-        by = sets.names(how.natural_key)
-        several = sets.session.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {CURRENT}")
+        by = staged.aliases(how.natural_key)
+        several = staged.session.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {CURRENT}")
         only = (
             f"QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {self._latest_first}) = 1"
             if several
@@ -171,19 +173,20 @@ class _Versions:
         )
         latest = f"SELECT *, {is_open} AS is_open FROM {CURRENT} {only}"
         if self.is_dated:
-            since = sets.at(str(how.since))
+            since = staged.alias(str(how.since))
             latest = f"""
                 SELECT v.*, coalesce(t.told, CAST(v.{since} AS TIMESTAMP)) AS told,
                   t.told IS NULL AS has_no_event
-                FROM ({latest}) AS v LEFT JOIN {TOLD} AS t ON t.version_key = v.{sets.at(how.key)}
+                FROM ({latest}) AS v
+                LEFT JOIN {TOLD} AS t ON t.version_key = v.{staged.alias(how.key)}
             """
-        sets.session.view(_LATEST, latest)
+        staged.session.view(_LATEST, latest)
 
     def rewrite_histories(self) -> Histories:
         """Take the members that need more than a next version out of the rows, and compute their
         histories.
         """
-        histories = Histories(self.sets, self._etl, self.how, self._rules, self._events)
+        histories = Histories(self.staged, self._etl, self.how, self._rules, self._events)
         while members := self._complex_members():
             if not self.is_dated or not histories.drop_known_rows(members, _LATEST):
                 histories.compute(members)
@@ -192,20 +195,20 @@ class _Versions:
 
     def find_changes(self) -> None:
         """Keep the rows that change something, with what each row's member was before it."""
-        how, sets, etl = self.how, self.sets, self._etl
+        how, staged, etl = self.how, self.staged, self._etl
         replaced = [
             f"CASE WHEN e.{at} IS NULL THEN r.{name} ELSE e.{name} END AS {name}"
-            for at, name in ((sets.at(how.key), sets.at(name)) for name in how.original)
+            for at, name in ((staged.alias(how.key), staged.alias(name)) for name in how.original)
         ]
         replaced += [self._previous(kept, base) for kept, base in etl.previous.items()]
         rows = f"r.* REPLACE ({', '.join(replaced)})" if replaced else "r.*"
-        kept = [f"e.{sets.at(name)} AS kept_{sets.at(name)}" for name in how.overwritten]
-        kept += [f"e.{sets.at(how.number)} AS kept_number"] if how.number else []
-        kept += [f"e.{sets.at(how.until)} AS kept_until"] if how.until else []
+        kept = [f"e.{staged.alias(name)} AS kept_{staged.alias(name)}" for name in how.overwritten]
+        kept += [f"e.{staged.alias(how.number)} AS kept_number"] if how.number else []
+        kept += [f"e.{staged.alias(how.until)} AS kept_until"] if how.until else []
         begins = [
-            f"e.{sets.at(how.key)} IS NULL",
+            f"e.{staged.alias(how.key)} IS NULL",
             "NOT e.is_open",
-            sets.differs(how.followed, "r", "e"),
+            staged.changed(how.followed, "r", "e"),
         ]
         begins += (
             ["(r.effective IS NOT NULL AND r.effective_at <> e.told)"]
@@ -214,17 +217,19 @@ class _Versions:
         )
         is_changed = [
             *begins,
-            sets.differs([n for n in how.overwritten if n not in etl.previous], "r", "e"),
+            staged.changed([n for n in how.overwritten if n not in etl.previous], "r", "e"),
         ]
         overwrites = " OR ".join(
-            f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in how.overwritten
+            f"{staged.alias(name)} IS DISTINCT FROM kept_{staged.alias(name)}"
+            for name in how.overwritten
         )
-        sets.session.keep(
+        known = [f"e.{staged.alias(how.key)} AS member", "e.is_open"]
+        staged.session.keep(
             _CHANGED,
             f"""
             SELECT *, {overwrites or "false"} AS overwrites
             FROM (
-              SELECT {", ".join([rows, f"e.{sets.at(how.key)} AS member", "e.is_open", *kept])},
+              SELECT {", ".join([rows, *known, *kept])},
                      coalesce({" OR ".join(begins)}, true) AS begins
               FROM {self._met} WHERE {" OR ".join(is_changed)}
             )
@@ -232,10 +237,10 @@ class _Versions:
         )
         if self.is_dated and not how.compares_dates:
             # The source confirms a state at another date, which begins no version.
-            key, since = sets.at(how.key), sets.at(str(how.since))
+            key, since = staged.alias(how.key), staged.alias(str(how.since))
             confirmed = (
                 "r.effective > e.told AND e.is_open AND NOT"
-                f" ({sets.differs(how.followed, 'r', 'e')})"
+                f" ({staged.changed(how.followed, 'r', 'e')})"
             )
             self._events.write(f"""
                 SELECT e.{key} AS version_key, r.effective, 'state' AS event FROM {self._met}
@@ -247,13 +252,13 @@ class _Versions:
 
     def count(self, condition: str) -> int:
         """Return how many of the changed rows meet a condition."""
-        return self.sets.session.number(f"SELECT count(*) FROM {_CHANGED} WHERE {condition}")
+        return self.staged.session.number(f"SELECT count(*) FROM {_CHANGED} WHERE {condition}")
 
     def expire_current(self) -> None:
         """End what was the current version of members that have a new one."""
-        how, sets = self.how, self.sets
+        how, staged = self.how, self.staged
         if how.until:
-            sets.update(
+            staged.update(
                 [how.key],
                 [how.until],
                 f"SELECT member, {self._date('closed')} FROM {_CHANGED} WHERE begins AND is_open",
@@ -261,31 +266,32 @@ class _Versions:
 
     def overwrite(self) -> None:
         """Bring type-1 attributes up to date in the versions that were there before."""
-        how, sets = self.how, self.sets
+        how, staged = self.how, self.staged
         for name in how.everywhere:
-            at = sets.at(name)
-            sets.update(
+            at = staged.alias(name)
+            staged.update(
                 how.natural_key,
                 [name],
                 f"""
-                SELECT {sets.names(how.natural_key)}, {at} FROM {_CHANGED}
+                SELECT {staged.aliases(how.natural_key)}, {at} FROM {_CHANGED}
                 WHERE member IS NOT NULL AND {at} IS DISTINCT FROM kept_{at}
                 """,
             )
         if how.latest:
             changed = " OR ".join(
-                f"{sets.at(name)} IS DISTINCT FROM kept_{sets.at(name)}" for name in how.latest
+                f"{staged.alias(name)} IS DISTINCT FROM kept_{staged.alias(name)}"
+                for name in how.latest
             )
-            sets.update(
+            staged.update(
                 [how.key],
                 how.latest,
-                f"SELECT member, {sets.names(how.latest)} FROM {_CHANGED} WHERE NOT begins AND"
+                f"SELECT member, {staged.aliases(how.latest)} FROM {_CHANGED} WHERE NOT begins AND"
                 f" ({changed})",
             )
 
     def insert_new(self, histories: Histories) -> None:
         """Add the versions that begin, in the order of the rows that begin them."""
-        sets = self.sets
+        staged = self.staged
         dates = ", effective_at" if self.is_dated else ""
         new = (
             f"SELECT ord, 0 AS place, {self._new_columns(named=True)}{dates} FROM {_CHANGED} WHERE"
@@ -294,14 +300,14 @@ class _Versions:
         if histories.new_versions:
             more = ", NULL AS effective_at" if self.is_dated else ""
             new += f" UNION ALL BY NAME SELECT *{more} FROM {histories.new_versions}"
-        key = f"{sets.largest(self.how.key)} + row_number() OVER (ORDER BY ord, place)"
+        key = f"{staged.largest(self.how.key)} + row_number() OVER (ORDER BY ord, place)"
         numbered = f"SELECT {key} AS version_key, * FROM ({new})"
         if self.is_dated:
-            sets.session.keep(_NUMBERED, numbered)
+            staged.session.keep(_NUMBERED, numbered)
             numbered = f"SELECT * FROM {_NUMBERED}"
-        names = [name for name in sets.etl.factory.columns if name != self.how.key]
-        sets.insert(
-            f"SELECT version_key, {sets.names(names)} FROM ({numbered}) ORDER BY ord, place"
+        names = [name for name in staged.etl.factory.columns if name != self.how.key]
+        staged.insert(
+            f"SELECT version_key, {staged.aliases(names)} FROM ({numbered}) ORDER BY ord, place"
         )
         if self.is_dated:
             self._events.write(f"""
@@ -314,9 +320,9 @@ class _Versions:
         """Return the columns of a new version, all of the factory's but the surrogate key, in their
         order.
         """
-        how, sets = self.how, self.sets
-        names = [name for name in sets.etl.factory.columns if name != how.key]
-        values = {name: sets.at(name) for name in names}
+        how, staged = self.how, self.staged
+        names = [name for name in staged.etl.factory.columns if name != how.key]
+        values = {name: staged.alias(name) for name in names}
         if how.number:
             values[how.number] = "coalesce(kept_number, 0) + 1"
         if how.since:
@@ -329,13 +335,13 @@ class _Versions:
                 )
             if how.until:
                 # A member that was away is back now, whatever the date of its last change.
-                now = self._value(sets.load.now, how.since)
+                now = self._value(staged.load.now, how.since)
                 cases += f" WHEN NOT is_open AND {opening} < kept_until THEN {now}"
             values[how.since] = f"CASE {cases} ELSE {opening} END" if cases else opening
         if how.until:
             values[how.until] = self._value(self._last, how.until)
         return ", ".join(
-            f"{values[name]} AS {sets.at(name)}" if named else values[name] for name in names
+            f"{values[name]} AS {staged.alias(name)}" if named else values[name] for name in names
         )
 
     def _earlier(self, opening: str, first: str) -> str:
@@ -344,54 +350,55 @@ class _Versions:
     @property
     def _met(self) -> str:
         """The rows as `r`, beside the latest version of their member as `e`."""
-        sets = self.sets
-        rows = ROWS
+        staged = self.staged
+        rows = SOURCE_ROWS
         if self.is_dated:
-            now = f"TIMESTAMP {literal(str(sets.load.now))}"
+            now = f"TIMESTAMP {literal(str(staged.load.now))}"
             beginning = self._rules.beginning
             first = f"TIMESTAMP {literal(str(beginning))}" if beginning else now
             known = (
-                f"({sets.names(self.how.natural_key)}) IN (SELECT"
-                f" ({sets.names(self.how.natural_key)}) FROM {_LATEST})"
+                f"({staged.aliases(self.how.natural_key)}) IN (SELECT"
+                f" ({staged.aliases(self.how.natural_key)}) FROM {_LATEST})"
             )
             undated = (
                 f"CASE WHEN effective IS NOT NULL THEN effective WHEN {known} THEN {now} ELSE"
                 f" {first} END"
             )
-            rows = f"(SELECT *, {undated} AS effective_at FROM {ROWS})"
-        return (
-            f"{rows} AS r LEFT JOIN {_LATEST} AS e ON {sets.same(self.how.natural_key, 'r', 'e')}"
-        )
+            rows = f"(SELECT *, {undated} AS effective_at FROM {SOURCE_ROWS})"
+        same = staged.equal(self.how.natural_key, "r", "e")
+        return f"{rows} AS r LEFT JOIN {_LATEST} AS e ON {same}"
 
     def _complex_members(self) -> str:
         """Keep the natural keys of members that need more than a next version.
 
         Return their table, if there are any.
         """
-        sets, by = self.sets, self.how.natural_key
-        conditions = [repeated] if (repeated := sets.repeated(by, "r")) else []
+        staged, by = self.staged, self.how.natural_key
+        conditions = [repeated] if (repeated := staged.repeated(by, "r")) else []
         if self._etl.inferred:
-            conditions.append(f"CAST(e.{sets.at(self._etl.inferred)} AS BOOLEAN)")
+            conditions.append(f"CAST(e.{staged.alias(self._etl.inferred)} AS BOOLEAN)")
         if self.is_dated:
             conditions.append(
-                f"(e.{sets.at(self.how.key)} IS NOT NULL AND (NOT e.is_open OR r.effective_at <"
-                " e.told))"
+                f"(e.{staged.alias(self.how.key)} IS NOT NULL"
+                " AND (NOT e.is_open OR r.effective_at < e.told))"
             )
         else:
-            conditions += [f"r.{sets.at(name)} < e.{sets.at(name)}" for name in self._ordered]
+            conditions += [
+                f"r.{staged.alias(name)} < e.{staged.alias(name)}" for name in self._ordered
+            ]
         if not conditions:
             return ""
         name = "pypelineetl_complex"
-        sets.session.keep(
+        staged.session.keep(
             name,
-            f"SELECT DISTINCT {sets.names(by, 'r.')} FROM {self._met} WHERE"
+            f"SELECT DISTINCT {staged.aliases(by, 'r.')} FROM {self._met} WHERE"
             f" {' OR '.join(conditions)}",
         )
-        return name if sets.session.number(f"SELECT count(*) FROM {name}") else ""
+        return name if staged.session.number(f"SELECT count(*) FROM {name}") else ""
 
     def _previous(self, kept: str, base: str) -> str:
         """Return a type-3 attribute after a row: the value before it, if the row changes it."""
-        key, at, name = (self.sets.at(each) for each in (self.how.key, kept, base))
+        key, at, name = (self.staged.alias(each) for each in (self.how.key, kept, base))
         return f"""
             CASE WHEN e.{key} IS NULL THEN r.{at}
                  WHEN r.{name} IS DISTINCT FROM e.{name} THEN e.{name} ELSE e.{at} END AS {at}
@@ -404,7 +411,7 @@ class _Versions:
         """
         how = self.how
         ordering = str(
-            self.sets.etl.factory.name("orderingatt") or how.number or how.until or how.since
+            self.staged.etl.factory.name("orderingatt") or how.number or how.until or how.since
         )
         apart = [how.number, how.until, ordering, how.since if self.is_dated else None]
         kept = [how.key, *how.natural_key, *how.followed, *how.original, *how.overwritten]
@@ -414,29 +421,33 @@ class _Versions:
     @property
     def _latest_first(self) -> str:
         """The order of a member's versions, the latest first."""
-        how, sets = self.how, self.sets
-        ordering = str(sets.etl.factory.name("orderingatt") or how.number or how.until or how.since)
+        how, staged = self.how, self.staged
+        ordering = str(
+            staged.etl.factory.name("orderingatt") or how.number or how.until or how.since
+        )
         nulls = "FIRST" if ordering == how.until else "LAST"
-        terms = [f"{sets.at(ordering)} DESC NULLS {nulls}"]
-        terms += [f"{sets.at(how.number)} DESC"] if how.number and ordering != how.number else []
-        return ", ".join([*terms, f"{sets.at(how.key)} DESC"])
+        terms = [f"{staged.alias(ordering)} DESC NULLS {nulls}"]
+        terms += (
+            [f"{staged.alias(how.number)} DESC"] if how.number and ordering != how.number else []
+        )
+        return ", ".join([*terms, f"{staged.alias(how.key)} DESC"])
 
     def _date(self, name: str) -> str:
         """Return what dates the beginning of a version (`dated`) or the end of the one before
         (`closed`).
         """
-        now = self._value(self.sets.load.now, str(self.how.since or self.how.until))
+        now = self._value(self.staged.load.now, str(self.how.since or self.how.until))
         return f"coalesce({name}, {now})" if self._dates[name] else now
 
     def _request_date(self, name: str, source: str) -> ColumnRequest:
-        column = self.sets.columns[str(self.how.since or self.how.until)]
+        column = self.staged.columns[str(self.how.since or self.how.until)]
         if column.is_date:
             return request_day(name, source, ZoneInfo("UTC"), date.min, date.min)
         return request_column(name, source, column)
 
     def _value(self, value: Any, name: str) -> str:
         """Return a date that the factory or the run gives, in the type of a column."""
-        column = self.sets.columns[name]
+        column = self.staged.columns[name]
         if value is None or value == (None,):
             return f"CAST(NULL AS {duckdb_type(column)})"
         given = column.cast(

@@ -13,55 +13,55 @@ from pypelineetl.errors import LoadError, quoted
 from pypelineetl.load.dimensions.attributes import with_constants
 from pypelineetl.load.dimensions.deletions import SEEN, is_seen
 from pypelineetl.load.rejects import reject, reject_null
-from pypelineetl.load.staged_rows import ROWS, StagedRows, not_special
+from pypelineetl.load.staged_rows import SOURCE_ROWS, StagedRows, not_special
 from pypelineetl.sql import dialect
 from pypelineetl.sql.sql_casts import literal
 
 
-def stage(sets: StagedRows, source: Projection, requested: Sequence[ColumnRequest]) -> int:
+def stage(staged: StagedRows, source: Projection, requested: Sequence[ColumnRequest]) -> int:
     """Keep a dimension's source rows at the bench, and return how many there are."""
-    assert isinstance(sets.etl, DimensionETL)  # noqa: S101 - facts gather their own
-    is_lenient = sets.etl.most_rejected > 0
-    rows = source.select(requested, f"{ROWS}_given", collect_errors=is_lenient)
+    assert isinstance(staged.etl, DimensionETL)  # noqa: S101 - facts gather their own
+    is_lenient = staged.etl.most_rejected > 0
+    rows = source.select(requested, f"{SOURCE_ROWS}_given", collect_errors=is_lenient)
     rows = f"SELECT * RENAME (unfit AS reason) FROM ({rows})" if is_lenient else rows
-    read = sets.number_rows(with_constants(sets, sets.etl, rows))
+    read = staged.number_rows(with_constants(staged, staged.etl, rows))
     source.let_go()
     return read
 
 
-def reject_unfit(sets: StagedRows, natural_key: Sequence[str]) -> int:
+def reject_unfit(staged: StagedRows, natural_key: Sequence[str]) -> int:
     """Reject rows with values that do not fit or no natural key, or fail.
 
     Return how many they are.
     """
-    rejected = reject(sets.session, ROWS) if sets.etl.most_rejected else 0
-    return rejected + reject_null(sets, natural_key, ROWS)
+    rejected = reject(staged.session, SOURCE_ROWS) if staged.etl.most_rejected else 0
+    return rejected + reject_null(staged, natural_key, SOURCE_ROWS)
 
 
-def record_seen_keys(sets: StagedRows, natural_key: Sequence[str]) -> None:
+def record_seen_keys(staged: StagedRows, natural_key: Sequence[str]) -> None:
     """Note the natural keys that the source gives, for what becomes of members that have none of
     them.
 
     To be called before rows are rejected: a member whose row is rejected is in the source.
     """
-    if isinstance(sets.etl, DimensionETL) and is_seen(sets.load, sets.etl):
-        sets.session.keep(
+    if isinstance(staged.etl, DimensionETL) and is_seen(staged.load, staged.etl):
+        staged.session.keep(
             SEEN,
             f"""
-            SELECT DISTINCT {sets.names(natural_key)} FROM {ROWS}
-            WHERE NOT ({sets.any_null(natural_key)})
+            SELECT DISTINCT {staged.aliases(natural_key)} FROM {SOURCE_ROWS}
+            WHERE NOT ({staged.any_null(natural_key)})
             """,
         )
 
 
 def reject_undecided(
-    sets: StagedRows, by: Sequence[str], order: Sequence[str], named: Sequence[str]
+    staged: StagedRows, by: Sequence[str], order: Sequence[str], named: Sequence[str]
 ) -> int:
     """Keep one of the rows that are equal, and reject rows of one member that nothing puts in an
     order.
 
     Args:
-        sets: The table that is loaded.
+        staged: The table that is loaded.
         by: The columns of the natural key in DuckDB.
         order: DuckDB's expressions of what puts a member's rows in an order.
         named: The natural key's names in the warehouse.
@@ -73,25 +73,27 @@ def reject_undecided(
         LoadError: No row may be rejected.
 
     """
-    session, keys = sets.session, ", ".join([*by, *order])
-    if not session.rows(f"SELECT 1 FROM {ROWS} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
+    session, keys = staged.session, ", ".join([*by, *order])
+    if not session.rows(f"SELECT 1 FROM {SOURCE_ROWS} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
         return 0
     columns = [
-        name for name in session.types(f"FROM {ROWS}") if name not in {"ord", "reason", "given"}
+        name
+        for name in session.types(f"FROM {SOURCE_ROWS}")
+        if name not in {"ord", "reason", "given"}
     ]
     copies = f"""
-        SELECT ord FROM {ROWS}
+        SELECT ord FROM {SOURCE_ROWS}
         QUALIFY row_number() OVER (PARTITION BY {", ".join(columns)} ORDER BY ord) > 1
     """
-    session.run(f"DELETE FROM {ROWS} WHERE ord IN ({copies})")
-    undecided = f"SELECT ord FROM {ROWS} QUALIFY count(*) OVER (PARTITION BY {keys}) > 1"
+    session.run(f"DELETE FROM {SOURCE_ROWS} WHERE ord IN ({copies})")
+    undecided = f"SELECT ord FROM {SOURCE_ROWS} QUALIFY count(*) OVER (PARTITION BY {keys}) > 1"
     found = session.rows(f"""
-        SELECT {keys}, {", ".join(columns)} FROM {ROWS}
+        SELECT {keys}, {", ".join(columns)} FROM {SOURCE_ROWS}
         WHERE ord IN ({undecided}) ORDER BY {keys}, ord
         """)
     if not found:
         return 0
-    names = {sets.at(name): name for name in sets.etl.factory.columns}
+    names = {staged.alias(name): name for name in staged.etl.factory.columns}
     size = len(by) + len(order)
     first = [
         dict(zip(columns, row[size:], strict=True))
@@ -102,11 +104,11 @@ def reject_undecided(
     told = undecided_message(
         named, found[0][: len(by)], [names[each] for each in differing if each in names]
     )
-    if not sets.etl.most_rejected:
+    if not staged.etl.most_rejected:
         raise LoadError(told)
     rule = undecided_message(named, (), [names[each] for each in differing if each in names])
-    session.run(f"UPDATE {ROWS} SET reason = {literal(rule)} WHERE ord IN ({undecided})")
-    return reject(session, ROWS)
+    session.run(f"UPDATE {SOURCE_ROWS} SET reason = {literal(rule)} WHERE ord IN ({undecided})")
+    return reject(session, SOURCE_ROWS)
 
 
 def undecided_message(names: Sequence[str], values: Sequence[Any], differing: Sequence[str]) -> str:
@@ -124,35 +126,37 @@ def undecided_message(names: Sequence[str], values: Sequence[Any], differing: Se
     )
 
 
-def can_stream_sorted(sets: StagedRows, source: Projection) -> bool:
+def can_stream_sorted(staged: StagedRows, source: Projection) -> bool:
     """Whether a dimension's table is empty, and its source says that it is ordered by the natural
     key.
     """
-    project, etl, warehouse = sets.load.project, sets.etl, sets.load.warehouse
-    if not (isinstance(etl, DimensionETL) and isinstance(etl.source, str) and sets.session.streams):
+    project, etl, warehouse = staged.load.project, staged.etl, staged.load.warehouse
+    if not (
+        isinstance(etl, DimensionETL) and isinstance(etl.source, str) and staged.session.streams
+    ):
         return False
     if (
         str(etl.factory.name("key")) in source.columns
         or etl.most_rejected
         or etl.deleted
-        or sets.load.previous_keys
+        or staged.load.previous_keys
     ):
         return False
     natural_key = etl.factory.natural_key
     ordered = dialect.is_ordered(
         project.source_query(etl), natural_key, dialect=project.source_dialect(etl)
     )
-    where = f" WHERE {not_special(sets.load, etl)}" if etl.special else ""
+    where = f" WHERE {not_special(staged.load, etl)}" if etl.special else ""
     return ordered and not warehouse.query(
         f"SELECT 1 FROM {warehouse.quote(etl.table)}{where} LIMIT 1"
     )
 
 
-def in_order(sets: StagedRows, rows: str) -> str:
+def in_order(staged: StagedRows, rows: str) -> str:
     """Return rows with their number, as `ord`, that end with an error where their natural keys do
     not ascend.
     """
-    names = [sets.at(name) for name in sets.etl.factory.natural_key]
+    names = [staged.alias(name) for name in staged.etl.factory.natural_key]
     before = ", ".join(f"lag({name}) OVER () AS before_{name}" for name in names)
     here, there = ", ".join(names), ", ".join(f"before_{name}" for name in names)
     wrong = f"({there}) >= ({here}) OR " + " OR ".join(f"{name} IS NULL" for name in names)

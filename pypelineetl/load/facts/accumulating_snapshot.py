@@ -20,31 +20,35 @@ _STATES = "pypelineetl_states"
 def load_snapshot(load: Load, session: DuckSession, etl: FactETL, source: Projection) -> Progress:
     """Ensure every fact of the source, as AccumulatingSnapshotFactTable does."""
     facts = StagedFacts(load, session, etl, source)
-    sets = facts.sets
+    staged = facts.staged
     keys = etl.factory.names("keyrefs")
     others = (*etl.factory.names("otherrefs"), *etl.factory.names("measures"))
     counts = facts.keep(is_once=True)
     yield counts.read
-    rejected = counts.rejected + reject_null(sets, keys, FACTS)
+    rejected = counts.rejected + reject_null(staged, keys, FACTS)
     if load.waiting:
-        load.waiting.accept(sets, FACTS)
-    sets.load_current(etl.factory.columns, within(sets, keys, FACTS))
-    same = sets.same(keys, "r", "e")
-    columns = sets.names(etl.factory.columns, "r.")
-    inserted = sets.insert(
+        load.waiting.accept(staged, FACTS)
+    staged.load_current(etl.factory.columns, within(staged, keys, FACTS))
+    same = staged.equal(keys, "r", "e")
+    columns = staged.aliases(etl.factory.columns, "r.")
+    inserted = staged.insert(
         f"SELECT {columns} FROM {FACTS} AS r ANTI JOIN {CURRENT} AS e ON {same} ORDER BY r.ord"
     )
-    after = ", ".join(f"{_after(etl, name, sets.at(name))} AS {sets.at(name)}" for name in others)
+    after = ", ".join(
+        f"{_after(etl, name, staged.alias(name))} AS {staged.alias(name)}" for name in others
+    )
     session.keep(
         _STATES,
         f"""
-        SELECT {", ".join(filter(None, [sets.names(keys, "r."), after]))}
+        SELECT {", ".join(filter(None, [staged.aliases(keys, "r."), after]))}
         FROM {FACTS} AS r JOIN {CURRENT} AS e ON {same}
         """,
     )
-    changed = f"{_STATES} AS r JOIN {CURRENT} AS e ON {same} WHERE {sets.differs(others, 'r', 'e')}"
+    changed = (
+        f"{_STATES} AS r JOIN {CURRENT} AS e ON {same} WHERE {staged.changed(others, 'r', 'e')}"
+    )
     updated = session.number(f"SELECT count(*) FROM {changed}")
-    sets.update(keys, others, f"SELECT {sets.names([*keys, *others], 'r.')} FROM {changed}")
+    staged.update(keys, others, f"SELECT {staged.aliases([*keys, *others], 'r.')} FROM {changed}")
     unchanged = counts.read - inserted - updated - rejected
     return replace(
         counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=rejected

@@ -37,52 +37,52 @@ def _find_late(load: Load, session: DuckSession, etl: FactETL, column: str, key:
     since.
     """
     warehouse, dimension = load.warehouse, load.project.dimension(key)
-    sets, unknown = StagedRows(load, session, etl), int(dimension.special_key("unknown"))
+    staged, unknown = StagedRows(load, session, etl), int(dimension.special_key("unknown"))
     by = [key.natural_key[name] for name in dimension.factory.natural_key]
     moment = [key.as_of] if key.as_of else []
     # The rows that the load has just written are there as well.
     warehouse.uncommitted.add(etl.table)
-    sets.load_current(
+    staged.load_current(
         list(dict.fromkeys([column, *by, *moment])), f"{warehouse.quote(column)} = {unknown}"
     )
     if not session.number(f"SELECT count(*) FROM {CURRENT}"):
         return 0
     members = load_members(session, load.project, warehouse, dimension)
     same = " AND ".join(
-        f"m.n{part} = TRY_CAST(f.{sets.at(name)} AS {held})"
+        f"m.n{part} = TRY_CAST(f.{staged.alias(name)} AS {held})"
         for part, (name, held) in enumerate(zip(by, members.held, strict=False))
     )
     session.keep(
         _FOUND,
         f"""
-        SELECT {sets.names([*by, *moment], "f.")}, m.member, count(*) AS facts
-        FROM {CURRENT} AS f JOIN {members.table} AS m ON {same} AND {_is_valid(sets, key, "f", "m")}
+        SELECT {staged.aliases([*by, *moment], "f.")}, m.member, count(*) AS facts
+        FROM {CURRENT} AS f
+        JOIN {members.table} AS m ON {same} AND {_is_valid(staged, key, "f", "m")}
         GROUP BY ALL
         """,
     )
     is_unknown = f"{warehouse.quote(etl.table)}.{warehouse.quote(column)} = {unknown}"
-    dated = f"WHERE {sets.at(str(key.as_of))} IS NOT NULL" if moment else ""
-    sets.update(
+    dated = f"WHERE {staged.alias(str(key.as_of))} IS NOT NULL" if moment else ""
+    staged.update(
         [*by, *moment], [column], f"SELECT * EXCLUDE (facts) FROM {_FOUND} {dated}", is_unknown
     )
     if moment:
         # No fact with a moment has the unknown member any more, so these keys are those of the
         # others alone.
-        undated = (
-            f"SELECT {sets.names(by)}, member FROM {_FOUND} WHERE {sets.at(str(key.as_of))} IS NULL"
-        )
-        sets.update(by, [column], undated, is_unknown)
+        dated_by = staged.alias(str(key.as_of))
+        undated = f"SELECT {staged.aliases(by)}, member FROM {_FOUND} WHERE {dated_by} IS NULL"
+        staged.update(by, [column], undated, is_unknown)
     return session.number(f"SELECT coalesce(sum(facts), 0) FROM {_FOUND}")
 
 
-def _is_valid(sets: StagedRows, key: Member, fact: str, version: str) -> str:
+def _is_valid(staged: StagedRows, key: Member, fact: str, version: str) -> str:
     """Return the condition that a version is the one that a fact's moment asks for.
 
     The current one without it.
     """
     if not key.as_of:
         return f"{version}.is_current"
-    moment = f"{fact}.{sets.at(key.as_of)}"
+    moment = f"{fact}.{staged.alias(key.as_of)}"
     valid = f"{version}.since <= {moment} AND {version}.until > {moment}"
     return f"CASE WHEN {moment} IS NULL THEN {version}.is_current ELSE {valid} END"
 
@@ -91,24 +91,26 @@ def _rekey(load: Load, session: DuckSession, etl: FactETL, column: str, key: Mem
     members = load_members(session, load.project, load.warehouse, load.project.dimension(key))
     if not members.is_versioned:
         return 0
-    sets, by, moment = StagedRows(load, session, etl), row_key(etl), str(key.as_of)
+    staged, by, moment = StagedRows(load, session, etl), row_key(etl), str(key.as_of)
     # The rows that the load has just written are there as well.
     load.warehouse.uncommitted.add(etl.table)
-    sets.load_current([*dict.fromkeys([*by, column, moment])])
+    staged.load_current([*dict.fromkeys([*by, column, moment])])
     parts = [f"n{part}" for part in range(len(key.natural_key))]
     same = " AND ".join(f"valid.{part} = now.{part}" for part in parts)
     session.keep(
         _REKEYED,
         f"""
-        SELECT {sets.names(by, "f.")}, valid.member
+        SELECT {staged.aliases(by, "f.")}, valid.member
         FROM {CURRENT} AS f
-        JOIN {members.table} AS now ON now.member = f.{sets.at(column)}
+        JOIN {members.table} AS now ON now.member = f.{staged.alias(column)}
         JOIN {members.table} AS valid
-          ON {same} AND valid.since <= f.{sets.at(moment)} AND valid.until > f.{sets.at(moment)}
+          ON {same}
+            AND valid.since <= f.{staged.alias(moment)}
+            AND valid.until > f.{staged.alias(moment)}
         WHERE valid.member <> now.member
         """,
     )
     rekeyed = session.number(f"SELECT count(*) FROM {_REKEYED}")
     if rekeyed:
-        sets.update(by, [column], f"SELECT * FROM {_REKEYED}")
+        staged.update(by, [column], f"SELECT * FROM {_REKEYED}")
     return rekeyed

@@ -19,7 +19,7 @@ from pypelineetl.load.dimensions.deletions import SEEN, is_seen
 from pypelineetl.load.facts.inferred_members import inferring
 from pypelineetl.load.facts.key_lookup import UNMATCHED, KeyLookup, NaturalKey, load_members
 from pypelineetl.load.rejects import reject, reject_null
-from pypelineetl.load.staged_rows import CURRENT, ROWS, StagedRows
+from pypelineetl.load.staged_rows import CURRENT, SOURCE_ROWS, StagedRows
 from pypelineetl.sql.sql_casts import duckdb_type
 
 FACTS = "pypelineetl_facts"
@@ -39,9 +39,9 @@ def load_fact_rows(load: Load, session: DuckSession, etl: FactETL, source: Proje
     counts = facts.keep()
     yield counts.read
     if etl.period:
-        replace_periods(facts.sets, etl.period)
-    inserted = facts.sets.insert(
-        f"SELECT {facts.sets.names(etl.factory.columns)} FROM {FACTS} ORDER BY ord"
+        replace_periods(facts.staged, etl.period)
+    inserted = facts.staged.insert(
+        f"SELECT {facts.staged.aliases(etl.factory.columns)} FROM {FACTS} ORDER BY ord"
     )
     return replace(counts, inserted=inserted)
 
@@ -53,22 +53,22 @@ def load_grained_rows(
     row by row.
     """
     facts = StagedFacts(load, session, etl, source)
-    sets, others = facts.sets, [name for name in etl.factory.columns if name not in etl.grain]
+    staged, others = facts.staged, [name for name in etl.factory.columns if name not in etl.grain]
     counts = facts.keep(is_once=True)
     yield counts.read
-    rejected = reject_null(sets, etl.grain, FACTS)
+    rejected = reject_null(staged, etl.grain, FACTS)
     if load.waiting:
-        load.waiting.accept(sets, FACTS)
-    sets.load_current(etl.factory.columns, within(sets, etl.grain, FACTS))
-    same = sets.same(etl.grain, "r", "e")
-    columns = sets.names(etl.factory.columns, "r.")
-    inserted = sets.insert(
+        load.waiting.accept(staged, FACTS)
+    staged.load_current(etl.factory.columns, within(staged, etl.grain, FACTS))
+    same = staged.equal(etl.grain, "r", "e")
+    columns = staged.aliases(etl.factory.columns, "r.")
+    inserted = staged.insert(
         f"SELECT {columns} FROM {FACTS} AS r ANTI JOIN {CURRENT} AS e ON {same} ORDER BY r.ord"
     )
-    changed = f"{FACTS} AS r JOIN {CURRENT} AS e ON {same} WHERE {sets.differs(others, 'r', 'e')}"
+    changed = f"{FACTS} AS r JOIN {CURRENT} AS e ON {same} WHERE {staged.changed(others, 'r', 'e')}"
     updated = session.number(f"SELECT count(*) FROM {changed}")
-    sets.update(
-        etl.grain, others, f"SELECT {sets.names([*etl.grain, *others], 'r.')} FROM {changed}"
+    staged.update(
+        etl.grain, others, f"SELECT {staged.aliases([*etl.grain, *others], 'r.')} FROM {changed}"
     )
     rejected += counts.rejected
     unchanged = counts.read - inserted - updated - rejected
@@ -77,7 +77,7 @@ def load_grained_rows(
     )
 
 
-def within(sets: StagedRows, names: Sequence[str], rows: str) -> str:
+def within(staged: StagedRows, names: Sequence[str], rows: str) -> str:
     """Return the warehouse's condition that whole numbers are between the least and the largest of
     some rows.
 
@@ -85,24 +85,24 @@ def within(sets: StagedRows, names: Sequence[str], rows: str) -> str:
     """
     conditions = []
     for name in names:
-        if sets.request(name).held == "BIGINT":
-            [(least, most)] = sets.session.rows(
-                f"SELECT min({sets.at(name)}), max({sets.at(name)}) FROM {rows}"
+        if staged.request(name).held == "BIGINT":
+            [(least, most)] = staged.session.rows(
+                f"SELECT min({staged.alias(name)}), max({staged.alias(name)}) FROM {rows}"
             )
             if least is not None:
-                conditions.append(f"{sets.load.warehouse.quote(name)} BETWEEN {least} AND {most}")
+                conditions.append(f"{staged.load.warehouse.quote(name)} BETWEEN {least} AND {most}")
     return " AND ".join(conditions)
 
 
-def replace_periods(sets: StagedRows, period: str) -> None:
+def replace_periods(staged: StagedRows, period: str) -> None:
     """Delete the facts of the periods that the source gives, also where all rows of one are
     rejected.
 
     Rows without a period are a period of their own: kept, they would be added again by each load.
     """
-    at = sets.at(period)
-    for (found,) in sets.session.rows(f"SELECT DISTINCT CAST({at} AS VARCHAR) FROM {_PERIODS}"):
-        replace_period(sets.load, sets.etl, found)
+    at = staged.alias(period)
+    for (found,) in staged.session.rows(f"SELECT DISTINCT CAST({at} AS VARCHAR) FROM {_PERIODS}"):
+        replace_period(staged.load, staged.etl, found)
 
 
 def replace_period(load: Load, etl: ETL, value: str | None) -> None:
@@ -127,7 +127,7 @@ class StagedFacts:
     """The rows of one fact: the source's own columns, and those that are found for them."""
 
     def __init__(self, load: Load, session: DuckSession, etl: FactETL, source: Projection) -> None:
-        self.sets = StagedRows(load, session, etl)
+        self.staged = StagedRows(load, session, etl)
         self.is_lenient = etl.most_rejected > 0
         """Whether rows may be rejected, so that all are looked at before any is written."""
         self.inferred = 0
@@ -137,8 +137,8 @@ class StagedFacts:
 
     def insert(self) -> int:
         """Insert the facts into the warehouse as their rows come, and return how many they are."""
-        columns = self.sets.names(self._etl.factory.columns)
-        return self.sets.insert(f"SELECT {columns} FROM ({self._query(self._rows())})")
+        columns = self.staged.aliases(self._etl.factory.columns)
+        return self.staged.insert(f"SELECT {columns} FROM ({self._query(self._rows())})")
 
     def keep(self, *, is_once: bool = False) -> Counts:
         """Keep the facts at the bench, as FACTS, and return what is known of them.
@@ -146,22 +146,24 @@ class StagedFacts:
         With `is_once` each fact has one row then, and rows of one fact that contradict are
         rejected.
         """
-        session = self.sets.session
+        session = self.staged.session
         query = f"SELECT row_number() OVER () AS ord, * FROM ({self._query(self._rows())})"
         session.keep(FACTS, query)
         read = session.number(f"SELECT count(*) FROM {FACTS}")
-        if is_seen(self.sets.load, self._etl):
+        if is_seen(self.staged.load, self._etl):
             # Before rows are rejected: a fact whose row is rejected is in the source.
             by = row_key(self._etl)
             seen = (
-                f"SELECT DISTINCT {self.sets.names(by)} FROM {FACTS} WHERE NOT"
-                f" ({self.sets.any_null(by)})"
+                f"SELECT DISTINCT {self.staged.aliases(by)} FROM {FACTS} WHERE NOT"
+                f" ({self.staged.any_null(by)})"
             )
             session.keep(SEEN, seen)
         if is_once:
-            mark_undecided(self.sets, FACTS)
+            mark_undecided(self.staged, FACTS)
         if self._etl.period:
-            session.keep(_PERIODS, f"SELECT DISTINCT {self.sets.at(self._etl.period)} FROM {FACTS}")
+            session.keep(
+                _PERIODS, f"SELECT DISTINCT {self.staged.alias(self._etl.period)} FROM {FACTS}"
+            )
         rejected = reject(session, FACTS) if self.is_lenient else 0
         [(unknown, absent)] = session.rows(f"SELECT sum(unknown), sum(not_applicable) FROM {FACTS}")
         return Counts(
@@ -176,17 +178,17 @@ class StagedFacts:
         """Return what to tell of rows with natural keys that no member has, having read the source
         for it.
         """
-        rows = self._source.select([*self._own(), *self._keys.requested()], f"{ROWS}_given")
-        self.sets.session.keep(UNMATCHED, self._keys.missed(rows))
+        rows = self._source.select([*self._own(), *self._keys.requested()], f"{SOURCE_ROWS}_given")
+        self.staged.session.keep(UNMATCHED, self._keys.missed(rows))
         return "; ".join(self._keys.unmatched())
 
     def special_keys(self) -> dict[str, int]:
         """Return how many keys of facts that streamed into the warehouse are those of special
         members.
         """
-        warehouse = self.sets.load.warehouse
+        warehouse = self.staged.load.warehouse
         found = {}
-        for outcome, keys in special_keys(self.sets.load, self._etl).items():
+        for outcome, keys in special_keys(self.staged.load, self._etl).items():
             counted = " + ".join(
                 f"SUM(CASE WHEN {warehouse.quote(column)} = {key} THEN 1 ELSE 0 END)"
                 for column, key in keys.items()
@@ -204,22 +206,26 @@ class StagedFacts:
         If members are to be inferred from them, they are kept before.
         """
         requested = [*self._own(), *self._keys.requested()]
-        rows = self._source.select(requested, f"{ROWS}_given", collect_errors=self.is_lenient)
+        rows = self._source.select(
+            requested, f"{SOURCE_ROWS}_given", collect_errors=self.is_lenient
+        )
         if not any(key.missing == "infer" for key in self._etl.keys.values()):
             return rows
-        self.sets.session.keep(ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({rows})")
-        self._keys.infer(ROWS, self._infer)
-        return f"SELECT * EXCLUDE (ord) FROM {ROWS}"
+        self.staged.session.keep(
+            SOURCE_ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({rows})"
+        )
+        self._keys.infer(SOURCE_ROWS, self._infer)
+        return f"SELECT * EXCLUDE (ord) FROM {SOURCE_ROWS}"
 
     def _own(self) -> list[ColumnRequest]:
-        return [self.sets.request(name) for name in self._etl.own]
+        return [self.staged.request(name) for name in self._etl.own]
 
     def _query(self, rows: str) -> str:
         found = self._keys.columns("NULL") if self.is_lenient else self._keys.columns()
         if self._etl.deleted and self._etl.deleted.flag:
             flag = self._etl.deleted.flag
-            found[flag] = f"CAST(0 AS {duckdb_type(self.sets.columns[flag])})"
-        names = [(name, self.sets.at(name)) for name in self._etl.factory.columns]
+            found[flag] = f"CAST(0 AS {duckdb_type(self.staged.columns[flag])})"
+        names = [(name, self.staged.alias(name)) for name in self._etl.factory.columns]
         columns = [f"{found.get(name, f's.{at}')} AS {at}" for name, at in names]
         columns += [
             f"{expression} AS {outcome}" for outcome, expression in self._keys.outcomes().items()
@@ -231,8 +237,8 @@ class StagedFacts:
     def _infer(self, dimension: DimensionETL, missing: Sequence[NaturalKey]) -> list[Any]:
         self.inferred += len(missing)
         with ExitStack() as opened:
-            infer = inferring(self.sets.load, dimension, opened)
-            return infer_exactly(self.sets.load, dimension, missing, infer)
+            infer = inferring(self.staged.load, dimension, opened)
+            return infer_exactly(self.staged.load, dimension, missing, infer)
 
 
 def key_sets(load: Load, session: DuckSession, etl: FactETL) -> KeyLookup:

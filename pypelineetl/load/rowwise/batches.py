@@ -24,7 +24,7 @@ from pypelineetl.load.contradictions import merged, row_key, undecided_message
 from pypelineetl.load.facts.inferred_members import inferring
 from pypelineetl.load.facts.key_lookup import UNMATCHED, KeyLookup, NaturalKey
 from pypelineetl.load.facts.rows import key_sets, replace_period
-from pypelineetl.load.rejects import reject_given
+from pypelineetl.load.rejects import reject_row
 from pypelineetl.load.rowwise.attributes import Seen
 from pypelineetl.sql.schema import Column
 
@@ -83,7 +83,7 @@ class Batches:
             return "rejected"
 
     def _reject(self, given: Row, reason: str) -> None:
-        reject_given(self._session, self._etl, reason, given)
+        reject_row(self._session, self._etl, reason, given)
 
 
 class FactBatches(Batches):

@@ -21,7 +21,7 @@ from pypelineetl.load.contradictions import row_key
 from pypelineetl.load.dimensions.source_rows import undecided_message
 from pypelineetl.load.pygrametl.connection import Target
 from pypelineetl.load.pygrametl.table import ensuring, pygrametl_table
-from pypelineetl.load.rejects import reject_given
+from pypelineetl.load.rejects import reject_row
 from pypelineetl.load.rowwise.attributes import RowAttributes, RowKeys, Seen
 from pypelineetl.load.rowwise.batches import Batches, BatchKeys, FactBatches, GatheredFacts
 from pypelineetl.load.rowwise.histories import RowHistories
@@ -143,7 +143,7 @@ def _members(
             if not etl.most_rejected:
                 raise LoadError(message)
             for row in undecided:
-                reject_given(session, etl, message, row)
+                reject_row(session, etl, message, row)
             rejected += len(undecided)
         members[natural_key] = sorted(decided, key=_sortable(histories))
         if not decided:
