@@ -1,28 +1,31 @@
-"""Local times of a source database, whose time zone config.py names in SOURCE_TIME_ZONES, and UTC.
+"""Conversion to UTC of a source's local times, by its time zone in SOURCE_TIME_ZONES.
 
-Where a clock goes back, each local time of that hour comes twice: the first of the two is taken. A
-local time that the clock has left out is read as if the clock had not been changed yet. That is
-Python's rule too (`fold=0`). Python and DuckDB compute from one table of changes, so that a value
-is the same whichever of them has read it.
+When a clock goes back, each local time of that hour occurs twice: the engine takes the first one. A
+local time that the clock skips is read as if the clock had not changed yet. That is Python's rule
+too (`fold=0`). Python and DuckDB compute from the same list of changes, so that both return the
+same value.
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from pypelineetl.duck.projection import offsets
 from pypelineetl.duck.rows import Row, Scanned, Stream
+from pypelineetl.duck.timezones import offsets
 from pypelineetl.errors import SourceError
 
 _FIRST, _LAST = date(1900, 1, 1), date(2100, 12, 31)
-"""Before and after these days, a zone has the offset that it has on them."""
-_LEAST, _MOST = datetime(1, 1, 2), datetime(9999, 12, 31)  # noqa: DTZ001 - local times have no zone
-"""Times before and after these stay as they are.
+"""Earlier and later days use the offset of these days.
 
-They stand for "ever" and "never", and have no UTC.
+The list of changes stays short enough to be a part of each query.
+"""
+_LEAST, _MOST = datetime(1, 1, 2), datetime(9999, 12, 31)  # noqa: DTZ001 - local times have no zone
+"""Earlier and later times stay as they are.
+
+They mean "always" and "never" in the source. Moving them could leave the years 1 to 9999.
 """
 _MOMENTS = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS")
 _NANOSECONDS = "TIMESTAMP_NS"
@@ -30,18 +33,19 @@ _NANOSECONDS = "TIMESTAMP_NS"
 
 @dataclass(frozen=True)
 class _Change:
-    """A change of a zone's clock, in local times: its offset is another one from `until` on."""
+    """A change of a zone's clock, in local times."""
 
     until: datetime
-    """Up to here, the offset before is taken.
+    """Local times before this one have the offset from before the change.
 
-    The later of what the clock showed before and after the change.
+    It is the later one of the two times that the clock showed, just before and after the change.
     """
     since: datetime
-    """The earlier of the two: the hours between come twice, or never."""
+    """The earlier one of the two. The local times between them occur twice, or never."""
     goes_back: bool
+    """Whether the clock went back, so that the local times between the two occur twice."""
     offset: timedelta
-    """The offset after the change."""
+    """The offset from UTC after the change."""
 
 
 @dataclass(frozen=True)
@@ -49,125 +53,146 @@ class LocalTimes:
     """The local times of one time zone."""
 
     zone: str
+    """The zone's name in the IANA database, such as Europe/Berlin."""
 
     def in_utc(self, local: datetime) -> datetime:
-        """Return the moment in UTC, without a zone, of a local time."""
+        """Return a local time as a moment in UTC, without a zone.
+
+        >>> LocalTimes("Europe/Berlin").in_utc(datetime(2026, 7, 1, 12))
+        datetime.datetime(2026, 7, 1, 10, 0)
+        """
         if not _LEAST <= local < _MOST:
             return local
         first, changes = _changes(self.zone)
-        place = bisect_right(changes, local, key=lambda change: change.until)
-        return local - (changes[place - 1].offset if place else first)
+        passed = bisect_right(changes, local, key=_end_of_change)
+        offset = changes[passed - 1].offset if passed else first
+        return local - offset
 
     def sql(self, local: str) -> str:
-        """Return DuckDB's expression of the moment in UTC of an expression of a local time."""
+        """Return the DuckDB expression of the moment in UTC.
+
+        Args:
+            local: The expression of a local time, a TIMESTAMP.
+        """
         first, changes = _changes(self.zone)
-        moved = _tree(local, first, changes)
-        return (
-            f"CASE WHEN {local} < TIMESTAMP '{_LEAST}' OR {local} >= TIMESTAMP '{_MOST}' THEN"
-            f" {local} ELSE {moved} END"
-        )
+        in_utc = _utc_sql(local, first, changes)
+        return f"""
+            CASE
+                WHEN {local} < TIMESTAMP '{_LEAST}' OR {local} >= TIMESTAMP '{_MOST}' THEN {local}
+                ELSE {in_utc}
+            END
+        """.strip()
 
     def latest(self, now: datetime) -> datetime:
-        """Return the latest local time that the clock has shown at a moment in UTC.
+        """Return the latest local time that the clock has shown up to a moment in UTC.
 
-        An hour may be shown twice.
+        It is later than the local time of that moment if the clock has just gone back.
         """
         local = now.replace(tzinfo=UTC).astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
         change = self._repeats(local)
         return change.until if change else local
 
     def earliest_to_come(self, local: datetime) -> datetime:
-        """Return the earliest local time that the clock may show after it has shown another."""
+        """Return the earliest local time that the clock may still show after it showed `local`."""
         change = self._repeats(local)
         return change.since if change else local
 
     @property
     def goes_back(self) -> bool:
-        """Whether the clock still goes back from time to time."""
+        """Whether the clock still goes back, as each autumn in a zone with summer time."""
         _, changes = _changes(self.zone)
         return any(change.goes_back and change.until.year >= _LAST.year for change in changes)
 
     def _repeats(self, local: datetime) -> _Change | None:
-        """Return the change that has the clock show a local time twice."""
+        """Return the change by which the clock shows a local time twice, if there is one."""
         _, changes = _changes(self.zone)
-        return next(
-            (each for each in changes if each.goes_back and each.since <= local < each.until), None
-        )
+        for change in changes:
+            if change.goes_back and change.since <= local < change.until:
+                return change
+        return None
 
     def scanned(self, scanned: Scanned, in_utc: Collection[str]) -> Scanned:
-        """Return the rows that DuckDB reads with their local times in UTC; some columns are so
-        already.
+        """Return the rows that DuckDB reads, with their local times converted to UTC.
 
-        Raises SourceError for nanoseconds.
+        Args:
+            scanned: The rows with local times.
+            in_utc: The names of the columns that are in UTC already.
+
+        Raises:
+            SourceError: A local time has nanoseconds.
         """
+        types = dict(scanned.types)
         replaced = []
         for name, kind in scanned.types.items():
             if name in in_utc:
                 continue
             if kind == _NANOSECONDS:
                 message = (
-                    f'its column "{name}" has nanoseconds, which are lost when its local times'
-                    f" ({self.zone}, by SOURCE_TIME_ZONES) are brought to UTC; write CAST(… AS"
+                    f'column "{name}" has nanoseconds, which would be lost when the engine converts'
+                    f" local times ({self.zone}, by SOURCE_TIME_ZONES) to UTC; write CAST(… AS"
                     " TIMESTAMP) in the source SQL"
                 )
                 raise SourceError(message)
             if kind in _MOMENTS:
                 column = '"' + name.replace('"', '""') + '"'
                 replaced.append(f"{self.sql(f'CAST({column} AS TIMESTAMP)')} AS {column}")
+                types[name] = "TIMESTAMP"
         if not replaced:
             return scanned
-        types = {
-            name: "TIMESTAMP" if kind in _MOMENTS else kind for name, kind in scanned.types.items()
-        }
-        return Scanned(
-            f"(SELECT * REPLACE ({', '.join(replaced)}) FROM {scanned.relation} AS local)", types
-        )
+        relation = f"(SELECT * REPLACE ({', '.join(replaced)}) FROM {scanned.relation} AS local)"
+        return Scanned(relation, types)
 
     def streamed(self, stream: Stream, in_utc: Collection[str]) -> Stream:
-        """Return the rows that a driver gives with their local times in UTC.
+        """Return the rows that a driver fetches, with their local times converted to UTC.
 
-        Some columns are so already.
+        Args:
+            stream: The rows with local times.
+            in_utc: The names of the columns that are in UTC already.
         """
         return Stream(stream.columns, self._batches(stream, in_utc))
 
     def _batches(self, stream: Stream, in_utc: Collection[str]) -> Iterator[list[Row]]:
-        local = [name not in in_utc for name in stream.columns]
+        local = [place for place, name in enumerate(stream.columns) if name not in in_utc]
         for batch in stream.batches:
-            yield [
-                tuple(
-                    (
-                        self.in_utc(value)
-                        if is_local and isinstance(value, datetime) and value.tzinfo is None
-                        else value
-                    )
-                    for value, is_local in zip(row, local, strict=True)
-                )
-                for row in batch
-            ]
+            yield [self._row_in_utc(row, local) for row in batch]
+
+    def _row_in_utc(self, row: Row, local: Sequence[int]) -> Row:
+        """Return a row with the local times at these places converted to UTC."""
+        values = list(row)
+        for place in local:
+            value = values[place]
+            if isinstance(value, datetime) and value.tzinfo is None:
+                values[place] = self.in_utc(value)
+        return tuple(values)
 
 
 @lru_cache
 def _changes(zone: str) -> tuple[timedelta, list[_Change]]:
-    """Return the first offset of a zone, and the changes after it in their order."""
+    """Return the first offset of a zone, and all changes after it, the earliest first."""
     (_, first), *found = offsets(ZoneInfo(zone), _FIRST, _LAST)
     changes, before = [], first
     for moment, offset in found:
-        shown = sorted((moment + before, moment + offset))
-        changes.append(_Change(shown[1], shown[0], offset < before, offset))
+        since, until = sorted((moment + before, moment + offset))
+        changes.append(_Change(until, since, offset < before, offset))
         before = offset
     return first, changes
 
 
-def _tree(local: str, first: timedelta, changes: list[_Change]) -> str:
-    """Return the moment in UTC as a tree of comparisons, which costs a tenth of asking a
-    calendar.
+def _end_of_change(change: _Change) -> datetime:
+    return change.until
+
+
+def _utc_sql(local: str, first: timedelta, changes: Sequence[_Change]) -> str:
+    """Return the DuckDB expression of a local time in UTC.
+
+    As in `local_time_sql`, the comparisons form a binary tree, which takes a tenth of the time of
+    DuckDB's own conversion.
     """
     if not changes:
         seconds = int(first.total_seconds())
         return f"{local} - INTERVAL '{seconds} seconds'" if seconds else local
     half = len(changes) // 2
-    earlier, later = (
-        _tree(local, first, changes[:half]),
-        _tree(local, changes[half].offset, changes[half + 1 :]),
-    )
-    return f"CASE WHEN {local} < TIMESTAMP '{changes[half].until}' THEN {earlier} ELSE {later} END"
+    change = changes[half]
+    earlier = _utc_sql(local, first, changes[:half])
+    later = _utc_sql(local, change.offset, changes[half + 1 :])
+    return f"CASE WHEN {local} < TIMESTAMP '{change.until}' THEN {earlier} ELSE {later} END"

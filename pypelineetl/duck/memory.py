@@ -1,6 +1,6 @@
-"""How much memory one load may compute with.
+"""How much memory one load may use: MEMORY_LIMIT in config.py, or a share of the machine's memory.
 
-What config.py says, or a share of the machine's or container's.
+In a container, the share is taken of the container's memory.
 """
 
 import os
@@ -10,54 +10,66 @@ from functools import cache
 from pathlib import Path
 
 SIZE = re.compile(r"\d+(\.\d+)? ?[KMGT]i?B", re.IGNORECASE)
-"""A size as DuckDB reads it, such as 2GB."""
+"""The pattern of a size that DuckDB can read, such as 2GB."""
 
-_GROUPS = Path("/proc/self/cgroup")
-"""Where Linux says which control groups this process is in."""
-_FILES = {"": ("", "memory.max"), "memory": ("memory", "memory.limit_in_bytes")}
-"""By the controllers of a group, the folder of such groups and the file of their limit.
+_CGROUP_FILE = Path("/proc/self/cgroup")
+"""The file in which Linux lists the control groups of this process."""
+_LIMIT_FILES = {"": ("", "memory.max"), "memory": ("memory", "memory.limit_in_bytes")}
+"""By the controllers of a control group: the folder of such groups, and the file with the limit.
 
-In version 2 a group has no list of controllers.
+In version 2 of control groups, a group has an empty list of controllers.
 """
 _MEGABYTE = 1024 * 1024
+# With less, DuckDB fails on small loads: each of its threads needs buffers of its own.
 _LEAST_MEGABYTES = 400
 
 
 def default_memory(*, is_alone: bool = False) -> str:
-    """Return the size that a load may use where config.py does not say it.
+    """Return the size that a load may use if config.py sets no MEMORY_LIMIT, such as `1024MiB`.
 
     Celery runs one process for each core, each with a load: together they may use half of the
-    memory. A load that `is_alone`, because no other process can open its warehouse meanwhile, may
-    use that half.
+    memory.
+
+    Args:
+        is_alone: No other process can open the warehouse meanwhile, so that this load may use
+            the whole half.
     """
-    share = _available() // (2 if is_alone else 2 * (os.cpu_count() or 1))
+    loads = 1 if is_alone else os.cpu_count() or 1
+    share = _available() // (2 * loads)
     return f"{max(_LEAST_MEGABYTES, share // _MEGABYTE)}MiB"
 
 
 @cache
 def _available() -> int:
-    """Return the bytes that this process may have, by the machine's memory and the limits of its
-    control groups.
-    """
+    """Return the bytes that this process may use: of the machine, and of its control groups."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    groups = _GROUPS.read_text() if _GROUPS.is_file() else ""
+    groups = _CGROUP_FILE.read_text() if _CGROUP_FILE.is_file() else ""
     return min([machine, *limits(groups, Path("/sys/fs/cgroup"))])
 
 
 def limits(groups: str, root: Path) -> Iterator[int]:
-    """Yield the limits, in bytes, of the control groups of a process, and of all that these are in.
+    """Yield the memory limits of a process's control groups and of all groups around them.
 
-    `groups` is what Linux says of the process, a line each. A container sees its own group as the
-    outermost, and a unit of systemd is in a group of its own.
+    A container sees its own group as the outermost one. A systemd unit has a group of its own.
+
+    Args:
+        groups: The text of `/proc/self/cgroup`: one line for each control group.
+        root: The folder of all control groups.
+
+    Yields:
+        The limits, in bytes.
     """
     for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers not in _FILES:
+        if controllers not in _LIMIT_FILES:
             continue
-        folder, name = _FILES[controllers]
+        folder, name = _LIMIT_FILES[controllers]
         group = root / folder / path.strip("/")
         for outer in (group, *group.parents):
-            # Without a limit, the file says "max".
-            if outer.is_relative_to(root / folder) and (outer / name).is_file():
-                told = (outer / name).read_text().strip()
-                yield from [int(told)] if told.isdecimal() else []
+            limit_file = outer / name
+            if not outer.is_relative_to(root / folder) or not limit_file.is_file():
+                continue
+            limit = limit_file.read_text().strip()
+            # Without a limit, the file holds the word "max".
+            if limit.isdecimal():
+                yield int(limit)

@@ -1,14 +1,12 @@
-"""The columns that a load wants of a query, in the types in which it computes, by whichever way
-they can be had.
+"""The columns that a load requests from a query, cast to the types in which the load computes.
 
-DuckDB reads the database itself and converts whole columns, where an exact expression for each
-conversion is known; else rows come through the driver and Python's converters. The values are the
-same.
+DuckDB reads the database itself and casts whole columns, if it has an exact expression for each
+cast. Otherwise a driver fetches the rows and Python casts each value. The results are the same.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -18,6 +16,7 @@ import pyarrow as pa
 
 from pypelineetl.duck.rows import Scanned, Stream
 from pypelineetl.duck.session import DuckSession
+from pypelineetl.duck.timezones import local_time_sql, offsets
 from pypelineetl.errors import LoadError
 from pypelineetl.sql.python_casts import source_moment
 from pypelineetl.sql.schema import Column
@@ -30,7 +29,7 @@ from pypelineetl.sql.sql_casts import (
     moment_of,
 )
 
-_ARROW = {
+_ARROW_TYPES = {
     "BIGINT": pa.int64(),
     "UBIGINT": pa.uint64(),
     "BOOLEAN": pa.bool_(),
@@ -42,34 +41,49 @@ _ARROW = {
     "TIME": pa.time64("us"),
     "TIMESTAMP": pa.timestamp("us"),
 }
-_DAY = timedelta(days=1)
-# What conversions end a query with.
-_ERROR = re.compile(r"error\('((?:[^']|'')*)'\)")
+_ERROR_CALL = re.compile(r"error\('((?:[^']|'')*)'\)")
+"""The call of DuckDB's `error` function in a cast expression, and its message.
+
+A cast expression ends the query at a value that it cannot cast. If a load rejects such rows
+instead, the same expression must return NULL: each call becomes NULL, and its message becomes the
+reason of the reject. The engine has built each expression, so no user's text looks like a call.
+"""
+_ERROR_COLUMNS = {"cast_error": "VARCHAR", "given": "VARCHAR"}
+"""The columns that `collect_errors` adds: why a row cannot be cast, and its source values."""
 
 
 @dataclass(frozen=True)
 class ColumnRequest:
-    """One column that a load wants.
-
-    Which column of the query it is, and how it becomes what the load computes with.
-    """
+    """One column that a load requests from a query, and how it is cast."""
 
     name: str
+    """The name of the column in the load's own tables."""
     source: str
-    held: str
-    """The DuckDB type it has at the bench."""
+    """The name of the column in the query."""
+    duckdb_type: str
+    """The DuckDB type in which the load computes with the column."""
     sql: Callable[[str, str], str]
-    """From an expression and the DuckDB type it has. Raises UnknownError."""
+    """Returns the cast expression for a value's expression and its DuckDB type.
+
+    Raises NoExactCastError if DuckDB cannot compute the same value as Python.
+    """
     python: Callable[[Any], Any]
-    """From a value that is not NULL."""
+    """Casts a value that is not None. Raises LoadError if it cannot be cast."""
 
 
 def request_column(name: str, source: str, *columns: Column) -> ColumnRequest:
-    """Want a query's column in the type of a warehouse column; of several, one after the other."""
+    """Request a column of a query in the type of a warehouse column.
+
+    Args:
+        name: The name of the column in the load's own tables.
+        source: The name of the column in the query.
+        columns: The warehouse column. If there are several, the value is cast to each one in turn.
+    """
 
     def sql(value: str, given: str) -> str:
         for column in columns:
-            value, given = cast_sql(value, given, column), duckdb_type(column)
+            value = cast_sql(value, given, column)
+            given = duckdb_type(column)
         return value
 
     def python(value: Any) -> Any:
@@ -81,29 +95,44 @@ def request_column(name: str, source: str, *columns: Column) -> ColumnRequest:
 
 
 def request_moment(name: str, source: str) -> ColumnRequest:
-    """Want a query's column as a moment in UTC; a plain date is its midnight."""
+    """Request a column of a query as a TIMESTAMP in UTC; a date becomes its midnight.
+
+    Args:
+        name: The name of the column in the load's own tables.
+        source: The name of the column in the query.
+    """
 
     def python(value: Any) -> datetime:
         found = source_moment(source, value)
-        return found if isinstance(found, datetime) else datetime.combine(found, time())
+        if isinstance(found, datetime):
+            return found
+        return datetime.combine(found, time())
 
     return ColumnRequest(name, source, "TIMESTAMP", moment_of, python)
 
 
 def request_day(name: str, source: str, zone: ZoneInfo, first: date, last: date) -> ColumnRequest:
-    """Want the day on which a query's moments fell in a time zone, right for the days from `first`
-    to `last`.
+    """Request the local date of a query's moments in a time zone.
+
+    Args:
+        name: The name of the column in the load's own tables.
+        source: The name of the column in the query.
+        zone: The time zone of the local date.
+        first: The first day for which the date must be right.
+        last: The last such day.
     """
 
     def sql(value: str, given: str) -> str:
         if given == "DATE":
             return value
-        utc = moment_of(value, given)
-        return f"CAST({_local(utc, offsets(zone, first, last))} AS DATE)"
+        local = local_time_sql(moment_of(value, given), offsets(zone, first, last))
+        return f"CAST({local} AS DATE)"
 
     def python(value: Any) -> date:
         found = source_moment(source, value)
-        return _in_zone(found, zone).date() if isinstance(found, datetime) else found
+        if isinstance(found, datetime):
+            return _in_zone(found, zone).date()
+        return found
 
     return ColumnRequest(name, source, "DATE", sql, python)
 
@@ -112,27 +141,30 @@ def _in_zone(found: datetime, zone: ZoneInfo) -> datetime:
     try:
         return found.replace(tzinfo=UTC).astimezone(zone)
     except OverflowError:
-        # The first or the last day that there is, in a zone where it is the one before or after.
+        # The local time would be before year 1 or after year 9999.
         return found
 
 
 def request_time(
     name: str, source: str, zone: ZoneInfo, days: tuple[date, date], step: timedelta
 ) -> ColumnRequest:
-    """Want the time of day of a query's moments in a time zone, rounded down to a step.
+    """Request the local time of day of a query's moments, rounded down.
 
-    Right between two days.
+    Args:
+        name: The name of the column in the load's own tables.
+        source: The name of the column in the query.
+        zone: The time zone of the local time.
+        days: The first and the last day for which the time must be right.
+        step: The step to a multiple of which the time is rounded down, such as 15 minutes.
     """
-    seconds = int(step.total_seconds())
+    step_seconds = int(step.total_seconds())
 
     def sql(value: str, given: str) -> str:
         if given == "DATE":
             return f"CASE WHEN {value} IS NOT NULL THEN TIME '00:00:00' END"
-        local = f"({_local(moment_of(value, given), offsets(zone, *days))})"
-        second = (
-            f"(hour({local}) * 3600 + minute({local}) * 60 + second({local})) // {seconds} *"
-            f" {seconds}"
-        )
+        local = f"({local_time_sql(moment_of(value, given), offsets(zone, *days))})"
+        of_day = f"hour({local}) * 3600 + minute({local}) * 60 + second({local})"
+        second = f"({of_day}) // {step_seconds} * {step_seconds}"
         return f"make_time({second} // 3600, {second} // 60 % 60, CAST({second} % 60 AS DOUBLE))"
 
     def python(value: Any) -> time:
@@ -140,14 +172,15 @@ def request_time(
         if not isinstance(found, datetime):
             return time()
         local = _in_zone(found, zone)
-        second = (local.hour * 3600 + local.minute * 60 + local.second) // seconds * seconds
+        of_day = local.hour * 3600 + local.minute * 60 + local.second
+        second = of_day // step_seconds * step_seconds
         return time(second // 3600, second // 60 % 60, second % 60)
 
     return ColumnRequest(name, source, "TIME", sql, python)
 
 
 class Projection:
-    """A query whose columns can be had in the types that a load computes with."""
+    """A query from which a load selects columns, in the types in which it computes."""
 
     def __init__(
         self,
@@ -156,13 +189,18 @@ class Projection:
         rows: Callable[[], Stream],
         columns: Sequence[str] = (),
     ) -> None:
+        """Describe where the rows of the query come from.
+
+        Args:
+            session: The DuckDB session in which the load computes.
+            scanned: The rows as DuckDB itself reads them; None if it cannot.
+            rows: Runs the query through the driver.
+            columns: The names of the query's columns, if the load needs to know them.
+        """
         self.columns = tuple(columns)
         self.note = ""
-        """Why its rows came through the driver although DuckDB could read them.
-
-        Empty where they did not.
-        """
-        self._kept = ""
+        """Why the driver fetched the rows although DuckDB can read the database; else empty."""
+        self._kept_table: str | None = None
         self._session = session
         self._scanned = scanned
         self._rows = rows
@@ -170,210 +208,169 @@ class Projection:
     def select(
         self, requested: Sequence[ColumnRequest], table: str, *, collect_errors: bool = False
     ) -> str:
-        """Return a bench's query for what is wanted, read as it runs, or kept in a table of this
-        name before.
+        """Return a DuckDB query of the requested columns.
 
-        A value that does not fit ends the query, or, where it is `lenient`, is NULL: two more
-        columns then tell of each row what does not fit (`unfit`), and the values that were given,
-        as JSON (`given`).
+        If DuckDB reads the database itself, it reads the rows when the query runs:
+
+            SELECT CAST(source."price" AS DECIMAL(9,2)) AS price
+            FROM mysql_query('pypelineetl_1', 'SELECT …') AS source
+
+        Otherwise this method fetches the rows into a table first: `SELECT * FROM table`.
+
+        Args:
+            requested: The columns.
+            table: The name of the table for fetched rows.
+            collect_errors: Return NULL for a value that cannot be cast, and two more columns:
+                `cast_error` (why) and `given` (the row's source values as JSON). Without it, such
+                a value ends the query.
         """
         if self._scanned:
             try:
-                return self._scan(self._scanned, requested, collect_errors=collect_errors)
+                return _scan_query(self._scanned, requested, collect_errors=collect_errors)
             except NoExactCastError as unknown:
                 self.note = (
                     f"read through the driver, because DuckDB has no exact conversion for {unknown}"
                 )
-        self._take(requested, table, collect_errors=collect_errors)
-        self._kept = table
+        self._fetch(requested, table, collect_errors=collect_errors)
+        self._kept_table = table
         return f"SELECT * FROM {table}"
 
-    def let_go(self) -> None:
-        """Let go of the rows that `select` kept, if it did."""
-        if self._kept:
-            self._session.drop(self._kept)
-            self._kept = ""
+    def release(self) -> None:
+        """Drop the table into which `select` fetched the rows, if it did."""
+        if self._kept_table is not None:
+            self._session.drop(self._kept_table)
+            self._kept_table = None
 
-    def _scan(
-        self, scanned: Scanned, requested: Sequence[ColumnRequest], *, collect_errors: bool
-    ) -> str:
-        expressions = [
-            (
-                request,
-                _column(request.source),
-                request.sql(_column(request.source), scanned.types[request.source]),
-            )
-            for request in requested
-        ]
-        if not collect_errors:
-            selected = ", ".join(
-                f"{expression} AS {request.name}" for request, _, expression in expressions
-            )
-            return f"SELECT {selected} FROM {scanned.relation} AS source"
-        fitting = [
-            (request, source, _ERROR.sub("NULL", expression))
-            for request, source, expression in expressions
-        ]
-        unfit = ", ".join(
-            f"CASE WHEN {source} IS NOT NULL AND {fit} IS NULL THEN"
-            f" {literal(_unfit(request, expression))} END"
-            for (request, source, fit), (*_, expression) in zip(fitting, expressions, strict=True)
-        )
-        given = ", ".join(
-            f"{literal(source)}: CAST({_column(source)} AS VARCHAR)"
-            for source in dict.fromkeys(request.source for request in requested)
-        )
-        selected = ", ".join(
-            f"{expression} AS {request.name}" for request, _, expression in fitting
-        )
-        reasons = (
-            f"nullif(concat_ws('; ', {unfit}), '') AS unfit, CAST(to_json({{{given}}}) AS VARCHAR)"
-            " AS given"
-        )
-        return f"SELECT {selected}, {reasons} FROM {scanned.relation} AS source"
-
-    def _take(
+    def _fetch(
         self, requested: Sequence[ColumnRequest], table: str, *, collect_errors: bool
     ) -> None:
-        more = {"unfit": "VARCHAR", "given": "VARCHAR"} if collect_errors else {}
-        self._session.declare(table, {request.name: request.held for request in requested} | more)
+        """Fetch the rows through the driver, cast them in Python, and insert them into a table."""
+        types = {request.name: request.duckdb_type for request in requested}
+        if collect_errors:
+            types |= _ERROR_COLUMNS
+        self._session.declare(table, types)
+        arrays_of = arrays_with_errors if collect_errors else _arrays
         rows = self._rows()
-        names = [*(request.name for request in requested), *more]
         for batch in rows.batches:
             columns = dict(zip(rows.columns, zip(*batch, strict=True), strict=True))
-            arrays = (
-                arrays_with_errors(columns, requested)
-                if collect_errors
-                else _arrays(columns, requested)
-            )
-            self._session.insert(table, pa.table(arrays, names=names))
+            arrays = arrays_of(columns, requested)
+            self._session.insert(table, pa.table(arrays, names=list(types)))
+
+
+def _scan_query(
+    scanned: Scanned, requested: Sequence[ColumnRequest], *, collect_errors: bool
+) -> str:
+    """Return the query of the requested columns of rows that DuckDB itself reads.
+
+    Raises:
+        NoExactCastError: DuckDB cannot compute the same value as Python.
+    """
+    selected, errors = [], []
+    for request in requested:
+        source = _column(request.source)
+        cast = request.sql(source, scanned.types[request.source])
+        if collect_errors:
+            or_null = _ERROR_CALL.sub("NULL", cast)
+            reason = literal(_cast_error(request, cast))
+            errors.append(f"CASE WHEN {source} IS NOT NULL AND {or_null} IS NULL THEN {reason} END")
+            cast = or_null
+        selected.append(f"{cast} AS {request.name}")
+    if collect_errors:
+        selected.append(f"nullif(concat_ws('; ', {', '.join(errors)}), '') AS cast_error")
+        selected.append(f"{_source_values(requested)} AS given")
+    return f"""
+        SELECT {", ".join(selected)}
+        FROM {scanned.relation} AS source
+    """.strip()
+
+
+def _source_values(requested: Sequence[ColumnRequest]) -> str:
+    """Return the expression of a row's source values as JSON."""
+    sources = dict.fromkeys(request.source for request in requested)
+    fields = [f"{literal(source)}: CAST({_column(source)} AS VARCHAR)" for source in sources]
+    return f"CAST(to_json({{{', '.join(fields)}}}) AS VARCHAR)"
 
 
 Columns = Mapping[str, Sequence[Any]]
-"""A batch of rows, column by column."""
+"""A batch of rows, as the values of each column by its name."""
 
 
 def _arrays(columns: Columns, requested: Sequence[ColumnRequest]) -> list[Any]:
-    return [
-        pa.array(
-            [None if value is None else request.python(value) for value in columns[request.source]],
-            arrow_type(request.held),
-        )
-        for request in requested
-    ]
+    """Return the requested columns of a batch as Arrow arrays.
+
+    Raises:
+        LoadError: A value cannot be cast.
+    """
+    arrays = []
+    for request in requested:
+        cast = request.python
+        given = columns[request.source]
+        values = [None if value is None else cast(value) for value in given]
+        arrays.append(pa.array(values, arrow_type(request.duckdb_type)))
+    return arrays
 
 
 def arrays_with_errors(columns: Columns, requested: Sequence[ColumnRequest]) -> list[Any]:
-    """Return what is wanted of a batch, with NULL for values that do not fit, then why, and the
-    rows as JSON.
+    """Return the requested columns of a batch as Arrow arrays, with NULL for failed casts.
+
+    Two more arrays follow: why a row cannot be cast, and the row's source values as JSON.
     """
     rows = range(len(next(iter(columns.values()), ())))
-    unfit: list[list[str]] = [[] for _ in rows]
+    errors: list[list[str]] = [[] for _ in rows]
     arrays = []
     for request in requested:
-        values = [
-            _fitting(request, value, unfit[row])
-            for row, value in enumerate(columns[request.source])
-        ]
-        arrays.append(pa.array(values, arrow_type(request.held)))
+        given = columns[request.source]
+        values = [_cast_or_none(request, given[row], errors[row]) for row in rows]
+        arrays.append(pa.array(values, arrow_type(request.duckdb_type)))
     sources = list(dict.fromkeys(request.source for request in requested))
-    reasons = ["; ".join(dict.fromkeys(found)) or None for found in unfit]
-    given = [as_json({source: columns[source][row] for source in sources}) for row in rows]
-    return [*arrays, pa.array(reasons, pa.string()), pa.array(given, pa.string())]
+    reasons = ["; ".join(dict.fromkeys(found)) or None for found in errors]
+    texts = [as_json({source: columns[source][row] for source in sources}) for row in rows]
+    return [*arrays, pa.array(reasons, pa.string()), pa.array(texts, pa.string())]
 
 
 def as_json(values: Mapping[str, Any]) -> str:
-    """Return a row's values as JSON, each as the text that a CSV file would have for it."""
-    texts = {
-        name: (
-            value
-            if value is None or isinstance(value, str)
-            else value.hex()
-            if isinstance(value, bytes)
-            else str(value)
-        )
-        for name, value in values.items()
-    }
+    """Return a row's values as JSON, each one as the text that a CSV file would have.
+
+    >>> as_json({"id": 7, "photo": b"A", "left": None})
+    '{"id": "7", "photo": "41", "left": null}'
+    """
+    texts = {name: _as_text(value) for name, value in values.items()}
     return json.dumps(texts, ensure_ascii=False)
 
 
-def _fitting(request: ColumnRequest, value: Any, unfit: list[str]) -> Any:
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
+
+
+def _cast_or_none(request: ColumnRequest, value: Any, errors: list[str]) -> Any:
+    """Return the cast value; None, and the reason in `errors`, if it cannot be cast."""
     if value is None:
         return None
     try:
         return request.python(value)
     except LoadError as error:
-        unfit.append(str(error))
+        errors.append(str(error))
         return None
 
 
-def _unfit(request: ColumnRequest, expression: str) -> str:
-    """Return what to tell of a value that does not fit.
-
-    What its conversion would have ended the query with.
-    """
-    refusals = _ERROR.findall(expression)
-    if len(refusals) == 1:
-        return str(refusals[0].replace("''", "'").removeprefix(REFUSED))
+def _cast_error(request: ColumnRequest, cast: str) -> str:
+    """Return why a value cannot be cast: the message with which the cast would end the query."""
+    messages = _ERROR_CALL.findall(cast)
+    if len(messages) == 1:
+        return str(messages[0].replace("''", "'").removeprefix(REFUSED))
     return f'a value of "{request.source}" does not fit its column'
 
 
-def arrow_type(held: str) -> Any:
-    """Return Arrow's type for what a DuckDB type holds."""
-    if found := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", held):
+def arrow_type(duckdb_type: str) -> Any:
+    """Return the Arrow type that holds the values of a DuckDB type."""
+    if found := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", duckdb_type):
         return pa.decimal128(int(found[1]), int(found[2]))
-    return _ARROW[held]
+    return _ARROW_TYPES[duckdb_type]
 
 
 def _column(name: str) -> str:
     return 'source."' + name.replace('"', '""') + '"'
-
-
-def offsets(zone: ZoneInfo, first: date, last: date) -> list[tuple[datetime, timedelta]]:
-    """Return from when on (UTC) a zone has which offset, over all moments that may fall on these
-    days there.
-    """
-    moment = datetime.combine(max(first, date.min + 2 * _DAY), time(), UTC) - _DAY
-    end = datetime.combine(min(last, date.max - 3 * _DAY), time(), UTC) + 2 * _DAY
-    found = [(moment.replace(tzinfo=None), _offset(zone, moment))]
-    while moment < end:
-        following = moment + _DAY
-        if _offset(zone, following) != found[-1][1]:
-            found += _changes(zone, moment, following)
-        moment = following
-    return found
-
-
-def _changes(
-    zone: ZoneInfo, start: datetime, end: datetime
-) -> Iterator[tuple[datetime, timedelta]]:
-    """Yield the moments of a day at which the offset changes, to the second, and the offset from
-    then on.
-    """
-    while _offset(zone, start) != _offset(zone, end):
-        before, after = start, end
-        while after - before > timedelta(seconds=1):
-            middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))
-            before, after = (
-                (middle, after)
-                if _offset(zone, middle) == _offset(zone, start)
-                else (before, middle)
-            )
-        yield after.replace(tzinfo=None), _offset(zone, after)
-        start = after
-
-
-def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
-    return moment.astimezone(zone).utcoffset() or timedelta()
-
-
-def _local(utc: str, offsets: Sequence[tuple[datetime, timedelta]]) -> str:
-    """Return the local time of a moment as a tree of comparisons, which costs a tenth of asking a
-    calendar.
-    """
-    if len(offsets) == 1:
-        seconds = int(offsets[0][1].total_seconds())
-        return f"{utc} + INTERVAL '{seconds} seconds'" if seconds else utc
-    half = len(offsets) // 2
-    earlier, later = _local(utc, offsets[:half]), _local(utc, offsets[half:])
-    return f"CASE WHEN {utc} < TIMESTAMP '{offsets[half][0]}' THEN {earlier} ELSE {later} END"

@@ -1,7 +1,7 @@
-"""A private folder for what does not fit into memory; those that killed processes have left are
-removed.
+"""The private folder to which DuckDB spills what does not fit into memory.
 
-Whoever uses one has a lock on it, which the kernel frees when the process dies.
+A process holds a lock on its folder, which the kernel frees when the process dies. So each new load
+can remove the folders of killed processes.
 """
 
 import fcntl
@@ -14,32 +14,38 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
 _PREFIX = "pypelineetl-spill-"
-# One that is being made has no lock yet.
+# A process creates its folder first and locks it a moment later. A younger folder without a lock
+# may belong to a process that is between the two.
 _YOUNG_SECONDS = 60
 
 
 @contextmanager
 def spill_folder() -> Iterator[str]:
-    """Give a new folder, which is gone after the block."""
+    """Yield the path of a new folder, and delete it after the block.
+
+    Folders that killed processes left behind are deleted first.
+    """
     for path in Path(gettempdir()).glob(f"{_PREFIX}*"):
-        # Another user's, or one that its process removes right now.
+        # The folder may belong to another user, or its own process may delete it right now.
         with suppress(OSError):
-            _remove_if_left(path)
+            _remove_if_abandoned(path)
     with TemporaryDirectory(prefix=_PREFIX) as folder, _opened(folder) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield folder
 
 
-def _remove_if_left(path: Path) -> None:
+def _remove_if_abandoned(path: Path) -> None:
     if time.time() - path.stat().st_mtime < _YOUNG_SECONDS:
         return
     with _opened(path) as descriptor:
+        # Raises BlockingIOError, an OSError, as long as the process of this folder lives.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(path)
 
 
 @contextmanager
 def _opened(folder: str | Path) -> Iterator[int]:
+    # O_NOFOLLOW: another user could put a symbolic link into the shared folder of temporary files.
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         yield descriptor

@@ -141,7 +141,9 @@ class StagedRows:
         if not warehouse.query(
             f"SELECT 1 FROM {table}{f' WHERE {where}' if where else ''} LIMIT 1"
         ):
-            self.session.declare(CURRENT, {request.name: request.held for request in requested})
+            self.session.declare(
+                CURRENT, {request.name: request.duckdb_type for request in requested}
+            )
             return
         query = f"SELECT {warehouse.quoted(names)} FROM {table}" + (
             f" WHERE {where}" if where else ""

@@ -42,7 +42,7 @@ def with_constants(staged: StagedRows, etl: DimensionETL, rows: str) -> str:
     """
     given = dict.fromkeys(etl.previous, "NULL") | dict.fromkeys(etl.flags, "0")
     constants = "".join(
-        f", CAST({value} AS {staged.request(name).held}) AS {staged.alias(name)}"
+        f", CAST({value} AS {staged.request(name).duckdb_type}) AS {staged.alias(name)}"
         for name, value in given.items()
     )
     return f"SELECT *{constants} FROM ({rows})"

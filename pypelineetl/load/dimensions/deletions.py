@@ -125,7 +125,7 @@ def _bring_members(staged: StagedRows, etl: DimensionETL) -> None:
         else "false"
     )
     staged.session.keep(_MEMBERS, f"SELECT * FROM ({members}) WHERE NOT {inferred}")
-    given.let_go()
+    given.release()
 
 
 def delete_facts(load: Load, session: DuckSession, etl: FactETL, read: int) -> int:

@@ -23,9 +23,9 @@ def stage(staged: StagedRows, source: Projection, requested: Sequence[ColumnRequ
     assert isinstance(staged.etl, DimensionETL)  # noqa: S101 - facts gather their own
     is_lenient = staged.etl.most_rejected > 0
     rows = source.select(requested, f"{SOURCE_ROWS}_given", collect_errors=is_lenient)
-    rows = f"SELECT * RENAME (unfit AS reason) FROM ({rows})" if is_lenient else rows
+    rows = f"SELECT * RENAME (cast_error AS reason) FROM ({rows})" if is_lenient else rows
     read = staged.number_rows(with_constants(staged, staged.etl, rows))
-    source.let_go()
+    source.release()
     return read
 
 

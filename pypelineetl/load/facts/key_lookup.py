@@ -127,7 +127,7 @@ def load_members(
     return MemberTable(
         dimension,
         name,
-        tuple(request.held for request in requested[: len(factory.natural_key) + 1]),
+        tuple(request.duckdb_type for request in requested[: len(factory.natural_key) + 1]),
         is_versioned,
     )
 

@@ -85,7 +85,7 @@ def within(staged: StagedRows, names: Sequence[str], rows: str) -> str:
     """
     conditions = []
     for name in names:
-        if staged.request(name).held == "BIGINT":
+        if staged.request(name).duckdb_type == "BIGINT":
             [(least, most)] = staged.session.rows(
                 f"SELECT min({staged.alias(name)}), max({staged.alias(name)}) FROM {rows}"
             )
@@ -231,7 +231,10 @@ class StagedFacts:
             f"{expression} AS {outcome}" for outcome, expression in self._keys.outcomes().items()
         ]
         if self.is_lenient:
-            columns += [f"coalesce(s.unfit, {self._keys.reason()}) AS reason", "s.given AS given"]
+            columns += [
+                f"coalesce(s.cast_error, {self._keys.reason()}) AS reason",
+                "s.given AS given",
+            ]
         return f"SELECT {', '.join(columns)} FROM ({rows}) AS s {self._keys.joins()}"
 
     def _infer(self, dimension: DimensionETL, missing: Sequence[NaturalKey]) -> list[Any]:

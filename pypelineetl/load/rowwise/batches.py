@@ -239,8 +239,8 @@ class BatchKeys:
         session.declare(
             _BATCH,
             {"ord": "BIGINT"}
-            | {request.name: request.held for request in self._requested}
-            | {"unfit": "VARCHAR", "given": "VARCHAR"},
+            | {request.name: request.duckdb_type for request in self._requested}
+            | {"cast_error": "VARCHAR", "given": "VARCHAR"},
         )
 
     def find(self, names: Sequence[str], batch: list[Values]) -> Iterator[tuple[str | None, Row]]:
@@ -256,7 +256,11 @@ class BatchKeys:
             self._note_misses()
         outcomes = self._keys.outcomes()
         selected = ", ".join(
-            [f"coalesce(s.unfit, {self._keys.reason()})", *outcomes.values(), *self._found.values()]
+            [
+                f"coalesce(s.cast_error, {self._keys.reason()})",
+                *outcomes.values(),
+                *self._found.values(),
+            ]
         )
         for reason, *found in self._session.rows(
             f"SELECT {selected} FROM {_BATCH} AS s {self._keys.joins()} ORDER BY s.ord"
@@ -284,15 +288,20 @@ class BatchKeys:
             _BATCH,
             pa.table(
                 arrays,
-                names=["ord", *(request.name for request in self._requested), "unfit", "given"],
+                names=[
+                    "ord",
+                    *(request.name for request in self._requested),
+                    "cast_error",
+                    "given",
+                ],
             ),
         )
         if not self._etl.most_rejected:
-            unfit = self._session.rows(
-                f"SELECT unfit FROM {_BATCH} WHERE unfit IS NOT NULL ORDER BY ord LIMIT 1"
+            cast_error = self._session.rows(
+                f"SELECT cast_error FROM {_BATCH} WHERE cast_error IS NOT NULL ORDER BY ord LIMIT 1"
             )
-            if unfit:
-                raise LoadError(unfit[0][0])
+            if cast_error:
+                raise LoadError(cast_error[0][0])
 
     def _note_misses(self) -> None:
         query = self._keys.missed(f"SELECT * FROM {_BATCH}") if self._etl.keys else ""
