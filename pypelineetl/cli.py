@@ -385,11 +385,11 @@ def _asked(
 
 
 def _show_rejects(project: "pypelineetl.Project") -> None:
-    from pypelineetl.state.load_state import LoadState, told  # noqa: PLC0415 - see above
+    from pypelineetl.state.load_state import LoadState, describe_rejects  # noqa: PLC0415 - see above
 
     rejects = _asked(project, lambda warehouse: LoadState(warehouse).rejects())
     sys.stdout.write(
-        "".join(f"{shown(line)}\n" for line in told(rejects)) or "No row is rejected.\n"
+        "".join(f"{shown(line)}\n" for line in describe_rejects(rejects)) or "No row is rejected.\n"
     )
 
 

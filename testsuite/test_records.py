@@ -182,7 +182,7 @@ def test_a_run_prunes_as_the_setting_says(house: House) -> None:
         table = StateTable(warehouse, "etl_run", "")
         for audit_key in range(1, 5):
             moment = warehouse.clock() - timedelta(days=40) + timedelta(hours=audit_key)
-            table.change({"audit_key": audit_key}, {"started": moment, "ended": moment})
+            table.update({"audit_key": audit_key}, {"started": moment, "ended": moment})
     house.load("thing", [ROW])
     assert sorted(keys(house)) == [1, 2, 3, 4, 5]
     project = replace(house.project, keep_runs=timedelta(days=30))
@@ -204,7 +204,7 @@ def test_the_history_shows_the_latest_run_whole(house: House) -> None:
         shown = [record.run_id for record in RunHistory(warehouse).latest_runs(5)]
         assert shown == ["third"] * 3 + ["second"] * 2
         with warehouse.transaction():
-            StateTable(warehouse, "etl_run", "").remove({"run_id": "third"})
+            StateTable(warehouse, "etl_run", "").delete({"run_id": "third"})
         assert [record.run_id for record in RunHistory(warehouse).latest_runs(5)] == ["second"] * 8
 
 
@@ -226,7 +226,7 @@ def add(warehouse: Database, run: str, days_ago: float, *etls: ETL, **columns: A
         **columns,
     }
     for etl in etls:
-        StateTable(warehouse, "etl_run", "").add({**written, "etl": etl.label})
+        StateTable(warehouse, "etl_run", "").insert({**written, "etl": etl.label})
 
 
 def test_counts_below_0_do_not_add_up() -> None:

@@ -40,7 +40,9 @@ from pypelineetl.load.uniqueness import check_unique, largest_before
 from pypelineetl.load.waiting_rejects import Waiting
 from pypelineetl.project.project import Project
 from pypelineetl.state.legacy_names import adopt_legacy_names
-from pypelineetl.state.load_state import LIVE, LoadState
+from pypelineetl.state.load_state import LoadState
+from pypelineetl.state.member_events import MemberEventTable
+from pypelineetl.state.table_names import LIVE
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def load_etl(  # noqa: PLR0913 - what a load is given, and the two ways in which
         extracted = extraction(project, etl, history, full=is_full, is_filled=is_filled)
     yield from (events.EtlNoted(etl, note) for note in extracted.notes)
     if how.is_replay or extracted.is_full:
-        history.forget_rejects(etl)
+        history.delete_rejects(etl)
     load = Load(
         project,
         warehouse,
@@ -121,12 +123,12 @@ def load_etl(  # noqa: PLR0913 - what a load is given, and the two ways in which
     before = {
         dimension: largest_before(load, dimension) for dimension in dimensions_written(project, etl)
     }
-    _forget_events(history, etl, before)
+    _delete_lost_events(load, etl, before)
     counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
     if extracted.is_full and not how.is_replay:
         refuse_empty(etl, counts, held_rows=held_rows, is_rebuilt=how.live is not None)
     if etl.watermark:
-        history.reach(etl, extracted.reached)
+        history.save_watermarks(etl, extracted.reached)
     _check_members(load, etl, counts, before)
     _check(counts)
     yield from check_rows(load, etl)
@@ -135,13 +137,14 @@ def load_etl(  # noqa: PLR0913 - what a load is given, and the two ways in which
     return counts
 
 
-def _forget_events(history: LoadState, etl: ETL, before: Mapping[DimensionETL, int | None]) -> None:
-    """Forget the events of versions that somebody has removed, whose surrogate keys the load may
-    give again.
+def _delete_lost_events(load: Load, etl: ETL, before: Mapping[DimensionETL, int | None]) -> None:
+    """Delete the events of versions that somebody has deleted from the table.
+
+    The load may give their surrogate keys to other versions.
     """
     largest = before[etl] if isinstance(etl, DimensionETL) else None
     if largest is not None:
-        history.forget_events_above(etl, largest)
+        MemberEventTable(load.warehouse, load.generation).delete_above(etl, largest)
 
 
 def _check_members(
@@ -222,7 +225,7 @@ def prepare_table(
         seed_special_members(project, etl, warehouse, how.audit_key)
         if previous_keys and etl.factory.versioning:
             take_versions_over(project, etl, warehouse, previous_keys)
-            LoadState(warehouse, how.generation).take_events_over(etl)
+            MemberEventTable(warehouse, how.generation).copy_live(etl)
     return previous_keys
 
 

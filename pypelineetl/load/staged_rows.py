@@ -20,7 +20,7 @@ from pypelineetl.errors import LoadError
 from pypelineetl.load.context import Load, null_message
 from pypelineetl.sql.schema import Column
 from pypelineetl.sql.sql_casts import duckdb_type
-from pypelineetl.state.load_state import LoadState
+from pypelineetl.state.surrogate_keys import LargestKeys
 
 SOURCE_ROWS = "pypelineetl_rows"
 """The source's rows at the bench, numbered by `ord` in their order."""
@@ -207,7 +207,7 @@ class StagedRows:
         [(found,)] = warehouse.query(
             f"SELECT MAX({warehouse.quote(name)}) FROM {warehouse.quote(self.etl.table)}"
         )
-        return max(found or 0, LoadState(warehouse).largest_key(self.etl), 0)
+        return max(found or 0, LargestKeys(warehouse).of(self.etl), 0)
 
     def insert(self, query: str) -> int:
         """Insert a query's rows, all columns of the factory in its order, into the warehouse's

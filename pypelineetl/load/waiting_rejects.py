@@ -93,7 +93,7 @@ class Waiting:
             if not (is_loaded or is_read)
         ]
         if len(kept) < len(self._rejects):
-            self._history.keep_rejects(self._etl, kept)
+            self._history.replace_rejects(self._etl, kept)
         waiting = set(texts)
         return sum(text in waiting for text in now)
 

@@ -31,10 +31,10 @@ from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import Staging, stage
 from pypelineetl.publish.swap import exchange_rows, exchanging, redeclared, refuse_unpublishable
 from pypelineetl.run.retry import attempts, given_up, with_retries
-from pypelineetl.state.load_state import LIVE, LoadState
+from pypelineetl.state.load_state import LoadState
 from pypelineetl.state.locks import TableLocks, drop_all, hold
 from pypelineetl.state.run_history import BUILT, Run, RunHistory
-from pypelineetl.state.table_names import kept_name
+from pypelineetl.state.table_names import LIVE, kept_name
 
 
 def begin(project: Project, run: Run, etls: Sequence[ETL]) -> Staging:
@@ -148,7 +148,7 @@ def copy(staging: Staging, etl: ETL, warehouse: Database) -> None:
         names = warehouse.quoted(warehouse.columns(staged.table))
         into = f"INSERT INTO {warehouse.quote(staged.table)} ({names})"
         warehouse.execute(f"{into} SELECT {names} FROM {warehouse.quote(etl.table)}")
-    LoadState(warehouse, staging.generation).copy(etl.table, LIVE)
+    LoadState(warehouse, staging.generation).copy_generation(etl.table, LIVE)
 
 
 def _build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts]:

@@ -38,6 +38,7 @@ from pypelineetl.state.legacy_names import adopt_legacy_names
 from pypelineetl.state.load_state import LoadState, Reject
 from pypelineetl.state.locks import TableLocks, hold
 from pypelineetl.state.run_history import DELETED, Run, RunHistory, new_run
+from pypelineetl.state.surrogate_keys import LargestKeys
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,7 @@ def _delete(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, Non
                     warehouse.drop(table)
                 if set(etls) == set(project.etls):
                     # Nothing is left that could point to a member by a key that was given before.
-                    LoadState(warehouse).forget_keys(etls)
+                    LargestKeys(warehouse).delete(etls)
                 TableLocks(warehouse).finish(run, DELETED)
         except BaseException as error:
             give_up(project, run, error)

@@ -1,8 +1,7 @@
-"""What older versions remembered by the name of an ETL, taken over for the table to which it
-belongs.
+"""Moves state that an older version saved under an ETL's name to the ETL's table.
 
-Projects that share a warehouse may have ETLs of one name; what was kept by the name may then be of
-either's table.
+Projects that share a warehouse may have ETLs of the same name. State that was saved under the name
+may then belong to either's table.
 """
 
 from pypelineetl.databases.base import Database
@@ -12,23 +11,25 @@ from pypelineetl.state.run_history import RunHistory, hash_of_ddl
 
 
 def adopt_legacy_names(etl: ETL, warehouse: Database) -> str:
-    """Take over, for the table of a live ETL, what was kept by its name; return why not if that is
-    in doubt.
+    """Assign the state that an older version saved under a live ETL's name to the ETL's table.
 
-    It is in doubt unless the records of runs tell that every table made for an ETL of this name was
-    made by this ETL's DDL. What is in doubt stays as it is: nothing is read by it, so that the ETL
-    reads all of its source.
+    This is safe if every run that created a table for an ETL of this name used this ETL's DDL.
+    Otherwise the old state stays unused, and the ETL reads all of its source.
+
+    Returns:
+        Why the watermark is not used, or an empty text.
+
     """
-    history = LoadState(warehouse)
-    if not history.has_old(etl):
+    state = LoadState(warehouse)
+    if not state.has_legacy_rows(etl):
         return ""
-    if RunHistory(warehouse).made(etl) == {hash_of_ddl(etl)}:
-        history.adopt_legacy_names(etl)
+    if RunHistory(warehouse).ddl_hashes(etl) == {hash_of_ddl(etl)}:
+        state.adopt_legacy_names(etl)
         return ""
-    if etl.watermark is None or history.watermarks(etl):
+    if etl.watermark is None or state.watermarks(etl):
         return ""
     return (
-        f'an older version has kept a mark or rejected rows of "{etl.label}", and by the records'
-        f' of runs that may be another table than "{etl.table}"; the mark is not used, and all of'
-        " the source is read"
+        f'an older version saved a watermark or rejected rows under the name "{etl.label}".'
+        f' The run history does not show that they belong to the table "{etl.table}". So the'
+        " watermark is not used, and all of the source is read"
     )

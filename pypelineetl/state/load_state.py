@@ -1,363 +1,241 @@
-"""What the warehouse remembers of its loads, in tables of its own: rejected rows, watermarks,
-surrogate keys given.
+"""Rejected rows and watermarks of the warehouse's tables, by generation.
 
-They are written in the transaction of the load they tell of, so that they are never ahead of the
-data or behind it. They belong to a table, not to the name of an ETL: projects that share a
-warehouse may have ETLs of one name. Rows that older versions have kept by that name are taken over
-by `takeover.py`.
+Each load writes them in its own transaction, so they always match the data. They belong to a table
+and not to an ETL's name, because projects that share a warehouse may have ETLs of the same name.
+`legacy_names.py` handles rows that an older version wrote under the ETL's name.
+
+A generation is one copy of a table: the live one, the previous one, or the one that a run builds.
+Each has its own rejected rows, watermarks and member events.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-from sqlglot import exp
 
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
 from pypelineetl.sql.python_casts import MYSQL
 from pypelineetl.sql.schema import Column, columns_of
-from pypelineetl.state.table import StateTable, recorded
+from pypelineetl.state.member_events import MemberEventTable, keeps_events
+from pypelineetl.state.surrogate_keys import LargestKeys
+from pypelineetl.state.table import StateTable, moment_of
+from pypelineetl.state.table_names import LIVE, PREVIOUS, state_name
 
 REJECTS = "etl_reject"
-EVENTS = "etl_member_event"
-"""The table of the events of versions.
-
-When the source gave their states, when members were deleted and came back.
+_CREATE_REJECTS = f"""
+    CREATE TABLE {REJECTS} (
+      etl VARCHAR(130) NOT NULL,
+      rejected_at DATETIME NOT NULL,
+      reason LONGTEXT NOT NULL,
+      given LONGTEXT NOT NULL,
+      generation VARCHAR(8) NOT NULL,
+      table_name VARCHAR(130),
+      KEY by_etl (etl)
+    )
 """
 _WATERMARKS = "etl_watermark"
-_KEYS = "etl_surrogate_key"
-_TABLES: Mapping[str, str] = {
-    REJECTS: (
-        f"""
-        CREATE TABLE {REJECTS} (
-          etl VARCHAR(130) NOT NULL, rejected_at DATETIME NOT NULL, reason LONGTEXT NOT NULL,
-            given LONGTEXT NOT NULL,
-          generation VARCHAR(8) NOT NULL, table_name VARCHAR(130), KEY by_etl (etl)
-        )
-    """
-    ),
-    _WATERMARKS: (
-        f"""
-        CREATE TABLE {_WATERMARKS} (
-          etl VARCHAR(130) NOT NULL, source_column VARCHAR(130) NOT NULL,
-            reached VARCHAR(60) NOT NULL,
-          generation VARCHAR(8) NOT NULL, PRIMARY KEY (etl, source_column, generation)
-        )
-    """
-    ),
-    EVENTS: (
-        f"""
-        CREATE TABLE {EVENTS} (
-          etl VARCHAR(130) NOT NULL, version_key BIGINT NOT NULL, effective DATETIME(6) NOT NULL,
-          event VARCHAR(8) NOT NULL, generation VARCHAR(8) NOT NULL, KEY by_version (etl,
-            generation, version_key)
-        )
-    """
-    ),
-    _KEYS: f"CREATE TABLE {_KEYS} (etl VARCHAR(130) NOT NULL PRIMARY KEY, largest BIGINT NOT NULL)",
-}
+_CREATE_WATERMARKS = f"""
+    CREATE TABLE {_WATERMARKS} (
+      etl VARCHAR(130) NOT NULL,
+      source_column VARCHAR(130) NOT NULL,
+      reached VARCHAR(60) NOT NULL,
+      generation VARCHAR(8) NOT NULL,
+      PRIMARY KEY (etl, source_column, generation)
+    )
+"""
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that was not loaded.
-
-    Of which ETL, since when (UTC), why, and its values by source column, as texts.
-    """
+    """A source row that a load rejected."""
 
     etl: str
+    """The ETL that rejected it, such as `fact sale`."""
     rejected_at: datetime
+    """When it was first rejected (UTC)."""
     reason: str
+    """Why, in words."""
     given: Mapping[str, str | None]
-
-
-LIVE, PREVIOUS = "", "previous"
-"""The generation that everyone sees, and the one before it if it is kept.
-
-Others are being built.
-"""
+    """The row's values as texts, by source column."""
 
 
 class LoadState:
-    """What one warehouse remembers; its tables are made when something is first written to them.
+    """The rejected rows and watermarks of one generation of a warehouse's tables.
 
-    Of what is rejected and how far a source is read, each generation of a table has its own rows.
+    A state table is created when a load first needs it. Until then it counts as empty.
     """
 
     def __init__(self, warehouse: Database, generation: str = LIVE) -> None:
         self._generation = generation
         self._quoted = warehouse.quoted
         self._warehouse = warehouse
-        self._rejects, self._watermarks, self._keys, self._events = (
-            StateTable(warehouse, name, _TABLES[name])
-            for name in (REJECTS, _WATERMARKS, _KEYS, EVENTS)
-        )
+        self._rejects = StateTable(warehouse, REJECTS, _CREATE_REJECTS)
+        self._watermarks = StateTable(warehouse, _WATERMARKS, _CREATE_WATERMARKS)
+        self._events = MemberEventTable(warehouse, generation)
 
-    @property
     def is_current(self) -> bool:
-        """Whether these tables, as far as they are there, have the columns that this version
-        needs.
-        """
-        return not self._rejects.is_there or self._rejects.is_current
+        """Return whether the existing tables have every column that this version needs."""
+        return not self._rejects.exists() or self._rejects.has_all_columns()
 
     def upgrade(self) -> None:
-        """Give the tables that an older version has made the columns that this one needs."""
-        if not self.is_current:
+        """Add the columns that tables of an older version lack."""
+        if not self.is_current():
             self._rejects.ensure()
 
-    def reject_columns(self) -> list[Column]:
-        """Return the columns of the table of rejects, which is made if need be."""
-        self._rejects.ensure()
-        return list(columns_of(self._rejects.create, sql_dialect=MYSQL).values())
-
-    def event_columns(self) -> list[Column]:
-        """Return the columns of the table of events, which is made if need be."""
-        self._events.ensure()
-        return list(columns_of(self._events.create, sql_dialect=MYSQL).values())
-
-    def events_query(self, etl: ETL, selected: str, rest: str) -> str:
-        """Return the warehouse's query of the events of a dimension.
-
-        `rest` is what follows in the statement.
-        """
-        warehouse = self._warehouse
-        name, generation = self._literal(self.state_name(etl)), self._literal(self._generation)
-        return (
-            f"SELECT {selected} FROM {warehouse.quote(EVENTS)} WHERE {warehouse.quote('etl')} ="
-            f" {name} AND {warehouse.quote('generation')} = {generation} {rest}"
-        )
-
-    def events(self, etl: ETL) -> list[tuple[int, datetime, str]]:
-        """Return the events of a dimension.
-
-        Version key, effective date (UTC), and what took place.
-        """
-        if not self._events.is_there:
-            return []
-        where = {"etl": self.state_name(etl), "generation": self._generation}
-        found = self._events.query(self._quoted(("version_key", "effective", "event")), where)
-        return [(int(key), recorded(effective), event) for key, effective, event in found]
-
-    def state_name(self, etl: ETL) -> str:
-        """Return what the events of an ETL's table are kept by."""
-        return _key(etl.live_table)
-
-    def remove_events(self, etl: ETL, keys: Sequence[int]) -> None:
-        """Remove the events of the versions with these surrogate keys."""
-        where = {
-            "etl": self.state_name(etl),
-            "generation": self._generation,
-            "version_key": tuple(keys),
-        }
-        self._events.remove(where)
-
-    def forget_events(self, etl: ETL) -> None:
-        """Forget the events of a dimension that has no versions."""
-        if self._events.is_there:
-            _forget(self._events, {"etl": self.state_name(etl), "generation": self._generation})
-
-    def forget_events_above(self, etl: ETL, largest: int) -> None:
-        """Forget the events of versions with larger surrogate keys.
-
-        The table has lost them, and gives them again.
-        """
-        if not self._events.is_there:
-            return
-        where = {"etl": self.state_name(etl), "generation": self._generation}
-        above = f"AND {self._quoted(['version_key'])} > {self._warehouse.placeholder}"
-        if self._events.query("1", where, f"{above} LIMIT 1", [largest]):
-            self._events.remove(where, above, [largest])
-
-    def take_events_over(self, etl: ETL) -> None:
-        """Give this generation of a dimension the events that the live one has."""
-        if not self._events.is_there or not self._generation:
-            return
-        self.forget_events(etl)
-        where = {"etl": self.state_name(etl), "generation": LIVE}
-        self._events.copy(where, {"generation": self._generation})
-        self._warehouse.uncommitted.add(EVENTS)
-
-    def _literal(self, text: str) -> str:
-        return str(exp.Literal.string(text).sql(dialect=self._warehouse.dialect))
-
     def prepare(self, etl: ETL, *, rebuilds: bool) -> None:
-        """Make the tables that a load of an ETL may write, before it writes anything.
+        """Create the state tables that a load of this ETL may write.
 
-        On MySQL that commits.
+        It must run before the load writes anything, because CREATE TABLE commits on MySQL.
+
+        Args:
+            etl: The ETL to load.
+            rebuilds: Whether the load is a rebuild of a dimension.
+
         """
         if etl.most_rejected > 0:
             self._rejects.ensure()
         self.upgrade()
         if etl.watermark is not None:
             self._watermarks.ensure()
-        if {"fromfinder", "srcdateatt"} & etl.factory.arguments.keys():
+        if keeps_events(etl):
             self._events.ensure()
         if rebuilds:
-            self._keys.ensure()
+            LargestKeys(self._warehouse).ensure()
+
+    def reject_columns(self) -> list[Column]:
+        """Return the columns of the table of rejected rows, which is created if need be."""
+        self._rejects.ensure()
+        return list(columns_of(self._rejects.create, written=MYSQL).values())
 
     def rejects(self, etl: ETL | None = None) -> list[Reject]:
-        """Return the rows that wait for being loaded, of one ETL or of all, the oldest first."""
-        if not self._rejects.is_there:
+        """Return the rejected rows of one ETL or of all, the oldest first."""
+        if not self._rejects.exists():
             return []
+        where = {"generation": self._generation}
+        if etl:
+            where["table_name"] = etl.live_table
         names = self._quoted(("etl", "rejected_at", "reason", "given"))
-        where = {"generation": self._generation} | ({"table_name": etl.live_table} if etl else {})
         found = self._rejects.query(names, where, "ORDER BY 1, 2, 4")
         return [
-            Reject(name, recorded(rejected_at), reason, json.loads(given))
+            Reject(name, moment_of(rejected_at), reason, json.loads(given))
             for name, rejected_at, reason, given in found
         ]
 
-    def forget_rejects(self, etl: ETL) -> None:
-        """Forget an ETL's rejected rows: its whole source is about to be read again."""
-        if self._rejects.is_there:
-            _forget(
-                self._rejects,
-                self._of(self._rejects, etl.live_table) | {"generation": self._generation},
-            )
+    def delete_rejects(self, etl: ETL) -> None:
+        """Delete an ETL's rejected rows, because the load reads its whole source again."""
+        if self._rejects.exists():
+            where = self._of(self._rejects, etl.live_table) | {"generation": self._generation}
+            self._rejects.delete_if_any(where)
 
-    def keep_rejects(self, etl: ETL, rejects: Sequence[Reject]) -> None:
-        """Have these rows of an ETL wait, and no others."""
-        self.forget_rejects(etl)
-        self._rejects.add_all(
-            [
-                {
-                    "etl": reject.etl,
-                    "rejected_at": reject.rejected_at,
-                    "reason": reject.reason,
-                    "given": json.dumps(dict(reject.given), ensure_ascii=False),
-                    "generation": self._generation,
-                    "table_name": etl.live_table,
-                }
-                for reject in rejects
-            ]
-        )
+    def replace_rejects(self, etl: ETL, rejects: Sequence[Reject]) -> None:
+        """Replace all rejected rows of an ETL by these."""
+        self.delete_rejects(etl)
+        rows: list[dict[str, Any]] = []
+        for reject in rejects:
+            row = {
+                "etl": reject.etl,
+                "rejected_at": reject.rejected_at,
+                "reason": reject.reason,
+                "given": json.dumps(dict(reject.given), ensure_ascii=False),
+                "generation": self._generation,
+                "table_name": etl.live_table,
+            }
+            rows.append(row)
+        self._rejects.insert_many(rows)
 
     def watermarks(self, etl: ETL) -> Mapping[str, str]:
-        """Return how far an ETL has read its source, by column; nothing if it never has."""
-        if not self._watermarks.is_there:
+        """Return an ETL's watermarks by source column; none before its first load."""
+        if not self._watermarks.exists():
             return {}
-        where = {"etl": _key(etl.live_table), "generation": self._generation}
+        where = {"etl": state_name(etl.live_table), "generation": self._generation}
         return dict(self._watermarks.query(self._quoted(("source_column", "reached")), where))
 
-    def reach(self, etl: ETL, watermarks: Mapping[str, str]) -> None:
-        """Remember how far an ETL has read its source, and nothing else of that."""
-        where = {"etl": _key(etl.live_table), "generation": self._generation}
+    def save_watermarks(self, etl: ETL, watermarks: Mapping[str, str]) -> None:
+        """Replace an ETL's watermarks by these, given by source column."""
+        where = {"etl": state_name(etl.live_table), "generation": self._generation}
         for (column,) in self._watermarks.query(self._quoted(["source_column"]), where):
             if column not in watermarks:
-                self._watermarks.remove(where | {"source_column": column})
+                self._watermarks.delete(where | {"source_column": column})
         for column, reached in watermarks.items():
-            key = {
-                "etl": _key(etl.live_table),
-                "source_column": column,
-                "generation": self._generation,
-            }
-            self._watermarks.put(key, {"reached": reached})
+            self._watermarks.upsert(where | {"source_column": column}, {"reached": reached})
 
-    def adopt(self, table_name: str, generation: str, *, keep: str = "") -> None:
-        """Take what another generation remembers of a table.
+    def promote(self, table_name: str, generation: str, *, keep: str = "") -> None:
+        """Make another generation's rows of a live table the rows of this generation.
 
-        What this one does is forgotten, or kept as `keep`.
+        Args:
+            table_name: The live table.
+            generation: The generation whose rows become those of this one.
+            keep: The generation under which this one's rows are kept. Empty deletes them.
+
         """
-        for table in self._of_a_generation():
+        for table in self._existing_tables():
             where = self._of(table, table_name)
+            current = where | {"generation": self._generation}
             if keep:
-                _forget(table, where | {"generation": keep})
-                table.change(where | {"generation": self._generation}, {"generation": keep})
+                table.delete_if_any(where | {"generation": keep})
+                table.update(current, {"generation": keep})
             else:
-                _forget(table, where | {"generation": self._generation})
-            table.change(where | {"generation": generation}, {"generation": self._generation})
+                table.delete_if_any(current)
+            table.update(where | {"generation": generation}, {"generation": self._generation})
 
-    def copy(self, table_name: str, generation: str) -> None:
-        """Remember of a table, whose rows are copied, what another generation does."""
-        for table in self._of_a_generation():
+    def copy_generation(self, table_name: str, generation: str) -> None:
+        """Replace this generation's rows of a live table by a copy of another generation's."""
+        for table in self._existing_tables():
             where = self._of(table, table_name)
-            _forget(table, where | {"generation": self._generation})
+            table.delete_if_any(where | {"generation": self._generation})
             table.copy(where | {"generation": generation}, {"generation": self._generation})
 
-    def forget_generation(self) -> None:
-        """Forget all that this generation remembers."""
-        for table in self._of_a_generation():
-            table.remove({"generation": self._generation})
+    def delete_generation(self) -> None:
+        """Delete every row of this generation."""
+        for table in self._existing_tables():
+            table.delete({"generation": self._generation})
 
-    def largest_key(self, etl: ETL) -> int:
-        """Return the largest surrogate key of a rebuilt table's earlier generations, 0 if there is
-        none.
-        """
-        if not self._keys.is_there:
-            return 0
-        where = {"etl": (_key(etl.live_table), etl.label)}
-        [(largest,)] = self._keys.query(f"MAX({self._quoted(['largest'])})", where)
-        return largest or 0
-
-    def keep_largest_key(self, etl: ETL, largest: int) -> None:
-        """Remember the largest surrogate key of a table that is about to be rebuilt, so that none
-        is given twice.
-        """
-        self._keys.put({"etl": _key(etl.live_table)}, {"largest": largest})
-
-    def forget_keys(self, etls: Sequence[ETL]) -> None:
-        """Forget which surrogate keys were given in the tables of these ETLs."""
-        if self._keys.is_there and etls:
-            self._keys.remove({"etl": tuple(_key(etl.live_table) for etl in etls)})
-
-    def has_old(self, etl: ETL) -> bool:
-        """Whether an older version has kept a mark or a reject by the name of an ETL."""
-        return any(
-            table.query("1", self._old(table, etl) | {"generation": (LIVE, PREVIOUS)}, "LIMIT 1")
-            for table in self._of_a_generation()
-        )
+    def has_legacy_rows(self, etl: ETL) -> bool:
+        """Return whether an older version wrote rows under the ETL's name."""
+        for table in self._existing_tables():
+            legacy = _legacy_rows(table, etl) | {"generation": (LIVE, PREVIOUS)}
+            if table.query("1", legacy, "LIMIT 1"):
+                return True
+        return False
 
     def adopt_legacy_names(self, etl: ETL) -> None:
-        """Take what an older version has kept by the name of an ETL for what is remembered of its
-        table.
-        """
-        for table in self._of_a_generation():
+        """Assign the rows that an older version wrote under the ETL's name to the ETL's table."""
+        for table in self._existing_tables():
             own = self._of(table, etl.live_table)
             for generation in (LIVE, PREVIOUS):
-                old = self._old(table, etl) | {"generation": generation}
-                # A mark of the table itself is later than any that was kept by the name.
-                if table is self._watermarks and table.query(
-                    "1", own | {"generation": generation}, "LIMIT 1"
-                ):
-                    _forget(table, old)
+                legacy = _legacy_rows(table, etl) | {"generation": generation}
+                current = own | {"generation": generation}
+                # A watermark under the table's name is newer than any under the ETL's name.
+                if table is self._watermarks and table.query("1", current, "LIMIT 1"):
+                    table.delete_if_any(legacy)
                 else:
-                    table.change(old, own)
+                    table.update(legacy, own)
 
-    def _of_a_generation(self) -> list[StateTable]:
-        return [
-            table for table in (self._rejects, self._watermarks, self._events) if table.is_there
-        ]
+    def _existing_tables(self) -> list[StateTable]:
+        """Return the existing tables whose rows belong to a generation."""
+        tables = (self._rejects, self._watermarks, self._events.table)
+        return [table for table in tables if table.exists()]
 
     def _of(self, table: StateTable, table_name: str) -> dict[str, Any]:
-        """Return what the rows of a table of this library have that belong to a table of the
-        warehouse.
-        """
-        return {"table_name": table_name} if table is self._rejects else {"etl": _key(table_name)}
-
-    def _old(self, table: StateTable, etl: ETL) -> dict[str, Any]:
-        """Return what the rows have that an older version has kept by the name of an ETL."""
-        return {"etl": etl.label} | ({"table_name": None} if table is self._rejects else {})
+        """Return the condition for the rows of a state table that belong to a live table."""
+        # The table of rejects keeps the ETL's name for people to read, so it names the table in a
+        # column of its own.
+        if table is self._rejects:
+            return {"table_name": table_name}
+        return {"etl": state_name(table_name)}
 
 
-def _forget(table: StateTable, where: Mapping[str, Any]) -> None:
-    # A DELETE that finds nothing would still lock what is beside it on MySQL, where other loads may
-    # write.
-    if table.query("1", where, "LIMIT 1"):
-        table.remove(where)
+def _legacy_rows(table: StateTable, etl: ETL) -> dict[str, Any]:
+    """Return the condition for the rows that an older version wrote under the ETL's name."""
+    if table.name == REJECTS:
+        return {"etl": etl.label, "table_name": None}
+    return {"etl": etl.label}
 
 
-def _key(table_name: str) -> str:
-    """Return what stands for a table in the column `etl`, where older versions wrote such as `fact
-    product_sale`.
-    """
-    return f"table {table_name}"
-
-
-def told(rejects: list[Reject]) -> Iterator[str]:
-    """Yield a line for each rejected row."""
+def describe_rejects(rejects: Iterable[Reject]) -> Iterator[str]:
+    """Yield a line of text for each rejected row."""
     for reject in rejects:
         values = ", ".join(f"{name}={value}" for name, value in reject.given.items())
         yield f"{reject.etl}  {reject.rejected_at:%Y-%m-%d %H:%M:%S}  {reject.reason}  ({values})"

@@ -16,7 +16,7 @@ from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
 from pypelineetl.declare.etls import ETL, MOST_PARTS
 from pypelineetl.errors import STOPPED, BusyError, LoadError
 from pypelineetl.events import Counts
-from pypelineetl.state.load_state import PREVIOUS, LoadState
+from pypelineetl.state.load_state import LoadState
 from pypelineetl.state.run_history import (
     BUILT,
     FAILED,
@@ -37,8 +37,8 @@ from pypelineetl.state.run_history import (
     hash_of_ddl,
     present_holder,
 )
-from pypelineetl.state.table import StateTable, recorded
-from pypelineetl.state.table_names import KEPT, OLD, PART, STAGED, kept_name, staged_name
+from pypelineetl.state.table import StateTable, moment_of
+from pypelineetl.state.table_names import KEPT, OLD, PART, PREVIOUS, STAGED, kept_name, staged_name
 
 MOST_ATTEMPTS = 3
 
@@ -114,7 +114,7 @@ class TableLocks:
             since = self._warehouse.clock()
             for table in wanted:
                 lock = {"table_name": table, "run_id": run.id, "holder": present_holder()}
-                self._locks.add({**lock, "since": since, "lease": since + run.lease})
+                self._locks.insert({**lock, "since": since, "lease": since + run.lease})
         self.sweep()
         return notes
 
@@ -203,7 +203,7 @@ class TableLocks:
 
     def renew(self, run: Run) -> None:
         """Have a run's lease begin anew. Raises LoadError unless it still has its tables."""
-        if not self._locks.change(
+        if not self._locks.update(
             {"run_id": run.id}, {"lease": self._warehouse.clock() + run.lease}
         ):
             raise _lost(run)
@@ -243,11 +243,11 @@ class TableLocks:
             names = {kept_name(table, run.generation) for table in self._claimed(run)}
             kept = PREVIOUS if names.intersection(self._warehouse.tables()) else ""
             for table in self._claimed(run):
-                LoadState(self._warehouse).adopt(table, run.generation, keep=kept)
+                LoadState(self._warehouse).promote(table, run.generation, keep=kept)
         if way == ROLLED_BACK:
             for table in self._claimed(run):
-                LoadState(self._warehouse).adopt(table, PREVIOUS, keep=run.generation)
-                LoadState(self._warehouse, PREVIOUS).adopt(table, run.generation)
+                LoadState(self._warehouse).promote(table, PREVIOUS, keep=run.generation)
+                LoadState(self._warehouse, PREVIOUS).promote(table, run.generation)
         self._records.move(
             run, UNFINISHED, status=SUCCEEDED, way=way, ended=self._warehouse.clock()
         )
@@ -274,7 +274,7 @@ class TableLocks:
 
     def _ensure(self) -> None:
         history = LoadState(self._warehouse)
-        if self._records.are_ready and self._locks.is_there and history.is_current:
+        if self._records.are_ready and self._locks.exists() and history.is_current():
             return
         with self._warehouse.transaction():
             self._records.ensure()
@@ -285,7 +285,7 @@ class TableLocks:
         columns = self._warehouse.quoted(("run_id", "holder", "table_name", "since", "lease"))
         found = self._locks.query(columns, {}, "ORDER BY 1, 3")
         return [
-            _Lock(run_id, holder, table, recorded(since), recorded(lease))
+            _Lock(run_id, holder, table, moment_of(since), moment_of(lease))
             for run_id, holder, table, since, lease in found
         ]
 
@@ -297,7 +297,7 @@ class TableLocks:
 
         Raises LoadError unless it still has them: what it has done must then be undone.
         """
-        if not self._locks.remove({"run_id": run.id}):
+        if not self._locks.delete({"run_id": run.id}):
             raise _lost(run)
 
     def _taken(self, run: Run, tables: Sequence[str]) -> list[_Lock]:
@@ -403,7 +403,7 @@ class TableLocks:
         if is_built or is_back:
             self.finish(run, *publishing)
             return True
-        LoadState(self._warehouse, run.generation).forget_generation()
+        LoadState(self._warehouse, run.generation).delete_generation()
         for before, after in ends.items():
             self._records.move(
                 run, (before,), status=after, ended=self._warehouse.clock(), error=error

@@ -16,7 +16,7 @@ from uuid import uuid4
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
 from pypelineetl.events import Counts
-from pypelineetl.state.table import StateTable, recorded
+from pypelineetl.state.table import StateTable, moment_of
 from pypelineetl.version import __version__
 
 WAITING, RUNNING, LOADED, PUBLISHING = "waiting", "running", "loaded", "publishing"
@@ -111,12 +111,12 @@ class RunHistory:
     @property
     def are_kept(self) -> bool:
         """Whether there is a table for them."""
-        return self._table.is_there
+        return self._table.exists()
 
     @property
     def are_ready(self) -> bool:
         """Whether all tables are there that a run needs to begin."""
-        return self._table.is_there and self._keys.is_there
+        return self._table.exists() and self._keys.exists()
 
     def ensure(self) -> None:
         """Make the tables if need be."""
@@ -172,7 +172,7 @@ class RunHistory:
             return {}
         etl, where = self._quoted("etl"), {"status": SUCCEEDED, "way": (BUILT, UPDATED)}
         found = self._table.query(f"{etl}, MAX({self._quoted('ended')})", where, f"GROUP BY {etl}")
-        return {name: recorded(ended) for name, ended in found}
+        return {name: moment_of(ended) for name, ended in found}
 
     def before_last(self, etl: str) -> RunRecord | None:
         """Return what is known of an ETL in the run before its last one that has ended."""
@@ -198,7 +198,7 @@ class RunHistory:
         found = self._table.query(ddl_hash, where, order)
         return bool(found) and found[0][0] not in {None, hash_of_ddl(etl)}
 
-    def made(self, etl: ETL) -> set[str]:
+    def ddl_hashes(self, etl: ETL) -> set[str]:
         """Return the hashes of the DDL by which runs have made a table for an ETL of this name."""
         if not self.are_kept:
             return set()
@@ -215,7 +215,7 @@ class RunHistory:
 
     def begin(self, run: Run, etls: Sequence[ETL], attempt: int) -> None:
         """Note that a run waits to turn to these ETLs, in place of what was noted of it before."""
-        self._table.remove({"run_id": run.id})
+        self._table.delete({"run_id": run.id})
         begun = {"status": WAITING, "attempt": attempt, "started": self._warehouse.clock()}
         for audit_key, etl in enumerate(etls, self._give_keys(len(etls))):
             self._add(run, etl.label, audit_key=audit_key, **begun)
@@ -236,7 +236,7 @@ class RunHistory:
         # Records of a version of this library that kept no largest key, if there are any, may have
         # larger ones.
         last = max(int(in_records or 0) + number, int(kept[0][0]) if kept else 0)
-        self._keys.put({"only_row": 1}, {"largest": last})
+        self._keys.upsert({"only_row": 1}, {"largest": last})
         return last - number + 1
 
     def prune(self, before: datetime) -> None:
@@ -264,13 +264,13 @@ class RunHistory:
         # rows that others are changing.
         size = 1 + len(runs) // _PRUNINGS
         for first in range(0, len(runs), size):
-            self._table.remove(
+            self._table.delete(
                 {"run_id": tuple(runs[first : first + size])}, f"AND {started}", [before]
             )
 
     def change(self, run: Run, etls: Iterable[str], **changes: Any) -> None:
         """Change what is noted of these ETLs in a run."""
-        self._table.change({"run_id": run.id, "etl": tuple(etls)}, changes)
+        self._table.update({"run_id": run.id, "etl": tuple(etls)}, changes)
 
     def move(self, run: Run, before: Sequence[str], **changes: Any) -> None:
         """Change what is noted of all ETLs of a run that are in one of these states."""
@@ -313,7 +313,7 @@ class RunHistory:
             "code_version": __version__,
             "config_hash": run.config_hash,
         }
-        self._table.add(
+        self._table.insert(
             {"run_id": run.id, "etl": etl, "started": self._warehouse.clock(), **here, **columns}
         )
 
@@ -395,8 +395,8 @@ def _record(row: Mapping[str, Any]) -> RunRecord:
         status=row["status"],
         way=row["way"] or "",
         attempt=row["attempt"],
-        started=recorded(row["started"]),
-        ended=None if ended is None else recorded(ended),
+        started=moment_of(row["started"]),
+        ended=None if ended is None else moment_of(ended),
         counts=counts,
         error=row["error"] or "",
         host=row["host"],

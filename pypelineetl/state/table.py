@@ -1,6 +1,7 @@
-"""The tables in a warehouse that are this library's own.
+"""One table of the library's own in the warehouse: create it, and query and change its rows.
 
-How their rows are read, added, changed and removed.
+All modules that read or write `etl_*` tables do so through `StateTable`. It builds the SQL from
+column names and values, so that one text works on every database.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,24 +19,25 @@ from pypelineetl.sql.schema import Column, columns_of
 
 @dataclass(frozen=True)
 class StateTable:
-    """One of these tables, which need not be there yet, and its CREATE TABLE.
+    """A state table of one warehouse, which may not exist yet.
 
-    Where rows are chosen, a column is given the value that it is to have, or several in a tuple, of
-    which one will do; None finds NULL.
+    Methods that choose rows take `where`, a mapping of column names to values. A tuple of values
+    finds the rows that have any of them; None finds NULL. An empty mapping chooses every row.
     """
 
     warehouse: Database
+    """The open connection that reads and writes the table."""
     name: str
+    """The table's name, such as `etl_run`."""
     create: str
+    """Its CREATE TABLE, in MySQL's SQL."""
 
-    @property
-    def is_there(self) -> bool:
-        """Whether anything was ever to be written to it."""
+    def exists(self) -> bool:
+        """Return whether the table is in the warehouse."""
         return bool(self.warehouse.columns(self.name))
 
-    @property
-    def is_current(self) -> bool:
-        """Whether the table has all the columns that this version writes."""
+    def has_all_columns(self) -> bool:
+        """Return whether the table has every column that this version writes."""
         return self._columns.keys() <= self.warehouse.columns(self.name).keys()
 
     @property
@@ -43,114 +45,150 @@ class StateTable:
         return columns_of(self.create, sql_dialect=MYSQL)
 
     def ensure(self) -> None:
-        """Make the table if need be, or give it columns that are new.
+        """Create the table if it does not exist, and add the columns that it lacks.
 
-        Either ends a transaction on MySQL.
+        On MySQL, both commit the open transaction.
         """
-        # A rejected row may have any character, whatever the database's own character set is.
+        # A rejected row may contain any character, whatever character set the database has.
         create = f"{self.create} CHARACTER SET utf8mb4"
         statements = ddl.create_statements(create, sql_dialect=MYSQL, target=self.warehouse.dialect)
         self.warehouse.ensure(self.name, statements)
-        there = self.warehouse.columns(self.name)
+        existing = self.warehouse.columns(self.name)
         for name, column in self._columns.items():
-            if name not in there:
-                self.warehouse.add_column(
-                    self.name, name, column.type.sql(dialect=self.warehouse.dialect)
-                )
+            if name not in existing:
+                kind = column.type.sql(dialect=self.warehouse.dialect)
+                self.warehouse.add_column(self.name, name, kind)
 
     def query(
         self, select: str, where: Mapping[str, Any], rest: str = "", bound: Sequence[Any] = ()
     ) -> list[Row]:
-        """Return what this SQL selects of the chosen rows.
+        """Select from the chosen rows.
 
-        `rest` follows in the statement; `bound` are the values of its placeholders.
+        Args:
+            select: The SQL of the select list, such as `"run_id", MAX("ended")`.
+            where: The rows to read.
+            rest: SQL that follows the condition, such as `ORDER BY 1`.
+            bound: Values for the placeholders in `rest`.
+
+        Returns:
+            The result's rows.
+
+        For `where={"etl": "a", "status": ("x", "y")}` and `rest="LIMIT 1"` the statement is
+        `SELECT … FROM "etl_run" WHERE "etl" IN (%s) AND "status" IN (%s, %s) LIMIT 1`.
+
         """
         condition, values = self._where(where)
         statement = f"SELECT {select} FROM {self._quote(self.name)}{condition} {rest}"
-        return self.warehouse.query(statement, (*values, *self._held(bound)))
+        return self.warehouse.query(statement, (*values, *self._adapt_bound(bound)))
 
-    def add(self, values: Mapping[str, Any]) -> None:
-        """Add a row."""
-        self.warehouse.change(self._insert(values), self._adapted(values))
+    def insert(self, values: Mapping[str, Any]) -> None:
+        """Insert one row."""
+        self.warehouse.change(self._insert_statement(values), self._adapt(values))
 
-    def add_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows, which all have values for the same columns."""
+    def insert_many(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows that all have values for the same columns."""
         if rows:
-            self.warehouse.insert_many(
-                self._insert(rows[0]), [self._adapted(values) for values in rows]
-            )
+            adapted_rows = [self._adapt(values) for values in rows]
+            self.warehouse.insert_many(self._insert_statement(rows[0]), adapted_rows)
 
-    def _insert(self, names: Iterable[str]) -> str:
-        quoted = [self._quote(name) for name in names]
-        marks = ", ".join([self.warehouse.placeholder] * len(quoted))
-        return f"INSERT INTO {self._quote(self.name)} ({', '.join(quoted)}) VALUES ({marks})"
-
-    def change(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
-        """Change the chosen rows, and return how many there are."""
-        settings = ", ".join(
-            f"{self._quote(name)} = {self.warehouse.placeholder}" for name in changes
-        )
+    def update(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
+        """Change the chosen rows, and return their number."""
+        mark = self.warehouse.placeholder
+        assignments = ", ".join(f"{self._quote(name)} = {mark}" for name in changes)
         condition, values = self._where(where)
-        statement = f"UPDATE {self._quote(self.name)} SET {settings}{condition}"
-        return self.warehouse.change(statement, (*self._adapted(changes), *values))
+        statement = f"UPDATE {self._quote(self.name)} SET {assignments}{condition}"
+        return self.warehouse.change(statement, (*self._adapt(changes), *values))
 
     def copy(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """Add a copy of each chosen row, in which these values are others."""
-        names, marks = list(self._columns), self.warehouse.placeholder
-        selected = ", ".join(marks if name in changes else self._quote(name) for name in names)
+        """Insert a copy of each chosen row, with these values changed.
+
+        For `changes={"generation": "b"}` the statement is
+        `INSERT INTO t (etl, generation) SELECT etl, %s FROM t WHERE …`.
+        """
+        selected: list[str] = []
+        changed: dict[str, Any] = {}
+        for name in self._columns:
+            if name in changes:
+                selected.append(self.warehouse.placeholder)
+                changed[name] = changes[name]
+            else:
+                selected.append(self._quote(name))
+        table = self._quote(self.name)
         condition, values = self._where(where)
-        changed = {name: changes[name] for name in names if name in changes}
-        into = f"INSERT INTO {self._quote(self.name)} ({self.warehouse.quoted(names)})"
-        statement = f"{into} SELECT {selected} FROM {self._quote(self.name)}{condition}"
-        self.warehouse.change(statement, (*self._adapted(changed), *values))
+        statement = f"""
+            INSERT INTO {table} ({self.warehouse.quoted(self._columns)})
+            SELECT {", ".join(selected)}
+            FROM {table}{condition}
+        """
+        self.warehouse.change(statement, (*self._adapt(changed), *values))
 
-    def remove(self, where: Mapping[str, Any], rest: str = "", bound: Sequence[Any] = ()) -> int:
-        """Remove the chosen rows, and return how many there were.
+    def delete(self, where: Mapping[str, Any], rest: str = "", bound: Sequence[Any] = ()) -> int:
+        """Delete the chosen rows, and return their number.
 
-        `rest` follows in the statement; `bound` are the values of its placeholders.
+        `rest` follows the condition in the statement, and `bound` are the values of its
+        placeholders.
         """
         condition, values = self._where(where)
         statement = f"DELETE FROM {self._quote(self.name)}{condition} {rest}"
-        return self.warehouse.change(statement, (*values, *self._held(bound)))
+        return self.warehouse.change(statement, (*values, *self._adapt_bound(bound)))
 
-    def put(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """Change the row of this key, or add it.
-
-        Locking no more than that row, loads side by side do not meet.
-        """
+    def upsert(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        """Change the row that has this key, or insert it."""
+        # Not one statement of the database's own: those lock gaps between rows on MySQL, and loads
+        # that run at the same time would wait for each other.
         if self.query("1", key):
-            self.change(key, changes)
+            self.update(key, changes)
         else:
-            self.add({**key, **changes})
+            self.insert({**key, **changes})
+
+    def delete_if_any(self, where: Mapping[str, Any]) -> None:
+        """Delete the chosen rows, without a lock where there are none."""
+        # A DELETE that finds nothing would still lock the gap beside it on MySQL, where other loads
+        # may write.
+        if self.query("1", where, "LIMIT 1"):
+            self.delete(where)
+
+    def _insert_statement(self, names: Iterable[str]) -> str:
+        """Return the INSERT of one row: `INSERT INTO "t" ("a", "b") VALUES (%s, %s)`."""
+        quoted = [self._quote(name) for name in names]
+        marks = self._marks(len(quoted))
+        return f"INSERT INTO {self._quote(self.name)} ({', '.join(quoted)}) VALUES ({marks})"
 
     def _where(self, where: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
-        chosen = {
-            name: value if isinstance(value, tuple) else (value,)
-            for name, value in where.items()
-            if value is not None
-        }
-        conditions = [
-            f"{self._quote(name)} IN ({', '.join([self.warehouse.placeholder] * len(values))})"
-            for name, values in chosen.items()
-        ]
-        conditions += [
-            f"{self._quote(name)} IS NULL" for name, value in where.items() if value is None
-        ]
-        condition = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        return condition, tuple(value for values in chosen.values() for value in values)
+        """Return the condition that chooses rows, and the values of its placeholders."""
+        conditions: list[str] = []
+        nulls: list[str] = []
+        values: list[Any] = []
+        for name, value in where.items():
+            if value is None:
+                nulls.append(f"{self._quote(name)} IS NULL")
+                continue
+            wanted = value if isinstance(value, tuple) else (value,)
+            conditions.append(f"{self._quote(name)} IN ({self._marks(len(wanted))})")
+            values += wanted
+        if not where:
+            return "", ()
+        return f" WHERE {' AND '.join([*conditions, *nulls])}", tuple(values)
 
-    def _adapted(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _marks(self, number: int) -> str:
+        """Return this many placeholders, separated by commas."""
+        return ", ".join([self.warehouse.placeholder] * number)
+
+    def _adapt(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return values as the database's driver takes them."""
         return adapted(self.warehouse.parameter_adapters, tuple(values), tuple(values.values()))
 
-    def _held(self, values: Sequence[Any]) -> tuple[Any, ...]:
-        return adapted(self.warehouse.parameter_adapters, ["a value"] * len(values), tuple(values))
+    def _adapt_bound(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        # These values have no column; an error message calls each "a value".
+        names = ["a value"] * len(values)
+        return adapted(self.warehouse.parameter_adapters, names, tuple(values))
 
     def _quote(self, name: str) -> str:
         return self.warehouse.quote(name)
 
 
-def recorded(value: Any) -> datetime:
-    """Return a moment that was recorded, as a database gives it."""
+def moment_of(value: Any) -> datetime:
+    """Return a moment of a state table as a datetime, in whatever form the driver gives it."""
     found = moment(value)
-    assert isinstance(found, datetime)  # noqa: S101 - we wrote it ourselves
+    assert isinstance(found, datetime)  # noqa: S101 - the library wrote the value itself
     return found

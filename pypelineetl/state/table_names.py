@@ -1,41 +1,80 @@
-"""Names of the tables that a run makes beside the live ones."""
+"""Names of generations and of the tables that a run makes: staged, partition, old, previous.
+
+The next run finds the tables of a dead run by these names, also those that another version of the
+library made. So the marks never change.
+"""
 
 from hashlib import sha256
 
 STAGED = "__staged_"
-"""Marks the table that a rebuild fills; the generation of the run follows."""
-
+"""Marks the table that a rebuild fills. The generation of the run follows."""
 
 PART = "__part_"
 """Marks the table of one partition of a fact."""
 
-
 OLD = "__old_"
-"""Marks a live table on its way out of the swap."""
-
+"""Marks a live table that a swap has renamed, until it is dropped."""
 
 KEPT = "__previous_"
 """Marks the table that the last rebuild replaced, kept for --rollback."""
 
+LIVE = ""
+"""The generation that everyone sees."""
 
-# Indexes are named after their table, within the 63 characters of PostgreSQL.
+PREVIOUS = "previous"
+"""The generation before it, if it is kept."""
+
+# PostgreSQL cuts names after 63 characters, and indexes are named after their table and columns.
 _NAME_LENGTH = 20
+# Two tables whose long names begin alike still get different short names.
 _DIGEST_LENGTH = 4
 
 
 def staged_name(table: str, generation: str) -> str:
-    """Return the name of the table that is built in the place of another."""
+    """Return the name of the staged table that a rebuild fills in place of a live table.
+
+    >>> staged_name("sale_fact", "0a1b2c3d")
+    'sale_fact__staged_0a1b2c3d'
+    """
     return short_name(table) + STAGED + generation
 
 
 def kept_name(table: str, generation: str) -> str:
-    """Return the name under which the rows are kept that a run has replaced in a table."""
+    """Return the name under which a run keeps the previous table.
+
+    >>> kept_name("sale_fact", "0a1b2c3d")
+    'sale_fact__previous_0a1b2c3d'
+    """
     return short_name(table) + KEPT + generation
 
 
+def old_name(table: str, generation: str) -> str:
+    """Return the name to which a swap renames a live table that is not kept.
+
+    >>> old_name("sale_fact", "0a1b2c3d")
+    'sale_fact__old_0a1b2c3d'
+    """
+    return short_name(table) + OLD + generation
+
+
 def short_name(table: str) -> str:
-    """Return what of a table's name goes into the names of others that are made for it."""
+    """Return a table's name, shortened to 20 characters, for the names of tables derived from it.
+
+    >>> short_name("a_table_with_a_very_long_name")
+    'a_table_with_a__573b'
+    """
     if len(table) <= _NAME_LENGTH:
         return table
     digest = sha256(table.encode()).hexdigest()[:_DIGEST_LENGTH]
     return f"{table[: _NAME_LENGTH - _DIGEST_LENGTH - 1]}_{digest}"
+
+
+def state_name(table: str) -> str:
+    """Return what stands for a live table in the column `etl` of the state tables.
+
+    Older versions wrote an ETL's name there, such as `fact sale`, which has no such prefix.
+
+    >>> state_name("sale_fact")
+    'table sale_fact'
+    """
+    return f"table {table}"

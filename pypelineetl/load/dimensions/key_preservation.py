@@ -20,7 +20,7 @@ from pypelineetl.load.staged_rows import CURRENT, StagedRows
 from pypelineetl.project.project import Project
 from pypelineetl.sql.schema import AUDIT_KEY
 from pypelineetl.sql.sql_casts import duckdb_type
-from pypelineetl.state.load_state import LoadState
+from pypelineetl.state.surrogate_keys import LargestKeys
 
 PREVIOUS_KEYS = "pypelineetl_remembered"
 """The surrogate keys of the members of old, at the bench."""
@@ -62,8 +62,8 @@ def preserve_members(
         f"SELECT MAX({warehouse.quote(key)}) FROM {warehouse.quote(table)}"
     )
     if isinstance(largest, int):
-        history = LoadState(warehouse)
-        history.keep_largest_key(etl, max(largest, history.largest_key(etl)))
+        keys = LargestKeys(warehouse)
+        keys.save(etl, max(largest, keys.of(etl)))
     return table
 
 

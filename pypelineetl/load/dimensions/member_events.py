@@ -12,7 +12,8 @@ from pypelineetl.duck.projection import Projection, request_column
 from pypelineetl.load.context import Load
 from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.sql_casts import literal
-from pypelineetl.state.load_state import EVENTS, LoadState
+from pypelineetl.state.member_events import EVENTS, MemberEventTable
+from pypelineetl.state.table_names import state_name
 
 TOLD = "pypelineetl_told"
 """The latest event of each version, as columns `version_key` and `told`, in DuckDB."""
@@ -39,7 +40,7 @@ class MemberEvents:
     def __init__(self, staged: StagedRows, etl: DimensionETL) -> None:
         self._staged = staged
         self._etl = etl
-        self._history = LoadState(staged.load.warehouse, staged.load.generation)
+        self._table = MemberEventTable(staged.load.warehouse, staged.load.generation)
 
     def load_latest(self) -> None:
         """Bring the latest event of each version to DuckDB."""
@@ -63,11 +64,11 @@ class MemberEvents:
         Those that the versions with a key in `rewritten` had are removed before.
         """
         warehouse = self._staged.load.warehouse
-        columns = self._history.event_columns()
+        columns = self._table.columns()
         for first in range(0, len(rewritten), _KEYS_PER_STATEMENT):
-            self._history.remove_events(self._etl, rewritten[first : first + _KEYS_PER_STATEMENT])
+            self._table.delete(self._etl, rewritten[first : first + _KEYS_PER_STATEMENT])
         name, generation = (
-            literal(self._history.state_name(self._etl)),
+            literal(state_name(self._etl.live_table)),
             literal(self._staged.load.generation),
         )
         query = f"SELECT {name}, version_key, effective, event, {generation} FROM ({events})"
@@ -79,11 +80,11 @@ class MemberEvents:
 
         `rest` is what follows in the statement.
         """
-        columns = {column.name: column for column in self._history.event_columns()}
+        columns = {column.name: column for column in self._table.columns()}
         columns["told"] = columns["effective"]
         requested = [request_column(each, each, columns[each]) for each in selected]
         expressions = ", ".join(f"{expression} AS {each}" for each, expression in selected.items())
-        query = self._history.events_query(self._etl, expressions, rest)
+        query = self._table.select(self._etl, expressions, rest)
         staged, warehouse = self._staged, self._staged.load.warehouse
         scanned = warehouse.scanned_here(
             staged.session, staged.load.project.warehouse_url, EVENTS, query

@@ -28,7 +28,7 @@ from pypelineetl.load.context import dated
 from pypelineetl.load.dimensions.versioning import type_one, versioning
 from pypelineetl.load.pygrametl.connection import Target
 from pypelineetl.sql.schema import Column
-from pypelineetl.state.load_state import LoadState
+from pypelineetl.state.surrogate_keys import LargestKeys
 
 # What a load may decide where the factory does not: caches that hold the whole table, so that no
 # row costs a query.
@@ -125,7 +125,7 @@ def _numbering(etl: DimensionETL, warehouse: Database) -> Callable[[object, obje
     def numbers() -> Iterator[int]:
         key, table = warehouse.quote(str(etl.factory.name("key"))), warehouse.quote(etl.table)
         [(largest,)] = warehouse.query(f"SELECT MAX({key}) FROM {table}")
-        return count(max(largest or 0, LoadState(warehouse).largest_key(etl), 0) + 1)
+        return count(max(largest or 0, LargestKeys(warehouse).of(etl), 0) + 1)
 
     return lambda _row, _names: next(numbers())
 

@@ -18,7 +18,7 @@ from pypelineetl.load.dimensions.deletions import SEEN, is_seen
 from pypelineetl.load.pygrametl.connection import Target
 from pypelineetl.sql.schema import Column
 from pypelineetl.sql.sql_casts import duckdb_type
-from pypelineetl.state.load_state import LoadState
+from pypelineetl.state.surrogate_keys import LargestKeys
 
 
 class RowAttributes:
@@ -109,7 +109,7 @@ class RowKeys:
             tuple(each(value) for each, value in zip(convert, row, strict=False)): row[-1]
             for row in rows
         }
-        self._numbers = count(LoadState(load.warehouse).largest_key(etl) + 1)
+        self._numbers = count(LargestKeys(load.warehouse).of(etl) + 1)
 
     def give(self, row: dict[str, Any]) -> None:
         """Give a row the key that its member had, or the next that none ever had."""

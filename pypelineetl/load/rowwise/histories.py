@@ -31,7 +31,7 @@ from pypelineetl.load.pygrametl.connection import Target
 from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.python_casts import source_moment
 from pypelineetl.sql.schema import Column
-from pypelineetl.state.load_state import LoadState as Remembered
+from pypelineetl.state.member_events import MemberEventTable
 
 Row = dict[str, Any]
 NaturalKey = tuple[Any, ...]
@@ -192,8 +192,8 @@ class RowHistories:
         """Read the latest version of each member, and the events of all versions."""
         how = self._how
         if self._is_dated:
-            previous_keys = Remembered(self.load.warehouse, self.load.generation)
-            for key, effective, event in previous_keys.events(self.etl):
+            logged = MemberEventTable(self.load.warehouse, self.load.generation)
+            for key, effective, event in logged.of(self.etl):
                 self._logged[key].append(MemberEvent(effective, cast("Kind", event)))
         inferred = [self.etl.inferred] if self.etl.inferred else []
         flag = [self.etl.deleted.flag] if self.etl.deleted and self.etl.deleted.flag else []
