@@ -183,7 +183,7 @@ def test_what_may_be_another_table_s_is_not_taken_over(warehouse_url: str, tmp_p
     with house.project.open_warehouse() as warehouse, warehouse.transaction():
         warehouse.execute("UPDATE etl_watermark SET etl = 'fact visit'")
     [note] = house.notes("visit")
-    assert 'may be another table than "visit_fact"' in note
+    assert 'does not show that they belong to the table "visit_fact"' in note
     assert house.load("visit").read == 1
     assert house.notes("visit") == []
 
