@@ -15,6 +15,10 @@ from pypelineetl.declare.sources import Deleted, File, Rows, Watermark
 
 EmptySource = Literal["fail", "allow"]
 Every = Literal["day", "week", "month", "quarter", "year"]
+ScdType = Literal["type 0", "type 1", "type 2"]
+"""What a load does to a changed member: leave it as it is, overwrite it, or add a version."""
+WriteMode = Literal["replace", "append", "replace_period", "upsert", "accumulate"]
+"""What a load does to the rows that a fact table holds."""
 Unit = Literal["days", "hours", "minutes", "seconds"]
 
 
@@ -166,6 +170,24 @@ class DimensionETL(_ETL):
     kind = "dimension"
 
     @property
+    def scd_type(self) -> ScdType:
+        """The type of slowly changing dimension, which follows from the factory's pygrametl class.
+
+        Type 2 adds a version for a changed member, type 1 overwrites it. `Dimension` and
+        `CachedDimension` leave a member as they first inserted it: type 0.
+        """
+        from pygrametl.tables import (  # noqa: PLC0415 - `import pypelineetl` starts without it
+            SlowlyChangingDimension,
+            TypeOneSlowlyChangingDimension,
+        )
+
+        if issubclass(self.factory.table_class, SlowlyChangingDimension):
+            return "type 2"
+        if issubclass(self.factory.table_class, TypeOneSlowlyChangingDimension):
+            return "type 1"
+        return "type 0"
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """The columns the source must give."""
         if self.source is None:
@@ -257,6 +279,39 @@ class FactETL(_ETL):
     """
 
     kind = "fact"
+
+    @property
+    def write_mode(self) -> WriteMode:
+        """What a load does to the rows that the table holds.
+
+        - `replace` (no grain, append or period): it deletes all of them.
+        - `append` (`append=True`): it leaves them and adds all rows of the source.
+        - `replace_period` (`period`): it deletes those of the periods that the source gives.
+        - `upsert` (`grain`): it updates those whose grain the source gives, and adds the others.
+        - `accumulate` (an accumulating snapshot): it updates those whose keyrefs the source gives,
+          where the source has a value, and adds the others.
+        """
+        from pygrametl.tables import (  # noqa: PLC0415 - `import pypelineetl` starts without it
+            AccumulatingSnapshotFactTable,
+        )
+
+        if issubclass(self.factory.table_class, AccumulatingSnapshotFactTable):
+            return "accumulate"
+        if self.grain:
+            return "upsert"
+        if self.append:
+            return "append"
+        return "replace_period" if self.period else "replace"
+
+    @property
+    def row_key(self) -> tuple[str, ...]:
+        """The columns by which a load finds a row again; empty if it never updates a row.
+
+        They are the grain, or the keyrefs of an accumulating snapshot.
+        """
+        if self.write_mode == "accumulate":
+            return self.factory.names("keyrefs")
+        return tuple(self.grain)
 
     @property
     def needs(self) -> tuple[str, ...]:

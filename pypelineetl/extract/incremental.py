@@ -97,7 +97,7 @@ def extraction(
 
 
 def _appends(etl: ETL) -> bool:
-    return isinstance(etl, FactETL) and etl.append
+    return isinstance(etl, FactETL) and etl.write_mode == "append"
 
 
 def _note_of_rows_ahead(mark: Marks) -> str:

@@ -6,8 +6,6 @@ Each is opened read-only, its query is tried, and its columns are compared.
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from pygrametl.tables import SlowlyChangingDimension
-
 from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.declare.keys import Member
 from pypelineetl.errors import DatabaseError, in_words, quoted
@@ -86,7 +84,7 @@ def version_notes(project: Project, etl: ETL) -> list[str]:
         for column, key in etl.keys.items()
         if isinstance(key, Member)
         and key.as_of is None
-        and issubclass(project.dimension(key).factory.table_class, SlowlyChangingDimension)
+        and project.dimension(key).scd_type == "type 2"
     ]
     if not keys:
         return []

@@ -5,8 +5,6 @@ The source's rows meet the warehouse's at the bench, and only what is new or cha
 
 from dataclasses import replace
 
-from pygrametl.tables import AccumulatingSnapshotFactTable, SlowlyChangingDimension
-
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.duck.projection import Projection
 from pypelineetl.duck.session import DuckSession, UnmatchedKeyError, open_duck_session
@@ -25,13 +23,13 @@ def load_in_bulk(load: Load, session: DuckSession, etl: ETL, source: Projection)
     Raises LoadError for what `load/rowwise.py` raises it, in the same words.
     """
     if isinstance(etl, DimensionETL):
-        if etl.factory.table_class is SlowlyChangingDimension:
+        if etl.scd_type == "type 2":
             return (yield from load_versions(load, session, etl, source))
         return (yield from load_members(load, session, etl, source))
     try:
-        if etl.factory.table_class is AccumulatingSnapshotFactTable:
+        if etl.write_mode == "accumulate":
             return (yield from load_snapshot(load, session, etl, source))
-        if etl.grain:
+        if etl.write_mode == "upsert":
             return (yield from load_grained_rows(load, session, etl, source))
         return (yield from load_fact_rows(load, session, etl, source))
     except UnmatchedKeyError as error:

@@ -19,11 +19,6 @@ _UNDECIDED = "pypelineetl_undecided"
 Row = dict[str, Any]
 
 
-def row_key(etl: FactETL) -> tuple[str, ...]:
-    """Return the columns that tell a fact from all others."""
-    return etl.grain or etl.factory.names("keyrefs")
-
-
 def mark_undecided(staged: StagedRows, rows: str) -> None:
     """Make one row of the rows of one fact that agree, and give rows that contradict a `reason`.
 
@@ -39,7 +34,7 @@ def mark_undecided(staged: StagedRows, rows: str) -> None:
 
     """
     assert isinstance(staged.etl, FactETL)  # noqa: S101 - dimensions have rules of their own
-    etl, session, by = staged.etl, staged.session, row_key(staged.etl)
+    etl, session, by = staged.etl, staged.session, staged.etl.row_key
     keys, is_lenient = staged.aliases(by), staged.etl.most_rejected > 0
     known = f"NOT ({staged.any_null(by)})"
     if not session.rows(

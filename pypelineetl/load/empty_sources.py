@@ -74,7 +74,8 @@ def refuse_empty(etl: ETL, counts: Counts, *, held_rows: bool, is_rebuilt: bool)
         return
     if isinstance(etl, DimensionETL) and etl.deleted:
         return
-    if isinstance(etl, FactETL) and (etl.append or etl.period) and not is_rebuilt:
+    adds = isinstance(etl, FactETL) and etl.write_mode in {"append", "replace_period"}
+    if adds and not is_rebuilt:
         return
     message = (
         f'its source gave no rows, and "{etl.table}" holds rows of earlier loads. A source that was'

@@ -33,7 +33,7 @@ from pypelineetl.load.empty_sources import holds_rows, refuse_empty
 from pypelineetl.load.facts.periodic_snapshot import missing_periods
 from pypelineetl.load.facts.rekey import rekey_facts
 from pypelineetl.load.rejects import gather_rejects, write_rejects
-from pypelineetl.load.rowwise.loader import load_dimension, load_fact, replaces
+from pypelineetl.load.rowwise.loader import load_dimension, load_fact
 from pypelineetl.load.schema_drift import check_drift
 from pypelineetl.load.strategy import rowwise_reason_of, why_row_by_row
 from pypelineetl.load.uniqueness import check_unique, largest_before
@@ -202,7 +202,7 @@ def prepare_table(
     previous_keys, live = "", how.live
     if live is None:
         check_drift(project, etl, warehouse)
-        if isinstance(etl, FactETL) and replaces(etl):
+        if isinstance(etl, FactETL) and etl.write_mode == "replace":
             warehouse.empty(etl.table)
     else:
         if warehouse.columns(live.table):
@@ -234,7 +234,7 @@ def _refuse_rewritten(etl: ETL, warehouse: Database) -> None:
 
     Each would find a change.
     """
-    is_compared = isinstance(etl, DimensionETL) or not (etl.append or etl.period or replaces(etl))
+    is_compared = isinstance(etl, DimensionETL) or bool(etl.row_key)
     if not (warehouse.rewritten and is_compared):
         return
     for name, kind in warehouse.columns(etl.table).items():

@@ -6,8 +6,6 @@ how any database writes its types.
 
 from collections.abc import Mapping, Sequence
 
-from pygrametl.tables import SlowlyChangingDimension
-
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, DimensionETL
 from pypelineetl.errors import LoadError, quoted
@@ -99,7 +97,7 @@ def _lost(etl: ETL, declared_columns: Mapping[str, str], there: Mapping[str, str
         return []
     kept = {*etl.original, *etl.previous, *etl.flags}
     new = [name for name in declared_columns if name not in there and name != AUDIT_KEY]
-    is_history = issubclass(etl.factory.table_class, SlowlyChangingDimension)
+    is_history = etl.scd_type == "type 2"
     if not (new if is_history else kept.intersection(new)):
         return []
     return [name for name in there if name not in declared_columns and name != AUDIT_KEY]

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
-from pygrametl.tables import AccumulatingSnapshotFactTable
 
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, DimensionETL
@@ -32,10 +31,8 @@ def key_columns(etl: ETL) -> tuple[str, ...]:
     """
     if isinstance(etl, DimensionETL):
         return etl.factory.natural_key
-    is_snapshot = issubclass(etl.factory.table_class, AccumulatingSnapshotFactTable)
-    columns = etl.factory.names("keyrefs") if is_snapshot else etl.grain
     # A foreign key that the load finds is not among the values of a rejected row.
-    return tuple(columns) if set(columns) <= set(etl.own) else ()
+    return etl.row_key if set(etl.row_key) <= set(etl.own) else ()
 
 
 class Waiting:

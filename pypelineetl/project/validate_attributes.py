@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, get_args
 
-from pygrametl.tables import AccumulatingSnapshotFactTable
-
 from pypelineetl.declare.etls import (
     ETL,
     MOST_PARTS,
@@ -65,7 +63,7 @@ def _watermark_faults(etl: ETL) -> Iterator[str]:
             f"its watermark's ahead is {etl.watermark.ahead!r}; it is a length of time, and must"
             " not be negative"
         )
-    if isinstance(etl, FactETL) and not (etl.grain or etl.append or _accumulates(etl)):
+    if isinstance(etl, FactETL) and etl.write_mode in {"replace", "replace_period"}:
         yield "its watermark reads the last rows again, so it needs a grain by which they are known"
     if isinstance(etl, FactETL) and etl.append and (overlap or len(etl.watermark.columns) > 1):
         yield "it appends, so its watermark reads each row once; give it one column, and no overlap"
@@ -81,7 +79,7 @@ def _fact_faults(etl: FactETL) -> Iterator[str]:
     ways = [name for name in ("grain", "append", "period") if getattr(etl, name)]
     if len(ways) > 1:
         yield f"it declares {quoted(ways)}, of which a fact has one"
-    if _accumulates(etl):
+    if etl.write_mode == "accumulate":
         if etl.grain:
             yield (
                 "its grain is its factory's keyrefs, as for every accumulating snapshot; leave"
@@ -128,7 +126,7 @@ def _part_faults(etl: FactETL) -> Iterator[str]:
                 "its parts need split_by, a column of whole numbers in its source, which must"
                 " be SQL"
             )
-        if etl.grain or etl.append or etl.period or _accumulates(etl):
+        if etl.write_mode != "replace":
             yield (
                 "its parts replace the whole fact, so it can have no grain; leave parts or grain,"
                 " append, period out"
@@ -258,13 +256,12 @@ def _fact_deletion_faults(etl: FactETL) -> Iterator[str]:
             "close_deleted ends the version of a member; for facts, use flag_deleted(column) or"
             " remove_deleted()"
         )
-    grain = etl.factory.names("keyrefs") if _accumulates(etl) else etl.grain
-    if not grain:
+    if not etl.row_key:
         yield (
             "its deletions need a grain, by which facts are known; without one, facts are replaced"
             " or added"
         )
-    elif found := [name for name in grain if name not in etl.own]:
+    elif found := [name for name in etl.row_key if name not in etl.own]:
         yield (
             f"its deletions need a grain that the source gives itself, and {quoted(found)} is found"
             " by the load: a row that is rejected would be taken for deleted"
@@ -275,8 +272,3 @@ def _fact_deletion_faults(etl: FactETL) -> Iterator[str]:
             etl.factory.names("measures"),
             "flags deleted facts but is no measure of",
         )
-
-
-def _accumulates(etl: FactETL) -> bool:
-    made = etl.factory.table_class
-    return isinstance(made, type) and issubclass(made, AccumulatingSnapshotFactTable)

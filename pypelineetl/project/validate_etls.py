@@ -16,7 +16,6 @@ from pygrametl.tables import (
     CachedBulkDimension,
     Dimension,
     FactTable,
-    SlowlyChangingDimension,
 )
 from sqlalchemy import URL
 
@@ -265,7 +264,7 @@ def _version_faults(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
     """
     factory = etl.factory
     ordered = factory.name("versionatt") or factory.name("orderingatt")
-    if not issubclass(factory.table_class, SlowlyChangingDimension):
+    if etl.scd_type != "type 2":
         return
     if factory.names("type1atts") and factory.arguments.get("cachesize") == 0:
         yield (

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pygrametl.tables import AccumulatingSnapshotFactTable, TypeOneSlowlyChangingDimension
 from sqlglot import exp
 
 from pypelineetl.declare.etls import DimensionETL, FactETL
@@ -61,13 +60,12 @@ def _late_faults(column: str, key: Member, fact: FactETL) -> Iterator[str]:
     """Yield the faults of what is to become of facts that are there when something of their member
     arrives late.
     """
-    is_snapshot = issubclass(fact.factory.table_class, AccumulatingSnapshotFactTable)
     if key.follows_history and (not key.as_of or key.as_of not in fact.own):
         yield (
             "follows_history needs as_of, and a column of the fact of that name, which keeps the"
             " moment"
         )
-    if key.follows_history and not (fact.grain or is_snapshot):
+    if key.follows_history and not fact.row_key:
         yield (
             "follows_history needs a fact that keeps its rows, by a grain; others are replaced and"
             " need it not"
@@ -81,12 +79,12 @@ def _late_faults(column: str, key: Member, fact: FactETL) -> Iterator[str]:
             "retry needs that the fact keeps what its member is found by, and its factory does not"
             f" have {quoted(lacking)}; add it to the measures or keyrefs, and to the DDL"
         )
-    if not (fact.grain or fact.append or fact.period or is_snapshot):
+    if fact.write_mode == "replace":
         yield (
             "retry needs a fact that keeps its rows, by a grain, append or period; others need no"
             " retry"
         )
-    if column in (fact.grain or (fact.factory.names("keyrefs") if is_snapshot else ())):
+    if column in fact.row_key:
         yield (
             f'retry would change the grain of facts, which "{column}" is part of; take it out of'
             " the grain"
@@ -120,7 +118,7 @@ def _member_faults(key: Member, dimension: DimensionETL, sql_dialect: str) -> It
             " dates its versions by srcdateatt; use fromfinder=datereader(...) there, or"
             ' missing="reject"'
         )
-    is_type_1 = issubclass(factory.table_class, TypeOneSlowlyChangingDimension)
+    is_type_1 = dimension.scd_type == "type 1"
     if key.missing == "infer" and is_type_1 and set(factory.names("attributes")) <= set(wanted):
         yield (
             'missing="infer" makes members with pygrametl, whose TypeOneSlowlyChangingDimension'

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from pygrametl.tables import AccumulatingSnapshotFactTable
-
 from pypelineetl import events
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, FactETL
@@ -269,9 +267,13 @@ def _of_rejects(etl: ETL, rejects: Sequence[Reject]) -> ETL:
     """
     source = rows(lambda: [reject.given for reject in rejects])
     if isinstance(etl, FactETL):
-        adds = not (etl.grain or issubclass(etl.factory.table_class, AccumulatingSnapshotFactTable))
         return replace(
-            etl, source=source, most_rejected=1.0, watermark=None, period=None, append=adds
+            etl,
+            source=source,
+            most_rejected=1.0,
+            watermark=None,
+            period=None,
+            append=not etl.row_key,
         )
     return replace(etl, source=source, most_rejected=1.0, watermark=None)
 

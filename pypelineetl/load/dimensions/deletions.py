@@ -12,7 +12,6 @@ from pypelineetl.duck.projection import Projection
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.load.context import Load, dated
-from pypelineetl.load.contradictions import row_key
 from pypelineetl.load.dimensions.member_events import TOLD, MemberEvents, is_dated
 from pypelineetl.load.staged_rows import CURRENT, StagedRows, not_special
 from pypelineetl.sql.sql_casts import duckdb_type, literal
@@ -134,7 +133,7 @@ def delete_facts(load: Load, session: DuckSession, etl: FactETL, read: int) -> i
     Raises LoadError, and changes nothing, if they are more than the declared share of all.
     """
     assert etl.deleted  # noqa: S101 - nobody else calls it
-    staged, by, flag = StagedRows(load, session, etl), row_key(etl), etl.deleted.flag
+    staged, by, flag = StagedRows(load, session, etl), etl.row_key, etl.deleted.flag
     if flag and etl.stands_for:
         _keep_old_facts(load, etl, by)
     load.warehouse.uncommitted.add(etl.table)

@@ -3,8 +3,6 @@
 Asked of the warehouse itself.
 """
 
-from pygrametl.tables import SlowlyChangingDimension
-
 from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.errors import LoadError
 from pypelineetl.load.context import Load
@@ -19,7 +17,7 @@ def check_dimension(load: Load, etl: DimensionETL, before: int) -> None:
     Of versions those members are looked at that have one with a surrogate key above `before`: the
     others did not change, or their latest version has only ended.
     """
-    if issubclass(etl.factory.table_class, SlowlyChangingDimension):
+    if etl.scd_type == "type 2":
         _check_versions(load, etl, before)
 
 
@@ -28,7 +26,7 @@ def _check_versions(load: Load, etl: DimensionETL, before: int) -> None:
     is current.
     """
     since, until = etl.factory.name("fromatt"), etl.factory.name("toatt")
-    if not (since and until and issubclass(etl.factory.table_class, SlowlyChangingDimension)):
+    if not (since and until):
         return
     warehouse = load.warehouse
     by, table = warehouse.quoted(etl.factory.natural_key), warehouse.quote(etl.table)

@@ -5,8 +5,6 @@ New members are added, and type-1 attributes of known ones overwritten.
 
 from collections.abc import Sequence
 
-from pygrametl.tables import TypeOneSlowlyChangingDimension
-
 from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.duck.projection import Projection
 from pypelineetl.duck.session import DuckSession
@@ -81,7 +79,7 @@ def _first_key(staged: StagedRows) -> str:
 
 
 def _changing(etl: DimensionETL) -> tuple[str, ...]:
-    if etl.factory.table_class is not TypeOneSlowlyChangingDimension:
+    if etl.scd_type != "type 1":
         return ()
     others = (
         name for name in etl.factory.names("attributes") if name not in etl.factory.natural_key

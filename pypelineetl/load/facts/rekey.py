@@ -7,7 +7,6 @@ from pypelineetl.declare.etls import FactETL
 from pypelineetl.declare.keys import Member
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.load.context import Load
-from pypelineetl.load.contradictions import row_key
 from pypelineetl.load.facts.key_lookup import load_members
 from pypelineetl.load.staged_rows import CURRENT, StagedRows
 
@@ -91,7 +90,7 @@ def _rekey(load: Load, session: DuckSession, etl: FactETL, column: str, key: Mem
     members = load_members(session, load.project, load.warehouse, load.project.dimension(key))
     if not members.is_versioned:
         return 0
-    staged, by, moment = StagedRows(load, session, etl), row_key(etl), str(key.as_of)
+    staged, by, moment = StagedRows(load, session, etl), etl.row_key, str(key.as_of)
     # The rows that the load has just written are there as well.
     load.warehouse.uncommitted.add(etl.table)
     staged.load_current([*dict.fromkeys([*by, column, moment])])

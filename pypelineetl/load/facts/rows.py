@@ -14,7 +14,7 @@ from pypelineetl.duck.session import DuckSession
 from pypelineetl.events import Counts
 from pypelineetl.load.collations import infer_exactly
 from pypelineetl.load.context import Load, Progress
-from pypelineetl.load.contradictions import mark_undecided, row_key
+from pypelineetl.load.contradictions import mark_undecided
 from pypelineetl.load.dimensions.deletions import SEEN, is_seen
 from pypelineetl.load.facts.inferred_members import inferring
 from pypelineetl.load.facts.key_lookup import UNMATCHED, KeyLookup, NaturalKey, load_members
@@ -152,7 +152,7 @@ class StagedFacts:
         read = session.number(f"SELECT count(*) FROM {FACTS}")
         if is_seen(self.staged.load, self._etl):
             # Before rows are rejected: a fact whose row is rejected is in the source.
-            by = row_key(self._etl)
+            by = self._etl.row_key
             seen = (
                 f"SELECT DISTINCT {self.staged.aliases(by)} FROM {FACTS} WHERE NOT"
                 f" ({self.staged.any_null(by)})"

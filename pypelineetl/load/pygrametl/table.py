@@ -14,7 +14,6 @@ from typing import Any
 import pygrametl
 from pygrametl import tables
 from pygrametl.tables import (
-    AccumulatingSnapshotFactTable,
     BulkFactTable,
     CachedDimension,
     FactTable,
@@ -23,7 +22,7 @@ from pygrametl.tables import (
 )
 
 from pypelineetl.databases.base import Database
-from pypelineetl.declare.etls import ETL, DimensionETL, Factory
+from pypelineetl.declare.etls import ETL, DimensionETL, FactETL, Factory
 from pypelineetl.load.context import dated
 from pypelineetl.load.dimensions.versioning import type_one, versioning
 from pypelineetl.load.pygrametl.connection import Target
@@ -65,7 +64,7 @@ def pygrametl_table(
     }
     arguments |= _typed_bounds(factory, columns)
     arguments |= _dates(factory, columns, now)
-    if issubclass(factory.table_class, AccumulatingSnapshotFactTable):
+    if isinstance(etl, FactETL) and etl.write_mode == "accumulate":
         # pygrametl adds them to each other, and has an empty tuple where one is not given.
         arguments |= {
             name: list(factory.names(name)) for name in ("keyrefs", "otherrefs", "measures")
@@ -75,7 +74,7 @@ def pygrametl_table(
         arguments["usemultirow"] = False
     if isinstance(etl, DimensionETL) and "idfinder" not in factory.arguments:
         arguments["idfinder"] = _numbering(etl, warehouse)
-    if isinstance(etl, DimensionETL) and issubclass(factory.table_class, SlowlyChangingDimension):
+    if isinstance(etl, DimensionETL) and etl.scd_type == "type 2":
         arguments |= {"type1atts": type_one(etl)} if type_one(etl) else {}
     with _quoted_names(warehouse):
         table = _row_class(factory)(

@@ -12,7 +12,6 @@ from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load
-from pypelineetl.load.contradictions import row_key
 from pypelineetl.load.dimensions.attributes import Row, compared_attributes
 from pypelineetl.load.dimensions.deletions import SEEN, is_seen
 from pypelineetl.load.pygrametl.connection import Target
@@ -132,7 +131,7 @@ class Seen:
     ) -> None:
         self._session = session
         self._is_wanted = is_seen(load, etl)
-        self._names = etl.factory.natural_key if isinstance(etl, DimensionETL) else row_key(etl)
+        self._names = etl.factory.natural_key if isinstance(etl, DimensionETL) else etl.row_key
         self._columns = columns
         self._held = {
             f"a{etl.factory.columns.index(name)}": duckdb_type(columns[name])

@@ -20,7 +20,7 @@ from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts, Outcome
 from pypelineetl.load.collations import infer_exactly
 from pypelineetl.load.context import Load, Progress
-from pypelineetl.load.contradictions import merged, row_key, undecided_message
+from pypelineetl.load.contradictions import merged, undecided_message
 from pypelineetl.load.facts.inferred_members import inferring
 from pypelineetl.load.facts.key_lookup import UNMATCHED, KeyLookup, NaturalKey
 from pypelineetl.load.facts.rows import key_sets, replace_period
@@ -163,7 +163,7 @@ class GatheredFacts(FactBatches):
         load: Load,
     ) -> None:
         super().__init__(session, etl, columns, keys, load)
-        self._by = row_key(etl)
+        self._by = etl.row_key
         self._found: dict[tuple[Any, ...], list[tuple[Row, Row]]] = {}
         self._rejected = Counter[tuple[Any, ...]]()
         self._seen = Seen(load, session, etl, columns)

@@ -9,15 +9,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from pygrametl.tables import AccumulatingSnapshotFactTable, SlowlyChangingDimension
-
 from pypelineetl.declare.etls import DimensionETL, FactETL
 from pypelineetl.duck.rows import Stream
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load, Progress, null_message
-from pypelineetl.load.contradictions import row_key
 from pypelineetl.load.dimensions.source_rows import undecided_message
 from pypelineetl.load.pygrametl.connection import Target
 from pypelineetl.load.pygrametl.table import ensuring, pygrametl_table
@@ -53,7 +50,7 @@ def load_dimension(load: Load, session: DuckSession, etl: DimensionETL, rows: St
     seen.flush()
     with pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now) as table:
         histories = None
-        if issubclass(etl.factory.table_class, SlowlyChangingDimension):
+        if etl.scd_type == "type 2":
             histories = RowHistories(load, session, etl, columns, target, table)
         members, rejected = _members(session, etl, gathered, histories)
         if load.waiting:
@@ -185,35 +182,27 @@ def load_fact(load: Load, session: DuckSession, etl: FactETL, rows: Stream) -> P
     """
     columns = load.project.columns(etl)
     target = Target(load, etl)
-    is_snapshot = issubclass(etl.factory.table_class, AccumulatingSnapshotFactTable)
     with ExitStack() as open_tables:
         keys = BatchKeys(load, session, etl, open_tables)
         table = open_tables.enter_context(
             pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now)
         )
-        if not (etl.grain or is_snapshot):
+        if not etl.row_key:
             counts = yield from FactBatches(session, etl, columns, keys, load).put(
                 rows, _fact_writer(table)
             )
             return keys.told(counts)
         put = (
             Watched(target, table.ensure).put
-            if is_snapshot
+            if etl.write_mode == "accumulate"
             else GrainedFacts(table, etl, load.warehouse, target, columns).ensure
         )
         gathered = GatheredFacts(session, etl, columns, keys, load)
-        counts = yield from gathered.put(rows, _without_null(row_key(etl), lambda _: "unchanged"))
+        counts = yield from gathered.put(rows, _without_null(etl.row_key, lambda _: "unchanged"))
         counts = gathered.settled(keys.told(counts), put)
         if load.waiting:
             load.waiting.accept_keys(gathered.accepted)
         return counts
-
-
-def replaces(etl: FactETL) -> bool:
-    """Whether a load replaces the fact table's rows, which nothing tells apart."""
-    return not (etl.grain or etl.append or etl.period) and not issubclass(
-        etl.factory.table_class, AccumulatingSnapshotFactTable
-    )
 
 
 class Watched:
