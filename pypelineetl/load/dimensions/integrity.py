@@ -1,6 +1,6 @@
-"""What must hold of a dimension after a load, whichever way it was loaded.
+"""The check after a load that no two versions of a member overlap.
 
-Asked of the warehouse itself.
+It queries the warehouse itself, so it holds for every way of loading.
 """
 
 from pypelineetl.declare.etls import DimensionETL
@@ -8,63 +8,86 @@ from pypelineetl.errors import LoadError
 from pypelineetl.load.context import Load
 from pypelineetl.load.staged_rows import not_special
 
-_SHOWN = 5  # members told of when something is wrong with them
+_SHOWN = 5  # members that the message names
 
 
 def check_dimension(load: Load, etl: DimensionETL, before: int) -> None:
-    """Raise LoadError if a member has versions that overlap.
+    """Check the versions of the members that a load has changed.
 
-    Of versions those members are looked at that have one with a surrogate key above `before`: the
-    others did not change, or their latest version has only ended.
-    """
-    if etl.scd_type == "type 2":
-        _check_versions(load, etl, before)
+    Dimensions of other types than type 2 have no versions, and pass.
 
+    Args:
+        load: The load, before its commit.
+        etl: The dimension.
+        before: The largest surrogate key before the load. Only members with a larger one are
+            checked: of the others nothing changed but the end of their last version. 0 checks all.
 
-def _check_versions(load: Load, etl: DimensionETL, before: int) -> None:
-    """Raise LoadError if a member of a type-2 dimension has versions that overlap, or not one that
-    is current.
+    Raises:
+        LoadError: A member has versions that overlap, a version that ends before it begins, or
+            an open version before its last one.
+
     """
     since, until = etl.factory.name("fromatt"), etl.factory.name("toatt")
-    if not (since and until):
+    if not (etl.scd_type == "type 2" and since and until):
         return
+    found = load.warehouse.query(_overlaps_query(load, etl, since, until, before))
+    if found:
+        members = ", ".join(" + ".join(map(str, natural_key)) for natural_key in found)
+        message = (
+            f"the versions of {members} overlap, or end before they begin. Correct their dates in"
+            f' the source, or the rows in "{etl.table}" that were not written by a load'
+        )
+        raise LoadError(message)
+
+
+def _overlaps_query(load: Load, etl: DimensionETL, since: str, until: str, before: int) -> str:
+    """Return the warehouse's query of the natural keys of members whose versions overlap.
+
+    For a dimension of schools:
+
+        SELECT DISTINCT "school_id"
+        FROM (
+          SELECT "school_id", "since" AS since, "until" AS until,
+            LEAD("since") OVER (
+              PARTITION BY "school_id" ORDER BY "since", "version", "key"
+            ) AS next_since
+          FROM "school_dim"
+          WHERE ("school_id") IN (SELECT "school_id" FROM "school_dim" WHERE "key" > 17)
+        ) AS versions
+        WHERE until < since OR until > next_since OR (until IS NULL AND next_since IS NOT NULL)
+        LIMIT 5
+    """
     warehouse = load.warehouse
     by, table = warehouse.quoted(etl.factory.natural_key), warehouse.quote(etl.table)
-    number, key = etl.factory.name("versionatt"), str(etl.factory.name("key"))
-    # Versions may begin on one day: then their numbers say which comes first, or their ends.
-    ties = (
-        [warehouse.quote(number)]
-        if number
-        else [f"{warehouse.quote(until)} IS NULL", warehouse.quote(until)]
-    )
-    order = ", ".join([warehouse.quote(since), *ties, warehouse.quote(key)])
+    key = warehouse.quote(str(etl.factory.name("key")))
     conditions = [not_special(load, etl)]
+    # MySQL cannot read a temporary table twice in one query, and a plan's new tables are temporary.
     if before and etl.table not in warehouse.uncommitted:
-        # MySQL cannot read a table twice in one query if it is temporary, as new ones are in a
-        # plan.
-        new = (
-            f"SELECT {by} FROM {table} WHERE {warehouse.quote(str(etl.factory.name('key')))} >"
-            f" {before}"
-        )
-        conditions.append(f"({by}) IN ({new})")
-    where = " AND ".join(filter(None, conditions))
-    where = f"WHERE {where}" if where else ""
-    found = warehouse.query(f"""
+        conditions.append(f"({by}) IN (SELECT {by} FROM {table} WHERE {key} > {before})")
+    where = " AND ".join(filter(None, conditions)) or "1 = 1"
+    # `next_since`: when the next version of the member begins.
+    return f"""
         SELECT DISTINCT {by}
         FROM (
           SELECT {by}, {warehouse.quote(since)} AS since, {warehouse.quote(until)} AS until,
-                 LEAD({warehouse.quote(since)}) OVER (PARTITION BY {by}
-                   ORDER BY {order}) AS next_since
-          FROM {table} {where}
+            LEAD({warehouse.quote(since)}) OVER (
+              PARTITION BY {by} ORDER BY {_version_order(load, etl, since, until)}
+            ) AS next_since
+          FROM {table}
+          WHERE {where}
         ) AS versions
         WHERE until < since OR until > next_since OR (until IS NULL AND next_since IS NOT NULL)
         LIMIT {_SHOWN}
-        """)
-    if found:
-        some = ", ".join(" + ".join(map(str, natural_key)) for natural_key in found)
-        message = (
-            f"the versions of {some} overlap, or end before they begin; mend their dates in the"
-            " source, or rows that"
-            f' somebody else wrote to "{etl.table}"'
-        )
-        raise LoadError(message)
+    """
+
+
+def _version_order(load: Load, etl: DimensionETL, since: str, until: str) -> str:
+    """Return the terms that order the versions of a member.
+
+    Several versions may begin on one day. Then their numbers order them, or else their ends, of
+    which an open one is last.
+    """
+    quote = load.warehouse.quote
+    number, key = etl.factory.name("versionatt"), str(etl.factory.name("key"))
+    ties = [quote(number)] if number else [f"{quote(until)} IS NULL", quote(until)]
+    return ", ".join([quote(since), *ties, quote(key)])

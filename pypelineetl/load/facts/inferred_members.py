@@ -10,7 +10,7 @@ from typing import Any
 from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.load.context import Load
 from pypelineetl.load.facts.key_lookup import NaturalKey
-from pypelineetl.load.pygrametl.connection import Target
+from pypelineetl.load.pygrametl.connection import TargetConnection
 from pypelineetl.load.pygrametl.table import ensuring, pygrametl_table
 
 Infer = Callable[[NaturalKey], Any]
@@ -20,7 +20,7 @@ Infer = Callable[[NaturalKey], Any]
 def inferring(load: Load, dimension: DimensionETL, open_tables: ExitStack) -> Infer:
     """Return what makes such members; its pygrametl object is made on first use."""
     factory, columns = dimension.factory, load.project.columns(dimension)
-    target = Target(load, dimension)
+    target = TargetConnection(load, dimension)
     unknown: dict[str, Any] = {
         name: None for name in factory.names("attributes") if name not in factory.versioning
     }

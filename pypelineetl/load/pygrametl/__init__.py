@@ -1,1 +1,1 @@
-"""The pygrametl objects of a load, and the connection they write through."""
+"""pygrametl objects for one load, and the connection through which they write."""

@@ -1,9 +1,15 @@
-"""The connection a pygrametl object writes through: its SQL to our databases, its single INSERTs
-gathered into batches.
+"""The target connection of a pygrametl object: its SQL runs here, and INSERTs go in batches.
 
-It has the methods of pygrametl's ConnectionWrapper that pygrametl's tables call. It differs in what
-that class does to the whole process: it never makes itself the default connection, and committing
-is not its business.
+`TargetConnection` replaces pygrametl's ConnectionWrapper, with those of its methods that
+pygrametl's tables call. It differs where ConnectionWrapper does not suit a library:
+
+- ConnectionWrapper makes itself the default connection of the whole process. TargetConnection
+  does not, so several loads can run in one process.
+- pygrametl sends one INSERT per row. TargetConnection collects equal INSERTs into batches.
+- pygrametl returns values as the driver gives them. TargetConnection casts them to the types of
+  the table's columns, so that a comparison with source values finds no false change.
+- pygrametl writes the columns of the factory only. TargetConnection adds the audit column.
+- ConnectionWrapper can commit. TargetConnection cannot: only `run/` commits.
 """
 
 import re
@@ -17,22 +23,31 @@ from pypelineetl.declare.etls import ETL
 from pypelineetl.duck.rows import Row
 from pypelineetl.load.context import Load
 
+# The default of pygrametl's own BatchFactTable; rows of 1 KB take 10 MB.
 _BATCH_ROWS = 10_000
+# pygrametl writes all its statements with arguments of this form.
 _ARGUMENT = re.compile(r"%\((.+?)\)s")
+# pygrametl prepares each statement once per table. Only a user's own code makes more of them.
+_CACHED_STATEMENTS = 1_000
 
 Arguments = Mapping[str, Any]
+"""Arguments of a statement, by name."""
 
 
-class Target:
-    """The target connection of an ETL's pygrametl object.
+class TargetConnection:
+    """The connection through which the pygrametl object of one ETL reads and writes.
 
-    Values read are brought to the types of the table's columns, as values written are. Rows written
-    get the load's audit key, if the table has a column for it, of which pygrametl knows nothing.
+    Args:
+        load: The load, with the open warehouse.
+        etl: The ETL whose table is loaded.
+
     """
 
     def __init__(self, load: Load, etl: ETL) -> None:
         self.inserts = 0
+        """How many INSERTs pygrametl has sent."""
         self.updates = 0
+        """How many UPDATEs pygrametl has sent."""
         self._database = load.warehouse
         self._columns = load.project.columns(etl)
         self._table = load.warehouse.quote(etl.table)
@@ -49,27 +64,31 @@ class Target:
         namemapping: Mapping[str, str] | None = None,
         translate: bool = True,  # noqa: FBT001, FBT002, ARG002 - pygrametl's signature
     ) -> None:
-        """Run a statement with `%(name)s` arguments.
+        """Run a statement. An INSERT waits for a full batch, or for another statement.
 
-        An INSERT waits for a full batch or another statement.
+        Args:
+            stmt: The statement, with arguments of the form `%(name)s`.
+            arguments: The arguments by name, or by the name that `namemapping` gives.
+            namemapping: The names in `arguments` of arguments that have another name there.
+            translate: Not used. pygrametl could say here that a statement needs no translation.
+
         """
         statement, names = _translated(stmt, self._database.placeholder)
         mapping, given = namemapping or {}, arguments or {}
-        values = adapted(
-            self._database.parameter_adapters,
-            names,
-            tuple(given[mapping.get(name, name)] for name in names),
-        )
+        values = tuple(given[mapping.get(name, name)] for name in names)
+        values = adapted(self._database.parameter_adapters, names, values)
         verb = stmt.lstrip()[:6].upper()
         if self._audited:
             statement, values = self._with_audit_key(statement, values)
         if verb == "INSERT":
-            self._gather(statement, values)
+            self._add_to_batch(statement, values)
             return
-        self.updates += verb == "UPDATE"
+        if verb == "UPDATE":
+            self.updates += 1
+        # A query must see the rows that wait, and an UPDATE must find them.
         self.flush()
         self._names, rows = self._database.result(statement, values)
-        self._rows = map(self._converted, rows)
+        self._rows = map(self._cast, rows)
 
     def executemany(
         self,
@@ -77,7 +96,7 @@ class Target:
         params: Sequence[Arguments],
         translate: bool = True,  # noqa: FBT001, FBT002, ARG002 - pygrametl's signature
     ) -> None:
-        """Run an INSERT for many rows."""
+        """Run an INSERT for many rows, as `execute` does for one."""
         for arguments in params:
             self.execute(stmt, arguments)
 
@@ -88,15 +107,23 @@ class Target:
             self._database.insert_many(self._insert, rows)
 
     def fetchonetuple(self) -> Row:
-        """Return the next row of the last query; a row of None if there is no more."""
+        """Return the next row of the last query; a row of None after the last row.
+
+        pygrametl expects None for the key of a member that a lookup does not find.
+        """
         return next(self._rows, (None,) * len(self._names))
 
     def fetchone(self, names: Sequence[str] | None = None) -> dict[str, Any]:
-        """Return the next row as a dict; one with only None in it if there is no more."""
+        """Return the next row as a dict; a dict of None after the last row.
+
+        Args:
+            names: The keys of the dict; None for the names of the columns.
+
+        """
         return dict(zip(names or self._names, self.fetchonetuple(), strict=True))
 
     def fetchmanytuples(self, cnt: int) -> list[Row]:
-        """Return the next `cnt` rows."""
+        """Return at most `cnt` next rows."""
         return list(islice(self._rows, cnt))
 
     def fetchalltuples(self) -> Iterator[Row]:
@@ -104,38 +131,55 @@ class Target:
         return self._rows
 
     def rowfactory(self, names: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-        """Return the rows that remain, as dicts."""
-        shown = names or self._names
-        return (dict(zip(shown, row, strict=True)) for row in self._rows)
+        """Return the rows that remain as dicts, with keys as in `fetchone`."""
+        keys = names or self._names
+        return (dict(zip(keys, row, strict=True)) for row in self._rows)
 
     def _with_audit_key(self, statement: str, values: Row) -> tuple[str, Row]:
-        """Return a statement that writes rows so that they have the audit key.
+        """Return an INSERT or UPDATE of the ETL's table that writes the audit key as well.
 
-        Any other as it is.
+        pygrametl knows the columns of the factory only, and its own statements always have the
+        two forms that are matched here. Other statements stay as they are, such as those of a
+        user's own class.
+
+            INSERT INTO "city" ("key", "name") VALUES (?, ?)
+            INSERT INTO "city" ("key", "name", "audit_key") VALUES (?, ?, ?)
+
+            UPDATE "city" SET "name" = ? WHERE "key" = ?
+            UPDATE "city" SET "audit_key" = ?, "name" = ? WHERE "key" = ?
         """
         [(name, key)] = self._audited.items()
         column, mark = self._database.quote(name), self._database.placeholder
-        if statement.startswith(update := f"UPDATE {self._table} SET "):
+        update = f"UPDATE {self._table} SET "
+        if statement.startswith(update):
             return f"{update}{column} = {mark}, {statement.removeprefix(update)}", (key, *values)
-        columns, given, marks = statement.rpartition(") VALUES (")
-        if given and statement.startswith(f"INSERT INTO {self._table}"):
-            return f"{columns}, {column}{given}{mark}, {marks}", (*values, key)
+        columns, middle, marks = statement.rpartition(") VALUES (")
+        if middle and statement.startswith(f"INSERT INTO {self._table}"):
+            return f"{columns}, {column}{middle}{mark}, {marks}", (*values, key)
         return statement, values
 
-    def _gather(self, statement: str, values: Row) -> None:
+    def _add_to_batch(self, statement: str, values: Row) -> None:
+        """Let an INSERT wait; write the batch before it if it is full or of another statement."""
         self.inserts += 1
         if statement != self._insert or len(self._waiting) >= _BATCH_ROWS:
             self.flush()
         self._insert = statement
         self._waiting.append(values)
 
-    def _converted(self, row: Row) -> Row:
-        return tuple(
-            self._columns[name].cast(value) if name in self._columns else value
-            for name, value in zip(self._names, row, strict=True)
-        )
+    def _cast(self, row: Row) -> Row:
+        """Return a row of the warehouse with its values in the types of the table's columns."""
+        values = []
+        for name, value in zip(self._names, row, strict=True):
+            column = self._columns.get(name)
+            values.append(column.cast(value) if column else value)
+        return tuple(values)
 
 
-@lru_cache(maxsize=1_000)
-def _translated(stmt: str, placeholder: str) -> tuple[str, tuple[str, ...]]:
-    return _ARGUMENT.sub(placeholder, stmt), tuple(_ARGUMENT.findall(stmt))
+@lru_cache(maxsize=_CACHED_STATEMENTS)
+def _translated(statement: str, placeholder: str) -> tuple[str, tuple[str, ...]]:
+    """Return a statement with the warehouse's placeholders, and the names of its arguments.
+
+    >>> _translated("SELECT id FROM city WHERE name = %(name)s", "?")
+    ('SELECT id FROM city WHERE name = ?', ('name',))
+    """
+    return _ARGUMENT.sub(placeholder, statement), tuple(_ARGUMENT.findall(statement))

@@ -14,7 +14,7 @@ from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load
 from pypelineetl.load.dimensions.attributes import Row, compared_attributes
 from pypelineetl.load.dimensions.deletions import SEEN, is_seen
-from pypelineetl.load.pygrametl.connection import Target
+from pypelineetl.load.pygrametl.connection import TargetConnection
 from pypelineetl.sql.schema import Column
 from pypelineetl.sql.sql_casts import duckdb_type
 from pypelineetl.state.surrogate_keys import LargestKeys
@@ -27,7 +27,7 @@ class RowAttributes:
     """
 
     def __init__(
-        self, load: Load, etl: DimensionETL, columns: Mapping[str, Column], target: Target
+        self, load: Load, etl: DimensionETL, columns: Mapping[str, Column], target: TargetConnection
     ) -> None:
         self._etl = etl
         self._target = target

@@ -27,7 +27,7 @@ from pypelineetl.load.dimensions.history_model import (
 from pypelineetl.load.dimensions.member_events import MemberEvents, is_dated
 from pypelineetl.load.dimensions.member_history import member_history
 from pypelineetl.load.dimensions.versioning import history_rules, versioning_of
-from pypelineetl.load.pygrametl.connection import Target
+from pypelineetl.load.pygrametl.connection import TargetConnection
 from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.python_casts import source_moment
 from pypelineetl.sql.schema import Column
@@ -59,7 +59,7 @@ class RowHistories:
     session: DuckSession
     etl: DimensionETL
     columns: Mapping[str, Column]
-    target: Target
+    target: TargetConnection
     table: Any
     """The pygrametl object."""
     versions: int = 0

@@ -16,7 +16,7 @@ from pypelineetl.errors import LoadError
 from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load, Progress, null_message
 from pypelineetl.load.dimensions.source_rows import undecided_message
-from pypelineetl.load.pygrametl.connection import Target
+from pypelineetl.load.pygrametl.connection import TargetConnection
 from pypelineetl.load.pygrametl.table import ensuring, pygrametl_table
 from pypelineetl.load.rejects import reject_row
 from pypelineetl.load.rowwise.attributes import RowAttributes, RowKeys, Seen
@@ -38,7 +38,7 @@ def load_dimension(load: Load, session: DuckSession, etl: DimensionETL, rows: St
     and for rows of one member that nothing puts in an order, if no rows may be rejected.
     """
     columns, natural_key = load.project.columns(etl), etl.factory.natural_key
-    target, seen = Target(load, etl), Seen(load, session, etl, columns)
+    target, seen = TargetConnection(load, etl), Seen(load, session, etl, columns)
     gathered: list[Row] = []
     batches = DimensionBatches(session, etl, columns, seen)
 
@@ -181,7 +181,7 @@ def load_fact(load: Load, session: DuckSession, etl: FactETL, rows: Stream) -> P
     rows may be rejected.
     """
     columns = load.project.columns(etl)
-    target = Target(load, etl)
+    target = TargetConnection(load, etl)
     with ExitStack() as open_tables:
         keys = BatchKeys(load, session, etl, open_tables)
         table = open_tables.enter_context(
@@ -208,7 +208,7 @@ def load_fact(load: Load, session: DuckSession, etl: FactETL, rows: Stream) -> P
 class Watched:
     """What pygrametl does with each row, told from the statements it sends."""
 
-    def __init__(self, target: Target, ensure: Callable[[Row], object]) -> None:
+    def __init__(self, target: TargetConnection, ensure: Callable[[Row], object]) -> None:
         self.versions = 0
         self._target = target
         self._ensure = ensure

@@ -6,7 +6,7 @@ from typing import Any
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import FactETL
 from pypelineetl.events import Outcome
-from pypelineetl.load.pygrametl.connection import Target
+from pypelineetl.load.pygrametl.connection import TargetConnection
 from pypelineetl.sql.schema import Column
 
 Row = dict[str, Any]
@@ -24,7 +24,7 @@ class GrainedFacts:
         table: Any,
         etl: FactETL,
         warehouse: Database,
-        target: Target,
+        target: TargetConnection,
         columns: Mapping[str, Column],
     ) -> None:
         self._table = table
