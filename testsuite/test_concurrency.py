@@ -22,7 +22,7 @@ from pygrametl.tables import (
 )
 
 from pypelineetl import DimensionETL, FactETL, factory, junk, member, read_project, rows
-from pypelineetl.celery.app import stages_of
+from pypelineetl.celery.refresh_plan import stages_of
 from pypelineetl.databases import base
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError

@@ -199,7 +199,9 @@ def test_an_etl_goes_to_its_own_queue(shell: Checkout) -> None:
     """queue="…" in config.py sends an ETL there, alone or in a refresh, and the refresh still
     ends.
     """
-    shell.edit("config", "factory=dimensions.school)", 'factory=dimensions.school, queue="heavy")')
+    shell.edit(
+        "config", "factory=dimensions.school\n", 'factory=dimensions.school, queue="heavy"\n'
+    )
     with shell.worker(1, "-n", "light@%h"):
         broker = redis_client.Redis.from_url(shell.environment["ETL_BROKER_URL"])
         sent = shell.run("-c", "import tasks; tasks.process_etl.delay('school', 'dimension')")
@@ -365,7 +367,7 @@ def test_a_revoked_run_is_given_up_at_once(shell: Checkout, tmp_path: Path, what
             assert error.startswith(("TaskRevokedError", "RefreshError"))
         else:
             assert error.startswith(("RefreshError", "ChordError"))
-            assert "given up: every table holds what it held before. Start a new one" in error
+            assert "has failed: no table was changed. Start a new one" in error
             assert "Dependency" not in error
         with open_database(
             parse_url(shell.environment["ETL_WAREHOUSE_URL"]), read_only=False

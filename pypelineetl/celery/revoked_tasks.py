@@ -1,8 +1,7 @@
-"""What a worker does about a run whose task is revoked or killed: it gives the run up, and its
-caller gets one error.
+"""Revoked and killed tasks: a worker ends their run as failed, and the caller gets one error.
 
-Celery tells a refresh's caller only at the end of all its steps, by the id of a task, and tells the
-run nothing.
+When a task is revoked or killed, its code cannot react. Celery tells the caller of a refresh only
+after all other steps, and names a task id; it does not tell the run at all.
 """
 
 import logging
@@ -15,123 +14,136 @@ from celery.utils.functional import maybe_list
 
 from pypelineetl.errors import PypeLineError, RefreshError
 
-GiveUp = Callable[[str, str], bool]
-"""Gives up the run of this id for this reason.
+FailRun = Callable[[str, str], bool]
+"""Ends the run with this id as failed, for this reason.
 
-Returns whether it had begun, and has neither ended nor is published.
+Returns whether the run had begun, and had neither ended nor been published.
 """
 
 _log = logging.getLogger(__name__)
 
 
 class Revocations:
-    """The hooks of one application.
+    """The hooks of one application that end the runs of revoked and killed tasks.
 
-    Each gives up the run of a task that will not come to its end.
+    Args:
+        app: The application whose workers get the hooks.
+        fail_run: Ends a run.
     """
 
-    def __init__(self, app: Celery, give_up: GiveUp) -> None:
+    def __init__(self, app: Celery, fail_run: FailRun) -> None:
         self._app = app
-        self._give_up = give_up
-        self._lost_runs: set[str] = set()
-        self._errback = app.task(name="pypelineetl.lost")(self._lost)
-        signals.worker_init.connect(self._in_worker, weak=False)
+        self._fail_run = fail_run
+        self._failed_runs: set[str] = set()
+        # Its name is in messages, and must stay.
+        self._errback = app.task(name="pypelineetl.lost")(self._on_stage_error)
+        signals.worker_init.connect(self._on_worker_start, weak=False)
 
     def watch(self, task: Task[..., Any], collect: Any, run_id: str) -> None:
-        """Have `collect`, which ends a stage that takes the place of `task`, give the run up if the
-        stage is lost.
+        """End a run as failed if a stage of it is lost.
+
+        Args:
+            task: The task that the chord of the stage is about to replace.
+            collect: The signature of the task that receives the outcomes of the stage.
+            run_id: The id of the refresh.
         """
         collect.link_error(self._errback.s(run_id))
-        # Celery would link those of the task as well, and warn of it in the worker's log.
+        # replace() links the errbacks of `task` to the chord as well. With the same one twice,
+        # Celery warns in the worker's log.
         errbacks = task.request.errbacks or []
-        task.request.errbacks = [each for each in errbacks if each["task"] != self._errback.name]
+        task.request.errbacks = [
+            errback for errback in errbacks if errback["task"] != self._errback.name
+        ]
 
-    def _in_worker(self, sender: Any, **_given: object) -> None:
-        """Begin to listen, in the main process of a worker, which hears of tasks that are revoked
-        or killed.
-        """
+    def _on_worker_start(self, sender: Any, **_given: object) -> None:
+        """Install the hooks in the main process of a worker: it learns of revoked, killed tasks."""
         if sender.app is not self._app:
             return
+        # Celery has no signal before a revocation, only one for each task that it has ended.
         from celery.worker.control import Panel  # noqa: PLC0415 - only workers need it
 
         revoke = Panel.data["revoke"]
-        Panel.data["revoke"] = lambda state, *given, **named: self._revoke(
-            revoke, state, *given, **named
-        )
-        signals.task_failure.connect(self._failed, weak=False)
+
+        def revoke_run(state: Any, *arguments: Any, **named: Any) -> Any:
+            return self._revoke(revoke, state, *arguments, **named)
+
+        Panel.data["revoke"] = revoke_run
+        signals.task_failure.connect(self._on_task_failure, weak=False)
 
     def _revoke(
         self,
         revoke: Callable[..., Any],
         state: Any,
         task_id: Any,
-        terminate: bool = False,  # noqa: FBT001, FBT002 - as above
+        terminate: bool = False,  # noqa: FBT001, FBT002 - the parameters of Celery's own command
         signal: str | None = None,
         **given: Any,
     ) -> Any:
-        """Do as Celery's command `revoke`, and with `terminate` end all tasks of a run that one of
-        them belongs to.
-        """
+        """Revoke a task as Celery does; with `terminate`, end its run and all tasks of the run."""
         if not terminate:
             return revoke(state, task_id, terminate=terminate, signal=signal, **given)
-        asked = list(maybe_list(task_id) or [])
-        runs = list(dict.fromkeys(each.partition(".")[0] for each in asked))
-        active = self._tasks_of(runs)
-        answer = revoke(state, [*asked, *active], terminate=True, signal=signal, **given)
-        for run_id in runs:
-            why = (
-                f"run {run_id} was revoked with terminate=True, and is given up: every table holds"
-                " what it held before. Start a new one if it is still wanted"
+        revoked = list(maybe_list(task_id) or [])
+        # The id of a step is that of its refresh, a dot and the ETL. dict keeps the order.
+        run_ids = list(dict.fromkeys(task.partition(".")[0] for task in revoked))
+        active = self._active_tasks(run_ids)
+        answer = revoke(state, [*revoked, *active], terminate=True, signal=signal, **given)
+        for run_id in run_ids:
+            reason = (
+                f"run {run_id} was revoked with terminate=True and has failed: no table was"
+                " changed. Start a new one if you still need it"
             )
-            self._ended(run_id, why)
-            # A task that was at work here under the run's own id is told of as revoked by Celery.
-            if run_id in self._lost_runs and run_id not in active:
-                self._app.backend.mark_as_failure(run_id, RefreshError(why))
+            self._end_run(run_id, reason)
+            # If a task with the run's own id was active here, Celery stores its result itself.
+            if run_id in self._failed_runs and run_id not in active:
+                self._app.backend.mark_as_failure(run_id, RefreshError(reason))
         return answer
 
-    def _tasks_of(self, runs: Iterable[str]) -> list[str]:
-        """Return the tasks of runs that this worker has begun or is about to begin."""
+    def _active_tasks(self, run_ids: Iterable[str]) -> list[str]:
+        """Return the tasks of these runs that this worker has begun or is about to begin."""
         from celery.worker import state  # noqa: PLC0415 - only workers need it
 
-        wanted = set(runs)
-        known = {request.id for request in (*state.active_requests, *state.reserved_requests)}
-        return sorted(each for each in known if each.partition(".")[0] in wanted)
+        wanted = set(run_ids)
+        found = set()
+        for request in (*state.active_requests, *state.reserved_requests):
+            if request.id.partition(".")[0] in wanted:
+                found.add(request.id)
+        return sorted(found)
 
-    def _failed(
+    def _on_task_failure(
         self, sender: Task[..., Any], task_id: str, exception: BaseException, **_given: object
     ) -> None:
-        """Give up a run of one task that was killed at its time limit.
+        """End a run that is one task, if Celery killed the task at its time limit.
 
-        Of a step, its refresh tells at its end.
+        A refresh learns of its killed steps in `_on_stage_error`.
         """
         if sender.app is self._app and isinstance(exception, TimeLimitExceeded):
-            self._ended(
+            self._end_run(
                 task_id,
-                f"run {task_id} was killed at its time limit (TIME_LIMIT_SECONDS), and is given up",
+                f"run {task_id} was killed at its time limit (TIME_LIMIT_SECONDS) and has failed",
             )
 
-    def _lost(self, _request: Any, error: BaseException, _traceback: object, run_id: str) -> None:
-        """Give up a refresh of which a step has no outcome, and have its caller told that in place
-        of a task's id.
-        """
-        if isinstance(error, ChordError):
-            told = (
-                f"a step of refresh {run_id} was revoked or killed, and the refresh is given up:"
-                " every table holds what it held before. Start a new one if it is still wanted"
-            )
-            self._ended(run_id, told)
-            # Another worker may have given it up already. Who waits is told by this; Celery then
-            # keeps its own error, with the same words.
-            self._lost_runs.add(run_id)
-            self._app.backend.mark_as_failure(run_id, RefreshError(told))
-            error.args = (told,)
+    def _on_stage_error(
+        self, _request: Any, error: BaseException, _traceback: object, run_id: str
+    ) -> None:
+        """End a refresh one of whose steps has no outcome, and store the reason as its result."""
+        if not isinstance(error, ChordError):
+            return
+        reason = (
+            f"a step of refresh {run_id} was revoked or killed, and the refresh has failed: no"
+            " table was changed. Start a new one if you still need it"
+        )
+        self._end_run(run_id, reason)
+        # Another worker may have ended it before; the caller still waits for a result. Celery
+        # stores its own error after this one, hence the same words there.
+        self._failed_runs.add(run_id)
+        self._app.backend.mark_as_failure(run_id, RefreshError(reason))
+        error.args = (reason,)
 
-    def _ended(self, run_id: str, why: str) -> bool:
+    def _end_run(self, run_id: str, reason: str) -> None:
         try:
-            is_given_up = self._give_up(run_id, why)
+            is_ended = self._fail_run(run_id, reason)
         except PypeLineError as error:
-            _log.exception("run %s could not be given up; the next run does it: %s", run_id, error)
-            return False
-        if is_given_up:
-            self._lost_runs.add(run_id)
-        return is_given_up
+            _log.exception("run %s could not be ended; the next run does it: %s", run_id, error)
+            return
+        if is_ended:
+            self._failed_runs.add(run_id)

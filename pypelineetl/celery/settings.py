@@ -1,32 +1,46 @@
-"""What Celery is told of a config module.
+"""The settings of the Celery application: limits, retries, lost workers and brokers, and beat."""
 
-Its limits, what becomes of tasks whose worker or broker dies, and beat.
-"""
-
+from collections.abc import Callable
 from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
+from celery import Celery
 from celery.schedules import crontab
 
 from pypelineetl.celery import serializer
-from pypelineetl.project.settings import right_value_of
+from pypelineetl.project.settings import right_value_of, value_of
 
 WATCH = "pypelineetl.watch"
-"""The task that looks whether there was a refresh in time."""
+"""The task that alerts people if the ETLs were not loaded in time."""
 
 _WATCH_EVERY = timedelta(minutes=15)
-_LIMIT_SECONDS = 4 * 3600
+_TIME_LIMIT_SECONDS = 4 * 3600
+# Between the soft limit, which raises in the task, and the hard one, which kills it.
 _GRACE_SECONDS = 300
 _RESTORE_SECONDS = 10
 
 
-def settings_of(config: ModuleType) -> dict[str, Any]:
-    """Return the settings of Celery's application for a config module, or their defaults where its
-    values are wrong.
+def new_application(config: ModuleType, route: Callable[..., dict[str, str] | None]) -> Celery:
+    """Return the Celery application of a config module.
+
+    `route` is called with a task's name and arguments, and returns its queue.
     """
-    limit = right_value_of(config, "TIME_LIMIT_SECONDS") or _LIMIT_SECONDS
-    # Above the hard limit, or Redis hands a task that still runs to a second worker.
+    serializer.register()
+    broker = value_of(config, "BROKER_URL")
+    backend = value_of(config, "RESULT_URL")
+    app = Celery("pypelineetl", broker=broker, backend=backend)
+    app.conf.update(settings_of(config), task_routes=(route,))
+    return app
+
+
+def settings_of(config: ModuleType) -> dict[str, Any]:
+    """Return the settings of the Celery application of a config module.
+
+    A wrong value of the module counts as its default here; `read_project` reports it.
+    """
+    limit = right_value_of(config, "TIME_LIMIT_SECONDS") or _TIME_LIMIT_SECONDS
+    # Longer than the hard limit. Otherwise Redis delivers a task that still runs to another worker.
     visible = limit + 2 * _GRACE_SECONDS
     return {
         "task_serializer": "json",
@@ -35,9 +49,9 @@ def settings_of(config: ModuleType) -> dict[str, Any]:
         "result_accept_content": ["json", serializer.NAME],
         "result_extended": False,
         "task_track_started": True,
-        # A worker that dies leaves its task to another; running an ETL again is safe.
+        # Another worker does the task of a worker that dies. To run an ETL again is safe.
         "task_acks_late": True,
-        # Safe, because an ETL that kills its process again and again is not begun again.
+        # Safe, because the library does not begin an ETL again that has killed several processes.
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
         "task_soft_time_limit": limit,
@@ -47,15 +61,14 @@ def settings_of(config: ModuleType) -> dict[str, Any]:
             "visibility_timeout": visible,
             "unacked_restore_interval": _RESTORE_SECONDS,
             "unacked_restore_throttle": 1,
-            # A worker that dies while it hands out again what others left has a lock that nobody
-            # lets go of: for five minutes by default. Two that do it at once do no harm, for each
-            # message is moved in one transaction.
+            # A worker that dies while it restores the tasks of others leaves a lock in Redis, by
+            # default for 5 minutes. Two workers that restore at once do no harm: Redis moves each
+            # message in one transaction.
             "unacked_mutex_expire": _RESTORE_SECONDS,
         },
         "result_backend_transport_options": {"visibility_timeout": visible},
-        # Half a minute for Redis to come back, or for a connection that idled and was dropped to be
-        # made again: else Celery makes a failure of a task whose result it cannot store, or whose
-        # next stage it cannot send, at once.
+        # Retry for half a minute, until Redis is back or an idle connection is made again.
+        # Otherwise a task fails at once if Celery cannot store its result or send its next stage.
         "result_backend_always_retry": True,
         "result_backend_max_retries": 15,
         "redis_backend_health_check_interval": 30,
@@ -67,22 +80,20 @@ def settings_of(config: ModuleType) -> dict[str, Any]:
         },
         "broker_connection_retry_on_startup": True,
         "worker_soft_shutdown_timeout": 60.0,
-        # The application's own logs must not redirect what an ETL prints into a task's log.
+        # What an ETL prints stays on the screen: Celery would write it to the worker's log.
         "worker_redirect_stdouts": False,
-        "beat_schedule": _nightly(config),
+        "beat_schedule": _beat_schedule(config),
     }
 
 
-def _nightly(config: ModuleType) -> dict[str, Any]:
-    """Return beat's schedule.
-
-    A whole refresh at the time config.py gives, and a look whether there was one.
-    """
+def _beat_schedule(config: ModuleType) -> dict[str, Any]:
+    """Return the schedule of beat: the nightly refresh, and the check whether it happened."""
     schedule: dict[str, Any] = {}
-    if (when := right_value_of(config, "NIGHTLY_REFRESH")) is not None:
+    nightly = right_value_of(config, "NIGHTLY_REFRESH")
+    if nightly is not None:
         schedule["nightly-refresh"] = {
             "task": "tasks.refresh_data_warehouse",
-            "schedule": crontab(**when),
+            "schedule": crontab(**nightly),
         }
     if right_value_of(config, "LATE_AFTER_HOURS") is not None:
         schedule["watch"] = {"task": WATCH, "schedule": _WATCH_EVERY}

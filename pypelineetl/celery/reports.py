@@ -1,0 +1,64 @@
+"""What the tasks write to run.log, and the alerts that they send."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from celery.exceptions import TaskPredicate
+
+from pypelineetl.declare.etls import ETL
+from pypelineetl.errors import LoadError, PypeLineError, RefreshError, in_words
+from pypelineetl.events import Event
+from pypelineetl.project.project import Project
+from pypelineetl.report.alerts import Alerts
+from pypelineetl.report.run_log import RunLog
+
+
+def logged(project: Project, events: Iterable[Event]) -> Iterator[Event]:
+    """Yield these events, each after it is written to run.log."""
+    with _run_log(project) as log:
+        for event in events:
+            log(event)
+            yield event
+
+
+def log_all(project: Project, events: Iterable[Event]) -> None:
+    """Write these events to run.log while they happen, to the last one."""
+    for _ in logged(project, events):
+        pass
+
+
+def send_alert(project: Project, send: Callable[[Alerts], object]) -> None:
+    """Send an alert. run.log says if it could not be delivered."""
+    alerts = Alerts(project)
+    send(alerts)
+    with _run_log(project) as log:
+        for undelivered in alerts.undelivered:
+            log.error(undelivered)
+
+
+def alert_recovery(project: Project, etls: Iterable[ETL]) -> None:
+    """Send an alert if some of these ETLs, which succeeded, had failed the last time."""
+    names = [etl.label for etl in etls]
+    send_alert(project, lambda alerts: alerts.went_well(names))
+
+
+@contextmanager
+def alert_on_failure(project: Project) -> Iterator[None]:
+    """Send an alert if the block raises."""
+    try:
+        yield
+    except TaskPredicate:
+        # Celery raises these to retry or to replace a task. The task has not failed.
+        raise
+    except Exception as error:
+        text = str(error) if isinstance(error, PypeLineError) else in_words(error)
+        if not isinstance(error, RefreshError | LoadError):
+            # The events of the run have put the errors of its ETLs into run.log already.
+            with _run_log(project) as log:
+                log.error(text)  # noqa: TRY400 - a RunLog, not a logger of Python
+        send_alert(project, lambda alerts: alerts.failed(text))
+        raise
+
+
+def _run_log(project: Project) -> RunLog:
+    return RunLog(project.log_home / "run.log")

@@ -1,0 +1,58 @@
+"""Runs that one task does alone, as run.py does: load into the live tables, and delete tables."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from pypelineetl import events
+from pypelineetl.celery.outcomes import Outcome, failed, loaded, recorded_outcomes, skipped
+from pypelineetl.celery.reports import logged
+from pypelineetl.celery.task_run import current_run, retry_when_busy
+from pypelineetl.declare.etls import ETL
+from pypelineetl.errors import RefreshError
+from pypelineetl.load.etl import LoadOptions
+from pypelineetl.project.project import Project
+from pypelineetl.run.runner import Request, perform, refresh
+from pypelineetl.state.locks import EndedError
+from pypelineetl.state.run_history import Run
+
+
+def update_tables(project: Project, etls: Sequence[ETL]) -> list[Outcome]:
+    """Load ETLs into their live tables in one transaction, once.
+
+    A task that is delivered again waits for the first delivery, and returns its outcomes.
+    """
+    run = current_run(project)
+    try:
+        with retry_when_busy(project):
+            return _update_tables(project, run, etls)
+    except EndedError:
+        return recorded_outcomes(project, run)
+
+
+def _update_tables(project: Project, run: Run, etls: Sequence[ETL]) -> list[Outcome]:
+    # The task waits for locked tables by a retry, which keeps no worker, instead of by sleeping.
+    without_wait = replace(project, lock_wait=timedelta())
+    happening = perform(without_wait, run, etls, LoadOptions(), builds=False)
+    outcomes = []
+    for event in logged(project, happening):
+        match event:
+            case events.EtlFinished(etl=etl, counts=counts):
+                outcomes.append(loaded(etl, counts.read))
+            case events.EtlFailed(etl=etl, error=error):
+                outcomes.append(failed(etl, error))
+            case events.EtlSkipped(etl=etl, reason=reason):
+                outcomes.append(skipped(etl, reason))
+    return outcomes
+
+
+def delete_tables(project: Project) -> None:
+    """Delete all tables of the configured ETLs.
+
+    Raises:
+        RefreshError: A table could not be deleted.
+    """
+    request = Request(test_sources=False, delete_existing_tables=True)
+    for event in logged(project, refresh(project, request)):
+        if isinstance(event, events.RunFinished) and event.error:
+            raise RefreshError(event.error)

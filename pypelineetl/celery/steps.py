@@ -1,0 +1,93 @@
+"""What the tasks of a refresh do in the warehouse: build a table or a partition of it, and publish.
+
+Each function may run again for the same refresh, because Celery delivers a task again when its
+worker dies: a table that is loaded already is not loaded again.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from pypelineetl import events
+from pypelineetl.celery.refresh_plan import RefreshPlan
+from pypelineetl.celery.reports import log_all, logged
+from pypelineetl.celery.task_run import refresh_run, retry_when_busy, run_failed_on_error, run_held
+from pypelineetl.declare.etls import ETL
+from pypelineetl.events import Event
+from pypelineetl.load.partitions import parse_partitions
+from pypelineetl.project.project import Project
+from pypelineetl.publish.staging import Staging, stage
+from pypelineetl.run.rebuild import build, build_of_parts, build_part, publish
+from pypelineetl.run.update import told
+from pypelineetl.state.run_history import LOADED, Run, RunHistory
+
+
+def build_table(project: Project, plan: RefreshPlan, etl: ETL) -> int:
+    """Build the staged table of one ETL, and return the number of source rows."""
+    run, staging = run_of(project, plan)
+    with project.open_warehouse() as warehouse:
+        records = {record.etl: record for record in RunHistory(warehouse).of(run.id)}
+    earlier = records.get(etl.label)
+    if earlier and earlier.status == LOADED and earlier.counts:
+        return earlier.counts.read
+    for event in logged(project, told(etl, build(staging, run, etl))):
+        if isinstance(event, events.EtlFinished):
+            rows = event.counts.read
+    return rows
+
+
+def build_partition(
+    project: Project, plan: RefreshPlan, etl: ETL, bounds: Sequence[int], number: int
+) -> int:
+    """Load one partition of a fact into its own table, and return the number of source rows."""
+    run, staging = run_of(project, plan)
+    partitions = parse_partitions(run.generation, bounds)
+    rows = 0
+
+    def load() -> Iterator[Event]:
+        nonlocal rows
+        counts = yield from build_part(staging, run, etl, partitions, number)
+        rows = counts.read
+
+    log_all(project, load())
+    return rows
+
+
+def build_from_partitions(
+    project: Project, plan: RefreshPlan, etl: ETL, bounds: Sequence[int], rows: int
+) -> int:
+    """Build the staged table of a fact from its partitions, which have this number of rows."""
+    run, staging = run_of(project, plan)
+    partitions = parse_partitions(run.generation, bounds)
+    with run_held(project, run):
+        log_all(project, build_of_parts(staging, run, etl, partitions, rows))
+    return rows
+
+
+def has_succeeded(project: Project, plan: RefreshPlan) -> bool:
+    """Whether a refresh is published, by an earlier delivery of the task that asks."""
+    run, _ = run_of(project, plan)
+    with project.open_warehouse() as warehouse:
+        return RunHistory(warehouse).has_succeeded(run)
+
+
+def publish_refresh(project: Project, plan: RefreshPlan) -> Sequence[ETL]:
+    """Publish all tables that a refresh has built, and return their ETLs.
+
+    These include the dimensions to which only its facts have added members.
+    """
+    run, staging = run_of(project, plan)
+    # The outer retry is for the name of the run: another task is at work for it, and the run must
+    # not be ended as failed. The inner one is for the tables.
+    with (
+        retry_when_busy(project),
+        run_held(project, run),
+        run_failed_on_error(project, run),
+        retry_when_busy(project),
+    ):
+        log_all(project, publish(staging, run))
+    return staging.etls
+
+
+def run_of(project: Project, plan: RefreshPlan) -> tuple[Run, Staging]:
+    """Return the run of a refresh, and the names of the staged tables that it builds."""
+    run = refresh_run(project, plan.refresh_id)
+    return run, stage(project, plan.find_etls(project), run.generation)

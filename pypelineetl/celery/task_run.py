@@ -1,0 +1,150 @@
+"""The run that a task works for: its id, its tables, its retries, and its end when the task fails.
+
+The run of a refresh outlives each of its tasks. While a task is at work, its connection holds the
+name of the run. Between two tasks nobody holds it, and the lease of the run counts instead.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+from celery import current_task
+from celery.exceptions import TaskPredicate
+
+from pypelineetl.celery.outcomes import Outcome, failed, loaded, recorded_outcomes
+from pypelineetl.celery.reports import log_all, send_alert
+from pypelineetl.declare.etls import ETL
+from pypelineetl.errors import BusyError, PypeLineError, TransientError
+from pypelineetl.project.project import Project
+from pypelineetl.run.locking import acquire_nowait, give_up
+from pypelineetl.run.rebuild import begin
+from pypelineetl.run.retry import attempts
+from pypelineetl.state.locks import EndedError, TableLocks, hold
+from pypelineetl.state.run_history import Run, new_run
+
+# How long a refresh keeps its tables while no task of it is at work. It must be longer than a
+# message may wait in a queue of busy workers; a refresh that died blocks its tables for so long.
+LEASE = timedelta(minutes=5)
+
+# How long a task that found its tables locked waits before it tries again. The worker does other
+# tasks meanwhile, so that a short pause costs little.
+_RETRY_SECONDS = 3
+
+
+def current_run(project: Project) -> Run:
+    """Return the run of the current task. It has the id of the task, also when delivered again."""
+    if current_task and current_task.request.id:
+        return Run(current_task.request.id, project.digest)
+    return new_run(project.digest)
+
+
+def refresh_run(project: Project, refresh_id: str) -> Run:
+    """Return the run of a refresh, with the lease that each of its tasks renews."""
+    return Run(refresh_id, project.digest, lease=LEASE)
+
+
+@contextmanager
+def retry_when_busy(project: Project) -> Iterator[None]:
+    """Retry the current task later if another run has a table that the block needs.
+
+    The worker is free meanwhile. After LOCK_WAIT_SECONDS the task fails with the BusyError.
+    """
+    try:
+        yield
+    except BusyError as error:
+        # Always a number: Celery takes None for its own default, which is 3.
+        max_retries = int(project.lock_wait.total_seconds() / _RETRY_SECONDS)
+        raise current_task.retry(
+            exc=error, countdown=_RETRY_SECONDS, max_retries=max_retries
+        ) from error
+
+
+def outcome_of(project: Project, etl: ETL, load: Callable[[], int]) -> Outcome:
+    """Return the outcome of a load, which returns its number of rows. Errors become outcomes too.
+
+    A step that raised would end the chord, and with it the other ETLs of the refresh.
+    """
+    try:
+        with retry_when_busy(project):
+            return loaded(etl, load())
+    except PypeLineError as error:
+        return failed(etl, error.message)
+
+
+@contextmanager
+def run_held(project: Project, run: Run) -> Iterator[None]:
+    """Hold the name of a run, so that nobody considers it dead however long the block takes.
+
+    Raises:
+        BusyError: Another task is at work for this run.
+    """
+    with project.open_warehouse() as warehouse:
+        hold(warehouse, run.id)
+        yield
+
+
+@contextmanager
+def run_failed_on_error(project: Project, run: Run, *, is_retried: bool = False) -> Iterator[None]:
+    """End a run as failed, and release its tables, if the block raises.
+
+    `is_retried` says that the caller tries the block again after a TransientError.
+    """
+    try:
+        yield
+    except TaskPredicate:
+        # Celery raises this to run the task again later, and then it goes on with this run.
+        raise
+    except BaseException as error:  # a shutdown or a time limit ends the run as well
+        if is_retried and isinstance(error, TransientError):
+            raise
+        give_up(project, run, error)
+        raise
+
+
+def begin_refresh(project: Project, etls: Sequence[ETL]) -> tuple[Run, list[Outcome]]:
+    """Begin the refresh that the current task is: lock its tables, and create its staged tables.
+
+    A task that is delivered again finds the locks that it has already.
+
+    Returns:
+        The run, and its outcomes if it has ended before; none otherwise.
+
+    Raises:
+        TransientError: The warehouse could not be reached in several attempts.
+    """
+    run = current_run(project)
+    try:
+        for attempt in attempts():
+            with attempt:
+                _lock_and_begin(project, run, etls)
+    except EndedError:
+        return run, recorded_outcomes(project, run)
+    except TransientError as error:
+        give_up(project, run, error)
+        raise
+    return run, []
+
+
+def _lock_and_begin(project: Project, run: Run, etls: Sequence[ETL]) -> None:
+    with retry_when_busy(project), project.open_warehouse() as warehouse:
+        # As long as this connection lives, nobody considers the run dead; then its lease counts.
+        hold(warehouse, run.id)
+        log_all(project, acquire_nowait(project, run, etls))
+        with run_failed_on_error(project, run, is_retried=True):
+            begin(project, run, etls)
+            with warehouse.transaction():
+                TableLocks(warehouse).renew(replace(run, lease=LEASE))
+
+
+def fail_killed_run(project: Project, run_id: str, reason: str) -> bool:
+    """End a run whose task was killed, and send an alert.
+
+    Returns:
+        False if the run had ended before, or turns out to be published.
+    """
+    with project.open_warehouse() as warehouse:
+        is_lost = TableLocks(warehouse).end(Run(run_id, project.digest), reason)
+    if is_lost:
+        send_alert(project, lambda alerts: alerts.failed(reason))
+    return is_lost
