@@ -1,7 +1,4 @@
-"""Loading as sets.
-
-The source's rows meet the warehouse's at the bench, and only what is new or changed is written.
-"""
+"""Load in bulk: compare the source's rows with the warehouse's in DuckDB, and write the changes."""
 
 from dataclasses import replace
 
@@ -18,9 +15,13 @@ from pypelineetl.load.facts.rows import StagedFacts, load_fact_rows, load_graine
 
 
 def load_in_bulk(load: Load, session: DuckSession, etl: ETL, source: Projection) -> Progress:
-    """Load a source's rows.
+    """Load a source's rows by the loader that fits the ETL's pygrametl class.
 
-    Raises LoadError for what `load/rowwise.py` raises it, in the same words.
+    Yields the number of rows read so far, and returns the counts.
+
+    Raises:
+        LoadError: As `load/rowwise/loader.py` raises it, with the same words.
+
     """
     if isinstance(etl, DimensionETL):
         if etl.scd_type == "type 2":
@@ -33,16 +34,17 @@ def load_in_bulk(load: Load, session: DuckSession, etl: ETL, source: Projection)
             return (yield from load_grained_rows(load, session, etl, source))
         return (yield from load_fact_rows(load, session, etl, source))
     except UnmatchedKeyError as error:
-        raise LoadError(_misses(load, etl)) from error
+        raise LoadError(_unmatched_message(load, etl)) from error
 
 
-def _misses(load: Load, etl: FactETL) -> str:
-    """Return what to tell of natural keys that no member has.
+def _unmatched_message(load: Load, etl: FactETL) -> str:
+    """Return the message about natural keys that match no member.
 
-    The source is read once more for it.
+    Rows stream into the warehouse, and the query ends at the first unmatched key. So the source is
+    read once more to find all of them.
     """
     with (
-        # The load's own connection may be in a transaction that can do no more.
+        # A failed statement may have ended the transaction of the load's own connection.
         load.project.open_warehouse() as warehouse,
         open_duck_session(warehouse.own_session, load.project.memory) as session,
         typed_source(load.project, etl, session) as source,

@@ -17,7 +17,7 @@ from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.duck.rows import Row, Stream
 from pypelineetl.errors import LoadError
 from pypelineetl.load.context import Load
-from pypelineetl.load.facts.key_lookup import NaturalKey
+from pypelineetl.load.facts.member_table import NaturalKey
 from pypelineetl.load.staged_rows import not_special
 
 _SHOWN = 5  # members told of when something is wrong with them

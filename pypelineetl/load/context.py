@@ -1,4 +1,4 @@
-"""What every way of loading is given, and what it returns."""
+"""The context of one load: project, open warehouse, clock, and what the load was asked to do."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -14,45 +14,43 @@ from pypelineetl.sql.python_casts import moment
 from pypelineetl.sql.schema import Column
 
 if TYPE_CHECKING:
-    from pypelineetl.load.waiting_rejects import Waiting
+    from pypelineetl.load.waiting_rejects import WaitingRejects
 
 Progress = Generator[int, None, Counts]
-"""Yields the number of rows dealt with so far, and returns what became of them."""
+"""Yields the number of source rows read so far, and returns the counts of the whole load."""
 
 BEGINNING_OF_TIME = datetime(1900, 1, 1)  # noqa: DTZ001 - moments without zone are UTC here
+"""The effective date of a first version whose date nobody knows (UTC)."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """Where one ETL's rows go.
-
-    The project that declares it, an open warehouse, and the time (UTC) of the run.
-    """
+    """What one load of one ETL works with."""
 
     project: Project
+    """The project that declares the ETL."""
     warehouse: Database
+    """The open connection, in the transaction of the load."""
     now: datetime
+    """The time of the run (UTC)."""
     is_whole: bool = True
-    """Whether the source gives all there is, so that what it does not give is gone."""
+    """Whether the source gives all of its rows, so that a row that it does not give is deleted."""
     generation: str = ""
-    """The generation of the table that is being built; none if it is the one that everyone sees."""
+    """The generation of the staged table; empty for the live table, as `etl_*` tables store it."""
     previous_keys: str = ""
-    """The temporary table of the surrogate keys that a rebuilt dimension's members had.
+    """The temporary table with the surrogate keys of the previous table's members.
 
-    None if it is not rebuilt.
+    Empty unless the load rebuilds a dimension.
     """
     rows_before: int | None = None
-    """How many rows the table had before the load, where a check asks; None where none does."""
-    waiting: "Waiting | None" = None
+    """How many rows the table had before the load; None if no check compares with it."""
+    waiting: "WaitingRejects | None" = None
     """The rejected rows that wait from earlier loads; None where they do not matter."""
     audit_key: int = 0
-    """What rows that the load writes have in their audit column, if they have one."""
+    """The key of the run, which the load writes into the audit column if the table has one."""
 
     def audited(self, etl: ETL) -> dict[str, int]:
-        """Return the audit column of an ETL's table with what the load writes there.
-
-        Empty if it has none.
-        """
+        """Return the audit column of an ETL's table with its value; empty if it has none."""
         column = self.project.audit_column(etl)
         return {column.name: self.audit_key} if column else {}
 
@@ -62,15 +60,15 @@ def dated(column: Column, value: Any) -> date | None:
     if value is None:
         return None
     found = moment(value)
-    day: date = (
-        found.date() if column.is_date and isinstance(found, datetime) else column.cast(found)
-    )
+    if column.is_date and isinstance(found, datetime):
+        return found.date()
+    day: date = column.convert(found)
     return day
 
 
 def null_message(missing: Sequence[str]) -> str:
-    """Return what to tell of a row that lacks what tells it from others."""
+    """Return the message about a row with NULL in the columns of its natural key or grain."""
     return (
-        f"a source row has NULL in {quoted(missing)}, by which rows are told apart: it would be a"
-        " new one on every load. Leave such rows out in the source SQL, or give them a value."
+        f"a source row has NULL in {quoted(missing)}, which must identify the row: every load would"
+        " insert it again. Leave such rows out in the source SQL, or give them a value."
     )

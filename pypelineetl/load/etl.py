@@ -35,9 +35,9 @@ from pypelineetl.load.facts.rekey import rekey_facts
 from pypelineetl.load.rejects import gather_rejects, write_rejects
 from pypelineetl.load.rowwise.loader import load_dimension, load_fact
 from pypelineetl.load.schema_drift import check_drift
-from pypelineetl.load.strategy import rowwise_reason_of, why_row_by_row
+from pypelineetl.load.strategy import why_columns_need_rows, why_row_by_row
 from pypelineetl.load.uniqueness import check_unique, largest_before
-from pypelineetl.load.waiting_rejects import Waiting
+from pypelineetl.load.waiting_rejects import WaitingRejects
 from pypelineetl.project.project import Project
 from pypelineetl.state.legacy_names import adopt_legacy_names
 from pypelineetl.state.load_state import LoadState
@@ -270,7 +270,7 @@ def load_rows(
         load.warehouse.own_session, load.project.memory, scans=scans, streams=streams
     ) as session:
         gather_rejects(session)
-        waiting = Waiting(load.project, etl, load.warehouse, load.generation)
+        waiting = WaitingRejects(load.project, etl, load.warehouse, load.generation)
         load = replace(load, waiting=waiting)
         counts = yield from _load_by_its_way(load, session, etl)
         if isinstance(etl, DimensionETL) and load.previous_keys:
@@ -292,7 +292,7 @@ def _load_by_its_way(load: Load, session: DuckSession, etl: ETL) -> Generator[Ev
     if why_row_by_row(load.project, etl):
         return (yield from _load_row_by_row(load, session, etl))
     with typed_source(load.project, etl, session) as source:
-        reason = rowwise_reason_of(etl, source.columns)
+        reason = why_columns_need_rows(etl, source.columns)
         if not reason:
             yield events.LoadStarted(etl)
             counts = yield from _told(etl, load_in_bulk(load, session, etl, source))

@@ -13,8 +13,8 @@ from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts
 from pypelineetl.load.context import Load, null_message
 from pypelineetl.load.staged_rows import StagedRows
-from pypelineetl.load.strategy import own_code_reason
-from pypelineetl.load.waiting_rejects import Waiting
+from pypelineetl.load.strategy import why_own_code
+from pypelineetl.load.waiting_rejects import WaitingRejects
 from pypelineetl.sql.sql_casts import literal
 from pypelineetl.state.load_state import REJECTS, LoadState
 
@@ -42,7 +42,7 @@ def reject_row(session: DuckSession, etl: ETL, reason: str, row: Mapping[str, An
 
     Python of the user's own may read any.
     """
-    names = list(row) if own_code_reason(etl) else etl.needs
+    names = list(row) if why_own_code(etl) else etl.needs
     session.run(
         f"INSERT INTO {_REJECTED} VALUES (?, ?)",
         (reason, as_json({name: row[name] for name in names})),
@@ -61,7 +61,7 @@ def reject_null(staged: StagedRows, names: Sequence[str], rows: str) -> int:
 
 
 def write_rejects(
-    load: Load, session: DuckSession, etl: ETL, counts: Counts, waiting: Waiting
+    load: Load, session: DuckSession, etl: ETL, counts: Counts, waiting: WaitingRejects
 ) -> None:
     """Write the rejected rows to the warehouse, each once. Raises LoadError if they are more than
     the ETL allows.

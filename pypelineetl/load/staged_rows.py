@@ -5,6 +5,7 @@ The table's columns are a0, a1, … at the bench, in the order of the factory, s
 quoting there.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +31,18 @@ _ASKED_FOR = 500  # members asked for by name; of more, all rows are brought
 _CHANGES = "pypelineetl_changes"
 CURRENT = "pypelineetl_existing"
 """The warehouse's rows at the bench."""
+
+
+def readable_alias(prefix: str, name: str) -> str:
+    """Return a column's name in DuckDB: the prefix, and what of the name needs no quoting.
+
+    The prefix has a number, so that names that differ in case or in blanks alone stay apart.
+
+    >>> readable_alias("c3", "Unit price")
+    'c3_unit_price'
+    """
+    words = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
+    return f"{prefix}_{words}" if words else prefix
 
 
 def not_special(load: Load, etl: ETL) -> str:
@@ -58,7 +71,7 @@ class StagedRows:
 
     def alias(self, name: str) -> str:
         """Return the bench's name of a column."""
-        return f"a{self.etl.factory.columns.index(name)}"
+        return readable_alias(f"c{self.etl.factory.columns.index(name)}", name)
 
     def aliases(self, names: Iterable[str], prefix: str = "") -> str:
         """Return the bench's names of columns, separated by commas."""

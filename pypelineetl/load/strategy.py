@@ -1,9 +1,6 @@
-"""Which way an ETL's rows are loaded.
+"""Choose how to load an ETL: in bulk, or row by row where pygrametl's own behaviour is needed."""
 
-As sets where the engine knows what its declaration means, else row by row.
-"""
-
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from pygrametl.tables import (
     AccumulatingSnapshotFactTable,
@@ -17,12 +14,14 @@ from pygrametl.tables import (
 )
 
 from pypelineetl.databases import database_class
-from pypelineetl.declare.etls import ETL, DimensionETL
+from pypelineetl.declare.etls import ETL, DimensionETL, Factory
 from pypelineetl.errors import quoted
 from pypelineetl.project.project import Project
+from pypelineetl.sql.schema import Column
 from pypelineetl.sql.sql_casts import NoExactCastError, duckdb_type
 
-_KNOWN = {
+# The classes whose behaviour the bulk load reproduces exactly.
+_KNOWN_CLASSES = {
     Dimension,
     CachedDimension,
     TypeOneSlowlyChangingDimension,
@@ -32,67 +31,74 @@ _KNOWN = {
     BulkFactTable,
     AccumulatingSnapshotFactTable,
 }
-# pygrametl's classes that ask the database for each member, and so compare as it does.
+# pygrametl queries the database for each row of these classes, so the database compares the keys.
 _COMPARED_BY_DATABASE = {Dimension, AccumulatingSnapshotFactTable}
 
 
-def why_row_by_row(project: Project, etl: ETL) -> str:
-    """Return why an ETL must go row by row; nothing where it is loaded as sets."""
-    return next(_reasons(project, etl), "")
+def why_row_by_row(project: Project, etl: ETL) -> str | None:
+    """Return why an ETL is loaded row by row; None if it is loaded in bulk."""
+    return next(_reasons(project, etl), None)
 
 
-def rowwise_reason_of(etl: ETL, columns: Collection[str]) -> str:
-    """Return why a source with these columns makes an ETL go row by row.
-
-    Nothing where it does not.
-    """
-    given = [name for name in etl.factory.versioning if name in columns]
-    return (
-        f"its source gives {quoted(given)}, by which the load itself tells versions apart"
-        if given
-        else ""
-    )
+def why_columns_need_rows(etl: ETL, source_columns: Collection[str]) -> str | None:
+    """Return why a source with these columns must be loaded row by row; None if it need not be."""
+    given = [name for name in etl.factory.versioning if name in source_columns]
+    if not given:
+        return None
+    return f"its source gives {quoted(given)}, by which the load itself tells versions apart"
 
 
-def own_code_reason(etl: ETL) -> str:
-    """Return what an ETL has of the user's own Python, which may read any column.
+def why_own_code(etl: ETL) -> str | None:
+    """Return which of the user's own Python an ETL calls, which may read any source column.
 
-    Nothing where it has none.
+    None if it calls none.
     """
     factory = etl.factory
-    if factory.table_class not in _KNOWN:
+    if factory.table_class not in _KNOWN_CLASSES:
         return f"{factory.table_class.__name__} is a class the engine does not know"
     for name, argument in factory.arguments.items():
-        if callable(argument) and name != "bulkloader" and factory.read_by(name) is None:
+        # A `bulkloader` is never called. What `datereader` made, the engine reproduces.
+        is_known = name == "bulkloader" or factory.read_by(name) is not None
+        if callable(argument) and not is_known:
             return f"{name} is a Python function"
-    return ""
+    return None
 
 
 def _reasons(project: Project, etl: ETL) -> Iterator[str]:
-    factory = etl.factory
-    made = factory.table_class
-    if own := own_code_reason(etl):
-        yield own
+    own_code = why_own_code(etl)
+    if own_code:
+        yield own_code
+    yield from _argument_reasons(etl.factory)
+    columns = project.columns(etl)
+    try:
+        for name in etl.factory.columns:
+            duckdb_type(columns[name])
+    except NoExactCastError as error:
+        yield f"{error}, which no DuckDB type holds"
+    key = etl.factory.name("key")
+    # Bulk loads number new members themselves, which needs whole numbers.
+    if key and duckdb_type(columns[key]) not in {"BIGINT", "UBIGINT"}:
+        yield f"its surrogate key {key} is no whole number"
+    if etl.factory.table_class in _COMPARED_BY_DATABASE:
+        database = database_class(project.warehouse_url)
+        if database.case_insensitive_text:
+            yield from _collation_reasons(etl, columns)
+
+
+def _argument_reasons(factory: Factory) -> Iterator[str]:
     if factory.arguments.get("defaultidvalue") is not None:
         yield "defaultidvalue stands for members that are not there"
     if factory.name("srcdateatt") and {"minfrom", "fromfinder"} & factory.arguments.keys():
         yield "srcdateatt stands beside minfrom or fromfinder"
-    columns = project.columns(etl)
-    try:
-        for name in factory.columns:
-            duckdb_type(columns[name])
-    except NoExactCastError as unknown:
-        yield f"{unknown}, which no DuckDB type holds"
-    key = factory.name("key")
-    if key and duckdb_type(columns[key]) not in {"BIGINT", "UBIGINT"}:
-        yield f"its surrogate key {key} is no whole number"
-    looked_up = factory.natural_key if isinstance(etl, DimensionETL) else factory.names("keyrefs")
-    if (
-        made in _COMPARED_BY_DATABASE
-        and database_class(project.warehouse_url).case_insensitive_text
-    ):
-        yield from (
-            f"it is looked up by the text {name}, which this warehouse compares by its collation"
-            for name in looked_up
-            if duckdb_type(columns[name]) == "VARCHAR"
-        )
+
+
+def _collation_reasons(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
+    if isinstance(etl, DimensionETL):
+        looked_up = etl.factory.natural_key
+    else:
+        looked_up = etl.factory.names("keyrefs")
+    for name in looked_up:
+        if duckdb_type(columns[name]) == "VARCHAR":
+            yield (
+                f"it is looked up by the text {name}, which this warehouse compares by its collation"
+            )

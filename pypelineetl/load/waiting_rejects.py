@@ -35,7 +35,7 @@ def key_columns(etl: ETL) -> tuple[str, ...]:
     return etl.row_key if set(etl.row_key) <= set(etl.own) else ()
 
 
-class Waiting:
+class WaitingRejects:
     """The rejected rows of one ETL that wait when a load begins."""
 
     def __init__(self, project: Project, etl: ETL, warehouse: Database, generation: str) -> None:

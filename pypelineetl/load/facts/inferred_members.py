@@ -9,7 +9,7 @@ from typing import Any
 
 from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.load.context import Load
-from pypelineetl.load.facts.key_lookup import NaturalKey
+from pypelineetl.load.facts.member_table import NaturalKey
 from pypelineetl.load.pygrametl.connection import TargetConnection
 from pypelineetl.load.pygrametl.table import ensuring, pygrametl_table
 

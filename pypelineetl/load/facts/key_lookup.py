@@ -1,394 +1,484 @@
-"""The surrogate-key pipeline: from the natural keys in a fact's source rows to the keys of its
-dimensions' members.
+"""Surrogate-key lookup: find each fact's foreign keys by joins with its dimensions in DuckDB.
 
-A dimension is brought to the bench once, with the validity of its versions, whatever roles it plays
-in a fact; keys are found by joins, for all rows at once, or for one batch after the other where
-facts are loaded row by row.
+This is Kimball's surrogate-key pipeline. Each foreign key is a `KeyLookup`, which gives its part
+of the SQL: the source columns that it needs, its join, and the expression of its column.
+`KeyLookups` is the list of them for one fact. The same SQL serves whole sources, and single
+batches of a fact that is loaded row by row.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import abc
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
-
-from pypelineetl.databases.base import Database
-from pypelineetl.declare.etls import DimensionETL, FactETL
-from pypelineetl.declare.keys import Key, Member, MomentKey, TimeKey
+from pypelineetl.declare.etls import DimensionETL, FactETL, Lag
+from pypelineetl.declare.keys import Member, MomentKey, TimeKey
 from pypelineetl.duck.projection import (
     ColumnRequest,
-    Projection,
-    arrow_type,
     request_column,
     request_day,
     request_moment,
     request_time,
 )
 from pypelineetl.duck.session import UNMATCHED_KEY, DuckSession
-from pypelineetl.errors import LoadError
+from pypelineetl.load.facts.member_table import MemberTable, NaturalKey
+from pypelineetl.load.staged_rows import readable_alias
 from pypelineetl.project.project import Project
 from pypelineetl.sql.sql_casts import literal
 
-NaturalKey = tuple[Any, ...]
-UNMATCHED = "pypelineetl_misses"
-"""The fact's rows for which a natural key has no member, as `KeySets.misses` tells them."""
-_SHOWN_MISSES = 5
+UNMATCHED = "pypelineetl_unmatched"
+"""The table of the fact's rows whose natural keys match no member: see `unmatched_rows`."""
+
+END_THE_QUERY = f"error({literal(UNMATCHED_KEY)})"
+"""The SQL that stands for an unmatched key and ends the query."""
+
+_SHOWN_KEYS = 5  # unmatched natural keys that a message shows
 _LAGS = {
-    "days": "date_diff('day', ",
-    "hours": "date_sub('hour', ",
-    "minutes": "date_sub('minute', ",
-    "seconds": "date_sub('second', ",
+    "days": "date_diff('day', {start}, {end})",
+    "hours": "date_sub('hour', {start}, {end})",
+    "minutes": "date_sub('minute', {start}, {end})",
+    "seconds": "date_sub('second', {start}, {end})",
 }
+# A fact without a moment gets the current version: the one that is valid at the last moment that
+# every warehouse can store.
 _LAST_MOMENT = "TIMESTAMP '9999-12-31 23:59:59.999999'"
 
 
-@dataclass(frozen=True)
-class MemberTable:
-    """A dimension's members at the bench.
+class KeyLookup(abc.ABC):
+    """The lookup of one foreign key of a fact, as SQL over the fact's rows.
 
-    Natural key (n0, n1, …), surrogate key, and validity of each version.
+    In that SQL, `s` is the table of the fact's rows. `alias` is the join with the dimension.
     """
 
-    dimension: DimensionETL
-    table: str
-    held: tuple[str, ...]
-    """The DuckDB types of the natural key's parts and of the surrogate key."""
-    is_versioned: bool
-    """Whether any member has more than one version."""
+    def __init__(
+        self, number: int, column: str, dimension: DimensionETL, members: MemberTable
+    ) -> None:
+        self.column = column
+        """The foreign key's column in the fact table."""
+        self.dimension = dimension
+        """The dimension that the foreign key refers to."""
+        self.alias = readable_alias(f"d{number}", dimension.name)
+        """The alias of the dimension in the join, such as `d0_user`."""
+        self.flag = readable_alias(f"m{number}", column)
+        """The column of UNMATCHED that says whether this key of the row is unmatched."""
+        self._prefix = f"k{number}"
+        self._members = members
 
-    def add(self, session: DuckSession, members: Sequence[tuple[NaturalKey, object]]) -> None:
-        """Add members of whom these are the natural and surrogate keys."""
-        columns = [
-            *zip(*(natural_key for natural_key, _ in members), strict=True),
-            [key for _, key in members],
-        ]
-        arrays = [
-            pa.array(column, arrow_type(held))
-            for column, held in zip(columns, self.held, strict=True)
-        ]
-        names = [f"c{number}" for number in range(len(columns))]
-        session.connection.register("pypelineetl_members", pa.table(arrays, names=names))
-        session.run(
-            f"INSERT INTO {self.table} SELECT *, '-infinity', 'infinity', true FROM"
-            " pypelineetl_members",
-        )
-        session.connection.unregister("pypelineetl_members")
+    @property
+    @abc.abstractmethod
+    def is_unknown_allowed(self) -> bool:
+        """Whether an unmatched key becomes the dimension's `unknown` member."""
+
+    @property
+    @abc.abstractmethod
+    def key_columns(self) -> list[str]:
+        """The columns of `s` that hold the natural key, such as `k0_0_user_id`."""
+
+    @abc.abstractmethod
+    def requests(self, session: DuckSession) -> list[ColumnRequest]:
+        """Return the source columns that the lookup needs, with the names that its SQL uses."""
+
+    def join(self) -> str:
+        """Return the join of the dimension to the fact's rows.
+
+        For a type-2 dimension with `as_of`, for example:
+
+            LEFT JOIN pypelineetl_members_0 AS d0_user
+              ON d0_user.n0_user_id = s.k0_0_user_id
+              AND d0_user.since <= coalesce(s.k0_as_of, TIMESTAMP '9999-12-31 23:59:59.999999')
+              AND d0_user.until > coalesce(s.k0_as_of, TIMESTAMP '9999-12-31 23:59:59.999999')
+        """
+        conditions = []
+        for member_column, fact_column in zip(
+            self._members.key_columns, self.key_columns, strict=True
+        ):
+            conditions.append(f"{self.alias}.{member_column} {self._equals} s.{fact_column}")
+        conditions += self._more_conditions()
+        on = "\n  AND ".join(conditions)
+        return f"LEFT JOIN {self._joined_table()} AS {self.alias}\n  ON {on}"
+
+    def expression(self, unmatched: str) -> str:
+        """Return the expression of the foreign key.
+
+        For a dimension with the special members 0 (`not_applicable`) and -1 (`unknown`):
+
+            CASE
+              WHEN (s.k0_0_user_id IS NULL) THEN 0
+              WHEN false THEN NULL
+              WHEN (d0_user.member IS NULL AND NOT (s.k0_0_user_id IS NULL)) THEN -1
+              ELSE d0_user.member
+            END
+
+        Args:
+            unmatched: The SQL that stands for a key that is to be rejected.
+
+        """
+        cases = []
+        absent = self.dimension.special_key("not_applicable")
+        if absent is not None:
+            cases.append(f"WHEN {self.is_null()} THEN {int(absent)}")
+        error = self.dimension.special_key("error")
+        if error is not None:
+            cases.append(f"WHEN {self.is_outside()} THEN {int(error)}")
+        cases.append(f"WHEN {self.is_rejected()} THEN {unmatched}")
+        if self.is_unknown_allowed:
+            unknown = self.dimension.special_key("unknown")
+            cases.append(f"WHEN {self.is_unmatched()} THEN {int(unknown)}")
+        return f"CASE {' '.join(cases)} ELSE {self.alias}.member END"
+
+    def is_null(self) -> str:
+        """Return the condition that the natural key has a NULL in it."""
+        nulls = [f"s.{name} IS NULL" for name in self.key_columns]
+        return f"({' OR '.join(nulls)})"
+
+    def is_unmatched(self) -> str:
+        """Return the condition that the natural key matches no member."""
+        return f"({self.alias}.member IS NULL AND NOT {self.is_null()})"
+
+    def is_rejected(self) -> str:
+        """Return the condition that a row is to be rejected because of this key."""
+        if self.is_unknown_allowed:
+            return "false"
+        if self.dimension.error is None:
+            return self.is_unmatched()
+        # The `error` member stands for a moment out of bounds, so such a row is not rejected.
+        return f"({self.is_unmatched()} AND NOT {self.is_outside()})"
+
+    def is_outside(self) -> str:
+        """Return the condition that a moment is not within the bounds of its key."""
+        return "false"
+
+    @property
+    def _equals(self) -> str:
+        return "="
+
+    def _joined_table(self) -> str:
+        return self._members.table
+
+    def _more_conditions(self) -> list[str]:
+        """Return conditions of the join beside the natural key."""
+        return []
 
 
-def load_members(
-    session: DuckSession, project: Project, warehouse: Database, dimension: DimensionETL
-) -> MemberTable:
-    """Bring a dimension's members to the bench.
+class MemberLookup(KeyLookup):
+    """The lookup of a member by its natural key, declared by `member` or `junk`."""
 
-    Raises LoadError if its table does not exist yet.
-    """
-    factory, columns = dimension.factory, project.columns(dimension)
-    if not warehouse.columns(factory.table):
-        raise LoadError(missing_table(dimension))
-    key, since = str(factory.name("key")), factory.name("fromatt")
-    requested = [
-        request_column(f"n{at}", name, columns[name]) for at, name in enumerate(factory.natural_key)
-    ]
-    parts = ", ".join(request.name for request in requested)
-    requested.append(request_column("member", key, columns[key]))
-    requested += [request_moment("since", since)] if since else []
-    number = factory.name("versionatt")
-    requested += [request_column("number", number, columns[number])] if number else []
-    # Versions may begin on one day: then their numbers say which comes first.
-    order = "begins, number, member" if number else "begins, member"
-    special = ", ".join(str(int(member[key])) for member in dimension.special)
-    query = (
-        f"SELECT {warehouse.quoted(request.source for request in requested)} FROM"
-        f" {warehouse.quote(factory.table)}"
-    )
-    query += f" WHERE {warehouse.quote(key)} NOT IN ({special})" if special else ""
-    scanned = warehouse.scanned_here(session, project.warehouse_url, factory.table, query)
-    name = f"pypelineetl_members_{project.dimensions.index(dimension)}"
-    given = Projection(session, scanned, lambda: warehouse.stream(query)).select(
-        requested, f"{name}_given"
-    )
-    begins = "coalesce(since, '-infinity')" if since else "TIMESTAMP '-infinity'"
-    # What was before the first version that is known is not known to have been otherwise.
-    session.keep(
-        name,
-        f"""
-        SELECT {parts}, member,
-               CASE WHEN row_number() OVER versions = 1 THEN TIMESTAMP '-infinity' ELSE begins
-                 END AS since,
-               coalesce(lead(begins) OVER versions, TIMESTAMP 'infinity') AS until,
-               lead(member) OVER versions IS NULL AS is_current
-        FROM (SELECT *, {begins} AS begins FROM ({given}))
-        WINDOW versions AS (PARTITION BY {parts} ORDER BY {order})
-        """,
-    )
-    is_versioned = bool(session.number(f"SELECT count(*) FROM {name} WHERE NOT is_current"))
-    return MemberTable(
-        dimension,
-        name,
-        tuple(request.duckdb_type for request in requested[: len(factory.natural_key) + 1]),
-        is_versioned,
-    )
+    def __init__(  # noqa: PLR0913, PLR0917 - as KeyLookup, with the declaration and all columns
+        self,
+        number: int,
+        column: str,
+        key: Member,
+        fact: FactETL,
+        members: MemberTable,
+        project: Project,
+    ) -> None:
+        super().__init__(number, column, members.dimension, members)
+        self.key = key
+        """What the fact declares."""
+        self._fact_columns = project.columns(fact)
+        self._member_columns = project.columns(members.dimension)
+        self._as_of = f"{self._prefix}_as_of"
+
+    @property
+    def is_unknown_allowed(self) -> bool:
+        """Whether an unmatched key becomes the dimension's `unknown` member."""
+        return self.key.missing == "unknown"
+
+    @property
+    def key_columns(self) -> list[str]:
+        """The columns of `s` that hold the natural key, such as `k0_0_user_id`."""
+        aliases = []
+        for part, name in enumerate(self.dimension.factory.natural_key):
+            aliases.append(readable_alias(f"{self._prefix}_{part}", name))
+        return aliases
+
+    def requests(self, session: DuckSession) -> list[ColumnRequest]:  # noqa: ARG002 - as the base has it
+        """Return the source columns that the lookup needs, with the names that its SQL uses."""
+        requested = []
+        names = self.dimension.factory.natural_key
+        for alias, name in zip(self.key_columns, names, strict=True):
+            source = self.key.natural_key[name]
+            casts = [self._member_columns[name]]
+            if source in self._fact_columns:
+                # A value is cast to the fact's own column of its name first, as the fact stores it.
+                casts.insert(0, self._fact_columns[source])
+            requested.append(request_column(alias, source, *casts))
+        if self.key.as_of:
+            requested.append(request_moment(self._as_of, self.key.as_of))
+        return requested
+
+    def is_null(self) -> str:
+        """Return the condition that the natural key has a NULL in it.
+
+        For a junk dimension NULL is a value like any other, so its keys are never NULL.
+        """
+        return "false" if self.key.is_junk else super().is_null()
+
+    @property
+    def _equals(self) -> str:
+        return "IS NOT DISTINCT FROM" if self.key.is_junk else "="
+
+    def _joined_table(self) -> str:
+        if self._members.is_versioned and not self.key.as_of:
+            return f"(SELECT * FROM {self._members.table} WHERE is_current)"
+        return self._members.table
+
+    def _more_conditions(self) -> list[str]:
+        if not (self._members.is_versioned and self.key.as_of):
+            return []
+        moment = f"coalesce(s.{self._as_of}, {_LAST_MOMENT})"
+        return [f"{self.alias}.since <= {moment}", f"{self.alias}.until > {moment}"]
 
 
-class KeyLookup:
-    """The columns of one fact that are found, foreign keys and lags.
+class CalendarLookup(KeyLookup):
+    """The lookup of a day or a time of day by a moment, declared by `date_key` or `time_key`."""
 
-    What they want of its source, and how.
-    """
+    def __init__(self, number: int, column: str, key: MomentKey, members: MemberTable) -> None:
+        super().__init__(number, column, members.dimension, members)
+        self._key = key
+        self._value = readable_alias(f"{self._prefix}_0", key.column)
+        # A time key is bounded by days too, which the time of day itself does not show.
+        self._day = f"{self._prefix}_day" if isinstance(key, TimeKey) else self._value
+
+    @property
+    def is_unknown_allowed(self) -> bool:
+        """Whether an unmatched key becomes the dimension's `unknown` member."""
+        return self._key.missing == "unknown"
+
+    @property
+    def key_columns(self) -> list[str]:
+        """The column of `s` that holds the day or the time of day."""
+        return [self._value]
+
+    def requests(self, session: DuckSession) -> list[ColumnRequest]:
+        """Return the source columns that the lookup needs, with the names that its SQL uses."""
+        key, zone = self._key, ZoneInfo(self._key.tz)
+        if isinstance(key, TimeKey):
+            assert key.first  # noqa: S101 - `time_key` gives both
+            assert key.last  # noqa: S101 - as above
+            days = (key.first, key.last)
+            return [
+                request_time(self._value, key.column, zone, days, key.step),
+                request_day(self._day, key.column, zone, *days),
+            ]
+        # Only the offsets between the first and the last day of the dimension matter.
+        [day] = self._members.key_columns
+        [(first, last)] = session.rows(f"SELECT min({day}), max({day}) FROM {self._members.table}")
+        first = first or date.min
+        return [request_day(self._value, key.column, zone, first, last or first)]
+
+    def is_outside(self) -> str:
+        """Return the condition that a moment is not within the bounds of its key."""
+        bounds = []
+        if self._key.first:
+            bounds.append(f"s.{self._day} < DATE '{self._key.first}'")
+        if self._key.last:
+            bounds.append(f"s.{self._day} > DATE '{self._key.last}'")
+        return f"coalesce({' OR '.join(bounds)}, false)" if bounds else "false"
+
+    def _joined_table(self) -> str:
+        if self._members.is_versioned:
+            return f"(SELECT * FROM {self._members.table} WHERE is_current)"
+        return self._members.table
+
+    def _more_conditions(self) -> list[str]:
+        outside = self.is_outside()
+        return [] if outside == "false" else [f"NOT {outside}"]
+
+
+class KeyLookups:
+    """The lookups of all foreign keys of one fact, and its lags."""
 
     def __init__(
         self, session: DuckSession, project: Project, fact: FactETL, members: dict[str, MemberTable]
     ) -> None:
         self._session = session
-        self._project = project
-        self._fact = fact
         self._members = members
+        self._lags = fact.lags
+        self._lookups: list[KeyLookup] = []
+        for number, (column, key) in enumerate(fact.keys.items()):
+            table = members[key.dimension]
+            if isinstance(key, MomentKey):
+                self._lookups.append(CalendarLookup(number, column, key, table))
+            else:
+                # There are no other kinds of keys, and the project was validated.
+                assert isinstance(key, Member)  # noqa: S101 - see above
+                lookup = MemberLookup(number, column, key, fact, table, project)
+                self._lookups.append(lookup)
 
     def requested(self) -> list[ColumnRequest]:
-        """Return what the keys want of the fact's source.
-
-        `k0_0` is the first part of the first key.
-        """
+        """Return the source columns that the lookups and the lags need."""
         requested: list[ColumnRequest] = []
-        for at, key in enumerate(self._fact.keys.values()):
-            requested += (
-                self._moment_requests(at, key)
-                if isinstance(key, MomentKey)
-                else self._member_requests(at, key)
-            )
-        for at, lag in enumerate(self._fact.lags.values()):
-            requested += [
-                request_moment(f"l{at}_start", lag.start),
-                request_moment(f"l{at}_end", lag.end),
-            ]
+        for lookup in self._lookups:
+            requested += lookup.requests(self._session)
+        for number, lag in enumerate(self._lags.values()):
+            start, end = _lag_columns(number)
+            requested += [request_moment(start, lag.start), request_moment(end, lag.end)]
         return requested
 
-    def columns(self, missed: str = f"error({literal(UNMATCHED_KEY)})") -> dict[str, str]:
-        """Return the expression of each column that is found: foreign keys and lags.
+    def expressions(self, unmatched: str = END_THE_QUERY) -> dict[str, str]:
+        """Return the expression of each column that is looked up or computed.
 
-        A natural key that is to be rejected ends the query, unless something else is to stand for
-        it.
+        Args:
+            unmatched: The SQL that stands for a key that is to be rejected. By default such a key
+                ends the query with UnmatchedKeyError.
+
         """
-        keys = {
-            column: self._column(at, key, missed)
-            for at, (column, key) in enumerate(self._fact.keys.items())
-        }
-        lags = {
-            column: f"{_LAGS[lag.unit]}l{at}_start, l{at}_end)"
-            for at, (column, lag) in enumerate(self._fact.lags.items())
-        }
-        return keys | lags
+        found = {}
+        for lookup in self._lookups:
+            found[lookup.column] = lookup.expression(unmatched)
+        for number, (column, lag) in enumerate(self._lags.items()):
+            found[column] = _lag_expression(number, lag)
+        return found
 
     def reason(self) -> str:
         """Return the expression of why a row is to be rejected; NULL where it is not."""
-        reasons = [
-            f"CASE WHEN {self._missed(at)} THEN {literal(_no_member(column, key.dimension))} END"
-            for at, (column, key) in enumerate(self._fact.keys.items())
-        ]
+        reasons = []
+        for lookup in self._lookups:
+            message = literal(_no_member(lookup.column, lookup.dimension.name))
+            reasons.append(f"CASE WHEN {lookup.is_rejected()} THEN {message} END")
         return f"nullif(concat_ws('; ', {', '.join(reasons)}), '')" if reasons else "NULL"
 
     def outcomes(self) -> dict[str, str]:
-        """Return by outcome the expression of how many of a row's keys have it."""
-        keys = list(enumerate(self._fact.keys.values()))
-        unknown = [
-            f"CAST({self._unmatched(at, key)} AS INT)"
-            for at, key in keys
-            if key.missing == "unknown"
-        ]
-        absent = [
-            f"CAST({self._is_null(at, key)} AS INT)"
-            for at, key in keys
-            if self._project.dimension(key).not_applicable is not None
-        ]
+        """Return the expressions that count special keys in a row: `unknown`, `not_applicable`."""
+        unknown, absent = [], []
+        for lookup in self._lookups:
+            if lookup.is_unknown_allowed:
+                unknown.append(f"CAST({lookup.is_unmatched()} AS INT)")
+            if lookup.dimension.not_applicable is not None:
+                absent.append(f"CAST({lookup.is_null()} AS INT)")
         return {"unknown": " + ".join(unknown) or "0", "not_applicable": " + ".join(absent) or "0"}
 
     def joins(self) -> str:
-        """Return the joins of the dimensions, as d0, d1, …, to the fact's rows, as `s`."""
-        return "\n".join(self._join(at, key) for at, key in enumerate(self._fact.keys.values()))
+        """Return the joins of all dimensions to the fact's rows, the table `s`."""
+        return "\n".join(lookup.join() for lookup in self._lookups)
 
     def infer(
         self, rows: str, make: Callable[[DimensionETL, Sequence[NaturalKey]], Sequence[object]]
     ) -> None:
-        """Have the members made that a fact's rows, kept in a table, name and that its keys declare
-        inferable.
+        """Create the members that a fact's rows name and that no dimension has yet.
+
+        Only keys that are declared with `missing="infer"` do so.
+
+        Args:
+            rows: The table of the fact's rows, with the column `ord`.
+            make: Creates members with these natural keys, and returns their surrogate keys.
+
         """
         for members in self._members.values():
-            if missing := self._inferable(rows, members):
-                members.add(
-                    self._session, list(zip(missing, make(members.dimension, missing), strict=True))
-                )
+            missing = self._inferable(rows, members)
+            if missing:
+                surrogate_keys = make(members.dimension, missing)
+                members.add(self._session, list(zip(missing, surrogate_keys, strict=True)))
 
-    def missed(self, query: str) -> str:
-        """Return the query of a fact's rows with a natural key that is to be rejected, and which
-        that is: m0, m1, ….
+    def unmatched_rows(self, query: str) -> str:
+        """Return the query of a fact's rows that are to be rejected for an unmatched key.
+
+        A flag for each key, such as `m0_seller_fk`, says whether it is that one.
         """
-        flags = ", ".join(f"{self._missed(at)} AS m{at}" for at in range(len(self._fact.keys)))
-        anywhere = " OR ".join(f"m{at}" for at in range(len(self._fact.keys)))
-        parts = ", ".join(f"s.{request.name}" for request in self.requested())
-        return (
-            f"SELECT * FROM (SELECT {parts}, {flags} FROM ({query}) AS s {self.joins()}) WHERE"
-            f" {anywhere}"
-        )
+        flags, any_flag = [], []
+        for lookup in self._lookups:
+            flags.append(f"{lookup.is_rejected()} AS {lookup.flag}")
+            any_flag.append(lookup.flag)
+        columns = ", ".join(f"s.{request.name}" for request in self.requested())
+        return f"""
+            SELECT *
+            FROM (
+              SELECT {columns}, {", ".join(flags)}
+              FROM ({query}) AS s
+              {self.joins()}
+            )
+            WHERE {" OR ".join(any_flag)}
+        """
 
-    def unmatched(self) -> Iterator[str]:
-        """Yield what to tell of each key for which rows in the table MISSES have no member."""
-        for at, (column, key) in enumerate(self._fact.keys.items()):
-            parts = ", ".join(self._parts(at, key))
+    def unmatched_messages(self) -> list[str]:
+        """Return a message about each key for which rows in the table UNMATCHED have no member."""
+        messages = []
+        for lookup in self._lookups:
+            columns = ", ".join(lookup.key_columns)
             found = self._session.rows(
-                f"SELECT {parts}, count(*) FROM {UNMATCHED} WHERE m{at} GROUP BY {parts} ORDER BY"
-                " min(rowid)"
+                f"""
+                SELECT {columns}, count(*)
+                FROM {UNMATCHED}
+                WHERE {lookup.flag}
+                GROUP BY {columns}
+                ORDER BY min(rowid)
+                """
             )
             if found:
-                shown = [natural_key for *natural_key, _ in found[:_SHOWN_MISSES]]
-                yield _misses_message(
-                    column, key.dimension, sum(row[-1] for row in found), shown, len(found)
-                )
-
-    def _member_requests(self, at: int, key: Key) -> list[ColumnRequest]:
-        assert isinstance(key, Member)  # noqa: S101 - there are no other kinds, and the config was checked
-        dimension = self._project.dimension(key)
-        columns, own = self._project.columns(dimension), self._project.columns(self._fact)
-        requested = []
-        for part, name in enumerate(dimension.factory.natural_key):
-            source = key.natural_key[name]
-            # A row's value is brought to the fact's own column of its name first, if there is one.
-            through = [own[source]] if source in own else []
-            requested.append(request_column(f"k{at}_{part}", source, *through, columns[name]))
-        return [*requested, *([request_moment(f"k{at}_at", key.as_of)] if key.as_of else [])]
-
-    def _moment_requests(self, at: int, key: MomentKey) -> list[ColumnRequest]:
-        zone = ZoneInfo(key.tz)
-        if isinstance(key, TimeKey):
-            assert key.first  # noqa: S101 - `time_key` gives both
-            assert key.last  # noqa: S101 - as above
-            time = request_time(f"k{at}_0", key.column, zone, (key.first, key.last), key.step)
-            return [time, request_day(f"k{at}_day", key.column, zone, key.first, key.last)]
-        [(first, last)] = self._session.rows(
-            f"SELECT min(n0), max(n0) FROM {self._members[key.dimension].table}"
-        )
-        return [
-            request_day(f"k{at}_0", key.column, zone, first or date.min, last or first or date.min)
-        ]
-
-    def _parts(self, at: int, key: Key) -> list[str]:
-        return [
-            f"k{at}_{part}" for part in range(len(self._project.dimension(key).factory.natural_key))
-        ]
-
-    def _column(self, at: int, key: Key, missed: str) -> str:
-        dimension = self._project.dimension(key)
-        absent, unknown, error = (
-            dimension.special_key(which) for which in ("not_applicable", "unknown", "error")
-        )
-        cases = [] if absent is None else [f"WHEN {self._is_null(at, key)} THEN {int(absent)}"]
-        cases += [] if error is None else [f"WHEN {self._is_outside(at, key)} THEN {int(error)}"]
-        cases.append(f"WHEN {self._missed(at)} THEN {missed}")
-        cases += (
-            [f"WHEN {self._unmatched(at, key)} THEN {int(unknown)}"]
-            if key.missing == "unknown"
-            else []
-        )
-        return f"CASE {' '.join(cases)} ELSE d{at}.member END"
-
-    def _missed(self, at: int) -> str:
-        """Return the condition that a row is to be rejected for a key."""
-        key = list(self._fact.keys.values())[at]
-        if key.missing == "unknown":
-            return "false"
-        has_error = self._project.dimension(key).error is not None
-        caught = f" AND NOT {self._is_outside(at, key)}" if has_error else ""
-        return f"({self._unmatched(at, key)}{caught})"
-
-    def _unmatched(self, at: int, key: Key) -> str:
-        return f"(d{at}.member IS NULL AND NOT {self._is_null(at, key)})"
-
-    def _is_null(self, at: int, key: Key) -> str:
-        if isinstance(key, Member) and key.is_junk:
-            return "false"
-        return "(" + " OR ".join(f"s.{part} IS NULL" for part in self._parts(at, key)) + ")"
-
-    def _is_outside(self, at: int, key: Key) -> str:
-        """Return the condition that a moment is not within the bounds of its key."""
-        if not isinstance(key, MomentKey):
-            return "false"
-        day = f"s.k{at}_day" if isinstance(key, TimeKey) else f"s.k{at}_0"
-        bounds = [f"{day} < DATE '{key.first}'"] if key.first else []
-        bounds += [f"{day} > DATE '{key.last}'"] if key.last else []
-        return f"coalesce({' OR '.join(bounds)}, false)" if bounds else "false"
-
-    def _join(self, at: int, key: Key) -> str:
-        members = self._members[key.dimension]
-        equals = "IS NOT DISTINCT FROM" if isinstance(key, Member) and key.is_junk else "="
-        conditions = [
-            f"d{at}.n{part} {equals} s.{name}" for part, name in enumerate(self._parts(at, key))
-        ]
-        table = members.table
-        if isinstance(key, MomentKey) and (outside := self._is_outside(at, key)) != "false":
-            conditions.append(f"NOT {outside}")
-        if members.is_versioned and isinstance(key, Member) and key.as_of:
-            when = f"coalesce(s.k{at}_at, {_LAST_MOMENT})"
-            conditions += [f"d{at}.since <= {when}", f"d{at}.until > {when}"]
-        elif members.is_versioned:
-            table = f"(SELECT * FROM {members.table} WHERE is_current)"
-        return f"LEFT JOIN {table} AS d{at} ON {' AND '.join(conditions)}"
+                messages.append(_unmatched_message(lookup, found))
+        return messages
 
     def _inferable(self, rows: str, members: MemberTable) -> list[NaturalKey]:
-        """Return the natural keys that no member has, in the order in which the rows first name
-        them.
-        """
-        parts = range(len(members.dimension.factory.natural_key))
-        roles = [
-            (at, key)
-            for at, key in enumerate(self._fact.keys.values())
-            if isinstance(key, Member)
-            and key.missing == "infer"
-            and key.dimension == members.dimension.name
-        ]
+        """Return the natural keys that no member has, in the order in which the rows name them."""
+        names = ", ".join(members.key_columns)
+        roles, is_junk = [], False
+        for number, lookup in enumerate(self._lookups):
+            if not isinstance(lookup, MemberLookup) or lookup.key.missing != "infer":
+                continue
+            if lookup.dimension.name != members.dimension.name:
+                continue
+            is_junk = is_junk or lookup.key.is_junk
+            columns = []
+            for member_column, fact_column in zip(
+                members.key_columns, lookup.key_columns, strict=True
+            ):
+                columns.append(f"{fact_column} AS {member_column}")
+            roles.append(f"SELECT {', '.join(columns)}, ord, {number} AS role FROM {rows}")
         if not roles:
             return []
-        named = " UNION ALL ".join(
-            f"SELECT {', '.join(f'k{at}_{part} AS n{part}' for part in parts)}, ord, {at} AS role"
-            f" FROM {rows}"
-            for at, _ in roles
-        )
-        names = ", ".join(f"n{part}" for part in parts)
-        is_junk = any(key.is_junk for _, key in roles)
-        known = "true" if is_junk else " AND ".join(f"n{part} IS NOT NULL" for part in parts)
-        same = " AND ".join(f"named.n{part} IS NOT DISTINCT FROM member.n{part}" for part in parts)
-        missing = (
-            f"SELECT * FROM ({named}) AS named ANTI JOIN {members.table} AS member ON {same} WHERE"
-            f" {known}"
-        )
+        same, known = [], []
+        for name in members.key_columns:
+            same.append(f"named.{name} IS NOT DISTINCT FROM member.{name}")
+            known.append(f"{name} IS NOT NULL")
         found = self._session.rows(
-            f"SELECT {names} FROM ({missing}) GROUP BY {names} ORDER BY min((ord, role))"
+            f"""
+            SELECT {names}
+            FROM (
+              SELECT *
+              -- What each role of the dimension names, one below the other.
+              FROM ({" UNION ALL ".join(roles)}) AS named
+              ANTI JOIN {members.table} AS member
+                ON {" AND ".join(same)}
+              -- NULL names no member, but for a junk dimension it is a value like any other.
+              WHERE {"true" if is_junk else " AND ".join(known)}
+            )
+            GROUP BY {names}
+            ORDER BY min((ord, role))
+            """
         )
         return [tuple(row) for row in found]
 
 
-def missing_table(dimension: DimensionETL) -> str:
-    """Return what to tell of a dimension that was never loaded."""
-    return (
-        f'the table "{dimension.table}" of dimension "{dimension.name}" does not exist yet;'
-        " load that dimension first (run.py --run_dimensions)"
-    )
+def _lag_columns(number: int) -> tuple[str, str]:
+    return f"l{number}_start", f"l{number}_end"
+
+
+def _lag_expression(number: int, lag: Lag) -> str:
+    """Return the expression of a lag, such as `date_diff('day', l0_start, l0_end)`."""
+    start, end = _lag_columns(number)
+    return _LAGS[lag.unit].format(start=start, end=end)
 
 
 def _no_member(column: str, dimension: str) -> str:
     return f'"{column}" matches no member of dimension "{dimension}"'
 
 
-def _misses_message(
-    column: str, dimension: str, rows: int, shown: Iterable[Sequence[Any]], natural_keys: int
-) -> str:
-    """Return what to tell of rows whose natural keys no member of a dimension has.
+def _unmatched_message(lookup: KeyLookup, found: Sequence[Sequence[Any]]) -> str:
+    """Return the message about natural keys that match no member.
 
-    How many, and some of the keys.
+    Args:
+        lookup: The lookup of the foreign key.
+        found: Each unmatched natural key, and at its end the number of its rows.
+
     """
-    some = ", ".join(" + ".join(map(str, natural_key)) for natural_key in shown)
-    more = f" and {natural_keys - _SHOWN_MISSES:,} more" if natural_keys > _SHOWN_MISSES else ""
+    rows = sum(row[-1] for row in found)
+    shown = ", ".join(" + ".join(map(str, row[:-1])) for row in found[:_SHOWN_KEYS])
+    if len(found) > _SHOWN_KEYS:
+        shown += f" and {len(found) - _SHOWN_KEYS:,} more"
     return (
-        f'{rows:,} rows have a "{column}" that matches no member of dimension "{dimension}"'
-        f' ({some}{more}); load the dimension, or declare missing="unknown" or missing="infer"'
+        f'{rows:,} rows have a "{lookup.column}" that matches no member of dimension'
+        f' "{lookup.dimension.name}" ({shown}); load the dimension, or declare missing="unknown"'
+        ' or missing="infer"'
     )

@@ -7,7 +7,7 @@ from pypelineetl.declare.etls import FactETL
 from pypelineetl.declare.keys import Member
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.load.context import Load
-from pypelineetl.load.facts.key_lookup import load_members
+from pypelineetl.load.facts.member_table import load_members
 from pypelineetl.load.staged_rows import CURRENT, StagedRows
 
 _REKEYED = "pypelineetl_rekeyed"
@@ -48,8 +48,8 @@ def _find_late(load: Load, session: DuckSession, etl: FactETL, column: str, key:
         return 0
     members = load_members(session, load.project, warehouse, dimension)
     same = " AND ".join(
-        f"m.n{part} = TRY_CAST(f.{staged.alias(name)} AS {held})"
-        for part, (name, held) in enumerate(zip(by, members.held, strict=False))
+        f"m.{part} = TRY_CAST(f.{staged.alias(name)} AS {held})"
+        for part, name, held in zip(members.key_columns, by, members.types, strict=False)
     )
     session.keep(
         _FOUND,
@@ -94,8 +94,7 @@ def _rekey(load: Load, session: DuckSession, etl: FactETL, column: str, key: Mem
     # The rows that the load has just written are there as well.
     load.warehouse.uncommitted.add(etl.table)
     staged.load_current([*dict.fromkeys([*by, column, moment])])
-    parts = [f"n{part}" for part in range(len(key.natural_key))]
-    same = " AND ".join(f"valid.{part} = now.{part}" for part in parts)
+    same = " AND ".join(f"valid.{part} = now.{part}" for part in members.key_columns)
     session.keep(
         _REKEYED,
         f"""

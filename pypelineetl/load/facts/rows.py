@@ -17,7 +17,8 @@ from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.contradictions import mark_undecided
 from pypelineetl.load.dimensions.deletions import SEEN, is_seen
 from pypelineetl.load.facts.inferred_members import inferring
-from pypelineetl.load.facts.key_lookup import UNMATCHED, KeyLookup, NaturalKey, load_members
+from pypelineetl.load.facts.key_lookup import UNMATCHED, KeyLookups
+from pypelineetl.load.facts.member_table import NaturalKey, load_members
 from pypelineetl.load.rejects import reject, reject_null
 from pypelineetl.load.staged_rows import CURRENT, SOURCE_ROWS, StagedRows
 from pypelineetl.sql.sql_casts import duckdb_type
@@ -133,7 +134,7 @@ class StagedFacts:
         self.inferred = 0
         self._etl = etl
         self._source = source
-        self._keys = key_sets(load, session, etl)
+        self._keys = key_lookups(load, session, etl)
 
     def insert(self) -> int:
         """Insert the facts into the warehouse as their rows come, and return how many they are."""
@@ -179,8 +180,8 @@ class StagedFacts:
         for it.
         """
         rows = self._source.select([*self._own(), *self._keys.requested()], f"{SOURCE_ROWS}_given")
-        self.staged.session.keep(UNMATCHED, self._keys.missed(rows))
-        return "; ".join(self._keys.unmatched())
+        self.staged.session.keep(UNMATCHED, self._keys.unmatched_rows(rows))
+        return "; ".join(self._keys.unmatched_messages())
 
     def special_keys(self) -> dict[str, int]:
         """Return how many keys of facts that streamed into the warehouse are those of special
@@ -221,7 +222,7 @@ class StagedFacts:
         return [self.staged.request(name) for name in self._etl.own]
 
     def _query(self, rows: str) -> str:
-        found = self._keys.columns("NULL") if self.is_lenient else self._keys.columns()
+        found = self._keys.expressions("NULL") if self.is_lenient else self._keys.expressions()
         if self._etl.deleted and self._etl.deleted.flag:
             flag = self._etl.deleted.flag
             found[flag] = f"CAST(0 AS {duckdb_type(self.staged.columns[flag])})"
@@ -244,13 +245,13 @@ class StagedFacts:
             return infer_exactly(self.staged.load, dimension, missing, infer)
 
 
-def key_sets(load: Load, session: DuckSession, etl: FactETL) -> KeyLookup:
+def key_lookups(load: Load, session: DuckSession, etl: FactETL) -> KeyLookups:
     """Bring the members of a fact's dimensions to the bench."""
     members = {
         dimension.name: load_members(session, load.project, load.warehouse, dimension)
         for dimension in load.project.dimensions_of(etl)
     }
-    return KeyLookup(session, load.project, etl, members)
+    return KeyLookups(session, load.project, etl, members)
 
 
 def special_keys(load: Load, etl: FactETL) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from pypelineetl.load.context import Load
 from pypelineetl.load.dimensions.attributes import Row, compared_attributes
 from pypelineetl.load.dimensions.deletions import SEEN, is_seen
 from pypelineetl.load.pygrametl.connection import TargetConnection
+from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.schema import Column
 from pypelineetl.sql.sql_casts import duckdb_type
 from pypelineetl.state.surrogate_keys import LargestKeys
@@ -133,10 +134,8 @@ class Seen:
         self._is_wanted = is_seen(load, etl)
         self._names = etl.factory.natural_key if isinstance(etl, DimensionETL) else etl.row_key
         self._columns = columns
-        self._held = {
-            f"a{etl.factory.columns.index(name)}": duckdb_type(columns[name])
-            for name in self._names
-        }
+        staged = StagedRows(load, session, etl)
+        self._held = {staged.alias(name): duckdb_type(columns[name]) for name in self._names}
         self._waiting: list[tuple[Any, ...]] = []
         if self._is_wanted:
             session.declare(SEEN, self._held)

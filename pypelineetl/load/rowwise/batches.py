@@ -22,8 +22,9 @@ from pypelineetl.load.collations import infer_exactly
 from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.contradictions import merged, undecided_message
 from pypelineetl.load.facts.inferred_members import inferring
-from pypelineetl.load.facts.key_lookup import UNMATCHED, KeyLookup, NaturalKey
-from pypelineetl.load.facts.rows import key_sets, replace_period
+from pypelineetl.load.facts.key_lookup import UNMATCHED, KeyLookups
+from pypelineetl.load.facts.member_table import NaturalKey
+from pypelineetl.load.facts.rows import key_lookups, replace_period
 from pypelineetl.load.rejects import reject_row
 from pypelineetl.load.rowwise.attributes import Seen
 from pypelineetl.sql.schema import Column
@@ -232,9 +233,9 @@ class BatchKeys:
         self._session = session
         self._etl = etl
         self._open_tables = open_tables
-        self._keys: KeyLookup = key_sets(load, session, etl)
+        self._keys: KeyLookups = key_lookups(load, session, etl)
         self._requested = self._keys.requested()
-        self._found = self._keys.columns("NULL")
+        self._found = self._keys.expressions("NULL")
         self._sums = Counter[str]()
         session.declare(
             _BATCH,
@@ -274,7 +275,7 @@ class BatchKeys:
         Raises LoadError for natural keys that no member has.
         """
         if self.has_misses:
-            raise LoadError("; ".join(self._keys.unmatched()))
+            raise LoadError("; ".join(self._keys.unmatched_messages()))
         return replace(counts, **self._sums)
 
     def _fill(self, names: Sequence[str], batch: list[Values]) -> None:
@@ -304,7 +305,7 @@ class BatchKeys:
                 raise LoadError(cast_error[0][0])
 
     def _note_misses(self) -> None:
-        query = self._keys.missed(f"SELECT * FROM {_BATCH}") if self._etl.keys else ""
+        query = self._keys.unmatched_rows(f"SELECT * FROM {_BATCH}") if self._etl.keys else ""
         if query and self._session.number(f"SELECT count(*) FROM ({query})"):
             if self.has_misses:
                 self._session.run(f"INSERT INTO {UNMATCHED} {query}")

@@ -23,7 +23,7 @@ from pypelineetl.load.rowwise.attributes import RowAttributes, RowKeys, Seen
 from pypelineetl.load.rowwise.batches import Batches, BatchKeys, FactBatches, GatheredFacts
 from pypelineetl.load.rowwise.histories import RowHistories
 from pypelineetl.load.rowwise.upsert import GrainedFacts
-from pypelineetl.load.strategy import own_code_reason
+from pypelineetl.load.strategy import why_own_code
 from pypelineetl.sql.python_casts import source_moment
 from pypelineetl.sql.schema import Column
 
@@ -153,7 +153,7 @@ def _columns_read(etl: DimensionETL) -> tuple[str, ...]:
 
     Nothing if Python of the user's own may read any.
     """
-    if own_code_reason(etl):
+    if why_own_code(etl):
         return ()
     # A source may give the surrogate key itself.
     return (str(etl.factory.name("key")), *etl.needs, *etl.factory.versioning)
