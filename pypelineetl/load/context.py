@@ -62,7 +62,7 @@ def dated(column: Column, value: Any) -> date | None:
     found = moment(value)
     if column.is_date and isinstance(found, datetime):
         return found.date()
-    day: date = column.convert(found)
+    day: date = column.cast(found)
     return day
 
 

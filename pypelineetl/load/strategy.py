@@ -100,5 +100,6 @@ def _collation_reasons(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]
     for name in looked_up:
         if duckdb_type(columns[name]) == "VARCHAR":
             yield (
-                f"it is looked up by the text {name}, which this warehouse compares by its collation"
+                f"it is looked up by the text {name},"
+                " which this warehouse compares by its collation"
             )
