@@ -532,9 +532,9 @@ def _write_floats(mariadb_url: str) -> None:
         ("INTERVAL '3 mons'", "VARCHAR(40)", "the other databases have no interval"),
         ("ARRAY['a', 'b']", "VARCHAR(40)", "the other databases have no array"),
         ("ARRAY[1, 2]", "JSON", "[1, 2]"),
-        ("DATE 'infinity'", "DATE", "this database keeps dates of the years 1 to 9999"),
-        ("TIMESTAMP '-infinity'", "DATETIME", "this database keeps dates of the years 1 to 9999"),
-        ("DATE '0044-03-15 BC'", "DATE", "this database keeps dates of the years 1 to 9999"),
+        ("DATE 'infinity'", "DATE", "this database stores only dates of the years"),
+        ("TIMESTAMP '-infinity'", "DATETIME", "this database stores only dates of the years"),
+        ("DATE '0044-03-15 BC'", "DATE", "this database stores only dates of the years"),
     ],
 )
 def test_types_that_only_postgresql_has(

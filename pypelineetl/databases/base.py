@@ -313,7 +313,7 @@ class Database(abc.ABC):
         try:
             return cls.scanned(session, url, query, original)
         except (duckdb.Error, PypeLineError, ScanError) as error:
-            if not session.is_usable:
+            if not session.is_usable():
                 raise ScanError(str(error)) from error
             return None
 

@@ -1,4 +1,7 @@
-"""A query of the workbench as a stream of CSV, written while a database's bulk loader reads it."""
+"""A pipe of CSV: DuckDB writes the rows of a query into it while a bulk loader reads them.
+
+Neither the disk nor the memory holds all rows at any time.
+"""
 
 import os
 import threading
@@ -11,20 +14,32 @@ from pypelineetl.duck.session import DuckSession, translated_errors
 
 
 class CsvPipe:
-    """The reading end of a pipe into which the bench writes a query's rows as CSV; a context
-    manager.
+    """The reading end of a pipe into which DuckDB writes a query's rows; a context manager.
 
-    `path` is what a loader may open, `descriptor` what it may read. Leaving the block waits for the
-    bench, and raises what stopped it: without that a loader would take the end of the pipe for the
-    end of the rows.
+    Leaving the block waits for DuckDB and raises DuckDB's error, if there was one. Otherwise the
+    loader would take the end of the pipe for the end of the rows.
     """
 
+    descriptor: int
+    """The descriptor from which a loader may read."""
+    path: str
+    """The path that a loader may open instead."""
+
     def __init__(self, session: DuckSession, query: str, options: str) -> None:
+        """Prepare the pipe.
+
+        Args:
+            session: The DuckDB session that runs the query.
+            query: The query.
+            options: The options of DuckDB's COPY for the CSV, such as `NULLSTR 'NULL'`.
+        """
         self.rows = 0
+        """How many rows DuckDB has written, known after the block."""
         self._session = session
         self._query = query
         self._options = options
         self._error: Exception | None = None
+        # DuckDB and the loader work at the same time, each one in its own thread.
         self._thread = threading.Thread(target=self._write)
 
     def __enter__(self) -> Self:
@@ -40,25 +55,27 @@ class CsvPipe:
         traceback: TracebackType | None,
     ) -> None:
         if error is not None and self._thread.is_alive():
-            # The loader is gone, so nobody needs the rows that are still to come.
+            # The loader has failed, so DuckDB need not compute the other rows.
             self._session.connection.interrupt()
         os.close(self.descriptor)
         self._thread.join()
-        stopped_by_us = error is not None and isinstance(
+        # An interrupt, or a write into the closed pipe, is then a result of the loader's error.
+        is_consequence = error is not None and isinstance(
             self._error, duckdb.InterruptException | duckdb.IOException
         )
-        if self._error is not None and not stopped_by_us:
+        if self._error is not None and not is_consequence:
             with translated_errors(self._session.connection):
                 raise self._error
 
     def _write(self) -> None:
-        target = f"/dev/fd/{self._end}"
+        copy = f"""
+            COPY ({self._query})
+            TO '/dev/fd/{self._end}'
+            (FORMAT csv, HEADER false, USE_TMP_FILE false, {self._options})
+        """
         try:
-            [(self.rows,)] = self._session.connection.execute(
-                f"COPY ({self._query}) TO '{target}' (FORMAT csv, HEADER false, USE_TMP_FILE false,"
-                f" {self._options})"
-            ).fetchall()
-        except Exception as error:  # noqa: BLE001 - whatever it is: its end alone would pass for that of the rows
+            [(self.rows,)] = self._session.connection.execute(copy).fetchall()
+        except Exception as error:  # noqa: BLE001 - `__exit__` raises it in the loader's thread
             self._error = error
         finally:
             os.close(self._end)

@@ -22,9 +22,9 @@ from pypelineetl.duck.rows import FETCH_ROWS, Row, Scanned, Stream
 from pypelineetl.duck.session import (
     DuckSession,
     interruptible,
-    lacks_memory,
-    memory_limit,
-    more_memory,
+    is_out_of_memory,
+    memory_limit_statement,
+    out_of_memory_message,
 )
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.sql import dialect
@@ -118,7 +118,7 @@ class DuckDB(Database):
 
     def limit_memory(self, memory: str, *, is_alone: bool) -> None:
         # Else DuckDB takes four fifths of the machine's.
-        self.execute(memory_limit(memory, is_alone=is_alone))
+        self.execute(memory_limit_statement(memory, is_alone=is_alone))
 
     @classmethod
     def is_there(cls, url: URL) -> bool:
@@ -310,7 +310,7 @@ class DuckDB(Database):
         self.connection.begin()
 
     def hold(self, name: str) -> bool:
-        return self._holds.hold(name)
+        return self._holds.acquire(name)
 
     def is_held(self, name: str) -> bool:
         return self._holds.is_held(name)
@@ -345,7 +345,7 @@ class DuckDB(Database):
         self.connection.begin()
 
     def _in_words(self, error: Exception) -> str:
-        return more_memory(error) if lacks_memory(error) else super()._in_words(error)
+        return out_of_memory_message(error) if is_out_of_memory(error) else super()._in_words(error)
 
     @contextmanager
     def translated_errors(self) -> Iterator[None]:

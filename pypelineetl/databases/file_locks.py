@@ -1,7 +1,7 @@
-"""Names that a process holds beside a database file, as sessions hold them on a server: the kernel
-frees them at death.
+"""Named locks of a process beside a database file, for databases whose server has no such locks.
 
-Each is a file with a lock on it, readable by nobody else, that is removed when it is let go.
+Each lock is a file with an advisory lock of the kernel on it, which the kernel frees when the
+process dies. Only the owner can read the file. The process deletes it when it releases the lock.
 """
 
 import fcntl
@@ -17,17 +17,23 @@ _DIGITS = 12
 
 
 class FileLocks:
-    """What one connection to a database file, given by its URL, holds."""
+    """The named locks of one connection to a database file."""
 
     def __init__(self, url: str) -> None:
+        """Prepare the locks.
+
+        Args:
+            url: The URL of the database file.
+        """
         self._database = str(make_url(url).database)
-        self._held: dict[str, int] = {}
+        self._descriptors: dict[Path, int] = {}
+        """The open file of each lock that this connection holds."""
 
-    def hold(self, name: str) -> bool:
-        """Take a name; return whether nobody else has it."""
-        return self._take(self._path(name))
+    def acquire(self, name: str) -> bool:
+        """Acquire a lock without waiting, and return whether it was free."""
+        return self._acquire(self._path(name))
 
-    def _take(self, path: str) -> bool:
+    def _acquire(self, path: Path) -> bool:
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -35,44 +41,50 @@ class FileLocks:
             except BlockingIOError:
                 os.close(descriptor)
                 return False
-            if _is_still(path, descriptor):
-                self._held[path] = descriptor
+            if _is_same_file(path, descriptor):
+                self._descriptors[path] = descriptor
                 return True
-            # Who had it removed the file between our opening and our locking it.
+            # The previous holder deleted the file after this process opened it and before this
+            # process locked it. A lock on a deleted file excludes nobody, so try again.
             os.close(descriptor)
 
     def is_held(self, name: str) -> bool:
-        """Whether anybody holds a name."""
-        if not os.path.exists(self._path(name)):  # noqa: PTH110 - as short as the rest
+        """Return whether any process holds a lock."""
+        path = self._path(name)
+        if not path.exists():
             return False
-        free = self.hold(name)
-        if free:
-            self._let_go(self._path(name))
-        return not free
+        is_free = self._acquire(path)
+        if is_free:
+            self._release(path)
+        return not is_free
 
     def clear(self) -> None:
-        """Remove the files of names that nobody holds any more, because who did was killed."""
+        """Delete the files of locks whose holder was killed."""
         base = Path(self._database)
-        for path in base.parent.glob(f"{escape(base.name)}.{'[0-9a-f]' * _DIGITS}.lock"):
-            if str(path) not in self._held and self._take(str(path)):
-                self._let_go(str(path))
+        pattern = f"{escape(base.name)}.{'[0-9a-f]' * _DIGITS}.lock"
+        for path in base.parent.glob(pattern):
+            if path not in self._descriptors and self._acquire(path):
+                self._release(path)
 
     def close(self) -> None:
-        """Let all names go."""
-        for path in list(self._held):
-            self._let_go(path)
+        """Release all locks."""
+        for path in list(self._descriptors):
+            self._release(path)
 
-    def _let_go(self, path: str) -> None:
+    def _release(self, path: Path) -> None:
+        # Delete the file before the lock ends: another process could lock it in between.
         with suppress(FileNotFoundError):
-            os.unlink(path)  # noqa: PTH108 - as above
-        os.close(self._held.pop(path))
+            path.unlink()
+        os.close(self._descriptors.pop(path))
 
-    def _path(self, name: str) -> str:
-        return f"{self._database}.{sha256(name.encode()).hexdigest()[:_DIGITS]}.lock"
+    def _path(self, name: str) -> Path:
+        digest = sha256(name.encode()).hexdigest()[:_DIGITS]
+        return Path(f"{self._database}.{digest}.lock")
 
 
-def _is_still(path: str, descriptor: int) -> bool:
+def _is_same_file(path: Path, descriptor: int) -> bool:
+    """Return whether a path still leads to the file that this process has opened."""
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))  # noqa: PTH116 - as above
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False

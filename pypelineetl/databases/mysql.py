@@ -18,11 +18,10 @@ from sqlalchemy import URL
 
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Dependent
 from pypelineetl.databases.csv_pipe import CsvPipe
-from pypelineetl.databases.keepalive import keep_alive
 from pypelineetl.databases.limits import NOT_FINITE, PYTHONS_TIMES, finite
 from pypelineetl.databases.scanner import extension, secret
 from pypelineetl.databases.single_floats import Single, as_doubles
-from pypelineetl.databases.urls import options_of, password_of
+from pypelineetl.databases.urls import keep_alive, options_of, password_of
 from pypelineetl.duck.rows import Row, Scanned, Stream
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import BusyError, DatabaseError

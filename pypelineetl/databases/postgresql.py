@@ -15,11 +15,16 @@ from sqlalchemy import URL
 
 from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database, Dependent, Replacement
 from pypelineetl.databases.csv_pipe import CsvPipe
-from pypelineetl.databases.keepalive import IDLE_SECONDS, INTERVAL_SECONDS, PROBES
 from pypelineetl.databases.limits import NUL, without_nul
 from pypelineetl.databases.scanner import extension, secret
 from pypelineetl.databases.single_floats import Single, single
-from pypelineetl.databases.urls import options_of, password_of
+from pypelineetl.databases.urls import (
+    IDLE_SECONDS,
+    INTERVAL_SECONDS,
+    PROBES,
+    options_of,
+    password_of,
+)
 from pypelineetl.duck.rows import Scanned
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import BusyError, DatabaseError

@@ -1,6 +1,6 @@
-"""Numbers of single precision, and what they are in a wider type.
+"""Single-precision floats: exact values from MySQL, and their conversion to wider types.
 
-MySQL and MariaDB write them with 6 digits: asked for as DOUBLE, they come exactly.
+MySQL and MariaDB print a FLOAT with 6 digits only. As a DOUBLE it arrives exactly.
 """
 
 import struct
@@ -12,20 +12,22 @@ from pypelineetl.errors import DatabaseError
 from pypelineetl.sql import dialect
 
 _LEAST_DIGITS, _MOST_DIGITS = 6, 9
-"""How many digits tell a single from its neighbours, at least and at most."""
+"""How many decimal digits distinguish a single-precision float from its neighbours."""
 
 
 class Single(float):
-    """A float that was a single: its value is the single's own, and it is printed with the digits
-    that a single has.
+    """A single-precision float: it has the exact value, and prints with the digits of a single.
 
-    So 0.1 goes into a DOUBLE as 0.10000000149011612, and into a DECIMAL or a text as 0.1.
+    So 0.1 becomes 0.10000000149011612 in a DOUBLE, and 0.1 in a DECIMAL or a text.
+
+    >>> Single(0.10000000149011612)
+    0.1
     """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Return the shortest text that is this single."""
+        """Return the shortest text that stands for this single."""
         for digits in range(_LEAST_DIGITS, _MOST_DIGITS):
             printed = float(f"{float(self):.{digits}g}")
             if struct.pack("f", printed) == struct.pack("f", self):
@@ -36,27 +38,38 @@ class Single(float):
 
 
 def single(printed: str) -> Single:
-    """Return the single that a text is, with all of its own digits."""
+    """Return the single-precision float for which a text stands."""
     return Single(struct.unpack("f", struct.pack("f", float(printed)))[0])
 
 
 def as_doubles(query: str, names: Sequence[str], singles: Collection[str]) -> str:
-    """Return a query of MySQL's that gives the same rows in the same order, its singles as DOUBLE.
+    """Return a MySQL query of the same rows in the same order, with FLOAT columns as DOUBLE.
 
-    The text of the query stays as the user wrote it; `names` are the columns that it gives,
-    `singles` those of them that are FLOAT. Raises DatabaseError if its rows have an order that
-    another query around it cannot repeat.
+        SELECT `id`, `price` + 0e0 AS `price` FROM (
+        SELECT id, price FROM product ORDER BY id
+        ) AS source ORDER BY source.`id`
+
+    The user's query stays as it is, inside another one.
+
+    Args:
+        query: The user's query.
+        names: The columns of the query.
+        singles: The columns that are FLOAT.
+
+    Raises:
+        DatabaseError: The query orders its rows by something that it does not select.
     """
-    selected = ", ".join(
-        f"{_quoted(name)} + 0e0 AS {_quoted(name)}" if name in singles else _quoted(name)
-        for name in names
-    )
+    selected = []
+    for name in names:
+        quoted = _quoted(name)
+        # 0e0 is a DOUBLE, and so is the sum.
+        selected.append(f"{quoted} + 0e0 AS {quoted}" if name in singles else quoted)
     order = _order(query, names, singles)
-    return f"SELECT {selected} FROM (\n{query}\n) AS source{order}"
+    return f"SELECT {', '.join(selected)} FROM (\n{query}\n) AS source{order}"
 
 
 def _order(query: str, names: Sequence[str], singles: Collection[str]) -> str:
-    """Return the ORDER BY of a query in the names of what it gives; nothing where it has none."""
+    """Return the query's ORDER BY in the names of its columns; an empty text if it has none."""
     if "order" not in query.lower():
         return ""
     tree = dialect.parse_statement(query, "mysql")
@@ -65,61 +78,64 @@ def _order(query: str, names: Sequence[str], singles: Collection[str]) -> str:
         return ""
     projections = tree.selects if isinstance(tree, exp.Select) else []
     terms = []
-    for each in order.expressions:
-        name = _given_name(each.this, projections, names)
+    for term in order.expressions:
+        name = _selected_name(term.this, projections, names)
         if name is None:
             shown = ", ".join(f'"{single}"' for single in singles)
             message = (
-                f"its column {shown} is FLOAT, of which MySQL gives 6 digits only, and its rows are"
-                f" ordered by {each.this.sql('mysql')}, which it does not give. Write CAST(… AS"
-                " DOUBLE) for that column in the source SQL, or order the rows by columns that it"
-                " gives."
+                f"column {shown} is FLOAT, of which MySQL returns 6 digits only, and the query is"
+                f" ordered by {term.this.sql('mysql')}, which it does not select. Write CAST(… AS"
+                " DOUBLE) for that column in the source SQL, or order the rows by columns that the"
+                " query selects."
             )
             raise DatabaseError(message)
-        terms.append(f"source.{_quoted(name)}{' DESC' if each.args.get('desc') else ''}")
+        direction = " DESC" if term.args.get("desc") else ""
+        terms.append(f"source.{_quoted(name)}{direction}")
     return f" ORDER BY {', '.join(terms)}"
 
 
-def _given_name(
+def _selected_name(
     term: exp.Expr, projections: Sequence[exp.Expr], names: Sequence[str]
 ) -> str | None:
-    """Return the column that a term of ORDER BY stands for; None if it stands for none."""
+    """Return the selected column that a term of ORDER BY means; None if there is no such column."""
+    # ORDER BY 2 means the second column.
     if isinstance(term, exp.Literal) and not term.is_string:
         place = int(term.name)
         return names[place - 1] if 1 <= place <= len(names) else None
-    by_folded_name = {name.lower(): name for name in names}
-    if isinstance(term, exp.Column) and not term.table and term.name.lower() in by_folded_name:
-        # MySQL looks for the column of this name first among those that the query gives.
-        return by_folded_name[term.name.lower()]
-    for each in projections:
-        if each.unalias() == term or _is_same_column(each.unalias(), term):
-            return by_folded_name.get(each.alias_or_name.lower())
-    named = {each.alias_or_name.lower() for each in projections}
-    is_in_star = any(_is_star_of(each, term) for each in projections)
-    return (
-        by_folded_name.get(term.name.lower())
-        if is_in_star and term.name.lower() not in named
-        else None
-    )
+    names_by_lower = {name.lower(): name for name in names}
+    if isinstance(term, exp.Column) and not term.table and term.name.lower() in names_by_lower:
+        # MySQL looks for a name among the selected columns first.
+        return names_by_lower[term.name.lower()]
+    # The same expression may be selected.
+    for projection in projections:
+        selected = projection.unalias()
+        if selected == term or _is_same_column(selected, term):
+            return names_by_lower.get(projection.alias_or_name.lower())
+    # A star may select the column, unless an alias of the same name hides it.
+    aliases = {projection.alias_or_name.lower() for projection in projections}
+    is_in_star = any(_is_star_of(projection, term) for projection in projections)
+    if is_in_star and term.name.lower() not in aliases:
+        return names_by_lower.get(term.name.lower())
+    return None
 
 
-def _is_same_column(given: exp.Expr, term: exp.Expr) -> bool:
-    """Whether two columns, of which one is written without its table, are the same.
+def _is_same_column(selected: exp.Expr, term: exp.Expr) -> bool:
+    """Return whether two columns are the same, though one of them may lack its table.
 
-    Names alone are not ambiguous.
+    A name without a table is never ambiguous: MySQL would have refused the query.
     """
-    if not (isinstance(given, exp.Column) and isinstance(term, exp.Column)):
+    if not (isinstance(selected, exp.Column) and isinstance(term, exp.Column)):
         return False
-    return given.name.lower() == term.name.lower() and not (given.table and term.table)
+    return selected.name.lower() == term.name.lower() and not (selected.table and term.table)
 
 
-def _is_star_of(given: exp.Expr, term: exp.Expr) -> bool:
-    """Whether a column that is written with its table is among those of a star."""
-    if not (isinstance(term, exp.Column) and given.is_star):
+def _is_star_of(selected: exp.Expr, term: exp.Expr) -> bool:
+    """Return whether a star selects a column that is written with its table."""
+    if not (isinstance(term, exp.Column) and selected.is_star):
         return False
-    return isinstance(given, exp.Star) or (
-        isinstance(given, exp.Column) and given.table == term.table
-    )
+    if isinstance(selected, exp.Star):
+        return True
+    return isinstance(selected, exp.Column) and selected.table == term.table
 
 
 def _quoted(name: str) -> str:

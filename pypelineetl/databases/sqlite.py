@@ -243,7 +243,7 @@ class SQLite(Database):
             self.execute(f"ALTER TABLE {self.quote(table)} ADD COLUMN {self.quote(name)} {kind}")
 
     def hold(self, name: str) -> bool:
-        return self._holds.hold(name)
+        return self._holds.acquire(name)
 
     def is_held(self, name: str) -> bool:
         return self._holds.is_held(name)

@@ -1,12 +1,13 @@
-"""Connection URLs in SQLAlchemy's form: their options, and passwords that are not in them.
+"""Connection URLs: their options, where their password comes from, and TCP keepalive.
 
-`?password_env=NAME`, `?password_file=PATH` and `?password_command=COMMAND` name where a password
-is, and it is read when a connection is made; a command is run once in a process, and again when its
-password was refused.
+The form is SQLAlchemy's. `?password_env=NAME`, `?password_file=PATH` and
+`?password_command=COMMAND` say where the password is. The engine reads it when it connects. It runs
+a command once in a process, and again after the server refused the password.
 """
 
 import os
 import shlex
+import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,34 +16,66 @@ from threading import Lock
 from sqlalchemy import URL
 
 _PASSWORD_OPTIONS = {"password_env", "password_file", "password_command"}
+# A password manager answers in a second or two. A command that waits for a person must fail.
 _COMMAND_SECONDS = 20
+
+# By default a system needs two hours to notice that the other machine has lost its power or its
+# network. For so long, a run would wait, and the locks of a lost run would stay. Keepalive probes
+# also stop firewalls from dropping a connection that is silent while a long query runs.
+IDLE_SECONDS = 60
+"""After how many silent seconds one side of a connection probes the other side."""
+INTERVAL_SECONDS = 10
+"""The seconds between two probes."""
+PROBES = 6
+"""After how many probes without an answer the connection is lost."""
+
+# Some systems lack some of these options.
+_KEEPALIVE_OPTIONS = (
+    ("TCP_KEEPIDLE", IDLE_SECONDS),
+    ("TCP_KEEPINTVL", INTERVAL_SECONDS),
+    ("TCP_KEEPCNT", PROBES),
+)
+
+_passwords: dict[str, str] = {}
+"""The passwords that commands have returned in this process, by command."""
+_password_lock = Lock()
 
 
 def options_of(url: URL, known: set[str] | None) -> Mapping[str, str]:
-    """Return a URL's options but those of the password.
+    """Return a URL's options without those of the password.
 
-    Raises ValueError for one that is not known; None knows all.
+    Args:
+        url: The URL.
+        known: The options that the database has; None if its driver checks them.
+
+    Raises:
+        ValueError: An option is not known.
     """
-    unknown = set(url.query) - _PASSWORD_OPTIONS - (set(url.query) if known is None else known)
+    options = {
+        name: str(value) for name, value in url.query.items() if name not in _PASSWORD_OPTIONS
+    }
+    if known is None:
+        return options
+    unknown = sorted(options.keys() - known)
     if unknown:
-        rule = (
-            f"known are {', '.join(sorted({*known, *_PASSWORD_OPTIONS}))}"
-            if known
-            else "there are none here"
-        )
-        message = f"option {', '.join(sorted(unknown))} is not known; {rule}"
+        allowed = sorted({*known, *_PASSWORD_OPTIONS})
+        rule = f"known are {', '.join(allowed)}" if known else "there are none here"
+        message = f"option {', '.join(unknown)} is not known; {rule}"
         raise ValueError(message)
-    return {name: str(value) for name, value in url.query.items() if name not in _PASSWORD_OPTIONS}
+    return options
 
 
 def password_of(url: URL) -> str | None:
-    """Return the password in a URL, or where its options say. Raises ValueError if it is not there.
+    """Return the password in a URL, or the one to which its options refer.
 
-    A command is asked once in a process; its answer is kept until `forget_password`.
+    A command runs once in a process; its answer is kept until `forget_password`.
+
+    Raises:
+        ValueError: The password cannot be read.
     """
     if name := url.query.get("password_env"):
         if str(name) not in os.environ:
-            message = f"the variable {name}, which should hold the password, is not set"
+            message = f"the environment variable {name} must hold the password, but it is not set"
             raise ValueError(message)
         return os.environ[str(name)]
     if path := url.query.get("password_file"):
@@ -52,33 +85,29 @@ def password_of(url: URL) -> str | None:
             message = f"the password file {path} cannot be read: {error.strerror}"
             raise ValueError(message) from error
     if command := url.query.get("password_command"):
-        # One at a time: two that need it at once wait for one answer.
-        with _asking:
-            if command not in _told:
-                _told[str(command)] = _told_by(str(command))
-            return _told[str(command)]
+        # Two threads that need the password at the same time wait for one answer.
+        with _password_lock:
+            if command not in _passwords:
+                _passwords[str(command)] = _output_of(str(command))
+            return _passwords[str(command)]
     return url.password
 
 
 def is_password_kept(url: URL) -> bool:
-    """Whether a command has told this URL's password before, so that it may be an old one."""
-    return url.query.get("password_command") in _told
+    """Return whether a command returned this URL's password earlier, so that it may be outdated."""
+    return url.query.get("password_command") in _passwords
 
 
 def forget_password(url: URL) -> None:
-    """Ask the command of this URL's password again when it is next needed."""
-    _told.pop(str(url.query.get("password_command")), None)
+    """Forget the kept password of this URL, so that its command runs again."""
+    _passwords.pop(str(url.query.get("password_command")), None)
 
 
-_told: dict[str, str] = {}
-"""The passwords that commands have told this process, by command."""
-_asking = Lock()
+def _output_of(command: str) -> str:
+    """Return the first line that a command prints.
 
-
-def _told_by(command: str) -> str:
-    """Return the first line that a command writes.
-
-    It is run without a shell. What else it says may be a secret.
+    No shell is involved. The messages do not repeat the command's arguments or its output, which
+    may be secret.
     """
     program, *arguments = shlex.split(command)
     try:
@@ -90,23 +119,33 @@ def _told_by(command: str) -> str:
         raise ValueError(message) from None
     if done.returncode or not done.stdout.strip():
         message = (
-            f"the password command {program} ended with status {done.returncode}, and told no"
+            f"the password command {program} ended with status {done.returncode} and printed no"
             " password"
         )
         raise ValueError(message)
     return _first_line(done.stdout, f"the password command {program}")
 
 
-def _first_line(told: bytes, teller: str) -> str:
+def _first_line(output: bytes, source: str) -> str:
     r"""Return the text before the first newline, which is `\n` or `\r\n`.
 
-    All else may be a part of a password.
+    Spaces stay: they may belong to the password.
     """
-    line, newline, _ = told.partition(b"\n")
+    line, newline, _ = output.partition(b"\n")
     if newline:
         line = line.removesuffix(b"\r")
     try:
         return line.decode()
     except UnicodeDecodeError:
-        message = f"what {teller} tells is no text in UTF-8, which a password must be"
+        message = f"the output of {source} is not valid UTF-8, which a password must be"
         raise ValueError(message) from None
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Turn on keepalive probes for a TCP connection; a Unix socket needs none."""
+    if connection.family == socket.AF_UNIX:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE_OPTIONS:
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

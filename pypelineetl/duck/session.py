@@ -1,8 +1,8 @@
-"""The workbench: a DuckDB connection in which one load computes with whole columns.
+"""The DuckDB session in which one load computes: its tables, attached databases and errors.
 
-It lives as long as one load. In a DuckDB warehouse it is the warehouse's own connection, with
-temporary tables; for any other it is a database in memory, which spills to a private folder what
-does not fit.
+A session lasts as long as one load. For a DuckDB warehouse it uses the warehouse's own connection
+and temporary tables. For any other warehouse it is a database in memory, which spills to a private
+folder what does not fit.
 """
 
 import re
@@ -17,97 +17,103 @@ from typing import Any, Self
 import duckdb
 
 from pypelineetl.duck.memory import default_memory
+from pypelineetl.duck.rows import Row
 from pypelineetl.duck.spill import spill_folder
 from pypelineetl.errors import LoadError, SourceError, SourceLostError
 from pypelineetl.shutdown import ShutdownRequested, raise_if_requested
 from pypelineetl.sql.sql_casts import REFUSED, literal
 
-Row = tuple[Any, ...]
-
-_numbers = count()
+_attached_numbers = count()
+"""Numbers for the names of attached databases, of which several sessions of one process share."""
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
-    # Of a table that is not there it would search every attached database for a name like it, in
-    # seconds.
+    # DuckDB would search each attached database for a name similar to that of a missing table,
+    # which takes seconds.
     "SET catalog_error_max_schemas = 0",
-    # The optimizer would take a source's stream for the small side of a join, and hold all of it.
+    # DuckDB has no statistics of a scanned source. These optimizers would take the source for the
+    # small side of a join and keep all of its rows in memory.
     "SET disabled_optimizers = 'join_order,build_side_probe_side'",
+    # An installed program downloads no code.
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
 )
 
-
-UNMATCHED_KEY = "pypelineetl misses a member"
-"""The error of a query that came upon a natural key which no member has."""
+# A query reports some conditions by DuckDB's function error(), whose text is all that arrives here.
+UNMATCHED_KEY = "pypelineetl found an unmatched key"
+"""The text of the error with which a query ends at a natural key that no member has."""
+UNORDERED = "pypelineetl found rows out of order"
+"""The text of the error with which a query ends if rows are not in their declared order."""
 
 
 class UnmatchedKeyError(Exception):
     """A natural key in a fact's rows matches no member.
 
-    Which ones is found out by whoever catches this.
+    It does not name the key: the code that catches it queries all unmatched keys at once.
     """
-
-
-UNORDERED = "pypelineetl needs rows in order"
-"""The error of a query whose rows do not come in the order that their source declares."""
 
 
 class UnorderedError(Exception):
-    """Rows did not come in the order of their natural keys.
+    """Rows did not arrive in the order of their natural keys.
 
-    They must be gathered before any is written.
+    The load must stage all of them before it writes any.
     """
 
 
-# What DuckDB's scanners pass on, in words alone, when it was the connection and not the query.
-_LOST = re.compile(
-    r"lost connection|gone away|was killed|(closed|terminating|terminated|failed to) connect|can't"
-    r" connect"
-    r"|closed the connection|connection (refused|reset|not open)|is locked|failed to fetch result"
-    r" row.*:\s*$",
+# DuckDB's scanners report a lost connection in words only. The words are those of the clients of
+# MySQL, MariaDB, PostgreSQL and SQLite.
+_LOST_CONNECTION = re.compile(
+    r"lost connection|gone away|was killed"
+    r"|(closed|terminating|terminated|failed to) connect|can't connect"
+    r"|closed the connection|connection (refused|reset|not open)"
+    r"|is locked|failed to fetch result row.*:\s*$",
     re.IGNORECASE,
 )
 
-_UNLIKE_THE_SOURCE = (
+_VALUE_ERRORS = (
     duckdb.ConversionException,
     duckdb.TypeMismatchException,
     duckdb.OutOfRangeException,
 )
-"""Where the database itself may have a value.
+"""The errors for a value that DuckDB cannot compute, though the source database may.
 
-SQLite makes a float of a whole number that is too large.
+For example, SQLite turns a whole number that is too large into a float.
 """
 _INTERRUPTED = "Query interrupted"
-_NO_MEMORY = re.compile("failed to (pin|allocate) |could not allocate|out of memory", re.IGNORECASE)
-# The last is of a DECIMAL(38) of MySQL, for which the scanner takes one of 37 digits.
-_UNREADABLE = re.compile("Mismatch|Invalid unicode|Could not convert string .* to DECIMAL")
+_OUT_OF_MEMORY = re.compile(
+    "failed to (pin|allocate) |could not allocate|out of memory", re.IGNORECASE
+)
+# The last one is about a DECIMAL(38) of MySQL, for which the scanner uses a type of 37 digits.
+_UNREADABLE_VALUE = re.compile("Mismatch|Invalid unicode|Could not convert string .* to DECIMAL")
 
 
 class ScanError(Exception):
-    """DuckDB could not read a value of the source; its driver may."""
+    """DuckDB cannot read a value of the source; the source's driver may be able to."""
 
 
 class DuckSession:
-    """What a load may do at the bench; made by `workbench`."""
+    """The DuckDB connection of one load, and the load's own tables in it.
+
+    `open_duck_session` opens it.
+    """
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, *, in_memory: bool, scans: bool, streams: bool
     ) -> None:
         self.connection = connection
-        self._attaching = Lock()
         self.scans = scans
-        """Whether it may read other databases by itself; else their drivers do."""
+        """Whether DuckDB may read other databases itself. Otherwise their drivers read them."""
         self.streams = streams
-        """Whether rows may be written while they come, trusting their order."""
+        """Whether the load may write sorted rows while it reads them, trusting the order."""
+        # Two threads of a load may attach the same source.
+        self._attach_lock = Lock()
         self._attached: dict[str, str] = {}
-        # In a warehouse, tables must be temporary; in memory all are, and a second connection must
-        # see them.
+        # In a warehouse the load's tables must be temporary. In memory everything is, and a second
+        # connection must see the tables.
         self._table = "TABLE" if in_memory else "TEMP TABLE"
         self._loads_unsigned = in_memory
 
-    @property
     def is_usable(self) -> bool:
-        """Whether an error has not ended the transaction the bench works in."""
+        """Return whether the session's transaction still works; an error may have aborted it."""
         with suppress(duckdb.Error):
             self.connection.execute("SELECT 1")
             return True
@@ -124,76 +130,83 @@ class DuckSession:
             return self.connection.execute(query).fetchall()
 
     def number(self, query: str) -> int:
-        """Return the one number a query gives; NULL is 0."""
+        """Return the single number of a query; 0 for NULL."""
         return self.rows(query)[0][0] or 0
 
     def batches(self, query: str, size: int) -> Iterator[list[Row]]:
-        """Yield the rows of a query, so many at a time; the bench can do nothing else meanwhile."""
+        """Yield the rows of a query in batches of `size`.
+
+        The session can run no other statement until the last batch.
+        """
         with translated_errors(self.connection):
             self.connection.execute(query)
             while batch := self.connection.fetchmany(size):
                 yield batch
 
     def keep(self, name: str, query: str) -> None:
-        """Keep the rows of a query as a table of this load's own."""
+        """Create a table of this load from the rows of a query, replacing one of the same name."""
         self.run(f"CREATE OR REPLACE {self._table} {name} AS {query}")
 
     def declare(self, name: str, columns: Mapping[str, str]) -> None:
-        """Make an empty table of this load's own, by its columns and their types."""
+        """Create an empty table of this load, replacing one of the same name.
+
+        Args:
+            name: The name of the table.
+            columns: The DuckDB type of each column, by the column's name.
+        """
         declared = ", ".join(f"{column} {kind}" for column, kind in columns.items())
         self.run(f"CREATE OR REPLACE {self._table} {name} ({declared})")
 
     def view(self, name: str, query: str) -> None:
-        """Give a query a name."""
+        """Create a view of this load, replacing one of the same name."""
         self.run(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
 
     def insert(self, table: str, arrow: Any) -> None:
-        """Add an Arrow table's rows to a table of this load's own."""
+        """Insert the rows of an Arrow table into a table of this load."""
         with translated_errors(self.connection):
             self.connection.register("pypelineetl_arrow", arrow)
             self.connection.execute(f"INSERT INTO {table} SELECT * FROM pypelineetl_arrow")
             self.connection.unregister("pypelineetl_arrow")
 
     def drop(self, table: str) -> None:
-        """Let go of a table of this load's own, whose rows are no longer needed."""
+        """Drop a table of this load, to free its memory."""
         self.run(f"DROP TABLE {table}")
 
     def types(self, query: str) -> dict[str, str]:
-        """Return the columns of a query and their DuckDB types, without running it."""
-        with translated_errors(self.connection):
-            return {
-                name: kind
-                for name, kind, *_ in self.connection.execute(f"DESCRIBE {query}").fetchall()
-            }
+        """Return the DuckDB type of each column of a query, by its name, without running it."""
+        described = self.rows(f"DESCRIBE {query}")
+        return {name: kind for name, kind, *_ in described}
 
     def attach(self, statements: Sequence[str], extension: str = "") -> str:
-        """Attach a database by statements in which `{name}` stands for its name here; return that
-        name.
+        """Attach a database, once in a session, and return its name in DuckDB.
 
-        They may need the extension of DuckDB's that is in this file.
+        Args:
+            statements: The statements that attach it. `{name}` in them stands for its name.
+            extension: The path of the DuckDB extension that the statements need, if any.
         """
         key = "\n".join(statements)
-        with self._attaching:
+        with self._attach_lock:
             if key not in self._attached:
-                # Another bench may have worked in this connection before.
-                name = f"pypelineetl_{next(_numbers)}"
+                # The name is new in the whole process: an earlier session may have attached other
+                # databases to the same connection.
+                name = f"pypelineetl_{next(_attached_numbers)}"
                 if extension:
-                    self._load(extension)
+                    self._load_extension(extension)
                 for statement in statements:
                     self.connection.execute(statement.replace("{name}", name))
                 self._attached[key] = name
             return self._attached[key]
 
-    def _load(self, extension: str) -> None:
+    def _load_extension(self, extension: str) -> None:
         if self._loads_unsigned:
             _check_signature(extension)
         self.connection.execute(f"LOAD {literal(extension)}")
 
     @contextmanager
     def beside(self) -> Iterator[Self]:
-        """Give a second bench of the same tables, on which another thread may work.
+        """Yield a second session with the same tables, for another thread.
 
-        Only for one in memory.
+        Only a session in memory has one: temporary tables belong to one connection.
         """
         with self.connection.cursor() as connection:
             _set_up(connection)
@@ -210,18 +223,27 @@ def open_duck_session(
     scans: bool = True,
     streams: bool = True,
 ) -> Iterator[DuckSession]:
-    """Give a workbench: on this connection, which stays open, or else in memory.
+    """Open the DuckDB session of one load.
 
-    `memory` is the size, such as 2GB, beyond which it spills to disk; without it, the default of
-    `MEMORY_LIMIT`.
+    Args:
+        connection: The connection of a DuckDB warehouse, which stays open after the block. None
+            for a database in memory.
+        memory: The size beyond which DuckDB spills to disk, such as 2GB. Empty for the default of
+            MEMORY_LIMIT.
+        scans: Whether DuckDB may read other databases itself.
+        streams: Whether the load may write sorted rows while it reads them.
+
+    >>> with open_duck_session(None) as session:
+    ...     session.number("SELECT 6 * 7")
+    42
     """
     is_alone = connection is not None
-    limit = memory_limit(memory, is_alone=is_alone)
+    limit = memory_limit_statement(memory, is_alone=is_alone)
     if connection is not None:
         _set_up(connection, limit)
         yield DuckSession(connection, in_memory=False, scans=scans, streams=streams)
         return
-    # Otherwise every bench would check the signature of the same file.
+    # `_check_signature` checks an extension once in a process; DuckDB would do it in each session.
     with (
         spill_folder() as folder,
         duckdb.connect(":memory:", config={"allow_unsigned_extensions": True}) as own,
@@ -230,40 +252,40 @@ def open_duck_session(
         yield DuckSession(own, in_memory=True, scans=scans, streams=streams)
 
 
-def memory_limit(memory: str, *, is_alone: bool) -> str:
-    """Return the statement that has DuckDB spill what is beyond a size, such as 2GB; without one,
-    beyond the default.
+def memory_limit_statement(memory: str, *, is_alone: bool) -> str:
+    """Return the statement by which DuckDB spills to disk what is beyond a size.
 
-    A load `is_alone` where no other process can load into its warehouse meanwhile.
+    Args:
+        memory: The size, such as 2GB. Empty for the default of MEMORY_LIMIT.
+        is_alone: No other process can load into the warehouse meanwhile.
+
+    >>> memory_limit_statement("2GB", is_alone=False)
+    "SET memory_limit = '2GB'"
     """
     return f"SET memory_limit = {literal(memory or default_memory(is_alone=is_alone))}"
 
 
-def lacks_memory(error: Exception) -> bool:
-    """Whether an error of DuckDB's is that it has no memory left, which a commit tells in words
-    alone.
-    """
-    return isinstance(error, duckdb.OutOfMemoryException) or bool(_NO_MEMORY.search(str(error)))
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether DuckDB ran out of memory; a commit reports it in its message only."""
+    return isinstance(error, duckdb.OutOfMemoryException) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
-def more_memory(error: Exception) -> str:
-    """Return what to tell of an error for lack of memory.
-
-    What DuckDB itself advises, nobody can do here.
-    """
-    told = str(error).partition("Possible solutions")[0].split("\n")[0].strip()
+def out_of_memory_message(error: Exception) -> str:
+    """Return the message for an error that `is_out_of_memory`, with what the user can do."""
+    # DuckDB then advises settings of its own, which the user of the engine cannot change.
+    reported = str(error).partition("Possible solutions")[0].split("\n")[0].strip()
     return (
-        "it needs more memory than it may have; raise MEMORY_LIMIT in config.py. A load spills"
-        " rows to disk, but what checks the keys of a DuckDB table must fit, with about 70 bytes a"
-        f" row. DuckDB says: {told}"
+        "the load needs more memory than it may use; raise MEMORY_LIMIT in config.py. A load spills"
+        " rows to disk, but the index of each key of a DuckDB table must fit into memory, with"
+        f" about 70 bytes a row. DuckDB reports: {reported}"
     )
 
 
 @cache
 def _check_signature(extension: str) -> None:
-    """Have DuckDB check who has made an extension, once in a process.
+    """Raise duckdb.Error if DuckDB's makers have not signed an extension.
 
-    It reads all of its 40 MB for that, in 0.15 s.
+    For the check DuckDB reads all 40 MB of the file, in 0.15 s. So it is done once in a process.
     """
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"LOAD {literal(extension)}")
@@ -276,19 +298,20 @@ def _set_up(connection: duckdb.DuckDBPyConnection, *more: str) -> None:
 
 @contextmanager
 def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Raise what a signal's handler raised while DuckDB computed in the block, of which DuckDB
-    makes its own error.
+    """Raise the exception of a signal handler that ran while DuckDB computed.
+
+    DuckDB wraps such an exception in an error of its own.
     """
     try:
         yield
     except RuntimeError as error:
         if str(error) == _INTERRUPTED and error.__cause__:
-            # Some of its threads still compute, and whatever it is asked next would wait for them.
+            # Some of DuckDB's threads still compute, and the next statement would wait for them.
             connection.interrupt()
             raise error.__cause__ from None
         raise
     except duckdb.Error as error:
-        # While it asked Python for rows, it tells of it in words alone.
+        # If DuckDB was reading rows from Python, its message names the exception, and that is all.
         if ShutdownRequested.__name__ in str(error):
             raise_if_requested()
         raise
@@ -296,28 +319,41 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 @contextmanager
 def translated_errors(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Turn what DuckDB raises into a refusal of ours, a member missed, a value it cannot read, or a
-    source's fault.
+    """Raise the engine's exception for an error of DuckDB.
+
+    Raises:
+        UnmatchedKeyError: A natural key matches no member.
+        UnorderedError: Rows are not in their declared order.
+        LoadError: A value cannot be loaded, or DuckDB ran out of memory.
+        ScanError: DuckDB cannot read a value, but the source's driver may be able to.
+        SourceLostError: The connection to the source failed.
+        SourceError: Reading the source failed in another way.
     """
     try:
         with interruptible(connection):
             yield
     except UnicodeDecodeError as error:
-        # Of the text of its error, which repeats the value.
-        message = "a text of the source is no UTF-8"
+        # DuckDB's message repeats the value, and Python cannot decode the message.
+        message = "a text of the source is not valid UTF-8"
         raise ScanError(message) from error
     except duckdb.Error as error:
-        if UNMATCHED_KEY in str(error):
-            raise UnmatchedKeyError from error
-        if UNORDERED in str(error):
-            raise UnorderedError from error
-        _, refused, message = str(error).partition(REFUSED)
-        if refused:
-            raise LoadError(message.splitlines()[0]) from error
-        if isinstance(error, _UNLIKE_THE_SOURCE) or _UNREADABLE.search(str(error)):
-            raise ScanError(str(error).splitlines()[0]) from error
-        if lacks_memory(error):
-            raise LoadError(more_memory(error)) from error
-        told = " ".join(str(error).split())
-        message = f"its rows stopped coming: {told}"
-        raise (SourceLostError if _LOST.search(told) else SourceError)(message) from error
+        raise _translated(error) from error
+
+
+def _translated(error: duckdb.Error) -> Exception:
+    """Return the engine's exception for an error of DuckDB."""
+    text = str(error)
+    if UNMATCHED_KEY in text:
+        return UnmatchedKeyError()
+    if UNORDERED in text:
+        return UnorderedError()
+    _, is_refusal, refusal = text.partition(REFUSED)
+    if is_refusal:
+        return LoadError(refusal.splitlines()[0])
+    if isinstance(error, _VALUE_ERRORS) or _UNREADABLE_VALUE.search(text):
+        return ScanError(text.splitlines()[0])
+    if is_out_of_memory(error):
+        return LoadError(out_of_memory_message(error))
+    reported = " ".join(text.split())
+    kind = SourceLostError if _LOST_CONNECTION.search(reported) else SourceError
+    return kind(f"reading the source failed: {reported}")
