@@ -392,7 +392,8 @@ def test_a_connection_killed_half_way_leaves_the_old_table(
             if isinstance(event, events.EtlFailed):
                 error = event.error
         assert any(
-            told in error for told in ("Lost connection", "gone away", "killed", "reading the source failed")
+            told in error
+            for told in ("Lost connection", "gone away", "killed", "reading the source failed")
         ), error
         assert star.table("thing_dim", "COUNT(*)") == [(20_000,)]
         assert star.load(THING, rebuild=True)[0].inserted == 20_000
