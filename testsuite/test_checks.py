@@ -599,10 +599,10 @@ def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bo
         ),
         (
             bad_rows("DELETE FROM x", name="d"),
-            'its check bad_rows("d"): it must be one SELECT, and this is a statement',
+            'its check bad_rows("d"): the SQL must be one SELECT, but it contains',
         ),
-        (bad_rows("SELECT 1; SELECT 2", name="two"), "one statement is needed, 2 were given"),
-        (bad_rows("SELECT FROM WHERE", name="no"), "this is no mysql SQL"),
+        (bad_rows("SELECT 1; SELECT 2", name="two"), "the SQL must be one statement, but it has 2"),
+        (bad_rows("SELECT FROM WHERE", name="no"), "the SQL is not valid mysql"),
         (bad_rows("SELECT own_function(1)", name="f"), "has no translation to duckdb"),
         (cast("Any", "price"), "its checks hold a str; make each with not_null(...)"),
     ],

@@ -329,7 +329,7 @@ def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
     )
     done = shop.run("run.py", "--run_dimensions")
     assert done.returncode == 2
-    assert 'dimension "site": its source: it must be one SELECT' in done.stderr
+    assert 'dimension "site": its source: the SQL must be one SELECT' in done.stderr
     with sqlite3.connect(shop.folder / "local" / "source.db") as source:
         assert source.execute("SELECT COUNT(*) FROM sites").fetchone() == (1,)
 

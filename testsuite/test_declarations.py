@@ -115,8 +115,8 @@ def test_all_faults_are_told_at_once() -> None:
     )
     assert told.splitlines() == [
         (
-            'config.py: dimension "school": its source: it must be one SELECT, and this is a'
-            " statement with DELETE in it; nothing was run"
+            'config.py: dimension "school": its source: the SQL must be one SELECT, but it'
+            " contains DELETE; nothing was run"
         ),
         (
             'config.py: dimension "date": its factory has an argument "lookupattss", which'

@@ -39,14 +39,14 @@ CREATE TABLE `product_dim` (
 )
 def test_a_source_is_only_ever_read(sql: str) -> None:
     """Anything but one SELECT is refused, wherever in the statement the writing is."""
-    with pytest.raises(DialectError, match="it must be one SELECT"):
+    with pytest.raises(DialectError, match="the SQL must be one SELECT"):
         dialect.require_select(sql, dialect="mysql")
 
 
 @pytest.mark.parametrize("sql", ["SELECT 1; DELETE FROM users", "", "  -- nothing\n"])
 def test_a_source_is_one_statement(sql: str) -> None:
     """A second statement cannot hide behind the first, and none at all is a fault too."""
-    with pytest.raises(DialectError, match="one statement is needed"):
+    with pytest.raises(DialectError, match="the SQL must be one statement"):
         dialect.require_select(sql, dialect="mysql")
 
 
@@ -105,7 +105,7 @@ def test_a_type_that_no_other_database_has_is_refused() -> None:
 
 def test_sql_that_cannot_be_read_tells_the_place() -> None:
     """The message names the line, so that a person finds it in sources.py."""
-    with pytest.raises(DialectError, match=r"no mysql SQL: .*Line 2"):
+    with pytest.raises(DialectError, match=r"not valid mysql: .*Line 2"):
         dialect.require_select("SELECT a\nFROM (SELECT b FROM t", dialect="mysql")
 
 

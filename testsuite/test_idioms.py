@@ -24,7 +24,7 @@ from pypelineetl.databases.base import Database
 from pypelineetl.databases.sqlite import SQLite
 from pypelineetl.duck.session import DuckSession, open_duck_session
 from pypelineetl.errors import PypeLineError
-from pypelineetl.sql import dialect
+from pypelineetl.sql import attached, dialect
 from pypelineetl.sql.translation import calls, formats, functions
 from pypelineetl.sql.translation.aggregates import AGGREGATES, WINDOW_FUNCTIONS
 from pypelineetl.sql.translation.listing import listing
@@ -224,7 +224,7 @@ class Asked:
         query, _ = self.translation(sql)
         if self.other.dialect == "duckdb":
             [(name,)] = self.other.query("SELECT current_database()")
-            query = dialect.add_catalog(query, dialect="duckdb", catalog=name)
+            query = attached.add_catalog(query, dialect="duckdb", catalog=name)
         return _answers(self.other, query)
 
     def _computed_by_duckdb(self, sql: str) -> list[tuple[Any, ...]]:

@@ -27,7 +27,7 @@ from pypelineetl.duck.session import (
     out_of_memory_message,
 )
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.sql import dialect
+from pypelineetl.sql import attached
 from pypelineetl.sql.python_casts import (
     NO_TIME_OF_DAY,
     OUT_OF_YEARS,
@@ -234,7 +234,7 @@ class DuckDB(Database):
     @classmethod
     def scanned(cls, session: DuckSession, url: URL, query: str, original: str) -> Scanned | None:  # noqa: ARG003 - read as it is
         name = session.attach([f"ATTACH {literal(url.database or '')} AS {{name}} (READ_ONLY)"])
-        return _described(session, dialect.add_catalog(query, dialect=cls.dialect, catalog=name))
+        return _described(session, attached.add_catalog(query, dialect=cls.dialect, catalog=name))
 
     def scanned_here(
         self,

@@ -17,7 +17,7 @@ from pypelineetl.databases.scanner import extension
 from pypelineetl.duck.rows import Scanned
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.sql import dialect
+from pypelineetl.sql import attached, dialect
 from pypelineetl.sql.python_casts import NotANumber, moment
 from pypelineetl.sql.sql_casts import literal
 from pypelineetl.sql.translation import SCANNED_SQLITE, sqlite_functions
@@ -143,7 +143,7 @@ class SQLite(Database):
     @classmethod
     def scanned(cls, session: DuckSession, url: URL, query: str, original: str) -> Scanned | None:
         scanner = extension("sqlite")
-        is_plain = dialect.is_plain(query, cls.dialect)
+        is_plain = attached.is_plain(query, cls.dialect)
         if scanner is None or not (is_plain or original):
             return None
         attach = (
@@ -152,11 +152,11 @@ class SQLite(Database):
         )
         name = session.attach([attach], scanner)
         if is_plain and _mean_the_same(session, query, name):
-            attached = dialect.qualify_for_attached(query, read=cls.dialect, catalog=name)
-            types = session.types(attached)
+            qualified = attached.qualify_for_attached(query, read=cls.dialect, catalog=name)
+            types = session.types(qualified)
             with cls.open(url, read_only=True) as source:
                 if not source.differs(query, types):
-                    return Scanned(f"({attached})", types)
+                    return Scanned(f"({qualified})", types)
         return cls._computed_there(session, url, original, name) if original else None
 
     @classmethod
@@ -172,7 +172,7 @@ class SQLite(Database):
             translated = dialect.translate(
                 original, sql_dialect="mysql", target=SCANNED_SQLITE, schema=tables.types
             )
-            computed = dialect.add_catalog(translated.sql, dialect="duckdb", catalog=catalog)
+            computed = attached.add_catalog(translated.sql, dialect="duckdb", catalog=catalog)
             if any(
                 source.differs(_select(table), kinds)
                 for table, kinds in tables.read_by(original).items()
@@ -340,7 +340,7 @@ class _Tables:
 
     def read_by(self, query: str) -> dict[str, dict[str, str]]:
         """Return, by table, DuckDB's types of the columns that a query has anything to do with."""
-        names = dialect.referenced_columns(query, "mysql")
+        names = attached.referenced_columns(query, "mysql")
         return {
             table: {
                 name: kind for name, kind in kinds.items() if names is None or name.lower() in names
@@ -375,7 +375,7 @@ def _mean_the_same(session: DuckSession, query: str, catalog: str) -> bool:
 
     SQLite compares a moment as the text that it is, and a number with a text by rules of its own.
     """
-    asked, are_computed = dialect.select_operands(query, read=SQLite.dialect, catalog=catalog)
+    asked, are_computed = attached.select_operands(query, read=SQLite.dialect, catalog=catalog)
     if not asked:
         return True
     kinds = [_KINDS.get(kind.partition("(")[0], kind) for kind in session.types(asked).values()]

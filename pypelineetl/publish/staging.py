@@ -13,7 +13,7 @@ from pypelineetl.databases.base import Database, Replacement
 from pypelineetl.declare.checks import BadRows, Check
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL, Factory
 from pypelineetl.project.project import Project
-from pypelineetl.sql import dialect
+from pypelineetl.sql import queries
 from pypelineetl.state.table_names import STAGED, kept_name, staged_name
 
 
@@ -101,7 +101,7 @@ def _renamed(project: Project, etl: ETL, tables: Mapping[str, str], generation: 
     return replace(
         etl,
         factory=Factory(etl.factory.table_class, arguments),
-        create=dialect.rename_tables(
+        create=queries.rename_tables(
             etl.create, tables, dialect=project.warehouse_dialect, mark=STAGED + generation
         ),
         checks=tuple(_of_staged(project, check, tables) for check in etl.checks),
@@ -114,5 +114,5 @@ def _of_staged(project: Project, check: Check, tables: Mapping[str, str]) -> Che
         return check
     return replace(
         check,
-        sql=dialect.rename_tables(check.sql, tables, dialect=project.warehouse_dialect, mark=""),
+        sql=queries.rename_tables(check.sql, tables, dialect=project.warehouse_dialect, mark=""),
     )

@@ -1,8 +1,7 @@
-"""A part of a query's rows: the query as it is written, with a condition, a limit or a frame added
-to its text.
+"""Change the text of a query: add a condition, a limit or a frame, or rename its tables.
 
-A query is in the dialect of its database already. sqlglot reads it to find the places, and never
-writes it anew: what it does not know as the database does would be changed.
+A query here is in its database's own dialect. sqlglot parses it only to find the places, and
+never generates it again: sqlglot would change what it does not know as the database does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,20 +12,32 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from pypelineetl.sql.dialect import parse_statement, quoted_name
 
-# What is computed from all rows that WHERE lets through, and would be another number for fewer.
 _AFTER_WHERE = ("group", "having", "distinct", "limit", "offset", "windows", "qualify")
+"""The clauses that are computed after WHERE, from all rows that it keeps.
+
+A condition added to WHERE would change their result. It goes around the query instead.
+"""
 
 
 def limit_one(sql: str, *, dialect: str) -> str:
-    """Return a query that gives the first row of another at most, so that it can be tried without
-    being read whole.
+    r"""Return a query for one row of another, which tries it without reading all of its rows.
+
+    >>> limit_one("SELECT id FROM users", dialect="mysql")
+    'SELECT id FROM users\nLIMIT 1'
     """
-    tree = parse_statement(sql, dialect)
-    return f"{_framed(sql) if tree.args.get('limit') else sql}\nLIMIT 1"
+    has_limit = bool(parse_statement(sql, dialect).args.get("limit"))
+    query = _framed(sql) if has_limit else sql
+    return f"{query}\nLIMIT 1"
 
 
 def select_min_max(sql: str, column: str, *, dialect: str) -> str:
-    """Return a query for the least and the largest value of a column of another query."""
+    """Return a query for the smallest and the largest value of a column of another query.
+
+    >>> print(select_min_max("SELECT id FROM users", "id", dialect="mysql"))
+    SELECT MIN(source.`id`), MAX(source.`id`) FROM (
+    SELECT id FROM users
+    ) AS source
+    """
     value = f"source.{quoted_name(column, dialect)}"
     return f"SELECT MIN({value}), MAX({value}) FROM (\n{sql}\n) AS source"
 
@@ -34,16 +45,36 @@ def select_min_max(sql: str, column: str, *, dialect: str) -> str:
 def filter_rows(
     sql: str, names: Sequence[str], condition: Callable[[Mapping[str, str]], str], *, dialect: str
 ) -> str:
-    """Return a query for those rows of another that meet a condition, in which its columns are
-    these expressions.
+    """Return a query for those rows of another that meet a condition.
+
+    The condition goes into the query's own WHERE where that gives the same rows, so that the
+    database can use an index. Otherwise it goes around the query.
+
+    >>> print(filter_rows(
+    ...     "SELECT u.id AS user_id FROM users AS u WHERE active OR admin ORDER BY u.id",
+    ...     ["user_id"],
+    ...     lambda expressions: f"{expressions['user_id']} > 7",
+    ...     dialect="mysql",
+    ... ))
+    SELECT u.id AS user_id FROM users AS u WHERE (
+    active OR admin
+    ) AND (u.id > 7)
+    ORDER BY u.id
+
+    Args:
+        sql: The query.
+        names: The columns of the query that the condition needs.
+        condition: Gets the SQL of each of these columns by name, and returns the condition. An
+            empty condition keeps all rows.
+        dialect: The dialect of the query.
     """
-    expressions = _expressions(sql, names, dialect)
-    if expressions is None:
-        framed = {name: f"source.{quoted_name(name, dialect)}" for name in names}
-        wanted = condition(framed)
-        return f"{_framed(sql)}\nWHERE {wanted}" if wanted else sql
-    wanted = condition(expressions)
-    return _with_condition(sql, wanted, dialect) if wanted else sql
+    expressions = _column_expressions(sql, names, dialect)
+    if expressions is not None:
+        added = condition(expressions)
+        return _with_condition(sql, added, dialect) if added else sql
+    framed = {name: f"source.{quoted_name(name, dialect)}" for name in names}
+    added = condition(framed)
+    return f"{_framed(sql)}\nWHERE {added}" if added else sql
 
 
 def range_filter(
@@ -51,55 +82,130 @@ def range_filter(
 ) -> str:
     """Return a query for those rows of another whose whole number in a column is in a range.
 
-    NULLs are in the first.
+    >>> print(range_filter("SELECT id FROM users", "id", 10, 20, dialect="mysql"))
+    SELECT id FROM users
+    WHERE id >= 10 AND id < 20
+
+    Args:
+        sql: The query.
+        column: The column of the query.
+        least: The first number of the range. None for no start: the rows whose number is NULL
+            belong to this range too.
+        below: The first number after the range. None for no end.
+        dialect: The dialect of the query.
     """
 
     def condition(expressions: Mapping[str, str]) -> str:
         value = expressions[column]
-        bounds = [f"{value} >= {least}"] if least is not None else []
-        bounds += [f"{value} < {below}"] if below is not None else []
-        nulls = f" OR {value} IS NULL" if least is None and bounds else ""
-        return " AND ".join(bounds) + nulls
+        bounds = []
+        if least is not None:
+            bounds.append(f"{value} >= {least}")
+        if below is not None:
+            bounds.append(f"{value} < {below}")
+        in_range = " AND ".join(bounds)
+        return f"{in_range} OR {value} IS NULL" if bounds and least is None else in_range
 
     return filter_rows(sql, [column], condition, dialect=dialect)
 
 
+def is_sorted(sql: str, columns: Sequence[str], *, dialect: str) -> bool:
+    """Whether a query's ORDER BY begins with these of its columns, all ascending.
+
+    >>> is_sorted("SELECT a.x AS id, day FROM a ORDER BY id, day", ["id"], dialect="mysql")
+    True
+    """
+    tree = parse_statement(sql, dialect)
+    order = tree.args.get("order")
+    if not isinstance(tree, exp.Select) or order is None:
+        return False
+    if len(order.expressions) < len(columns):
+        return False
+    expressions = {selected.alias_or_name: selected.unalias() for selected in tree.selects}
+    for column, term in zip(columns, order.expressions, strict=False):
+        # A term of ORDER BY is a column's name, or the expression of that column.
+        is_column = term.this in (exp.column(column), expressions.get(column))
+        if term.args.get("desc") or not is_column:
+            return False
+    return True
+
+
+def rename_tables(sql: str, names: Mapping[str, str], *, dialect: str, mark: str) -> str:
+    """Return a statement about other tables, which is else unchanged.
+
+    >>> rename_tables(
+    ...     "SELECT a FROM users", {"users": "__staged_users"}, dialect="mysql", mark=""
+    ... )
+    'SELECT a FROM `__staged_users` AS `users`'
+
+    Args:
+        sql: A query, or a CREATE TABLE.
+        names: The new names of tables by their old ones. Other tables keep their names.
+        dialect: The dialect of the statement.
+        mark: What is added to the name of each constraint. In some databases all tables of a
+            schema share the names of constraints, so that a copy of a table needs new ones.
+    """
+    tree = parse_statement(sql, dialect)
+    named_by_with = {query.alias for query in tree.find_all(exp.CTE)}
+    replacements: list[tuple[exp.Expr, str]] = []
+    for table in tree.find_all(exp.Table):
+        if table.name not in names or table.name in named_by_with:
+            continue
+        new = quoted_name(names[table.name], dialect)
+        if isinstance(tree, exp.Query) and not table.alias:
+            # The query may qualify columns by the table's old name.
+            new += f" AS {quoted_name(table.name, dialect)}"
+        replacements.append((table.this, new))
+    for constraint in tree.find_all(exp.Constraint):
+        new = quoted_name(f"{constraint.this.name}{mark}", dialect)
+        replacements.append((constraint.this, new))
+    # From the end, so that the places before a replacement stay right.
+    replacements.sort(key=_start, reverse=True)
+    for identifier, new in replacements:
+        sql = sql[: identifier.meta["start"]] + new + sql[identifier.meta["end"] + 1 :]
+    return sql
+
+
+def _start(replacement: tuple[exp.Expr, str]) -> int:
+    start: int = replacement[0].meta["start"]
+    return start
+
+
 def _framed(sql: str) -> str:
-    # The query may end with a comment of one line.
+    # The query may end with a comment, which goes on to the end of its line.
     return f"SELECT * FROM (\n{sql}\n) AS source"
 
 
-def _expressions(sql: str, names: Sequence[str], dialect: str) -> dict[str, str] | None:
-    """Return what these columns of a query are in its text.
+def _column_expressions(sql: str, names: Sequence[str], dialect: str) -> dict[str, str] | None:
+    """Return the text of a query's columns, from its SELECT.
 
-    None if its WHERE cannot have a condition on them.
+    None if a condition on them in the query's WHERE would not give the same rows.
     """
     tree = parse_statement(sql, dialect)
-    if (
-        not isinstance(tree, exp.Select)
-        or not tree.args.get("from_")
-        or any(map(tree.args.get, _AFTER_WHERE))
-    ):
+    if not isinstance(tree, exp.Select) or not tree.args.get("from_"):
         return None
-    if tree.find(exp.AggFunc, exp.Window):
+    if any(map(tree.args.get, _AFTER_WHERE)) or tree.find(exp.AggFunc, exp.Window):
         return None
-    written = _select_list(sql, dialect)
-    found: dict[str, str] = {}
+    texts = _select_list(sql, dialect)
+    if len(texts) != len(tree.selects):
+        return None
+    expressions: dict[str, str] = {}
     for name in names:
-        places = [place for place, each in enumerate(tree.selects) if each.alias_or_name == name]
-        if len(places) != 1 or len(written) != len(tree.selects):
+        places = [
+            place for place, column in enumerate(tree.selects) if column.alias_or_name == name
+        ]
+        if len(places) != 1:
             return None
-        expression = tree.selects[places[0]].unalias()
-        text = _without_alias(
-            sql, written[places[0]], has_alias=isinstance(tree.selects[places[0]], exp.Alias)
-        )
-        if not _means(text, expression, dialect):
+        [place] = places
+        column = tree.selects[place]
+        text = _without_alias(sql, texts[place], has_alias=isinstance(column, exp.Alias))
+        expression = column.unalias()
+        if not _parses_to(text, expression, dialect):
             return None
-        found[name] = text if isinstance(expression, exp.Column) else f"({text})"
-    return found
+        expressions[name] = text if isinstance(expression, exp.Column) else f"({text})"
+    return expressions
 
 
-def _means(text: str, expression: exp.Expr, dialect: str) -> bool:
+def _parses_to(text: str, expression: exp.Expr, dialect: str) -> bool:
     """Whether a text that was cut from a query is this expression of it."""
     try:
         return bool(sqlglot.parse_one(text, read=dialect) == expression)
@@ -107,26 +213,32 @@ def _means(text: str, expression: exp.Expr, dialect: str) -> bool:
         return False
 
 
-def _outer(sql: str, dialect: str) -> list[Token]:
-    """Return the tokens of a query that are in no parentheses, and the parentheses themselves."""
-    outer, depth = [], 0
+def _outer_tokens(sql: str, dialect: str) -> list[Token]:
+    """Return the tokens of a query that are outside of parentheses, and the parentheses."""
+    outer = []
+    depth = 0
     for token in sqlglot.tokenize(sql, read=dialect):
-        depth -= token.token_type is TokenType.R_PAREN
+        if token.token_type is TokenType.R_PAREN:
+            depth -= 1
         if depth == 0:
             outer.append(token)
-        depth += token.token_type is TokenType.L_PAREN
+        if token.token_type is TokenType.L_PAREN:
+            depth += 1
     return outer
 
 
 def _select_list(sql: str, dialect: str) -> list[list[Token]]:
     """Return the outer tokens of each column in a query's SELECT."""
-    tokens = _outer(sql, dialect)
-    begin = next(at for at, token in enumerate(tokens) if token.token_type is TokenType.SELECT)
-    columns: list[list[Token]] = [[]]
-    for token in tokens[begin + 1 :]:
-        if token.token_type is TokenType.FROM:
+    columns: list[list[Token]] = []
+    for token in _outer_tokens(sql, dialect):
+        if token.token_type is TokenType.SELECT and not columns:
+            columns.append([])
+        elif not columns:
+            # A token before SELECT, such as WITH.
+            continue
+        elif token.token_type is TokenType.FROM:
             break
-        if token.token_type is TokenType.COMMA:
+        elif token.token_type is TokenType.COMMA:
             columns.append([])
         else:
             columns[-1].append(token)
@@ -134,6 +246,7 @@ def _select_list(sql: str, dialect: str) -> list[list[Token]]:
 
 
 def _without_alias(sql: str, tokens: Sequence[Token], *, has_alias: bool) -> str:
+    """Return the text of a column in a SELECT without `AS name`, or without a bare name."""
     kept = list(tokens)
     if has_alias:
         kept.pop()
@@ -143,12 +256,15 @@ def _without_alias(sql: str, tokens: Sequence[Token], *, has_alias: bool) -> str
 
 
 def _with_condition(sql: str, condition: str, dialect: str) -> str:
-    tokens = _outer(sql, dialect)
-    orders = [token.start for token in tokens if token.token_type is TokenType.ORDER_BY]
-    end = orders[-1] if orders else len(sql)
-    wheres = [token.end + 1 for token in tokens if token.token_type is TokenType.WHERE]
-    if not wheres:
+    """Return a SELECT with a condition added to its WHERE, or as its WHERE."""
+    end = len(sql)
+    begin = None
+    for token in _outer_tokens(sql, dialect):
+        if token.token_type is TokenType.ORDER_BY:
+            end = token.start
+        if token.token_type is TokenType.WHERE and begin is None:
+            begin = token.end + 1
+    if begin is None:
         return f"{sql[:end].rstrip()}\nWHERE {condition}\n{sql[end:]}".rstrip()
-    begin = wheres[0]
-    given = sql[begin:end].strip()
-    return f"{sql[:begin]} (\n{given}\n) AND ({condition})\n{sql[end:]}".rstrip()
+    own = sql[begin:end].strip()
+    return f"{sql[:begin]} (\n{own}\n) AND ({condition})\n{sql[end:]}".rstrip()

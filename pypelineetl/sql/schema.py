@@ -85,7 +85,8 @@ class Column:
         """Return what to tell of a value of a Python type that the column cannot take."""
         return (
             f'column "{self.name}" is {self.type.sql(self.sql_dialect)} and cannot take a value of'
-            f" type {given}, because {reason}. Mend the value in the source SQL, or widen the column."
+            f" type {given}, because {reason}. Fix the value in the source SQL, or widen the"
+            " column."
         )
 
 

@@ -14,7 +14,7 @@ from pypelineetl.load.dimensions.attributes import with_constants
 from pypelineetl.load.dimensions.deletions import SEEN, is_seen
 from pypelineetl.load.rejects import reject, reject_null
 from pypelineetl.load.staged_rows import SOURCE_ROWS, StagedRows, not_special
-from pypelineetl.sql import dialect
+from pypelineetl.sql import queries
 from pypelineetl.sql.sql_casts import literal
 
 
@@ -143,7 +143,7 @@ def can_stream_sorted(staged: StagedRows, source: Projection) -> bool:
     ):
         return False
     natural_key = etl.factory.natural_key
-    ordered = dialect.is_ordered(
+    ordered = queries.is_sorted(
         project.source_query(etl), natural_key, dialect=project.source_dialect(etl)
     )
     where = f" WHERE {not_special(staged.load, etl)}" if etl.special else ""

@@ -6,7 +6,7 @@ through. testsuite/test_idioms.py asks a MariaDB and the other databases the sam
 else is refused with its place.
 """
 
-from pypelineetl.sql.translation.expressions import RefusalError
+from pypelineetl.sql.translation.expressions import UntranslatableError
 from pypelineetl.sql.translation.operators import Schema
 from pypelineetl.sql.translation.reading import parse_mysql, refuse_beyond_common
 from pypelineetl.sql.translation.selects import Translation, translate_tree
@@ -14,9 +14,9 @@ from pypelineetl.sql.translation.targets import SCANNED_SQLITE
 
 __all__ = [
     "SCANNED_SQLITE",
-    "RefusalError",
     "Schema",
     "Translation",
+    "UntranslatableError",
     "parse_mysql",
     "refuse_beyond_common",
     "translate_tree",

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from sqlglot import exp
 
 from pypelineetl.sql.translation.calls import Calls
-from pypelineetl.sql.translation.expressions import Expression, Form, refusal
+from pypelineetl.sql.translation.expressions import Expression, Form, untranslatable
 from pypelineetl.sql.translation.targets import quotient_type
 from pypelineetl.sql.translation.types import DOUBLE, INTEGER, MOMENTS, TEXT, Kind, decimal
 
@@ -62,16 +62,16 @@ class Aggregates(Calls):
         self, name: str, node: exp.Expr, arguments: list[exp.Expr], over: str
     ) -> Expression:
         if len(arguments) != 1:
-            raise refusal(node)
+            raise untranslatable(node)
         [argument] = arguments
         if isinstance(argument, exp.Star):
             if name != "COUNT":
-                raise refusal(node)
+                raise untranslatable(node)
             return Expression(f"COUNT(*){over}", INTEGER, node)
         distinct = ""
         if isinstance(argument, exp.Distinct):
             if len(argument.expressions) != 1 or argument.args.get("on") or over:
-                raise refusal(node)
+                raise untranslatable(node)
             [argument] = argument.expressions
             distinct = "DISTINCT "
         if name == "COUNT":
@@ -95,12 +95,12 @@ class Aggregates(Calls):
             self.context.folded.append(node)
             return Expression(f"{name}({self.target.bare_text(given)}){over}", TEXT, node)
         if given.kind in (Kind.OTHER, Kind.BINARY, Kind.TIME):
-            raise refusal(node, f"it is {given.kind.value}")
+            raise untranslatable(node, f"it is {given.kind.value}")
         if given.kind is Kind.UNKNOWN:
             self.kind_of(given, frozenset({Kind.INTEGER}), "")
         sql, form = self.target.comparable(given), Form.PLAIN
         if given.kind is Kind.DECIMAL and given.type.excess:
-            raise refusal(
+            raise untranslatable(
                 node,
                 "the digits of a quotient are cut here; write CAST(… AS DECIMAL(p, s)) around it",
             )
@@ -112,13 +112,13 @@ class Aggregates(Calls):
         given = self.number(argument)
         target = self.target
         if given.type.excess and (over or self.is_grouped):
-            raise refusal(
+            raise untranslatable(
                 node,
                 "MySQL cuts the digits of a quotient here; write CAST(… AS DECIMAL(p, s))"
                 " around it",
             )
         if given.kind is Kind.DOUBLE and "ROWS" in over:
-            raise refusal(
+            raise untranslatable(
                 node,
                 "sums of floating-point numbers that come and go differ; CAST them AS"
                 " DECIMAL(p, s)",
@@ -127,7 +127,7 @@ class Aggregates(Calls):
             return Expression(f"{name}({distinct}{target.double(given)}){over}", DOUBLE, node)
         is_text = self.is_sqlite and given.kind is Kind.DECIMAL
         if is_text and distinct:
-            raise refusal(node, "SQLite has no decimals that it could tell apart")
+            raise untranslatable(node, "SQLite has no decimals that it could tell apart")
         number = given.sql if is_text else target.number(given, given.type)
         total = f"{'mysql_total' if is_text else 'SUM'}({distinct}{number}){over}"
         kind = decimal(given.type.scale, given.type.excess)
@@ -135,7 +135,7 @@ class Aggregates(Calls):
         if name == "SUM":
             return Expression(total, kind, node, form)
         if given.type.scale is None:
-            raise refusal(
+            raise untranslatable(
                 node,
                 "the digits of its argument are not known; write CAST(… AS DECIMAL(p, s))"
                 " around it",
@@ -155,7 +155,7 @@ class Aggregates(Calls):
         distinct = isinstance(given, exp.Distinct)
         values = given.expressions if isinstance(given, exp.Distinct) else [given]
         if order is None or len(values) != 1 or node.args.get("on_overflow"):
-            raise refusal(
+            raise untranslatable(
                 node, "one value and ORDER BY are needed: without it their order is by chance"
             )
         for term in order.expressions:
@@ -166,7 +166,7 @@ class Aggregates(Calls):
                 and self.context.schema is not None
             ):
                 # MariaDB has them among the others, as if they were 0.
-                raise refusal(
+                raise untranslatable(
                     term,
                     "NULLs have no place of their own in this order; order by a column that is NOT"
                     " NULL",
@@ -178,9 +178,11 @@ class Aggregates(Calls):
         if distinct:
             self.context.folded.append(node)
             if len(order.expressions) != 1 or order.expressions[0].this != values[0]:
-                raise refusal(node, "values that are told apart can be ordered by themselves alone")
+                raise untranslatable(
+                    node, "values that are told apart can be ordered by themselves alone"
+                )
             if self.of(values[0]).kind is not Kind.TEXT:
-                raise refusal(node, "values that are told apart must be texts")
+                raise untranslatable(node, "values that are told apart must be texts")
         quoted = self.target.text_literal(mark)
         if self.is_sqlite:
             keys = [
@@ -204,12 +206,12 @@ class Aggregates(Calls):
     def _order_key(self, term: exp.Ordered) -> str:
         given = self.rounded(self.of(term.this))
         if not _varies(term.this):
-            raise refusal(term, "it is the same for all rows")
+            raise untranslatable(term, "it is the same for all rows")
         if given.kind is Kind.TEXT:
             self.context.folded.append(term)
             return given.sql if isinstance(term.this, exp.Column) else self.target.bare_text(given)
         if isinstance(term.this, exp.Literal) or given.kind is Kind.NULL:
-            raise refusal(term, "a column or an expression is needed")
+            raise untranslatable(term, "a column or an expression is needed")
         return (
             given.sql
             if isinstance(term.this, exp.Column) and given.form is not Form.STORED
@@ -233,12 +235,12 @@ class Aggregates(Calls):
             or node.args.get("alias")
             or not node.args.get("over")
         ):
-            raise refusal(node)
+            raise untranslatable(node)
         name, over = function.name.upper(), f" OVER ({self._window(node)})"
         if name in AGGREGATES:
             return self._aggregate(name, function, function.expressions, over)
         if name not in WINDOW_FUNCTIONS:
-            raise refusal(node)
+            raise untranslatable(node)
         return self._ranked(name, function, function.expressions, over)
 
     def _ranked(
@@ -246,7 +248,7 @@ class Aggregates(Calls):
     ) -> Expression:
         if name in _RANKS:
             if arguments:
-                raise refusal(node)
+                raise untranslatable(node)
             return Expression(f"{name}(){over}", INTEGER, node)
         if name == "NTILE":
             return Expression(
@@ -256,7 +258,7 @@ class Aggregates(Calls):
         if len(arguments) > 2:  # noqa: PLR2004 - the value, how far away it is, and what if there is none
             given.append(self.of(arguments[2]))
         if any(each.type.excess for each in given):
-            raise refusal(
+            raise untranslatable(
                 node,
                 "MySQL cuts the digits of a quotient here; write CAST(… AS DECIMAL(p, s))"
                 " around it",
@@ -283,7 +285,7 @@ class Aggregates(Calls):
                 else None
             )
             if alias is not None and alias.this != key:
-                raise refusal(
+                raise untranslatable(
                     key,
                     "it is a name of the SELECT as well; write its table before it, or another"
                     " name",
@@ -294,7 +296,7 @@ class Aggregates(Calls):
             parts.append(f"ORDER BY {self.order(order)}")
         if frame := node.args.get("spec"):
             if frame.args.get("kind") != "ROWS" or frame.args.get("exclude"):
-                raise refusal(node, "its frame must be of ROWS")
+                raise untranslatable(node, "its frame must be of ROWS")
             ends = [
                 self._frame_end(frame, side, node)
                 for side in ("start", "end")
@@ -312,16 +314,16 @@ class Aggregates(Calls):
         """Return an expression by which rows are put together."""
         given = self.of(node)
         if not _varies(node):
-            raise refusal(node, "it is the same for all rows")
+            raise untranslatable(node, "it is the same for all rows")
         if given.kind is Kind.TEXT:
             self.context.folded.append(node)
             return given.sql if isinstance(given.node, exp.Column) else self.target.bare_text(given)
         if given.type.excess:
-            raise refusal(
+            raise untranslatable(
                 node,
                 "rows are put together by a quotient; write CAST(… AS DECIMAL(p, s)) around it",
             )
         if given.kind is Kind.OTHER and "json" in given.type.name:
-            raise refusal(node)
+            raise untranslatable(node)
         is_as_stored = given.kind is not Kind.NULL and given.form not in (Form.STORED, Form.DIGITS)
         return given.sql if is_as_stored else self.target.comparable(given)

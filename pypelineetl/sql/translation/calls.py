@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlglot import exp
 
 from pypelineetl.sql.translation import formats, functions
-from pypelineetl.sql.translation.expressions import Expression, Form, refusal
+from pypelineetl.sql.translation.expressions import Expression, Form, untranslatable
 from pypelineetl.sql.translation.literals import datetime_in
 from pypelineetl.sql.translation.operators import Operators
 from pypelineetl.sql.translation.types import (
@@ -95,7 +95,7 @@ class Calls(Operators):
             return found(self, node, arguments)
         function = functions.BY_NAME.get((name, len(arguments)))
         if function is None:
-            raise refusal(node)
+            raise untranslatable(node)
         if name in functions.FOLDING:
             self.context.folded.append(node)
         if (
@@ -103,7 +103,7 @@ class Calls(Operators):
             and self.of(arguments[0]).literal
             and not datetime_in(self.of(arguments[0]).literal or "")
         ):
-            raise refusal(node, "MySQL takes a text without a time for a time of day")
+            raise untranslatable(node, "MySQL takes a text without a time for a time of day")
         return self.from_table(function, node, arguments)
 
     def from_table(
@@ -146,21 +146,21 @@ class Calls(Operators):
         is_negative = isinstance(node, exp.Neg)
         number = node.this if is_negative else node
         if not isinstance(number, exp.Literal) or number.is_string or not number.this.isdigit():
-            raise refusal(whole, "a whole number that is written out is needed")
+            raise untranslatable(whole, "a whole number that is written out is needed")
         return -int(number.this) if is_negative else int(number.this)
 
     def literal_text(self, node: exp.Expr, whole: exp.Expr) -> str:
         """Return a text that must be written out."""
         given = self.of(node)
         if given.literal is None:
-            raise refusal(whole, "a text that is written out is needed")
+            raise untranslatable(whole, "a text that is written out is needed")
         return given.literal
 
     # What has a syntax of its own
 
     def _if(self, node: exp.If) -> Expression:
         if node.args.get("false") is None:
-            raise refusal(node)
+            raise untranslatable(node)
         return self.chosen(
             node, [self.condition(node.this)], [node.args["true"], node.args["false"]]
         )
@@ -169,7 +169,7 @@ class Calls(Operators):
         name = {"LEADING": "LTRIM", "TRAILING": "RTRIM"}.get(str(node.args.get("position")), "TRIM")
         removed = self.literal_text(node.expression, node) if node.expression else " "
         if len(removed) != 1:
-            raise refusal(node, "MySQL removes the text as a whole; one character is needed")
+            raise untranslatable(node, "MySQL removes the text as a whole; one character is needed")
         function = {
             "LTRIM": "LTRIM",
             "RTRIM": "RTRIM",
@@ -188,7 +188,7 @@ class Calls(Operators):
 
     def _position(self, node: exp.StrPosition) -> Expression:
         if node.args.get("position") or node.args.get("occurrence"):
-            raise refusal(node)
+            raise untranslatable(node)
         return self.call("INSTR", node, [node.this, node.args["substr"]])
 
     def _extract(self, node: exp.Extract) -> Expression:
@@ -207,13 +207,13 @@ class Calls(Operators):
         if unit in names:
             return self.call(unit, node, [node.expression])
         if unit != "YEAR_MONTH":
-            raise refusal(node)
+            raise untranslatable(node)
         year, month = (self.call(name, node, [node.expression]).sql for name in ("YEAR", "MONTH"))
         return Expression(f"({year} * 100 + {month})", INTEGER, node)
 
     def _current(self, node: exp.Func) -> Expression:
         if node.this:
-            raise refusal(node, "digits of a second are not given here")
+            raise untranslatable(node, "digits of a second are not given here")
         return self.call("CURDATE" if isinstance(node, exp.CurrentDate) else "NOW", node, [])
 
     # Moments
@@ -223,7 +223,7 @@ class Calls(Operators):
     ) -> Expression:
         unit = (interval.text("unit") or "").upper()
         if unit not in UNITS or interval.this is None:
-            raise refusal(
+            raise untranslatable(
                 node,
                 "the units are MICROSECOND, SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER and"
                 " YEAR",
@@ -238,7 +238,7 @@ class Calls(Operators):
         if unit == "MICROSECOND" and not (
             amount.name.isdigit() and int(amount.name) < _EXACT_AMOUNT
         ):
-            raise refusal(node, "a number of microseconds must be written out")
+            raise untranslatable(node, "a number of microseconds must be written out")
         if times != 1 or sign == "-":
             count = f"({count} * {-times if sign == '-' else times})"
         is_date = given.kind is Kind.DATE and name in ("day", "month")
@@ -265,7 +265,7 @@ class Calls(Operators):
         if unit in _MICROSECONDS:
             return self._whole_units(node, _MICROSECONDS[unit], first, last)
         if unit not in _MONTHS:
-            raise refusal(node)
+            raise untranslatable(node)
         months = self._months(first, last)
         if _MONTHS[unit] == 1:
             return Expression(months, INTEGER, node)
@@ -381,7 +381,7 @@ class Calls(Operators):
         self, node: exp.Expr, given: Expression, digits: int, *, cut: bool
     ) -> Expression:
         if cut:
-            raise refusal(
+            raise untranslatable(
                 node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
             )
         number = self.target.double(given)
@@ -427,7 +427,7 @@ def _concat(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressio
 @special("CONCAT_WS", counts=[None])
 def _concat_ws(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     if len(arguments) < 2:  # noqa: PLR2004 - a separator and what it separates
-        raise refusal(node)
+        raise untranslatable(node)
     name = "mysql_concat_ws" if self.is_sqlite else "CONCAT_WS"
     return Expression(self.target.called(name, [self.text(each) for each in arguments]), TEXT, node)
 
@@ -439,11 +439,11 @@ def _extreme(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressi
         given = [self.as_moment(each) for each in given]
     kinds = {each.kind for each in given} - {Kind.NULL}
     if not (kinds <= NUMBERS or kinds <= MOMENTS or kinds == {Kind.TEXT}) or len(given) < 2:  # noqa: PLR2004
-        raise refusal(node, "numbers alone, dates alone or texts alone are needed")
+        raise untranslatable(node, "numbers alone, dates alone or texts alone are needed")
     if Kind.TEXT in kinds:
         self.context.folded.append(node)
     if any(each.type.name == WRITTEN or each.type.excess for each in given):
-        raise refusal(
+        raise untranslatable(
             node,
             "write CAST(… AS …) around its quotients, and around dates that are computed from a"
             " text",
@@ -474,7 +474,7 @@ def _elt(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
 def _field(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     given = self.of(arguments[0])
     if given.kind in MOMENTS:
-        raise refusal(node, "MySQL compares dates as texts here; write CASE")
+        raise untranslatable(node, "MySQL compares dates as texts here; write CASE")
     pairs = [self.comparable(node, given, self.of(each)) for each in arguments[1:]]
     parts = [
         f"WHEN {one} = {other} THEN {place}" for place, (one, other) in enumerate(pairs, start=1)
@@ -559,7 +559,7 @@ def _substring_index(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> 
     text, mark = self.text(arguments[0]), self.literal_text(arguments[1], node)
     count = self.literal_whole(arguments[2], node)
     if not mark:
-        raise refusal(node, "its separator is empty")
+        raise untranslatable(node, "its separator is empty")
     quoted = self.target.text_literal(mark)
     if self.is_sqlite:
         return Expression(self._python("substring_index", text, quoted, f"({count})"), TEXT, node)
@@ -579,7 +579,7 @@ def _substring_index(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> 
 def _padded(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     count, filling = self.literal_whole(arguments[1], node), self.literal_text(arguments[2], node)
     if count < 0 or not filling:
-        raise refusal(node, "a length from 0 on and a text that is not empty are needed")
+        raise untranslatable(node, "a length from 0 on and a text that is not empty are needed")
     name = node.name.upper()
     given = [self.text(arguments[0]), str(count), self.target.text_literal(filling)]
     return Expression(
@@ -590,7 +590,7 @@ def _padded(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressio
 @special("SHA2", counts=[2])
 def _sha2(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     if str(self.literal_whole(arguments[1], node)) not in _SHA_BITS:
-        raise refusal(node, "256 bits are needed")
+        raise untranslatable(node, "256 bits are needed")
     text = self.text(arguments[0])
     sql = {
         "postgres": f"ENCODE(SHA256(CONVERT_TO({text}, 'UTF8')), 'hex')",
@@ -607,7 +607,7 @@ def _date_format(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expr
         self.literal_text(arguments[1], node),
     )
     if not pattern:
-        raise refusal(node, "its pattern is empty")
+        raise untranslatable(node, "its pattern is empty")
     return self.formatted(node, given, pattern)
 
 
@@ -617,7 +617,7 @@ def _date_add(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Express
     if isinstance(arguments[1], exp.Interval):
         return self.interval(node, arguments[0], arguments[1], sign)
     if node.name.upper() in ("DATE_ADD", "DATE_SUB"):
-        raise refusal(node)
+        raise untranslatable(node)
     return self._later(node, arguments[0], arguments[1], "DAY", sign)
 
 
@@ -625,7 +625,7 @@ def _date_add(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Express
 def _timestampadd(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     unit = arguments[0].name.upper().removeprefix("SQL_TSI_")
     if unit not in UNITS:
-        raise refusal(node)
+        raise untranslatable(node)
     return self._later(node, arguments[2], arguments[1], unit, "+")
 
 
@@ -653,7 +653,7 @@ def _week(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
         },
     }[node.name.upper()]
     if mode not in by_mode:
-        raise refusal(node, "its mode must be 0, 1, 2 or 3")
+        raise untranslatable(node, "its mode must be 0, 1, 2 or 3")
     return self.from_table(by_mode[mode], node, arguments[:1])
 
 
@@ -690,14 +690,16 @@ def _str_to_date(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expr
     parts = formats.pieces(pattern)
     letters = {part for kind, part in parts if kind == "specifier"}
     if "%%" in pattern or not letters <= set(known) or not {"Y", "m", "d"} <= letters:
-        raise refusal(node, "a date of %Y, %m and %d, with or without %H, %i and %s, is needed")
+        raise untranslatable(
+            node, "a date of %Y, %m and %d, with or without %H, %i and %s, is needed"
+        )
     shape = "".join(
         known[part] if kind == "specifier" else part.replace("%", "%%") for kind, part in parts
     )
     try:
         found = datetime.strptime(text, shape)  # noqa: DTZ007 - UTC
     except ValueError as error:
-        raise refusal(node, "the text is no such date") from error
+        raise untranslatable(node, "the text is no such date") from error
     has_time = bool(letters & {"H", "i", "s", "S"})
     shown = found.isoformat(sep=" ", timespec="seconds") if has_time else found.date().isoformat()
     return self.as_moment(Expression("", TEXT, node, literal=shown))

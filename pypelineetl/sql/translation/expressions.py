@@ -51,18 +51,18 @@ def place_of(node: exp.Expr) -> str:
     return ""
 
 
-class RefusalError(DialectError):
+class UntranslatableError(DialectError):
     """What was written is not proved to give the same in the other database."""
 
-    def __init__(self, written: str, reason: str, place: str) -> None:
-        super().__init__(f"{written} has no translation{reason}. {place}")
-        self.written = written
+    def __init__(self, fragment: str, reason: str, place: str) -> None:
+        super().__init__(f"{fragment} has no translation{reason}. {place}")
+        self.fragment = fragment
         self.reason = reason
         self.place = place
 
 
-def refusal(node: exp.Expr, why: str = "") -> RefusalError:
+def untranslatable(node: exp.Expr, why: str = "") -> UntranslatableError:
     """Return the error that says what was written, where, and why it has no translation."""
     written = node.sql(dialect="mysql")
     shown = written if len(written) <= _SHOWN else f"{written[: _SHOWN - 1]}…"
-    return RefusalError(shown, f": {why}" if why else "", place_of(node))
+    return UntranslatableError(shown, f": {why}" if why else "", place_of(node))

@@ -8,7 +8,7 @@ from typing import ClassVar
 from sqlglot import exp
 
 from pypelineetl.errors import DialectError, did_you_mean
-from pypelineetl.sql.translation.expressions import Expression, Form, place_of, refusal
+from pypelineetl.sql.translation.expressions import Expression, Form, place_of, untranslatable
 from pypelineetl.sql.translation.literals import date_in, datetime_in, number_in
 from pypelineetl.sql.translation.scopes import Columns, Scope
 from pypelineetl.sql.translation.targets import Target, product_type, quotient_type
@@ -144,7 +144,7 @@ class Operators(ABC):
             "expressions",
         }
         if handler is None or given - _PARTS.get(type(node), set()):
-            raise refusal(node)
+            raise untranslatable(node)
         return getattr(self, handler)(node)  # type: ignore[no-any-return] # each handler gives an Expression
 
     # How an expression is taken
@@ -153,10 +153,10 @@ class Operators(ABC):
         """Return an expression's kind, which must be one of these or NULL."""
         if given.kind is Kind.UNKNOWN:
             if self.context.schema is not None:
-                raise refusal(given.node, _UNTYPED)
+                raise untranslatable(given.node, _UNTYPED)
             return next(iter(wanted))
         if given.kind not in wanted and given.kind is not Kind.NULL:
-            raise refusal(given.node, f"it is {given.kind.value}{why}")
+            raise untranslatable(given.node, f"it is {given.kind.value}{why}")
         return given.kind
 
     def number(self, node: exp.Expr) -> Expression:
@@ -227,7 +227,7 @@ class Operators(ABC):
 
     def _column(self, node: exp.Column) -> Expression:
         if node.args.get("db") or node.args.get("catalog"):
-            raise refusal(node, "a column is named with its table alone")
+            raise untranslatable(node, "a column is named with its table alone")
         found = self.scope.column(node.name, node.table)
         if found is None:
             near = did_you_mean(node.name, self.scope.names())
@@ -263,12 +263,12 @@ class Operators(ABC):
         if "." in number:
             return Expression(sql, decimal(len(number.partition(".")[2])), node)
         if abs(int(number)) >= _BITS_63:
-            raise refusal(node, "it has more than 63 bits")
+            raise untranslatable(node, "it has more than 63 bits")
         return Expression(sql, INTEGER, node)
 
     def _adjacent(self, node: exp.Concat) -> Expression:
         if not all(isinstance(each, exp.Literal) and each.is_string for each in node.expressions):
-            raise refusal(node)
+            raise untranslatable(node)
         return self._text_literal("".join(each.this for each in node.expressions), node)
 
     def _boolean(self, node: exp.Boolean) -> Expression:
@@ -303,7 +303,7 @@ class Operators(ABC):
         if isinstance(node.expression, exp.Boolean):
             value = "TRUE" if node.expression.this else "FALSE"
             return self.truth(f"({self.condition(node.this)} {word} {value})", node)
-        raise refusal(node)
+        raise untranslatable(node)
 
     def _compared(self, node: exp.Binary) -> Expression:
         operator = _COMPARISONS[type(node)]
@@ -337,7 +337,7 @@ class Operators(ABC):
             # Both are of whatever type the database says; nothing shows here that MySQL would
             # convert one.
             if self.context.schema is not None:
-                raise refusal(node, _UNTYPED)
+                raise untranslatable(node, _UNTYPED)
             return one.sql, other.sql
         if kinds <= NUMBERS:
             return self._comparable_numbers(one, other)
@@ -357,7 +357,9 @@ class Operators(ABC):
         if len(kinds) == 1 and one.type.name == other.type.name and "json" not in one.type.name:
             return one.sql, other.sql
         kinds_shown = " with ".join(each.kind.value for each in (one, other))
-        raise refusal(node, f"it compares {kinds_shown}; write CAST(… AS …) around one of them")
+        raise untranslatable(
+            node, f"it compares {kinds_shown}; write CAST(… AS …) around one of them"
+        )
 
     def _comparable_numbers(self, one: Expression, other: Expression) -> tuple[str, str]:
         """Return two numbers; MySQL makes both floating-point numbers if one is."""
@@ -375,7 +377,7 @@ class Operators(ABC):
         """
         are_texts = all(each.type.name == WRITTEN or each.literal is not None for each in given)
         if are_texts and any(each.kind in MOMENTS for each in given):
-            raise refusal(
+            raise untranslatable(
                 node, "it compares texts that are dates; write CAST(… AS DATE) around one of them"
             )
         if not self.context.is_of_sqlite:
@@ -385,7 +387,7 @@ class Operators(ABC):
             Kind.UNKNOWN,
         }
         if len(kinds) > 1:
-            raise refusal(
+            raise untranslatable(
                 node, "SQLite compares its values as they are, and the other databases convert them"
             )
 
@@ -403,7 +405,7 @@ class Operators(ABC):
         if query := node.args.get("query"):
             return self._in_query(node, query)
         if node.args.get("unnest") or node.args.get("field") or not node.expressions:
-            raise refusal(node)
+            raise untranslatable(node)
         pairs = [
             self.comparable(node, self.of(node.this), self.of(each)) for each in node.expressions
         ]
@@ -420,7 +422,7 @@ class Operators(ABC):
         sql, types = self.subquery(query)
         given = self.rounded(self.of(node.this))
         if len(types) != 1:
-            raise refusal(node, "its query must give one column")
+            raise untranslatable(node, "its query must give one column")
         [found] = types
         if found.kind is Kind.TEXT:
             self.context.folded.append(node)
@@ -435,12 +437,14 @@ class Operators(ABC):
             if has_two_scales or (
                 not alike and (len(both) != 1 or found.kind in (Kind.OTHER, Kind.UNKNOWN))
             ):
-                raise refusal(node, f"it compares {given.kind.value} with {found.kind.value}")
+                raise untranslatable(
+                    node, f"it compares {given.kind.value} with {found.kind.value}"
+                )
         return self.truth(f"({self.target.comparable(given)} IN ({sql}))", node)
 
     def _between(self, node: exp.Between) -> Expression:
         if node.args.get("symmetric"):
-            raise refusal(node)
+            raise untranslatable(node)
         low = self.comparable(node, self.of(node.this), self.of(node.args["low"]))
         high = self.comparable(node, self.of(node.this), self.of(node.args["high"]))
         if low[0] == high[0]:
@@ -455,7 +459,7 @@ class Operators(ABC):
         # PostgreSQL and DuckDB refuse a pattern that ends in its escape character, and MySQL finds
         # that character.
         if pattern.literal is not None and pattern.literal.endswith(escape):
-            raise refusal(node, "its pattern ends in the escape character")
+            raise untranslatable(node, "its pattern ends in the escape character")
         self.context.folded.append(node)
         word = "NOT LIKE" if node.args.get("negate") else "LIKE"
         sql = (
@@ -466,7 +470,7 @@ class Operators(ABC):
 
     def _escape(self, node: exp.Escape) -> Expression:
         if not isinstance(node.this, exp.Like) or len(node.expression.name) != 1:
-            raise refusal(node)
+            raise untranslatable(node)
         return self._like(node.this, node.expression.name)
 
     def _exists(self, node: exp.Exists) -> Expression:
@@ -474,10 +478,10 @@ class Operators(ABC):
 
     def _scalar(self, node: exp.Subquery) -> Expression:
         if node.alias or any(node.args.get(each) for each in ("limit", "order", "offset", "with_")):
-            raise refusal(node)
+            raise untranslatable(node)
         sql, types = self.subquery(node.this, is_value=True)
         if len(types) != 1:
-            raise refusal(node, "it must give one column")
+            raise untranslatable(node, "it must give one column")
         is_truth = types[0].name == "boolean" and self.target.name != "sqlite"
         if types[0].kind is Kind.DECIMAL and self.target.name == "sqlite":
             return Expression(f"({sql})", types[0], node, Form.DIGITS)
@@ -514,17 +518,17 @@ class Operators(ABC):
         target = self.target
         if Kind.UNKNOWN in kinds:
             if len(given) > 1 and self.context.schema is not None:
-                raise refusal(node, _UNTYPED)
+                raise untranslatable(node, _UNTYPED)
             return [each.sql for each in given], UNKNOWN, Form.PLAIN
         if not kinds:
             return [each.sql for each in given], NULL, Form.PLAIN
         if self.context.is_of_sqlite and len(kinds) > 1 and not kinds <= NUMBERS:
-            raise refusal(node, "SQLite leaves each of its values as it is")
+            raise untranslatable(node, "SQLite leaves each of its values as it is")
         if kinds <= NUMBERS:
             return self._unified_numbers(given, kinds)
         if kinds <= MOMENTS:
             if len(kinds) > 1 and any(each.type.name == WRITTEN for each in given):
-                raise refusal(
+                raise untranslatable(
                     node, "one of its dates is a text; write CAST(… AS DATE) or CAST(… AS DATETIME)"
                 )
             take, kind = (
@@ -586,13 +590,13 @@ class Operators(ABC):
         """Return a sum, difference, product or remainder."""
         if Kind.DOUBLE in (one.kind, other.kind):
             if operator == "%":
-                raise refusal(
+                raise untranslatable(
                     node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
                 )
             return Expression(self.target.arithmetic(operator, one, other, DOUBLE), DOUBLE, node)
         kind = product_type(operator, one.type, other.type)
         if self.context.is_of_sqlite and kind.kind is Kind.DECIMAL:
-            raise refusal(node, "SQLite computes decimals as floating-point numbers")
+            raise untranslatable(node, "SQLite computes decimals as floating-point numbers")
         form = (
             Form.DIGITS
             if kind.kind is Kind.DECIMAL and self.target.name == "sqlite"
@@ -612,7 +616,7 @@ class Operators(ABC):
                 return Expression(f"mysql_double_quotient({dividend}, {divisor})", DOUBLE, node)
             return Expression(f"({dividend} / NULLIF({divisor}, 0))", DOUBLE, node)
         if None in (one.type.scale, other.type.scale):
-            raise refusal(
+            raise untranslatable(
                 node,
                 "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around"
                 " them",
@@ -634,7 +638,7 @@ class Operators(ABC):
     def _whole_quotient(self, node: exp.IntDiv) -> Expression:
         one, other = self.number(node.this), self.number(node.expression)
         if Kind.DOUBLE in (one.kind, other.kind):
-            raise refusal(
+            raise untranslatable(
                 node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
             )
         return self.whole_quotient(node, one, other)
@@ -652,7 +656,7 @@ class Operators(ABC):
             sql = f"CAST(DIV({target.decimal(one)}, NULLIF({target.decimal(other)}, 0)) AS BIGINT)"
             return Expression(sql, INTEGER, node)
         if None in (one.type.scale, other.type.scale):
-            raise refusal(
+            raise untranslatable(
                 node,
                 "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around"
                 " them",
@@ -666,7 +670,7 @@ class Operators(ABC):
     def _bits_of(self, node: exp.BitwiseAnd) -> Expression:
         mask = node.expression
         if not (isinstance(mask, exp.Literal) and not mask.is_string):
-            raise refusal(
+            raise untranslatable(
                 node,
                 "MySQL computes bits without a sign; a number that is written out is needed on the"
                 " right",
@@ -677,7 +681,7 @@ class Operators(ABC):
 
     def _cast(self, node: exp.Cast) -> Expression:  # noqa: PLR0911 - one for each type
         if type(node) is not exp.Cast or node.args.get("format"):
-            raise refusal(node)
+            raise untranslatable(node)
         to = node.to
         arguments = [each.name for each in to.expressions]
         match to.this:
@@ -704,7 +708,7 @@ class Operators(ABC):
                 ["6"],
             ):
                 return self._cast_to_datetime(node, keeps_fraction=arguments == ["6"])
-        raise refusal(node)
+        raise untranslatable(node)
 
     def _cast_to_text(self, node: exp.Cast, arguments: Sequence[str]) -> Expression:
         given = self.text(node.this)

@@ -10,7 +10,7 @@ from sqlglot import exp
 from sqlglot.dialects import MySQL
 
 from pypelineetl.errors import DialectError
-from pypelineetl.sql.translation.expressions import refusal
+from pypelineetl.sql.translation.expressions import untranslatable
 
 _KEPT = ("CAST", "CONVERT", "EXTRACT", "GROUP_CONCAT", "POSITION", "SUBSTR", "SUBSTRING", "TRIM")
 
@@ -103,4 +103,4 @@ def refuse_beyond_common(tree: exp.Expr) -> None:
     """
     for node in tree.walk():
         if not isinstance(node, _COMMON):
-            raise refusal(node)
+            raise untranslatable(node)

@@ -7,7 +7,7 @@ from sqlglot import exp
 
 from pypelineetl.errors import DialectError
 from pypelineetl.sql.translation.aggregates import Aggregates, is_aggregate
-from pypelineetl.sql.translation.expressions import Expression, Form, place_of, refusal
+from pypelineetl.sql.translation.expressions import Expression, Form, place_of, untranslatable
 from pypelineetl.sql.translation.operators import Context, Schema
 from pypelineetl.sql.translation.scopes import Columns, Scope
 from pypelineetl.sql.translation.targets import TARGETS
@@ -128,7 +128,7 @@ class _Queries:
             return self._select(tree)
         if isinstance(tree, exp.Union):
             return self._union(tree)
-        raise refusal(tree)
+        raise untranslatable(tree)
 
     # UNION
 
@@ -139,9 +139,9 @@ class _Queries:
         scope = self._with(tree)
         sides = [_Queries(self.context, scope).query(each) for each in (tree.this, tree.expression)]
         if any(each.stars or each.has_unknown_star for each in sides):
-            raise refusal(tree, "the columns of each side must be named, and not be a star")
+            raise untranslatable(tree, "the columns of each side must be named, and not be a star")
         if len(sides[0].columns) != len(sides[1].columns):
-            raise refusal(tree, "its sides have different numbers of columns")
+            raise untranslatable(tree, "its sides have different numbers of columns")
         expressions = _InQuery(self.context, scope)
         columns: list[Expression] = []
         texts: list[list[str]] = [[], []]
@@ -180,7 +180,7 @@ class _Queries:
                     or term.this.table
                     or term.this.name not in names
                 ):
-                    raise refusal(term, "a UNION is ordered by its columns")
+                    raise untranslatable(term, "a UNION is ordered by its columns")
                 direction = _InQuery(self.context, Scope())._direction(term)  # noqa: SLF001 - of one piece
                 terms.append(f"{names.index(term.this.name) + 1}{direction}")
             rest = f"\nORDER BY {', '.join(terms)}"
@@ -199,14 +199,14 @@ class _Queries:
         if given is None:
             return scope
         if given.args.get("recursive"):
-            raise refusal(tree, "WITH RECURSIVE")
+            raise untranslatable(tree, "WITH RECURSIVE")
         parts = []
         for each in given.expressions:
             if each.args.get("materialized") is not None or each.args["alias"].columns:
-                raise refusal(each)
+                raise untranslatable(each)
             inner = {table.name.lower() for table in each.this.find_all(exp.Table)}
             if scope.with_query(each.alias)[0] or each.alias.lower() in inner:
-                raise refusal(each, "two of its tables have the same name")
+                raise untranslatable(each, "two of its tables have the same name")
             text, columns = _Queries(self.context, scope).derived(each.this)
             scope.with_queries[each.alias] = columns
             parts.append(f"{self.target.quoted(each.alias)} AS (\n{text}\n)")
@@ -270,7 +270,7 @@ class _Queries:
                 if each.args.get("except_") or any(
                     join.args.get("using") for join in tree.args.get("joins") or ()
                 ):
-                    raise refusal(each, "name the columns")
+                    raise untranslatable(each, "name the columns")
                 table = each.table if isinstance(each, exp.Column) else ""
                 shown = f"{self.target.quoted(table)}.*" if table else "*"
                 names.append("*")
@@ -278,7 +278,7 @@ class _Queries:
                 for alias, known in scope.tables.items():
                     if not table or alias.lower() == table.lower():
                         if any(kind.excess for kind in (known or {}).values()):
-                            raise refusal(each, "it has a quotient; name the columns")
+                            raise untranslatable(each, "it has a quotient; name the columns")
                         has_unknown = has_unknown or known is None
                         stars.update(known or {})
                 continue
@@ -289,7 +289,7 @@ class _Queries:
 
     def _distinct(self, tree: exp.Select, columns: Sequence[Expression]) -> list[Expression]:
         if tree.args["distinct"].args.get("on"):
-            raise refusal(tree)
+            raise untranslatable(tree)
         for each in columns:
             if each.kind is Kind.TEXT:
                 self.context.folded.append(each.node)
@@ -328,7 +328,7 @@ class _Queries:
             scope.tables[node.alias] = columns
             return f"({text}) AS {target.quoted(node.alias)}"
         if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
-            raise refusal(node)
+            raise untranslatable(node)
         _only(node, {"this", "alias", "db"})
         named, columns = scope.with_query(node.name) if not node.db else ("", None)
         if not named:
@@ -349,7 +349,7 @@ class _Queries:
         _only(join, _JOINS)
         side, kind = (join.args.get("side") or "").upper(), (join.args.get("kind") or "").upper()
         if side not in ("", "LEFT", "RIGHT") or kind not in ("", "INNER", "OUTER", "CROSS"):
-            raise refusal(join)
+            raise untranslatable(join)
         table = self._table(join.this, scope)
         condition = ""
         if on := join.args.get("on"):
@@ -358,7 +358,7 @@ class _Queries:
             condition = f" USING ({', '.join(self.target.quoted(each.name) for each in using)})"
             self._check_using(join, using, scope)
         if not condition and side:
-            raise refusal(join, "a LEFT or RIGHT JOIN needs ON")
+            raise untranslatable(join, "a LEFT or RIGHT JOIN needs ON")
         word = f"{side} JOIN" if side else "JOIN" if condition else "CROSS JOIN"
         return f"\n{word} {table}{condition}"
 
@@ -371,9 +371,9 @@ class _Queries:
                 if name.lower() == each.name.lower()
             ]
             if kinds and kinds[0].kind in MOMENTS and self.target.name == "sqlite":
-                raise refusal(join, "SQLite has several texts for one date; write ON")
+                raise untranslatable(join, "SQLite has several texts for one date; write ON")
             if any(kind.kind is not kinds[0].kind for kind in kinds):
-                raise refusal(join, f'the column "{each.name}" has two types')
+                raise untranslatable(join, f'the column "{each.name}" has two types')
             if kinds and kinds[0].kind is Kind.TEXT:
                 self.context.folded.append(join)
 
@@ -393,7 +393,7 @@ class _Queries:
             text = f"\nGROUP BY {', '.join(expressions.group_key(each) for each in keys)}"
         is_grouped = bool(keys) or any(_has_aggregate(each) for each in tree.selects)
         if having and not is_grouped:
-            raise refusal(having, "HAVING without GROUP BY; write WHERE")
+            raise untranslatable(having, "HAVING without GROUP BY; write WHERE")
         if having:
             condition = _with_aliases(having.this, aliases, expressions)
             self._check_grouped(condition, keys)
@@ -430,7 +430,7 @@ class _Queries:
             named = [key for key in keys if isinstance(key, exp.Column) and key.name == node.name]
             if any(not key.table or not node.table for key in named):
                 return
-            raise refusal(node, "it is neither in GROUP BY nor in an aggregate")
+            raise untranslatable(node, "it is neither in GROUP BY nor in an aggregate")
         for each in node.iter_expressions():
             self._check_grouped(each, keys)
 
@@ -461,7 +461,7 @@ class _Queries:
                     if each.unalias() == key
                 ]
                 if not places:
-                    raise refusal(term, "SELECT DISTINCT is ordered by its columns")
+                    raise untranslatable(term, "SELECT DISTINCT is ordered by its columns")
                 terms.append(f"{places[0]}{expressions._direction(term)}")  # noqa: SLF001 - of one piece
                 continue
             terms.append(expressions.order(exp.Order(expressions=[changed])))
@@ -478,7 +478,7 @@ class _Queries:
                 continue
             number = given.expression
             if not isinstance(number, exp.Literal) or number.is_string:
-                raise refusal(given)
+                raise untranslatable(given)
             text += f"\n{word} {number.this}"
         return text
 
@@ -517,7 +517,7 @@ def _only(node: exp.Expr, allowed: frozenset[str] | set[str]) -> None:
     """Refuse a part of a query that has clauses which are not allowed."""
     for name, value in node.args.items():
         if value and name not in allowed:
-            raise refusal(
+            raise untranslatable(
                 value
                 if isinstance(value, exp.Expr)
                 else value[0]
@@ -551,7 +551,7 @@ def _at_position(tree: exp.Select, position: exp.Literal) -> exp.Expr:
     """Return the column of a SELECT that a number stands for."""
     number = position.this
     if position.is_string or not number.isdigit() or not 0 < int(number) <= len(tree.selects):
-        raise refusal(position, "it is no position of a column")
+        raise untranslatable(position, "it is no position of a column")
     found: exp.Expr = tree.selects[int(number) - 1].unalias()
     return found
 

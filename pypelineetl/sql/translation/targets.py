@@ -7,7 +7,7 @@ from typing import ClassVar
 from sqlglot import exp
 
 from pypelineetl.errors import DialectError
-from pypelineetl.sql.translation.expressions import Expression, Form, refusal
+from pypelineetl.sql.translation.expressions import Expression, Form, untranslatable
 from pypelineetl.sql.translation.types import INTEGER, MOMENTS, NUMBERS, Kind, Type, decimal
 
 _GROUP = 9
@@ -69,7 +69,7 @@ class Target:
             return f"({self.comparable(given)} <> 0)"
         if given.kind is Kind.NULL:
             return "CAST(NULL AS BOOLEAN)"
-        raise refusal(
+        raise untranslatable(
             given.node, f"it is {given.kind.value}, and is used as a condition; write a comparison"
         )
 
@@ -120,7 +120,7 @@ class Target:
             case Kind.DECIMAL if given.type.scale is not None:
                 return self.decimal_text(self.decimal(given), given.type.scale)
             case Kind.DECIMAL:
-                raise refusal(
+                raise untranslatable(
                     given.node,
                     "the digits of its fraction are not known; write CAST(… AS DECIMAL(p, s))"
                     " around it",
@@ -128,10 +128,12 @@ class Target:
             case Kind.DATE:
                 return f"CAST({self.date(given)} AS VARCHAR)"
             case Kind.DATETIME if given.type.scale:
-                raise refusal(given.node, "MySQL shows as many digits of a second as were written")
+                raise untranslatable(
+                    given.node, "MySQL shows as many digits of a second as were written"
+                )
             case Kind.DATETIME:
                 return self.datetime_text(self.datetime(given))
-        raise refusal(
+        raise untranslatable(
             given.node,
             f"it is {given.kind.value}, and each database shows such a value in its own way",
         )
