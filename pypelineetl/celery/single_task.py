@@ -10,7 +10,7 @@ from pypelineetl.celery.reports import logged
 from pypelineetl.celery.task_run import current_run, retry_when_busy
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import RefreshError
-from pypelineetl.load.etl import LoadOptions
+from pypelineetl.load.context import LoadOptions
 from pypelineetl.project.project import Project
 from pypelineetl.run.runner import Request, perform, refresh
 from pypelineetl.state.locks import EndedError

@@ -1,9 +1,8 @@
-"""Natural keys that the engine tells apart and the warehouse takes for one: abc and ABC, or a blank
-at the end.
+"""Refuse natural keys that the engine keeps apart but the warehouse's collation takes as equal.
 
-The engine compares texts to the letter. A warehouse compares them by the collation of the column. A
-dimension that has two such members is refused: pygrametl's own look-ups, and the joins of those who
-read the warehouse, would mix them up.
+Examples are abc and ABC, or a text with a blank at its end. The engine compares texts exactly. A
+warehouse compares them by the collation of the column. A dimension with two such members is
+refused, because pygrametl's lookups and the joins of reports would mix them up.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,44 +19,54 @@ from pypelineetl.load.context import Load
 from pypelineetl.load.facts.member_table import NaturalKey
 from pypelineetl.load.staged_rows import not_special
 
-_SHOWN = 5  # members told of when something is wrong with them
-_ASKED_FOR = 200  # natural keys looked for with one query
+_SHOWN = 5  # members that a message shows
+_KEYS_PER_QUERY = 200  # natural keys that one query looks up
 
 
 def check_texts(load: Load, dimension: DimensionETL, before: int = 0) -> None:
-    """Raise LoadError if the warehouse takes the natural keys of two members of a dimension for
-    one.
+    """Check that the warehouse sees the natural keys of all members as different.
 
-    Of all members those are looked at that have a row with a surrogate key above `before`.
+    Args:
+        load: The load, before its commit.
+        dimension: The dimension.
+        before: Only members that have a row with a larger surrogate key are checked.
+
+    Raises:
+        LoadError: The warehouse takes two natural keys as equal.
+
     """
     warehouse, columns = load.warehouse, load.project.columns(dimension)
-    folded = [name for name in dimension.factory.natural_key if warehouse.folds(columns[name])]
-    if not folded:
+    differs = []
+    for name in dimension.factory.natural_key:
+        if warehouse.folds(columns[name]):
+            exact = warehouse.binary_compare(warehouse.quote(name))
+            differs.append(f"MIN({exact}) <> MAX({exact})")
+    if not differs:
         return
-    key, table = (
-        warehouse.quote(str(dimension.factory.name("key"))),
-        warehouse.quote(dimension.table),
-    )
-    by = warehouse.quoted(dimension.factory.natural_key)
-    exact = [warehouse.binary_compare(warehouse.quote(name)) for name in folded]
-    apart = " OR ".join(f"MIN({text}) <> MAX({text})" for text in exact)
-    where = f"WHERE {special}" if (special := not_special(load, dimension)) else ""
-    found = warehouse.query(f"""
-        SELECT {by}
-        FROM {table} {where}
-        GROUP BY {by}
-        HAVING MAX({key}) > {before} AND ({apart})
+    key = warehouse.quote(str(dimension.factory.name("key")))
+    natural_key = warehouse.quoted(dimension.factory.natural_key)
+    special = not_special(load, dimension)
+    # GROUP BY compares by the collation, MIN and MAX compare exactly.
+    found = warehouse.query(
+        f"""
+        SELECT {natural_key}
+        FROM {warehouse.quote(dimension.table)}
+        {f"WHERE {special}" if special else ""}
+        GROUP BY {natural_key}
+        HAVING MAX({key}) > {before} AND ({" OR ".join(differs)})
         LIMIT {_SHOWN}
-        """)
+        """
+    )
     if found:
         raise LoadError(_message(dimension, found))
 
 
-class Given:
-    """The natural keys of a dimension's rows that go row by row, where pygrametl may ask the
-    warehouse for members.
+class SourceKeys:
+    """The natural keys of a dimension's rows that are loaded row by row.
 
-    A plain Dimension always asks it, and declares so that the collation decides.
+    pygrametl may query the warehouse for a member, and find another one by the collation. These
+    keys show it: each must be a member after the load. A plain Dimension always queries the
+    warehouse. It is declared so on purpose, and not checked.
     """
 
     def __init__(self, load: Load, dimension: DimensionETL) -> None:
@@ -71,39 +80,40 @@ class Given:
         self._is_needed = is_exact and any(map(load.warehouse.folds, self._columns))
         self._natural_keys: set[NaturalKey] = set()
 
-    def noted(self, rows: Stream) -> Stream:
-        """Return the same rows, whose natural keys are noted as they are read."""
+    def recorded(self, rows: Stream) -> Stream:
+        """Return the same rows. Their natural keys are recorded as they are read."""
         if not (self._is_needed and rows.columns):
             return rows
         places = [rows.columns.index(column.name) for column in self._columns]
-        return Stream(rows.columns, self._noted(rows.batches, places))
+        return Stream(rows.columns, self._recorded(rows.batches, places))
 
     def check(self) -> None:
-        """Raise LoadError if a row was taken for another member's."""
+        """Raise LoadError if the warehouse took a row's natural key for another member's."""
         if not self._natural_keys:
             return
         warehouse, names = self._load.warehouse, self._dimension.factory.natural_key
         members = warehouse.query(
             f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(self._dimension.table)}"
         )
-        self._natural_keys.difference_update(self._converted(member) for member in members)
-        _refuse_taken(self._load, self._dimension, sorted(self._natural_keys, key=repr))
+        for member in members:
+            self._natural_keys.discard(self._cast(member))
+        _refuse_equal(self._load, self._dimension, sorted(self._natural_keys, key=repr))
 
-    def _noted(self, batches: Iterator[list[Row]], places: Sequence[int]) -> Iterator[list[Row]]:
+    def _recorded(self, batches: Iterator[list[Row]], places: Sequence[int]) -> Iterator[list[Row]]:
         for batch in batches:
             for row in batch:
                 natural_key = [row[place] for place in places]
-                # A row without one, or with a value that does not fit, is dealt with by the load
-                # itself.
+                # The load itself handles a row with a NULL or with a value that cannot be cast.
                 with suppress(LoadError):
                     if None not in natural_key:
-                        self._natural_keys.add(self._converted(natural_key))
+                        self._natural_keys.add(self._cast(natural_key))
             yield batch
 
-    def _converted(self, values: Sequence[Any]) -> NaturalKey:
-        return tuple(
-            column.cast(value) for column, value in zip(self._columns, values, strict=True)
-        )
+    def _cast(self, values: Sequence[Any]) -> NaturalKey:
+        cast = []
+        for column, value in zip(self._columns, values, strict=True):
+            cast.append(column.cast(value))
+        return tuple(cast)
 
 
 def infer_exactly(
@@ -112,57 +122,69 @@ def infer_exactly(
     natural_keys: Sequence[NaturalKey],
     infer: Callable[[NaturalKey], Any],
 ) -> list[Any]:
-    """Make members of these natural keys, which no member has, by `infer`; return their surrogate
-    keys.
+    """Create members with these natural keys, and check that each becomes its own member.
 
-    Raises LoadError if the warehouse takes one of them for a member's, or for another of them.
+    Args:
+        load: The load of the fact that names them.
+        dimension: The dimension.
+        natural_keys: Natural keys that no member has.
+        infer: Creates one member, and returns its surrogate key.
+
+    Returns:
+        The surrogate keys of the new members.
+
+    Raises:
+        LoadError: The warehouse takes a natural key for that of another member.
+
     """
     columns = load.project.columns(dimension)
     if not any(load.warehouse.folds(columns[name]) for name in dimension.factory.natural_key):
         return [infer(natural_key) for natural_key in natural_keys]
-    _refuse_taken(load, dimension, natural_keys)
-    made: dict[Any, NaturalKey] = {}
+    _refuse_equal(load, dimension, natural_keys)
+    created: dict[Any, NaturalKey] = {}
     for natural_key in natural_keys:
-        member = infer(natural_key)
-        if member in made:
-            raise LoadError(_message(dimension, [made[member], natural_key]))
-        made[member] = natural_key
+        surrogate_key = infer(natural_key)
+        if surrogate_key in created:
+            raise LoadError(_message(dimension, [created[surrogate_key], natural_key]))
+        created[surrogate_key] = natural_key
     check_texts(load, dimension)
-    return list(made)
+    return list(created)
 
 
-def _refuse_taken(load: Load, dimension: DimensionETL, natural_keys: Sequence[NaturalKey]) -> None:
-    """Raise LoadError if the warehouse takes one of these natural keys, which no member has, for a
-    member's.
+def _refuse_equal(load: Load, dimension: DimensionETL, natural_keys: Sequence[NaturalKey]) -> None:
+    """Raise LoadError if the warehouse takes one of these natural keys for a member's.
+
+    No member has exactly these natural keys.
     """
-    for first in range(0, len(natural_keys), _ASKED_FOR):
-        if found := _taken_for(load, dimension, natural_keys[first : first + _ASKED_FOR]):
+    for first in range(0, len(natural_keys), _KEYS_PER_QUERY):
+        some = natural_keys[first : first + _KEYS_PER_QUERY]
+        if found := _equal_members(load, dimension, some):
             raise LoadError(_message(dimension, found))
 
 
-def _taken_for(
+def _equal_members(
     load: Load, dimension: DimensionETL, natural_keys: Sequence[NaturalKey]
 ) -> list[tuple[Any, ...]]:
-    """Return the natural keys of members that the warehouse takes these, which no member has,
-    for.
-    """
+    """Return the natural keys of members that the warehouse takes as equal to one of these."""
     warehouse, names = load.warehouse, dimension.factory.natural_key
-    conditions, values = [], []
+    matches: list[str] = []
+    values: list[Any] = []
     for natural_key in natural_keys:
-        given = list(zip(names, natural_key, strict=True))
-        parts = [
-            f"{warehouse.quote(name)}"
-            f" {'IS NULL' if value is None else f'= {warehouse.placeholder}'}"
-            for name, value in given
-        ]
-        conditions.append(f"({' AND '.join(parts)})")
-        values += [value for _, value in given if value is not None]
+        equal = []
+        for name, value in zip(names, natural_key, strict=True):
+            if value is None:
+                equal.append(f"{warehouse.quote(name)} IS NULL")
+            else:
+                equal.append(f"{warehouse.quote(name)} = {warehouse.placeholder}")
+                values.append(value)
+        matches.append(f"({' AND '.join(equal)})")
     special = not_special(load, dimension)
     found = warehouse.query(
         f"""
         SELECT {warehouse.quoted(names)}
         FROM {warehouse.quote(dimension.table)}
-        WHERE ({" OR ".join(conditions)}) {f"AND {special}" if special else ""}
+        WHERE ({" OR ".join(matches)})
+        {f"AND {special}" if special else ""}
         LIMIT {_SHOWN}
         """,
         adapted(warehouse.parameter_adapters, [""] * len(values), tuple(values)),

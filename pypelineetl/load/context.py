@@ -12,6 +12,7 @@ from pypelineetl.events import Counts
 from pypelineetl.project.project import Project
 from pypelineetl.sql.python_casts import moment
 from pypelineetl.sql.schema import Column
+from pypelineetl.state.table_names import LIVE
 
 if TYPE_CHECKING:
     from pypelineetl.load.waiting_rejects import WaitingRejects
@@ -21,6 +22,25 @@ Progress = Generator[int, None, Counts]
 
 BEGINNING_OF_TIME = datetime(1900, 1, 1)  # noqa: DTZ001 - moments without zone are UTC here
 """The effective date of a first version whose date nobody knows (UTC)."""
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What one load was asked to do."""
+
+    full: bool = False
+    """Whether to read all of the source, whatever the watermark."""
+    is_replay: bool = False
+    """Whether the source is the rejected rows of earlier loads, so that it shows no other rows."""
+    live: ETL | None = None
+    """For a rebuild, the ETL of the live table that the staged one replaces.
+
+    None if the rows go into the live table.
+    """
+    generation: str = LIVE
+    """The generation of the staged table, eight hexadecimal digits; LIVE for the live table."""
+    audit_key: int = 0
+    """The key of the run, which the load writes into the audit column if the table has one."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +55,8 @@ class Load:
     """The time of the run (UTC)."""
     is_whole: bool = True
     """Whether the source gives all of its rows, so that a row that it does not give is deleted."""
-    generation: str = ""
-    """The generation of the staged table; empty for the live table, as `etl_*` tables store it."""
+    generation: str = LIVE
+    """The generation of the staged table; LIVE for the live table."""
     previous_keys: str = ""
     """The temporary table with the surrogate keys of the previous table's members.
 

@@ -1,26 +1,22 @@
-"""One big fact in parts: ranges of a whole number in its source, loaded side by side, published as
-one.
+"""Plan the partitions of one big fact, and merge their rows: ranges of a number in its source.
 
-Each part goes to a table of its own, which is made anew if the part is run again. When all are
-there, their rows go to the fact's table in one transaction.
+A fact declares it with `parts` and `split_by`. `partition_load.py` loads each partition into its
+own table. When all are loaded, one transaction copies their rows into the fact's table.
 """
 
 import re
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
-from pypelineetl import events
-from pypelineetl.databases import database_class
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import FactETL, Factory
 from pypelineetl.declare.sources import Native
-from pypelineetl.duck.session import ScanError
 from pypelineetl.errors import LoadError, SourceError, UsageError
 from pypelineetl.events import Counts, Event
-from pypelineetl.load.context import Load
-from pypelineetl.load.empty_sources import holds_rows, refuse_empty
-from pypelineetl.load.etl import LoadOptions, check_rows, load_rows, prepare_table, rows_to_compare
+from pypelineetl.load.baseline import read_baseline, refuse_empty
+from pypelineetl.load.context import Load, LoadOptions
+from pypelineetl.load.target_table import prepare_table
+from pypelineetl.load.verification import run_declared_checks
 from pypelineetl.project.project import Project
 from pypelineetl.sql import queries
 from pypelineetl.state.table_names import PART, short_name
@@ -28,24 +24,28 @@ from pypelineetl.state.table_names import PART, short_name
 
 @dataclass(frozen=True)
 class Partitions:
-    """How one load of a fact is split.
-
-    `token` is the generation it belongs to, `bounds` are between its parts.
-    """
+    """How one load of a fact is partitioned."""
 
     token: str
+    """The generation that the load belongs to, eight hexadecimal digits."""
     bounds: tuple[int, ...]
+    """The numbers between the partitions, in ascending order.
+
+    The bounds (10, 20) give three partitions: below 10, from 10 to 19, and from 20 on.
+    """
 
     @property
     def numbers(self) -> range:
-        """The parts' numbers."""
+        """The numbers of the partitions, from 0 on."""
         return range(len(self.bounds) + 1)
 
 
 def parse_partitions(token: object, bounds: object) -> Partitions:
-    """Return the parts that a message tells of.
+    """Return the partitions that a Celery message describes.
 
-    Raises UsageError for anything that `split` does not make.
+    Raises:
+        UsageError: The message holds anything that `plan_partitions` does not return.
+
     """
     if not (isinstance(token, str) and re.fullmatch("[0-9a-f]{8}", token)):
         message = "a part's token must be eight hexadecimal digits"
@@ -57,134 +57,107 @@ def parse_partitions(token: object, bounds: object) -> Partitions:
 
 
 def plan_partitions(project: Project, etl: FactETL, generation: str) -> Partitions:
-    """Ask the source between which numbers a fact is to be split.
+    """Divide the range of a fact's `split_by` column in its source into partitions of equal width.
 
-    Raises SourceError if they are no whole numbers.
+    A source without rows gives one partition.
+
+    Raises:
+        SourceError: The column holds other values than whole numbers.
+
     """
     column = str(etl.split_by)
     with project.open_source(etl) as source:
-        query = queries.select_min_max(
-            project.source_query(etl, source), column, dialect=source.dialect
-        )
+        query = project.source_query(etl, source)
+        query = queries.select_min_max(query, column, dialect=source.dialect)
         [(least, most)] = source.query(query)
     if least is None:
         return Partitions(generation, ())
     if int(least) != least or int(most) != most:
         message = f'it is split by "{column}", which holds other values than whole numbers'
         raise SourceError(message)
-    width = int(most) - int(least) + 1
-    bounds = {int(least) + width * number // etl.parts for number in range(1, etl.parts)} - {
-        int(least)
-    }
+    first = int(least)
+    width = int(most) - first + 1
+    bounds = set()
+    for number in range(1, etl.parts):
+        bounds.add(first + width * number // etl.parts)
+    # Where there are fewer numbers than partitions, the first partition would be empty.
+    bounds.discard(first)
     return Partitions(generation, tuple(sorted(bounds)))
 
 
-def load_partitions(
-    project: Project, etl: FactETL, parts: Partitions
-) -> Generator[Event, None, int]:
-    """Load all parts side by side where the warehouse allows it.
-
-    Return how many rows they have read.
-    """
-    read = 0
-    beside = database_class(project.warehouse_url).concurrent_writers
-    with ThreadPoolExecutor(len(parts.numbers) if beside else 1) as pool:
-        loads = [
-            pool.submit(_gathered, load_partition(project, etl, parts, number))
-            for number in parts.numbers
-        ]
-        for load in as_completed(loads):
-            happened, counts = load.result()
-            yield from happened
-            read += counts.read
-    return read
+def partition_etl(project: Project, etl: FactETL, partitions: Partitions, number: int) -> FactETL:
+    """Return the ETL that loads one partition: its range of the source, into its own table."""
+    edges = (None, *partitions.bounds, None)
+    query = queries.range_filter(
+        project.source_query(etl),
+        str(etl.split_by),
+        edges[number],
+        edges[number + 1],
+        dialect=project.source_dialect(etl),
+    )
+    arguments = {**etl.factory.arguments, "name": partition_tables(etl, partitions)[number]}
+    factory = Factory(etl.factory.table_class, arguments)
+    return replace(etl, source=Native(query), factory=factory, parts=1)
 
 
-def _gathered(load: Generator[Event, None, Counts]) -> tuple[list[Event], Counts]:
-    happened = []
-    while True:
-        try:
-            happened.append(next(load))
-        except StopIteration as stop:
-            return happened, stop.value
-
-
-def load_partition(
-    project: Project, etl: FactETL, parts: Partitions, number: int
-) -> Generator[Event, None, Counts]:
-    """Load one part into its own table."""
-    try:
-        return (yield from _load_part(project, etl, parts, number, scans=True))
-    except ScanError as error:
-        yield events.EtlNoted(
-            etl, f"read once more, through the driver, because DuckDB cannot read it: {error}"
-        )
-        return (yield from _load_part(project, etl, parts, number, scans=False))
-
-
-def _load_part(
-    project: Project, etl: FactETL, parts: Partitions, number: int, *, scans: bool
-) -> Generator[Event, None, Counts]:
-    with project.open_warehouse() as warehouse:
-        part = _part(project, etl, parts, number)
-        warehouse.take_turn([part.table])
-        with warehouse.transaction():
-            if warehouse.columns(part.table):
-                warehouse.drop(part.table)
-            warehouse.create(part.table, [project.create_staging(etl, part.table)])
-            yield events.SourceQueried(etl)
-            load = Load(project, warehouse, project.clock())
-            counts = yield from load_rows(load, part, scans=scans)
-    return counts
-
-
-def merge_partitions(  # noqa: PLR0913, PLR0917 - what the fill of a fact is given, and what its parts are
+def merge_partitions(  # noqa: PLR0913, PLR0917 - as `load_etl`, and the partitions with their rows
     project: Project,
     etl: FactETL,
-    how: LoadOptions,
-    parts: Partitions,
+    options: LoadOptions,
+    partitions: Partitions,
     rows: int,
     warehouse: Database,
 ) -> Generator[Event, None, Counts]:
-    """Put the rows of all parts in the place of the fact's, in the transaction that is open.
+    """Copy the rows of all partitions into the fact's table, in the open transaction.
 
-    Raises LoadError if they are not as many as were loaded.
+    Args:
+        project: The project that declares the fact.
+        etl: The fact, with its staged table.
+        options: As for `load_etl`.
+        partitions: The partitions, each of which is loaded.
+        rows: How many rows the partitions have read.
+        warehouse: The open warehouse.
+
+    Raises:
+        LoadError: The partitions hold another number of rows, or a check failed.
+
     """
-    audited = Load(project, warehouse, project.clock(), audit_key=how.audit_key).audited(etl)
-    names, table = warehouse.quoted((*etl.factory.columns, *audited)), warehouse.quote(etl.table)
-    values = ", ".join([*map(warehouse.quote, etl.factory.columns), *map(str, audited.values())])
-    held_rows = holds_rows(project, how.live or etl, warehouse)
-    rows_before = rows_to_compare(project, etl, how, warehouse)
-    yield from prepare_table(project, etl, how, warehouse)
-    for staged in partition_tables(etl, parts):
-        warehouse.execute(
-            f"INSERT INTO {table} ({names}) SELECT {values} FROM {warehouse.quote(staged)}"
-        )
-    [(merged,)] = warehouse.query(f"SELECT COUNT(*) FROM {table}")
+    baseline = read_baseline(project, etl, options.live or etl, warehouse)
+    yield from prepare_table(project, etl, options, warehouse)
+    load = Load(
+        project,
+        warehouse,
+        project.clock(),
+        rows_before=baseline.rows,
+        audit_key=options.audit_key,
+    )
+    merged = _copy_rows(load, etl, partitions)
     if merged != rows:
         message = (
             f"its parts loaded {rows:,} rows, and {merged:,} are there now; nothing was changed"
         )
         raise LoadError(message)
     counts = Counts(read=rows, inserted=rows)
-    refuse_empty(etl, counts, held_rows=held_rows, is_rebuilt=True)
-    yield from check_rows(Load(project, warehouse, project.clock(), rows_before=rows_before), etl)
+    refuse_empty(etl, counts, baseline, is_rebuilt=True)
+    yield from run_declared_checks(load, etl)
     return counts
 
 
-def _part(project: Project, etl: FactETL, parts: Partitions, number: int) -> FactETL:
-    """Return the ETL that loads one part: its range of the source, into its own table."""
-    edges = (None, *parts.bounds, None)
-    query, spoken = project.source_query(etl), project.source_dialect(etl)
-    part = queries.range_filter(
-        query, str(etl.split_by), edges[number], edges[number + 1], dialect=spoken
-    )
-    arguments = {**etl.factory.arguments, "name": partition_tables(etl, parts)[number]}
-    return replace(
-        etl, source=Native(part), factory=Factory(etl.factory.table_class, arguments), parts=1
-    )
+def _copy_rows(load: Load, etl: FactETL, partitions: Partitions) -> int:
+    """Copy the rows of all partitions. Return how many rows the fact's table has then."""
+    warehouse, audited = load.warehouse, load.audited(etl)
+    names = warehouse.quoted((*etl.factory.columns, *audited))
+    values = ", ".join([*map(warehouse.quote, etl.factory.columns), *map(str, audited.values())])
+    table = warehouse.quote(etl.table)
+    for partition in partition_tables(etl, partitions):
+        warehouse.execute(
+            f"INSERT INTO {table} ({names}) SELECT {values} FROM {warehouse.quote(partition)}"
+        )
+    [(rows,)] = warehouse.query(f"SELECT COUNT(*) FROM {table}")
+    return int(rows)
 
 
-def partition_tables(etl: FactETL, parts: Partitions) -> list[str]:
-    """Return the tables of a fact's parts."""
-    return [f"{short_name(etl.table)}{PART}{parts.token}_{number}" for number in parts.numbers]
+def partition_tables(etl: FactETL, partitions: Partitions) -> list[str]:
+    """Return the tables of a fact's partitions, such as `sale_fact__part_0123abcd_0`."""
+    prefix = f"{short_name(etl.table)}{PART}{partitions.token}_"
+    return [f"{prefix}{number}" for number in partitions.numbers]

@@ -22,7 +22,7 @@ _REJECTED = "pypelineetl_rejected"
 _SHOWN = 3
 
 
-def gather_rejects(session: DuckSession) -> None:
+def create_rejects_table(session: DuckSession) -> None:
     """Make the bench's table of rejected rows, empty."""
     session.declare(_REJECTED, {"reason": "VARCHAR", "given": "VARCHAR"})
 

@@ -10,7 +10,9 @@ from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import PypeLineError
 from pypelineetl.events import Event
 from pypelineetl.extract.source_check import version_notes
-from pypelineetl.load.etl import LoadOptions, create_table, load_etl, tables_written
+from pypelineetl.load.context import LoadOptions
+from pypelineetl.load.etl import load_etl, tables_written
+from pypelineetl.load.target_table import create_table
 from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import stage
 from pypelineetl.publish.swap import refuse_unpublishable

@@ -18,15 +18,16 @@ from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.duck.session import ScanError, UnorderedError
 from pypelineetl.errors import DatabaseError, PypeLineError, SourceError, TransientError, in_words
 from pypelineetl.events import Counts, Event
-from pypelineetl.load.etl import LoadOptions, create_table, load_etl, tables_written
+from pypelineetl.load.context import LoadOptions
+from pypelineetl.load.etl import load_etl, tables_written
+from pypelineetl.load.partition_load import load_partition, load_partitions
 from pypelineetl.load.partitions import (
     Partitions,
-    load_partition,
-    load_partitions,
     merge_partitions,
     partition_tables,
     plan_partitions,
 )
+from pypelineetl.load.target_table import create_table
 from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import Staging, stage
 from pypelineetl.publish.swap import exchange_rows, exchanging, redeclared, refuse_unpublishable

@@ -25,7 +25,7 @@ from pypelineetl.errors import (
 )
 from pypelineetl.events import Event
 from pypelineetl.extract.source_check import test_sources
-from pypelineetl.load.etl import LoadOptions
+from pypelineetl.load.context import LoadOptions
 from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import kept_tables
 from pypelineetl.run.locking import claim, give_up

@@ -17,7 +17,9 @@ from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.duck.session import ScanError, UnorderedError
 from pypelineetl.errors import PypeLineError, RefreshError, SourceError, TransientError, in_words
 from pypelineetl.events import Counts, Event
-from pypelineetl.load.etl import LoadOptions, create_table, load_etl, tables_written
+from pypelineetl.load.context import LoadOptions
+from pypelineetl.load.etl import load_etl, tables_written
+from pypelineetl.load.target_table import create_table
 from pypelineetl.project.project import Project
 from pypelineetl.shutdown import raise_if_requested
 from pypelineetl.state.load_state import LoadState

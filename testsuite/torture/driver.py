@@ -24,7 +24,7 @@ from pypelineetl import Request, events, refresh
 from pypelineetl.databases import duckdb, mysql, postgresql, sqlite
 from pypelineetl.databases.base import Database
 from pypelineetl.extract import sources
-from pypelineetl.load import etl
+from pypelineetl.load import dispatch
 from pypelineetl.run import rebuild, retry
 from pypelineetl.state import locks
 from torture import star as a_star
@@ -154,7 +154,7 @@ def arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
             strike("source connected")
             yield source
 
-    _put(patches, etl, "typed_source", typed_source)
+    _put(patches, dispatch, "typed_source", typed_source)
     return struck
 
 

@@ -1,0 +1,63 @@
+"""Load the source's rows by the strategy that fits them: in bulk, or row by row."""
+
+from collections.abc import Generator
+from contextlib import closing
+
+from pypelineetl import events
+from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
+from pypelineetl.duck.rows import Stream
+from pypelineetl.duck.session import DuckSession
+from pypelineetl.events import Counts, Event
+from pypelineetl.extract.sources import source_rows, typed_source
+from pypelineetl.load.bulk import load_in_bulk
+from pypelineetl.load.collations import SourceKeys
+from pypelineetl.load.context import Load, Progress
+from pypelineetl.load.rowwise.loader import load_dimension, load_fact
+from pypelineetl.load.strategy import why_columns_need_rows, why_row_by_row
+
+
+def load_source(load: Load, session: DuckSession, etl: ETL) -> Generator[Event, None, Counts]:
+    """Read an ETL's source and load its rows into the table."""
+    if why_row_by_row(load.project, etl):
+        return (yield from _load_row_by_row(load, session, etl))
+    with typed_source(load.project, etl, session) as source:
+        # Only the open source shows which columns it gives.
+        reason = why_columns_need_rows(etl, source.columns)
+        if reason is None:
+            yield events.LoadStarted(etl)
+            counts = yield from _with_progress(etl, load_in_bulk(load, session, etl, source))
+            if source.note:
+                yield events.EtlNoted(etl, source.note)
+            return counts
+    yield events.EtlNoted(etl, f"loaded row by row: {reason}")
+    return (yield from _load_row_by_row(load, session, etl))
+
+
+def _load_row_by_row(load: Load, session: DuckSession, etl: ETL) -> Generator[Event, None, Counts]:
+    with source_rows(load.project, etl) as rows:
+        yield events.LoadStarted(etl)
+        if isinstance(etl, FactETL):
+            return (yield from _with_progress(etl, load_fact(load, session, etl, rows)))
+        return (yield from _load_members(load, session, etl, rows))
+
+
+def _load_members(
+    load: Load, session: DuckSession, etl: DimensionETL, rows: Stream
+) -> Generator[Event, None, Counts]:
+    keys = SourceKeys(load, etl)
+    loading = load_dimension(load, session, etl, keys.recorded(rows))
+    counts = yield from _with_progress(etl, loading)
+    keys.check()
+    return counts
+
+
+def _with_progress(etl: ETL, loading: Progress) -> Generator[Event, None, Counts]:
+    """Yield an event for each number of rows that a loader reports; return its counts."""
+    with closing(loading):
+        while True:
+            try:
+                rows = next(loading)
+            except StopIteration as stop:
+                counts: Counts = stop.value
+                return counts
+            yield events.RowsLoaded(etl, rows)

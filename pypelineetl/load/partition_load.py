@@ -1,0 +1,76 @@
+"""Load the partitions of one big fact, each into its own table, side by side."""
+
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from pypelineetl import events
+from pypelineetl.databases import database_class
+from pypelineetl.declare.etls import FactETL
+from pypelineetl.duck.session import ScanError
+from pypelineetl.events import Counts, Event
+from pypelineetl.load.context import Load
+from pypelineetl.load.partitions import Partitions, partition_etl
+from pypelineetl.load.transfer import load_rows
+from pypelineetl.project.project import Project
+
+
+def load_partitions(
+    project: Project, etl: FactETL, partitions: Partitions
+) -> Generator[Event, None, int]:
+    """Load all partitions, side by side where the warehouse allows it.
+
+    Returns:
+        How many rows they have read.
+
+    """
+    read = 0
+    is_concurrent = database_class(project.warehouse_url).concurrent_writers
+    with ThreadPoolExecutor(len(partitions.numbers) if is_concurrent else 1) as pool:
+        loads = []
+        for number in partitions.numbers:
+            loading = load_partition(project, etl, partitions, number)
+            loads.append(pool.submit(_collect, loading))
+        for load in as_completed(loads):
+            happened, counts = load.result()
+            yield from happened
+            read += counts.read
+    return read
+
+
+def _collect(loading: Generator[Event, None, Counts]) -> tuple[list[Event], Counts]:
+    """Run a load to its end in a thread; return its events and its counts."""
+    happened = []
+    while True:
+        try:
+            happened.append(next(loading))
+        except StopIteration as stop:
+            return happened, stop.value
+
+
+def load_partition(
+    project: Project, etl: FactETL, partitions: Partitions, number: int
+) -> Generator[Event, None, Counts]:
+    """Load one partition into its own table, and commit that."""
+    try:
+        return (yield from _load_partition(project, etl, partitions, number, scans=True))
+    except ScanError as error:
+        yield events.EtlNoted(
+            etl, f"read once more, through the driver, because DuckDB cannot read it: {error}"
+        )
+        return (yield from _load_partition(project, etl, partitions, number, scans=False))
+
+
+def _load_partition(
+    project: Project, etl: FactETL, partitions: Partitions, number: int, *, scans: bool
+) -> Generator[Event, None, Counts]:
+    with project.open_warehouse() as warehouse:
+        partition = partition_etl(project, etl, partitions, number)
+        warehouse.take_turn([partition.table])
+        with warehouse.transaction():
+            if warehouse.columns(partition.table):
+                warehouse.drop(partition.table)
+            warehouse.create(partition.table, [project.create_staging(etl, partition.table)])
+            yield events.SourceQueried(etl)
+            load = Load(project, warehouse, project.clock())
+            counts = yield from load_rows(load, partition, scans=scans)
+    return counts

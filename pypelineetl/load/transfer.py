@@ -1,0 +1,67 @@
+"""Move an ETL's rows from its source into its table, with all that depends on them.
+
+That is: deleted members and facts, facts whose foreign keys changed, and rejected rows.
+"""
+
+from collections.abc import Generator
+from dataclasses import replace
+
+from pypelineetl import events
+from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
+from pypelineetl.duck.session import open_duck_session
+from pypelineetl.events import Counts, Event
+from pypelineetl.load.context import Load
+from pypelineetl.load.dimensions.deletions import delete_facts, end_deleted
+from pypelineetl.load.dimensions.key_preservation import restore_members
+from pypelineetl.load.dispatch import load_source
+from pypelineetl.load.facts.rekey import rekey_facts
+from pypelineetl.load.rejects import create_rejects_table, write_rejects
+from pypelineetl.load.waiting_rejects import WaitingRejects
+
+
+def load_rows(
+    load: Load, etl: ETL, *, scans: bool = True, streams: bool = True
+) -> Generator[Event, None, Counts]:
+    """Load an ETL's rows, then apply deletions, look foreign keys up again, and write rejects.
+
+    Args:
+        load: The context of the load.
+        etl: The ETL, with the source to read: all of it, or what is new.
+        scans: Whether DuckDB may read the source itself. It is faster than the driver.
+        streams: Whether a type-2 dimension may be written while its rows come in order.
+
+    Returns:
+        The counts of the load.
+
+    Raises:
+        ScanError: DuckDB read the source and met a value that it cannot read. Load again without
+            `scans`.
+        UnorderedError: The rows did not come in the order of the natural key. Load again without
+            `streams`.
+
+    """
+    with open_duck_session(
+        load.warehouse.own_session, load.project.memory, scans=scans, streams=streams
+    ) as session:
+        create_rejects_table(session)
+        waiting = WaitingRejects(load.project, etl, load.warehouse, load.generation)
+        load = replace(load, waiting=waiting)
+        counts = yield from load_source(load, session, etl)
+        if isinstance(etl, DimensionETL):
+            if load.previous_keys:
+                for note in restore_members(load, session, etl):
+                    yield events.EtlNoted(etl, note)
+            if etl.deleted and load.is_whole:
+                counts = replace(counts, closed=end_deleted(load, session, etl, counts.read))
+        if isinstance(etl, FactETL):
+            if etl.deleted and load.is_whole:
+                counts = replace(counts, closed=delete_facts(load, session, etl, counts.read))
+            counts = replace(counts, rekeyed=rekey_facts(load, session, etl))
+        write_rejects(load, session, etl, counts, waiting)
+        if waiting.superseded:
+            note = (
+                f"{waiting.superseded:,} rejected rows wait no more, because rows of the same keys"
+                " were loaded since"
+            )
+            yield events.EtlNoted(etl, note)
+    return counts
