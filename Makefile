@@ -56,5 +56,6 @@ $(READY): pyproject.toml
 	  'PypeLineETL needs Python 3.11 or newer, and $(PYTHON) is %d.%d; name another: make PYTHON=python3.12' \
 	  % sys.version_info[:2])"
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(VENV)/bin/pip install --quiet --editable '.[all]' --group dev
 	touch $@

@@ -191,3 +191,20 @@ def given(value: object) -> str:
 def quoted(names: Iterable[str]) -> str:
     """Return the names in double quotes, separated by commas."""
     return ", ".join(f'"{name}"' for name in names)
+
+
+def missing_package(error: ModuleNotFoundError, what: str, *, extra: str) -> str:
+    """Return the message for a package that is not installed: who needs it, and the command.
+
+    Args:
+        error: What Python raised. A missing module of PypeLineETL itself is raised again.
+        what: What needs the package, such as `mysql` or `ALERTS`.
+        extra: The extra of `pypelineetl` that installs it.
+
+    """
+    if error.name is None or error.name.partition(".")[0] == _PACKAGE:
+        raise error
+    return (
+        f"{what} needs the package {error.name}, which is not installed;"
+        f" run: pip install 'pypelineetl[{extra}]'"
+    )

@@ -107,10 +107,45 @@ def test_only_the_databases_know_which_database_it_is() -> None:
 
 
 def test_the_two_lists_of_requirements_agree() -> None:
-    """deploy/requirements.txt is what pyproject.toml says a server needs."""
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    """deploy/requirements.txt is what pyproject.toml says a server needs, with all extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"]]
+    for extra in ("mysql", "postgresql", "celery", "alerts"):
+        declared += extras[extra]
     listed = (ROOT / "deploy" / "requirements.txt").read_text().splitlines()
-    assert [line for line in listed if not line.startswith("#")] == declared
+    listed = [line for line in listed if not line.startswith("#")]
+    assert listed == sorted(declared, key=str.lower)
+    assert extras["all"] == ["pypelineetl[mysql,postgresql,celery,alerts]"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "code", "extra"),
+    [
+        ("pymysql", "open_database(parse_url('mysql://u:p@h/d'), read_only=True)", "mysql"),
+        (
+            "psycopg",
+            "open_database(parse_url('postgresql://u:p@h/d'), read_only=True)",
+            "postgresql",
+        ),
+        ("celery", "import pypelineetl.celery", "celery"),
+        ("apprise", "read_project(config)", "alerts"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(missing: str, code: str, extra: str) -> None:
+    """Whoever installs `pypelineetl` alone learns what else a setting needs."""
+    program = (
+        f"import sys\nsys.modules[{missing!r}] = None\n"
+        "from types import SimpleNamespace\n"
+        "from pypelineetl import read_project\n"
+        "from pypelineetl.databases import open_database, parse_url\n"
+        "config = SimpleNamespace(SOURCE_URLS={'a': 'sqlite:///a'}, WAREHOUSE_URL='duckdb:///b',\n"
+        "    LOG_HOME='.', DIMENSIONS=[], FACTS=[], ALERTS=['json://localhost'])\n"
+        f"try:\n    {code}\nexcept Exception as error:\n    print(type(error).__name__, error)\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"pip install 'pypelineetl[{extra}]'" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_demo_leaves_a_users_own_warehouse_alone(

@@ -10,7 +10,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from pypelineetl.databases.base import Database
-from pypelineetl.errors import ConfigError, did_you_mean
+from pypelineetl.errors import ConfigError, did_you_mean, missing_package
 
 _CLASSES = {
     "mysql": "mysql.MySQL",
@@ -61,10 +61,17 @@ def parse_url(text: str) -> URL:
 
 
 def database_class(url: URL) -> type[Database]:
-    """Return the class for a URL, importing its driver on this first use."""
+    """Return the class for a URL, importing its driver on this first use.
+
+    Raises ConfigError if the driver's package is not installed.
+    """
     database = url.drivername.partition("+")[0]
-    module, _, name = _CLASSES[database].partition(".")
-    return cast("type[Database]", getattr(import_module(f"pypelineetl.databases.{module}"), name))
+    module_name, _, class_name = _CLASSES[database].partition(".")
+    try:
+        module = import_module(f"pypelineetl.databases.{module_name}")
+    except ModuleNotFoundError as error:
+        raise ConfigError(missing_package(error, database, extra=module_name)) from error
+    return cast("type[Database]", getattr(module, class_name))
 
 
 def open_database(url: URL, *, read_only: bool) -> Database:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pypelineetl.databases import DIALECTS, database_class, parse_url
 from pypelineetl.declare.sources import Environment
 from pypelineetl.duck.memory import SIZE
-from pypelineetl.errors import ConfigError, did_you_mean, given, quoted
+from pypelineetl.errors import ConfigError, did_you_mean, given, missing_package, quoted
 
 Faults = Iterator[str]
 
@@ -156,8 +156,11 @@ def _alerts(value: Any) -> Faults:
         return
     if not value:
         return
-    from apprise import Apprise  # noqa: PLC0415 - costs a third of a second
-
+    try:
+        from apprise import Apprise  # noqa: PLC0415 - costs a third of a second
+    except ModuleNotFoundError as error:
+        yield missing_package(error, "", extra="alerts")
+        return
     for at, url in enumerate(value):
         if not Apprise.instantiate(url, suppress_exceptions=True):
             yield f"[{at}] is no URL that Apprise knows; see https://appriseit.com"

@@ -140,6 +140,8 @@ def arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
     after(locks.TableLocks, "loaded", "history written")
     after(locks.TableLocks, "publishing", "inside publish")
     after(Database, "empty", "inside publish")
+    # DuckDB empties no table: the staged one takes the name of the live one.
+    after(duckdb.DuckDB, "swap_in", "inside publish")
     before(rebuild, "_publish", "before publish")
     before(locks.TableLocks, "clear", "committed, not recorded")
     for kind in (Database, duckdb.DuckDB, mysql.MySQL, postgresql.PostgreSQL, sqlite.SQLite):
