@@ -20,7 +20,8 @@ from pypelineetl.declare.checks import (
     row_count,
     unique,
 )
-from pypelineetl.declare.etls import DimensionETL, FactETL, factory, lag
+from pypelineetl.declare.etls import DimensionETL, FactETL, lag
+from pypelineetl.declare.factories import factory
 from pypelineetl.declare.keys import date_key, junk, member, time_key
 from pypelineetl.declare.sources import (
     close_deleted,

@@ -21,7 +21,7 @@ from pypelineetl import (
     refresh,
     rows,
 )
-from pypelineetl.declare.etls import Factory
+from pypelineetl.declare.factories import Factory
 from pypelineetl.project.project import Project
 
 Row = Mapping[str, Any]

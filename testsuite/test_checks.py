@@ -35,7 +35,7 @@ from pypelineetl import (
 from pypelineetl.databases import database_class, parse_url
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.checks import Check
-from pypelineetl.declare.etls import Factory
+from pypelineetl.declare.factories import Factory
 from pypelineetl.load.checks import run_checks
 from pypelineetl.load.context import Load
 

@@ -31,7 +31,7 @@ from pypelineetl import (
 )
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.base import Database
-from pypelineetl.declare.etls import Factory
+from pypelineetl.declare.factories import Factory
 from pypelineetl.duck.local_times import LocalTimes
 from pypelineetl.project.project import Project
 

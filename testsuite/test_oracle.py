@@ -32,7 +32,7 @@ from pygrametl.tables import (
 )
 
 from pypelineetl import DimensionETL, FactETL, events, factory, process, read_project, rows
-from pypelineetl.declare.etls import Factory
+from pypelineetl.declare.factories import Factory
 from pypelineetl.load.strategy import why_row_by_row
 
 Row = dict[str, Any]

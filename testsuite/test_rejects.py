@@ -21,7 +21,7 @@ from pypelineetl import (
     watermark,
 )
 from pypelineetl.databases import open_database, parse_url
-from pypelineetl.declare.etls import Factory
+from pypelineetl.declare.factories import Factory
 from pypelineetl.project.project import Project
 from pypelineetl.state.load_state import LoadState
 

@@ -22,7 +22,7 @@ from sqlalchemy.dialects.mysql import LONGBLOB, LONGTEXT
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import DimensionETL, FactETL, events, factory, member, process, rows
-from pypelineetl.declare.etls import Factory
+from pypelineetl.declare.factories import Factory
 
 SALE_COLUMNS = ("sale_id", "seller_fk", "buyer_fk", "thing_fk", "date_fk", "local_date_fk", "price")
 PERSON_COLUMNS = ("id", "person_id", "name", "city", "valid_from", "valid_to", "version")

@@ -19,7 +19,7 @@ from servers import Server
 
 from pypelineetl import FactETL, Request, events, factory, read_project, refresh, rows, watermark
 from pypelineetl.databases import open_database, parse_url
-from pypelineetl.declare.etls import Factory
+from pypelineetl.declare.factories import Factory
 from pypelineetl.project.project import Project
 
 pytestmark = pytest.mark.core

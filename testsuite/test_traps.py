@@ -35,7 +35,7 @@ from pygrametl.tables import (
 from stars import Star
 
 from pypelineetl import DimensionETL, FactETL, events, factory, member, process, rows
-from pypelineetl.declare.etls import Factory
+from pypelineetl.declare.factories import Factory
 from pypelineetl.errors import ConfigError
 from pypelineetl.load.strategy import why_row_by_row
 

@@ -1,6 +1,6 @@
-"""The date dimension and the time-of-day dimension as sources: rows of a calendar, made by Python.
+"""The date dimension and the time-of-day dimension as sources of rows that Python makes.
 
-Holidays come from the `holidays` package, names of months and days in any locale from Babel.
+Holidays come from the `holidays` package, names of months and weekdays from Babel.
 """
 
 from collections.abc import Iterator
@@ -11,9 +11,10 @@ from pypelineetl.declare.sources import Rows, rows
 
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
+_NOON_HOUR = 12
 _SATURDAY = 6
 _PARTS_OF_DAY = ((6, "night"), (12, "morning"), (18, "afternoon"), (22, "evening"), (24, "night"))
-"""Before which hour it is what."""
+"""The parts of a day, each with the hour at which it ends."""
 
 
 def dates(
@@ -26,12 +27,27 @@ def dates(
 ) -> Rows:
     """Declare a source with a row for each day from `first` to `last`.
 
-    `id` is the day as yyyymmdd and `full_date` the day itself; then year, quarter, month,
-    month_name, day, day_of_year, weekday (1 is Monday), weekday_name, iso_year, iso_week,
-    is_weekend, is_last_of_month, fiscal_year, fiscal_quarter, fiscal_month, is_holiday and
-    holiday_name. A fiscal year begins with the month `fiscal_year_starts` and is named by the year
-    in which it ends. `holidays` is a country, such as "US", or a part of one, such as "US-NY";
-    names are in the `locale`. Raises ValueError for what there is not.
+    The columns are `id` (the day as yyyymmdd), `full_date` (the day itself), `year`, `quarter`,
+    `month`, `month_name`, `day`, `day_of_year`, `weekday` (1 is Monday), `weekday_name`,
+    `iso_year`, `iso_week`, `is_weekend`, `is_last_of_month`, `fiscal_year`, `fiscal_quarter`,
+    `fiscal_month`, `is_holiday` and `holiday_name`.
+
+    >>> january = dates(date(2014, 1, 1), date(2014, 1, 31))
+    >>> first, *others = january.function(**january.arguments)
+    >>> first["id"], first["weekday_name"], first["iso_week"], len(others)
+    (20140101, 'Wednesday', 1, 30)
+
+    Args:
+        first: The first day.
+        last: The last day.
+        fiscal_year_starts: The month, from 1 to 12, with which a fiscal year begins. A fiscal year
+            has the number of the year in which it ends.
+        holidays: A country, such as "US", or a part of one, such as "US-NY". None for no holidays.
+        locale: The locale of the names, such as "fr" or "ja_JP".
+
+    Raises:
+        ValueError: `first` is after `last`, or there is no such month, country or locale.
+
     """
     if first > last:
         message = f"the first day, {first}, is after the last, {last}"
@@ -39,6 +55,7 @@ def dates(
     if fiscal_year_starts not in range(1, 13):
         message = f"fiscal_year_starts is {fiscal_year_starts}; it must be a month, from 1 to 12"
         raise ValueError(message)
+    # A wrong locale or country fails here, where it is declared, and not in a load.
     _names(locale)
     _holidays(holidays, first, first)
     return rows(
@@ -52,12 +69,22 @@ def dates(
 
 
 def times_of_day(*, step: timedelta = timedelta(minutes=1)) -> Rows:
-    """Declare a source with a row for each `step` of a day, which must divide it into whole
-    seconds.
+    """Declare a source with a row for each `step` of a day.
 
-    `id` is the time as hhmmss, a whole number, and `time_of_day` the time itself; then hour,
-    minute, second, hour_12, am_pm and part_of_day: night to 6, morning to 12, afternoon to 18,
-    evening to 22, then night again.
+    The columns are `id` (the time as hhmmss), `time_of_day` (the time itself), `hour`, `minute`,
+    `second`, `hour_12`, `am_pm` and `part_of_day`. The last is "night" until 6, "morning" until
+    12, "afternoon" until 18, "evening" until 22, and then "night" again.
+
+    >>> quarters = times_of_day(step=timedelta(minutes=15))
+    >>> [time["id"] for time in quarters.function(**quarters.arguments)][:5]
+    [0, 1500, 3000, 4500, 10000]
+
+    Args:
+        step: The time between two rows: whole seconds that divide a day.
+
+    Raises:
+        ValueError: `step` does not divide a day into whole seconds.
+
     """
     if step < _SECOND or step % _SECOND or _DAY % step:
         message = f"step is {step}; it must be whole seconds that divide a day"
@@ -73,7 +100,10 @@ def _days(
     for number in range((last - first).days + 1):
         day = first + number * _DAY
         iso = day.isocalendar()
+        # date.max is a last day of its month, but no day follows it.
+        is_last_of_month = day == date.max or (day + _DAY).day == 1
         fiscal_month = (day.month - fiscal_year_starts) % 12 + 1
+        ends_next_year = fiscal_year_starts > 1 and day.month >= fiscal_year_starts
         yield {
             "id": day.year * 10_000 + day.month * 100 + day.day,
             "full_date": day,
@@ -88,8 +118,8 @@ def _days(
             "iso_year": iso.year,
             "iso_week": iso.week,
             "is_weekend": int(iso.weekday >= _SATURDAY),
-            "is_last_of_month": int((day + _DAY).day == 1) if day < date.max else 1,
-            "fiscal_year": day.year + (fiscal_year_starts > 1 and day.month >= fiscal_year_starts),
+            "is_last_of_month": int(is_last_of_month),
+            "fiscal_year": day.year + int(ends_next_year),
             "fiscal_quarter": (fiscal_month + 2) // 3,
             "fiscal_month": fiscal_month,
             "is_holiday": int(day in holidays),
@@ -101,6 +131,7 @@ def _times(step: timedelta) -> Iterator[dict[str, Any]]:
     midnight = datetime.min  # noqa: DTZ901 - a time of day has no zone
     for number in range(_DAY // step):
         moment = (midnight + number * step).time()
+        is_morning = moment.hour < _NOON_HOUR
         yield {
             "id": moment.hour * 10_000 + moment.minute * 100 + moment.second,
             "time_of_day": time(moment.hour, moment.minute, moment.second),
@@ -108,13 +139,21 @@ def _times(step: timedelta) -> Iterator[dict[str, Any]]:
             "minute": moment.minute,
             "second": moment.second,
             "hour_12": (moment.hour - 1) % 12 + 1,
-            "am_pm": "AM" if moment.hour < 12 else "PM",  # noqa: PLR2004 - noon
-            "part_of_day": next(part for end, part in _PARTS_OF_DAY if moment.hour < end),
+            "am_pm": "AM" if is_morning else "PM",
+            "part_of_day": _part_of_day(moment.hour),
         }
 
 
+def _part_of_day(hour: int) -> str:
+    for end, part in _PARTS_OF_DAY:
+        if hour < end:
+            return part
+    raise AssertionError(hour)
+
+
 def _names(locale: str) -> tuple[Any, Any]:
-    from babel import Locale, UnknownLocaleError  # noqa: PLC0415 - see above
+    """Return the names of months by number and of weekdays by number, from 0 for Monday."""
+    from babel import Locale, UnknownLocaleError  # noqa: PLC0415 - only a calendar needs it
 
     try:
         found = Locale.parse(locale)
@@ -125,15 +164,15 @@ def _names(locale: str) -> tuple[Any, Any]:
 
 
 def _holidays(country: str | None, first: date, last: date) -> dict[date, str]:
+    """Return the names of the holidays by day, in all years from `first` to `last`."""
     if country is None:
         return {}
-    from holidays import country_holidays  # noqa: PLC0415 - as above
+    from holidays import country_holidays  # noqa: PLC0415 - only a calendar needs it
 
     name, _, part = country.partition("-")
+    years = range(first.year, last.year + 1)
     try:
-        return dict(
-            country_holidays(name, subdiv=part or None, years=range(first.year, last.year + 1))
-        )
+        return dict(country_holidays(name, subdiv=part or None, years=years))
     except NotImplementedError as error:
         message = (
             f'there are no holidays of "{country}"; use a country such as "US", or a part such as'

@@ -1,122 +1,82 @@
-"""What the flat modules are written in: factories, keys, sources and ETLs, as plain frozen data.
+"""The declarations of a dimension and of a fact table, as frozen data.
 
-Nothing here connects, reads or checks anything; `project.py` checks the whole once, and the engine
-acts on it.
+Nothing here connects, reads or checks anything. `project/` checks the declarations; the engine
+acts on them.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 from pypelineetl.declare.checks import Check
+from pypelineetl.declare.factories import Factory
 from pypelineetl.declare.keys import Key
 from pypelineetl.declare.sources import Deleted, File, Rows, Watermark
 
 EmptySource = Literal["fail", "allow"]
+"""What a load does whose source gives no rows although the table holds some."""
 Every = Literal["day", "week", "month", "quarter", "year"]
+"""How far the periods of a periodic snapshot are apart."""
+Unit = Literal["days", "hours", "minutes", "seconds"]
+"""The unit of a lag."""
 ScdType = Literal["type 0", "type 1", "type 2"]
 """What a load does to a changed member: leave it as it is, overwrite it, or add a version."""
 WriteMode = Literal["replace", "append", "replace_period", "upsert", "accumulate"]
 """What a load does to the rows that a fact table holds."""
-Unit = Literal["days", "hours", "minutes", "seconds"]
+SpecialMember = Literal["unknown", "not_applicable", "error"]
+"""The field of a DimensionETL that declares a special member."""
+
+# Each part has a lock of its own. A run asks the warehouse for all of these locks at once when it
+# checks whether a fact's loads are still alive, so there must not be many more.
+MOST_PARTS = 64
+"""The largest number of parts into which a fact can be split."""
 
 
-@dataclass(frozen=True)
-class Factory:
-    """A pygrametl class and the arguments an object of it is made with, but for the connection."""
-
-    table_class: type
-    arguments: Mapping[str, Any]
-
-    @property
-    def table(self) -> str:
-        """The warehouse table."""
-        return cast("str", self.arguments.get("name", ""))
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The warehouse columns the pygrametl object writes."""
-        lists = ("attributes", "keyrefs", "otherrefs", "measures")
-        key = self.name("key")
-        return ((key,) if key else ()) + tuple(
-            column for argument in lists for column in self.names(argument)
-        )
-
-    @property
-    def versioning(self) -> tuple[str, ...]:
-        """The columns that tell the versions of a type-2 member apart, which the load fills
-        itself.
-        """
-        return tuple(
-            column
-            for argument in ("versionatt", "fromatt", "toatt")
-            if (column := self.name(argument))
-        )
-
-    @property
-    def natural_key(self) -> tuple[str, ...]:
-        """The attributes a dimension's members are looked up by.
-
-        As in pygrametl, all attributes if none are named.
-        """
-        return self.names("lookupatts") or self.names("attributes")
-
-    def names(self, argument: str) -> tuple[str, ...]:
-        """Return a list-valued argument such as `attributes`; empty where it is not given."""
-        return tuple(self.arguments.get(argument) or ())
-
-    def name(self, argument: str) -> str | None:
-        """Return a single-valued argument such as `fromatt`; None where it is not given."""
-        return cast("str | None", self.arguments.get(argument))
-
-    def read_by(self, argument: str) -> str | None:
-        """Return the source column that a finder reads which pygrametl's `datereader` made.
-
-        None for all else.
-        """
-        finder: Any = self.arguments.get(argument)
-        if getattr(finder, "__qualname__", "") != "datereader.<locals>.readerfunction":
-            return None
-        made_of = inspect.getclosurevars(finder).nonlocals
-        parser = made_of["parsingfunction"]
-        is_default = (parser.__module__, parser.__qualname__) == ("pygrametl", "ymdparser")
-        return str(made_of["dateattribute"]) if is_default else None
-
-
-def factory(table_class: type, **arguments: Any) -> Factory:
-    """Declare a dimension or fact table by its pygrametl class, with pygrametl's own arguments.
-
-    `name` is the warehouse table. `targetconnection` is the engine's and not given here.
-    """
-    return Factory(table_class, arguments)
-
-
+# Two ETLs are equal only if they are one object (eq=False): the engine keeps them as keys of dicts.
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _ETL:
-    name: str = field(kw_only=False)
-    source: str | Rows | File | None
-    create: str
-    factory: Factory
-    active: bool = True
-    queue: str | None = None
-    database: str | None = None
-    watermark: Watermark | None = None
-    most_rejected: float = 0.0
-    empty_source: EmptySource = "fail"
-    """What a load does whose whole source gives no rows, where the table held rows before.
+    """What a dimension and a fact table declare alike."""
 
-    "fail" or "allow".
+    name: str = field(kw_only=False)
+    """The name in commands, messages and `etl_*` tables, once among dimensions or among facts."""
+    source: str | Rows | File | None
+    """Where the rows come from: SQL, `native(...)`, `rows(...)` or `file(...)`.
+
+    SQL is in the dialect that config.py names.
+    """
+    create: str
+    """The CREATE TABLE of the warehouse table, in the dialect that config.py names."""
+    factory: Factory
+    """The pygrametl class of the table and its arguments, made with `factory(...)`."""
+    active: bool = True
+    """Whether runs load this ETL. Default: True."""
+    queue: str | None = None
+    """The Celery queue of this ETL's task. Default: None, the queue of all other tasks."""
+    database: str | None = None
+    """The name in SOURCE_URLS of the database that the SQL reads. Default: None, the first."""
+    watermark: Watermark | None = None
+    """What makes loads incremental, made with `watermark(...)`. Default: None, read all rows."""
+    most_rejected: float = 0.0
+    """The largest share of the source's rows, from 0 to 1, that a load may reject.
+
+    Rejected rows wait in the table etl_reject, and later loads try them again. Default: 0, which
+    means that one bad row fails the load.
+    """
+    empty_source: EmptySource = "fail"
+    """What a load does whose whole source gives no rows, although the table holds rows.
+
+    "fail" fails the load, "allow" lets it empty the table. Default: "fail".
     """
     checks: Sequence[Check] = ()
+    """What must be true of the loaded table before the load is committed. Default: nothing."""
     stands_for: str = field(default="", repr=False)
-    """The engine's own.
+    """For the engine alone: the live table that this ETL's staged table will replace.
 
-    The table that the staged one of this ETL is to replace. Leave it out of a declaration.
+    Leave it out of a declaration. Default: empty, which means that the table is not staged.
     """
 
     kind: ClassVar[str]
-    """What it is in messages and results: "dimension" or "fact"."""
+    """The kind of ETL in messages and results: "dimension" or "fact"."""
 
     @property
     def label(self) -> str:
@@ -125,47 +85,85 @@ class _ETL:
 
     @property
     def table(self) -> str:
-        """The warehouse table this ETL fills."""
+        """The warehouse table that this ETL fills."""
         return self.factory.table
 
     @property
     def live_table(self) -> str:
-        """The table that everyone sees.
-
-        This ETL's own, or the one that its staged table is to replace.
-        """
+        """The table that readers of the warehouse see, also while a run fills a staged table."""
         return self.stands_for or self.table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DimensionETL(_ETL):
-    """One dimension: where its rows come from, the table they go to, and what that table means.
+    """A dimension: where its rows come from, and which table they fill.
 
-    `source` is SQL, `rows(...)` or `file(...)`, `create` the table's DDL; SQL is in the dialect
-    that config.py names. Without a source the members are those that facts infer. `database` names
-    the source database in SOURCE_URLS, the first without it. `active=False` switches the ETL off;
-    `queue` names a Celery queue of its own.
+    The name comes first; all other arguments are keywords. Each field below says what it means.
 
-    `unknown`, `not_applicable` and `error` are special members: the values of their columns, the
-    key's among them. `inferred` names the column that flags members which only a fact has named so
-    far, until their row comes. `original` attributes never change (type 0), `previous` maps a
-    column to the attribute whose value before the last change it keeps (type 3), `current` a column
-    to the attribute whose latest value it has in every version (type 6). `deleted` says what
-    becomes of members that the source no longer has. `watermark` makes the loads incremental. Up to
-    a share of `most_rejected` of the rows may be rejected, which then wait in the table etl_reject.
-    `checks` are what must be true of the table before a load is committed. A source that gives no
-    rows fails the load where the table held rows before, but with `empty_source="allow"`.
+    >>> from pygrametl.tables import SlowlyChangingDimension
+    >>> from pypelineetl import factory
+    >>> user = DimensionETL(
+    ...     "user",
+    ...     source="SELECT id AS user_id, school FROM users",
+    ...     create="CREATE TABLE user_dim (...)",
+    ...     factory=factory(
+    ...         SlowlyChangingDimension,
+    ...         name="user_dim",
+    ...         key="id",
+    ...         attributes=["user_id", "school", "version"],
+    ...         lookupatts=["user_id"],
+    ...         versionatt="version",
+    ...     ),
+    ...     unknown={"id": -1, "school": "Unknown"},
+    ... )
+    >>> user.label, user.scd_type
+    ('dimension user', 'type 2')
+    >>> user.needs
+    ('user_id', 'school')
     """
 
     source: str | Rows | File | None = None
+    """Where the rows come from: SQL, `native(...)`, `rows(...)` or `file(...)`.
+
+    Default: None, a dimension whose members all come from facts.
+    """
     unknown: Mapping[str, Any] | None = None
+    """The special member for natural keys that no member has: its values by column.
+
+    The surrogate key is one of them, such as `{"id": -1}`. Default: None, no such member.
+    """
     not_applicable: Mapping[str, Any] | None = None
+    """The special member for natural keys that are NULL: its values by column.
+
+    The surrogate key is one of them. Default: None, which means that the foreign key is NULL.
+    """
     error: Mapping[str, Any] | None = None
+    """The special member for moments outside the bounds of a key: its values by column.
+
+    The surrogate key is one of them. Default: None, which means that the key's `missing` decides.
+    """
     inferred: str | None = None
+    """The attribute that is 1 for a member which only facts have named so far, and 0 for others.
+
+    Default: None, no such attribute.
+    """
     original: tuple[str, ...] = ()
+    """The attributes that keep their first value (type 0). Default: none."""
     previous: Mapping[str, str] = field(default_factory=dict)
+    """By attribute, the other attribute whose value before its last change it keeps (type 3).
+
+    Default: none.
+    """
     current: Mapping[str, str] = field(default_factory=dict)
+    """By attribute, the other attribute whose latest value it has in each version (type 6).
+
+    Default: none.
+    """
     deleted: Deleted | None = None
+    """What a load does to members that the source no longer has.
+
+    Made with `flag_deleted(...)` or `close_deleted(...)`. Default: None, they stay as they are.
+    """
 
     kind = "dimension"
 
@@ -189,23 +187,27 @@ class DimensionETL(_ETL):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The columns the source must give."""
+        """The columns that the source must give."""
         if self.source is None:
             return ()
         if "rowexpander" in self.factory.arguments:
+            # It computes the other attributes from columns that only it knows.
             return self.factory.natural_key
-        attributes = [name for name in self.factory.names("attributes") if name not in self.filled]
-        dates = [
+        needed: dict[str, None] = dict.fromkeys(self.factory.names("attributes"))
+        for name in self.filled:
+            needed.pop(name, None)
+        dates = (
             self.factory.name("srcdateatt"),
-            *map(self.factory.read_by, ("fromfinder", "tofinder")),
-        ]
-        return tuple(dict.fromkeys([*attributes, *filter(None, dates)]))
+            self.factory.read_by("fromfinder"),
+            self.factory.read_by("tofinder"),
+        )
+        return (*needed, *(name for name in dict.fromkeys(dates) if name and name not in needed))
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """The columns that say of a member that it was inferred, or is deleted."""
+        """The columns that flag inferred and deleted members."""
         deleted = self.deleted.flag if self.deleted else None
-        return tuple(column for column in (self.inferred, deleted) if column)
+        return tuple(filter(None, (self.inferred, deleted)))
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -214,68 +216,120 @@ class DimensionETL(_ETL):
 
     @property
     def special(self) -> tuple[Mapping[str, Any], ...]:
-        """The special members."""
-        return tuple(member for member in (self.unknown, self.not_applicable, self.error) if member)
+        """The special members, each with its values by column."""
+        return tuple(filter(None, (self.unknown, self.not_applicable, self.error)))
 
-    def special_key(self, which: Literal["unknown", "not_applicable", "error"]) -> Any:
-        """Return the surrogate key of a special member, None if the dimension has no such
-        member.
-        """
-        found = getattr(self, which)
-        return found[str(self.factory.name("key"))] if found else None
-
-
-MOST_PARTS = 64
-"""Into which a fact may be split."""
+    def special_key(self, which: SpecialMember) -> Any:
+        """Return the surrogate key of a special member; None if the dimension has no such one."""
+        values = getattr(self, which)
+        if not values:
+            return None
+        return values[str(self.factory.name("key"))]
 
 
 @dataclass(frozen=True)
 class Lag:
-    """The time from one moment of a fact's source to another; made by `lag`."""
+    """The time between two moments of a fact's source; made by `lag`."""
 
     start: str
+    """The source column of the first moment."""
     end: str
+    """The source column of the second moment."""
     unit: Unit
+    """The unit in which the time is counted."""
 
 
 def lag(start: str, end: str, *, unit: Unit = "days") -> Lag:
-    """Declare that a measure is the time from one source column's moment to another's; NULL if one
-    of them is.
+    """Declare that a measure is the time between two moments; NULL if one of them is NULL.
 
-    Days are counted by the calendar (UTC), from 23:59 to 00:01 is one; the other units are whole
-    ones that passed.
+    >>> lag("ordered_at", "paid_at", unit="hours")
+    Lag(start='ordered_at', end='paid_at', unit='hours')
+
+    Args:
+        start: The source column of the first moment.
+        end: The source column of the second moment.
+        unit: "days", "hours", "minutes" or "seconds". Days are those of the calendar in UTC:
+            from 23:59 to 00:01 is one. Other units count only if they have passed completely.
+
     """
     return Lag(start, end, unit)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FactETL(_ETL):
-    """One fact table: as a dimension, and how each foreign key finds its member.
+    """A fact table: where its rows come from, and how each foreign key finds its member.
 
-    `keys` maps a fact's column to `member(...)`, `date_key(...)`, `time_key(...)` or `junk(...)`,
-    `lags` a measure to `lag(...)`; other columns come from the source under their own name. A load
-    replaces the whole table; but with `grain`, the columns that tell one row from another, it
-    updates the rows that are there and adds the others; with `append` it adds all rows; and with
-    `period`, a periodic snapshot's column, it replaces the periods that the source gives, each as a
-    whole; `every` says how far they are apart, so that gaps are named. `deleted` says what becomes
-    of facts of a grain that the source no longer has. `parts` splits a big fact into so many ranges
-    of `split_by`, a column of whole numbers in its source: they load side by side, and appear as
-    one.
+    The name comes first; all other arguments are keywords. Each field below says what it means.
+    A column that is neither in `keys` nor in `lags` comes from the source under its own name.
+
+    >>> from pygrametl.tables import BatchFactTable
+    >>> from pypelineetl import date_key, factory, member
+    >>> sale = FactETL(
+    ...     "sale",
+    ...     source="SELECT id AS sale_id, buyer_id, sold_at, price FROM sales",
+    ...     create="CREATE TABLE sale_fact (...)",
+    ...     factory=factory(
+    ...         BatchFactTable,
+    ...         name="sale_fact",
+    ...         keyrefs=["user_fk", "date_fk", "sale_id"],
+    ...         measures=["price"],
+    ...     ),
+    ...     keys={
+    ...         "user_fk": member("user", user_id="buyer_id", as_of="sold_at"),
+    ...         "date_fk": date_key("sold_at"),
+    ...     },
+    ...     grain=("sale_id",),
+    ... )
+    >>> sale.label, sale.write_mode
+    ('fact sale', 'upsert')
+    >>> sale.needs
+    ('sale_id', 'price', 'buyer_id', 'sold_at')
     """
 
     source: str | Rows | File
+    """Where the rows come from: SQL, `native(...)`, `rows(...)` or `file(...)`."""
     keys: Mapping[str, Key] = field(default_factory=dict)
-    lags: Mapping[str, Lag] = field(default_factory=dict)
-    grain: tuple[str, ...] = ()
-    append: bool = False
-    period: str | None = None
-    every: Every | None = None
-    parts: int = 1
-    split_by: str | None = None
-    deleted: Deleted | None = None
-    """What becomes of facts that the source no longer has, which stay without it.
+    """By foreign key column, how it finds its member.
 
-    It needs a grain.
+    Made with `member(...)`, `date_key(...)`, `time_key(...)` or `junk(...)`. Default: none.
+    """
+    lags: Mapping[str, Lag] = field(default_factory=dict)
+    """By measure, the two moments between which it is the time, made with `lag(...)`.
+
+    Default: none.
+    """
+    grain: tuple[str, ...] = ()
+    """The columns that tell one row from all others.
+
+    With a grain, a load updates the rows that the table has and adds the others. Default: none,
+    which means that a load replaces all rows.
+    """
+    append: bool = False
+    """Whether a load adds all rows of the source and leaves those of the table. Default: False."""
+    period: str | None = None
+    """The column of the period of a periodic snapshot.
+
+    With it, a load replaces the rows of each period that the source gives. Default: None.
+    """
+    every: Every | None = None
+    """How far the periods are apart, so that a load can name those that are missing.
+
+    Default: None, which means that no load looks for missing periods.
+    """
+    parts: int = 1
+    """The number of parts, from 1 to 64, in which a big fact is loaded.
+
+    The parts are loaded side by side and published together. Default: 1.
+    """
+    split_by: str | None = None
+    """The source column of whole numbers whose range is split into `parts`.
+
+    Default: None, for a fact that is loaded in one part.
+    """
+    deleted: Deleted | None = None
+    """What a load does to facts that the source no longer has. It needs a grain.
+
+    Made with `flag_deleted(...)` or `remove_deleted(...)`. Default: None, they stay as they are.
     """
 
     kind = "fact"
@@ -315,21 +369,25 @@ class FactETL(_ETL):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The columns the source must give."""
-        # A factexpander computes measures, such as the lags of an accumulating snapshot.
-        computed = (
-            self.factory.names("measures") if "factexpander" in self.factory.arguments else ()
-        )
-        own = [name for name in self.own if name not in computed]
-        found_by = [column for key in self.keys.values() for column in key.columns]
-        found_by += [column for lag in self.lags.values() for column in (lag.start, lag.end)]
-        return tuple(dict.fromkeys([*own, *found_by]))
+        """The columns that the source must give."""
+        needed = dict.fromkeys(self.own)
+        if "factexpander" in self.factory.arguments:
+            # It computes measures, such as the lags of an accumulating snapshot.
+            for name in self.factory.names("measures"):
+                needed.pop(name, None)
+        for key in self.keys.values():
+            needed |= dict.fromkeys(key.columns)
+        for measure in self.lags.values():
+            needed |= dict.fromkeys((measure.start, measure.end))
+        return tuple(needed)
 
     @property
     def own(self) -> tuple[str, ...]:
         """The columns that come from the source under their own name."""
-        found = {*self.keys, *self.lags, self.deleted.flag if self.deleted else None}
-        return tuple(name for name in self.factory.columns if name not in found)
+        filled = {*self.keys, *self.lags}
+        if self.deleted and self.deleted.flag:
+            filled.add(self.deleted.flag)
+        return tuple(name for name in self.factory.columns if name not in filled)
 
 
 ETL = DimensionETL | FactETL

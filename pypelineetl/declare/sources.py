@@ -1,4 +1,4 @@
-"""Where the rows of an ETL come from: SQL, Python or files, and what is read of them."""
+"""Sources: where the rows of an ETL come from, and which of them a load reads."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -11,162 +11,224 @@ from typing import Any
 from pypelineetl.errors import ConfigError
 
 FORMATS = ("csv", "tsv", "parquet", "jsonl")
-"""The kinds of files that may be a source, as their names end."""
+"""The extensions of files that can be a source."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A source made of Python rows; made by `rows`."""
+    """A source of rows that Python makes; made by `rows`."""
 
     function: Callable[..., Any]
-    # A token may be among them.
+    """The function that returns the rows."""
+    # No repr: an argument may be a secret, such as the token of a web service.
     arguments: Mapping[str, Any] = field(repr=False)
+    """The keyword arguments with which a load calls it."""
 
 
 def rows(
     function: Callable[..., Any],
     **arguments: Any,
 ) -> Rows:
-    """Declare a source whose rows come from `function(**arguments)`.
+    """Declare a source of rows that a Python function makes.
 
-    It returns an iterable of dicts with the same keys, or an Arrow table.
+    >>> def countries(region):
+    ...     yield {"code": "FR", "region": region}
+    >>> source = rows(countries, region="Europe")
+    >>> list(source.function(**source.arguments))
+    [{'code': 'FR', 'region': 'Europe'}]
+
+    Args:
+        function: Returns an iterable of dicts with the same keys, or an Arrow table.
+        arguments: The keyword arguments with which a load calls it.
+
     """
     return Rows(function, arguments)
 
 
 class Native(str):
-    """SQL that is in the dialect of its database already."""
+    """SQL in the dialect of its own database; made by `native`."""
 
     __slots__ = ()
 
 
 def native(sql: str) -> Native:
-    """Declare that a source's SQL is in the dialect of its own database, whatever config.py says of
-    the others.
+    """Declare that a source's SQL is in the dialect of its own database, so it is not translated.
+
+    >>> native("SELECT id::text FROM users")
+    'SELECT id::text FROM users'
     """
     return Native(sql)
 
 
 @dataclass(frozen=True)
 class File:
-    """A source made of files; made by `file`."""
+    """A source of files; made by `file`."""
 
     path: str
+    """The path, with wildcards if it is several files."""
 
     @property
     def format(self) -> str:
-        """What kind of files they are, by the end of their name: csv, tsv, parquet or jsonl."""
+        """The extension of the files in lower case, such as csv."""
         return self.path.rpartition(".")[2].lower()
 
 
 def file(path: str) -> File:
-    """Declare a source of CSV, TSV, Parquet or JSON Lines files, by the end of `path`: .csv, .tsv,
-    .parquet or .jsonl.
+    """Declare a source of CSV, TSV, Parquet or JSON Lines files.
 
-    `path` may have wildcards (`exports/*.parquet`, `**/day.csv`); a relative one begins in
-    config.py's folder. CSV and TSV have a heading; an empty field is NULL and `""` the empty text.
-    Values are brought to the types of the DDL.
+    CSV and TSV files have a header. In them an empty field is NULL, and `""` the empty text. A
+    load casts the values to the types of the warehouse columns.
+
+    >>> file("exports/*.parquet").format
+    'parquet'
+
+    Args:
+        path: A path that ends in .csv, .tsv, .parquet or .jsonl. It may have wildcards, as in
+            `exports/*.parquet` or `**/day.csv`. A relative path begins in config.py's folder.
+
     """
     return File(path)
 
 
 @dataclass(frozen=True)
 class Watermark:
-    """Columns of a source that tell which of its rows are new; made by `watermark`."""
+    """The columns of a source that say which rows are new; made by `watermark`."""
 
     columns: tuple[str, ...]
+    """The source columns of days, of moments, or of whole numbers."""
     overlap: timedelta | int
+    """How far below the last watermark a load begins: a duration, or a whole number."""
     ahead: timedelta = timedelta()
+    """How far beyond the source's clock a value may be and still move the watermark."""
 
 
 def watermark(
     *columns: str, overlap: timedelta | int = 0, ahead: timedelta = timedelta()
 ) -> Watermark:
-    """Declare that a load reads only rows in which one of these columns is beyond what the loads
-    before have read.
+    """Declare that a load reads only the rows that are new since the last load.
 
-    They are columns of days or moments, or of whole numbers, that only grow. `overlap` is how far
-    below that a load begins again: as long as the longest transaction of the source, whose rows
-    come late; a length of time for moments, and a number for numbers. `ahead` is how far beyond the
-    source's clock a day or moment may be and still be right. Rows beyond that, and rows that have
-    NULL in all of these columns, are read by each load.
+    A row is new if one of the columns is beyond the largest value that earlier loads have read.
+    Each load also reads the rows that have NULL in all of the columns.
 
-    A fact that appends reads each value once: it has one column, which has no NULL, and no overlap.
+    A fact that appends must read each row once. It takes one column without NULL, and no overlap.
+
+    >>> watermark("updated_at", overlap=timedelta(minutes=10)).columns
+    ('updated_at',)
+
+    Args:
+        columns: The source columns of days, of moments, or of whole numbers. Their values must only
+            grow.
+        overlap: How far below the last watermark a load begins, because rows of a long transaction
+            become visible late. Use the duration of the source's longest transaction for moments,
+            a whole number for numbers.
+        ahead: How far beyond the source's clock a day or moment may be. Each load reads the rows
+            beyond that again, and they do not move the watermark.
+
     """
     return Watermark(columns, overlap, ahead)
 
 
 @dataclass(frozen=True)
 class Deleted:
-    """What becomes of what the source no longer has.
+    """What a load does to rows that the source no longer has.
 
     Made by `flag_deleted`, `close_deleted` or `remove_deleted`.
     """
 
     most: float
+    """The largest share of all rows, from 0 to 1, that one load may delete."""
     flag: str | None = None
+    """The column that flags deleted rows; None if they are closed or removed."""
     removes: bool = False
+    """Whether deleted facts are removed from the table."""
 
 
 def flag_deleted(column: str, *, most: float = 0.1) -> Deleted:
-    """Declare that members or facts which the source no longer has get 1 in `column`, and 0 when
-    they come back.
+    """Declare that a column flags the members or facts that the source no longer has.
 
-    A load that finds more than a share of `most` of them gone fails: an empty extract is no
-    deletion.
+    The column is 1 for them. It is 0 for all others, and again when they come back.
+
+    >>> flag_deleted("is_deleted", most=0.05)
+    Deleted(most=0.05, flag='is_deleted', removes=False)
+
+    Args:
+        column: An attribute of the dimension, or a measure of the fact.
+        most: The largest share of all rows, from 0 to 1, that one load may flag. A load that would
+            flag more fails, because an empty extract is rarely a deletion.
+
     """
     return Deleted(most, column)
 
 
 def close_deleted(*, most: float = 0.1) -> Deleted:
-    """Declare that the current version of members which the source no longer has ends with the
-    load.
+    """Declare that a load ends the current version of members that the source no longer has.
 
-    A load that finds more than a share of `most` of the members gone fails: an empty extract is no
-    deletion.
+    >>> close_deleted().most
+    0.1
+
+    Args:
+        most: The largest share of all members, from 0 to 1, that one load may close. A load that
+            would close more fails, because an empty extract is rarely a deletion.
+
     """
     return Deleted(most)
 
 
 def remove_deleted(*, most: float = 0.1) -> Deleted:
-    """Declare that facts which the source no longer has are removed from a fact table with a grain.
+    """Declare that a load removes the facts that the source no longer has. It needs a grain.
 
-    A load that finds more than a share of `most` of the facts gone fails: an empty extract is no
-    deletion.
+    >>> remove_deleted().removes
+    True
+
+    Args:
+        most: The largest share of all facts, from 0 to 1, that one load may remove. A load that
+            would remove more fails, because an empty extract is rarely a deletion.
+
     """
     return Deleted(most, removes=True)
 
 
 class Environment(dict[str, str]):
-    """Variables, which notes the names that are asked for; made by `environment`."""
+    """The environment variables, and the names that config.py asked for; made by `environment`."""
 
     def __init__(self, path: Path, variables: Mapping[str, str]) -> None:
         super().__init__(variables)
         self.path = path
+        """The `.env` file, which need not exist."""
         self.asked: set[str] = set()
-        """The names that config.py asked for, whether there are such variables or not."""
+        """The names that config.py asked for, whether such variables exist or not.
+
+        `project/settings.py` finds misspelt variables with them.
+        """
 
     def __getitem__(self, name: str) -> str:
-        """Return the value of a variable. Raises KeyError if there is none."""
+        """Return the value of a variable. Raises KeyError if it does not exist."""
         self.asked.add(name)
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return the value of a variable, or the default."""
+        """Return the value of a variable, or the default if it does not exist."""
         self.asked.add(name)
         return super().get(name, default)
 
 
 def environment(path: Path) -> Environment:
-    """Return the process environment over the values of the `.env` file at `path`, which need not
-    exist.
+    """Return the environment variables of the process and those of a `.env` file.
 
-    Raises ConfigError if the file cannot be read, or has lines that are not NAME=value.
+    A variable of the process has priority over one of the file.
+
+    Args:
+        path: The `.env` file, which need not exist.
+
+    Raises:
+        ConfigError: The file cannot be read, or a line of it is not NAME=value.
+
     """
     if not path.exists():
         return Environment(path, os.environ)
+    # Imported here, because most deployments have no `.env` file.
     from dotenv import dotenv_values  # noqa: PLC0415 - see above
-    from dotenv.parser import parse_stream  # noqa: PLC0415 - as above
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - see above
 
     try:
         text = path.read_text(encoding="utf-8")
@@ -175,19 +237,18 @@ def environment(path: Path) -> Environment:
             f"{path} cannot be read ({error}); give this account the right to read it, or delete it"
         )
         raise ConfigError(message) from error
-    wrong = [
-        str(binding.original.line) for binding in parse_stream(StringIO(text)) if binding.error
-    ]
+    wrong = [binding.original for binding in parse_stream(StringIO(text)) if binding.error]
     if wrong:
-        # The line itself may hold a password.
+        lines = ", ".join(str(original.line) for original in wrong)
+        # The message shows no line of the file, because it may hold a password.
         message = (
-            f"{path}: line {', '.join(wrong)} cannot be understood; write NAME=value, with quotes"
-            " around blanks"
+            f"{path}: line {lines} cannot be understood; write NAME=value, with"
+            " quotes around blanks"
         )
         raise ConfigError(message)
-    written = {
-        name: value
-        for name, value in dotenv_values(stream=StringIO(text)).items()
-        if value is not None
-    }
-    return Environment(path, {**written, **os.environ})
+    variables = dict(os.environ)
+    for name, value in dotenv_values(stream=StringIO(text)).items():
+        # A line of a name alone has no value.
+        if value is not None:
+            variables.setdefault(name, value)
+    return Environment(path, variables)

@@ -21,7 +21,7 @@ from pypelineetl.declare.checks import (
     RowCount,
     Severity,
     Unique,
-    some,
+    first_few,
 )
 from pypelineetl.declare.etls import ETL, DimensionETL
 from pypelineetl.errors import PypeLineError
@@ -241,7 +241,7 @@ def count_rows(load: Load, etl: ETL) -> int:
 
 
 def _told(number: int, rows: Sequence[Mapping[str, Any]]) -> str:
-    shown = some(
+    shown = first_few(
         [" ".join(f"{name}={value}" for name, value in row.items()) for row in rows], number
     )
     return _counted(number) + (f" ({shown})" if any(rows) else "")

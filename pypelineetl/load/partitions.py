@@ -9,7 +9,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from pypelineetl.databases.base import Database
-from pypelineetl.declare.etls import FactETL, Factory
+from pypelineetl.declare.etls import FactETL
+from pypelineetl.declare.factories import Factory
 from pypelineetl.declare.sources import Native
 from pypelineetl.errors import LoadError, SourceError, UsageError
 from pypelineetl.events import Counts, Event

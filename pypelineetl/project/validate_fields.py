@@ -5,7 +5,8 @@ the fields.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pypelineetl.declare.etls import ETL, Factory, Lag
+from pypelineetl.declare.etls import ETL, Lag
+from pypelineetl.declare.factories import Factory
 from pypelineetl.declare.sources import Deleted, Watermark
 from pypelineetl.errors import given
 

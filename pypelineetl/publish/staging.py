@@ -11,7 +11,8 @@ from typing import Any
 
 from pypelineetl.databases.base import Database, Replacement
 from pypelineetl.declare.checks import BadRows, Check
-from pypelineetl.declare.etls import ETL, DimensionETL, FactETL, Factory
+from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
+from pypelineetl.declare.factories import Factory
 from pypelineetl.project.project import Project
 from pypelineetl.sql import queries
 from pypelineetl.state.table_names import STAGED, kept_name, staged_name

@@ -8,7 +8,7 @@ from typing import Any
 
 from pypelineetl.databases.base import Database
 from pypelineetl.databases.limits import adapted
-from pypelineetl.declare.checks import some
+from pypelineetl.declare.checks import first_few
 from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.errors import LoadError
 from pypelineetl.extract.sources import first_columns
@@ -68,7 +68,7 @@ def refuse_former_special(
     source_gives_keys = etl.source is not None and key in first_columns(project, etl)
     if source_gives_keys:
         return
-    found = some([str(number) for (number,) in rows], len(rows))
+    found = first_few([str(number) for (number,) in rows], len(rows))
     message = (
         f'"{live_table}" has a member with the key {found}, which no special member has in the'
         f" declaration ({declared or 'none'}). A load gives keys from 1 on,"

@@ -9,7 +9,8 @@ from pygrametl.tables import (
     SlowlyChangingDimension,
 )
 
-from pypelineetl.declare.etls import DimensionETL, Factory
+from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.declare.factories import Factory
 from pypelineetl.load.context import BEGINNING_OF_TIME, Load, dated
 from pypelineetl.load.dimensions.history_model import HistoryRules
 from pypelineetl.load.dimensions.member_events import is_dated

@@ -37,7 +37,8 @@ from pygrametl.tables import (
 )
 
 from pypelineetl.databases.base import Database
-from pypelineetl.declare.etls import ETL, DimensionETL, FactETL, Factory
+from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
+from pypelineetl.declare.factories import Factory
 from pypelineetl.load.context import dated
 from pypelineetl.load.dimensions.versioning import type_one, versioning
 from pypelineetl.load.pygrametl.connection import TargetConnection
