@@ -14,7 +14,8 @@ from pygrametl.tables import (
 )
 
 from pypelineetl.databases import database_class
-from pypelineetl.declare.etls import ETL, DimensionETL, Factory
+from pypelineetl.declare.etls import ETL, DimensionETL
+from pypelineetl.declare.factories import Factory
 from pypelineetl.errors import quoted
 from pypelineetl.project.project import Project
 from pypelineetl.sql.schema import Column
