@@ -394,7 +394,7 @@ def _show_rejects(project: "pypelineetl.Project") -> None:
 
 
 def _show_history(project: "pypelineetl.Project", most: int) -> None:
-    from pypelineetl.state.run_history import RunHistory  # noqa: PLC0415 - as above
+    from pypelineetl.state.run_record import RunHistory  # noqa: PLC0415 - as above
 
     heading = (
         "run",
@@ -432,9 +432,9 @@ def _shown(counts: Counts | None) -> tuple[int, int, int]:
 
 
 def _recover(project: "pypelineetl.Project") -> None:
-    from pypelineetl.state.locks import TableLocks  # noqa: PLC0415 - as above
+    from pypelineetl.state.recovery import recover  # noqa: PLC0415 - as above
 
-    notes = _asked(project, lambda warehouse: TableLocks(warehouse).recover())
+    notes = _asked(project, recover)
     sys.stdout.write("".join(f"{shown(note)}\n" for note in notes) or "No run has left anything.\n")
 
 

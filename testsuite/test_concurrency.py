@@ -31,7 +31,7 @@ from pypelineetl.run.locking import acquire_nowait, claim
 from pypelineetl.run.rebuild import begin, build, publish
 from pypelineetl.state import locks, run_history
 from pypelineetl.state.locks import TableLocks
-from pypelineetl.state.run_history import new_run
+from pypelineetl.state.run_record import new_run
 
 _NAMES = ("sale", "visit", "call")
 

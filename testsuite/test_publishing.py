@@ -22,16 +22,9 @@ from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.run.rebuild import begin, build
 from pypelineetl.run.rollback import roll_back
 from pypelineetl.state.locks import TableLocks
-from pypelineetl.state.run_history import (
-    FAILED,
-    NOT_PUBLISHED,
-    NOT_RUN,
-    SUCCEEDED,
-    Run,
-    RunHistory,
-    RunRecord,
-    new_run,
-)
+from pypelineetl.state.run_start import acquire
+from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_record import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Run, RunRecord, new_run
 
 pytestmark = pytest.mark.core
 
@@ -324,7 +317,7 @@ def test_an_etl_that_kills_its_process_is_begun_three_times(star: Star) -> None:
 
     def claim() -> None:
         with project.open_warehouse() as warehouse:
-            TableLocks(warehouse).claim(begun, [THING], ["thing_dim"])
+            acquire(warehouse, begun, [THING], ["thing_dim"])
 
     for _ in range(3):
         claim()
@@ -344,10 +337,10 @@ def test_a_lease_keeps_others_out_until_it_is_over(star: Star) -> None:
     for other in (leased, new_run(project.digest)):
         with project.open_warehouse() as warehouse:
             if other is leased:
-                TableLocks(warehouse).claim(other, [THING], ["thing_dim"])
+                acquire(warehouse, other, [THING], ["thing_dim"])
             else:
                 with pytest.raises(BusyError, match="run leased"):
-                    TableLocks(warehouse).claim(other, [THING], ["thing_dim"])
+                    acquire(warehouse, other, [THING], ["thing_dim"])
     execute(star, "UPDATE etl_lock SET lease = since")
     succeeds(star, BUILD)
     assert {record.status for record in records(star) if record.run_id == "leased"} == {"lost"}
@@ -365,7 +358,7 @@ def test_a_run_that_renews_its_lease_while_another_looks_is_not_dead(
     project = star.project()
     leased = Run("leased", project.digest, lease=timedelta(minutes=5))
     with project.open_warehouse() as warehouse:
-        TableLocks(warehouse).claim(replace(leased, lease=timedelta()), [THING], ["thing_dim"])
+        acquire(warehouse, replace(leased, lease=timedelta()), [THING], ["thing_dim"])
         kind = type(warehouse)
     asked = kind.is_held
 
@@ -376,7 +369,7 @@ def test_a_run_that_renews_its_lease_while_another_looks_is_not_dead(
 
     monkeypatch.setattr(kind, "is_held", renewed)
     with project.open_warehouse() as warehouse, pytest.raises(BusyError, match="run leased"):
-        TableLocks(warehouse).claim(new_run(project.digest), [THING], ["thing_dim"])
+        acquire(warehouse, new_run(project.digest), [THING], ["thing_dim"])
 
 
 def test_a_load_that_outlasts_the_lease_begins_it_anew(star: Star) -> None:
@@ -385,7 +378,7 @@ def test_a_load_that_outlasts_the_lease_begins_it_anew(star: Star) -> None:
     leased = Run("leased", project.digest, lease=timedelta(seconds=2))
     etls = project.etls
     with project.open_warehouse() as warehouse:
-        TableLocks(warehouse).claim(leased, etls, [etl.table for etl in etls])
+        acquire(warehouse, leased, etls, [etl.table for etl in etls])
     for event in build(begin(project, leased, etls), leased, THING):
         if isinstance(event, events.LoadStarted):
             time.sleep(2.5)

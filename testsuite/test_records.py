@@ -21,18 +21,11 @@ from pypelineetl import Display, FactETL, RunLog, events, factory, process, rows
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError, in_words
-from pypelineetl.state import run_history
-from pypelineetl.state.locks import TableLocks
-from pypelineetl.state.run_history import (
-    BUILT,
-    FAILED,
-    LATE,
-    RUNNING,
-    SUCCEEDED,
-    UPDATED,
-    RunHistory,
-    new_run,
-)
+from pypelineetl.state import history_pruning
+from pypelineetl.state.history_pruning import prune
+from pypelineetl.state.run_start import acquire
+from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_record import BUILT, FAILED, LATE, RUNNING, SUCCEEDED, UPDATED, new_run
 from pypelineetl.state.table import StateTable
 
 ROW = {"code": "A", "title": "a"}
@@ -87,8 +80,7 @@ def test_runs_that_begin_at_once_have_keys_of_their_own(house: House) -> None:
             while True:
                 with project.open_warehouse() as warehouse:
                     try:
-                        TableLocks(warehouse).claim(
-                            new_run(""), project.etls, [f"table {number} {turn}"]
+                        acquire(warehouse, new_run(""), project.etls, [f"table {number} {turn}"]
                         )
                         break
                     except BusyError:
@@ -134,7 +126,7 @@ def test_old_records_go_but_for_those_that_are_asked_for(house: House) -> None:
             add(warehouse, "recent", 10, THING, way=UPDATED)
         before = RunHistory(warehouse).last(BUILT)
         with warehouse.transaction():
-            RunHistory(warehouse).prune(warehouse.clock() - timedelta(days=30))
+            prune(warehouse, warehouse.clock() - timedelta(days=30))
         kept = {record.run_id for record in RunHistory(warehouse).latest()}
         assert kept == {
             *(
@@ -156,7 +148,7 @@ def test_a_long_history_goes_in_several_steps(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest first; a run that begins does not wait for all of them to go."""
-    monkeypatch.setattr(run_history, "_MOST_PRUNED", 2)
+    monkeypatch.setattr(history_pruning, "_MOST_PRUNED", 2)
     with house.project.open_warehouse() as warehouse:
         with warehouse.transaction():
             RunHistory(warehouse).ensure()
@@ -164,7 +156,7 @@ def test_a_long_history_goes_in_several_steps(
                 add(warehouse, f"update {number}", 60 - number, THING, way=UPDATED)
         for left in ([2, 3, 4, 5], [4, 5], [4, 5]):
             with warehouse.transaction():
-                RunHistory(warehouse).prune(warehouse.clock() - timedelta(days=30))
+                prune(warehouse, warehouse.clock() - timedelta(days=30))
             assert sorted(each.run_id for each in RunHistory(warehouse).latest()) == [
                 f"update {each}" for each in left
             ]

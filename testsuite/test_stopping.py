@@ -18,7 +18,8 @@ from stars import DAY, THING, THINGS, Star
 from pypelineetl import Request, native, refresh
 from pypelineetl.duck.session import open_duck_session
 from pypelineetl.shutdown import ShutdownRequested, graceful_shutdown
-from pypelineetl.state.run_history import FAILED, RunHistory
+from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_record import FAILED
 
 CODE = """
 import signal, sys, time

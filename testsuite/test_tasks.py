@@ -24,7 +24,8 @@ from servers import Server, mariadb_database, postgresql_url, start_postgresql, 
 import sample
 from pypelineetl.celery import serializer
 from pypelineetl.databases import open_database, parse_url
-from pypelineetl.state.run_history import LOADED, UNFINISHED, RunHistory
+from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_record import LOADED, UNFINISHED
 
 DIMENSIONS = [
     ("dimension", "product", 850),

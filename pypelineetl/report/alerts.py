@@ -16,7 +16,8 @@ from pypelineetl.errors import DatabaseError, in_words
 from pypelineetl.events import Event
 from pypelineetl.project.project import Project
 from pypelineetl.report.terminal import shown, shown_lines
-from pypelineetl.state.run_history import SUCCEEDED, RunHistory
+from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_record import SUCCEEDED
 
 
 class Alerts:
@@ -130,7 +131,7 @@ class Alerts:
                 lines.append(
                     f"{name} was {f'last loaded at {_minute(last)}' if last else 'never loaded'}"
                 )
-                is_new = records.note_late(name, last) or is_new
+                is_new = RunStatus(warehouse).late(name, last) or is_new
         return lines, is_new
 
     def _tell(self, title: str, body: str) -> None:

@@ -14,7 +14,9 @@ from pypelineetl.events import Event
 from pypelineetl.load.etl import tables_written
 from pypelineetl.project.project import Project
 from pypelineetl.state.locks import TableLocks
-from pypelineetl.state.run_history import Run
+from pypelineetl.state.run_end import fail_run
+from pypelineetl.state.run_start import acquire
+from pypelineetl.state.run_record import Run
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
@@ -48,12 +50,11 @@ def acquire_nowait(project: Project, run: Run, etls: Sequence[ETL]) -> Generator
     """Get the tables that these ETLs write for a run. Raises BusyError if another run has one."""
     tables = {table for etl in etls for table in tables_written(project, etl)}
     with project.open_warehouse() as warehouse:
-        ledger = TableLocks(warehouse)
         try:
-            notes = ledger.claim(run, etls, tables, keep=project.keep_runs)
+            notes = acquire(warehouse, run, etls, tables, keep=project.keep_runs)
         except BusyError as error:
             # A database with one writer does not say who that is; our own record does.
-            named = "" if "run " in error.message else f": {ledger.holders(tables)}"
+            named = "" if "run " in error.message else f": {TableLocks(warehouse).describe_owners(tables)}"
             raise BusyError(error.message + named) from error
     yield from map(events.RunRecovered, notes)
 
@@ -70,5 +71,5 @@ def give_up(project: Project, run: Run, error: BaseException | None = None) -> b
     elif error is not None:
         why = in_words(error)
     with suppress(DatabaseError), project.open_warehouse() as warehouse:
-        return TableLocks(warehouse).abandon(run, failed, why)
+        return fail_run(warehouse, run, failed, why)
     return False

@@ -33,8 +33,12 @@ from pypelineetl.publish.staging import Staging, stage
 from pypelineetl.publish.swap import exchange_rows, exchanging, redeclared, refuse_unpublishable
 from pypelineetl.run.retry import attempts, given_up, with_retries
 from pypelineetl.state.load_state import LoadState
-from pypelineetl.state.locks import TableLocks, drop_all, hold
-from pypelineetl.state.run_history import BUILT, Run, RunHistory
+from pypelineetl.state.locks import TableLocks, acquire_liveness
+from pypelineetl.state.run_end import drop_all, drop_orphans, drop_orphans_alone, finish
+from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_start import begin_etl
+from pypelineetl.state.run_status import RunStatus
+from pypelineetl.state.run_record import BUILT, Run
 from pypelineetl.state.table_names import LIVE, kept_name
 
 
@@ -67,9 +71,9 @@ def build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts
 def _begin_and_build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts]:
     with staging.live.open_warehouse() as keeper:
         # As long as this connection lives, nobody takes the run for dead.
-        hold(keeper, f"{run.id} {etl.label}")
+        acquire_liveness(keeper, f"{run.id} {etl.label}")
         with keeper.transaction():
-            TableLocks(keeper).begin(run, etl)
+            begin_etl(keeper, run, etl)
         try:
             return (yield from events_of_live_tables(_build(staging, run, etl), staging, etl))
         except BaseException as error:
@@ -78,7 +82,7 @@ def _begin_and_build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, N
                 staging.live.open_warehouse() as warehouse,
                 warehouse.transaction(),
             ):
-                TableLocks(warehouse).failed(
+                RunStatus(warehouse).failed(
                     run, etl.label, in_words(error, f'{etl.kind} "{etl.name}"')
                 )
             raise
@@ -110,8 +114,8 @@ def _publish(staging: Staging, run: Run) -> None:
         with staging.live.open_warehouse() as warehouse:
             with warehouse.transaction():
                 exchange_rows(warehouse, staging.replacements, kept, redeclared(staging, warehouse))
-                TableLocks(warehouse).finish(run, BUILT)
-            TableLocks(warehouse).clear()
+                finish(warehouse, run, BUILT)
+            drop_orphans_alone(warehouse)
 
 
 def _exchanged_at_once(staging: Staging, run: Run) -> bool:
@@ -122,12 +126,12 @@ def _exchanged_at_once(staging: Staging, run: Run) -> bool:
     exchanged.
     """
     with staging.live.open_warehouse() as warehouse:
-        ledger = TableLocks(warehouse)
+        locks = TableLocks(warehouse)
         # While it has these, nobody can take this run for dead.
-        ledger.lock()
-        ledger.verify(run)
+        locks.exclude_others()
+        locks.verify(run)
         with warehouse.transaction():
-            ledger.publishing(run, BUILT)
+            RunStatus(warehouse).publishing(run, BUILT)
         there = warehouse.tables()
         # A task that is run again may find that it has exchanged them already.
         is_done = not set(staging.tables.values()).intersection(there)
@@ -135,8 +139,8 @@ def _exchanged_at_once(staging: Staging, run: Run) -> bool:
         if not (is_done or warehouse.exchange(list(staging.tables), moves)):
             return False
         with warehouse.transaction():
-            ledger.finish(run, BUILT)
-        ledger.sweep()
+            finish(warehouse, run, BUILT)
+        drop_orphans(warehouse)
     return True
 
 
@@ -199,9 +203,8 @@ def _loaded(run: Run, etl: ETL, counts: Counts, warehouse: Database) -> None:
 
     Until the next task begins, the run lives by its lease.
     """
-    ledger = TableLocks(warehouse)
-    ledger.loaded(run, etl, counts, run.generation, is_new=True)
-    ledger.renew(run)
+    RunStatus(warehouse).loaded(run, etl, counts, run.generation, created_table=True)
+    TableLocks(warehouse).renew(run)
 
 
 def _how(run: Run, etl: ETL, warehouse: Database) -> LoadOptions:
@@ -225,7 +228,7 @@ def build_part(
     staged = staging.staged(etl)
     assert isinstance(staged, FactETL)  # noqa: S101 - only facts have parts
     with staging.live.open_warehouse() as keeper:
-        hold(keeper, f"{run.id} {etl.label} {number}")
+        acquire_liveness(keeper, f"{run.id} {etl.label} {number}")
         with keeper.transaction():
             TableLocks(keeper).renew(run)
         counts = yield from events_of_live_tables(

@@ -16,16 +16,11 @@ from pypelineetl.project.project import Project
 from pypelineetl.publish.swap import exchange_rows
 from pypelineetl.run.locking import claim, give_up
 from pypelineetl.state.legacy_names import adopt_legacy_names
-from pypelineetl.state.locks import TableLocks, hold
-from pypelineetl.state.run_history import (
-    BUILT,
-    ROLLED_BACK,
-    Run,
-    RunHistory,
-    RunRecord,
-    generation_of,
-    new_run,
-)
+from pypelineetl.state.locks import acquire_liveness
+from pypelineetl.state.run_end import drop_orphans_alone, finish
+from pypelineetl.state.run_status import RunStatus
+from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_record import BUILT, ROLLED_BACK, Run, RunRecord, generation_of, new_run
 from pypelineetl.state.table_names import kept_name
 
 
@@ -38,7 +33,7 @@ def roll_back(project: Project) -> Generator[Event, None, None]:
     """
     started, run = time.monotonic(), new_run(project.digest)
     with project.open_warehouse() as warehouse:
-        hold(warehouse, run.id)
+        acquire_liveness(warehouse, run.id)
         last = _last_run(warehouse)
         kept = {
             etl.table: kept_name(etl.table, generation_of(last[0].run_id)) for etl in project.etls
@@ -114,14 +109,13 @@ def _of_other_columns(warehouse: Database, replacement: Replacement) -> Replacem
 
 
 def _exchange(warehouse: Database, run: Run, replacements: Sequence[Replacement]) -> None:
-    ledger = TableLocks(warehouse)
     kept = {
         replacement.table: kept_name(replacement.table, run.generation)
         for replacement in replacements
     }
     if warehouse.renames_atomically:
         with warehouse.transaction():
-            ledger.publishing(run, ROLLED_BACK)
+            RunStatus(warehouse).publishing(run, ROLLED_BACK)
         moves = [
             move
             for each in replacements
@@ -129,11 +123,11 @@ def _exchange(warehouse: Database, run: Run, replacements: Sequence[Replacement]
         ]
         if warehouse.exchange(list(kept), moves):
             with warehouse.transaction():
-                ledger.finish(run, ROLLED_BACK)
+                finish(warehouse, run, ROLLED_BACK)
             return
     replacements = [_of_other_columns(warehouse, each) for each in replacements]
     with warehouse.transaction():
         exchange_rows(warehouse, replacements, kept, redeclared=())
-        ledger.finish(run, ROLLED_BACK)
+        finish(warehouse, run, ROLLED_BACK)
     # The rows that were kept are in their places, and those that were there are kept.
-    ledger.clear()
+    drop_orphans_alone(warehouse)

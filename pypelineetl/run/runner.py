@@ -34,8 +34,10 @@ from pypelineetl.run.retry import with_retries
 from pypelineetl.run.update import told, update
 from pypelineetl.state.legacy_names import adopt_legacy_names
 from pypelineetl.state.load_state import LoadState, Reject
-from pypelineetl.state.locks import TableLocks, hold
-from pypelineetl.state.run_history import DELETED, Run, RunHistory, new_run
+from pypelineetl.state.locks import acquire_liveness
+from pypelineetl.state.run_end import finish
+from pypelineetl.state.run_status import RunStatus
+from pypelineetl.state.run_record import DELETED, Run, new_run
 from pypelineetl.state.surrogate_keys import LargestKeys
 
 
@@ -117,7 +119,7 @@ def _refresh(
             succeeded = not any(errors.values())
             if running and not succeeded:
                 with project.open_warehouse() as warehouse:
-                    RunHistory(warehouse).note_refused(new_run(project.digest), errors)
+                    RunStatus(warehouse).refused(new_run(project.digest), errors)
         if succeeded and request.replay_rejects:
             succeeded = yield from _replay(project, running or chosen)
         elif succeeded and running:
@@ -189,7 +191,7 @@ def _perform(
 ) -> Generator[Event, None, bool]:
     with project.open_warehouse() as warehouse:
         # As long as this connection lives, nobody takes the run for dead.
-        hold(warehouse, run.id)
+        acquire_liveness(warehouse, run.id)
         yield from claim(project, run, etls)
         try:
             # Parts, which replace a whole fact, find only members that are published.
@@ -281,7 +283,7 @@ def _of_rejects(etl: ETL, rejects: Sequence[Reject]) -> ETL:
 def _delete(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, None]:
     run = new_run(project.digest)
     with project.open_warehouse() as warehouse:
-        hold(warehouse, run.id)
+        acquire_liveness(warehouse, run.id)
         yield from claim(project, run, etls)
         try:
             with warehouse.transaction():
@@ -296,7 +298,7 @@ def _delete(project: Project, etls: Sequence[ETL]) -> Generator[Event, None, Non
                 if set(etls) == set(project.etls):
                     # Nothing is left that could point to a member by a key that was given before.
                     LargestKeys(warehouse).delete(etls)
-                TableLocks(warehouse).finish(run, DELETED)
+                finish(warehouse, run, DELETED)
         except BaseException as error:
             give_up(project, run, error)
             raise

@@ -23,8 +23,10 @@ from pypelineetl.load.target_table import create_table
 from pypelineetl.project.project import Project
 from pypelineetl.shutdown import raise_if_requested
 from pypelineetl.state.load_state import LoadState
-from pypelineetl.state.locks import TableLocks
-from pypelineetl.state.run_history import UPDATED, Run, RunHistory
+from pypelineetl.state.run_end import finish
+from pypelineetl.state.run_status import RunStatus
+from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_record import UPDATED, Run
 
 
 def update(
@@ -62,7 +64,6 @@ def _update(  # noqa: PLR0913 - as `update`, and the two ways in which it is tri
     scans: bool,
     streams: bool,
 ) -> Generator[Event, None, None]:
-    ledger = TableLocks(warehouse)
     with warehouse.transaction():
         created = yield from _create_missing(project, etls, warehouse)
         for etl in etls:
@@ -76,8 +77,9 @@ def _update(  # noqa: PLR0913 - as `update`, and the two ways in which it is tri
             if counts.changed:
                 # What did not change, others may read as well as this connection.
                 warehouse.uncommitted |= set(tables_written(project, etl))
-            ledger.loaded(run, etl, counts, here.generation, is_new=etl in created)
-        ledger.finish(run, UPDATED)
+            RunStatus(warehouse).loaded(
+ run, etl, counts, here.generation, created_table=etl in created)
+        finish(warehouse, run, UPDATED)
     yield from (events.EtlNoted(etls[0], note) for note in warehouse.notes)
 
 

@@ -7,7 +7,8 @@ may then belong to either's table.
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
 from pypelineetl.state.load_state import LoadState
-from pypelineetl.state.run_history import RunHistory, hash_of_ddl
+from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_record import hash_of_ddl
 
 
 def adopt_legacy_names(etl: ETL, warehouse: Database) -> str:

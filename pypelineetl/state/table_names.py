@@ -4,6 +4,8 @@ The next run finds the tables of a dead run by these names, also those that anot
 library made. So the marks never change.
 """
 
+import re
+from dataclasses import dataclass
 from hashlib import sha256
 
 STAGED = "__staged_"
@@ -28,6 +30,19 @@ PREVIOUS = "previous"
 _NAME_LENGTH = 20
 # Two tables whose long names begin alike still get different short names.
 _DIGEST_LENGTH = 4
+_DERIVED = re.compile(
+    rf"(?P<mark>{STAGED}|{PART}|{OLD}|{KEPT})(?P<generation>[0-9a-f]{{8}})(_\d+)?$"
+)
+
+
+@dataclass(frozen=True)
+class DerivedTable:
+    """What the name of a table that a run made says about it."""
+
+    generation: str
+    """The generation of the run."""
+    is_kept: bool
+    """Whether it is a previous table, which outlives its run."""
 
 
 def staged_name(table: str, generation: str) -> str:
@@ -55,6 +70,19 @@ def old_name(table: str, generation: str) -> str:
     'sale_fact__old_0a1b2c3d'
     """
     return short_name(table) + OLD + generation
+
+
+def parse_derived(table: str) -> DerivedTable | None:
+    """Return what a table's name says about it; None unless a run made the table.
+
+    >>> parse_derived("sale_fact__staged_0a1b2c3d")
+    DerivedTable(generation='0a1b2c3d', is_kept=False)
+    >>> parse_derived("sale_fact")
+    """
+    found = _DERIVED.search(table)
+    if not found:
+        return None
+    return DerivedTable(found["generation"], found["mark"] == KEPT)
 
 
 def short_name(table: str) -> str:

@@ -13,14 +13,8 @@ from servers import Server
 from pypelineetl import Request, refresh
 from pypelineetl.events import EtlFailed, RunFinished
 from pypelineetl.project.project import Project
-from pypelineetl.state.run_history import (
-    FAILED,
-    LOST,
-    NOT_PUBLISHED,
-    NOT_RUN,
-    SUCCEEDED,
-    RunHistory,
-)
+from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_record import FAILED, LOST, NOT_PUBLISHED, NOT_RUN, SUCCEEDED
 from torture.case import Case
 from torture.drive import BOUND_SECONDS, drive
 from torture.poller import Poller
