@@ -394,7 +394,7 @@ def _show_rejects(project: "pypelineetl.Project") -> None:
 
 
 def _show_history(project: "pypelineetl.Project", most: int) -> None:
-    from pypelineetl.state.run_record import RunHistory  # noqa: PLC0415 - as above
+    from pypelineetl.state.run_history import RunHistory  # noqa: PLC0415 - as above
 
     heading = (
         "run",

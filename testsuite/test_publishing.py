@@ -22,9 +22,17 @@ from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.run.rebuild import begin, build
 from pypelineetl.run.rollback import roll_back
 from pypelineetl.state.locks import TableLocks
-from pypelineetl.state.run_start import acquire
 from pypelineetl.state.run_history import RunHistory
-from pypelineetl.state.run_record import FAILED, NOT_PUBLISHED, NOT_RUN, SUCCEEDED, Run, RunRecord, new_run
+from pypelineetl.state.run_record import (
+    FAILED,
+    NOT_PUBLISHED,
+    NOT_RUN,
+    SUCCEEDED,
+    Run,
+    RunRecord,
+    new_run,
+)
+from pypelineetl.state.run_start import acquire
 
 pytestmark = pytest.mark.core
 

@@ -23,9 +23,9 @@ from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError, in_words
 from pypelineetl.state import history_pruning
 from pypelineetl.state.history_pruning import prune
-from pypelineetl.state.run_start import acquire
 from pypelineetl.state.run_history import RunHistory
 from pypelineetl.state.run_record import BUILT, FAILED, LATE, RUNNING, SUCCEEDED, UPDATED, new_run
+from pypelineetl.state.run_start import acquire
 from pypelineetl.state.table import StateTable
 
 ROW = {"code": "A", "title": "a"}
@@ -80,8 +80,7 @@ def test_runs_that_begin_at_once_have_keys_of_their_own(house: House) -> None:
             while True:
                 with project.open_warehouse() as warehouse:
                     try:
-                        acquire(warehouse, new_run(""), project.etls, [f"table {number} {turn}"]
-                        )
+                        acquire(warehouse, new_run(""), project.etls, [f"table {number} {turn}"])
                         break
                     except BusyError:
                         time.sleep(0.01)

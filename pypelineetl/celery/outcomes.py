@@ -12,7 +12,8 @@ from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.errors import RefreshError, quoted
 from pypelineetl.project.project import Project
 from pypelineetl.report.terminal import shown
-from pypelineetl.state.run_history import SUCCEEDED, Run, RunHistory
+from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_record import SUCCEEDED, Run
 
 Loaded = tuple[str, str, int]
 """What a loaded ETL returns: its kind, its name and the number of rows read from its source."""

@@ -12,7 +12,7 @@ from pypelineetl.celery.outcomes import Outcome
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.load.etl import dimensions_written
 from pypelineetl.project.project import Project
-from pypelineetl.state.run_history import generation_of
+from pypelineetl.state.run_record import generation_of
 
 Message = dict[str, Any]
 """A plan as a JSON object. The keys must stay: messages of an older version may be in the queue."""

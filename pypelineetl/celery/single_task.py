@@ -13,8 +13,8 @@ from pypelineetl.errors import RefreshError
 from pypelineetl.load.context import LoadOptions
 from pypelineetl.project.project import Project
 from pypelineetl.run.runner import Request, perform, refresh
-from pypelineetl.state.locks import EndedError
-from pypelineetl.state.run_history import Run
+from pypelineetl.state.run_record import Run
+from pypelineetl.state.run_start import EndedError
 
 
 def update_tables(project: Project, etls: Sequence[ETL]) -> list[Outcome]:

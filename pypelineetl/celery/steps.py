@@ -17,7 +17,8 @@ from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import Staging, stage
 from pypelineetl.run.rebuild import build, build_of_parts, build_part, publish
 from pypelineetl.run.update import told
-from pypelineetl.state.run_history import LOADED, Run, RunHistory
+from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_record import LOADED, Run
 
 
 def build_table(project: Project, plan: RefreshPlan, etl: ETL) -> int:

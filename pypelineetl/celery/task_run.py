@@ -20,8 +20,10 @@ from pypelineetl.project.project import Project
 from pypelineetl.run.locking import acquire_nowait, give_up
 from pypelineetl.run.rebuild import begin
 from pypelineetl.run.retry import attempts
-from pypelineetl.state.locks import EndedError, TableLocks, hold
-from pypelineetl.state.run_history import Run, new_run
+from pypelineetl.state.locks import TableLocks, acquire_liveness
+from pypelineetl.state.run_end import end_killed_run
+from pypelineetl.state.run_record import Run, new_run
+from pypelineetl.state.run_start import EndedError
 
 # How long a refresh keeps its tables while no task of it is at work. It must be longer than a
 # message may wait in a queue of busy workers; a refresh that died blocks its tables for so long.
@@ -80,7 +82,7 @@ def run_held(project: Project, run: Run) -> Iterator[None]:
         BusyError: Another task is at work for this run.
     """
     with project.open_warehouse() as warehouse:
-        hold(warehouse, run.id)
+        acquire_liveness(warehouse, run.id)
         yield
 
 
@@ -129,7 +131,7 @@ def begin_refresh(project: Project, etls: Sequence[ETL]) -> tuple[Run, list[Outc
 def _lock_and_begin(project: Project, run: Run, etls: Sequence[ETL]) -> None:
     with retry_when_busy(project), project.open_warehouse() as warehouse:
         # As long as this connection lives, nobody considers the run dead; then its lease counts.
-        hold(warehouse, run.id)
+        acquire_liveness(warehouse, run.id)
         log_all(project, acquire_nowait(project, run, etls))
         with run_failed_on_error(project, run, is_retried=True):
             begin(project, run, etls)
@@ -144,7 +146,7 @@ def fail_killed_run(project: Project, run_id: str, reason: str) -> bool:
         False if the run had ended before, or turns out to be published.
     """
     with project.open_warehouse() as warehouse:
-        is_lost = TableLocks(warehouse).end(Run(run_id, project.digest), reason)
+        is_lost = end_killed_run(warehouse, Run(run_id, project.digest), reason)
     if is_lost:
         send_alert(project, lambda alerts: alerts.failed(reason))
     return is_lost

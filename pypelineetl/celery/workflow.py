@@ -40,7 +40,7 @@ from pypelineetl.errors import PypeLineError
 from pypelineetl.load.partitions import plan_partitions
 from pypelineetl.project.project import Project
 from pypelineetl.run.locking import give_up
-from pypelineetl.state.run_history import Run
+from pypelineetl.state.run_record import Run
 
 STEP = "pypelineetl.step"
 """The task that builds the table of one ETL."""

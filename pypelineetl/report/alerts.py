@@ -12,12 +12,14 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from pypelineetl import events
+from pypelineetl.databases.base import Database
 from pypelineetl.errors import DatabaseError, in_words
 from pypelineetl.events import Event
 from pypelineetl.project.project import Project
 from pypelineetl.report.terminal import shown, shown_lines
 from pypelineetl.state.run_history import RunHistory
 from pypelineetl.state.run_record import SUCCEEDED
+from pypelineetl.state.run_status import RunStatus
 
 
 class Alerts:
@@ -104,7 +106,7 @@ class Alerts:
             return ""
         try:
             with self._project.open_warehouse() as warehouse:
-                lines, is_new = self._late(RunHistory(warehouse), warehouse.clock() - expected)
+                lines, is_new = self._late(warehouse, warehouse.clock() - expected)
         except DatabaseError as error:
             lines, is_new = (
                 [shown(f"Whether the warehouse was loaded cannot be known: {error.message}")],
@@ -119,12 +121,12 @@ class Alerts:
             self._tell("ETL run did not happen", why)
         return why
 
-    def _late(self, records: RunHistory, since: datetime) -> tuple[list[str], bool]:
+    def _late(self, warehouse: Database, since: datetime) -> tuple[list[str], bool]:
         """Return what was not loaded since a moment, and whether that was not yet told of one of
         them.
         """
         lines, is_new = [], False
-        loads = records.last_loads()
+        loads = RunHistory(warehouse).last_loads()
         for name in (etl.label for etl in self._project.etls if etl.active):
             last = loads.get(name)
             if last is None or last < since:

@@ -15,8 +15,8 @@ from pypelineetl.load.etl import tables_written
 from pypelineetl.project.project import Project
 from pypelineetl.state.locks import TableLocks
 from pypelineetl.state.run_end import fail_run
-from pypelineetl.state.run_start import acquire
 from pypelineetl.state.run_record import Run
+from pypelineetl.state.run_start import acquire
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
@@ -53,9 +53,12 @@ def acquire_nowait(project: Project, run: Run, etls: Sequence[ETL]) -> Generator
         try:
             notes = acquire(warehouse, run, etls, tables, keep=project.keep_runs)
         except BusyError as error:
-            # A database with one writer does not say who that is; our own record does.
-            named = "" if "run " in error.message else f": {TableLocks(warehouse).describe_owners(tables)}"
-            raise BusyError(error.message + named) from error
+            if "run " in error.message:
+                raise
+            # A database with one writer does not say who has it. The table locks do.
+            owners = TableLocks(warehouse).describe_owners(tables)
+            message = f"{error.message}: {owners}"
+            raise BusyError(message) from error
     yield from map(events.RunRecovered, notes)
 
 

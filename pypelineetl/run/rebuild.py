@@ -36,9 +36,9 @@ from pypelineetl.state.load_state import LoadState
 from pypelineetl.state.locks import TableLocks, acquire_liveness
 from pypelineetl.state.run_end import drop_all, drop_orphans, drop_orphans_alone, finish
 from pypelineetl.state.run_history import RunHistory
+from pypelineetl.state.run_record import BUILT, Run
 from pypelineetl.state.run_start import begin_etl
 from pypelineetl.state.run_status import RunStatus
-from pypelineetl.state.run_record import BUILT, Run
 from pypelineetl.state.table_names import LIVE, kept_name
 
 

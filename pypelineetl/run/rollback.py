@@ -18,9 +18,9 @@ from pypelineetl.run.locking import claim, give_up
 from pypelineetl.state.legacy_names import adopt_legacy_names
 from pypelineetl.state.locks import acquire_liveness
 from pypelineetl.state.run_end import drop_orphans_alone, finish
-from pypelineetl.state.run_status import RunStatus
 from pypelineetl.state.run_history import RunHistory
 from pypelineetl.state.run_record import BUILT, ROLLED_BACK, Run, RunRecord, generation_of, new_run
+from pypelineetl.state.run_status import RunStatus
 from pypelineetl.state.table_names import kept_name
 
 

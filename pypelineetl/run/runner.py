@@ -36,8 +36,8 @@ from pypelineetl.state.legacy_names import adopt_legacy_names
 from pypelineetl.state.load_state import LoadState, Reject
 from pypelineetl.state.locks import acquire_liveness
 from pypelineetl.state.run_end import finish
-from pypelineetl.state.run_status import RunStatus
 from pypelineetl.state.run_record import DELETED, Run, new_run
+from pypelineetl.state.run_status import RunStatus
 from pypelineetl.state.surrogate_keys import LargestKeys
 
 

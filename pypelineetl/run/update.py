@@ -24,9 +24,9 @@ from pypelineetl.project.project import Project
 from pypelineetl.shutdown import raise_if_requested
 from pypelineetl.state.load_state import LoadState
 from pypelineetl.state.run_end import finish
-from pypelineetl.state.run_status import RunStatus
 from pypelineetl.state.run_history import RunHistory
 from pypelineetl.state.run_record import UPDATED, Run
+from pypelineetl.state.run_status import RunStatus
 
 
 def update(
@@ -78,7 +78,8 @@ def _update(  # noqa: PLR0913 - as `update`, and the two ways in which it is tri
                 # What did not change, others may read as well as this connection.
                 warehouse.uncommitted |= set(tables_written(project, etl))
             RunStatus(warehouse).loaded(
- run, etl, counts, here.generation, created_table=etl in created)
+                run, etl, counts, here.generation, created_table=etl in created
+            )
         finish(warehouse, run, UPDATED)
     yield from (events.EtlNoted(etls[0], note) for note in warehouse.notes)
 

@@ -32,15 +32,15 @@ def recover(warehouse: Database) -> list[str]:
     locks.exclude_others()
     with warehouse.transaction():
         holders = {lock.run_id: lock.holder for lock in locks.all()}
-        notes: list[str] = []
-        for run_id, holder in holders.items():
-            if not is_alive(warehouse, run_id):
-                notes.append(finish_dead_run(warehouse, run_id, holder))
-        for run_id in _unfinished_without_tables(warehouse):
-            notes.append(finish_dead_run(warehouse, run_id, "its process"))
-    for table in drop_orphans(warehouse):
-        notes.append(f'dropped the leftover table "{table}"')
-    return notes
+        notes = [
+            finish_dead_run(warehouse, run_id, holder)
+            for run_id, holder in holders.items()
+            if not is_alive(warehouse, run_id)
+        ]
+        without_tables = _unfinished_without_tables(warehouse)
+        notes += [finish_dead_run(warehouse, run_id, "its process") for run_id in without_tables]
+    dropped = drop_orphans(warehouse)
+    return [*notes, *(f'dropped the leftover table "{table}"' for table in dropped)]
 
 
 def ensure_tables(warehouse: Database) -> None:
@@ -92,9 +92,7 @@ def dead_runs(warehouse: Database, run: Run, tables: Collection[str]) -> set[str
     """
     now = warehouse.clock()
     expired = {
-        lock.run_id
-        for lock in TableLocks(warehouse).conflicting(run, tables)
-        if lock.lease <= now
+        lock.run_id for lock in TableLocks(warehouse).conflicting(run, tables) if lock.lease <= now
     }
     return {
         run_id

@@ -50,9 +50,7 @@ def finish(warehouse: Database, run: Run, way: str) -> None:
     locks.release(run)
 
 
-def commit_or_discard(
-    warehouse: Database, run: Run, ends: Mapping[str, str], error: str
-) -> bool:
+def commit_or_discard(warehouse: Database, run: Run, ends: Mapping[str, str], error: str) -> bool:
     """End a run in the open transaction: as a success if it is published, else discard its state.
 
     A process may die after its tables were renamed, and before it recorded that. The tables'
@@ -106,7 +104,7 @@ def fail_run(warehouse: Database, run: Run, failed_etl: str, error: str) -> bool
     return _fail(warehouse, run, failed_etl, error)
 
 
-def fail_killed_run(warehouse: Database, run: Run, error: str) -> bool:
+def end_killed_run(warehouse: Database, run: Run, error: str) -> bool:
     """End a run whose process was killed.
 
     Args:

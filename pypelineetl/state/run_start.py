@@ -72,15 +72,13 @@ def acquire(
 
 
 def begin_etl(warehouse: Database, run: Run, etl: ETL) -> None:
-    """Record in the open transaction that a run begins to load an ETL. The run's lease begins again.
+    """Record in the open transaction that a run begins to load an ETL, and renew its lease.
 
     Raises LoadError unless the run still owns its tables, and if the ETL was begun too often.
     """
     locks = TableLocks(warehouse)
     locks.verify(run)
-    [record] = [
-        record for record in RunHistory(warehouse).of(run.id) if record.etl == etl.label
-    ]
+    [record] = [record for record in RunHistory(warehouse).of(run.id) if record.etl == etl.label]
     if record.status == RUNNING and record.attempt >= _MOST_ATTEMPTS:
         what = f"{record.etl} in run {run.id}"
         raise _too_many_attempts(what, record.attempt)
