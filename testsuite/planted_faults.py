@@ -30,8 +30,8 @@ class Fault:
 FAULTS = (
     Fault(
         "versions of one date are not ordered by their number",
-        "load/dimensions/histories.py",
-        "return (since, number or 0, until is None, until or since, row[how.key])",
+        "load/dimensions/version_rows.py",
+        "return (since, number or 0, until is None, until or since, row[versioning.key])",
         "return (since, number and -number)",
     ),
     Fault(

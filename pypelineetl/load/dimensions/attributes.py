@@ -1,8 +1,8 @@
-"""How single attributes of a dimension change, before its class decides what becomes of a row.
+"""Attributes of types 0, 3 and 6, and inferred members, in a bulk load.
 
-Type 0 keeps its first value, type 3 keeps the value before the last change beside it, and type 6
-has the latest value in every version: each becomes a row that the class, which knows type 1 and
-type 2, loads rightly. A member that a fact has inferred is filled in place when its row arrives.
+Type 0 keeps its first value. Type 3 keeps the value before the last change. Type 6 has the latest
+value in every version. This module gives a source row the values of these columns that a
+plain type-1 or type-2 load writes correctly.
 """
 
 from typing import Any
@@ -11,65 +11,105 @@ from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.duck.projection import ColumnRequest, request_column
 from pypelineetl.load.staged_rows import CURRENT, SOURCE_ROWS, StagedRows
 
-_FILLING = "pypelineetl_filling"
+_FILLED = "pypelineetl_filled"
+"""The attributes of inferred members whose rows have arrived."""
 
 Row = dict[str, Any]
+"""One row of the source, by column."""
 
 
 def compared_attributes(etl: DimensionETL) -> tuple[str, ...]:
-    """Return the columns of a member that decide what becomes of single attributes of its next
-    row.
-    """
-    inferred = (etl.inferred,) if etl.inferred else ()
-    return tuple(dict.fromkeys((*etl.original, *etl.previous, *etl.previous.values(), *inferred)))
+    """Return the columns of a member from which type 0, type 3 and inferred members follow."""
+    names = [*etl.original, *etl.previous, *etl.previous.values()]
+    if etl.inferred:
+        names.append(etl.inferred)
+    # A column may be in several of these.
+    return tuple(dict.fromkeys(names))
 
 
 def given_attributes(staged: StagedRows, etl: DimensionETL) -> list[ColumnRequest]:
-    """Return what is wanted of the source for a member's attributes, but for those that tell its
-    versions apart.
+    """Return the columns to request from the source for a member's attributes.
+
+    The load itself fills the columns of type 3, flags, version numbers and dates. A column of type
+    6 is one more copy of its attribute.
     """
     names = [name for name in etl.factory.names("attributes") if name not in etl.filled]
-    current = [
-        request_column(staged.alias(name), base, staged.columns[name])
-        for name, base in etl.current.items()
-    ]
-    return [*map(staged.request, names), *current]
+    requested = [staged.request(name) for name in names]
+    for name, base in etl.current.items():
+        requested.append(request_column(staged.alias(name), base, staged.columns[name]))
+    return requested
 
 
 def with_constants(staged: StagedRows, etl: DimensionETL, rows: str) -> str:
-    """Return a source's rows with the columns that only the load knows, as a new member has
-    them.
+    """Return source rows with the columns that the source does not have, as for a new member.
+
+    For example `SELECT *, CAST(NULL AS VARCHAR) AS previous_city, CAST(0 AS BOOLEAN) AS is_deleted
+    FROM (<rows>)`.
     """
-    given = dict.fromkeys(etl.previous, "NULL") | dict.fromkeys(etl.flags, "0")
-    constants = "".join(
-        f", CAST({value} AS {staged.request(name).duckdb_type}) AS {staged.alias(name)}"
-        for name, value in given.items()
-    )
-    return f"SELECT *{constants} FROM ({rows})"
+    values = dict.fromkeys(etl.previous, "NULL") | dict.fromkeys(etl.flags, "0")
+    columns = ["*"]
+    for name, value in values.items():
+        kind = staged.request(name).duckdb_type
+        columns.append(f"CAST({value} AS {kind}) AS {staged.alias(name)}")
+    return f"SELECT {', '.join(columns)} FROM ({rows})"
+
+
+def type_three_value(key: str, kept: str, base: str) -> str:
+    """Return the type-3 column of a member after a source row.
+
+    It is the value before the row, if the row changes it. A new member has none, unless the row
+    has one.
+
+    Args:
+        key: The surrogate key in DuckDB.
+        kept: The type-3 column in DuckDB.
+        base: The attribute in DuckDB whose previous value it keeps.
+
+    Returns:
+        An expression of the source row `r` and the existing member `e`.
+
+    """
+    return f"""
+        CASE
+          WHEN e.{key} IS NULL THEN r.{kept}
+          WHEN r.{base} IS DISTINCT FROM e.{base} THEN e.{base}
+          ELSE e.{kept}
+        END
+    """
 
 
 def resolve_attributes(staged: StagedRows, etl: DimensionETL, latest: str) -> None:
-    """Give the rows the type 0 and type 3 attributes that follow from their members as the table
-    has them.
+    """Give the source rows the type-0 and type-3 attributes of their members.
+
+    Args:
+        staged: The source rows.
+        etl: The dimension.
+        latest: The DuckDB table of the members.
+
+    For a dimension with the type-0 attribute `first_name`:
+
+        SELECT r.* REPLACE (
+          CASE WHEN e.key IS NULL THEN r.first_name ELSE e.first_name END AS first_name
+        )
+        FROM pypelineetl_rows AS r
+        LEFT JOIN pypelineetl_existing AS e ON r.person_id = e.person_id
+
     """
     if not (etl.original or etl.previous):
         return
     key = staged.alias(str(etl.factory.name("key")))
-    replaced = {
-        (at := staged.alias(name)): f"CASE WHEN e.{key} IS NULL THEN r.{at} ELSE e.{at} END"
-        for name in etl.original
-    }
-    for kept, base in etl.previous.items():
-        at, name = staged.alias(kept), staged.alias(base)
-        replaced[at] = f"""
-            CASE WHEN e.{key} IS NULL THEN r.{at}
-                 WHEN r.{name} IS DISTINCT FROM e.{name} THEN e.{name} ELSE e.{at} END
-        """
-    settled = ", ".join(f"{expression} AS {at}" for at, expression in replaced.items())
+    replaced = []
+    for name in etl.original:
+        alias = staged.alias(name)
+        kept = f"CASE WHEN e.{key} IS NULL THEN r.{alias} ELSE e.{alias} END"
+        replaced.append(f"{kept} AS {alias}")
+    for name, base in etl.previous.items():
+        alias = staged.alias(name)
+        replaced.append(f"{type_three_value(key, alias, staged.alias(base))} AS {alias}")
     staged.session.keep(
         SOURCE_ROWS,
         f"""
-        SELECT r.* REPLACE ({settled})
+        SELECT r.* REPLACE ({", ".join(replaced)})
         FROM {SOURCE_ROWS} AS r
         LEFT JOIN {latest} AS e ON {staged.equal(etl.factory.natural_key, "r", "e")}
         """,
@@ -77,32 +117,41 @@ def resolve_attributes(staged: StagedRows, etl: DimensionETL, latest: str) -> No
 
 
 def fill_inferred(staged: StagedRows, etl: DimensionETL) -> int:
-    """Fill the inferred members whose rows have arrived, in place; return how many they are."""
+    """Fill the inferred members whose rows have arrived, in place; return their number.
+
+    They keep their surrogate keys, as facts point to them.
+    """
     if not etl.inferred:
         return 0
     key, by = str(etl.factory.name("key")), etl.factory.natural_key
-    names = [
-        name
-        for name in etl.factory.names("attributes")
-        if name not in {*by, *etl.factory.versioning}
-    ]
+    fixed = {*by, *etl.factory.versioning}
+    names = [name for name in etl.factory.names("attributes") if name not in fixed]
     staged.session.keep(
-        _FILLING,
+        _FILLED,
         f"""
         SELECT e.{staged.alias(key)}, {staged.aliases(names, "r.")}
-        FROM {SOURCE_ROWS} AS r JOIN {CURRENT} AS e ON {staged.equal(by, "r", "e")}
+        FROM {SOURCE_ROWS} AS r
+        JOIN {CURRENT} AS e ON {staged.equal(by, "r", "e")}
         WHERE CAST(e.{staged.alias(etl.inferred)} AS BOOLEAN)
         """,
     )
-    filled = staged.session.number(f"SELECT count(*) FROM {_FILLING}")
+    filled = staged.session.number(f"SELECT count(*) FROM {_FILLED}")
     if filled:
-        staged.update([key], names, f"SELECT * FROM {_FILLING}")
-        brought = set(staged.session.types(f"FROM {CURRENT}"))
-        settings = ", ".join(
-            f"{at} = f.{at}" for name in names if (at := staged.alias(name)) in brought
-        )
-        staged.session.run(
-            f"UPDATE {CURRENT} AS e SET {settings} FROM {_FILLING} AS f"
-            f" WHERE e.{staged.alias(key)} = f.{staged.alias(key)}"
-        )
+        staged.update([key], names, f"SELECT * FROM {_FILLED}")
+        _fill_current(staged, key, names)
     return filled
+
+
+def _fill_current(staged: StagedRows, key: str, names: list[str]) -> None:
+    """Fill the inferred members in CURRENT too, so that the load does not find them changed."""
+    key_alias = staged.alias(key)
+    # CURRENT has only the columns that the load compares.
+    available = staged.session.types(f"FROM {CURRENT}")
+    filled = [alias for alias in map(staged.alias, names) if alias in available]
+    settings = [f"{alias} = f.{alias}" for alias in filled]
+    staged.session.run(f"""
+        UPDATE {CURRENT} AS e
+        SET {", ".join(settings)}
+        FROM {_FILLED} AS f
+        WHERE e.{key_alias} = f.{key_alias}
+    """)

@@ -12,7 +12,7 @@ from pypelineetl.duck.projection import Projection
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.load.context import Load, dated
-from pypelineetl.load.dimensions.member_events import TOLD, MemberEvents, is_dated
+from pypelineetl.load.dimensions.member_events import LATEST_EVENTS, MemberEvents, is_dated
 from pypelineetl.load.staged_rows import CURRENT, StagedRows, not_special
 from pypelineetl.sql.sql_casts import duckdb_type, literal
 
@@ -75,9 +75,9 @@ def _close(staged: StagedRows, etl: DimensionETL, gone: str) -> None:
     else:
         MemberEvents(staged, etl).load_latest()
         ending = f"""
-            SELECT e.version_key, greatest(e.effective, t.told) AS effective
+            SELECT e.version_key, greatest(e.effective, t.last_event) AS effective
             FROM (SELECT m.{key} AS version_key, {ended} AS effective FROM {gone}) AS e
-            LEFT JOIN {TOLD} AS t USING (version_key)
+            LEFT JOIN {LATEST_EVENTS} AS t USING (version_key)
         """
     staged.session.keep(_ENDED, ending)
     staged.update(

@@ -1,41 +1,46 @@
-"""The events of a dated dimension's versions, in the library's own table: read for a load, and
-written by it.
+"""The events of a dated dimension in one load: read into DuckDB, and written with the versions.
 
-The table of the dimension alone does not tell when its first version really began, nor when the
-source confirmed a state; docs/history.md says what needs it.
+The dimension's own table does not say when its first version really began, nor when the source
+confirmed a state. docs/history.md says which rules need it. `state/member_events.py` has the
+table `etl_member_event`.
 """
 
 from collections.abc import Mapping, Sequence
 
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.projection import Projection, request_column
+from pypelineetl.duck.projection import request_column
 from pypelineetl.load.context import Load
+from pypelineetl.load.dimensions.warehouse_rows import warehouse_rows
 from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.sql_casts import literal
 from pypelineetl.state.member_events import EVENTS, MemberEventTable
 from pypelineetl.state.table_names import state_name
 
-TOLD = "pypelineetl_told"
-"""The latest event of each version, as columns `version_key` and `told`, in DuckDB."""
-LOGGED = "pypelineetl_logged"
-"""The events of some versions, as columns `version_key`, `effective` and `event`, in DuckDB."""
+LATEST_EVENTS = "pypelineetl_latest_events"
+"""The DuckDB table with the date of each version's latest event: `version_key`, `last_event`."""
+KNOWN_EVENTS = "pypelineetl_known_events"
+"""The DuckDB table with the events of some versions: `version_key`, `effective`, `event`."""
+_EVENT_COLUMNS = ("version_key", "effective", "event")
+# Each key is a placeholder, and SQLite before 3.32 takes 999 of them in one statement.
 _KEYS_PER_STATEMENT = 500
 
 
 def is_dated(load: Load, etl: DimensionETL) -> bool:
-    """Return whether the source dates the states of a type-2 dimension, so that its events are
-    kept.
+    """Return whether the source dates the states of a dimension, so that loads keep its events.
+
+    That also needs a `fromatt` whose column takes dates, and surrogate keys that are numbers.
     """
-    factory, since = etl.factory, etl.factory.name("fromatt")
-    dated = factory.read_by("fromfinder") or factory.name("srcdateatt")
+    factory = etl.factory
+    since, key = factory.name("fromatt"), factory.name("key")
+    source_date = factory.read_by("fromfinder") or factory.name("srcdateatt")
+    if not (factory.versioning and source_date and since and key):
+        return False
     columns = load.project.columns(etl)
-    key = factory.name("key")
-    has_moments = bool(since and columns[since].is_moment)
-    return bool(factory.versioning and dated and has_moments and key and columns[key].is_whole)
+    return columns[since].is_moment and columns[key].is_whole
 
 
 class MemberEvents:
-    """The events of one dimension's versions, those of the generation that a load writes."""
+    """The events of one dimension, in the generation of the table that the load writes."""
 
     def __init__(self, staged: StagedRows, etl: DimensionETL) -> None:
         self._staged = staged
@@ -43,51 +48,59 @@ class MemberEvents:
         self._table = MemberEventTable(staged.load.warehouse, staged.load.generation)
 
     def load_latest(self) -> None:
-        """Bring the latest event of each version to DuckDB."""
-        selected = {"version_key": "version_key", "told": "MAX(effective)"}
-        self._bring(TOLD, selected, "GROUP BY version_key")
+        """Read the date of each version's latest event into the table LATEST_EVENTS."""
+        selected = {"version_key": "version_key", "last_event": "MAX(effective)"}
+        self._read(LATEST_EVENTS, selected, "GROUP BY version_key")
 
-    def bring(self, keys: Sequence[int] | None) -> None:
-        """Bring the events of these versions to DuckDB, those of all versions if there are no keys
-        given.
+    def load_events(self, keys: Sequence[int] | None) -> None:
+        """Read events into the table KNOWN_EVENTS.
+
+        Args:
+            keys: The surrogate keys of the versions; None for all versions of the dimension.
+
         """
-        some = (
-            ""
-            if keys is None
-            else f" AND version_key IN ({', '.join(str(int(key)) for key in keys) or 'NULL'})"
-        )
-        self._bring(LOGGED, {name: name for name in ("version_key", "effective", "event")}, some)
+        condition = ""
+        if keys is not None:
+            # No key at all: IN () is an error, and nothing is in NULL.
+            listed = ", ".join(str(int(key)) for key in keys) or "NULL"
+            condition = f"AND version_key IN ({listed})"
+        self._read(KNOWN_EVENTS, dict(zip(_EVENT_COLUMNS, _EVENT_COLUMNS, strict=True)), condition)
 
     def write(self, events: str, rewritten: Sequence[int] = ()) -> None:
-        """Add the events that a query of DuckDB gives: version_key, effective, event.
+        """Insert events.
 
-        Those that the versions with a key in `rewritten` had are removed before.
+        Args:
+            events: A DuckDB query with the columns `version_key`, `effective` and `event`.
+            rewritten: The surrogate keys of versions whose present events are deleted before.
+
         """
         warehouse = self._staged.load.warehouse
         columns = self._table.columns()
         for first in range(0, len(rewritten), _KEYS_PER_STATEMENT):
             self._table.delete(self._etl, rewritten[first : first + _KEYS_PER_STATEMENT])
-        name, generation = (
-            literal(state_name(self._etl.live_table)),
-            literal(self._staged.load.generation),
-        )
-        query = f"SELECT {name}, version_key, effective, event, {generation} FROM ({events})"
+        name = literal(state_name(self._etl.live_table))
+        generation = literal(self._staged.load.generation)
+        query = f"""
+            SELECT {name}, version_key, effective, event, {generation}
+            FROM ({events})
+        """
         warehouse.uncommitted.add(EVENTS)
         warehouse.bulk_insert(EVENTS, columns, self._staged.session, query)
 
-    def _bring(self, name: str, selected: Mapping[str, str], rest: str) -> None:
-        """Bring the results of expressions, by their names in DuckDB.
+    def _read(self, table: str, selected: Mapping[str, str], rest: str) -> None:
+        """Read the dimension's events into a DuckDB table.
 
-        `rest` is what follows in the statement.
+        Args:
+            table: The name of the DuckDB table.
+            selected: The columns of the DuckDB table, each with its expression in the warehouse.
+            rest: SQL that follows the condition.
+
         """
         columns = {column.name: column for column in self._table.columns()}
-        columns["told"] = columns["effective"]
-        requested = [request_column(each, each, columns[each]) for each in selected]
-        expressions = ", ".join(f"{expression} AS {each}" for each, expression in selected.items())
+        columns["last_event"] = columns["effective"]
+        requested = [request_column(name, name, columns[name]) for name in selected]
+        expressions = ", ".join(f"{expression} AS {name}" for name, expression in selected.items())
         query = self._table.select(self._etl, expressions, rest)
-        staged, warehouse = self._staged, self._staged.load.warehouse
-        scanned = warehouse.scanned_here(
-            staged.session, staged.load.project.warehouse_url, EVENTS, query
-        )
-        given = Projection(staged.session, scanned, lambda: warehouse.stream(query))
-        staged.session.keep(name, given.select(requested, f"{name}_given"))
+        session = self._staged.session
+        rows = warehouse_rows(self._staged.load, session, EVENTS, query)
+        session.keep(table, rows.select(requested, f"{table}_given"))

@@ -1,13 +1,11 @@
-"""How a type-2 dimension numbers and dates its versions."""
+"""Versioning of a type-2 dimension: its columns, its attributes by type, and its first dates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Any
 
-from pygrametl.tables import (
-    SlowlyChangingDimension,
-)
+from pygrametl.tables import SlowlyChangingDimension
 
 from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.declare.factories import Factory
@@ -20,25 +18,30 @@ from pypelineetl.sql.schema import Column
 
 @dataclass(frozen=True)
 class Versioning:
-    """How one dimension tells its versions apart: the columns, and what dates them."""
+    """The columns of a type-2 dimension, by what a load does with them."""
 
     key: str
+    """The surrogate key."""
     natural_key: tuple[str, ...]
+    """The columns of the natural key (`lookupatts`)."""
     followed: tuple[str, ...]
-    """The attributes whose change begins a new version."""
+    """The type-2 attributes. A change of one of them begins a version."""
     original: tuple[str, ...]
     """The type-0 attributes."""
     everywhere: tuple[str, ...]
     """The type-1 attributes that are overwritten in all versions."""
     latest: tuple[str, ...]
-    """The type-1 attributes that are overwritten in the latest version alone."""
+    """The type-1 attributes that are overwritten in the latest version only."""
     carried: tuple[str, ...]
-    """Attributes that are written and not compared: what the source orders versions by."""
+    """Columns that are written and not compared: `orderingatt`, and the flag of deleted members."""
     number: str | None
+    """The version number (`versionatt`)."""
     since: str | None
+    """The beginning of a version (`fromatt`)."""
     until: str | None
+    """The end of a version (`toatt`)."""
     compares_dates: bool
-    """Whether another date of the source begins a new version, even if nothing else changed."""
+    """Whether a new source date begins a version, even if nothing else changed (`srcdateatt`)."""
 
     @property
     def overwritten(self) -> tuple[str, ...]:
@@ -47,27 +50,39 @@ class Versioning:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """All attributes but the natural key and the columns that tell versions apart."""
+        """All columns but the surrogate key, the natural key, the version number and the dates."""
         return (*self.followed, *self.original, *self.overwritten, *self.carried)
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """Those of the version number, the beginning and the end that the table has."""
+        return tuple(name for name in (self.number, self.since, self.until) if name)
 
 
 def versioning_of(etl: DimensionETL) -> Versioning:
-    """Return how a SlowlyChangingDimension's factory tells versions apart."""
+    """Return the versioning of a SlowlyChangingDimension, as its factory declares it."""
     factory = etl.factory
-    overwritten = [(each, True) if isinstance(each, str) else each for each in type_one(etl)]
-    apart = {*factory.natural_key, *factory.versioning, *(name for name, _ in overwritten)}
-    ordering, flag = factory.name("orderingatt"), etl.deleted.flag if etl.deleted else None
-    carried = tuple(name for name in (ordering, flag) if name and name not in apart)
-    original = tuple(name for name in etl.original if name not in {*apart, *carried})
-    others = {*apart, *carried, *original}
+    everywhere: list[str] = []
+    latest: list[str] = []
+    for declared in type_one(etl):
+        # pygrametl's two forms: a name, or a name with whether it is overwritten in all versions.
+        name, is_everywhere = (declared, True) if isinstance(declared, str) else declared
+        (everywhere if is_everywhere else latest).append(name)
+    # Each column has one role; the first of these that claims it wins.
+    used = {*factory.natural_key, *factory.versioning, *everywhere, *latest}
+    flag = etl.deleted.flag if etl.deleted else None
+    carried = _unused((factory.name("orderingatt"), flag), used)
+    used.update(carried)
+    original = _unused(etl.original, used)
+    used.update(original)
     return Versioning(
         key=str(factory.name("key")),
         natural_key=factory.natural_key,
-        followed=tuple(name for name in factory.names("attributes") if name not in others),
+        followed=_unused(factory.names("attributes"), used),
         original=original,
         carried=carried,
-        everywhere=tuple(name for name, is_everywhere in overwritten if is_everywhere),
-        latest=tuple(name for name, is_everywhere in overwritten if not is_everywhere),
+        everywhere=tuple(everywhere),
+        latest=tuple(latest),
         number=factory.name("versionatt"),
         since=factory.name("fromatt"),
         until=factory.name("toatt"),
@@ -75,62 +90,81 @@ def versioning_of(etl: DimensionETL) -> Versioning:
     )
 
 
+def _unused(names: tuple[str | None, ...], used: set[str]) -> tuple[str, ...]:
+    """Return the names, without None, that have no role yet."""
+    return tuple(name for name in names if name and name not in used)
+
+
 def history_rules(load: Load, etl: DimensionETL) -> HistoryRules:
-    """Return the rules by which `member_history` makes a member's versions."""
-    how, columns = versioning_of(etl), load.project.columns(etl)
-    first = first_date(load, etl)
-    found = moment(first) if first is not None else None
-    if found is not None and not isinstance(found, datetime):
-        found = datetime.combine(found, time())
+    """Return the rules by which `member_history` computes the versions of a member."""
+    versioning, columns = versioning_of(etl), load.project.columns(etl)
+    orders = [name for name in versioning.carried if name not in etl.flags]
     return HistoryRules(
-        followed=how.followed,
-        everywhere=how.everywhere,
-        latest=how.latest,
-        original=how.original,
+        followed=versioning.followed,
+        everywhere=versioning.everywhere,
+        latest=versioning.latest,
+        original=versioning.original,
         previous=etl.previous,
         current=etl.current,
-        carried=how.carried,
-        ordering=next((name for name in how.carried if name not in etl.flags), None),
+        carried=versioning.carried,
+        ordering=orders[0] if orders else None,
         flags={name: columns[name].cast(0) for name in etl.flags},
         inferred=etl.inferred,
         is_dated=is_dated(load, etl),
-        every_date_begins=how.compares_dates,
-        beginning=found,
+        every_date_begins=versioning.compares_dates,
+        beginning=_midnight_or_moment(first_date(load, etl)),
     )
+
+
+def _midnight_or_moment(value: Any) -> datetime | None:
+    """Return a date of a factory as a moment; None for None."""
+    if value is None:
+        return None
+    found = moment(value)
+    return found if isinstance(found, datetime) else datetime.combine(found, time())
 
 
 def first_date(load: Load, etl: DimensionETL) -> Any:
-    """Return the date on which first versions begin; None if each begins on its own."""
+    """Return the date on which first versions begin (`minfrom`).
+
+    None if a first version begins on the date of its first row.
+    """
     arguments = etl.factory.arguments
-    first = arguments.get(
-        "minfrom", versioning(etl.factory, load.project.columns(etl), load.now).get("minfrom")
-    )
+    default = dating_arguments(etl.factory, load.project.columns(etl), load.now).get("minfrom")
+    first = arguments.get("minfrom", default)
+    # pygrametl's own default is a tuple of None.
     return None if first == (None,) else first
 
 
 def type_one(etl: DimensionETL) -> list[str | tuple[str, bool]]:
-    """Return the attributes of a type-2 dimension that are overwritten, as pygrametl takes them.
+    """Return the attributes that are overwritten, in the form of pygrametl's `type1atts`.
 
-    They are those its factory names, and those the load fills itself, but for a flag of deleted
-    members.
+    They are those of the factory, the columns of types 3 and 6, and the flag of inferred members.
+    The flag of deleted members is not one of them: deletions.py writes it.
     """
-    declared: list[str | tuple[str, bool]] = list(etl.factory.arguments.get("type1atts") or ())
-    named = {each if isinstance(each, str) else each[0] for each in declared}
-    inferred = [(etl.inferred, False)] if etl.inferred else []
-    return [
-        *declared,
-        *(name for name in (*etl.previous, *etl.current) if name not in named),
-        *inferred,
-    ]
+    overwritten: list[str | tuple[str, bool]] = list(etl.factory.arguments.get("type1atts") or ())
+    declared = {name if isinstance(name, str) else name[0] for name in overwritten}
+    derived = (*etl.previous, *etl.current)
+    overwritten.extend(name for name in derived if name not in declared)
+    if etl.inferred:
+        overwritten.append((etl.inferred, False))
+    return overwritten
 
 
-def versioning(factory: Factory, columns: Mapping[str, Column], now: datetime) -> dict[str, Any]:
-    """Return how a type-2 dimension dates its versions where the factory does not say: by this
-    run's own time.
+def dating_arguments(
+    factory: Factory, columns: Mapping[str, Column], now: datetime
+) -> dict[str, Any]:
+    """Return the pygrametl arguments that date versions, where the factory does not give them.
 
-    A first version is valid from the beginning of time, so that facts older than the dimension's
-    first load find it; but not with `srcdateatt`, where pygrametl takes a first version of another
-    date than the source's for a change.
+    A version begins at the time of the run. A first version begins at the beginning of time, so
+    that facts which are older than the first load find it. That is not so with `srcdateatt`: there
+    pygrametl compares the beginning with the source's date, and would see a change in every load.
+
+    Args:
+        factory: The factory of a dimension of any class.
+        columns: The columns of its table, by name.
+        now: The time of the run, UTC.
+
     """
     if not issubclass(factory.table_class, SlowlyChangingDimension):
         return {}
@@ -140,5 +174,7 @@ def versioning(factory: Factory, columns: Mapping[str, Column], now: datetime) -
     column = columns[str(since or until)]
     if factory.name("srcdateatt"):
         return {"srcdateparser": lambda value: dated(column, value)}
-    first = {"minfrom": dated(column, BEGINNING_OF_TIME)} if since else {}
-    return {**first, "fromfinder": lambda _connection, _row, _names: dated(column, now)}
+    arguments: dict[str, Any] = {"fromfinder": lambda _connection, _row, _names: dated(column, now)}
+    if since:
+        arguments["minfrom"] = dated(column, BEGINNING_OF_TIME)
+    return arguments

@@ -4,7 +4,7 @@ pygrametl is written for scripts: it keeps state in module variables, and it gue
 does not say. This module works around the following behaviour:
 
 - New versions begin on `pygrametl.today()`, the day of the first call in the process. A load gives
-  the time of its run instead (`versioning`, `_date_finders`).
+  the time of its run instead (`dating_arguments`, `_date_finders`).
 - Surrogate keys continue from the largest one in the table. That may be -1, of a special member,
   or one that a deleted member had. A load counts on from the largest key that was ever given
   (`_key_finder`).
@@ -40,7 +40,7 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.declare.factories import Factory
 from pypelineetl.load.context import dated
-from pypelineetl.load.dimensions.versioning import type_one, versioning
+from pypelineetl.load.dimensions.versioning import dating_arguments, type_one
 from pypelineetl.load.pygrametl.connection import TargetConnection
 from pypelineetl.sql.schema import Column
 from pypelineetl.state.surrogate_keys import LargestKeys
@@ -104,7 +104,7 @@ def _arguments(
     factory = etl.factory
     arguments = {
         **_CACHES.get(factory.table_class, {}),
-        **versioning(factory, columns, now),
+        **dating_arguments(factory, columns, now),
         **factory.arguments,
         **_typed_bounds(factory, columns),
         **_date_finders(factory, columns, now),

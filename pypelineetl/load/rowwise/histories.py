@@ -16,7 +16,6 @@ from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load, dated
-from pypelineetl.load.dimensions.histories import VersionColumns, sorted_events
 from pypelineetl.load.dimensions.history_model import (
     Kind,
     MemberEvent,
@@ -26,6 +25,7 @@ from pypelineetl.load.dimensions.history_model import (
 )
 from pypelineetl.load.dimensions.member_events import MemberEvents, is_dated
 from pypelineetl.load.dimensions.member_history import member_history
+from pypelineetl.load.dimensions.version_rows import VersionRows, sorted_events
 from pypelineetl.load.dimensions.versioning import history_rules, versioning_of
 from pypelineetl.load.pygrametl.connection import TargetConnection
 from pypelineetl.load.staged_rows import StagedRows
@@ -74,7 +74,7 @@ class RowHistories:
         self._is_dated = is_dated(self.load, self.etl)
         factory = self.etl.factory
         self._dated = factory.read_by("fromfinder") or factory.name("srcdateatt") or ""
-        self._writer = VersionColumns(self.etl, self._how, self.columns)
+        self._version_rows = VersionRows(self.etl, self._how, self.columns)
         self._logged: defaultdict[Any, list[MemberEvent]] = defaultdict(list)
         self._read()
 
@@ -139,13 +139,13 @@ class RowHistories:
         history = member_history(known, states, self._rules, self.load.now)
         old = {version.key: version for version in known}
         for place, version in enumerate(history.versions):
-            row = self._writer.columns(version, natural_key)
+            row = self._version_rows.row(version, natural_key)
             key = version.key
             if key is None:
                 key = self._insert(row)
                 self.versions += bool(known) or place > 0
             else:
-                self._update(row, self._writer.columns(old[key], natural_key), key)
+                self._update(row, self._version_rows.row(old[key], natural_key), key)
             if sorted_events(self._logged.get(key, ())) != list(version.events):
                 self._rewritten += [key] if version.key is not None else []
                 self._events += [(key, event.effective, event.kind) for event in version.events]
@@ -203,16 +203,16 @@ class RowHistories:
         for row in self._rows(names, ""):
             found[tuple(row[name] for name in how.natural_key)].append(row)
         for natural_key, rows in found.items():
-            newest = max(rows, key=self._writer.order)
+            newest = max(rows, key=self._version_rows.order)
             is_inferred = (
                 bool(inferred and newest[inferred[0]]) and newest[how.key] not in self._logged
             )
             events = sorted_events(self._logged.get(newest[how.key], ()))
-            since = self._writer.moment(newest, how.since) or datetime.min  # noqa: DTZ901 - no zone, as all here
+            since = self._version_rows.moment(newest, how.since) or datetime.min  # noqa: DTZ901 - no zone, as all here
             told = events[-1].effective if events else since
             is_flagged = bool(flag and newest[flag[0]] != self._rules.flags[flag[0]])
             self._latest[natural_key] = _Latest(
-                self._writer.is_open(newest), is_inferred, is_flagged, told
+                self._version_rows.is_open(newest), is_inferred, is_flagged, told
             )
 
     def _known(self, natural_key: NaturalKey) -> list[Version]:
@@ -228,7 +228,7 @@ class RowHistories:
             for row in self._rows(names, f"WHERE {where}", member)
             if self._is_of(row, natural_key)
         ]
-        return self._writer.versions(rows, self._logged, self._rules)
+        return self._version_rows.versions(rows, self._logged, self._rules)
 
     def _is_of(self, row: Row, natural_key: NaturalKey) -> bool:
         return tuple(row[name] for name in self._how.natural_key) == natural_key
@@ -255,7 +255,9 @@ class RowHistories:
 
     def _update(self, after: Row, before: Row, key: Any) -> None:
         changed = [
-            name for name in self._writer.changing if not same_value(before[name], after[name])
+            name
+            for name in self._version_rows.changing
+            if not same_value(before[name], after[name])
         ]
         if changed:
             quote, own = self.load.warehouse.quote, self._how.key

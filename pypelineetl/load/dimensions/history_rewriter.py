@@ -1,0 +1,417 @@
+"""Members whose whole history is read, recomputed by `member_history` and rewritten.
+
+They are the few whose rows do more than begin the next version: several rows, a row that changes
+the past, a return, or the first row of an inferred member.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from pypelineetl.databases.limits import adapted
+from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.duck.projection import Projection, arrow_type
+from pypelineetl.duck.rows import Stream
+from pypelineetl.load.dimensions.history_model import (
+    History,
+    HistoryRules,
+    MemberEvent,
+    State,
+    Version,
+    same_value,
+)
+from pypelineetl.load.dimensions.member_events import KNOWN_EVENTS, MemberEvents
+from pypelineetl.load.dimensions.member_history import member_history
+from pypelineetl.load.dimensions.version_rows import NaturalKey, VersionRows, sorted_events
+from pypelineetl.load.dimensions.versioning import Versioning
+from pypelineetl.load.dimensions.warehouse_rows import warehouse_rows
+from pypelineetl.load.staged_rows import SOURCE_ROWS, StagedRows, not_special
+from pypelineetl.sql.sql_casts import duckdb_type
+
+_EXISTING = "pypelineetl_existing_versions"
+"""All existing versions of the rewritten members."""
+_NEW = "pypelineetl_new_versions"
+"""The new versions, without surrogate keys. `ord` and `place` order them and name each one."""
+_NEW_EVENTS = "pypelineetl_new_events"
+"""The events of the new versions, by `ord` and `place`."""
+_CHANGED = "pypelineetl_changed_versions"
+"""The existing versions of which a column changes."""
+_CHANGED_EVENTS = "pypelineetl_changed_events"
+"""The events of the existing versions whose events change."""
+# So many members are read by their natural keys. For more, one scan of the table is faster than a
+# statement with thousands of placeholders.
+_MEMBERS_BY_KEY = 500
+# The columns that name a new version before it has a surrogate key.
+_NAMING = {"ord": "BIGINT", "place": "BIGINT"}
+
+_Rows = list[tuple[Any, ...]]
+
+
+@dataclass
+class _Changes:
+    """What the recomputed histories write, as rows."""
+
+    versions: _Rows = field(default_factory=list)
+    """New versions: `ord`, `place` and the columns of the factory but the surrogate key."""
+    events: _Rows = field(default_factory=list)
+    """Events of new versions: `ord`, `place`, date and kind."""
+    rewritten: _Rows = field(default_factory=list)
+    """Changed versions: the surrogate key and the columns that may change."""
+    rewritten_events: _Rows = field(default_factory=list)
+    """All events of versions whose events change: the surrogate key, date and kind."""
+    rewritten_keys: list[int] = field(default_factory=list)
+    """The surrogate keys of the versions whose events change."""
+
+
+class HistoryRewriter:
+    """Recomputes the histories of some members of one load.
+
+    Args:
+        staged: The source rows of the load.
+        etl: The dimension.
+        versioning: Its columns, by what a load does with them.
+        rules: Its rules for `member_history`.
+        events: Its events.
+
+    """
+
+    def __init__(
+        self,
+        staged: StagedRows,
+        etl: DimensionETL,
+        versioning: Versioning,
+        rules: HistoryRules,
+        events: MemberEvents,
+    ) -> None:
+        self.inserted = 0
+        """The number of source rows that began a version."""
+        self.updated = 0
+        """The number of source rows that changed something else."""
+        self.versions = 0
+        """The number of new versions of members that existed before."""
+        self.new_versions: str | None = None
+        """The DuckDB table of the new versions, without surrogate keys; None if there are none."""
+        self._staged = staged
+        self._etl = etl
+        self._versioning = versioning
+        self._rules = rules
+        self._events = events
+        self._version_rows = VersionRows(etl, versioning, staged.columns)
+        self._columns = [name for name in etl.factory.columns if name != versioning.key]
+        self._has_existing = False
+        self._known_events: dict[Any, list[MemberEvent]] = {}
+        self._changes = _Changes()
+
+    def drop_repeated_rows(self, members: str, latest: str) -> bool:
+        """Drop the source rows that repeat a known state of the past.
+
+        An extract that gives the whole history every time has many such rows.
+
+        Args:
+            members: The DuckDB table of the natural keys of the members.
+            latest: The DuckDB table of the latest versions.
+
+        Returns:
+            Whether any row was dropped.
+
+        """
+        self._load_existing(members)
+        staged, versioning = self._staged, self._versioning
+        by = staged.aliases(versioning.natural_key)
+        row_by = staged.aliases(versioning.natural_key, "r.")
+        is_open = "e.is_open"
+        if self._etl.inferred:
+            flag = staged.alias(self._etl.inferred)
+            is_open += f" AND NOT coalesce(CAST(e.{flag} AS BOOLEAN), false)"
+        compared = (*versioning.followed, *versioning.latest)
+        dropped = staged.session.number(f"""
+            DELETE FROM {SOURCE_ROWS}
+            WHERE ord IN (
+              SELECT r.ord
+              FROM {SOURCE_ROWS} AS r
+              JOIN {members} AS m USING ({by})
+              JOIN {latest} AS e ON {staged.equal(versioning.natural_key, "r", "e")}
+              JOIN ({self._known_states()}) AS k
+                ON {staged.equal(versioning.natural_key, "r", "k")}
+                AND k.effective = r.effective
+              WHERE r.effective < e.last_event
+                AND {is_open}
+                AND NOT ({staged.changed(compared, "r", "k")})
+                -- A row without a date may hold from the beginning. That depends on whether rows
+                -- with a date stand beside it, so those must stay.
+                AND ({row_by}) NOT IN (
+                  SELECT ({by}) FROM {SOURCE_ROWS} WHERE effective IS NULL
+                )
+            )
+        """)
+        return dropped > 0
+
+    def _known_states(self) -> str:
+        """Return the existing versions with the date of each of their states, as `effective`."""
+        alias, versioning = self._staged.alias, self._versioning
+        key = alias(versioning.key)
+        latest_first = f"v.{key} DESC"
+        if versioning.number:
+            latest_first = f"v.{alias(versioning.number)} DESC, {latest_first}"
+        by = self._staged.aliases(versioning.natural_key, "v.")
+        return f"""
+            SELECT v.*, k.effective
+            FROM {_EXISTING} AS v
+            JOIN {KNOWN_EVENTS} AS k ON k.version_key = v.{key}
+            WHERE k.event = 'state'
+            -- Several versions may have a state of one date: the last one holds.
+            QUALIFY row_number() OVER (PARTITION BY {by}, k.effective ORDER BY {latest_first}) = 1
+        """
+
+    def compute(self, members: str) -> None:
+        """Compute the new histories of members, and take their rows out of SOURCE_ROWS.
+
+        Args:
+            members: The DuckDB table of the natural keys of the members.
+
+        """
+        self._load_existing(members)
+        known = self._existing_versions()
+        now = self._staged.load.now
+        for natural_key, rows in self._source_states(members).items():
+            positions = [position for position, _state in rows]
+            states = [state for _position, state in rows]
+            versions = known.get(natural_key, [])
+            history = member_history(versions, states, self._rules, now)
+            self._collect(natural_key, versions, history, positions)
+        by = self._staged.aliases(self._versioning.natural_key)
+        self._staged.session.run(
+            f"DELETE FROM {SOURCE_ROWS} WHERE ({by}) IN (SELECT ({by}) FROM {members})"
+        )
+        if self._changes.versions:
+            self.new_versions = _NEW
+            self._create_table(_NEW, _NAMING | self._types(self._columns), self._changes.versions)
+
+    def write_changes(self) -> None:
+        """Write what has changed in existing versions, and their events."""
+        staged, key, changes = self._staged, self._versioning.key, self._changes
+        names = self._version_rows.changing
+        if changes.rewritten:
+            self._create_table(_CHANGED, self._types([key, *names]), changes.rewritten)
+            staged.update([key], names, f"SELECT * FROM {_CHANGED}")
+        if changes.rewritten_keys:
+            types = {"version_key": "BIGINT", "effective": "TIMESTAMP", "event": "VARCHAR"}
+            self._create_table(_CHANGED_EVENTS, types, changes.rewritten_events)
+            self._events.write(f"SELECT * FROM {_CHANGED_EVENTS}", changes.rewritten_keys)
+
+    def write_new_events(self, numbered: str) -> None:
+        """Write the events of the new versions.
+
+        Args:
+            numbered: The DuckDB table of the new versions with their surrogate keys.
+
+        """
+        if not self._changes.events:
+            return
+        types = _NAMING | {"effective": "TIMESTAMP", "event": "VARCHAR"}
+        self._create_table(_NEW_EVENTS, types, self._changes.events)
+        self._events.write(f"""
+            SELECT n.version_key, e.effective, e.event
+            FROM {_NEW_EVENTS} AS e
+            JOIN {numbered} AS n USING (ord, place)
+        """)
+
+    def _load_existing(self, members: str) -> None:
+        """Read all versions of the members and their events into DuckDB, once.
+
+        A second call has some of the same members: rows were dropped between.
+        """
+        if self._has_existing:
+            return
+        self._has_existing = True
+        staged = self._staged
+        by = self._versioning.natural_key
+        asked = staged.session.rows(
+            f"SELECT {staged.aliases(by)} FROM {members} LIMIT {_MEMBERS_BY_KEY + 1}"
+        )
+        are_few = len(asked) <= _MEMBERS_BY_KEY
+        found = self._versions_of(asked) if are_few else self._all_versions()
+        requested = [staged.request(name) for name in self._etl.factory.columns]
+        given = found.select(requested, f"{_EXISTING}_given")
+        keys = staged.aliases(by)
+        staged.session.keep(
+            _EXISTING,
+            f"""
+            SELECT *
+            FROM ({given})
+            -- A collation of the warehouse may find other members for a natural key.
+            WHERE ({keys}) IN (SELECT ({keys}) FROM {members})
+            """,
+        )
+        if not self._rules.is_dated:
+            return
+        version_keys = None
+        if are_few:
+            key = staged.alias(self._versioning.key)
+            rows = staged.session.rows(f"SELECT {key} FROM {_EXISTING}")
+            version_keys = [int(version_key) for (version_key,) in rows]
+        self._events.load_events(version_keys)
+
+    def _versions_of(self, natural_keys: Sequence[NaturalKey]) -> Projection:
+        """Return the versions of some members, found by their natural keys."""
+        warehouse, by = self._staged.load.warehouse, self._versioning.natural_key
+        one = " AND ".join(f"{warehouse.quote(name)} = {warehouse.placeholder}" for name in by)
+        some = " OR ".join([f"({one})"] * len(natural_keys))
+        values = [value for natural_key in natural_keys for value in natural_key]
+        arguments = adapted(
+            warehouse.parameter_adapters, list(by) * len(natural_keys), tuple(values)
+        )
+        rows = warehouse.query(self._versions_query(f"({some})"), arguments)
+        names = tuple(self._etl.factory.columns)
+        batches = [rows] if rows else []
+        return Projection(self._staged.session, None, lambda: Stream(names, iter(batches)))
+
+    def _all_versions(self) -> Projection:
+        """Return the versions of all members."""
+        staged = self._staged
+        query = self._versions_query("")
+        return warehouse_rows(staged.load, staged.session, self._etl.table, query)
+
+    def _versions_query(self, condition: str) -> str:
+        """Return the warehouse's query of the versions that meet a condition, if one is given."""
+        load, etl = self._staged.load, self._etl
+        names, table = load.warehouse.quoted(etl.factory.columns), load.warehouse.quote(etl.table)
+        conditions = " AND ".join(filter(None, [not_special(load, etl), condition]))
+        where = f" WHERE {conditions}" if conditions else ""
+        return f"SELECT {names} FROM {table}{where}"
+
+    def _existing_versions(self) -> dict[NaturalKey, list[Version]]:
+        """Return the existing versions of each member, in their order."""
+        versioning = self._versioning
+        self._known_events = self._read_known_events()
+        names = [
+            versioning.key,
+            *versioning.natural_key,
+            *versioning.attributes,
+            *versioning.bounds,
+        ]
+        query = f"SELECT {self._staged.aliases(names)} FROM {_EXISTING}"
+        by_member: defaultdict[NaturalKey, list[Mapping[str, Any]]] = defaultdict(list)
+        for values in self._staged.session.rows(query):
+            row = dict(zip(names, values, strict=True))
+            by_member[self._natural_key(row)].append(row)
+        versions = {}
+        for natural_key, rows in by_member.items():
+            versions[natural_key] = self._version_rows.versions(
+                rows, self._known_events, self._rules
+            )
+        return versions
+
+    def _read_known_events(self) -> dict[Any, list[MemberEvent]]:
+        """Return the events of the existing versions, by surrogate key."""
+        events: defaultdict[Any, list[MemberEvent]] = defaultdict(list)
+        if self._rules.is_dated:
+            query = f"SELECT version_key, effective, event FROM {KNOWN_EVENTS}"
+            for key, effective, event in self._staged.session.rows(query):
+                events[key].append(MemberEvent(effective, event))
+        return dict(events)
+
+    def _source_states(self, members: str) -> dict[NaturalKey, list[tuple[int, State]]]:
+        """Return the source rows of each member, each with its position (`ord`) in the source."""
+        staged, versioning = self._staged, self._versioning
+        names = [*versioning.natural_key, *versioning.attributes]
+        by = staged.aliases(versioning.natural_key)
+        ordering = [name for name in versioning.carried if name not in self._etl.flags]
+        order = ", ".join([*map(staged.alias, ordering), "ord"])
+        effective = "effective" if self._rules.is_dated else "NULL"
+        query = f"""
+            SELECT ord, {effective}, {staged.aliases(names)}
+            FROM {SOURCE_ROWS}
+            WHERE ({by}) IN (SELECT ({by}) FROM {members})
+            ORDER BY {order}
+        """
+        states: defaultdict[NaturalKey, list[tuple[int, State]]] = defaultdict(list)
+        for position, date, *values in staged.session.rows(query):
+            row = dict(zip(names, values, strict=True))
+            states[self._natural_key(row)].append((position, State(row, date)))
+        return states
+
+    def _natural_key(self, row: Mapping[str, Any]) -> NaturalKey:
+        return tuple(row[name] for name in self._versioning.natural_key)
+
+    def _collect(
+        self,
+        natural_key: NaturalKey,
+        known: Sequence[Version],
+        history: History,
+        positions: Sequence[int],
+    ) -> None:
+        """Count what the rows of one member did, and collect what is to be written.
+
+        Args:
+            natural_key: The member's natural key.
+            known: Its existing versions.
+            history: Its new history.
+            positions: The positions of its rows in the source.
+
+        """
+        outcomes = Counter(history.outcomes)
+        self.inserted += outcomes["inserted"]
+        self.updated += outcomes["updated"]
+        existing = {version.key: version for version in known}
+        for place, version in enumerate(history.versions):
+            if version.key is not None:
+                self._collect_existing(natural_key, existing[version.key], version)
+                continue
+            began = history.began[place]
+            # No row began it (a return): it comes at the member's first row.
+            position = min(positions) if began is None else positions[began]
+            self._collect_new(natural_key, version, position, place)
+            if known or place > 0:
+                self.versions += 1
+
+    def _collect_new(
+        self, natural_key: NaturalKey, version: Version, position: int, place: int
+    ) -> None:
+        """Collect a new version and its events."""
+        row = self._version_rows.row(version, natural_key)
+        values = (row[name] for name in self._columns)
+        self._changes.versions.append((position, place, *values))
+        for event in version.events:
+            self._changes.events.append((position, place, event.effective, event.kind))
+
+    def _collect_existing(self, natural_key: NaturalKey, before: Version, after: Version) -> None:
+        """Collect an existing version if a column changes, and its events if these change."""
+        row_before = self._version_rows.row(before, natural_key)
+        row = self._version_rows.row(after, natural_key)
+        names = self._version_rows.changing
+        if not all(same_value(row_before[name], row[name]) for name in names):
+            self._changes.rewritten.append((after.key, *(row[name] for name in names)))
+        events = sorted_events(self._known_events.get(after.key, ()))
+        if self._rules.is_dated and events != list(after.events):
+            self._changes.rewritten_keys.append(after.key)
+            for event in after.events:
+                self._changes.rewritten_events.append((after.key, event.effective, event.kind))
+
+    def _types(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the DuckDB types of columns of the dimension, by their names in DuckDB."""
+        types = {}
+        for name in names:
+            types[self._staged.alias(name)] = duckdb_type(self._staged.columns[name])
+        return types
+
+    def _create_table(self, table: str, types: Mapping[str, str], rows: _Rows) -> None:
+        """Create a DuckDB table of rows.
+
+        Args:
+            table: The name of the table.
+            types: The DuckDB type of each column, by name.
+            rows: The rows, with their values in the order of the columns.
+
+        """
+        session = self._staged.session
+        session.declare(table, types)
+        if not rows:
+            return
+        arrays = []
+        for values, kind in zip(zip(*rows, strict=True), types.values(), strict=True):
+            arrays.append(pa.array(values, arrow_type(kind)))
+        session.insert(table, pa.table(arrays, names=list(types)))
