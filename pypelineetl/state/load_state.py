@@ -107,7 +107,7 @@ class LoadState:
     def reject_columns(self) -> list[Column]:
         """Return the columns of the table of rejected rows, which is created if need be."""
         self._rejects.ensure()
-        return list(columns_of(self._rejects.create, written=MYSQL).values())
+        return list(columns_of(self._rejects.create, sql_dialect=MYSQL).values())
 
     def rejects(self, etl: ETL | None = None) -> list[Reject]:
         """Return the rejected rows of one ETL or of all, the oldest first."""

@@ -50,7 +50,7 @@ class MemberEventTable:
     def columns(self) -> list[Column]:
         """Return the table's columns. The table is created if need be."""
         self.table.ensure()
-        return list(columns_of(self.table.create, written=MYSQL).values())
+        return list(columns_of(self.table.create, sql_dialect=MYSQL).values())
 
     def select(self, etl: ETL, selected: str, rest: str) -> str:
         """Return the warehouse's query of a dimension's events, without placeholders.
