@@ -16,8 +16,7 @@ from typing import Any
 
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
-from pypelineetl.sql.python_casts import MYSQL
-from pypelineetl.sql.schema import Column, columns_of
+from pypelineetl.sql.schema import Column
 from pypelineetl.state.member_events import MemberEventTable, keeps_events
 from pypelineetl.state.surrogate_keys import LargestKeys
 from pypelineetl.state.table import StateTable, moment_of
@@ -107,7 +106,7 @@ class LoadState:
     def reject_columns(self) -> list[Column]:
         """Return the columns of the table of rejected rows, which is created if need be."""
         self._rejects.ensure()
-        return list(columns_of(self._rejects.create, sql_dialect=MYSQL).values())
+        return self._rejects.declared_columns()
 
     def rejects(self, etl: ETL | None = None) -> list[Reject]:
         """Return the rejected rows of one ETL or of all, the oldest first."""

@@ -12,8 +12,7 @@ from sqlglot import exp
 
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
-from pypelineetl.sql.python_casts import MYSQL
-from pypelineetl.sql.schema import Column, columns_of
+from pypelineetl.sql.schema import Column
 from pypelineetl.state.table import StateTable, moment_of
 from pypelineetl.state.table_names import LIVE, state_name
 
@@ -50,7 +49,7 @@ class MemberEventTable:
     def columns(self) -> list[Column]:
         """Return the table's columns. The table is created if need be."""
         self.table.ensure()
-        return list(columns_of(self.table.create, sql_dialect=MYSQL).values())
+        return self.table.declared_columns()
 
     def select(self, etl: ETL, selected: str, rest: str) -> str:
         """Return the warehouse's query of a dimension's events, without placeholders.

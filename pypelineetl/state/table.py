@@ -40,6 +40,10 @@ class StateTable:
         """Return whether the table has every column that this version writes."""
         return self._columns.keys() <= self.warehouse.columns(self.name).keys()
 
+    def declared_columns(self) -> list[Column]:
+        """Return the columns of the CREATE TABLE, in their order."""
+        return list(self._columns.values())
+
     @property
     def _columns(self) -> Mapping[str, Column]:
         return columns_of(self.create, sql_dialect=MYSQL)
