@@ -270,4 +270,4 @@ def test_every_default_is_right_by_its_own_rule() -> None:
     """A setting that is left out is no fault."""
     for setting in SETTINGS:
         if not setting.is_required:
-            assert list(setting.faults(setting.default)) == [], setting.name
+            assert list(setting.problems(setting.default)) == [], setting.name

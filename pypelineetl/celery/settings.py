@@ -9,7 +9,7 @@ from celery import Celery
 from celery.schedules import crontab
 
 from pypelineetl.celery import serializer
-from pypelineetl.project.settings import right_value_of, value_of
+from pypelineetl.project.settings import valid_value_of, value_of
 
 WATCH = "pypelineetl.watch"
 """The task that alerts people if the ETLs were not loaded in time."""
@@ -39,7 +39,7 @@ def settings_of(config: ModuleType) -> dict[str, Any]:
 
     A wrong value of the module counts as its default here; `read_project` reports it.
     """
-    limit = right_value_of(config, "TIME_LIMIT_SECONDS") or _TIME_LIMIT_SECONDS
+    limit = valid_value_of(config, "TIME_LIMIT_SECONDS") or _TIME_LIMIT_SECONDS
     # Longer than the hard limit. Otherwise Redis delivers a task that still runs to another worker.
     visible = limit + 2 * _GRACE_SECONDS
     return {
@@ -89,12 +89,12 @@ def settings_of(config: ModuleType) -> dict[str, Any]:
 def _beat_schedule(config: ModuleType) -> dict[str, Any]:
     """Return the schedule of beat: the nightly refresh, and the check whether it happened."""
     schedule: dict[str, Any] = {}
-    nightly = right_value_of(config, "NIGHTLY_REFRESH")
+    nightly = valid_value_of(config, "NIGHTLY_REFRESH")
     if nightly is not None:
         schedule["nightly-refresh"] = {
             "task": "tasks.refresh_data_warehouse",
             "schedule": crontab(**nightly),
         }
-    if right_value_of(config, "LATE_AFTER_HOURS") is not None:
+    if valid_value_of(config, "LATE_AFTER_HOURS") is not None:
         schedule["watch"] = {"task": WATCH, "schedule": _WATCH_EVERY}
     return schedule

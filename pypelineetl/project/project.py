@@ -21,8 +21,8 @@ from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.declare.keys import Key
 from pypelineetl.declare.sources import File, Native, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
-from pypelineetl.project.settings import is_right, right_value_of, setting_faults, value_of
-from pypelineetl.project.validate_etls import ConfigContext, faults_of, told_of
+from pypelineetl.project.settings import is_valid, valid_value_of, setting_problems, value_of
+from pypelineetl.project.validate_etls import ConfigContext, etl_problems, problem_line
 from pypelineetl.sql import ddl, dialect
 from pypelineetl.sql.schema import AUDIT_KEY, Column, columns_of
 from pypelineetl.sql.translation import Translation
@@ -291,20 +291,20 @@ def read_project(config: ModuleType) -> Project:
 
     Raises ConfigError with every fault, one a line.
     """
-    faults = [*setting_faults(config), *_zone_faults(config)]
-    if not all(is_right(config, name) for name in ("DIMENSIONS", "FACTS", "SOURCE_URLS")):
+    problems = [*setting_problems(config), *_zone_problems(config)]
+    if not all(is_valid(config, name) for name in ("DIMENSIONS", "FACTS", "SOURCE_URLS")):
         # Without these nothing can be said of the ETLs.
-        raise ConfigError("\n".join(faults))
-    config_context = _surroundings(config)
-    if faults := [*faults, *faults_of(config.DIMENSIONS, config.FACTS, config_context)]:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError("\n".join(problems))
+    context = _config_context(config)
+    if problems := [*problems, *etl_problems(config.DIMENSIONS, config.FACTS, context)]:
+        raise ConfigError("\n".join(problems))
     project = Project(
         home=_home_of(config) or Path().absolute(),
         source_urls={name: databases.parse_url(url) for name, url in config.SOURCE_URLS.items()},
         warehouse_url=databases.parse_url(config.WAREHOUSE_URL),
         log_home=Path(config.LOG_HOME),
-        source_dialects=config_context.sources,
-        warehouse_dialect=config_context.sql_dialect,
+        source_dialects=context.sources,
+        warehouse_dialect=context.sql_dialect,
         dimensions=tuple(config.DIMENSIONS),
         facts=tuple(config.FACTS),
         lock_wait=_period(config, "LOCK_WAIT_SECONDS", timedelta(seconds=1))
@@ -317,29 +317,29 @@ def read_project(config: ModuleType) -> Project:
         memory=value_of(config, "MEMORY_LIMIT") or "",
         source_zones=dict(value_of(config, "SOURCE_TIME_ZONES")),
     )
-    if untranslated := _untranslated(project, config_context.home):
+    if untranslated := _untranslated(project, context.home):
         raise ConfigError("\n".join(untranslated))
     return project
 
 
-def _surroundings(config: ModuleType) -> ConfigContext:
+def _config_context(config: ModuleType) -> ConfigContext:
     """Return what the ETLs are checked against; instead of a setting that is wrong, its default."""
-    whole = right_value_of(config, "SQL_DIALECT")
-    by_source = right_value_of(config, "SOURCE_DIALECTS")
+    whole = valid_value_of(config, "SQL_DIALECT")
+    by_source = valid_value_of(config, "SOURCE_DIALECTS")
     sources = {name: databases.DIALECTS[by_source.get(name, whole)] for name in config.SOURCE_URLS}
-    warehouse = right_value_of(config, "WAREHOUSE_URL")
+    warehouse = valid_value_of(config, "WAREHOUSE_URL")
     return ConfigContext(
-        sql_dialect=databases.DIALECTS[right_value_of(config, "WAREHOUSE_DIALECT") or whole],
+        sql_dialect=databases.DIALECTS[valid_value_of(config, "WAREHOUSE_DIALECT") or whole],
         warehouse=databases.parse_url(warehouse) if warehouse else None,
         sources=sources,
         home=_home_of(config),
     )
 
 
-def _zone_faults(config: ModuleType) -> Iterator[str]:
+def _zone_problems(config: ModuleType) -> Iterator[str]:
     zones = value_of(config, "SOURCE_TIME_ZONES")
     for name in zones if isinstance(zones, Mapping) else ():
-        url = (right_value_of(config, "SOURCE_URLS") or {}).get(name)
+        url = (valid_value_of(config, "SOURCE_URLS") or {}).get(name)
         if url and databases.database_class(databases.parse_url(url)).moments_are_texts:
             yield (
                 f'config.py: SOURCE_TIME_ZONES["{name}"]: SQLite keeps moments as texts, which'
@@ -355,7 +355,7 @@ def _home_of(config: ModuleType) -> Path | None:
 
 
 def _untranslated(project: Project, home: Path | None) -> list[str]:
-    faults = []
+    problems = []
     for etl in project.etls:
         field = "create"
         try:
@@ -365,5 +365,5 @@ def _untranslated(project: Project, home: Path | None) -> list[str]:
                 sql_dialect, target = project.dialect_of_sql(etl), project.source_dialect(etl)
                 dialect.translate(etl.source, sql_dialect=sql_dialect, target=target, schema=None)
         except PypeLineError as error:
-            faults.append(told_of(etl, field, str(error), home))
-    return faults
+            problems.append(problem_line(etl, field, str(error), home))
+    return problems

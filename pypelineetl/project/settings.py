@@ -17,7 +17,7 @@ from pypelineetl.declare.sources import Environment
 from pypelineetl.duck.memory import SIZE
 from pypelineetl.errors import ConfigError, did_you_mean, given, missing_package, quoted
 
-Faults = Iterator[str]
+Problems = Iterator[str]
 
 _NEAR = 0.75
 """How like a setting a name must be, to be taken for a misspelt one."""
@@ -33,7 +33,7 @@ class Setting:
     """What it is for."""
     rule: str
     """What its value must be, after "it must be"."""
-    faults: Callable[[Any], Faults]
+    problems: Callable[[Any], Problems]
     """Yields what is wrong with a value.
 
     A whole message without the setting's name, or "" where the rule says it.
@@ -48,28 +48,28 @@ class Setting:
     """The page of docs/ that says more."""
 
 
-def _is(*types: type) -> Callable[[Any], Faults]:
-    def faults(value: Any) -> Faults:
+def _is(*types: type) -> Callable[[Any], Problems]:
+    def problems(value: Any) -> Problems:
         # True is a whole number to Python.
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             yield ""
 
-    return faults
+    return problems
 
 
-def _number_or_none(value: Any) -> Faults:
+def _number_or_none(value: Any) -> Problems:
     if value is not None and (
         isinstance(value, bool) or not isinstance(value, int | float) or not value > 0
     ):
         yield ""
 
 
-def _size_or_none(value: Any) -> Faults:
+def _size_or_none(value: Any) -> Problems:
     if value is not None and not (isinstance(value, str) and SIZE.fullmatch(value)):
         yield ""
 
 
-def _one_url(value: Any) -> Faults:
+def _one_url(value: Any) -> Problems:
     try:
         url = parse_url(value)
         database_class(url).options_of(url)
@@ -77,7 +77,7 @@ def _one_url(value: Any) -> Faults:
         yield f": {error}"
 
 
-def _urls_by_name(value: Any) -> Faults:
+def _urls_by_name(value: Any) -> Problems:
     if (
         not isinstance(value, Mapping)
         or not value
@@ -86,16 +86,16 @@ def _urls_by_name(value: Any) -> Faults:
         yield ""
         return
     for name, url in value.items():
-        for fault in _one_url(url):
-            yield f'["{name}"]{fault}'
+        for problem in _one_url(url):
+            yield f'["{name}"]{problem}'
 
 
-def _broker_url(value: Any) -> Faults:
+def _broker_url(value: Any) -> Problems:
     if not isinstance(value, str) or "://" not in value:
         yield ""
 
 
-def _dialect(value: Any) -> Faults:
+def _dialect(value: Any) -> Problems:
     if not isinstance(value, str) or value not in DIALECTS:
         yield (
             f" is {value!r}; it must be one of"
@@ -103,21 +103,21 @@ def _dialect(value: Any) -> Faults:
         )
 
 
-def _dialect_or_none(value: Any) -> Faults:
+def _dialect_or_none(value: Any) -> Problems:
     if value is not None:
         yield from _dialect(value)
 
 
-def _dialects_by_name(value: Any) -> Faults:
+def _dialects_by_name(value: Any) -> Problems:
     if not isinstance(value, Mapping):
         yield ""
         return
     for name, dialect in value.items():
-        for fault in _dialect(dialect):
-            yield f'["{name}"]{fault}'
+        for problem in _dialect(dialect):
+            yield f'["{name}"]{problem}'
 
 
-def _zones_by_name(value: Any) -> Faults:
+def _zones_by_name(value: Any) -> Problems:
     if not isinstance(value, Mapping):
         yield ""
         return
@@ -131,7 +131,7 @@ def _zones_by_name(value: Any) -> Faults:
             )
 
 
-def _schedule(value: Any) -> Faults:
+def _schedule(value: Any) -> Problems:
     if value is None:
         return
     if not isinstance(value, Mapping):
@@ -150,7 +150,7 @@ def _schedule(value: Any) -> Faults:
         yield f" is {value!r}: {str(error).rstrip('.')}. It is a time as cron has it, in UTC"
 
 
-def _alerts(value: Any) -> Faults:
+def _alerts(value: Any) -> Problems:
     if not (isinstance(value, list | tuple) and all(isinstance(url, str) for url in value)):
         yield ""
         return
@@ -334,45 +334,50 @@ def value_of(config: ModuleType, name: str) -> Any:
     return getattr(config, name, _BY_NAME[name].default)
 
 
-def is_right(config: ModuleType, name: str) -> bool:
+def is_valid(config: ModuleType, name: str) -> bool:
     """Return whether a config module has a setting, and gives it a value that is right."""
     return hasattr(config, name) and not any(
-        True for _ in _BY_NAME[name].faults(getattr(config, name))
+        True for _ in _BY_NAME[name].problems(getattr(config, name))
     )
 
 
-def right_value_of(config: ModuleType, name: str) -> Any:
+def valid_value_of(config: ModuleType, name: str) -> Any:
     """Return the value of a setting in a config module, or its default where there is none, or one
     that is wrong.
     """
-    return getattr(config, name) if is_right(config, name) else _BY_NAME[name].default
+    return getattr(config, name) if is_valid(config, name) else _BY_NAME[name].default
 
 
-def setting_faults(config: ModuleType) -> list[str]:
+def setting_problems(config: ModuleType) -> list[str]:
     """Return what is wrong with the settings of a config module, a line for each fault."""
-    faults = [
+    problems = [
         f'config.py: "{setting.name}" is missing'
         for setting in SETTINGS
         if _is_missing(setting, config)
     ]
     for setting in SETTINGS:
         if hasattr(config, setting.name):
-            faults += faults_of_value(setting, getattr(config, setting.name))
-    return [*faults, *_strange_names(config), *_of_sources(config), *_strange_variables(config)]
+            problems += problems_of_value(setting, getattr(config, setting.name))
+    return [
+        *problems,
+        *_unknown_names(config),
+        *_source_setting_problems(config),
+        *_unused_variables(config),
+    ]
 
 
-def faults_of_value(setting: Setting, value: Any) -> Iterator[str]:
+def problems_of_value(setting: Setting, value: Any) -> Iterator[str]:
     """Yield what is wrong with the value of a setting, a line for each fault."""
-    for fault in setting.faults(value):
+    for problem in setting.problems(value):
         what = ":" if setting.is_secret else f" is {given(value)};"
-        yield f"config.py: {setting.name}{fault or f'{what} it must be {setting.rule}'}"
+        yield f"config.py: {setting.name}{problem or f'{what} it must be {setting.rule}'}"
 
 
 def _is_missing(setting: Setting, config: ModuleType) -> bool:
     return setting.is_required and not hasattr(config, setting.name)
 
 
-def _strange_names(config: ModuleType) -> Iterator[str]:
+def _unknown_names(config: ModuleType) -> Iterator[str]:
     for name in vars(config):
         if (
             name.isupper()
@@ -385,7 +390,7 @@ def _strange_names(config: ModuleType) -> Iterator[str]:
             )
 
 
-def _of_sources(config: ModuleType) -> Iterator[str]:
+def _source_setting_problems(config: ModuleType) -> Iterator[str]:
     """Yield what is wrong with what is given by source database."""
     sources = getattr(config, "SOURCE_URLS", None)
     if not isinstance(sources, Mapping):
@@ -401,7 +406,7 @@ def _of_sources(config: ModuleType) -> Iterator[str]:
                 )
 
 
-def _strange_variables(config: ModuleType) -> Iterator[str]:
+def _unused_variables(config: ModuleType) -> Iterator[str]:
     """Yield the ETL_ variables of an environment that config.py never asked for, and that are like
     one it misses.
 

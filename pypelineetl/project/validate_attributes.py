@@ -20,23 +20,23 @@ from pypelineetl.errors import LoadError, did_you_mean, quoted
 from pypelineetl.sql.schema import AUDIT_KEY, Column
 
 
-def model_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
+def attribute_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
     """Yield every fault of what an ETL declares."""
     if etl.empty_source not in get_args(EmptySource):
         yield (
             f"its empty_source is {etl.empty_source!r}; it must be one of"
             f" {quoted(get_args(EmptySource))}"
         )
-    yield from _watermark_faults(etl)
+    yield from _watermark_problems(etl)
     if isinstance(etl, FactETL):
-        yield from _fact_faults(etl)
-        yield from _period_faults(etl, columns)
-        yield from _part_faults(etl)
-        yield from _fact_deletion_faults(etl)
+        yield from _fact_problems(etl)
+        yield from _period_problems(etl, columns)
+        yield from _part_problems(etl)
+        yield from _fact_deletion_problems(etl)
     else:
-        yield from _special_faults(etl, columns)
-        yield from _attribute_faults(etl)
-        yield from _deletion_faults(etl)
+        yield from _special_problems(etl, columns)
+        yield from _attribute_problems(etl)
+        yield from _deletion_problems(etl)
 
 
 def unknown(names: Iterable[str], known: Sequence[str], rule: str) -> Iterator[str]:
@@ -46,7 +46,7 @@ def unknown(names: Iterable[str], known: Sequence[str], rule: str) -> Iterator[s
             yield f'"{name}": {rule} it.{did_you_mean(name, known)}'
 
 
-def _watermark_faults(etl: ETL) -> Iterator[str]:
+def _watermark_problems(etl: ETL) -> Iterator[str]:
     if etl.watermark is None:
         return
     if not isinstance(etl.source, str):
@@ -75,7 +75,7 @@ def _watermark_faults(etl: ETL) -> Iterator[str]:
         )
 
 
-def _fact_faults(etl: FactETL) -> Iterator[str]:
+def _fact_problems(etl: FactETL) -> Iterator[str]:
     ways = [name for name in ("grain", "append", "period") if getattr(etl, name)]
     if len(ways) > 1:
         yield f"it declares {quoted(ways)}, of which a fact has one"
@@ -108,7 +108,7 @@ def _fact_faults(etl: FactETL) -> Iterator[str]:
             yield f'"{column}" is in its lags and in its keys; leave one of them out'
 
 
-def _period_faults(etl: FactETL, columns: Mapping[str, Column]) -> Iterator[str]:
+def _period_problems(etl: FactETL, columns: Mapping[str, Column]) -> Iterator[str]:
     if etl.every is None:
         return
     if etl.every not in get_args(Every):
@@ -117,7 +117,7 @@ def _period_faults(etl: FactETL, columns: Mapping[str, Column]) -> Iterator[str]
         yield "its every needs a period that is a column of days (DATE)"
 
 
-def _part_faults(etl: FactETL) -> Iterator[str]:
+def _part_problems(etl: FactETL) -> Iterator[str]:
     if not isinstance(etl.parts, int) or not 1 <= etl.parts <= MOST_PARTS:
         yield f"its parts are {etl.parts!r}; they must be a whole number from 1 to {MOST_PARTS}"
     elif etl.parts > 1:
@@ -145,7 +145,7 @@ def _part_faults(etl: FactETL) -> Iterator[str]:
         yield "its split_by needs parts, into how many to split it"
 
 
-def _special_faults(etl: DimensionETL, columns: Mapping[str, Column]) -> Iterator[str]:
+def _special_problems(etl: DimensionETL, columns: Mapping[str, Column]) -> Iterator[str]:
     key = str(etl.factory.name("key"))
     keys: list[Any] = []
     for which in ("unknown", "not_applicable", "error"):
@@ -161,11 +161,11 @@ def _special_faults(etl: DimensionETL, columns: Mapping[str, Column]) -> Iterato
             )
         keys.append(member.get(key))
         yield from (
-            f"its `{which}` member: {fault}" for fault in _member_faults(etl, member, columns)
+            f"its `{which}` member: {problem}" for problem in _member_problems(etl, member, columns)
         )
 
 
-def _member_faults(
+def _member_problems(
     etl: DimensionETL, member: Mapping[str, Any], columns: Mapping[str, Column]
 ) -> Iterator[str]:
     yield from unknown(member, list(columns), "its DDL does not have")
@@ -187,7 +187,7 @@ def _member_faults(
         yield f"{quoted(required)} is NOT NULL; give it a value"
 
 
-def _attribute_faults(etl: DimensionETL) -> Iterator[str]:
+def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
     factory, attributes = etl.factory, etl.factory.names("attributes")
     declared = (
         *etl.flags,
@@ -223,7 +223,7 @@ def _attribute_faults(etl: DimensionETL) -> Iterator[str]:
         )
 
 
-def _deletion_faults(etl: DimensionETL) -> Iterator[str]:
+def _deletion_problems(etl: DimensionETL) -> Iterator[str]:
     if etl.deleted is None:
         return
     if not 0 <= etl.deleted.most <= 1:
@@ -245,7 +245,7 @@ def _deletion_faults(etl: DimensionETL) -> Iterator[str]:
         yield "it has no source, so none of its members can be deleted from it"
 
 
-def _fact_deletion_faults(etl: FactETL) -> Iterator[str]:
+def _fact_deletion_problems(etl: FactETL) -> Iterator[str]:
     deleted = etl.deleted
     if deleted is None:
         return

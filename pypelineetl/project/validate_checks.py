@@ -26,7 +26,7 @@ from pypelineetl.sql import dialect
 from pypelineetl.sql.schema import Column
 
 
-def check_faults(
+def check_problems(
     etl: ETL,
     columns: Mapping[str, Column],
     dimensions: Mapping[str, DimensionETL],
@@ -51,13 +51,13 @@ def check_faults(
                 " unique(...) or the like"
             )
             continue
-        faults = list(_general_faults(check, columns)) or _own_faults(
+        problems = list(_general_problems(check, columns)) or _specific_problems(
             check, columns, dimensions, (sql_dialect, target)
         )
-        yield from (f"its check {check.label}: {fault}" for fault in faults)
+        yield from (f"its check {check.label}: {problem}" for problem in problems)
 
 
-def _general_faults(check: Check, columns: Mapping[str, Column]) -> Iterator[str]:
+def _general_problems(check: Check, columns: Mapping[str, Column]) -> Iterator[str]:
     if check.severity not in get_args(Severity):
         yield f'severity is "{check.severity}"; it must be "error" or "warn"'
     if not check.columns and not isinstance(check, BadRows | RowCount):
@@ -71,7 +71,7 @@ def _general_faults(check: Check, columns: Mapping[str, Column]) -> Iterator[str
             )
 
 
-def _own_faults(
+def _specific_problems(
     check: Check,
     columns: Mapping[str, Column],
     dimensions: Mapping[str, DimensionETL],
@@ -79,20 +79,20 @@ def _own_faults(
 ) -> Iterator[str]:
     match check:
         case Accepted():
-            yield from _value_faults(check, columns[check.columns[0]])
+            yield from _value_problems(check, columns[check.columns[0]])
         case Between():
-            yield from _bound_faults(check, columns[check.columns[0]])
+            yield from _bound_problems(check, columns[check.columns[0]])
         case Refers() if check.to not in dimensions:
             yield f'there is no dimension "{check.to}".{did_you_mean(check.to, dimensions)}'
         case Fresh():
-            yield from _age_faults(check, columns[check.columns[0]])
+            yield from _age_problems(check, columns[check.columns[0]])
         case RowCount():
-            yield from _count_faults(check)
+            yield from _count_problems(check)
         case BadRows():
-            yield from _sql_faults(check, *dialects)
+            yield from _sql_problems(check, *dialects)
 
 
-def _value_faults(check: Accepted, column: Column) -> Iterator[str]:
+def _value_problems(check: Accepted, column: Column) -> Iterator[str]:
     if not check.values:
         yield "it accepts no value; name those that are right"
     for value in check.values:
@@ -105,7 +105,7 @@ def _value_faults(check: Accepted, column: Column) -> Iterator[str]:
             )
 
 
-def _bound_faults(check: Between, column: Column) -> Iterator[str]:
+def _bound_problems(check: Between, column: Column) -> Iterator[str]:
     bounds = [bound for bound in (check.least, check.most) if bound is not None]
     kinds: tuple[type, ...] = (date,) if column.is_moment else (int, float, Decimal)
     if not bounds:
@@ -130,14 +130,14 @@ def _bound_faults(check: Between, column: Column) -> Iterator[str]:
                 yield "its least is more than its most, so that no value is right"
 
 
-def _age_faults(check: Fresh, column: Column) -> Iterator[str]:
+def _age_problems(check: Fresh, column: Column) -> Iterator[str]:
     if not column.is_moment:
         yield f"its column is {_type(column)}; it must be one of dates or datetimes"
     if not isinstance(check.within, timedelta) or check.within < timedelta():
         yield f"within is {check.within!r}; it must be a length of time, such as timedelta(days=2)"
 
 
-def _count_faults(check: RowCount) -> Iterator[str]:
+def _count_problems(check: RowCount) -> Iterator[str]:
     bounds = [bound for bound in (check.least, check.most) if bound is not None]
     if not bounds and check.change is None:
         yield "it has no bound; give least, most, change or several of them"
@@ -152,7 +152,7 @@ def _count_faults(check: RowCount) -> Iterator[str]:
         yield f"change is {change!r}; it must be a share of the rows before, such as 0.5"
 
 
-def _sql_faults(check: BadRows, sql_dialect: str, target: str) -> Iterator[str]:
+def _sql_problems(check: BadRows, sql_dialect: str, target: str) -> Iterator[str]:
     try:
         dialect.translate(check.sql, sql_dialect=sql_dialect, target=target, schema=None)
     except DialectError as error:

@@ -24,10 +24,10 @@ from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.declare.sources import FORMATS, File, Native, Rows
 from pypelineetl.errors import DialectError, did_you_mean, quoted
 from pypelineetl.project.locations import place_of
-from pypelineetl.project.validate_attributes import model_faults, unknown
-from pypelineetl.project.validate_checks import check_faults
-from pypelineetl.project.validate_fields import field_faults
-from pypelineetl.project.validate_keys import key_faults
+from pypelineetl.project.validate_attributes import attribute_problems, unknown
+from pypelineetl.project.validate_checks import check_problems
+from pypelineetl.project.validate_fields import field_problems
+from pypelineetl.project.validate_keys import key_problems
 from pypelineetl.sql import dialect
 from pypelineetl.sql.ddl import table_definition
 from pypelineetl.sql.schema import AUDIT_KEY, Column, columns_of
@@ -55,12 +55,12 @@ class ConfigContext:
     """The folder of config.py and the modules beside it."""
 
 
-Fault = tuple[str, str]
+Problem = tuple[str, str]
 """The field of an ETL in which something is wrong, and what."""
 
 
-def faults_of(
-    dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], config_context: ConfigContext
+def etl_problems(
+    dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], context: ConfigContext
 ) -> list[str]:
     """Return every fault of these ETLs, each as one line that names its ETL."""
     found = [
@@ -71,25 +71,25 @@ def faults_of(
         return found
     etls: tuple[ETL, ...] = (*dimensions, *facts)
     for etl in etls:
-        found += [told_of(etl, "", fault, config_context.home) for fault in field_faults(etl)]
+        found += [problem_line(etl, "", problem, context.home) for problem in field_problems(etl)]
     if found:
         return found
     by_name = {etl.name: etl for etl in dimensions}
     for etl in etls:
-        faults = _etl_faults(etl, by_name, config_context)
-        found += [told_of(etl, field, fault, config_context.home) for field, fault in faults]
+        problems = _problems_of_etl(etl, by_name, context)
+        found += [problem_line(etl, field, problem, context.home) for field, problem in problems]
     found += _repeated("dimensions", dimensions, "name")
     found += _repeated("facts", facts, "name")
     found += _repeated("", etls, "table")
     return found
 
 
-def told_of(etl: ETL, field: str, fault: str, home: Path | None) -> str:
+def problem_line(etl: ETL, field: str, problem: str, home: Path | None) -> str:
     """Return a fault in a field of an ETL as one line.
 
     Where that stands, whose it is, and what is wrong.
     """
-    return f'{place_of(etl, field, home)}: {etl.kind} "{etl.name}": {fault}'
+    return f'{place_of(etl, field, home)}: {etl.kind} "{etl.name}": {problem}'
 
 
 def _wrong_entries(title: str, entries: Iterable[Any], wanted: type) -> Iterator[str]:
@@ -116,22 +116,22 @@ def _repeated(kinds: str, etls: Sequence[ETL], what: str) -> Iterator[str]:
             )
 
 
-def _etl_faults(
-    etl: ETL, dimensions: Mapping[str, DimensionETL], config_context: ConfigContext
-) -> Iterator[Fault]:
-    sql_dialect, warehouse = config_context.sql_dialect, config_context.warehouse
-    if etl.database is not None and etl.database not in config_context.sources:
-        near = did_you_mean(etl.database, config_context.sources)
+def _problems_of_etl(
+    etl: ETL, dimensions: Mapping[str, DimensionETL], context: ConfigContext
+) -> Iterator[Problem]:
+    sql_dialect, warehouse = context.sql_dialect, context.warehouse
+    if etl.database is not None and etl.database not in context.sources:
+        near = did_you_mean(etl.database, context.sources)
         yield (
             "",
             (
                 f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are'
-                f" {quoted(config_context.sources)}"
+                f" {quoted(context.sources)}"
             ),
         )
     if etl.source is not None or isinstance(etl, FactETL):
-        yield from _in("source", _source_faults(etl.source, _dialect_of(etl, config_context)))
-    broken = list(_factory_faults(etl))
+        yield from _in("source", _source_problems(etl.source, _dialect_of(etl, context)))
+    broken = list(_factory_problems(etl))
     if _UNQUOTABLE & set(etl.table):
         broken.append(f'table "{etl.table}" has a character that pygrametl cannot quote; rename it')
     yield from _in("factory", broken)
@@ -143,23 +143,23 @@ def _etl_faults(
         return
     if broken:
         return
-    yield from _in("factory", _column_faults(etl, columns))
-    yield from _in("", model_faults(etl, columns))
-    yield from _in("", check_faults(etl, columns, dimensions, sql_dialect, warehouse))
+    yield from _in("factory", _column_problems(etl, columns))
+    yield from _in("", attribute_problems(etl, columns))
+    yield from _in("", check_problems(etl, columns, dimensions, sql_dialect, warehouse))
     if isinstance(etl, FactETL):
-        yield from _in("keys", key_faults(etl, dimensions, sql_dialect))
+        yield from _in("keys", key_problems(etl, dimensions, sql_dialect))
     elif warehouse is not None:
-        yield from _in("factory", _version_faults(etl, warehouse))
+        yield from _in("factory", _version_problems(etl, warehouse))
 
 
-def _in(field: str, faults: Iterable[str]) -> Iterator[Fault]:
-    return ((field, fault) for fault in faults)
+def _in(field: str, problems: Iterable[str]) -> Iterator[Problem]:
+    return ((field, problem) for problem in problems)
 
 
-def _dialect_of(etl: ETL, config_context: ConfigContext) -> str:
+def _dialect_of(etl: ETL, context: ConfigContext) -> str:
     """Return the dialect of an ETL's source SQL."""
-    first = next(iter(config_context.sources))
-    return config_context.sources.get(etl.database or first, config_context.sql_dialect)
+    first = next(iter(context.sources))
+    return context.sources.get(etl.database or first, context.sql_dialect)
 
 
 def _check_name(etl: ETL, sql_dialect: str) -> None:
@@ -178,7 +178,7 @@ def _check_name(etl: ETL, sql_dialect: str) -> None:
         raise DialectError(message)
 
 
-def _source_faults(source: Any, sql_dialect: str) -> Iterator[str]:
+def _source_problems(source: Any, sql_dialect: str) -> Iterator[str]:
     if isinstance(source, Rows | Native):
         # The SQL of a native source is checked when its database is known.
         return
@@ -200,7 +200,7 @@ def _source_faults(source: Any, sql_dialect: str) -> Iterator[str]:
         yield f"its source: {error}"
 
 
-def _factory_faults(etl: ETL) -> Iterator[str]:
+def _factory_problems(etl: ETL) -> Iterator[str]:
     made, base = etl.factory.table_class, _BASES[etl.kind]
     if not (isinstance(made, type) and issubclass(made, base)) and (etl.kind, made) != _BULK:
         given_class = getattr(made, "__name__", made)
@@ -232,7 +232,7 @@ def _factory_faults(etl: ETL) -> Iterator[str]:
             yield f'its factory lacks the argument "{name}", which {made.__name__} needs'
 
 
-def _column_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
+def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
     written = etl.factory.columns
     for name in written:
         if name not in columns:
@@ -257,7 +257,7 @@ def _column_faults(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
         yield from unknown(etl.grain, written, "is in its grain but not in its factory;")
 
 
-def _version_faults(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
+def _version_problems(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
     """Yield what pygrametl's type-2 class cannot do on the warehouse.
 
     With no version column it orders NULLS FIRST.

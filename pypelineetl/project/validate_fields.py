@@ -17,12 +17,12 @@ _LISTS = ("attributes", "lookupatts", "keyrefs", "measures", "otherrefs", "type1
 """The arguments of a factory that are lists."""
 
 
-def field_faults(etl: ETL) -> Iterator[str]:
+def field_problems(etl: ETL) -> Iterator[str]:
     """Yield a fault for each field of an ETL, and each list of its factory, whose value is of a
     wrong type.
     """
-    for field, (is_right, rule) in _RULES.items():
-        if hasattr(etl, field) and not is_right(value := getattr(etl, field)):
+    for field, (is_valid, rule) in _RULES.items():
+        if hasattr(etl, field) and not is_valid(value := getattr(etl, field)):
             yield f"its {field} is {given(value)}; it must be {rule}"
     if isinstance(etl.factory, Factory):
         for name in _LISTS:

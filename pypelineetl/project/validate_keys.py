@@ -15,7 +15,7 @@ _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
 
 
-def key_faults(
+def key_problems(
     fact: FactETL, dimensions: Mapping[str, DimensionETL], sql_dialect: str
 ) -> Iterator[str]:
     """Yield every fault of a fact's keys."""
@@ -34,18 +34,18 @@ def key_faults(
                 f' "{key.dimension}".{did_you_mean(key.dimension, dimensions)}'
             )
             continue
-        faults = [*_missing_faults(key, dimension)]
+        problems = [*_missing_problems(key, dimension)]
         if isinstance(key, Member):
-            faults += [
-                *_member_faults(key, dimension, sql_dialect),
-                *_late_faults(column, key, fact),
+            problems += [
+                *_member_problems(key, dimension, sql_dialect),
+                *_late_problems(column, key, fact),
             ]
         else:
-            faults += _moment_faults(key, dimension, sql_dialect)
-        yield from (f'key "{column}": {fault}' for fault in faults)
+            problems += _moment_problems(key, dimension, sql_dialect)
+        yield from (f'key "{column}": {problem}' for problem in problems)
 
 
-def _missing_faults(key: Key, dimension: DimensionETL) -> Iterator[str]:
+def _missing_problems(key: Key, dimension: DimensionETL) -> Iterator[str]:
     rules = ["reject", "unknown", *(["infer"] if isinstance(key, Member) else [])]
     if key.missing not in rules:
         yield f'missing is "{key.missing}"; it must be one of {quoted(rules)}'
@@ -56,7 +56,7 @@ def _missing_faults(key: Key, dimension: DimensionETL) -> Iterator[str]:
         )
 
 
-def _late_faults(column: str, key: Member, fact: FactETL) -> Iterator[str]:
+def _late_problems(column: str, key: Member, fact: FactETL) -> Iterator[str]:
     """Yield the faults of what is to become of facts that are there when something of their member
     arrives late.
     """
@@ -91,7 +91,7 @@ def _late_faults(column: str, key: Member, fact: FactETL) -> Iterator[str]:
         )
 
 
-def _member_faults(key: Member, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
+def _member_problems(key: Member, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
     factory = dimension.factory
     wanted = factory.natural_key
     if set(key.natural_key) != set(wanted):
@@ -139,7 +139,7 @@ def _member_faults(key: Member, dimension: DimensionETL, sql_dialect: str) -> It
             )
 
 
-def _moment_faults(key: MomentKey, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
+def _moment_problems(key: MomentKey, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
     try:
         ZoneInfo(key.tz)
     except (ZoneInfoNotFoundError, ValueError):
