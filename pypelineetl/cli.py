@@ -20,9 +20,9 @@ from pypelineetl.errors import (
     ConfigError,
     PypeLineError,
     UsageError,
+    _own_file_of,
     did_you_mean,
-    in_words,
-    own_file_of,
+    error_text,
 )
 from pypelineetl.events import Counts, Published, RunFinished, TableCreating, TableDropping
 from pypelineetl.report.terminal import outlasting_readers, shown
@@ -147,7 +147,7 @@ def imported(name: str) -> ModuleType:
 def _own_place(error: Exception, name: str) -> str:
     """Return the file and line of a project's own modules at which an error came up."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if path := own_file_of(frame):
+        if path := _own_file_of(frame):
             return f"{path.name}, line {line}"
     return f"{name}.py"
 
@@ -187,7 +187,7 @@ def _do_or_tell(project: "pypelineetl.Project", arguments: argparse.Namespace) -
     except PypeLineError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is
-        told = in_words(error)
+        told = error_text(error)
         # The log itself may be what failed.
         with (
             suppress(OSError, PypeLineError),

@@ -20,7 +20,7 @@ from test_audit import PERSON, SALE, THING, keys, last
 from pypelineetl import Display, FactETL, RunLog, events, factory, process, rows
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
-from pypelineetl.errors import BusyError, in_words
+from pypelineetl.errors import BusyError, error_text
 from pypelineetl.state import history_pruning
 from pypelineetl.state.history_pruning import prune
 from pypelineetl.state.run_history import RunHistory
@@ -315,7 +315,7 @@ def test_an_error_that_nobody_foresaw_says_where_and_what_to_do(module: str, ste
     try:
         names["fails"]()
     except ValueError as error:
-        told = in_words(
+        told = error_text(
             error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None),
             'fact "sale"',
         )
@@ -340,6 +340,6 @@ def test_an_error_of_the_projects_own_code_says_where_that_is(tmp_path: Path) ->
     assert isinstance(last, events.EtlFailed)
     assert (
         last.error == 'KeyError: 7, while reading the source of dimension "thing", in "source"'
-        " (test_records.py), which is code of this project; mend it there"
+        " (test_records.py), which is code of this project; fix it there"
     )
     assert "Traceback" in last.details

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from celery.exceptions import TaskPredicate
 
 from pypelineetl.declare.etls import ETL
-from pypelineetl.errors import LoadError, PypeLineError, RefreshError, in_words
+from pypelineetl.errors import LoadError, PypeLineError, RefreshError, error_text
 from pypelineetl.events import Event
 from pypelineetl.project.project import Project
 from pypelineetl.report.alerts import Alerts
@@ -51,7 +51,7 @@ def alert_on_failure(project: Project) -> Iterator[None]:
         # Celery raises these to retry or to replace a task. The task has not failed.
         raise
     except Exception as error:
-        text = str(error) if isinstance(error, PypeLineError) else in_words(error)
+        text = str(error) if isinstance(error, PypeLineError) else error_text(error)
         if not isinstance(error, RefreshError | LoadError):
             # The events of the run have put the errors of its ETLs into run.log already.
             with _run_log(project) as log:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.declare.keys import Member
-from pypelineetl.errors import DatabaseError, in_words, quoted
+from pypelineetl.errors import DatabaseError, error_text, quoted
 from pypelineetl.events import SourceTested
 from pypelineetl.extract.sources import check_columns, first_columns, superfluous_columns
 from pypelineetl.project.project import Project
@@ -28,7 +28,7 @@ def check_source(project: Project, etl: ETL) -> SourceTested:
         check_columns(etl, columns)
     except Exception as error:  # noqa: BLE001 - a Python source may raise anything, which is then its fault to tell
         raise_if_requested()
-        return SourceTested(etl, (in_words(error),))
+        return SourceTested(etl, (error_text(error),))
     spare = superfluous_columns(etl, columns)
     warnings = [f"its source gives {quoted(spare)}, which nothing uses"] if spare else []
     warnings += [*version_notes(project, etl), *_folded_texts(project, etl)]

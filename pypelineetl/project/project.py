@@ -21,7 +21,7 @@ from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.declare.keys import Key
 from pypelineetl.declare.sources import File, Native, Rows
 from pypelineetl.errors import ConfigError, PypeLineError, UsageError, did_you_mean, quoted
-from pypelineetl.project.settings import is_valid, valid_value_of, setting_problems, value_of
+from pypelineetl.project.settings import is_valid, setting_problems, valid_value_of, value_of
 from pypelineetl.project.validate_etls import ConfigContext, etl_problems, problem_line
 from pypelineetl.sql import ddl, dialect
 from pypelineetl.sql.schema import AUDIT_KEY, Column, columns_of

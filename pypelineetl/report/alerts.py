@@ -13,7 +13,7 @@ from typing import Self
 
 from pypelineetl import events
 from pypelineetl.databases.base import Database
-from pypelineetl.errors import DatabaseError, in_words
+from pypelineetl.errors import DatabaseError, error_text
 from pypelineetl.events import Event
 from pypelineetl.project.project import Project
 from pypelineetl.report.terminal import shown, shown_lines
@@ -40,7 +40,7 @@ class Alerts:
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Tell of a run that ends by what no event tells, such as a signal or its time limit."""
         if error and self._etls:
-            self._tell_of_failure(in_words(error))
+            self._tell_of_failure(error_text(error))
 
     def __call__(self, event: Event) -> None:
         """Gather what went wrong, and tell it when the run is over.

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from pypelineetl import events
 from pypelineetl.declare.etls import ETL
-from pypelineetl.errors import BusyError, DatabaseError, RefreshError, in_words
+from pypelineetl.errors import BusyError, DatabaseError, RefreshError, error_text
 from pypelineetl.events import Event
 from pypelineetl.load.etl import tables_written
 from pypelineetl.project.project import Project
@@ -72,7 +72,7 @@ def give_up(project: Project, run: Run, error: BaseException | None = None) -> b
     if isinstance(error, RefreshError):
         failed, why = error.etl, error.message
     elif error is not None:
-        why = in_words(error)
+        why = error_text(error)
     with suppress(DatabaseError), project.open_warehouse() as warehouse:
         return fail_run(warehouse, run, failed, why)
     return False

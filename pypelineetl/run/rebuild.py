@@ -16,7 +16,7 @@ from pypelineetl.databases import database_class
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.duck.session import ScanError, UnorderedError
-from pypelineetl.errors import DatabaseError, PypeLineError, SourceError, TransientError, in_words
+from pypelineetl.errors import DatabaseError, PypeLineError, SourceError, TransientError, error_text
 from pypelineetl.events import Counts, Event
 from pypelineetl.load.context import LoadOptions
 from pypelineetl.load.etl import load_etl, tables_written
@@ -83,7 +83,7 @@ def _begin_and_build(staging: Staging, run: Run, etl: ETL) -> Generator[Event, N
                 warehouse.transaction(),
             ):
                 RunStatus(warehouse).failed(
-                    run, etl.label, in_words(error, f'{etl.kind} "{etl.name}"')
+                    run, etl.label, error_text(error, f'{etl.kind} "{etl.name}"')
                 )
             raise
 

@@ -15,7 +15,7 @@ from pypelineetl import events
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.duck.session import ScanError, UnorderedError
-from pypelineetl.errors import PypeLineError, RefreshError, SourceError, TransientError, in_words
+from pypelineetl.errors import PypeLineError, RefreshError, SourceError, TransientError, error_text
 from pypelineetl.events import Counts, Event
 from pypelineetl.load.context import LoadOptions
 from pypelineetl.load.etl import load_etl, tables_written
@@ -102,7 +102,7 @@ def told(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[Event, 
             raise
         # Whatever it is, it is told with the ETL's name, and nothing is hidden.
         message, is_foreseen = (
-            in_words(error, f'{etl.kind} "{etl.name}"'),
+            error_text(error, f'{etl.kind} "{etl.name}"'),
             isinstance(error, PypeLineError),
         )
         yield events.EtlFailed(etl, message, "" if is_foreseen else traceback.format_exc())
