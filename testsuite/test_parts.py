@@ -204,7 +204,7 @@ def test_workers_share_a_fact(checkout: Checkout, mariadb_url: str, redis_url: s
 
 def test_the_source_test_knows_the_column_that_splits(star: Star) -> None:
     """One that is not there is told before the run, and one that is there is used."""
-    for split_by, told in (("sale_id", ""), ("sale", 'its source does not give the column "sale"')):
+    for split_by, told in (("sale_id", ""), ("sale", 'the source does not give the column "sale"')):
         etl = replace(IN_PARTS, split_by=split_by)
         tested = try_source(star.project(PERSON, THING, DAY, etl), etl)
         assert told in "".join(tested.faults)

@@ -486,7 +486,7 @@ def test_a_key_without_a_moment_is_told(home: House) -> None:
     home.load("shop", [a_shop("A")])
     home.give("sale", [{"sale": 1, "code": "A"}])
     project = home.project
-    told = 'its key "shop_fk" has no as_of and points to a dimension with versions'
+    told = 'its key "shop_fk" has no as_of and refers to a dimension with versions'
     assert [
         warning
         for warning in source_tested(project, project.facts[0]).warnings

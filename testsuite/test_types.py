@@ -351,8 +351,8 @@ def test_arrow_tables_and_parquet_files_are_sources(tmp_path: Path, warehouse_ur
         ("none.csv", None, "there is no file"),
         ("bad.csv", "number,price,title,sold_at,open\nx,,,,\n", 'column "number" is INT'),
         ("bad.csv", "number,price\n1,2\n", 'does not give the column "title"'),
-        ("bad.jsonl", '{"number": 1', "line 1, is no JSON"),
-        ("bad.jsonl", "[1]\n", "line 1, is no JSON object"),
+        ("bad.jsonl", '{"number": 1', "line 1, is not JSON"),
+        ("bad.jsonl", "[1]\n", "line 1, is not a JSON object"),
         ("bad.parquet", "not parquet", "cannot be read"),
     ],
 )

@@ -22,7 +22,7 @@ from test_incremental import _METADATA, _VISITS, a_visit, written
 from pypelineetl import DimensionETL, FactETL, Request, events, factory, member, process, watermark
 from pypelineetl.databases import open_database
 from pypelineetl.errors import ConfigError
-from pypelineetl.extract import incremental, watermark_values
+from pypelineetl.extract import high_water_marks, incremental
 from pypelineetl.extract.source_check import check_source
 from pypelineetl.run.runner import refresh
 from pypelineetl.state.load_state import LoadState
@@ -270,7 +270,7 @@ def test_a_mark_is_never_beyond_the_clock(source_url: str, tmp_path: Path) -> No
     visits.add((1, "2024-01-01 10:00:00"), (2, "2999-01-01 00:00:00"), (3, "2999-01-01 00:00:00"))
     [note] = visits.house.notes("visit")
     assert note.startswith(
-        '2 rows of its source have a value in "changed_at" that is beyond the source\'s clock'
+        '2 rows of the source have a value in "changed_at" that is ahead of the source\'s clock'
     )
     visits.add((4, "2024-01-02 10:00:00"))
     assert visits.load() == (4, 1)
@@ -309,7 +309,7 @@ def test_a_mark_beyond_the_clock_of_an_older_version_is_not_used(tmp_path: Path)
     visits.house.execute("UPDATE etl_watermark SET reached = '2999-01-01 00:00:00'")
     visits.add((2, "2024-01-02 10:00:00"))
     [note] = visits.house.notes("visit")
-    assert "beyond the source's clock" in note
+    assert "ahead of the source's clock" in note
     assert visits.numbers == [1, 2]
     assert visits.load() == (1, 0)
 
@@ -346,12 +346,12 @@ def test_a_source_that_begins_anew_is_read_from_its_beginning(
     [note] = visits.house.notes("visit")
     assert (
         note
-        == 'all of its source is read, because earlier loads have read "changed_at" up to 1000, and'
+        == 'all rows of the source are read: earlier loads have read "changed_at" up to 1000, but'
         " its largest value is less now"
     )
     assert visits.load() == (1, 0)
     visits.change("DELETE FROM visits")
-    assert "has no value any more" in visits.house.notes("visit")[0]
+    assert "all of its values are NULL now" in visits.house.notes("visit")[0]
     visits.add((4, 1))
     assert visits.load() == (1, 1)
     assert visits.numbers == [1, 2, 3, 4]
@@ -465,15 +465,15 @@ def test_texts_of_one_form_are_compared_on_every_source(source_url: str, tmp_pat
     visits.add((3, "2024-01-05T10:00:00.25"), (4, "2024-01-05T10:00:00.24"))
     assert visits.load() == (3, 1)
     visits.add((5, "2024-01-05 12:00:00.25"))
-    assert "texts that are not all ISO moments of one form" in visits.house.failure("visit")
+    assert "texts that are not all ISO timestamps of one format" in visits.house.failure("visit")
 
 
 @pytest.mark.parametrize(
     ("source_url", "kind", "value", "told"),
     [
-        ("sqlite", "TEXT", "'9'", "texts that are no ISO moments"),
-        ("sqlite", "TEXT", "'20240105'", "texts that are no ISO moments"),
-        ("sqlite", "TEXT", "'2024-13-45'", "texts that are no ISO moments"),
+        ("sqlite", "TEXT", "'9'", "texts that are not ISO dates or timestamps"),
+        ("sqlite", "TEXT", "'20240105'", "texts that are not ISO dates or timestamps"),
+        ("sqlite", "TEXT", "'2024-13-45'", "texts that are not ISO dates or timestamps"),
         ("sqlite", "BLOB", "x'00ff'", "values of the type bytes"),
         ("mysql", "VARCHAR(9)", "'9'", "texts that are not all ISO"),
         ("mysql", "FLOAT", "0.1", "nanoseconds or a FLOAT"),
@@ -481,7 +481,7 @@ def test_texts_of_one_form_are_compared_on_every_source(source_url: str, tmp_pat
         ("mysql", "TIME", "'10:00:00'", "values of the type timedelta"),
         ("postgresql", "BYTEA", "'x'", ""),
         ("duckdb", "TIMESTAMP_NS", "'2024-01-05 10:00:00.123456789'", "nanoseconds or a FLOAT"),
-        ("duckdb", "DOUBLE", "'inf'", "no finite number"),
+        ("duckdb", "DOUBLE", "'inf'", "numbers that are not finite"),
     ],
     indirect=["source_url"],
 )
@@ -494,7 +494,7 @@ def test_what_cannot_be_compared_is_refused(
     error = visits.house.failure("visit")
     assert told in error
     if told:
-        assert "a watermark's columns are whole numbers, days or moments" in error
+        assert "it must have whole numbers, dates or timestamps" in error
 
 
 @pytest.mark.parametrize(
@@ -556,13 +556,13 @@ def appending(tmp_path: Path, kind: str) -> Extracts:
 def test_a_fact_that_appends_misses_no_row_without_a_word(tmp_path: Path) -> None:
     """What it would miss, or have twice, is refused with the rule, and its table stays as it is."""
     cases: list[tuple[str, list[tuple[int, Any]], str]] = [
-        ("INTEGER", [(3, None)], '1 rows of its source have NULL in "changed_at"'),
-        ("INTEGER", [(3, 3), (4, 3)], "1 rows whose number"),
-        ("INTEGER", [(3, 2)], '1 rows came later with the value in "changed_at"'),
+        ("INTEGER", [(3, None)], '1 rows of the source have NULL in "changed_at"'),
+        ("INTEGER", [(3, 3), (4, 3)], "1 rows of the source have a number in"),
+        ("INTEGER", [(3, 2)], '1 rows of the source have the value in "changed_at" up to which'),
         (
             "DATETIME",
             [(3, _DAYS[1]), (4, _DAYS[2])],
-            '1 rows came later with the value in "changed_at"',
+            '1 rows of the source have the value in "changed_at" up to which',
         ),
     ]
     for number, (kind, rows, told) in enumerate(cases):
@@ -583,14 +583,14 @@ def test_a_fact_that_appends_never_reads_all_again_into_its_table(tmp_path: Path
     [*_, ended] = process(project, project.etls[0], rebuild=False, full=True)
     assert isinstance(ended, events.EtlFailed)
     assert (
-        "would have rows twice that are in its table, because all of its source was asked for"
+        "would get rows twice that are in its table already: all rows of the source are to"
         in ended.error
     )
     visits.change("DELETE FROM visits WHERE visit_id = 2")
     assert "its largest value is less now. Rebuild its table" in visits.house.failure("visit")
     visits.house.execute("DELETE FROM etl_watermark")
     assert (
-        'nothing is known of how far earlier loads have read "changed_at"'
+        'nothing is stored about how far earlier loads have read "changed_at"'
         in visits.house.failure("visit")
     )
     assert visits.numbers == [1, 2]
@@ -603,7 +603,7 @@ def test_a_fact_that_appends_leaves_what_is_not_over(tmp_path: Path) -> None:
     visits.add((1, "2024-01-01"), (2, datetime.now(UTC).date()), (3, "2999-01-01"))
     [note] = visits.house.notes("visit")
     assert note.startswith(
-        '1 rows of its source have a value in "changed_at" that is beyond the source\'s clock. They'
+        '1 rows of the source have a value in "changed_at" that is ahead of the source\'s clock. They'
     )
     assert visits.numbers == [1]
     assert visits.load() == (0, 0)
@@ -637,7 +637,7 @@ def test_a_row_that_is_committed_in_between_comes_with_the_next_load(
         grain=() if append else ("visit_id",),
     )
     visits.add((1, _DAYS[0]))
-    found = watermark_values.find_marks
+    found = high_water_marks.read_high_water_marks
 
     def and_meanwhile(*arguments: Any, **more: Any) -> Any:
         reached = found(*arguments, **more)
@@ -646,7 +646,7 @@ def test_a_row_that_is_committed_in_between_comes_with_the_next_load(
         return reached
 
     with monkeypatch.context() as patched:
-        patched.setattr(incremental, "find_marks", and_meanwhile)
+        patched.setattr(incremental, "read_high_water_marks", and_meanwhile)
         assert visits.load() == (1, 1)
     visits.add((3, _DAYS[2]))
     visits.load()
@@ -662,7 +662,7 @@ def test_the_source_test_knows_a_watermark_s_columns(tmp_path: Path) -> None:
     visits.declare(watermark=watermark("changedat"))
     [etl] = visits.house.project.etls
     [fault] = check_source(visits.house.project, etl).faults
-    assert 'its source does not give the column "changedat". Did you mean "changed_at"?' in fault
+    assert 'the source does not give the column "changedat". Did you mean "changed_at"?' in fault
     assert visits.house.failure("visit") == fault
 
 

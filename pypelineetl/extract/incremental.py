@@ -1,278 +1,251 @@
-"""Incremental extraction: of a source only the rows that are new since the last load, up to a mark
-taken beforehand.
+"""Incremental extraction: which rows of a source a load reads, from the watermark of its ETL.
 
-The mark is the largest value that the source has before its rows are read, so that what comes in
-meanwhile is left for the next load. It is remembered in the transaction of the load. It is never
-beyond the source's clock: rows beyond that are read by each load until the clock has passed them,
-as are rows that have no value at all.
+The load reads the high-water mark of the source before the rows, and only rows up to it. Rows that
+are committed meanwhile are left to the next load. The transaction of the load stores the mark in
+`etl_watermark`.
+
+A mark is never ahead of the source's clock: otherwise one wrong date in the future would hide all
+rows to come. Every load reads the rows ahead of the clock, and the rows whose watermark is NULL.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 
 from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.declare.sources import Native, Watermark
 from pypelineetl.errors import LoadError, SourceError
+from pypelineetl.extract.high_water_marks import HighWaterMark, read_high_water_marks
 from pypelineetl.extract.sources import check_columns, first_columns
-from pypelineetl.extract.watermark_values import Form, Marks, Value, find_marks
+from pypelineetl.extract.watermark_filter import watermark_condition
+from pypelineetl.extract.watermark_values import Value, ValueType, as_datetime
 from pypelineetl.project.project import Project
 from pypelineetl.sql import queries
 from pypelineetl.state.load_state import LoadState
 
-_AT_THE_MARK = re.compile(r"(?P<value>.*) \((?P<rows>\d+) at it\)")
+# How `etl_watermark` has the mark of a fact that appends, such as `2024-01-31 (2 at it)`.
+_VALUE_AND_ROWS = re.compile(r"(?P<value>.*) \((?P<rows>\d+) at it\)")
+_REBUILD = "Rebuild its table (--delete_existing_tables with a run)"
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """What one load reads.
-
-    The ETL with the source that gives it, and the marks it will have reached.
-    """
+    """What one load reads from its source."""
 
     etl: ETL
-    reached: Mapping[str, str]
+    """The ETL with the source query that gives only the rows to read."""
+    watermarks: Mapping[str, str]
+    """The watermarks to store when the load has succeeded, as texts by column."""
     is_full: bool = True
-    """Whether that is all of the source."""
+    """Whether the load reads all rows of the source."""
     notes: tuple[str, ...] = ()
-    """What the user should know of the source."""
+    """What the user should know about the source."""
 
 
 @dataclass(frozen=True)
-class _Known:
-    """How far earlier loads have read a column."""
+class _Previous:
+    """Up to where earlier loads have read a column."""
 
     value: Value
     rows: int
-    """How many rows the source had at the mark; counted for facts that append."""
+    """How many rows the source had with this value. Only counted for facts that append."""
 
 
-def extraction(
-    project: Project, etl: ETL, history: LoadState, *, full: bool, is_filled: bool
+def plan_extraction(
+    project: Project, etl: ETL, state: LoadState, *, full: bool, is_filled: bool
 ) -> Extraction:
-    """Return what a load of an ETL is to read: all of its source if it is `full` or has no
-    watermark.
+    """Return what a load of an ETL reads.
 
-    `is_filled` tells whether its table has rows. Raises SourceError or LoadError for a watermark
-    that cannot be decided.
+    Args:
+        project: The configuration.
+        etl: The ETL.
+        state: The state of the ETL, with the watermarks of earlier loads.
+        full: Whether to read all rows, as for `--full` and for a rebuild.
+        is_filled: Whether the table of the ETL has rows.
+
+    Raises:
+        SourceError: The values of a watermark column cannot be used.
+        LoadError: A fact that appends would get rows twice.
     """
     if etl.watermark is None:
         return Extraction(etl, {})
     check_columns(etl, first_columns(project, etl))
-    previous_keys = {
-        name: text
-        for name, text in history.watermarks(etl).items()
-        if name in etl.watermark.columns
-    }
+    is_append = isinstance(etl, FactETL) and etl.append
+    columns = etl.watermark.columns
+    stored = {name: text for name, text in state.watermarks(etl).items() if name in columns}
     with project.open_source(etl) as source:
-        local_times = project.local_times(etl)
         query = project.source_query(etl, source)
-        marks = find_marks(source, query, etl.watermark, local_times, is_append=_appends(etl))
-        notes = [note for note in map(_note_of_rows_ahead, marks.values()) if note]
-        known, faults = _known(marks, previous_keys)
-        # A source that holds only what is new is empty at times: that is nothing new, and no other
-        # beginning.
-        is_empty = bool(previous_keys) and all(
-            mark.form is None and not mark.nulls for mark in marks.values()
+        marks = read_high_water_marks(
+            source, query, etl.watermark, project.local_times(etl), is_append=is_append
         )
-        if _appends(etl) and not (is_empty and not full):
-            [(name, mark)] = marks.items()
-            _refuse_repetition(mark, known.get(name), faults, full=full, is_filled=is_filled)
-        is_full = full or (not is_empty and (bool(faults) or not known))
-        if not full:
-            notes = [*(f"all of its source is read, because {fault}" for fault in faults), *notes]
-        least = {} if is_full else _least(etl.watermark, marks, known)
-        condition = partial(_condition, marks, least, appends=_appends(etl))
-        part = queries.filter_rows(query, etl.watermark.columns, condition, dialect=source.dialect)
-        # All rows are read as they would be without a watermark.
-        changed = etl if part == query else replace(etl, source=Native(part))
-        reached = {
-            name: _written(mark, appends=_appends(etl))
-            for name, mark in marks.items()
-            if mark.reached is not None
-        }
-    return Extraction(changed, reached, is_full, tuple(notes))
+        previous, problems = _previous_marks(marks, stored)
+        # A source that keeps only new rows may be empty. Then there is nothing new; it is not a
+        # source that starts again from the beginning.
+        is_empty = bool(stored) and all(_has_no_rows(mark) for mark in marks.values())
+        if is_append and (full or not is_empty):
+            [mark] = marks.values()
+            _refuse_repeated_rows(
+                mark, previous.get(mark.column), problems, full=full, is_filled=is_filled
+            )
+        cannot_continue = bool(problems) or not previous
+        is_full = full or (cannot_continue and not is_empty)
+        lower_bounds = {} if is_full else _lower_bounds(etl.watermark, marks, previous)
+        condition = partial(watermark_condition, marks, lower_bounds)
+        filtered = queries.filter_rows(query, columns, condition, dialect=source.dialect)
+        watermarks = {}
+        for column, mark in marks.items():
+            if mark.value is not None:
+                watermarks[column] = _stored_text(mark)
+    notes = [] if full else [f"all rows of the source are read: {text}" for text in problems]
+    notes += [_note_of_rows_ahead(mark) for mark in marks.values() if mark.rows_ahead]
+    # If all rows are read, the source stays as it is declared: DuckDB may read it faster.
+    restricted = etl if filtered == query else replace(etl, source=Native(filtered))
+    return Extraction(restricted, watermarks, is_full, tuple(notes))
 
 
-def _appends(etl: ETL) -> bool:
-    return isinstance(etl, FactETL) and etl.write_mode == "append"
+def _has_no_rows(mark: HighWaterMark) -> bool:
+    return mark.type is None and not mark.null_rows
 
 
-def _note_of_rows_ahead(mark: Marks) -> str:
-    if not mark.ahead:
-        return ""
-    done = "not loaded" if mark.is_append else "loaded, and read again by each load,"
+def _note_of_rows_ahead(mark: HighWaterMark) -> str:
+    loaded = "not loaded" if mark.is_append else "loaded, and read again by each load,"
     return (
-        f'{mark.ahead:,} rows of its source have a value in "{mark.column}" that is beyond the'
-        f" source's clock. They are {done} until the clock has passed them. Mend them in the"
-        " source, or let its watermark be so far `ahead`"
+        f'{mark.rows_ahead:,} rows of the source have a value in "{mark.column}" that is ahead of'
+        f" the source's clock. They are {loaded} until the clock has passed them. Correct them in"
+        " the source, or allow them by `ahead` of the watermark"
     )
 
 
-def _known(
-    marks: Mapping[str, Marks], previous_keys: Mapping[str, str]
-) -> tuple[dict[str, _Known], list[str]]:
-    """Return how far earlier loads have read, and why that cannot be the place to go on from, if it
-    cannot.
+def _previous_marks(
+    marks: Mapping[str, HighWaterMark], stored: Mapping[str, str]
+) -> tuple[dict[str, _Previous], list[str]]:
+    """Return up to where earlier loads have read, by column.
+
+    The second value says why this load cannot continue from there; it is empty if it can.
     """
-    known, faults = {}, []
-    for name, text in previous_keys.items():
-        at_the_mark = _AT_THE_MARK.fullmatch(text)
-        written, rows = (
-            (at_the_mark["value"], int(at_the_mark["rows"])) if at_the_mark else (text, 0)
-        )
-        mark = marks[name]
-        told = f'earlier loads have read "{name}" up to {written}'
-        if mark.form is None:
-            faults.append(f"{told}, and it has no value any more")
+    previous: dict[str, _Previous] = {}
+    problems = []
+    for column, text in stored.items():
+        mark = marks[column]
+        value_text, rows = _parse_stored_text(text)
+        read_up_to = f'earlier loads have read "{column}" up to {value_text}'
+        if mark.type is None:
+            problems.append(f"{read_up_to}, but all of its values are NULL now")
             continue
         try:
-            value = mark.form.parsed(written)
+            value = mark.type.from_text(value_text)
         except ValueError:
-            faults.append(f"{told}, and it has values of another type now")
+            problems.append(f"{read_up_to}, but its values have another type now")
             continue
-        known[name] = _Known(value, rows)
-        if mark.limit is not None and value > mark.limit:
-            faults.append(f"{told}, which is beyond the source's clock")
-        elif mark.reached is None or value > mark.reached:
-            faults.append(f"{told}, and its largest value is less now")
-    return known, faults
+        previous[column] = _Previous(value, rows)
+        if mark.clock is not None and value > mark.clock:
+            problems.append(f"{read_up_to}, which is ahead of the source's clock")
+        elif mark.value is None or value > mark.value:
+            problems.append(f"{read_up_to}, but its largest value is less now")
+    return previous, problems
 
 
-def _refuse_repetition(
-    mark: Marks, known: _Known | None, faults: Sequence[str], *, full: bool, is_filled: bool
+def _refuse_repeated_rows(
+    mark: HighWaterMark,
+    previous: _Previous | None,
+    problems: Sequence[str],
+    *,
+    full: bool,
+    is_filled: bool,
 ) -> None:
-    """Raise LoadError or SourceError if a fact that appends would have rows twice, or would miss
-    any.
-    """
-    name, rebuild = mark.column, "Rebuild its table (--delete_existing_tables with a run)"
-    if mark.nulls:
+    """Raise an error if a fact that appends would get rows twice, or would miss rows."""
+    if mark.null_rows:
         message = (
-            f'{mark.nulls:,} rows of its source have NULL in "{name}", by which a fact that appends'
-            " tells new rows from old ones. Leave such rows out in the source SQL, or give them a"
-            " value"
+            f'{mark.null_rows:,} rows of the source have NULL in "{mark.column}". A fact that'
+            " appends finds its new rows by this column. Leave such rows out in the source SQL, or"
+            " give them a value"
         )
         raise SourceError(message)
-    reasons = [
-        *faults,
-        *(["all of its source was asked for (--full)"] if full else []),
-        *([] if known else [f'nothing is known of how far earlier loads have read "{name}"']),
-    ]
+    reasons = list(problems)
+    if full:
+        reasons.append("all rows of the source are to be read (--full)")
+    if previous is None:
+        reasons.append(f'nothing is stored about how far earlier loads have read "{mark.column}"')
     if is_filled and reasons:
         message = (
-            f"it appends, and would have rows twice that are in its table, because {reasons[0]}."
-            f" {rebuild}"
+            "a fact that appends would get rows twice that are in its table already:"
+            f" {reasons[0]}. {_REBUILD}"
         )
         raise LoadError(message)
-    mark.refuse_repeated(known.value if known else None)
-    late = mark.rows_at(known.value) - known.rows if known and is_filled else 0
+    mark.refuse_repeated_numbers(previous.value if previous else None)
+    if previous is None or not is_filled:
+        return
+    late = mark.count_rows(previous.value) - previous.rows
     if late > 0:
         message = (
-            f'{late:,} rows came later with the value in "{name}" up to which earlier loads have'
-            " read. A fact that appends reads each value once, so these would be missing. Let the"
-            " values of new rows be greater than all before, or declare a grain, which lets rows"
-            f" be read again. {rebuild}"
+            f'{late:,} rows of the source have the value in "{mark.column}" up to which earlier'
+            " loads have read, and came later. A fact that appends reads each value once, so these"
+            " rows would be missing. Give new rows greater values than all rows before, or declare"
+            f" a grain, which allows a row to be read twice. {_REBUILD}"
         )
         raise SourceError(message)
 
 
-def _least(
-    watermark: Watermark, marks: Mapping[str, Marks], known: Mapping[str, _Known]
+def _lower_bounds(
+    watermark: Watermark,
+    marks: Mapping[str, HighWaterMark],
+    previous: Mapping[str, _Previous],
 ) -> dict[str, str]:
-    """Return by column from where on it is read, as SQL writes it.
-
-    An overlap below the known mark.
-    """
-    least = {}
-    for name, mark in known.items():
-        form = marks[name].form
-        if form is not None:
-            least[name] = form.written(
-                _beginning(watermark, form, form.earliest_to_come(mark.value))
-            )
-    return least
+    """Return by column the SQL literal from which on a load reads: the previous mark - overlap."""
+    bounds = {}
+    for column, mark in previous.items():
+        value_type = marks[column].type
+        if value_type is not None:
+            earliest = value_type.earliest_new_value(mark.value)
+            bounds[column] = value_type.literal(_minus_overlap(watermark, value_type, earliest))
+    return bounds
 
 
-def _beginning(watermark: Watermark, form: Form, reached: Value) -> Value:
-    """Return from where on a column is read that has been read so far.
+def _minus_overlap(watermark: Watermark, value_type: ValueType, value: Value) -> Value:
+    """Return a watermark value less the overlap.
 
-    Raises LoadError for another kind of overlap.
+    Raises:
+        LoadError: The overlap is a number and the value a date, or the reverse.
     """
     overlap = watermark.overlap
     if not overlap:
-        return reached
-    if isinstance(overlap, timedelta):
-        if isinstance(reached, date):
-            begun = _as_moment(reached) - overlap
-            # The whole day, if it is days that are compared.
-            return begun if isinstance(reached, datetime) else begun.date()
-        message = (
-            "the overlap of its watermark is a length of time, and it has read up to"
-            f' "{form.text(reached)}"'
-        )
-        raise LoadError(message)
-    if isinstance(reached, date):
-        message = (
-            "the overlap of its watermark is a number, and it has read up to"
-            f' "{form.text(reached)}"'
-        )
-        raise LoadError(message)
-    return reached - overlap
+        return value
+    if isinstance(overlap, timedelta) and isinstance(value, date):
+        begin = as_datetime(value) - overlap
+        # Dates are compared with dates: an overlap of 6 hours reads the whole day before.
+        return begin if isinstance(value, datetime) else begin.date()
+    if not isinstance(overlap, timedelta) and not isinstance(value, date):
+        return value - overlap
+    kind = "a length of time" if isinstance(overlap, timedelta) else "a number"
+    message = (
+        f"the overlap of the watermark is {kind}, but earlier loads have read up to"
+        f' "{value_type.to_text(value)}". Give a timedelta for dates and timestamps, and a number'
+        " for numbers"
+    )
+    raise LoadError(message)
 
 
-def _as_moment(value: date) -> datetime:
-    return value if isinstance(value, datetime) else datetime.combine(value, time())
+def _stored_text(mark: HighWaterMark) -> str:
+    """Return a mark as `etl_watermark` stores it."""
+    assert mark.type is not None  # noqa: S101 - a mark with a value has a type
+    assert mark.value is not None  # noqa: S101 - the caller has checked it
+    text = mark.type.to_text(mark.value)
+    if mark.is_append:
+        return f"{text} ({mark.count_rows(mark.value)} at it)"
+    return text
 
 
-def _condition(
-    marks: Mapping[str, Marks],
-    least: Mapping[str, str],
-    expressions: Mapping[str, str],
-    *,
-    appends: bool,
-) -> str:
-    """Return the condition on the rows that a load reads, of these expressions of its columns.
+def _parse_stored_text(text: str) -> tuple[str, int]:
+    """Return the value and the number of rows of a stored mark.
 
-    Empty for all rows.
+    >>> _parse_stored_text("2024-01-31 (2 at it)")
+    ('2024-01-31', 2)
+    >>> _parse_stored_text("2024-01-31")
+    ('2024-01-31', 0)
     """
-    conditions = [_below(mark, expressions[name]) for name, mark in marks.items()]
-    if least:
-        reaching = [
-            _reaching(marks[name], least.get(name, ""), expressions[name], appends=appends)
-            for name in marks
-        ]
-        nothing = " AND ".join(f"({expressions[name]}) IS NULL" for name in marks)
-        conditions.append(" OR ".join([*reaching, f"({nothing})"]))
-    return " AND ".join(f"({condition})" for condition in conditions if condition)
-
-
-def _below(mark: Marks, expression: str) -> str:
-    """Return the condition that a value is not over the mark.
-
-    It is left for the next load; empty if all are read.
-    """
-    if mark.form is None or (mark.reached is None and not mark.is_append):
-        return ""
-    if mark.reached is None:
-        return "1 = 0"
-    compared = mark.form.compared(expression)
-    below = f"{compared} <= {mark.form.written(mark.reached)} OR ({expression}) IS NULL"
-    if mark.ahead and mark.limit is not None and not mark.is_append:
-        return f"{below} OR {compared} > {mark.form.written(mark.limit)}"
-    return below
-
-
-def _reaching(mark: Marks, least: str, expression: str, *, appends: bool) -> str:
-    if mark.form is None or not least:
-        return f"({expression}) IS NOT NULL"
-    return f"{mark.form.compared(expression)} {'>' if appends else '>='} {least}"
-
-
-def _written(mark: Marks, *, appends: bool) -> str:
-    """Return how a mark is remembered."""
-    assert mark.form is not None  # noqa: S101 - what has a mark has values
-    assert mark.reached is not None  # noqa: S101 - as the caller knows
-    text = mark.form.text(mark.reached)
-    return f"{text} ({mark.rows_at(mark.reached)} at it)" if appends else text
+    found = _VALUE_AND_ROWS.fullmatch(text)
+    if found is None:
+        return text, 0
+    return found["value"], int(found["rows"])

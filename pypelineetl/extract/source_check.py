@@ -1,6 +1,6 @@
-"""Checks of sources before a run.
+"""Source tests: try the query of an ETL on its source, and compare the columns. Nothing is written.
 
-Each is opened read-only, its query is tried, and its columns are compared.
+`run.py` does this before a run, and `tests.py` on its own.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,114 +19,118 @@ if TYPE_CHECKING:
 
 
 def check_source(project: Project, etl: ETL) -> SourceTested:
-    """Try an ETL's source.
+    """Try the source of an ETL, and return its problems and warnings.
 
-    The result tells every fault, and as warnings the columns that nothing uses.
+    Warnings are columns that nothing uses, comparisons that depend on the database, and rights
+    that reading does not need.
     """
     try:
         columns = first_columns(project, etl)
         check_columns(etl, columns)
-    except Exception as error:  # noqa: BLE001 - a Python source may raise anything, which is then its fault to tell
+    except Exception as error:  # noqa: BLE001 - a Python source may raise anything; that is its problem
         raise_if_requested()
         return SourceTested(etl, (error_text(error),))
-    spare = superfluous_columns(etl, columns)
-    warnings = [f"its source gives {quoted(spare)}, which nothing uses"] if spare else []
-    warnings += [*version_notes(project, etl), *_folded_texts(project, etl)]
-    return SourceTested(etl, (), (*warnings, *_of_the_account(project, etl)))
+    warnings = []
+    unused = superfluous_columns(etl, columns)
+    if unused:
+        warnings.append(f"its source gives {quoted(unused)}, which nothing uses")
+    warnings += version_notes(project, etl)
+    warnings += _collation_warnings(project, etl)
+    warnings += _privilege_warnings(project, etl)
+    return SourceTested(etl, (), tuple(warnings))
 
 
 def test_sources(project: Project, etls: Iterable[ETL]) -> Iterator[SourceTested]:
-    """Try the sources of ETLs, one after the other.
-
-    A database that cannot be reached is asked and told of once.
-    """
-    tester = _Tester(project)
-    yield from map(tester.test, etls)
+    """Try the sources of ETLs, one after the other."""
+    tester = SourceTester(project)
+    for etl in etls:
+        yield tester.test(etl)
 
 
-class _Tester:
-    """Tries sources, and knows which of their databases cannot be reached."""
+class SourceTester:
+    """Tries sources. A database that cannot be reached is tried once, not once for each ETL."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._away: dict[URL, ETL] = {}
+        self._unreachable: dict[URL, ETL] = {}
 
     def test(self, etl: ETL) -> SourceTested:
-        """Try the source of an ETL, unless its database was away before."""
+        """Try the source of an ETL, and return its problems and warnings."""
         url = self._project.source_url(etl) if isinstance(etl.source, str) else None
-        if url in self._away:
-            first = self._away[url]
-            return SourceTested(
-                etl, (f"its source is that of {first.label}, which cannot be reached",)
-            )
+        if url in self._unreachable:
+            first = self._unreachable[url]
+            problem = f"its source is that of {first.label}, which cannot be reached"
+            return SourceTested(etl, (problem,))
         tested = check_source(self._project, etl)
-        if url and tested.faults and not _is_reachable(self._project, etl):
-            self._away[url] = etl
+        if url and tested.faults and not self._is_reachable(etl):
+            self._unreachable[url] = etl
         return tested
 
-
-def _is_reachable(project: Project, etl: ETL) -> bool:
-    try:
-        project.open_source(etl).close()
-    except DatabaseError:
-        return False
-    return True
+    def _is_reachable(self, etl: ETL) -> bool:
+        try:
+            self._project.open_source(etl).close()
+        except DatabaseError:
+            return False
+        return True
 
 
 def version_notes(project: Project, etl: ETL) -> list[str]:
-    """Return what to tell of a fact's keys that point to whichever version is current when they are
-    loaded.
+    """Return a note if a fact refers to versions of a dimension without an `as_of`.
+
+    Such a key gets the version that is current when the row is loaded, which is another one when
+    the row is loaded again.
     """
     if not isinstance(etl, FactETL):
         return []
-    keys = [
-        column
-        for column, key in etl.keys.items()
-        if isinstance(key, Member)
-        and key.as_of is None
-        and project.dimension(key).scd_type == "type 2"
-    ]
-    if not keys:
+    columns = []
+    for column, key in etl.keys.items():
+        has_no_date = isinstance(key, Member) and key.as_of is None
+        if has_no_date and project.dimension(key).scd_type == "type 2":
+            columns.append(column)
+    if not columns:
         return []
     note = (
-        f"its key {quoted(keys)} has no as_of and points to a dimension with versions, so each load"
-        " that reads a row again (--full, a rebuild, an overlap) points it to the version that is"
-        ' current then; give the key as_of="<the column with the moment of the fact>" to keep the'
-        " version of that moment"
+        f"its key {quoted(columns)} has no as_of and refers to a dimension with versions, so each"
+        " load that reads a row again (--full, a rebuild, an overlap) gives it the version that is"
+        ' current then; give the key as_of="<the column with the date of the fact>" to keep the'
+        " version of that date"
     )
     return [note]
 
 
-def _folded_texts(project: Project, etl: ETL) -> Iterator[str]:
-    """Yield what to tell of a translated query that compares texts."""
+def _collation_warnings(project: Project, etl: ETL) -> Iterator[str]:
+    """Yield a warning if a translated query compares texts, which databases do differently."""
     if not isinstance(etl.source, str):
         return
-    folded = project.source_translation(etl).folded
-    if folded:
+    columns = project.source_translation(etl).folded
+    if columns:
         yield (
-            f"its SQL compares texts ({quoted(folded)}), which {project.source_dialect(etl)} does"
-            " by its own collation; MySQL mostly takes 'A' for 'a', 'é' for 'e' and 'a ' for 'a'."
-            " Write LOWER(…) on both sides where that matters"
+            f"its SQL compares texts ({quoted(columns)}), which {project.source_dialect(etl)} does"
+            " by its own collation; in MySQL, 'A' mostly equals 'a', 'é' equals 'e' and 'a ' equals"
+            " 'a'. Write LOWER(…) on both sides where that matters"
         )
 
 
-def _of_the_account(project: Project, etl: ETL) -> Iterator[str]:
-    """Yield what is wrong with the account of a source, told once.
+def _privilege_warnings(project: Project, etl: ETL) -> Iterator[str]:
+    """Yield a warning if the account of a source may do more than read.
 
-    With the first ETL that reads it.
+    Only the first ETL that reads from the source has it, so that it is shown once.
     """
     if not isinstance(etl.source, str) or etl is not _first_reader(project, etl):
         return
     with project.open_source(etl) as source:
-        if excess_privileges := source.excess_privileges():
+        privileges = source.excess_privileges()
+        if privileges:
             yield (
-                f"the account of {source.name} may do more than read:"
-                f" {', '.join(excess_privileges)}. Use one that can only SELECT; docs/security.md"
-                " has the grants"
+                f"the account of {source.name} may do more than read: {', '.join(privileges)}. Use"
+                " one that can only SELECT; docs/security.md has the grants"
             )
 
 
 def _first_reader(project: Project, etl: ETL) -> ETL:
+    """Return the first switched-on ETL that reads from the same source database."""
     url = project.source_url(etl)
-    readers = (each for each in project.etls if each.active and isinstance(each.source, str))
-    return next((each for each in readers if project.source_url(each) == url), etl)
+    for other in project.etls:
+        if other.active and isinstance(other.source, str) and project.source_url(other) == url:
+            return other
+    return etl

@@ -1,7 +1,4 @@
-"""Source rows as a stream of batches, whatever they come from.
-
-A database, files, or the user's own Python.
-"""
+"""Opening the source of an ETL, a database, files or Python, and checking its columns."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,111 +18,109 @@ from pypelineetl.sql import queries
 
 @contextmanager
 def source_rows(project: Project, etl: ETL) -> Iterator[Stream]:
-    """Open an ETL's source and give its rows, checked to have the columns the ETL needs.
+    """Open the source of an ETL and give its rows. Leaving the block closes the source.
 
-    Leaving the block closes the source, however much of it was read.
+    Raises:
+        SourceError: The source does not give the columns that the ETL needs.
     """
-    with ExitStack() as opened:
-        stream = _opened(project, etl, opened)
-        # Python without rows has no columns to check, and nothing to load.
+    with ExitStack() as resources:
+        stream = _open_stream(project, etl, resources)
+        # A Python function that yields nothing gives no columns to check, and no rows to load.
         check_columns(etl, stream.columns or etl.needs)
         yield stream
 
 
 @contextmanager
 def typed_source(project: Project, etl: ETL, session: DuckSession) -> Iterator[Projection]:
-    """Open an ETL's source for the bench, checked to have the columns the ETL needs.
+    """Open the source of an ETL for queries in DuckDB. Leaving the block closes the source.
 
-    DuckDB reads it where it can, the driver where it cannot.
+    DuckDB reads the source itself if it can; otherwise the driver of the source database does.
+
+    Raises:
+        SourceError: The source does not give the columns that the ETL needs.
     """
-    with ExitStack() as opened:
-        if scanned := _scanned(project, etl, session):
+    with ExitStack() as resources:
+        scanned = _scan(project, etl, session)
+        if scanned:
             columns = tuple(scanned.types)
             check_columns(etl, columns)
-            yield Projection(session, scanned, lambda: _opened(project, etl, opened), columns)
+            # The driver's stream is for columns that DuckDB cannot read.
+            yield Projection(
+                session, scanned, lambda: _open_stream(project, etl, resources), columns
+            )
             return
-        stream = _opened(project, etl, opened)
+        stream = _open_stream(project, etl, resources)
         columns = stream.columns or etl.needs
         check_columns(etl, columns)
         yield Projection(session, None, lambda: stream, columns)
 
 
-def _scanned(project: Project, etl: ETL, session: DuckSession) -> Scanned | None:
+def _scan(project: Project, etl: ETL, session: DuckSession) -> Scanned | None:
+    """Return the source query as DuckDB reads it; None if the driver has to read it."""
     if not isinstance(etl.source, str):
         return None
-    url, local_times = project.source_url(etl), project.local_times(etl)
+    url = project.source_url(etl)
+    local_times = project.local_times(etl)
     translation = project.source_translation(etl)
-    query = translation.sql
-    scanned = database_class(url).readable(session, url, query, translation.original)
-    if not (scanned and local_times):
+    scanned = database_class(url).readable(session, url, translation.sql, translation.original)
+    if scanned is None or local_times is None:
         return scanned
     with project.open_source(etl) as source:
-        return local_times.scanned(scanned, source.columns_in_utc(query))
+        return local_times.scanned(scanned, source.columns_in_utc(translation.sql))
 
 
 def first_columns(project: Project, etl: ETL) -> tuple[str, ...]:
-    """Return the columns an ETL's source gives, having read no more than its beginning."""
-    with ExitStack() as opened:
+    """Return the columns that the source of an ETL gives. Reads the first row at most."""
+    with ExitStack() as resources:
         if not isinstance(etl.source, str):
-            return _opened(project, etl, opened).columns or etl.needs
-        source = opened.enter_context(project.open_source(etl))
-        return source.stream(
-            queries.limit_one(project.source_query(etl, source), dialect=source.dialect)
-        ).columns
+            return _open_stream(project, etl, resources).columns or etl.needs
+        source = resources.enter_context(project.open_source(etl))
+        query = project.source_query(etl, source)
+        return source.stream(queries.limit_one(query, dialect=source.dialect)).columns
 
 
-def _opened(project: Project, etl: ETL, opened: ExitStack) -> Stream:
+def _open_stream(project: Project, etl: ETL, resources: ExitStack) -> Stream:
+    """Return the rows of a source as a stream; `resources` closes what this opens."""
     match etl.source:
         case Rows():
             return _python_rows(etl.source.function(**etl.source.arguments))
         case None:
             return Stream((), iter(()))
         case File():
-            return file_rows(project.home / etl.source.path, etl.source.format, opened)
-    source = opened.enter_context(project.open_source(etl))
+            return file_rows(project.home / etl.source.path, etl.source.format, resources)
+    source = resources.enter_context(project.open_source(etl))
     query = project.source_query(etl, source)
     local_times = project.local_times(etl)
     if not local_times:
         return source.stream(query)
-    in_utc = source.columns_in_utc(query)
-    return local_times.streamed(source.stream(query), in_utc)
+    # Before the stream begins: a connection that streams rows may not answer another query.
+    columns_in_utc = source.columns_in_utc(query)
+    return local_times.streamed(source.stream(query), columns_in_utc)
 
 
 def check_columns(etl: ETL, given: tuple[str, ...]) -> None:
-    """Raise SourceError if the source's columns do not cover what the ETL needs.
+    """Raise SourceError if a source does not give the columns that its ETL needs.
 
-    All that is wrong is named at once.
+    The message names everything that is wrong.
     """
-    needs = (*etl.needs, *_columns_of_ranges(etl))
+    needs = tuple(dict.fromkeys((*etl.needs, *_columns_of_ranges(etl))))
     spare = [name for name in given if name not in needs]
-    faults = [
-        f'its source does not give the column "{name}".{did_you_mean(name, spare)}'
-        for name in dict.fromkeys(needs)
-        if name not in given
-    ]
-    faults += [
-        f'its source gives the column "{name}" twice'
-        for name in dict.fromkeys(given)
-        if given.count(name) > 1
-    ]
-    if faults:
-        message = " ".join([*faults, f"The source gives {quoted(given)}."])
+    problems = []
+    for name in needs:
+        if name not in given:
+            hint = did_you_mean(name, spare)
+            problems.append(f'the source does not give the column "{name}".{hint}')
+    repeated = [name for name in dict.fromkeys(given) if given.count(name) > 1]
+    problems += [f'the source gives the column "{name}" twice' for name in repeated]
+    if problems:
+        message = " ".join([*problems, f"The source gives {quoted(given)}."])
         raise SourceError(message)
 
 
-def _columns_of_ranges(etl: ETL) -> tuple[str, ...]:
-    """Return the columns by which a load reads a part of the rows.
-
-    Its watermark's, and the one that splits a fact.
-    """
-    split_by = [etl.split_by] if isinstance(etl, FactETL) and etl.split_by else []
-    return (*(etl.watermark.columns if etl.watermark else ()), *split_by)
-
-
 def superfluous_columns(etl: ETL, given: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the source's columns that nothing uses.
+    """Return the columns of a source that nothing uses.
 
-    None where the factory has a function, which may read any.
+    There are none if the factory has a function as an argument: it may read any column.
     """
     if any(callable(argument) for argument in etl.factory.arguments.values()):
         return ()
@@ -134,16 +129,25 @@ def superfluous_columns(etl: ETL, given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in given if name not in used)
 
 
+def _columns_of_ranges(etl: ETL) -> tuple[str, ...]:
+    """Return the columns by which a load reads only some of the rows: watermark and `split_by`."""
+    columns = etl.watermark.columns if etl.watermark else ()
+    if isinstance(etl, FactETL) and etl.split_by:
+        columns = (*columns, etl.split_by)
+    return columns
+
+
 def _python_rows(given: Any) -> Stream:
-    """Return the rows a Python source gave.
+    """Return what a Python source gave as a stream: an Arrow table, or dicts.
 
-    An Arrow table's, or those of dicts, whose first names the columns.
+    `hasattr` finds Arrow tables without an import of pyarrow, which takes a tenth of a second.
     """
-    if hasattr(given, "to_batches"):
-        batches = given.to_batches(max_chunksize=FETCH_ROWS)
-        return Stream(tuple(given.column_names), (_tuples(batch) for batch in batches))
-    return dict_rows(given)
+    if not hasattr(given, "to_batches"):
+        return dict_rows(given)
+    batches = given.to_batches(max_chunksize=FETCH_ROWS)
+    return Stream(tuple(given.column_names), (_as_tuples(batch) for batch in batches))
 
 
-def _tuples(batch: Any) -> list[Row]:
+def _as_tuples(batch: Any) -> list[Row]:
+    """Return the rows of an Arrow record batch."""
     return list(zip(*(column.to_pylist() for column in batch.columns), strict=True))

@@ -9,7 +9,7 @@ from pypelineetl import events
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, DimensionETL
 from pypelineetl.events import Counts, Event
-from pypelineetl.extract.incremental import Extraction, extraction
+from pypelineetl.extract.incremental import Extraction, plan_extraction
 from pypelineetl.load.baseline import largest_keys, read_baseline, refuse_empty
 from pypelineetl.load.context import Load, LoadOptions
 from pypelineetl.load.target_table import delete_lost_events, prepare_table
@@ -75,7 +75,7 @@ def load_etl(  # noqa: PLR0913 - what is loaded, where to, and the two fast ways
         refuse_empty(etl, counts, baseline, is_rebuilt=options.live is not None)
     if etl.watermark:
         # In the same transaction, so that the watermark is never ahead of the rows.
-        state.save_watermarks(etl, extracted.reached)
+        state.save_watermarks(etl, extracted.watermarks)
     yield from verify_load(load, etl, counts, keys_before)
     return counts
 
@@ -111,7 +111,7 @@ def _extract(
         # A fact that appends must not read rows again while its table still has them.
         is_filled = bool(warehouse.query(f"SELECT 1 FROM {warehouse.quote(etl.table)} LIMIT 1"))
         is_full = options.full or options.live is not None
-        extracted = extraction(project, etl, state, full=is_full, is_filled=is_filled)
+        extracted = plan_extraction(project, etl, state, full=is_full, is_filled=is_filled)
     for note in extracted.notes:
         yield events.EtlNoted(etl, note)
     if options.is_replay or extracted.is_full:

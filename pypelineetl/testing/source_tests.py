@@ -11,7 +11,7 @@ from types import ModuleType
 
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import ConfigError
-from pypelineetl.extract.source_check import _Tester
+from pypelineetl.extract.source_check import SourceTester
 from pypelineetl.project.project import Project, read_project
 from pypelineetl.report.run_log import RunLog
 from pypelineetl.report.terminal import shown
@@ -34,7 +34,7 @@ def source_tests(config: ModuleType) -> type[unittest.TestCase]:
         project = read_project(config)
     except ConfigError as error:
         return _test_case({"test_configuration": _failing(str(error))})
-    tester = _Tester(project)
+    tester = SourceTester(project)
     return _test_case(
         {
             f"test_{etl.kind}_{etl.name}": _testing(tester, project, etl)
@@ -48,7 +48,7 @@ def _test_case(tests: dict[str, Test]) -> type[unittest.TestCase]:
     return type("SourceTests", (unittest.TestCase,), dict(tests))
 
 
-def _testing(tester: _Tester, project: Project, etl: ETL) -> Test:
+def _testing(tester: SourceTester, project: Project, etl: ETL) -> Test:
     def test(case: unittest.TestCase) -> None:
         tested = tester.test(etl)
         with RunLog(project.log_home / "tests.log") as log:
