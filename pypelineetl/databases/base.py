@@ -21,7 +21,7 @@ from pypelineetl.duck.rows import FETCH_ROWS, Row, Scanned, Stream
 from pypelineetl.duck.session import DuckSession, ScanError
 from pypelineetl.errors import BusyError, DatabaseError, PypeLineError, TransientError
 from pypelineetl.sql.schema import Column
-from pypelineetl.sql.sql_casts import duckdb_type, refusal
+from pypelineetl.sql.sql_casts import duckdb_type, error_sql
 from pypelineetl.sql.translation.types import Type
 
 LOCK_WAIT_SECONDS = 60.0
@@ -420,7 +420,7 @@ class Database(abc.ABC):
             return name
         condition, reason = self.value_limits[kind]
         message = f'column "{column.name}" cannot take a value, because {reason}'
-        return f"CASE WHEN NOT ({condition.format(name)}) THEN {refusal(message)} ELSE {name} END"
+        return f"CASE WHEN NOT ({condition.format(name)}) THEN {error_sql(message)} ELSE {name} END"
 
     def quoted(self, names: Iterable[str]) -> str:
         """Return names as this database quotes them, separated by commas."""

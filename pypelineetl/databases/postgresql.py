@@ -36,7 +36,7 @@ from pypelineetl.sql.python_casts import (
     UnsupportedValue,
 )
 from pypelineetl.sql.schema import Column
-from pypelineetl.sql.sql_casts import NUMERIC, duckdb_type, literal
+from pypelineetl.sql.sql_casts import NUMERIC_TEXT, duckdb_type, literal
 from pypelineetl.sql.translation.types import Type, column_type
 
 _BLOCK = 2**18
@@ -430,7 +430,7 @@ def _exact(session: DuckSession, name: str, query: str) -> Scanned:
     selected = ", ".join(
         f"{_quoted(column)}::text" if column in numerics else _quoted(column) for column in types
     )
-    exact = {column: NUMERIC if column in numerics else kind for column, kind in types.items()}
+    exact = {column: NUMERIC_TEXT if column in numerics else kind for column, kind in types.items()}
     return Scanned(_passed_on(name, f"SELECT {selected} FROM ({query}) source"), exact)
 
 

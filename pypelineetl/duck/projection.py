@@ -21,7 +21,7 @@ from pypelineetl.errors import LoadError
 from pypelineetl.sql.python_casts import source_moment
 from pypelineetl.sql.schema import Column
 from pypelineetl.sql.sql_casts import (
-    REFUSED,
+    ERROR_PREFIX,
     NoExactCastError,
     cast_sql,
     duckdb_type,
@@ -361,7 +361,7 @@ def _cast_error(request: ColumnRequest, cast: str) -> str:
     """Return why a value cannot be cast: the message with which the cast would end the query."""
     messages = _ERROR_CALL.findall(cast)
     if len(messages) == 1:
-        return str(messages[0].replace("''", "'").removeprefix(REFUSED))
+        return str(messages[0].replace("''", "'").removeprefix(ERROR_PREFIX))
     return f'a value of "{request.source}" does not fit its column'
 
 

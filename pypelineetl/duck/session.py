@@ -21,7 +21,7 @@ from pypelineetl.duck.rows import Row
 from pypelineetl.duck.spill import spill_folder
 from pypelineetl.errors import LoadError, SourceError, SourceLostError
 from pypelineetl.shutdown import ShutdownRequested, raise_if_requested
-from pypelineetl.sql.sql_casts import REFUSED, literal
+from pypelineetl.sql.sql_casts import ERROR_PREFIX, literal
 
 _attached_numbers = count()
 """Numbers for the names of attached databases, of which several sessions of one process share."""
@@ -347,7 +347,7 @@ def _translated(error: duckdb.Error) -> Exception:
         return UnmatchedKeyError()
     if UNORDERED in text:
         return UnorderedError()
-    _, is_refusal, refusal = text.partition(REFUSED)
+    _, is_refusal, refusal = text.partition(ERROR_PREFIX)
     if is_refusal:
         return LoadError(refusal.splitlines()[0])
     if isinstance(error, _VALUE_ERRORS) or _UNREADABLE_VALUE.search(text):

@@ -1,9 +1,7 @@
-"""A table's CREATE TABLE, written once, as the statements that make the same table in the database
-at hand.
+"""Translate a table's CREATE TABLE to the statements that create the same table elsewhere.
 
-Every type of the written dialect becomes one that holds all of its values in the target, as far as
-the target has one; values that do not fit even so are refused when they come (`columns.py`,
-`Database.adapters`).
+Each type becomes one that holds all of its values in the target, as far as the target has one. A
+value that does not fit even so is an error when it comes (`schema.py`, `databases/limits.py`).
 """
 
 import re
@@ -30,10 +28,8 @@ _WHOLES = (
     _T.UINT,
     _T.BIGINT,
 )
-# By this name SQLite keeps whole numbers whole; sqlglot would write REAL.
+# A column of SQLite that is NUMERIC keeps whole numbers whole. sqlglot would make it REAL.
 _NUMERIC = exp.DataType(this=_T.USERDEFINED, kind="NUMERIC")
-# What sqlglot would leave as only MySQL knows it. A type that is not here is sqlglot's to
-# translate.
 _TYPES: Mapping[str, Mapping[exp.DType, str | exp.DataType]] = {
     "postgres": {
         **dict.fromkeys(_BINARIES, "BYTEA"),
@@ -60,13 +56,15 @@ _TYPES: Mapping[str, Mapping[exp.DType, str | exp.DataType]] = {
     "sqlite": {
         **dict.fromkeys(_BINARIES, "BLOB"),
         **dict.fromkeys((*_TEXTS, _T.ENUM, _T.JSON, _T.UUID), "TEXT"),
-        # Any other name of a type would keep digits in a text as a number, or a number as a float.
+        # SQLite turns digits in a text into a number, or a whole number into a float, if it does
+        # not know the name of the column's type.
         **dict.fromkeys((*_WHOLES, _T.UBIGINT, _T.BIT, _T.YEAR, _T.BOOLEAN), "INTEGER"),
         _T.DECIMAL: _NUMERIC,
         _T.UDECIMAL: _NUMERIC,
     },
     "mysql": {_T.UUID: "CHAR(36)"},
 }
+"""By target, the types that it has under another name. sqlglot translates all other types."""
 _MYSQL_WORDS: Mapping[str, _T] = {
     "REAL": _T.DOUBLE,
     "INT1": _T.TINYINT,
@@ -75,233 +73,265 @@ _MYSQL_WORDS: Mapping[str, _T] = {
     "INT4": _T.INT,
     "INT8": _T.BIGINT,
 }
-"""Words of MySQL's that sqlglot takes for other types than MySQL does."""
-_MOST_OF_A_SINGLE = 24
-"""Bits of a FLOAT: one with more is a DOUBLE."""
+"""MySQL's names of types that sqlglot reads as another type."""
+_FLOAT_BITS = 24
+"""The most bits of a FLOAT(bits) in MySQL; one with more bits is a DOUBLE."""
 _AFTER_TYPE = {
-    *(
-        "AS",
-        "AUTO_INCREMENT",
-        "CHARACTER",
-        "CHARSET",
-        "CHECK",
-        "COLLATE",
-        "COMMENT",
-        "CONSTRAINT",
-        "DEFAULT",
-    ),
-    *("GENERATED", "INVISIBLE", "KEY", "NOT", "NULL", "ON", "PRIMARY", "REFERENCES", "UNIQUE"),
+    *("AS", "AUTO_INCREMENT", "CHARACTER", "CHARSET", "CHECK", "COLLATE", "COMMENT", "CONSTRAINT"),
+    *("DEFAULT", "GENERATED", "INVISIBLE", "KEY", "NOT", "NULL", "ON", "PRIMARY", "REFERENCES"),
+    "UNIQUE",
 }
-"""The words that end the type of a column.
-
-That one may also begin with such a word is `CHARACTER VARYING`.
-"""
+"""The words that end the type of a column; a type can begin with one: CHARACTER VARYING."""
 NUMBERED: Mapping[exp.DType, exp.DType] = {
     _T.SMALLSERIAL: _T.SMALLINT,
     _T.SERIAL: _T.INT,
     _T.BIGSERIAL: _T.BIGINT,
 }
-"""The types of PostgreSQL that number rows themselves, and the types of the numbers."""
-_SECONDS = (_T.TIME, _T.DATETIME, _T.TIMESTAMP, _T.TIMESTAMPTZ, _T.TIMESTAMPNTZ, _T.TIMESTAMPLTZ)
+"""PostgreSQL's types that number rows themselves, and the types of their numbers."""
+_WITH_SECONDS = (
+    _T.TIME,
+    _T.DATETIME,
+    _T.TIMESTAMP,
+    _T.TIMESTAMPTZ,
+    _T.TIMESTAMPNTZ,
+    _T.TIMESTAMPLTZ,
+)
 """The types that keep digits of a second."""
-_ENDLESS = {
+_UNLIMITED = {
     _T.TEXT: "LONGTEXT",
     _T.VARCHAR: "LONGTEXT",
     _T.VARBINARY: "LONGBLOB",
     _T.BLOB: "LONGBLOB",
 }
-"""The types that have no end in other databases, and those that have none in MySQL."""
+"""The types of unlimited length in other databases, and MySQL's types for them."""
 _UNTRANSLATABLE = (_T.SET, _T.ARRAY, _T.STRUCT, _T.MAP, _T.GEOMETRY, _T.INTERVAL)
+_ENGINES_OWN = (
+    exp.AutoIncrementColumnConstraint,
+    exp.CommentColumnConstraint,
+    exp.CharacterSetColumnConstraint,
+    exp.CollateColumnConstraint,
+    exp.ZeroFillColumnConstraint,
+)
+"""The column constraints that a translation leaves out.
+
+The engine assigns surrogate keys itself, and the target database has its own collations.
+"""
 
 
 def table_definition(sql: str, *, sql_dialect: str) -> exp.Create:
-    """Return the parsed CREATE TABLE of a DDL constant.
+    """Return the parsed CREATE TABLE of a constant in creates.py.
 
-    Raises DialectError if it is anything else.
+    Raises:
+        DialectError: It is not a CREATE TABLE with columns, or a column has a type that rounds.
     """
     tree = dialect.parse_statement(sql, sql_dialect)
-    if (
-        not isinstance(tree, exp.Create)
-        or tree.kind != "TABLE"
-        or not isinstance(tree.this, exp.Schema)
-    ):
+    has_columns = isinstance(tree.this, exp.Schema)
+    if not isinstance(tree, exp.Create) or tree.kind != "TABLE" or not has_columns:
         message = "a table's DDL must be one CREATE TABLE with its columns"
         raise DialectError(message)
     if sql_dialect == "mysql":
         for column in tree.this.expressions:
             if isinstance(column, exp.ColumnDef) and column.kind is not None:
-                _put_meant_type(column, sql)
+                _correct_mysql_type(column, column.kind, sql)
     return tree
 
 
-def _put_meant_type(column: exp.ColumnDef, sql: str) -> None:
-    """Give a column of MySQL's the type that MySQL takes its words for.
+def _correct_mysql_type(column: exp.ColumnDef, column_type: exp.DataType, sql: str) -> None:
+    """Give a column the type that MySQL gives it, where sqlglot reads another.
 
-    Raises DialectError for one that rounds.
+    Raises:
+        DialectError: MySQL would round the values of the type.
     """
-    kind = column.kind
-    assert kind is not None  # noqa: S101 - whoever calls has looked
     tokens = list(sqlglot.tokenize(sql, read="mysql"))
-    first_word = re.match(r"\w*", _type_as_written(sql, tokens, column.this.meta["end"]).upper())
+    type_text = _type_text(sql, tokens, column.this.meta["end"]).upper()
+    first_word = re.match(r"\w*", type_text)
     word = first_word[0] if first_word else ""
     if word in _MYSQL_WORDS:
-        kind.set("this", _MYSQL_WORDS[word])
-    digits = [int(each.name) for each in kind.expressions if each.name.isdigit()]
-    if kind.this in {_T.FLOAT, _T.DOUBLE} and len(digits) == 2:  # noqa: PLR2004 - of all, and after the point
-        message = (
-            f'column "{column.name}" is {word}({digits[0]},{digits[1]}), and MySQL would round its'
-            f" values; declare DECIMAL({digits[0]},{digits[1]}), or {word} without digits"
-        )
-        raise DialectError(message)
-    if kind.this == _T.FLOAT and digits:
-        kind.set("this", _T.DOUBLE if digits[0] > _MOST_OF_A_SINGLE else _T.FLOAT)
+        column_type.set("this", _MYSQL_WORDS[word])
+    if column_type.this not in {_T.FLOAT, _T.DOUBLE}:
+        return
+    texts = [parameter.name for parameter in column_type.expressions]
+    match [int(text) for text in texts if text.isdigit()]:
+        case [precision, scale]:
+            message = (
+                f'column "{column.name}" is {word}({precision},{scale}), and MySQL would round its'
+                f" values; declare DECIMAL({precision},{scale}), or {word} without digits"
+            )
+            raise DialectError(message)
+        case [bits, *_] if column_type.this == _T.FLOAT and bits > _FLOAT_BITS:
+            column_type.set("this", _T.DOUBLE)
 
 
+# Every load asks for the statements of its tables; parsing takes milliseconds.
 @lru_cache(maxsize=1_000)
 def create_statements(sql: str, *, sql_dialect: str, target: str) -> tuple[str, ...]:
     """Return the statements that create a table, and its indexes where the target wants them apart.
 
-    Raises DialectError for a type that has no like in the target.
+    >>> create = "CREATE TABLE t (id INT AUTO_INCREMENT, made DATETIME, KEY by_made (made))"
+    >>> for statement in create_statements(create, sql_dialect="mysql", target="postgres"):
+    ...     print(statement)
+    CREATE TABLE "t" ("id" INT, "made" TIMESTAMP)
+    CREATE INDEX "t_by_made" ON "t"("made" NULLS FIRST)
+
+    Args:
+        sql: A CREATE TABLE.
+        sql_dialect: The dialect that it is written in.
+        target: The dialect of the database in which the table is created.
+
+    Raises:
+        DialectError: The target has no type for a column.
     """
     tree = table_definition(sql, sql_dialect=sql_dialect)
     if sql_dialect == target:
         return (sql.strip().rstrip(";"),)
-    return tuple(
-        dialect.generate_sql(part, target) for part in _portable(tree, sql_dialect, target)
-    )
+    statements = _translated(tree, sql_dialect, target)
+    return tuple(dialect.generate_sql(statement, target) for statement in statements)
 
 
 def create_columns_only(
     sql: str, name: str, *, sql_dialect: str, target: str, temporary: bool
 ) -> str:
-    """Return the statement that creates an empty table of another name with the same columns, and
-    nothing else.
+    """Return the statement that creates an empty table with the same columns, and nothing else.
+
+    >>> create_columns_only(
+    ...     "CREATE TABLE t (id INT NOT NULL, a CHAR(2) DEFAULT 'x')",
+    ...     "copy",
+    ...     sql_dialect="mysql",
+    ...     target="mysql",
+    ...     temporary=True,
+    ... )
+    'CREATE TEMPORARY TABLE `copy` (`id` INT, `a` CHAR(2))'
+
+    Args:
+        sql: The CREATE TABLE of the original.
+        name: The name of the new table.
+        sql_dialect: The dialect that the SQL is written in.
+        target: The dialect of the database in which the table is created.
+        temporary: Whether the table exists only in the session that creates it.
     """
     create = table_definition(sql, sql_dialect=sql_dialect)
+    kind = "TEMPORARY TABLE" if temporary else "TABLE"
     if sql_dialect == target:
-        return _bare_as_written(sql, create, name, target, temporary=temporary)
-    bare = next(_portable(create, sql_dialect, target))
-    bare.this.this.set("this", exp.to_identifier(name, quoted=True))
-    columns = [part for part in bare.this.expressions if isinstance(part, exp.ColumnDef)]
-    bare.this.set(
-        "expressions", [exp.ColumnDef(this=column.this, kind=column.kind) for column in columns]
-    )
-    bare.set(
-        "properties", exp.Properties(expressions=[exp.TemporaryProperty()]) if temporary else None
-    )
-    return dialect.generate_sql(bare, target)
+        own_columns = ", ".join(_own_columns(sql, create, target))
+        return f"CREATE {kind} {dialect.quoted_name(name, target)} ({own_columns})"
+    copy = next(_translated(create, sql_dialect, target))
+    columns = [part for part in copy.this.expressions if isinstance(part, exp.ColumnDef)]
+    columns_only = [exp.ColumnDef(this=column.this, kind=column.kind) for column in columns]
+    copy.this.this.set("this", exp.to_identifier(name, quoted=True))
+    copy.this.set("expressions", columns_only)
+    if temporary:
+        copy.set("properties", exp.Properties(expressions=[exp.TemporaryProperty()]))
+    return dialect.generate_sql(copy, target)
 
 
-def _bare_as_written(
-    sql: str, create: exp.Create, name: str, target: str, *, temporary: bool
-) -> str:
-    """Return `create_columns_only` of a DDL that is not translated, with its types to the letter.
+def _own_columns(sql: str, create: exp.Create, target: str) -> Iterator[str]:
+    """Yield the name and the type of each column, the type as the DDL has it.
 
-    The table itself is made of the text, and sqlglot may write a type in other words: SQLite keeps
-    the words.
+    sqlglot may use other words for a type. SQLite keeps the words of a type, and the engine
+    compares tables by them.
     """
     tokens = list(sqlglot.tokenize(sql, read=target))
-    columns = []
     for part in create.this.expressions:
         if isinstance(part, exp.ColumnDef):
-            written = _type_as_written(sql, tokens, part.this.meta["end"])
-            columns.append(f"{dialect.quoted_name(part.name, target)} {written}")
-    kind = "TEMPORARY TABLE" if temporary else "TABLE"
-    return f"CREATE {kind} {dialect.quoted_name(name, target)} ({', '.join(columns)})"
+            type_text = _type_text(sql, tokens, part.this.meta["end"])
+            yield f"{dialect.quoted_name(part.name, target)} {type_text}"
 
 
-def _type_as_written(sql: str, tokens: Sequence[sqlglot.Token], column_ends: int) -> str:
-    """Return the words between a column's name and its first constraint."""
-    first, last, depth = 0, column_ends, 0
+def _type_text(sql: str, tokens: Sequence[sqlglot.Token], name_end: int) -> str:
+    """Return the text between a column's name and its first constraint.
+
+    Args:
+        sql: The CREATE TABLE.
+        tokens: Its tokens.
+        name_end: The place where the column's name ends.
+    """
+    first, last, depth = 0, name_end, 0
     for token in tokens:
-        if token.start <= column_ends:
+        if token.start <= name_end:
             continue
-        is_end = token.text in {",", ")"} or (first and token.text.upper() in _AFTER_TYPE)
-        if depth == 0 and is_end:
+        is_constraint = bool(first) and token.text.upper() in _AFTER_TYPE
+        if depth == 0 and (is_constraint or token.text in {",", ")"}):
             break
         depth += {"(": 1, ")": -1}.get(token.text, 0)
-        first, last = first or token.start, token.end
+        first = first or token.start
+        last = token.end
     return sql[first : last + 1]
 
 
-def _portable(create: exp.Create, sql_dialect: str, target: str) -> Iterator[exp.Expr]:
-    """Yield the CREATE TABLE with what only MySQL knows taken out, and each KEY as a CREATE
-    INDEX.
-    """
+def _translated(create: exp.Create, sql_dialect: str, target: str) -> Iterator[exp.Expr]:
+    """Yield the CREATE TABLE without what only MySQL knows, and a CREATE INDEX for each KEY."""
     schema = create.this
-    parts = schema.expressions
-    indexes = [part for part in parts if isinstance(part, exp.IndexColumnConstraint)]
-    schema.set("expressions", [_plain_unique(part) for part in parts if part not in indexes])
-    # Engine, character set and comment say how MySQL keeps the table, not what is in it.
+    indexes = []
+    parts = []
+    for part in schema.expressions:
+        if isinstance(part, exp.IndexColumnConstraint):
+            indexes.append(part)
+        else:
+            parts.append(_without_unique_name(part))
+    schema.set("expressions", parts)
+    # ENGINE, CHARSET and COMMENT say how MySQL stores the table, not what is in it.
     create.set("properties", None)
-    for column in [part for part in parts if isinstance(part, exp.ColumnDef)]:
-        _put_portable_type(column, sql_dialect, target)
+    for part in parts:
+        if isinstance(part, exp.ColumnDef):
+            _translate_type(part, sql_dialect, target)
     for constraint in list(create.find_all(exp.ColumnConstraint)):
-        if isinstance(constraint, exp.ZeroFillColumnConstraint) or _is_left_out(constraint.kind):
+        if _is_left_out(constraint.kind) or isinstance(constraint, exp.ZeroFillColumnConstraint):
             constraint.pop()
     yield create
-    # DuckDB scans columns, which needs no index; and one that is made anew from the log of a
-    # process that was killed may lack rows, so that they are not found.
-    for index in indexes if target != "duckdb" else ():
+    if target == "duckdb":
+        # DuckDB scans columns and needs no index. An index that DuckDB rebuilds from the log of a
+        # killed process may lack rows, so that a query does not find them.
+        return
+    for index in indexes:
         yield _create_index(schema.this, index)
 
 
 def _is_left_out(kind: exp.Expr) -> bool:
-    """Whether a constraint is the engine's business, which assigns surrogate keys itself, or the
-    database's.
-    """
+    """Whether a translation leaves out a column constraint of this kind."""
     if isinstance(kind, exp.GeneratedAsIdentityColumnConstraint):
-        # One with an expression computes the column.
+        # GENERATED … AS (expression) computes the column, and stays.
         return not kind.args.get("expression")
-    left_out = (
-        exp.AutoIncrementColumnConstraint,
-        exp.CommentColumnConstraint,
-        exp.CharacterSetColumnConstraint,
-        exp.CollateColumnConstraint,
-    )
-    return isinstance(kind, left_out)
+    return isinstance(kind, _ENGINES_OWN)
 
 
-def _put_portable_type(column: exp.ColumnDef, sql_dialect: str, target: str) -> None:
-    kind = column.kind
-    if kind is None:
+def _translate_type(column: exp.ColumnDef, sql_dialect: str, target: str) -> None:
+    """Give a column the target's type.
+
+    Raises:
+        DialectError: The target has no type that holds the column's values.
+    """
+    column_type = column.kind
+    if column_type is None:
         message = f'column "{column.name}" has no type'
         raise DialectError(message)
-    if kind.this in NUMBERED:
-        kind.set("this", NUMBERED[kind.this])
-    if kind.this in _UNTRANSLATABLE:
+    if column_type.this in NUMBERED:
+        column_type.set("this", NUMBERED[column_type.this])
+    name = column_type.this
+    is_new_to_mysql = target == "mysql" and sql_dialect != target
+    has_parameters = bool(column_type.expressions)
+    if name in _UNTRANSLATABLE:
         message = (
-            f'column "{column.name}" is {kind.sql("mysql")}, for which {target} has no type that'
-            " holds its values"
+            f'column "{column.name}" is {column_type.sql("mysql")}, for which {target} has no type'
+            " that holds its values"
         )
         raise DialectError(message)
-    if kind.this in _TYPES.get(target, {}):
-        column.set("kind", exp.DataType.build(_TYPES[target][kind.this], dialect=target))
-    elif (
-        target == "mysql"
-        and kind.this in _ENDLESS
-        and not kind.expressions
-        and sql_dialect != target
-    ):
-        # MySQL's own types of these names end at 64 KB, or must be given a length.
-        column.set("kind", exp.DataType.build(_ENDLESS[kind.this], dialect=target))
-    elif (
-        target == "mysql"
-        and kind.this in _SECONDS
-        and not kind.expressions
-        and sql_dialect != target
-    ):
-        # MySQL would leave out the digits of a second that the others keep.
-        kind.set("expressions", [exp.DataTypeParam(this=exp.Literal.number(6))])
-    elif kind.this in {*_WHOLES, _T.UBIGINT, _T.FLOAT, _T.DOUBLE}:
-        # A display width in MySQL, and an error elsewhere.
-        kind.set("expressions", None)
-    elif kind.this == _T.UDECIMAL:
-        kind.set("this", _T.DECIMAL)
+    if name in _TYPES.get(target, {}):
+        column.set("kind", exp.DataType.build(_TYPES[target][name], dialect=target))
+    elif is_new_to_mysql and name in _UNLIMITED and not has_parameters:
+        # MySQL's own types of these names end at 64 KB, or need a length.
+        column.set("kind", exp.DataType.build(_UNLIMITED[name], dialect=target))
+    elif is_new_to_mysql and name in _WITH_SECONDS and not has_parameters:
+        # MySQL's types keep no digits of a second by default, the others keep six.
+        column_type.set("expressions", [exp.DataTypeParam(this=exp.Literal.number(6))])
+    elif name in {*_WHOLES, _T.UBIGINT, _T.FLOAT, _T.DOUBLE}:
+        # The number of INT(11) is a display width in MySQL, and an error elsewhere.
+        column_type.set("expressions", None)
+    elif name == _T.UDECIMAL:
+        column_type.set("this", _T.DECIMAL)
 
 
-def _plain_unique(part: exp.Expr) -> exp.Expr:
-    """Return a UNIQUE without the name MySQL lets it have."""
+def _without_unique_name(part: exp.Expr) -> exp.Expr:
+    """Return a part of a table; a UNIQUE KEY loses the name that only MySQL's syntax has."""
     if isinstance(part, exp.UniqueColumnConstraint) and isinstance(part.this, exp.Schema):
         part.this.set("this", None)
     return part
@@ -309,6 +339,6 @@ def _plain_unique(part: exp.Expr) -> exp.Expr:
 
 def _create_index(table: exp.Expr, index: exp.Expr) -> exp.Expr:
     columns = ", ".join(f'"{column.name}"' for column in index.expressions)
-    # Index names are shared by the whole schema elsewhere, by one table only in MySQL.
+    # In MySQL the indexes of one table have different names, elsewhere those of a whole schema.
     name = f"{table.name}_{index.name or index.expressions[0].name}"
     return sqlglot.parse_one(f'CREATE INDEX "{name}" ON "{table.name}" ({columns})')

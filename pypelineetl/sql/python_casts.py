@@ -1,8 +1,9 @@
-"""Source values brought to the types of warehouse columns, exactly or not at all.
+"""Cast a source's values to the types of warehouse columns in Python, exactly or not at all.
 
-Every value is converted before pygrametl compares or stores it, because '60' and 60, a float and a
-decimal, or a date and its text are different values to Python and the same to the database. What
-does not fit is refused: nothing is cut, rounded or wrapped.
+The engine casts every value before pygrametl compares or stores it: '60' and 60, a float and a
+decimal, or a date and its text are equal to the database, but not to Python. A value that does
+not fit is an error. No value is cut, rounded or wrapped. `sql_casts.py` states the same rules in
+SQL.
 """
 
 import json
@@ -18,10 +19,10 @@ from sqlglot import exp
 
 from pypelineetl.errors import LoadError
 
-Converter = Callable[[Any], Any]
-"""Takes any value but NULL.
+Caster = Callable[[Any], Any]
+"""Casts any value but NULL.
 
-Raises UnfitError, ValueError, TypeError or ArithmeticError for one that does not fit.
+Raises CastError, ValueError, TypeError or ArithmeticError for a value that does not fit.
 """
 
 _T = exp.DType
@@ -39,6 +40,7 @@ WHOLE_RANGES = {
     _T.UBIGINT: (0, 2**64 - 1),
     _T.YEAR: (1901, 2155),
 }
+"""The smallest and the largest value of each type of whole numbers."""
 DATETIMES = {
     _T.DATETIME,
     _T.DATETIME2,
@@ -49,39 +51,80 @@ DATETIMES = {
 }
 BINARIES = {_T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LONGBLOB}
 _TRUTHS = {"true": 1, "t": 1, "false": 0, "f": 0}
+"""What databases show for BOOLEAN as a text, in lower case."""
 LARGEST_FLOAT = 3.4028235677973366e38
+"""A DOUBLE from here on is rounded to infinity as a FLOAT."""
 SMALLEST_FLOAT = 2.0**-126
-"""The smallest number above 0 of which a FLOAT keeps all its digits."""
+"""The smallest number above 0 of which a FLOAT keeps all digits."""
 SMALLEST_DOUBLE = 2.0**-1022
-"""The same of a DOUBLE."""
-# Digits of a second where a type does not say how many it keeps; the other dialects keep all six.
+"""The smallest number above 0 of which a DOUBLE keeps all digits."""
+NEAR = 1e-12
+"""How far a DOUBLE may be from a decimal, relative to itself, and still be that decimal.
+
+A DOUBLE keeps 15 to 17 digits. Sums such as 0.1 + 0.2 lose the last ones; three digits are left
+for that.
+"""
 MYSQL = "mysql"
 DEFAULT_PRECISION = {MYSQL: 0}
-FIRST_TIMESTAMP = datetime(1970, 1, 1, 0, 0, 1)  # noqa: DTZ001 - moments without zone are UTC here
-LAST_TIMESTAMP = datetime(2038, 1, 19, 3, 14, 7)  # noqa: DTZ001 - as above
-# Wide enough for every DECIMAL of 38 digits and more; Python's own default of 28 is not.
+"""By dialect, the digits of a second that a type without digits keeps; 6 in the others."""
+# Moments without a time zone are in UTC in this engine.
+FIRST_TIMESTAMP = datetime(1970, 1, 1, 0, 0, 1)  # noqa: DTZ001 - in UTC
+LAST_TIMESTAMP = datetime(2038, 1, 19, 3, 14, 7)  # noqa: DTZ001 - in UTC
+# DECIMAL has up to 65 digits in MySQL. Python's own context rounds to 28.
 _CONTEXT = Context(prec=100)
 
-
+# Why a value does not fit: words that follow `because`. sql_casts.py uses the same.
 NOT_FINITE = "it is NaN or infinity"
-"""Why a decimal or a whole number refuses what is none."""
+NOT_WHOLE = "it is not a whole number"
+NEGATIVE = "it is less than 0"
+NOT_IN_ENUM = "it is not one of these"
+NEITHER_0_NOR_1 = "it is neither 0 nor 1"
+HAS_TIME = "it has a time of day"
+OUT_OF_YEARS = "it is outside of the years 1 to 9999"
+OUT_OF_TIMESTAMP = "it is not between 1970 and January 2038, as every TIMESTAMP of MySQL"
+NO_TIME_OF_DAY = "it is not a time of day"
+
+
+def not_between(least: int, most: int) -> str:
+    """Return why a number does not fit a type of whole numbers."""
+    return f"it is not between {least} and {most}"
+
+
+def too_many(count: int, what: str) -> str:
+    """Return why a value does not fit: it has too many digits, characters or bytes."""
+    return f"it has more than {count} {what}"
+
+
+def too_few(count: int, what: str) -> str:
+    """Return why a value does not fit: it has too few bytes."""
+    return f"it has fewer than {count} {what}"
+
+
+def too_large(type_name: str) -> str:
+    """Return why a number does not fit a floating-point type."""
+    return f"it is larger than a {type_name}"
+
+
+def too_small(type_name: str) -> str:
+    """Return why a number above 0 does not fit a floating-point type."""
+    return f"it is smaller than a {type_name}"
 
 
 class CastError(Exception):
-    """A value does not fit; the text says why, in words that go after `because`."""
+    """A value does not fit; the text says why, in words that follow `because`."""
 
 
 class Bits(str):
-    """The zeros and ones of a BIT value, as PostgreSQL gives them.
+    """The zeros and ones of a BIT value, as PostgreSQL returns them.
 
-    A text of digits that is no decimal number.
+    A cast must not read them as a decimal number.
     """
 
     __slots__ = ()
 
 
 class NotANumber(float):
-    """NaN that equals itself: a value which a table keeps is no change when it comes again."""
+    """NaN that equals itself, so that a NaN which comes again is no change."""
 
     __slots__ = ()
 
@@ -95,82 +138,102 @@ class NotANumber(float):
         return hash(NotANumber)
 
 
-OUT_OF_YEARS = "it is not of the years 1 to 9999"
-"""Why a day or a moment cannot be read that Python has no value for, such as `infinity`."""
-NO_TIME_OF_DAY = "it is no time of day"
-
-
 class UnsupportedValue:
-    """A value of a source's that Python has no value for; no column takes it."""
+    """A source's value that Python cannot hold, such as the date `infinity`; no column takes it."""
 
-    def __init__(self, kind: str, reason: str) -> None:
-        self.kind = kind
-        """The name of the Python type that others of its column have."""
+    def __init__(self, type_name: str, reason: str) -> None:
+        self.type_name = type_name
+        """The Python type of the other values of its column."""
         self.reason = reason
+        """Why Python cannot hold it."""
 
     def __repr__(self) -> str:
-        """Tell why, and not the value, which may be somebody's secret."""
-        return f"a {self.kind}, and {self.reason}"
+        """Return the reason, and not the value, which may be secret."""
+        return f"a {self.type_name}, and {self.reason}"
 
 
 class Interval:
-    """An interval of PostgreSQL, which no type of the DDL can hold."""
+    """An interval of PostgreSQL, for which no type of the DDL exists."""
 
 
-def converter(kind: exp.DataType, sql_dialect: str) -> Converter:
-    """Return what brings values to a type, which is written in this dialect."""
-    make = _MAKERS.get(kind.this)
-    return make(kind, sql_dialect) if make else _PLAIN.get(kind.this, _as_given)
+def caster(column_type: exp.DataType, sql_dialect: str) -> Caster:
+    """Return the function that casts values to a type.
+
+    >>> caster(exp.DataType.build("DECIMAL(5, 2)"), "mysql")("1.5")
+    Decimal('1.50')
+    """
+    make = _CASTER_MAKERS.get(column_type.this)
+    if make is not None:
+        return make(column_type, sql_dialect)
+    return _CASTERS.get(column_type.this, _as_it_is)
 
 
 def moment(value: Any) -> datetime | date:
-    """Return a timestamp without zone, in UTC, or a plain date as it is.
+    """Return a timestamp in UTC and without a zone; a date stays a date.
 
-    Raises ValueError for anything else.
+    >>> moment("2014-01-31 08:30:00+02:00")
+    datetime.datetime(2014, 1, 31, 6, 30)
+    >>> moment("2014-01-31")
+    datetime.date(2014, 1, 31)
+
+    Raises:
+        ValueError: The value is neither a date, nor a timestamp, nor an ISO text of one.
     """
     if isinstance(value, str):
-        # A day as it is written is a day, which no time zone moves.
-        value = (date if len(value) == len("2014-01-31") else datetime).fromisoformat(value)
+        # A text of this length is a date, which no time zone moves.
+        is_date = len(value) == len("2014-01-31")
+        value = date.fromisoformat(value) if is_date else datetime.fromisoformat(value)
     if not isinstance(value, date):
-        raise ValueError(type(value).__name__)  # noqa: TRY004 - one error for all that is no moment
+        raise ValueError(type(value).__name__)  # noqa: TRY004 - callers expect one error
     if isinstance(value, datetime) and value.tzinfo:
         return value.astimezone(UTC).replace(tzinfo=None)
     return value
 
 
 def source_moment(name: str, value: Any) -> datetime | date:
-    """Return the moment or day in a source's column. Raises LoadError if its value is none."""
+    """Return the date or timestamp in a source's column.
+
+    Raises:
+        LoadError: The value is neither.
+    """
     try:
         return moment(value)
     except ValueError as error:
         message = (
-            f'the source\'s column "{name}" holds no moment: {value!r}. Give a DATE or a DATETIME,'
-            " or a text such as 2014-01-31 08:30:00"
+            f'the source\'s column "{name}" does not hold a date or timestamp: {value!r}. Return a'
+            " DATE or a DATETIME, or a text such as 2014-01-31 08:30:00"
         )
         raise LoadError(message) from error
 
 
-def _number_text(text: str) -> str:
-    if "_" in text:
-        # Python would take 1_000 for a number; no database means one by it.
+def type_parameters(column_type: exp.DataType, *defaults: int | None) -> tuple[Any, ...]:
+    """Return the numbers of a type, and defaults for those that it does not have.
+
+    >>> type_parameters(exp.DataType.build("DECIMAL(12)"), 10, 0)
+    (12, 0)
+    """
+    texts = (parameter.name for parameter in column_type.expressions)
+    numbers = [int(text) for text in texts if text.isdigit()]
+    return (*numbers, *defaults[len(numbers) :])
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+# Numbers
+
+
+def _number_text(value: Any) -> Any:
+    """Return a value; a text must not be one that only Python reads as a number, such as 1_000."""
+    if isinstance(value, str) and "_" in value:
         raise ValueError
-    return text
+    return value
 
 
-def _wholes(least: int, most: int, base: int = 10) -> Callable[[Any], int]:
-    def convert(value: Any) -> int:
-        number = _whole(value, base)
-        if not least <= number <= most:
-            reason = f"it is not between {least} and {most}"
-            raise CastError(reason)
-        return number
-
-    return convert
-
-
-def _whole(value: Any, base: int) -> int:
+def _whole(value: Any, base: int = 10) -> int:
     if isinstance(value, bytes):
-        # MySQL's BIT.
+        # MySQL's driver returns BIT as bytes.
         return int.from_bytes(value)
     if isinstance(value, Bits):
         return int(value, 2)
@@ -181,166 +244,197 @@ def _whole(value: Any, base: int) -> int:
         raise CastError(NOT_FINITE)
     number = int(value)
     if number != value:
-        reason = "it is no whole number"
-        raise CastError(reason)
+        raise CastError(NOT_WHOLE)
     return number
 
 
-def _decimals(precision: int, scale: int, *, signed: bool) -> Callable[[Any], Decimal]:
-    unit = Decimal(1).scaleb(-scale)
-
-    def convert(value: Any) -> Decimal:
-        # A float is a decimal number only as it is printed; its binary digits go on for ever.
-        given = Decimal(repr(value)) if isinstance(value, float) else Decimal(_as_number(value))
-        if not given.is_finite():
-            raise CastError(NOT_FINITE)
-        number = given.quantize(unit, context=_CONTEXT)
-        exact = number == given or (
-            isinstance(value, float) and math.isclose(number, value, rel_tol=1e-12)
-        )
-        if not exact:
-            reason = f"it has more than {scale} digits after the point"
-            raise CastError(reason)
-        # abs() would round to Python's own 28 digits.
-        if number.copy_abs() >= Decimal(1).scaleb(precision - scale):
-            reason = f"it has more than {precision - scale} digits before the point"
-            raise CastError(reason)
-        if not signed and number < 0:
-            reason = "it is less than 0"
-            raise CastError(reason)
+def _whole_caster(least: int, most: int, base: int = 10) -> Caster:
+    def cast(value: Any) -> int:
+        number = _whole(value, base)
+        if not least <= number <= most:
+            raise CastError(not_between(least, most))
         return number
 
-    return convert
+    return cast
 
 
-def _as_number(value: Any) -> Any:
-    return _number_text(value) if isinstance(value, str) else value
+def _make_whole(column_type: exp.DataType, _sql_dialect: str) -> Caster:
+    return _whole_caster(*WHOLE_RANGES[column_type.this])
 
 
-def _texts(length: int | None) -> Callable[[Any], str]:
-    def convert(value: Any) -> str:
-        text = value if isinstance(value, str) else _as_text(value)
-        if length is not None and len(text) > length:
-            reason = f"it has more than {length} characters"
-            raise CastError(reason)
-        return text
-
-    return convert
+def _make_bit(column_type: exp.DataType, _sql_dialect: str) -> Caster:
+    (bits,) = type_parameters(column_type, 1)
+    return _whole_caster(0, 2**bits - 1, base=2)
 
 
-def _as_text(value: Any) -> str:
+def _make_decimal(column_type: exp.DataType, _sql_dialect: str) -> Caster:
+    precision, scale = type_parameters(column_type, 10, 0)
+    before_point = precision - scale
+    is_signed = column_type.this == _T.DECIMAL
+    unit = Decimal(1).scaleb(-scale)
+
+    def cast(value: Any) -> Decimal:
+        is_float = isinstance(value, float)
+        # 0.1 is meant as the decimal that Python prints, and not as its binary digits.
+        exact = Decimal(repr(value)) if is_float else Decimal(_number_text(value))
+        if not exact.is_finite():
+            raise CastError(NOT_FINITE)
+        number = exact.quantize(unit, context=_CONTEXT)
+        is_near = is_float and math.isclose(number, value, rel_tol=NEAR)
+        if number != exact and not is_near:
+            raise CastError(too_many(scale, "digits after the point"))
+        # abs() would round to the 28 digits of Python's own context.
+        if number.copy_abs() >= Decimal(1).scaleb(before_point):
+            raise CastError(too_many(before_point, "digits before the point"))
+        if not is_signed and number < 0:
+            raise CastError(NEGATIVE)
+        return number
+
+    return cast
+
+
+def _double(value: Any) -> float:
+    if isinstance(value, float):
+        return NotANumber(value) if math.isnan(value) else float(value)
+    try:
+        number = float(_number_text(value))
+    except OverflowError:
+        number = math.inf
+    if math.isnan(number):
+        return NotANumber(number)
+    if math.isinf(number) and Decimal(value).is_finite():
+        raise CastError(too_large("DOUBLE"))
+    if abs(number) < SMALLEST_DOUBLE and Decimal(value):
+        raise CastError(too_small("DOUBLE"))
+    return number
+
+
+def _float(value: Any) -> float:
+    number = _double(value)
+    if math.isfinite(number) and abs(number) >= LARGEST_FLOAT:
+        raise CastError(too_large("FLOAT"))
+    if 0 < abs(number) < SMALLEST_FLOAT:
+        raise CastError(too_small("FLOAT"))
+    if math.isnan(number):
+        return number
+    # The digits that the column keeps. Otherwise the value that is read back would differ from
+    # the source's at every load.
+    return float(struct.unpack("f", struct.pack("f", number))[0])
+
+
+def _boolean(value: Any) -> bool:
+    number = _whole(value)
+    if number not in {0, 1}:
+        raise CastError(NEITHER_0_NOR_1)
+    return bool(number)
+
+
+# Texts and bytes
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode()
     if isinstance(value, datetime):
         return value.isoformat(sep=" ")
     if isinstance(value, timedelta):
         return _time(value).isoformat()
-    if isinstance(value, dict | list | Interval):
-        kind = (
-            "array"
-            if isinstance(value, list)
-            else "structure"
-            if isinstance(value, dict)
-            else "interval"
-        )
-        reason = f"the other databases have no {kind}; make a text of it in the source SQL"
-        raise CastError(reason)
+    for python_type, name in ((list, "array"), (dict, "structure"), (Interval, "interval")):
+        if isinstance(value, python_type):
+            reason = f"the other databases have no {name}; make a text of it in the source SQL"
+            raise CastError(reason)
     return str(value)
 
 
-def _enums(members: set[str]) -> Callable[[Any], str]:
-    def convert(value: Any) -> str:
-        text = _as_text(value)
-        if text not in members:
-            reason = "it is none of these"
-            raise CastError(reason)
+def _text_caster(length: int | None) -> Callable[[Any], str]:
+    def cast(value: Any) -> str:
+        text = _text(value)
+        if length is not None and len(text) > length:
+            raise CastError(too_many(length, "characters"))
         return text
 
-    return convert
+    return cast
 
 
-def _binaries(least: int, most: int | None) -> Callable[[Any], bytes]:
-    def convert(value: Any) -> bytes:
+def _make_text(column_type: exp.DataType, _sql_dialect: str) -> Caster:
+    (length,) = type_parameters(column_type, None)
+    return _text_caster(length)
+
+
+def _make_char(column_type: exp.DataType, _sql_dialect: str) -> Caster:
+    (length,) = type_parameters(column_type, 1)
+    cast_text = _text_caster(length)
+
+    def cast(value: Any) -> str:
+        # Blanks at the end of a CHAR do not count: MySQL drops them, and PostgreSQL adds them.
+        return cast_text(_text(value).rstrip(" "))
+
+    return cast
+
+
+def _make_enum(column_type: exp.DataType, _sql_dialect: str) -> Caster:
+    members = {member.name for member in column_type.expressions}
+
+    def cast(value: Any) -> str:
+        text = _text(value)
+        if text not in members:
+            raise CastError(NOT_IN_ENUM)
+        return text
+
+    return cast
+
+
+def _make_binary(column_type: exp.DataType, _sql_dialect: str) -> Caster:
+    is_fixed = column_type.this == _T.BINARY
+    (most,) = type_parameters(column_type, 1 if is_fixed else None)
+    # The database would fill a shorter BINARY up with zeros.
+    least = most if is_fixed else 0
+
+    def cast(value: Any) -> bytes:
         if not isinstance(value, bytes | bytearray | memoryview):
             reason = "it is not binary"
             raise CastError(reason)
         binary = bytes(value)
         if most is not None and len(binary) > most:
-            reason = f"it has more than {most} bytes"
-            raise CastError(reason)
+            raise CastError(too_many(most, "bytes"))
         if len(binary) < least:
-            reason = f"it has fewer than {least} bytes"
-            raise CastError(reason)
+            raise CastError(too_few(least, "bytes"))
         return binary
 
-    return convert
+    return cast
 
 
-def _precise(digits: int) -> Callable[[Any], Any]:
-    unit = 10 ** (6 - digits)
-
-    def check(value: datetime | time) -> datetime | time:
-        if value.microsecond % unit:
-            reason = f"it has more than {digits} digits of a second"
-            raise CastError(reason)
-        return value
-
-    return check
+def _json(value: Any) -> str:
+    if isinstance(value, str | bytes):
+        json.loads(value)
+        return value if isinstance(value, str) else value.decode()
+    # The numbers of JSON Lines are decimals here, which Python's json does not know.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=float)
 
 
-def _float(value: Any) -> float:
-    if isinstance(value, float):
-        return NotANumber(value) if math.isnan(value) else float(value)
-    try:
-        number = float(_as_number(value))
-    except OverflowError:
-        number = math.inf
-    if math.isnan(number):
-        return NotANumber(number)
-    if math.isinf(number) and Decimal(value).is_finite():
-        reason = "it is larger than a DOUBLE"
-        raise CastError(reason)
-    if abs(number) < SMALLEST_DOUBLE and Decimal(value):
-        reason = "it is smaller than a DOUBLE"
-        raise CastError(reason)
-    return number
+def _uuid(value: Any) -> str:
+    if isinstance(value, bytes):
+        return str(UUID(bytes=value))
+    return str(value if isinstance(value, UUID) else UUID(value))
 
 
-def _single_float(value: Any) -> float:
-    number = _float(value)
-    if math.isfinite(number) and abs(number) >= LARGEST_FLOAT:
-        reason = "it is larger than a FLOAT"
-        raise CastError(reason)
-    if 0 < abs(number) < SMALLEST_FLOAT:
-        reason = "it is smaller than a FLOAT"
-        raise CastError(reason)
-    if math.isnan(number):
-        return number
-    # As the column keeps it, or what is read back would differ from what is given at every load.
-    return float(struct.unpack("f", struct.pack("f", number))[0])
+# Dates and times
 
 
-def _boolean(value: Any) -> bool:
-    number = _whole(value, 10)
-    if number not in {0, 1}:
-        reason = "it is neither 0 nor 1"
-        raise CastError(reason)
-    return bool(number)
-
-
-def _day(value: Any) -> date:
+def _date(value: Any) -> date:
     found = moment(value)
     if not isinstance(found, datetime):
         return found
     if found.time() != time():
-        reason = "it has a time of day"
-        raise CastError(reason)
+        raise CastError(HAS_TIME)
     return found.date()
 
 
 def _time(value: Any) -> time:
     if isinstance(value, timedelta):
-        # MySQL's TIME is a length of time to its driver.
+        # MySQL's driver returns TIME as a timedelta: MySQL's TIME can be longer than a day.
         if not timedelta() <= value < timedelta(days=1):
             raise CastError(NO_TIME_OF_DAY)
         return (datetime.min + value).time()  # noqa: DTZ901 - a time of day has no zone
@@ -351,112 +445,58 @@ def _time(value: Any) -> time:
     return found
 
 
-def _moment(value: Any) -> datetime:
+def _timestamp(value: Any) -> datetime:
     found = moment(value)
     return found if isinstance(found, datetime) else datetime.combine(found, time())
 
 
-def _in_epoch(value: datetime) -> datetime:
-    """Return a moment that MySQL's TIMESTAMP has."""
-    if not FIRST_TIMESTAMP <= value <= LAST_TIMESTAMP:
-        reason = "it is not between 1970 and January 2038, as every TIMESTAMP of MySQL"
-        raise CastError(reason)
-    return value
+def _mysql_timestamp(value: Any) -> datetime:
+    """Return a moment that MySQL's TIMESTAMP, which counts seconds in 32 bits, can hold."""
+    found = _timestamp(value)
+    if not FIRST_TIMESTAMP <= found <= LAST_TIMESTAMP:
+        raise CastError(OUT_OF_TIMESTAMP)
+    return found
 
 
-def _json(value: Any) -> str:
-    if isinstance(value, str | bytes):
-        json.loads(value)
-        return value if isinstance(value, str) else value.decode()
-    # Nested numbers of JSON Lines come as decimals, which JSON does not know.
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=float)
+def _make_time(column_type: exp.DataType, sql_dialect: str) -> Caster:
+    (digits,) = type_parameters(column_type, DEFAULT_PRECISION.get(sql_dialect, 6))
+    unit = 10 ** (6 - digits)
+    cast_exactly: Callable[[Any], datetime | time] = _timestamp
+    if column_type.this == _T.TIME:
+        cast_exactly = _time
+    elif sql_dialect == MYSQL and column_type.this == _T.TIMESTAMPTZ:
+        # sqlglot parses MySQL's TIMESTAMP as TIMESTAMPTZ.
+        cast_exactly = _mysql_timestamp
+
+    def cast(value: Any) -> datetime | time:
+        found = cast_exactly(value)
+        if found.microsecond % unit:
+            raise CastError(too_many(digits, "digits of a second"))
+        return found
+
+    return cast
 
 
-def _uuid(value: Any) -> str:
-    return str(
-        value
-        if isinstance(value, UUID)
-        else UUID(bytes=value)
-        if isinstance(value, bytes)
-        else UUID(value)
-    )
-
-
-def _as_given(value: Any) -> Any:
-    return value
-
-
-_PLAIN: Mapping[exp.DType, Converter] = {
-    _T.FLOAT: _single_float,
-    _T.DOUBLE: _float,
+_CASTERS: Mapping[exp.DType, Caster] = {
+    _T.FLOAT: _float,
+    _T.DOUBLE: _double,
     _T.BOOLEAN: _boolean,
-    _T.DATE: _day,
+    _T.DATE: _date,
     _T.JSON: _json,
     _T.JSONB: _json,
     _T.UUID: _uuid,
 }
+"""The casts to types without parameters."""
 
-Maker = Callable[[exp.DataType, str], Converter]
-
-
-def parameters(kind: exp.DataType, *defaults: int | None) -> tuple[Any, ...]:
-    """Return the numbers a type is written with, such as the 10 and 2 of DECIMAL(10,2).
-
-    Defaults for the others.
-    """
-    given = [int(parameter.name) for parameter in kind.expressions if parameter.name.isdigit()]
-    return (*given, *defaults[len(given) :])
-
-
-def _whole_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
-    return _wholes(*WHOLE_RANGES[kind.this])
-
-
-def _bit_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
-    return _wholes(0, 2 ** parameters(kind, 1)[0] - 1, base=2)
-
-
-def _decimal_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
-    return _decimals(*parameters(kind, 10, 0), signed=kind.this == _T.DECIMAL)
-
-
-def _enum_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
-    return _enums({member.name for member in kind.expressions})
-
-
-def _text_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
-    return _texts(*parameters(kind, None))
-
-
-def _char_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
-    check = _texts(*parameters(kind, 1))
-    # Spaces at the end of a CHAR are no part of it: MySQL drops them, and PostgreSQL adds them.
-    return lambda value: check(_as_text(value).rstrip(" "))
-
-
-def _binary_maker(kind: exp.DataType, _sql_dialect: str) -> Converter:
-    (most,) = parameters(kind, 1 if kind.this == _T.BINARY else None)
-    # A BINARY shorter than its column would be filled up with zeros.
-    return _binaries(most if kind.this == _T.BINARY else 0, most)
-
-
-def _time_maker(kind: exp.DataType, sql_dialect: str) -> Converter:
-    precise = _precise(*parameters(kind, DEFAULT_PRECISION.get(sql_dialect, 6)))
-    if kind.this == _T.TIME:
-        return lambda value: precise(_time(value))
-    if sql_dialect == MYSQL and kind.this == _T.TIMESTAMPTZ:
-        return lambda value: precise(_in_epoch(_moment(value)))
-    return lambda value: precise(_moment(value))
-
-
-_MAKERS: Mapping[exp.DType, Maker] = {
-    **dict.fromkeys(WHOLE_RANGES, _whole_maker),
-    **dict.fromkeys(exp.DataType.TEXT_TYPES, _text_maker),
-    **dict.fromkeys((_T.CHAR, _T.NCHAR), _char_maker),
-    **dict.fromkeys(BINARIES, _binary_maker),
-    **dict.fromkeys((*DATETIMES, _T.TIME), _time_maker),
-    _T.BIT: _bit_maker,
-    _T.DECIMAL: _decimal_maker,
-    _T.UDECIMAL: _decimal_maker,
-    _T.ENUM: _enum_maker,
+_CASTER_MAKERS: Mapping[exp.DType, Callable[[exp.DataType, str], Caster]] = {
+    **dict.fromkeys(WHOLE_RANGES, _make_whole),
+    **dict.fromkeys(exp.DataType.TEXT_TYPES, _make_text),
+    **dict.fromkeys((_T.CHAR, _T.NCHAR), _make_char),
+    **dict.fromkeys(BINARIES, _make_binary),
+    **dict.fromkeys((*DATETIMES, _T.TIME), _make_time),
+    _T.BIT: _make_bit,
+    _T.DECIMAL: _make_decimal,
+    _T.UDECIMAL: _make_decimal,
+    _T.ENUM: _make_enum,
 }
+"""What makes the casts to types with parameters, from the type and its dialect."""

@@ -1,9 +1,8 @@
-"""The rules of `values.py` as DuckDB expressions, for whole columns at once: exactly the same
-values, or none.
+"""Cast whole columns to the types of warehouse columns in DuckDB's SQL, as `python_casts.py` does.
 
-A conversion that is not known to give what `Column.cast` gives is an NoExactCastError, and the
-values then go through Python. A value that does not fit ends the query with the very message that
-`Column.cast` has for it.
+An expression gives exactly the value that `Column.cast` gives, and a value that does not fit ends
+the query with the same message. Where no such expression is known, NoExactCastError says so, and
+Python casts the values.
 """
 
 import re
@@ -11,44 +10,43 @@ from collections.abc import Callable, Mapping
 
 from sqlglot import exp
 
+from pypelineetl.sql import python_casts as casts
 from pypelineetl.sql.python_casts import (
     BINARIES,
     DATETIMES,
-    DEFAULT_PRECISION,
-    FIRST_TIMESTAMP,
-    LARGEST_FLOAT,
-    LAST_TIMESTAMP,
     MYSQL,
-    NOT_FINITE,
-    SMALLEST_DOUBLE,
-    SMALLEST_FLOAT,
     WHOLE_RANGES,
-    parameters,
+    too_large,
+    too_many,
+    too_small,
+    type_parameters,
 )
 from pypelineetl.sql.schema import Column
 
-REFUSED = "pypelineetl: "
-"""What an error of our own begins with, to tell it from DuckDB's."""
-NUMERIC = "NUMERIC TEXT"
-"""The type of a text that is nothing but a decimal number, as PostgreSQL gives those that have no
-fixed scale.
+ERROR_PREFIX = "pypelineetl: "
+"""How an error that the engine raises in SQL begins, so that it is known from DuckDB's own."""
+NUMERIC_TEXT = "NUMERIC TEXT"
+"""The type of a text that is a decimal number.
+
+PostgreSQL's NUMERIC without a scale is read as such a text.
 """
 APPROXIMATE = "DOUBLE OR DECIMAL"
 """The type of a DOUBLE that may have been a wider decimal before DuckDB read it."""
 
 _T = exp.DType
-_BIG = 2**63 - 1
-_GIVEN_RANGES = {
+_LARGEST_BIGINT = 2**63 - 1
+_DUCKDB_RANGES = {
     "TINYINT": (-(2**7), 2**7 - 1),
     "SMALLINT": (-(2**15), 2**15 - 1),
     "INTEGER": (-(2**31), 2**31 - 1),
-    "BIGINT": (-(2**63), _BIG),
+    "BIGINT": (-(2**63), _LARGEST_BIGINT),
     "HUGEINT": (-(2**127), 2**127 - 1),
     "UTINYINT": (0, 2**8 - 1),
     "USMALLINT": (0, 2**16 - 1),
     "UINTEGER": (0, 2**32 - 1),
     "UBIGINT": (0, 2**64 - 1),
 }
+"""The smallest and the largest value of each of DuckDB's types of whole numbers."""
 _PYTHON_TYPES = {
     "BOOLEAN": "bool",
     "DOUBLE": "float",
@@ -62,36 +60,48 @@ _PYTHON_TYPES = {
     "TIMESTAMP WITH TIME ZONE": "datetime",
     "TIME": "time",
     "UUID": "UUID",
-    NUMERIC: "Decimal",
+    NUMERIC_TEXT: "Decimal",
 }
-_MOST_DECIMALS = 38  # digits of DuckDB's widest decimal
-_TEXTS = {*exp.DataType.TEXT_TYPES, _T.CHAR, _T.NCHAR, _T.ENUM, _T.UUID}
+"""The Python types of DuckDB's values: messages name them, as those of `Column.cast` do."""
+_MOST_DECIMAL_DIGITS = 38
+"""The digits of DuckDB's widest DECIMAL."""
+_MICROSECOND_DIGITS = 6
+_CHARS = {_T.CHAR, _T.NCHAR}
+_TEXTS = {*exp.DataType.TEXT_TYPES, *_CHARS, _T.ENUM, _T.UUID}
+
+_Rule = tuple[str, str]
+"""A condition that a value must meet, and why the value does not fit if it does not."""
 
 
 class NoExactCastError(Exception):
-    """There is no expression that is known to be exact; the text says for what."""
+    """No expression is known to cast exactly; the text says from which type to which column."""
 
 
 def duckdb_type(column: Column) -> str:
     """Return the DuckDB type that holds every value of a column.
 
-    Raises NoExactCastError if none does.
+    >>> from pypelineetl.sql.schema import columns_of
+    >>> columns = columns_of("CREATE TABLE t (n INT, price DECIMAL(9,2))", sql_dialect="mysql")
+    >>> [duckdb_type(column) for column in columns.values()]
+    ['BIGINT', 'DECIMAL(9,2)']
+
+    Raises:
+        NoExactCastError: No type holds every value.
     """
-    kind = column.type.this
-    if kind in WHOLE_RANGES and WHOLE_RANGES[kind][1] <= _BIG:
+    column_type = column.type.this
+    if column_type in WHOLE_RANGES and WHOLE_RANGES[column_type][1] <= _LARGEST_BIGINT:
         return "BIGINT"
-    if kind in {_T.DECIMAL, _T.UDECIMAL}:
-        precision, scale = parameters(column.type, 10, 0)
-        if precision <= _MOST_DECIMALS:
+    if column_type in {_T.DECIMAL, _T.UDECIMAL}:
+        precision, scale = type_parameters(column.type, 10, 0)
+        if precision <= _MOST_DECIMAL_DIGITS:
             return f"DECIMAL({precision},{scale})"
-    found = _HELD.get(kind)
-    if found is None:
+    if column_type not in _DUCKDB_TYPES:
         message = f'column "{column.name}" is {column.type.sql(column.sql_dialect)}'
         raise NoExactCastError(message)
-    return found
+    return _DUCKDB_TYPES[column_type]
 
 
-_HELD: Mapping[exp.DType, str] = {
+_DUCKDB_TYPES: Mapping[exp.DType, str] = {
     _T.UBIGINT: "UBIGINT",
     _T.BOOLEAN: "BOOLEAN",
     _T.FLOAT: "FLOAT",
@@ -105,22 +115,42 @@ _HELD: Mapping[exp.DType, str] = {
 
 
 def cast_sql(value: str, given: str, column: Column) -> str:
-    """Return the expression that brings a value of a DuckDB type to what holds the column, or
-    refuses it.
+    """Return the expression that casts a value to `duckdb_type(column)`.
 
-    Raises NoExactCastError where no expression is known to do what `Column.cast` does.
+    The cast of a DOUBLE to a BOOLEAN column of MySQL, for example, is
+
+        CASE WHEN source.flag IS NULL THEN NULL
+             WHEN NOT (source.flag IN (0, 1)) THEN error('pypelineetl: column "flag" is …')
+             ELSE CAST(source.flag AS BOOLEAN) END
+
+    >>> from pypelineetl.sql.schema import columns_of
+    >>> columns = columns_of("CREATE TABLE t (n BIGINT)", sql_dialect="mysql")
+    >>> cast_sql("source.n", "INTEGER", columns["n"])
+    'CAST(source.n AS BIGINT)'
+
+    Args:
+        value: The expression of the value.
+        given: The DuckDB type of the value.
+        column: The warehouse column.
+
+    Raises:
+        NoExactCastError: No expression is known to give what `Column.cast` gives.
     """
-    held = duckdb_type(column)
-    for wanted, make in _MAKERS:
-        if column.type.this in wanted:
-            return make(_Value(value, given, column), held)
-    raise _unknown(given, column)
+    to_type = duckdb_type(column)
+    for column_types, make in _CAST_MAKERS:
+        if column.type.this in column_types:
+            return make(_Value(value, given, column), to_type)
+    raise _no_exact_cast(given, column)
 
 
 def moment_of(value: str, given: str) -> str:
-    """Return the expression of a moment in UTC, from a date or a timestamp.
+    """Return the expression of a timestamp in UTC, from a date or a timestamp.
 
-    Raises NoExactCastError for other types.
+    >>> moment_of("d", "DATE")
+    'CAST(d AS TIMESTAMP)'
+
+    Raises:
+        NoExactCastError: The value is of another type.
     """
     if given in {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS"}:
         return f"CAST({value} AS TIMESTAMP)"
@@ -131,17 +161,25 @@ def moment_of(value: str, given: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Return a text as SQL writes it."""
+    """Return a text as a literal of SQL.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
     return "'" + text.replace("'", "''") + "'"
 
 
-def refusal(message: str) -> str:
-    """Return the expression that ends a query with a message."""
-    return f"error({literal(REFUSED + message)})"
+def error_sql(message: str) -> str:
+    """Return the expression that ends a query with an error.
+
+    >>> error_sql("no price")
+    "error('pypelineetl: no price')"
+    """
+    return f"error({literal(ERROR_PREFIX + message)})"
 
 
 class _Value:
-    """A value's expression, the DuckDB type it has, and the column it is for."""
+    """A value's expression, with its DuckDB type and the warehouse column that it is cast to."""
 
     def __init__(self, sql: str, given: str, column: Column) -> None:
         self.sql = sql
@@ -150,218 +188,248 @@ class _Value:
 
     @property
     def is_whole(self) -> bool:
-        return self.given in _GIVEN_RANGES
+        return self.given in _DUCKDB_RANGES
 
     @property
     def decimal(self) -> tuple[int, int] | None:
+        """The precision and the scale; None if the value is not a DECIMAL."""
         found = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", self.given)
         return (int(found[1]), int(found[2])) if found else None
 
-    def only_if(self, *rules: tuple[str, str], result: str) -> str:
-        """Return the result where each rule's condition holds, and else a refusal with its
-        reason.
+    @property
+    def is_number(self) -> bool:
+        is_exact = self.is_whole or self.decimal is not None
+        return is_exact or self.given in {"DOUBLE", APPROXIMATE, NUMERIC_TEXT}
+
+    def checked(self, *rules: _Rule, result: str) -> str:
+        """Return an expression that gives the result, or an error for the first broken rule.
+
+        With the rule `("n < 9", "it is too large")` and the result `n`:
+
+            CASE WHEN n IS NULL THEN NULL
+                 WHEN NOT (n < 9) THEN error('… because it is too large …')
+                 ELSE n END
         """
         if not rules:
             return result
-        python_type = (
-            "int" if self.is_whole else "Decimal" if self.decimal else _PYTHON_TYPES[self.given]
-        )
-        refused = " ".join(
-            f"WHEN NOT ({condition}) THEN {refusal(self.column.refusal(python_type, reason))}"
-            for condition, reason in rules
-        )
-        return f"CASE WHEN {self.sql} IS NULL THEN NULL {refused} ELSE {result} END"
+        checks = []
+        for condition, reason in rules:
+            message = self.column.cast_message(self._python_type(), reason)
+            checks.append(f"WHEN NOT ({condition}) THEN {error_sql(message)}")
+        return f"CASE WHEN {self.sql} IS NULL THEN NULL {' '.join(checks)} ELSE {result} END"
+
+    def _python_type(self) -> str:
+        if self.is_whole:
+            return "int"
+        return "Decimal" if self.decimal else _PYTHON_TYPES[self.given]
 
 
-def _unknown(given: str, column: Column) -> NoExactCastError:
+def _no_exact_cast(given: str, column: Column) -> NoExactCastError:
     return NoExactCastError(
         f'column "{column.name}" of type {column.type.sql(column.sql_dialect)} from {given}'
     )
 
 
-def _whole(value: _Value, held: str) -> str:
+# Numbers
+
+
+def _whole(value: _Value, to_type: str) -> str:
+    sql = value.sql
     least, most = WHOLE_RANGES[value.column.type.this]
-    in_range = (f"{value.sql} BETWEEN {least} AND {most}", f"it is not between {least} and {most}")
-    result = f"CAST({value.sql} AS {held})"
+    out_of_range = casts.not_between(least, most)
+    in_range = (f"{sql} BETWEEN {least} AND {most}", out_of_range)
+    result = f"CAST({sql} AS {to_type})"
     if value.given == "BOOLEAN":
         return result
     if value.is_whole:
-        given_least, given_most = _GIVEN_RANGES[value.given]
-        return (
-            result
-            if least <= given_least and given_most <= most
-            else value.only_if(in_range, result=result)
-        )
+        given_least, given_most = _DUCKDB_RANGES[value.given]
+        fits = least <= given_least and given_most <= most
+        return result if fits else value.checked(in_range, result=result)
     if value.decimal:
-        whole = (f"{value.sql} = trunc({value.sql})", "it is no whole number")
-        return value.only_if(*([whole] if value.decimal[1] else []), in_range, result=result)
-    if value.given == NUMERIC:
-        whole = (f"regexp_full_match({value.sql}, '-?[0-9]+(\\.0*)?')", "it is no whole number")
-        number = f"TRY_CAST(split_part({value.sql}, '.', 1) AS HUGEINT)"
-        fits = (f"coalesce({number} BETWEEN {least} AND {most}, false)", in_range[1])
-        finite = (_has_digits(value.sql), NOT_FINITE)
-        return value.only_if(finite, whole, fits, result=f"CAST({number} AS {held})")
-    raise _unknown(value.given, value.column)
+        is_whole = (f"{sql} = trunc({sql})", casts.NOT_WHOLE)
+        rules = [is_whole, in_range] if value.decimal[1] else [in_range]
+        return value.checked(*rules, result=result)
+    if value.given == NUMERIC_TEXT:
+        is_whole = (f"regexp_full_match({sql}, '-?[0-9]+(\\.0*)?')", casts.NOT_WHOLE)
+        number = f"TRY_CAST(split_part({sql}, '.', 1) AS HUGEINT)"
+        in_range = (f"coalesce({number} BETWEEN {least} AND {most}, false)", out_of_range)
+        is_finite = (_has_digits(sql), casts.NOT_FINITE)
+        result = f"CAST({number} AS {to_type})"
+        return value.checked(is_finite, is_whole, in_range, result=result)
+    raise _no_exact_cast(value.given, value.column)
 
 
-def _decimal(value: _Value, held: str) -> str:
-    precision, scale = parameters(value.column.type, 10, 0)
-    before, after = precision - scale, scale
-    result = f"CAST({value.sql} AS {held})"
-    positive = (
-        [] if value.column.type.this == _T.DECIMAL else [(f"{result} >= 0", "it is less than 0")]
-    )
-    too_wide = f"it has more than {before} digits before the point"
-    too_fine = f"it has more than {after} digits after the point"
-    narrow = (f"TRY_CAST({value.sql} AS {held}) IS NOT NULL", too_wide)
-    finite = (
-        f"isfinite({value.sql})" if value.given == "DOUBLE" else _has_digits(value.sql),
-        NOT_FINITE,
+def _decimal(value: _Value, to_type: str) -> str:
+    sql = value.sql
+    precision, scale = type_parameters(value.column.type, 10, 0)
+    before_point = precision - scale
+    result = f"CAST({sql} AS {to_type})"
+    is_positive = []
+    if value.column.type.this == _T.UDECIMAL:
+        is_positive.append((f"{result} >= 0", casts.NEGATIVE))
+    too_fine = too_many(scale, "digits after the point")
+    is_narrow = (
+        f"TRY_CAST({sql} AS {to_type}) IS NOT NULL",
+        too_many(before_point, "digits before the point"),
     )
     if value.is_whole:
-        return value.only_if(narrow, *positive, result=result)
+        return value.checked(is_narrow, *is_positive, result=result)
     if value.decimal:
-        finer, wider = value.decimal[1] > after, value.decimal[0] - value.decimal[1] > before
-        fine = (f"{value.sql} = round({value.sql}, {after})", too_fine)
-        rules = [*([fine] if finer else []), *([narrow] if wider else [])]
-        return value.only_if(*rules, *positive, result=result)
-    if value.given == NUMERIC:
-        fine = (f"regexp_full_match({value.sql}, '-?[0-9]+(\\.[0-9]{{0,{after}}}0*)?')", too_fine)
-        return value.only_if(finite, fine, narrow, *positive, result=result)
+        given_precision, given_scale = value.decimal
+        rules = []
+        if given_scale > scale:
+            rules.append((f"{sql} = round({sql}, {scale})", too_fine))
+        if given_precision - given_scale > before_point:
+            rules.append(is_narrow)
+        return value.checked(*rules, *is_positive, result=result)
+    if value.given == NUMERIC_TEXT:
+        is_finite = (_has_digits(sql), casts.NOT_FINITE)
+        pattern = f"'-?[0-9]+(\\.[0-9]{{0,{scale}}}0*)?'"
+        is_fine = (f"regexp_full_match({sql}, {pattern})", too_fine)
+        return value.checked(is_finite, is_fine, is_narrow, *is_positive, result=result)
     if value.given == "DOUBLE":
-        near = (
-            f"abs(CAST(TRY_CAST({value.sql} AS {held}) AS DOUBLE) - {value.sql}) <= 1e-12 *"
-            f" abs({value.sql})"
-        )
-        return value.only_if(finite, narrow, (near, too_fine), *positive, result=result)
-    raise _unknown(value.given, value.column)
+        is_finite = (f"isfinite({sql})", casts.NOT_FINITE)
+        # The same tolerance as in python_casts.py: a DOUBLE has only the digits it can keep.
+        difference = f"abs(CAST(TRY_CAST({sql} AS {to_type}) AS DOUBLE) - {sql})"
+        is_near = (f"{difference} <= {casts.NEAR!r} * abs({sql})", too_fine)
+        return value.checked(is_finite, is_narrow, is_near, *is_positive, result=result)
+    raise _no_exact_cast(value.given, value.column)
 
 
-def _has_digits(numeric: str) -> str:
-    """Return the condition that a decimal number, which is a text, is neither NaN nor infinity."""
-    return f"regexp_matches({numeric}, '[0-9]')"
+def _has_digits(numeric_text: str) -> str:
+    """Return the condition that a number, which is a text, is neither NaN nor infinity."""
+    return f"regexp_matches({numeric_text}, '[0-9]')"
 
 
-def _text(value: _Value, _held: str) -> str:
+def _float(value: _Value, to_type: str) -> str:
+    if value.given == to_type == "FLOAT":
+        return value.sql
+    if not value.is_number:
+        raise _no_exact_cast(value.given, value.column)
+    number = f"CAST({value.sql} AS DOUBLE)"
+    rules: list[_Rule] = []
+    if value.given == NUMERIC_TEXT:
+        number = f"TRY_CAST({value.sql} AS DOUBLE)"
+        is_finite = f"coalesce(isfinite({number}), false) OR NOT {_has_digits(value.sql)}"
+        is_zero = f"NOT regexp_matches({value.sql}, '[1-9]')"
+        is_large_enough = f"abs({number}) >= {casts.SMALLEST_DOUBLE!r} OR {is_zero}"
+        rules.append((is_finite, too_large("DOUBLE")))
+        rules.append((is_large_enough, too_small("DOUBLE")))
+    if to_type == "DOUBLE":
+        return value.checked(*rules, result=number)
+    is_small_enough = f"NOT isfinite({number}) OR abs({number}) < {casts.LARGEST_FLOAT!r}"
+    is_large_enough = f"abs({number}) >= {casts.SMALLEST_FLOAT!r} OR {number} = 0"
+    rules.append((is_small_enough, too_large("FLOAT")))
+    rules.append((is_large_enough, too_small("FLOAT")))
+    return value.checked(*rules, result=f"CAST({number} AS FLOAT)")
+
+
+def _boolean(value: _Value, _to_type: str) -> str:
+    if value.given == "BOOLEAN":
+        return value.sql
+    if not value.is_whole:
+        raise _no_exact_cast(value.given, value.column)
+    is_truth = (f"{value.sql} IN (0, 1)", casts.NEITHER_0_NOR_1)
+    return value.checked(is_truth, result=f"CAST({value.sql} AS BOOLEAN)")
+
+
+# Texts and bytes
+
+
+def _text(value: _Value, _to_type: str) -> str:
     column = value.column
     text = value.sql
     if value.given == "BLOB":
         text = f"decode({text})"
     elif value.is_whole or value.decimal or value.given in {"DATE", "UUID"}:
         text = f"CAST({text} AS VARCHAR)"
-    elif value.given not in {"VARCHAR", NUMERIC}:
-        raise _unknown(value.given, column)
+    elif value.given not in {"VARCHAR", NUMERIC_TEXT}:
+        raise _no_exact_cast(value.given, column)
     if column.type.this == _T.ENUM:
         members = ", ".join(literal(member.name) for member in column.type.expressions)
-        return value.only_if((f"{text} IN ({members})", "it is none of these"), result=text)
-    fixed = column.type.this in {_T.CHAR, _T.NCHAR}
-    text = f"rtrim({text}, ' ')" if fixed else text
-    (most,) = parameters(column.type, 1 if fixed else None)
-    rules = (
-        []
-        if most is None
-        else [(f"length({text}) <= {most}", f"it has more than {most} characters")]
-    )
-    return value.only_if(*rules, result=text)
+        return value.checked((f"{text} IN ({members})", casts.NOT_IN_ENUM), result=text)
+    is_char = column.type.this in _CHARS
+    if is_char:
+        # Blanks at the end of a CHAR do not count.
+        text = f"rtrim({text}, ' ')"
+    (most,) = type_parameters(column.type, 1 if is_char else None)
+    if most is None:
+        return text
+    return value.checked((f"length({text}) <= {most}", too_many(most, "characters")), result=text)
 
 
-def _uuid(value: _Value, _held: str) -> str:
+def _uuid(value: _Value, _to_type: str) -> str:
     if value.given != "UUID":
-        raise _unknown(value.given, value.column)
+        raise _no_exact_cast(value.given, value.column)
     return f"CAST({value.sql} AS VARCHAR)"
 
 
-def _binary(value: _Value, _held: str) -> str:
+def _binary(value: _Value, _to_type: str) -> str:
     if value.given != "BLOB":
-        raise _unknown(value.given, value.column)
-    binary_compare = value.column.type.this == _T.BINARY
-    (most,) = parameters(value.column.type, 1 if binary_compare else None)
+        raise _no_exact_cast(value.given, value.column)
+    is_fixed = value.column.type.this == _T.BINARY
+    (most,) = type_parameters(value.column.type, 1 if is_fixed else None)
     if most is None:
         return value.sql
     size = f"octet_length({value.sql})"
-    rules = [(f"{size} <= {most}", f"it has more than {most} bytes")]
-    if binary_compare:
-        rules.append((f"{size} >= {most}", f"it has fewer than {most} bytes"))
-    return value.only_if(*rules, result=value.sql)
+    rules = [(f"{size} <= {most}", too_many(most, "bytes"))]
+    if is_fixed:
+        # The database would fill a shorter value up with zeros.
+        rules.append((f"{size} >= {most}", casts.too_few(most, "bytes")))
+    return value.checked(*rules, result=value.sql)
 
 
-def _float(value: _Value, held: str) -> str:
-    if value.given == held == "FLOAT":
-        return value.sql
-    if not (value.is_whole or value.decimal or value.given in {"DOUBLE", APPROXIMATE, NUMERIC}):
-        raise _unknown(value.given, value.column)
-    number, rules = f"CAST({value.sql} AS DOUBLE)", []
-    if value.given == NUMERIC:
-        number = f"TRY_CAST({value.sql} AS DOUBLE)"
-        not_larger = f"coalesce(isfinite({number}), false) OR NOT {_has_digits(value.sql)}"
-        not_smaller = (
-            f"abs({number}) >= {SMALLEST_DOUBLE!r} OR NOT regexp_matches({value.sql}, '[1-9]')"
-        )
-        rules = [
-            (not_larger, "it is larger than a DOUBLE"),
-            (not_smaller, "it is smaller than a DOUBLE"),
-        ]
-    if held == "DOUBLE":
-        return value.only_if(*rules, result=number)
-    not_larger = f"NOT isfinite({number}) OR abs({number}) < {LARGEST_FLOAT!r}"
-    not_smaller = f"abs({number}) >= {SMALLEST_FLOAT!r} OR {number} = 0"
-    rules += [
-        (not_larger, "it is larger than a FLOAT"),
-        (not_smaller, "it is smaller than a FLOAT"),
-    ]
-    return value.only_if(*rules, result=f"CAST({number} AS FLOAT)")
+# Dates and times
 
 
-def _boolean(value: _Value, _held: str) -> str:
-    if value.given == "BOOLEAN":
-        return value.sql
-    if not value.is_whole:
-        raise _unknown(value.given, value.column)
-    return value.only_if(
-        (f"{value.sql} IN (0, 1)", "it is neither 0 nor 1"), result=f"CAST({value.sql} AS BOOLEAN)"
-    )
-
-
-def _day(value: _Value, _held: str) -> str:
+def _date(value: _Value, _to_type: str) -> str:
     if value.given == "DATE":
         return value.sql
     moment = moment_of(value.sql, value.given)
-    midnight = (f"{moment} = date_trunc('day', {moment})", "it has a time of day")
-    return value.only_if(midnight, result=f"CAST({moment} AS DATE)")
+    is_midnight = (f"{moment} = date_trunc('day', {moment})", casts.HAS_TIME)
+    return value.checked(is_midnight, result=f"CAST({moment} AS DATE)")
 
 
-def _time(value: _Value, _held: str) -> str:
+def _time(value: _Value, _to_type: str) -> str:
     if value.given != "TIME":
-        raise _unknown(value.given, value.column)
-    return value.only_if(*_precise(value, value.sql), result=value.sql)
+        raise _no_exact_cast(value.given, value.column)
+    return value.checked(*_precision_rules(value, value.sql), result=value.sql)
 
 
-def _timestamp(value: _Value, _held: str) -> str:
+def _timestamp(value: _Value, _to_type: str) -> str:
     moment = moment_of(value.sql, value.given)
-    rules = [] if value.given == "DATE" else _precise(value, moment)
+    rules: list[_Rule] = []
     if value.column.sql_dialect == MYSQL and value.column.type.this == _T.TIMESTAMPTZ:
-        bounds = f"{moment} BETWEEN TIMESTAMP '{FIRST_TIMESTAMP}' AND TIMESTAMP '{LAST_TIMESTAMP}'"
-        rules.insert(
-            0, (bounds, "it is not between 1970 and January 2038, as every TIMESTAMP of MySQL")
-        )
-    return value.only_if(*rules, result=moment)
+        # sqlglot parses MySQL's TIMESTAMP as TIMESTAMPTZ.
+        first, last = casts.FIRST_TIMESTAMP, casts.LAST_TIMESTAMP
+        in_range = f"{moment} BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'"
+        rules.append((in_range, casts.OUT_OF_TIMESTAMP))
+    if value.given != "DATE":
+        rules += _precision_rules(value, moment)
+    return value.checked(*rules, result=moment)
 
 
-def _precise(value: _Value, moment: str) -> list[tuple[str, str]]:
-    (digits,) = parameters(value.column.type, DEFAULT_PRECISION.get(value.column.sql_dialect, 6))
-    reason = f"it has more than {digits} digits of a second"
-    return [] if digits == 6 else [(f"microsecond({moment}) % {10 ** (6 - digits)} = 0", reason)]  # noqa: PLR2004 - microseconds
+def _precision_rules(value: _Value, moment: str) -> list[_Rule]:
+    """Return the rule that a time has no more digits of a second than its column, if any."""
+    default = casts.DEFAULT_PRECISION.get(value.column.sql_dialect, _MICROSECOND_DIGITS)
+    (digits,) = type_parameters(value.column.type, default)
+    if digits == _MICROSECOND_DIGITS:
+        return []
+    unit = 10 ** (_MICROSECOND_DIGITS - digits)
+    return [(f"microsecond({moment}) % {unit} = 0", too_many(digits, "digits of a second"))]
 
 
-_MAKERS: tuple[tuple[frozenset[exp.DType], Callable[[_Value, str], str]], ...] = (
+_CAST_MAKERS: tuple[tuple[frozenset[exp.DType], Callable[[_Value, str], str]], ...] = (
     (frozenset(WHOLE_RANGES), _whole),
     (frozenset({_T.DECIMAL, _T.UDECIMAL}), _decimal),
+    # Before the texts, of which a UUID is one.
     (frozenset({_T.UUID}), _uuid),
     (frozenset(_TEXTS), _text),
     (frozenset(BINARIES), _binary),
     (frozenset({_T.FLOAT, _T.DOUBLE}), _float),
     (frozenset({_T.BOOLEAN}), _boolean),
-    (frozenset({_T.DATE}), _day),
+    (frozenset({_T.DATE}), _date),
     (frozenset({_T.TIME}), _time),
     (frozenset(DATETIMES), _timestamp),
 )
+"""What makes the cast to a type: the first whose types have that of the column."""
