@@ -470,6 +470,14 @@ def test_what_each_dialect_has_gives_the_same_rows(asked: Asked, written: str) -
             )
 
 
+@pytest.mark.parametrize("target", PLACES)
+def test_what_is_let_through_is_not_refused_before_types_are_known(target: str) -> None:
+    """config.py is checked before the source is connected; then no column has a wrong type."""
+    for section in ("equal", "loud", "ordered", "told"):
+        for idiom in _section(section):
+            dialect.translate(_query(idiom), sql_dialect="mysql", target=target, schema=None)
+
+
 def test_each_function_that_is_let_through_is_proved() -> None:
     """The list of the docs names no function that no idiom asks."""
     called = (

@@ -181,7 +181,7 @@ class Aggregates(Calls):
                 raise untranslatable(
                     node, "values that are told apart can be ordered by themselves alone"
                 )
-            if self.of(values[0]).kind is not Kind.TEXT:
+            if self.of(values[0]).kind not in (Kind.TEXT, Kind.UNKNOWN):
                 raise untranslatable(node, "values that are told apart must be texts")
         quoted = self.target.text_literal(mark)
         if self.is_sqlite:

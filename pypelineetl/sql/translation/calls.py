@@ -438,6 +438,9 @@ def _extreme(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressi
     if any(each.kind in MOMENTS for each in given):
         given = [self.as_moment(each) for each in given]
     kinds = {each.kind for each in given} - {Kind.NULL}
+    if self.context.schema is None:
+        # The types of columns are not known yet, so that none of them is wrong.
+        kinds -= {Kind.UNKNOWN}
     if not (kinds <= NUMBERS or kinds <= MOMENTS or kinds == {Kind.TEXT}) or len(given) < 2:  # noqa: PLR2004
         raise untranslatable(node, "numbers alone, dates alone or texts alone are needed")
     if Kind.TEXT in kinds:

@@ -154,7 +154,9 @@ class Operators(ABC):
         if given.kind is Kind.UNKNOWN:
             if self.context.schema is not None:
                 raise untranslatable(given.node, _UNTYPED)
-            return next(iter(wanted))
+            # Any of these may be right. A whole number is allowed wherever another number is.
+            guesses = (Kind.INTEGER, Kind.DATETIME, Kind.TEXT)
+            return next(kind for kind in guesses if kind in wanted)
         if given.kind not in wanted and given.kind is not Kind.NULL:
             raise untranslatable(given.node, f"it is {given.kind.value}{why}")
         return given.kind
