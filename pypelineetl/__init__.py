@@ -1,8 +1,8 @@
-"""PypeLineETL fills a dimensional data warehouse from operational databases, as declared in a few
-flat modules.
+"""PypeLineETL fills a dimensional data warehouse from operational databases.
 
-This is the whole public interface. What only a run needs is imported on first use, so that the flat
-modules, `--help` and Celery's clients start at once.
+A few flat modules declare its dimensions and facts. This package has the whole public interface.
+Names that only a run needs are imported on first use: the flat modules, `--help` and Celery's
+clients start without them.
 """
 
 from importlib import import_module
@@ -104,6 +104,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "RefreshError",
 ]
 
+# These modules import DuckDB, SQLAlchemy and sqlglot, which takes about a second.
 _ON_FIRST_USE = {
     "Project": "project.project",
     "read_project": "project.project",
@@ -118,6 +119,7 @@ _ON_FIRST_USE = {
 
 
 def __getattr__(name: str) -> Any:
+    """Import a name of the public interface on its first use."""
     if name not in _ON_FIRST_USE:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

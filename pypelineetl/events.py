@@ -1,6 +1,7 @@
-"""What happens during a run, as the runner tells it.
+"""The events of a run: what the runner does, as frozen data.
 
-Log, progress and results are only listeners to these.
+`refresh`, `process` and `plan` yield them. run.log, the console, alerts and task results are only
+listeners of these events.
 """
 
 from collections.abc import Callable
@@ -11,81 +12,94 @@ from typing import Literal
 from pypelineetl.declare.etls import ETL
 
 Outcome = Literal["inserted", "updated", "unchanged"]
-"""What became of one row."""
+"""What a load did with one row."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the rows an ETL read."""
+    """The number of rows that an ETL read, and what the load did with them.
+
+    >>> Counts(read=3, inserted=1, unchanged=2).adds_up
+    True
+    """
 
     read: int = 0
+    """The rows that the source gave."""
     inserted: int = 0
+    """The rows that the load added to the table."""
     updated: int = 0
+    """The source rows whose values the load wrote into existing rows."""
     unchanged: int = 0
+    """The source rows that the table had already."""
     rejected: int = 0
+    """The source rows that the load rejected; they wait in the table etl_reject."""
     versions: int = 0
-    """How many of the inserted are new versions of members that were there."""
+    """The inserted rows that are new versions of existing members."""
     closed: int = 0
-    """How many members or facts that the source no longer has were flagged, ended or removed."""
+    """The members or facts that the load flagged, closed or removed as deleted in the source."""
     rekeyed: int = 0
-    """How many facts that were there point to another version of their member now."""
+    """The existing facts that the load pointed to another version of their member."""
     inferred: int = 0
-    """How many members facts have made."""
+    """The members that the load made because a fact named them."""
     unknown: int = 0
-    """How many foreign keys are the unknown member's."""
+    """The foreign keys that point to an unknown member."""
     not_applicable: int = 0
-    """How many foreign keys had a NULL in their natural key."""
+    """The foreign keys whose natural key has a NULL."""
 
     @property
     def changed(self) -> bool:
-        """Whether anything was written."""
+        """Whether the load changed the warehouse."""
         return bool(self.inserted or self.updated or self.closed or self.rekeyed or self.inferred)
 
     @property
     def adds_up(self) -> bool:
-        """Whether every row read is accounted for, and no count is below 0."""
+        """Whether the outcomes add up to the rows that were read, and no count is below 0."""
         accounted = self.inserted + self.updated + self.unchanged + self.rejected
         return self.read == accounted and min(asdict(self).values()) >= 0
 
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run begins with these ETLs, in this order."""
+    """A run begins."""
 
     etls: tuple[ETL, ...]
+    """The ETLs of the run, in the order in which it loads them."""
 
 
 @dataclass(frozen=True)
 class SourceTested:
-    """The source of one ETL was tested; no faults means it passed."""
+    """The source of one ETL was tested."""
 
     etl: ETL
+    """The ETL whose source it is."""
     faults: tuple[str, ...]
+    """The problems that were found; the source passed if there are none."""
     warnings: tuple[str, ...] = ()
+    """The findings that do not fail the test. Default: none."""
 
 
 @dataclass(frozen=True)
 class EtlStarted:
-    """One ETL begins."""
+    """The load of one ETL begins."""
 
     etl: ETL
+    """The ETL."""
 
 
 @dataclass(frozen=True)
 class TableDropping:
-    """An existing table is about to be dropped.
-
-    What is built now will take its place, and has nothing of its rows.
-    """
+    """An existing table is about to be dropped, and its rows with it."""
 
     etl: ETL
+    """The ETL whose table it is. In a rebuild the staged table will replace it."""
 
 
 @dataclass(frozen=True)
 class TableDropped:
-    """The table is gone, or will be as soon as the one that is built is published."""
+    """A table was dropped; in a rebuild, the publication will drop it."""
 
     etl: ETL
+    """The ETL whose table it is."""
 
 
 @dataclass(frozen=True)
@@ -93,117 +107,136 @@ class TableCreating:
     """A table is about to be created."""
 
     etl: ETL
+    """The ETL whose table it is."""
 
 
 @dataclass(frozen=True)
 class TableCreated:
-    """The table is there, empty."""
+    """A table was created and is empty."""
 
     etl: ETL
+    """The ETL whose table it is."""
 
 
 @dataclass(frozen=True)
 class SourceQueried:
-    """The source is about to be asked for its rows."""
+    """The load is about to query the source."""
 
     etl: ETL
+    """The ETL whose source it is."""
 
 
 @dataclass(frozen=True)
 class LoadStarted:
-    """The source answered; its rows are about to be loaded."""
+    """The source answered, and the load begins to write its rows."""
 
     etl: ETL
+    """The ETL."""
 
 
 @dataclass(frozen=True)
 class RowsLoaded:
-    """So many rows of the source have been dealt with so far."""
+    """The load has processed some of the source's rows."""
 
     etl: ETL
+    """The ETL."""
     rows: int
+    """The number of source rows that the load has processed so far."""
 
 
 @dataclass(frozen=True)
 class EtlNoted:
-    """Something about how one ETL ran that is no fault, and that whoever runs it may want to
-    change.
-    """
+    """A load has something to say that is no failure, but that its operator may want to change."""
 
     etl: ETL
+    """The ETL."""
     note: str
+    """A sentence for people."""
 
 
 @dataclass(frozen=True)
 class EtlFinished:
-    """One ETL is done. If its table was built anew, readers see it when it is published."""
+    """One ETL was loaded. In a rebuild, readers see the new table when the run publishes it."""
 
     etl: ETL
+    """The ETL."""
     counts: Counts
+    """The number of rows, by what the load did with them."""
     elapsed: timedelta
+    """The duration of the load."""
 
 
 @dataclass(frozen=True)
 class EtlFailed:
-    """One ETL failed.
-
-    Its table holds what it held before. `details` is a traceback where the fault is ours.
-    """
+    """One ETL failed. Its table has the rows that it had before."""
 
     etl: ETL
+    """The ETL."""
     error: str
+    """What was given, the rule, and what to do."""
     details: str = ""
+    """The traceback of an error that PypeLineETL did not foresee. Default: empty."""
 
 
 @dataclass(frozen=True)
 class EtlSkipped:
-    """One ETL was not run, and why."""
+    """One ETL was not loaded."""
 
     etl: ETL
+    """The ETL."""
     reason: str
+    """Why it was not loaded."""
 
 
 @dataclass(frozen=True)
 class RunWaiting:
-    """Another run has a table that this one needs; it waits for it. `why` names that run."""
+    """A run waits for another one that has locked a table."""
 
     why: str
+    """The other run, and the table."""
 
 
 @dataclass(frozen=True)
 class RunRetried:
-    """A run begins again, as a fault that may be gone has stopped it. `why` is that fault."""
+    """A run starts again, because an error stopped it that another try may not meet."""
 
     why: str
+    """The text of that error."""
 
 
 @dataclass(frozen=True)
 class RunRecovered:
-    """Something that a dead run had left was finished or cleared."""
+    """A run finished or removed what a run whose process died had left in the warehouse."""
 
     what: str
+    """What was finished or removed."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """The tables of these ETLs, which a run has built, are in their places now, all at once."""
+    """A run has replaced the live tables with its staged tables, all of them at once."""
 
     etls: tuple[ETL, ...]
+    """The ETLs whose tables they are."""
     elapsed: timedelta
+    """The duration of the publication."""
 
     @property
     def tables(self) -> str:
-        """The tables, separated by commas."""
+        """The names of the tables, separated by commas."""
         return ", ".join(etl.table for etl in self.etls)
 
 
 @dataclass(frozen=True)
 class RunFinished:
-    """The run is over. `error` tells what ended it before its ETLs could, if anything did."""
+    """A run has ended."""
 
     succeeded: bool
+    """Whether every ETL of the run succeeded."""
     elapsed: timedelta
+    """The duration of the run."""
     error: str = ""
+    """The error that ended the run outside of its ETLs. Default: empty, none did."""
 
 
 Event = (
@@ -227,4 +260,7 @@ Event = (
     | Published
     | RunFinished
 )
+"""Any event of a run."""
+
 Listener = Callable[[Event], None]
+"""A function that a run calls with each of its events."""
