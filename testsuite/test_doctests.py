@@ -24,6 +24,8 @@ def modules_with_examples() -> list[str]:
 @pytest.mark.parametrize("name", modules_with_examples())
 def test_examples_give_what_they_show(name: str) -> None:
     """In every module that has some."""
-    results = doctest.testmod(import_module(name))
+    # SQL and tables may be wrapped in an example.
+    flags = doctest.NORMALIZE_WHITESPACE
+    results = doctest.testmod(import_module(name), optionflags=flags)
     assert results.attempted > 0
     assert results.failed == 0
