@@ -12,22 +12,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import hypothesis
 import pymysql
 import pytest
 import redis as redis_client
 import servers
+from fork_server import Program, shared_fork_server
 from servers import Server
 
 ROOT = Path(__file__).parent.parent
 _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the folders in it
 _ROOM_IN_BYTES = 6 * 2**30
+_PROGRAM_SECONDS = 120
 _FLAT_MODULES = ("config", "sources", "creates", "dimensions", "facts", "run", "tests", "tasks")
 _started: list[str] = []
 """What to tell of each server that was started, by this process or by those that share its
@@ -201,7 +203,20 @@ class Checkout:
     python: str = sys.executable
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `python ARGUMENTS` there and wait for it."""
+        """Run `python ARGUMENTS` there, forked from a process that has imported the engine, and
+        wait for it.
+        """
+        combined = {**self.environment, **environment}
+        if self.python == sys.executable and shared_fork_server().can_run(combined):
+            return shared_fork_server().run(arguments, self.folder, combined, _PROGRAM_SECONDS)
+        return self.run_in_new_python(*arguments, **environment)
+
+    def run_in_new_python(
+        self, *arguments: str, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python ARGUMENTS` there, where what Python imports is what is tested, and wait for
+        it.
+        """
         return subprocess.run(
             [self.python, *arguments],
             cwd=self.folder,
@@ -209,7 +224,20 @@ class Checkout:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=_PROGRAM_SECONDS,
+        )
+
+    def _started(
+        self, arguments: Sequence[str], log: IO[bytes]
+    ) -> Program | subprocess.Popen[bytes]:
+        if self.python == sys.executable and shared_fork_server().can_run(self.environment):
+            return shared_fork_server().start(arguments, self.folder, self.environment, log, log)
+        return subprocess.Popen(
+            [*servers.DIES_WITH_US, self.python, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=log,
+            stderr=log,
         )
 
     def edit(self, module: str, old: str, new: str) -> None:
@@ -233,30 +261,14 @@ class Checkout:
         return path.read_text() if path.exists() else ""
 
     @contextmanager
-    def worker(self, concurrency: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    def worker(
+        self, concurrency: int, *options: str
+    ) -> Iterator[Program | subprocess.Popen[bytes]]:
         """Run `celery -A tasks worker` there, from when it is ready until the block ends."""
         log_path = self.folder / f"worker-{time.monotonic_ns()}.log"
-        command = [
-            self.python,
-            "-m",
-            "celery",
-            "-A",
-            "tasks",
-            "worker",
-            "-c",
-            str(concurrency),
-            "-l",
-            "INFO",
-            *options,
-        ]
+        command = ["-m", "celery", "-A", "tasks", "worker", "-c", str(concurrency), "-l", "INFO"]
         with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                [*servers.DIES_WITH_US, *command],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
+            process = self._started([*command, *options], log)
         try:
             deadline = time.monotonic() + 60
             while " ready." not in log_path.read_text():
@@ -277,7 +289,8 @@ def checkout(tmp_path: Path) -> Checkout:
     for module in _FLAT_MODULES:
         shutil.copy(ROOT / f"{module}.py", folder)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")}
-    return Checkout(folder, {**environment, "PYTHONPATH": str(ROOT), "COLUMNS": "120"})
+    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    return Checkout(folder, environment)
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_an_import_opens_nothing(checkout: Checkout, module: str) -> None:
         " 'sqlite3.connect', 'os.mkdir'} and 'pycache' not in str(args):\n       "
         f" opened.append((event, args))\nsys.addaudithook(watch)\nimport {module}\nprint(opened)\n"
     )
-    done = checkout.run("-c", code)
+    done = checkout.run_in_new_python("-c", code)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
     assert not (checkout.folder / "local").exists()
 

@@ -182,7 +182,7 @@ def test_workers_share_a_fact(checkout: Checkout, mariadb_url: str, redis_url: s
     checkout.run("-m", "sample", "--url", source)
     urls = {"ETL_SOURCE_URL": source, "ETL_WAREHOUSE_URL": mariadb_url}
     brokers = {"ETL_BROKER_URL": f"{redis_url}/0", "ETL_RESULT_URL": f"{redis_url}/1"}
-    shared = Checkout(checkout.folder, {**checkout.environment, **urls, **brokers})
+    shared = replace(checkout, environment={**checkout.environment, **urls, **brokers})
     told = (
         "import tasks; print(tasks.refresh_data_warehouse.delay(True, True,"
         " True).get(timeout=120)[1])"

@@ -3,18 +3,18 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import redis
 from celery.result import AsyncResult
-from servers import DIES_WITH_US, Server
+from fork_server import shared_fork_server
+from servers import Server
 
 from torture import app, driver
 from torture.case import Case
@@ -61,20 +61,17 @@ def as_told(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any
 
 
 def _in_a_process(told: dict[str, Any], server: Server | None) -> dict[str, Any]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "torture.driver", json.dumps(told)],
-        env=_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while True:
-        try:
-            said, wrong = process.communicate(timeout=0.1)
-            break
-        except subprocess.TimeoutExpired:
+    with TemporaryFile() as out, TemporaryFile() as err:
+        process = shared_fork_server().start(
+            ["-m", "torture.driver", json.dumps(told)], _TESTSUITE, _environment(), out, err
+        )
+        while process.poll() is None:
+            time.sleep(0.02)
             # In this thread: a server dies with the thread that started it.
             _revive(server)
+        out.seek(0)
+        err.seek(0)
+        said, wrong = out.read().decode(), err.read().decode()
     _revive(server)
     with suppress(json.JSONDecodeError, IndexError):
         return dict(json.loads(said.splitlines()[-1]))
@@ -137,29 +134,19 @@ def undone(broker: redis.Redis) -> list[str]:
 @contextmanager
 def worker(name: str, told: dict[str, Any], processes: int = 1) -> Iterator[int]:
     """Run a worker, and give its process group."""
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "torture.app",
-        "worker",
-        "-c",
-        str(processes),
-        "-n",
-        f"{name}@%h",
-    ]
+    command = ["-m", "celery", "-A", "torture.app", "worker", "-c", str(processes)]
     with (Path(told["folder"]) / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*DIES_WITH_US, *command],
-            env={
+        process = shared_fork_server().start(
+            [*command, "-n", f"{name}@%h"],
+            _TESTSUITE,
+            {
                 **_environment(),
                 "TORTURE_CASE": json.dumps(told),
                 "TORTURE_GENERATION": str(told["generation"]),
             },
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
+            log,
+            log,
+            new_session=True,
         )
     try:
         yield process.pid
@@ -170,4 +157,4 @@ def worker(name: str, told: dict[str, Any], processes: int = 1) -> Iterator[int]
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(_TESTSUITE), str(_TESTSUITE.parent)])}
+    return {**os.environ, "PYTHONPATH": str(_TESTSUITE.parent)}
