@@ -170,7 +170,7 @@ def test_members_that_facts_point_to_outlive_a_rebuild_without_them(house: House
         event.note for event in told if isinstance(event, events.EtlNoted) and "stay" in event.note
     ]
     assert [note.partition(":")[2] for note in notes] == [
-        ' 2 for fact "sale". To be rid of them, rebuild those facts too'
+        ' 2 for fact "sale". Rebuild those facts too to delete them'
     ]
     assert house.table("shop_dim", "id", "code", "city") == [
         (1, "A", "Oslo"),

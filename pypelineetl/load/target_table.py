@@ -11,7 +11,7 @@ from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.errors import LoadError, quoted
 from pypelineetl.events import Event
 from pypelineetl.load.context import Load, LoadOptions
-from pypelineetl.load.dimensions.key_preservation import preserve_members, take_versions_over
+from pypelineetl.load.dimensions.key_preservation import copy_versions, preserve_members
 from pypelineetl.load.dimensions.special_members import refuse_former_special, seed_special_members
 from pypelineetl.load.schema_drift import check_drift
 from pypelineetl.project.project import Project
@@ -52,7 +52,7 @@ def prepare_table(
     if isinstance(etl, DimensionETL):
         seed_special_members(project, etl, warehouse, options.audit_key)
         if previous_keys and etl.factory.versioning:
-            take_versions_over(project, etl, warehouse, previous_keys)
+            copy_versions(project, etl, warehouse, previous_keys)
             MemberEventTable(warehouse, options.generation).copy_live(etl)
     return previous_keys
 

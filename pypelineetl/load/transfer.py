@@ -11,8 +11,8 @@ from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.duck.session import open_duck_session
 from pypelineetl.events import Counts, Event
 from pypelineetl.load.context import Load
-from pypelineetl.load.dimensions.deletions import delete_facts, end_deleted
-from pypelineetl.load.dimensions.key_preservation import restore_members
+from pypelineetl.load.dimensions.deletions import delete_facts, delete_members
+from pypelineetl.load.dimensions.restored_members import restore_members
 from pypelineetl.load.dispatch import load_source
 from pypelineetl.load.facts.rekey import rekey_facts
 from pypelineetl.load.rejects import create_rejects_table, write_rejects
@@ -52,7 +52,7 @@ def load_rows(
                 for note in restore_members(load, session, etl):
                     yield events.EtlNoted(etl, note)
             if etl.deleted and load.is_whole:
-                counts = replace(counts, closed=end_deleted(load, session, etl, counts.read))
+                counts = replace(counts, closed=delete_members(load, session, etl, counts.read))
         if isinstance(etl, FactETL):
             if etl.deleted and load.is_whole:
                 counts = replace(counts, closed=delete_facts(load, session, etl, counts.read))

@@ -1,206 +1,285 @@
-"""What the source no longer has: members flagged or their current version ended, facts flagged or
-removed.
+"""Deletions: members and facts that the source no longer has are flagged, closed or removed.
 
-Nothing is changed if they are too many.
+The load records the keys that the source gives in the table SEEN_KEYS. What the warehouse has and
+the source does not give is deleted, unless that is more than the declared share.
 """
 
 from collections.abc import Sequence
 
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.declare.sources import Deleted
-from pypelineetl.duck.projection import Projection
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.load.context import Load, dated
 from pypelineetl.load.dimensions.member_events import LATEST_EVENTS, MemberEvents, is_dated
+from pypelineetl.load.dimensions.warehouse_rows import warehouse_rows
 from pypelineetl.load.staged_rows import CURRENT, StagedRows, not_special
 from pypelineetl.sql.sql_casts import duckdb_type, literal
 
-SEEN = "pypelineetl_seen"
-"""The natural keys of the source's rows, or the grains of a fact's."""
+SEEN_KEYS = "pypelineetl_seen"
+"""The DuckDB table of the natural keys, or of the grains of facts, that the source gives."""
 _MEMBERS = "pypelineetl_current_members"
-_GONE = f"{_MEMBERS} AS m ANTI JOIN {SEEN} AS s"
+"""The current versions of all members but inferred ones."""
 _ENDED = "pypelineetl_ended"
+"""The versions that end, and when: `version_key`, `effective`."""
 
 
-def end_deleted(load: Load, session: DuckSession, etl: DimensionETL, read: int) -> int:
-    """Flag or end the members that the source no longer gives, and return how many they are.
+def records_seen_keys(load: Load, etl: ETL) -> bool:
+    """Return whether a load records the keys that the source gives, rejected rows included.
 
-    Raises LoadError, and changes nothing, if they are more than the declared share of all.
+    Deletions need them. So does the rebuild of a dimension without versions that may reject rows:
+    it keeps the members whose rows are rejected.
     """
-    assert etl.deleted  # noqa: S101 - nobody else calls it
+    is_rebuilt = bool(load.previous_keys)
+    keeps_rejected = is_rebuilt and not etl.factory.versioning and etl.most_rejected > 0
+    return etl.deleted is not None or keeps_rejected
+
+
+def delete_members(load: Load, session: DuckSession, etl: DimensionETL, read: int) -> int:
+    """Flag the members that the source no longer gives, or end their current versions.
+
+    Members that the source gives again lose their flag.
+
+    Args:
+        load: The load, after its rows are written.
+        session: The DuckDB session of the load, with SEEN_KEYS.
+        etl: The dimension.
+        read: The number of rows that the source gave.
+
+    Returns:
+        The number of deleted members.
+
+    Raises:
+        LoadError: More members than the declared share are missing. Nothing is changed.
+
+    """
+    if etl.deleted is None:
+        return 0
     staged = StagedRows(load, session, etl)
-    key, by = str(etl.factory.name("key")), etl.factory.natural_key
-    _bring_members(staged, etl)
-    same = staged.equal(by, "m", "s")
+    _load_members(staged, etl)
     flag = etl.deleted.flag
-    # A flag that joined the table later is NULL, which is no.
-    here = f"NOT coalesce(CAST({staged.alias(flag)} AS BOOLEAN), false)" if flag else "true"
-    gone = session.number(f"SELECT count(*) FROM {_GONE} ON {same} WHERE {here}")
-    members = session.number(f"SELECT count(*) FROM {_MEMBERS} WHERE {here}")
-    if gone > etl.deleted.most * members:
-        raise LoadError(_brake(etl.deleted, gone, f"{members:,} members", read))
+    is_present = _not_flagged(staged, flag)
+    same = staged.equal(etl.factory.natural_key, "m", "s")
+    missing = f"{_MEMBERS} AS m ANTI JOIN {SEEN_KEYS} AS s ON {same}"
+    deleted = session.number(f"SELECT count(*) FROM {missing} WHERE {is_present}")
+    members = session.number(f"SELECT count(*) FROM {_MEMBERS} WHERE {is_present}")
+    if deleted > etl.deleted.most * members:
+        raise LoadError(_too_many(etl.deleted, deleted, f"{members:,} members", read))
     if flag:
-        kind = duckdb_type(staged.columns[flag])
-        back = (
-            f"{_MEMBERS} AS m SEMI JOIN {SEEN} AS s ON {same}"
-            f" WHERE NOT ({here}) OR {staged.alias(flag)} IS NULL"
-        )
-        staged.update([key], [flag], f"SELECT {staged.alias(key)}, CAST(0 AS {kind}) FROM {back}")
-        staged.update(
-            [key],
-            [flag],
-            f"SELECT {staged.alias(key)}, CAST(1 AS {kind}) FROM {_GONE} ON {same} WHERE {here}",
-        )
-    elif gone:
-        _close(staged, etl, f"{_GONE} ON {same}")
-    return gone
+        _flag_members(staged, etl, flag, missing)
+    elif deleted:
+        _close_members(staged, etl, missing)
+    return deleted
 
 
-def _close(staged: StagedRows, etl: DimensionETL, gone: str) -> None:
-    """End the current versions of the members that are gone.
+def _not_flagged(staged: StagedRows, flag: str | None) -> str:
+    """Return the condition that a row is not flagged as deleted; "true" without a flag.
 
-    Now, or when their last state begins if that is later.
+    The rows that are older than the column have NULL there.
     """
-    key, until = staged.alias(str(etl.factory.name("key"))), str(etl.factory.name("toatt"))
-    since = etl.factory.name("fromatt")
-    now, kind = f"TIMESTAMP {literal(str(staged.load.now))}", duckdb_type(staged.columns[until])
-    ended = (
-        f"greatest({now}, CAST(m.{staged.alias(since)} AS TIMESTAMP))"
-        if since and staged.columns[since].is_moment
-        else now
+    return f"NOT coalesce(CAST({staged.alias(flag)} AS BOOLEAN), false)" if flag else "true"
+
+
+def _flag_members(staged: StagedRows, etl: DimensionETL, flag: str, missing: str) -> None:
+    """Set the flag of the missing members, and clear it for those that the source gives again.
+
+    Args:
+        staged: The rows of the dimension.
+        etl: The dimension.
+        flag: The column of the flag.
+        missing: The FROM clause of the members that the source does not give.
+
+    """
+    key, kind = str(etl.factory.name("key")), duckdb_type(staged.columns[flag])
+    is_present = _not_flagged(staged, flag)
+    staged.update(
+        [key],
+        [flag],
+        f"""
+        SELECT {staged.alias(key)}, CAST(0 AS {kind})
+        FROM {_MEMBERS} AS m
+        SEMI JOIN {SEEN_KEYS} AS s ON {staged.equal(etl.factory.natural_key, "m", "s")}
+        WHERE NOT ({is_present}) OR {staged.alias(flag)} IS NULL
+        """,
     )
-    if not is_dated(staged.load, etl):
-        ending = f"SELECT m.{key} AS version_key, {ended} AS effective FROM {gone}"
-    else:
-        MemberEvents(staged, etl).load_latest()
+    staged.update(
+        [key],
+        [flag],
+        f"""
+        SELECT {staged.alias(key)}, CAST(1 AS {kind})
+        FROM {missing}
+        WHERE {is_present}
+        """,
+    )
+
+
+def _close_members(staged: StagedRows, etl: DimensionETL, missing: str) -> None:
+    """End the current versions of the missing members, and write the events of that.
+
+    They end now, or when their last state begins if that is later.
+    """
+    key, until = str(etl.factory.name("key")), str(etl.factory.name("toatt"))
+    since = etl.factory.name("fromatt")
+    ended = f"TIMESTAMP {literal(str(staged.load.now))}"
+    if since and staged.columns[since].is_moment:
+        ended = f"greatest({ended}, CAST(m.{staged.alias(since)} AS TIMESTAMP))"
+    ending = f"SELECT m.{staged.alias(key)} AS version_key, {ended} AS effective FROM {missing}"
+    has_events = is_dated(staged.load, etl)
+    events = MemberEvents(staged, etl)
+    if has_events:
+        events.load_latest()
+        # The source may have confirmed the last state at a later date.
         ending = f"""
-            SELECT e.version_key, greatest(e.effective, t.last_event) AS effective
-            FROM (SELECT m.{key} AS version_key, {ended} AS effective FROM {gone}) AS e
-            LEFT JOIN {LATEST_EVENTS} AS t USING (version_key)
+            SELECT e.version_key, greatest(e.effective, l.last_event) AS effective
+            FROM ({ending}) AS e
+            LEFT JOIN {LATEST_EVENTS} AS l USING (version_key)
         """
     staged.session.keep(_ENDED, ending)
-    staged.update(
-        [str(etl.factory.name("key"))],
-        [until],
-        f"SELECT version_key, CAST(effective AS {kind}) FROM {_ENDED}",
-    )
-    if is_dated(staged.load, etl):
-        MemberEvents(staged, etl).write(
-            f"SELECT version_key, effective, 'deleted' AS event FROM {_ENDED}"
-        )
+    kind = duckdb_type(staged.columns[until])
+    staged.update([key], [until], f"SELECT version_key, CAST(effective AS {kind}) FROM {_ENDED}")
+    if has_events:
+        events.write(f"SELECT version_key, effective, 'deleted' AS event FROM {_ENDED}")
 
 
-def _bring_members(staged: StagedRows, etl: DimensionETL) -> None:
-    """Bring the current version of each member that its source has once given."""
-    load, factory = staged.load, etl.factory
-    since = factory.name("fromatt")
-    names = [
-        str(factory.name("key")),
-        *factory.natural_key,
-        *etl.flags,
-        *([since] if since else []),
-    ]
-    warehouse = load.warehouse
-    conditions = [not_special(staged.load, etl)] if etl.special else []
-    if until := factory.name("toatt"):
-        last = factory.arguments.get("maxto")
-        is_open = f"{warehouse.quote(until)} IS NULL"
-        conditions.append(
-            is_open
-            if last is None
-            else f"{warehouse.quote(until)} = '{dated(staged.columns[until], last)}'"
-        )
-    where = " WHERE " + " AND ".join(conditions) if conditions else ""
+def _load_members(staged: StagedRows, etl: DimensionETL) -> None:
+    """Give _MEMBERS: the current version of each member that the source has given.
+
+    A fact made the inferred members, and the declaration the special ones: the source never had
+    them.
+    """
+    load, warehouse = staged.load, staged.load.warehouse
+    since = etl.factory.name("fromatt")
+    names = [str(etl.factory.name("key")), *etl.factory.natural_key, *etl.flags]
+    if since:
+        names.append(since)
+    conditions = " AND ".join(filter(None, [not_special(load, etl), _is_current(load, etl)]))
+    where = f" WHERE {conditions}" if conditions else ""
     query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(etl.table)}{where}"
-    # The rows that the load has just written are there as well.
+    # This connection alone sees the rows that the load has just written.
     warehouse.uncommitted.add(etl.table)
-    scanned = warehouse.scanned_here(staged.session, load.project.warehouse_url, etl.table, query)
-    given = Projection(staged.session, scanned, lambda: warehouse.stream(query))
-    members = given.select([staged.request(name) for name in names], f"{_MEMBERS}_given")
-    inferred = (
-        f"coalesce(CAST({staged.alias(etl.inferred)} AS BOOLEAN), false)"
-        if etl.inferred
-        else "false"
-    )
-    staged.session.keep(_MEMBERS, f"SELECT * FROM ({members}) WHERE NOT {inferred}")
-    given.release()
+    rows = warehouse_rows(load, staged.session, etl.table, query)
+    members = rows.select([staged.request(name) for name in names], f"{_MEMBERS}_given")
+    is_inferred = "false"
+    if etl.inferred:
+        is_inferred = f"coalesce(CAST({staged.alias(etl.inferred)} AS BOOLEAN), false)"
+    staged.session.keep(_MEMBERS, f"SELECT * FROM ({members}) WHERE NOT {is_inferred}")
+    rows.release()
+
+
+def _is_current(load: Load, etl: DimensionETL) -> str:
+    """Return the warehouse's condition that a version is open; empty if versions have no end."""
+    until, last = etl.factory.name("toatt"), etl.factory.arguments.get("maxto")
+    if not until:
+        return ""
+    name = load.warehouse.quote(until)
+    if last is None:
+        return f"{name} IS NULL"
+    return f"{name} = '{dated(load.project.columns(etl)[until], last)}'"
 
 
 def delete_facts(load: Load, session: DuckSession, etl: FactETL, read: int) -> int:
-    """Flag or remove the facts that the source no longer gives, and return how many they are.
+    """Flag or remove the facts that the source no longer gives.
 
-    Raises LoadError, and changes nothing, if they are more than the declared share of all.
+    Facts that the source gives again lose their flag.
+
+    Args:
+        load: The load, after its rows are written.
+        session: The DuckDB session of the load, with SEEN_KEYS.
+        etl: The fact.
+        read: The number of rows that the source gave.
+
+    Returns:
+        The number of deleted facts.
+
+    Raises:
+        LoadError: More facts than the declared share are missing. Nothing is changed.
+
     """
-    assert etl.deleted  # noqa: S101 - nobody else calls it
+    if etl.deleted is None:
+        return 0
     staged, by, flag = StagedRows(load, session, etl), etl.row_key, etl.deleted.flag
     if flag and etl.stands_for:
-        _keep_old_facts(load, etl, by)
+        _copy_missing_facts(load, etl, by)
+    # This connection alone sees the rows that the load has just written.
     load.warehouse.uncommitted.add(etl.table)
-    staged.load_current([*by, *([flag] if flag else [])])
-    # A flag that joined the table later is NULL, which is no.
-    here = f"NOT coalesce(CAST({staged.alias(flag)} AS BOOLEAN), false)" if flag else "true"
-    missing = f"{CURRENT} AS e ANTI JOIN {SEEN} AS s ON {staged.equal(by, 'e', 's')} WHERE {here}"
-    gone = session.number(f"SELECT count(*) FROM {missing}")
-    facts = session.number(f"SELECT count(*) FROM {CURRENT} WHERE {here}")
-    if gone > etl.deleted.most * facts:
-        raise LoadError(_brake(etl.deleted, gone, f"{facts:,} facts", read))
+    staged.load_current([*by, flag] if flag else by)
+    is_present = _not_flagged(staged, flag)
+    same = staged.equal(by, "e", "s")
+    missing = f"{CURRENT} AS e ANTI JOIN {SEEN_KEYS} AS s ON {same} WHERE {is_present}"
+    deleted = session.number(f"SELECT count(*) FROM {missing}")
+    facts = session.number(f"SELECT count(*) FROM {CURRENT} WHERE {is_present}")
+    if deleted > etl.deleted.most * facts:
+        raise LoadError(_too_many(etl.deleted, deleted, f"{facts:,} facts", read))
     if flag:
-        kind = duckdb_type(staged.columns[flag])
-        # A fact whose row is rejected is back as well.
-        seen = f"{CURRENT} AS e SEMI JOIN {SEEN} AS s ON {staged.equal(by, 'e', 's')}"
-        back = f"SELECT {staged.aliases(by)}, CAST(0 AS {kind}) FROM {seen} WHERE NOT ({here})"
-        unset = (
-            f"SELECT {staged.aliases(by)}, CAST(0 AS {kind}) FROM {CURRENT}"
-            f" WHERE {staged.alias(flag)} IS NULL"
-        )
-        staged.update(by, [flag], f"{back} UNION ALL {unset}")
-        staged.update(by, [flag], f"SELECT {staged.aliases(by)}, CAST(1 AS {kind}) FROM {missing}")
-    elif gone:
+        _flag_facts(staged, by, flag, missing)
+    elif deleted:
         columns = [staged.columns[name] for name in by]
-        load.warehouse.bulk_delete(
-            etl.table, columns, session, f"SELECT {staged.aliases(by)} FROM {missing}"
-        )
-    return gone
+        query = f"SELECT {staged.aliases(by)} FROM {missing}"
+        load.warehouse.bulk_delete(etl.table, columns, session, query)
+    return deleted
 
 
-def _keep_old_facts(load: Load, etl: FactETL, by: Sequence[str]) -> None:
-    """Put the facts of the live table into a rebuilt one that its source did not give.
+def _flag_facts(staged: StagedRows, by: Sequence[str], flag: str, missing: str) -> None:
+    """Set the flag of the missing facts, and clear it for those that the source gives again.
 
-    Only the warehouse has them.
+    Args:
+        staged: The rows of the fact.
+        by: The columns of its grain.
+        flag: The column of the flag.
+        missing: The FROM and WHERE clauses of the facts that the source does not give.
+
+    """
+    kind, keys = duckdb_type(staged.columns[flag]), staged.aliases(by)
+    staged.update(
+        by,
+        [flag],
+        f"""
+        -- Facts that the source gives again. The row of such a fact may be rejected, so the load
+        -- itself may not have cleared the flag.
+        SELECT {keys}, CAST(0 AS {kind})
+        FROM {CURRENT} AS e
+        SEMI JOIN {SEEN_KEYS} AS s ON {staged.equal(by, "e", "s")}
+        WHERE NOT ({_not_flagged(staged, flag)})
+        UNION ALL
+        -- Facts that are older than the column.
+        SELECT {keys}, CAST(0 AS {kind})
+        FROM {CURRENT}
+        WHERE {staged.alias(flag)} IS NULL
+        """,
+    )
+    staged.update(by, [flag], f"SELECT {keys}, CAST(1 AS {kind}) FROM {missing}")
+
+
+def _copy_missing_facts(load: Load, etl: FactETL, by: Sequence[str]) -> None:
+    """Copy the facts of the live table that the source did not give into the rebuilt table.
+
+    A flag keeps deleted facts in the table, and only the live table still has them.
     """
     warehouse, columns = load.warehouse, load.project.columns(etl)
-    there = warehouse.columns(etl.live_table)
-    if not there or not {*by} <= there.keys():
+    live_columns = warehouse.columns(etl.live_table)
+    if not live_columns or not {*by} <= live_columns.keys():
         return
-    names = warehouse.quoted(name for name in columns if name in there)
-    same = [
-        warehouse.matches(
-            columns[name], f"new.{warehouse.quote(name)}", f"old.{warehouse.quote(name)}"
-        )
-        for name in by
-    ]
+    names = warehouse.quoted(name for name in columns if name in live_columns)
+    same = []
+    for name in by:
+        quoted = warehouse.quote(name)
+        same.append(warehouse.matches(columns[name], f"new.{quoted}", f"old.{quoted}"))
     warehouse.execute(f"""
         INSERT INTO {warehouse.quote(etl.table)} ({names})
-        SELECT {names} FROM {warehouse.quote(etl.live_table)} AS old
-        WHERE NOT EXISTS (SELECT 1 FROM {warehouse.quote(etl.table)} AS new
-          WHERE {" AND ".join(same)})
-        """)
+        SELECT {names}
+        FROM {warehouse.quote(etl.live_table)} AS old
+        WHERE NOT EXISTS (
+          SELECT 1
+          FROM {warehouse.quote(etl.table)} AS new
+          WHERE {" AND ".join(same)}
+        )
+    """)
 
 
-def _brake(declared: Deleted, gone: int, of: str, read: int) -> str:
+def _too_many(declared: Deleted, missing: int, total: str, read: int) -> str:
+    """Return the message about a source that lacks more rows than may be deleted at once."""
     return (
-        f"its source, which gave {read:,} rows, lacks {gone:,} of {of}, more than the share of"
+        f"the source gave {read:,} rows, and lacks {missing:,} of {total}, more than the share of"
         f" {declared.most} that may be deleted at once; nothing was changed. If they are really"
-        " gone, raise `most` for one load; if the extract is not whole, load it again"
+        " deleted, raise `most` for one load; if the extract is not complete, load it again"
     )
-
-
-def is_seen(load: Load, etl: ETL) -> bool:
-    """Return whether the source's natural keys or grains are noted, those of rejected rows among
-    them.
-
-    They tell what the source no longer has: what is deleted, or what a rebuild leaves out.
-    """
-    leaves_out = bool(load.previous_keys) and not etl.factory.versioning and etl.most_rejected > 0
-    return etl.deleted is not None or leaves_out

@@ -1,340 +1,146 @@
-"""Surrogate keys that outlive a rebuild: a new table's members have the keys of the old one's, and
-its history.
+"""Preservation of surrogate keys: a rebuilt dimension gives its members the keys they had.
 
-What a type-2 dimension has been told over time its source no longer knows, so a rebuild takes all
-versions over. Of other dimensions it takes the keys, the attributes of type 0 and 3, and the
-members that only the warehouse knows; all other attributes are read anew.
+A rebuild of a type-2 dimension copies all versions, as the source does not know the history any
+more. A rebuild of another dimension takes over the keys, the attributes of types 0 and 3, and the
+members that only the warehouse has (restored_members.py). It reads all other attributes from the
+source.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-
 from pypelineetl.databases.base import Database
-from pypelineetl.databases.limits import adapted
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.projection import Projection, request_column
-from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
-from pypelineetl.load.context import BEGINNING_OF_TIME, Load, dated
-from pypelineetl.load.dimensions.deletions import SEEN, is_seen
-from pypelineetl.load.staged_rows import CURRENT, StagedRows
+from pypelineetl.load.context import BEGINNING_OF_TIME, dated
+from pypelineetl.load.dimensions.previous_members import new_flags
 from pypelineetl.project.project import Project
 from pypelineetl.sql.schema import AUDIT_KEY
-from pypelineetl.sql.sql_casts import duckdb_type
 from pypelineetl.state.surrogate_keys import LargestKeys
 
-PREVIOUS_KEYS = "pypelineetl_remembered"
-"""The surrogate keys of the members of old, at the bench."""
-_ATTRIBUTES = "pypelineetl_remembered_attributes"
-_OLD_MEMBERS = "pypelineetl_remembered_members"
-_KEYS_PER_STATEMENT = 500
-_NAME_LENGTH = (
-    40  # of the table's own name in the temporary one's, which PostgreSQL would cut at 63
-)
+# Characters of the table's own name in that of the temporary table. PostgreSQL cuts names at 63
+# bytes, and a character may take more than one byte.
+_NAME_LENGTH = 40
 
 
 def preserve_members(
     project: Project, etl: DimensionETL, warehouse: Database, audit_key: int
 ) -> str:
-    """Note what a dimension's table has that a rebuild must not lose; return the temporary table
-    that has it.
+    """Copy the members of a dimension into a temporary table, before a rebuild.
 
-    Nothing if the table is not one whose members could be known again.
+    The largest surrogate key is saved as well, so that no key is given twice.
+
+    Args:
+        project: The project that declares the dimension.
+        etl: The live dimension.
+        warehouse: The open warehouse.
+        audit_key: The audit key of the copies if the table has no audit column yet.
+
+    Returns:
+        The name of the temporary table; empty if the live table has no surrogate key or no natural
+        key, by which the members could be found again.
+
     """
     existing = warehouse.columns(etl.table)
-    wanted = [name for name in project.columns(etl) if name in existing]
+    names = [name for name in project.columns(etl) if name in existing]
     key = str(etl.factory.name("key"))
-    if not {key, *etl.factory.natural_key} <= set(wanted):
+    if not {key, *etl.factory.natural_key} <= set(names):
         return ""
-    table = f"{etl.table[:_NAME_LENGTH]}__remembered"
+    columns = warehouse.quoted(names)
+    if project.audit_column(etl) and AUDIT_KEY not in names:
+        columns += f", {audit_key} AS {AUDIT_KEY}"
+    # Special members are seeded again by every load.
     special = ", ".join(str(int(member[key])) for member in etl.special)
     where = f" WHERE {warehouse.quote(key)} NOT IN ({special})" if special else ""
-    audited = (
-        f", {audit_key} AS {AUDIT_KEY}"
-        if project.audit_column(etl) and AUDIT_KEY not in wanted
-        else ""
-    )
-    selected = (
-        f"SELECT {warehouse.quoted(wanted)}{audited} FROM {warehouse.quote(etl.table)}{where}"
-    )
-    warehouse.execute(f"CREATE TEMPORARY TABLE {warehouse.quote(table)} AS {selected}")
-    warehouse.uncommitted.add(table)
-    [(largest,)] = warehouse.query(
-        f"SELECT MAX({warehouse.quote(key)}) FROM {warehouse.quote(table)}"
-    )
+    previous = f"{etl.table[:_NAME_LENGTH]}__remembered"
+    warehouse.execute(f"""
+        CREATE TEMPORARY TABLE {warehouse.quote(previous)} AS
+        SELECT {columns}
+        FROM {warehouse.quote(etl.table)}{where}
+    """)
+    warehouse.uncommitted.add(previous)
+    _save_largest_key(etl, warehouse, previous)
+    return previous
+
+
+def _save_largest_key(etl: DimensionETL, warehouse: Database, previous: str) -> None:
+    """Save the largest surrogate key of a dimension, which may be one of a deleted member."""
+    key = warehouse.quote(str(etl.factory.name("key")))
+    [(largest,)] = warehouse.query(f"SELECT MAX({key}) FROM {warehouse.quote(previous)}")
+    # An empty table has None, and a source may give keys that are texts.
     if isinstance(largest, int):
         keys = LargestKeys(warehouse)
         keys.save(etl, max(largest, keys.of(etl)))
-    return table
 
 
-def take_versions_over(
+def copy_versions(
     project: Project, etl: DimensionETL, warehouse: Database, previous_keys: str
 ) -> None:
-    """Put all versions of old into a rebuilt type-2 dimension's table, with what columns that are
-    new in it need.
+    """Copy all previous versions into the table of a rebuilt type-2 dimension.
+
+    Columns that are new in the table get what a version needs there: a flag, a number, dates.
+
+    Args:
+        project: The project that declares the dimension.
+        etl: The rebuilt dimension.
+        warehouse: The open warehouse.
+        previous_keys: The temporary table of `preserve_members`.
+
+    Raises:
+        LoadError: The dates are new, and a member has several versions.
+
     """
-    given = {name: warehouse.quote(name) for name in warehouse.columns(previous_keys)}
-    given |= _new_flags(project, etl, set(given))
-    given |= _new_versioning(project, etl, warehouse, previous_keys)
-    table = warehouse.quote(etl.table)
-    selected = f"SELECT {', '.join(given.values())} FROM {warehouse.quote(previous_keys)}"
-    warehouse.execute(f"INSERT INTO {table} ({warehouse.quoted(given)}) {selected}")
+    values = {name: warehouse.quote(name) for name in warehouse.columns(previous_keys)}
+    values |= new_flags(project, etl, list(values))
+    values |= _new_bounds(project, etl, warehouse, previous_keys)
+    warehouse.execute(f"""
+        INSERT INTO {warehouse.quote(etl.table)} ({warehouse.quoted(values)})
+        SELECT {", ".join(values.values())}
+        FROM {warehouse.quote(previous_keys)}
+    """)
 
 
-def _new_flags(project: Project, etl: DimensionETL, there: set[str]) -> dict[str, str]:
-    """Return the flags that members of old did not have.
-
-    A member is neither inferred nor gone until a load says so.
-    """
-    columns = project.columns(etl)
-    return {
-        name: "false" if duckdb_type(columns[name]) == "BOOLEAN" else "0"
-        for name in etl.flags
-        if name not in there
-    }
-
-
-def _new_versioning(
+def _new_bounds(
     project: Project, etl: DimensionETL, warehouse: Database, previous_keys: str
 ) -> dict[str, str]:
-    """Return what dates and numbers the members of old as versions, where their table had no
-    columns for that.
+    """Return expressions for the version number and the dates that the previous table lacks.
 
-    Raises LoadError if it had several versions of a member, whose dates nobody knows.
+    Raises:
+        LoadError: The beginning is missing, and a member has several versions.
+
     """
     factory, quote = etl.factory, warehouse.quote
-    columns, there = project.columns(etl), warehouse.columns(previous_keys)
+    columns, existing = project.columns(etl), warehouse.columns(previous_keys)
     number, since, until = (
         factory.name(argument) for argument in ("versionatt", "fromatt", "toatt")
     )
     by = warehouse.quoted(factory.natural_key)
-    if since and since not in there:
-        several = f"SELECT 1 FROM {quote(previous_keys)} GROUP BY {by} HAVING COUNT(*) > 1 LIMIT 1"
-        if warehouse.query(several):
-            message = (
-                f'"{etl.table}" has several versions of a member, and no column "{since}" that'
-                " dates them. A rebuild cannot know their dates: rename the column that had them,"
-                " if there is one, or add the column and fill it, and run again"
-            )
-            raise LoadError(message)
-    ordering = [name for name in (since, number, factory.name("key")) if name and name in there]
-    order = warehouse.quoted(ordering)
-    story = f"OVER (PARTITION BY {by} ORDER BY {order})"
-    first = (
-        dated(columns[since], factory.arguments.get("minfrom") or BEGINNING_OF_TIME)
-        if since
-        else None
-    )
-    last = dated(columns[until], factory.arguments.get("maxto")) if until else None
-    found: dict[str, str] = {}
-    if since and since not in there:
-        found[since] = f"'{first}'"
-    if until and until not in there:
-        end = f"'{last}'" if last else "NULL"
-        found[until] = (
-            f"COALESCE(LEAD({quote(str(since))}) {story}, {end})" if since in there else end
+    ordering = [name for name in (since, number, factory.name("key")) if name in existing]
+    order = warehouse.quoted(str(name) for name in ordering)
+    # The versions of a member in their order.
+    window = f"OVER (PARTITION BY {by} ORDER BY {order})"
+    values: dict[str, str] = {}
+    if since and since not in existing:
+        _refuse_several_versions(etl, warehouse, previous_keys, since)
+        first = factory.arguments.get("minfrom") or BEGINNING_OF_TIME
+        values[since] = f"'{dated(columns[since], first)}'"
+    if until and until not in existing:
+        last = dated(columns[until], factory.arguments.get("maxto"))
+        values[until] = f"'{last}'" if last else "NULL"
+        if since in existing:
+            # A version ends where the next one begins.
+            values[until] = f"COALESCE(LEAD({quote(str(since))}) {window}, {values[until]})"
+    if number and number not in existing:
+        values[number] = f"ROW_NUMBER() {window}"
+    return values
+
+
+def _refuse_several_versions(
+    etl: DimensionETL, warehouse: Database, previous_keys: str, since: str
+) -> None:
+    """Raise LoadError if the previous table has several versions of a member, without dates."""
+    by, table = warehouse.quoted(etl.factory.natural_key), warehouse.quote(previous_keys)
+    if warehouse.query(f"SELECT 1 FROM {table} GROUP BY {by} HAVING COUNT(*) > 1 LIMIT 1"):
+        message = (
+            f'"{etl.table}" has several versions of a member, and no column "{since}" that'
+            " dates them. A rebuild cannot know their dates: rename the column that had them,"
+            " if there is one, or add the column and fill it, and run again"
         )
-    if number and number not in there:
-        found[number] = f"ROW_NUMBER() {story}"
-    return found
-
-
-def restore_members(load: Load, session: DuckSession, etl: DimensionETL) -> Iterator[str]:
-    """Put those members of old into a rebuilt table that its source does not give and that must
-    stay; yield notes.
-
-    They are those that facts outside of this rebuild point to, the inferred ones, those of which a
-    row was rejected, all of a dimension without a source, and all others if it is declared what
-    becomes of members that are gone. Attributes of type 0 and 3 are kept as well.
-    """
-    if etl.factory.versioning:
-        return
-    if is_seen(load, etl) and not etl.deleted:
-        _restore_rejected(StagedRows(load, session, etl), etl)
-    _restore_attributes(StagedRows(load, session, etl), etl)
-    warehouse = load.warehouse
-    table, previous_keys = warehouse.quote(etl.table), warehouse.quote(load.previous_keys)
-    given = {name: f"old.{warehouse.quote(name)}" for name in warehouse.columns(load.previous_keys)}
-    inferred = f"{given[str(etl.inferred)]} = {_true(load, etl)}" if etl.inferred in given else ""
-    given |= _new_flags(load.project, etl, set(given))
-    pointing = _pointing(load, etl)
-    reasons = [inferred, *pointing.values()]
-    staying = (
-        "" if etl.deleted or etl.source is None else " OR ".join(filter(None, reasons)) or "1 = 0"
-    )
-    # A dimension without a source has no members yet; and NULL may be a value of theirs.
-    key = map(warehouse.quote, etl.factory.natural_key)
-    same = " AND ".join(f"there.{name} = old.{name}" for name in key)
-    missing = (
-        f"NOT EXISTS (SELECT 1 FROM {table} AS there WHERE {same})"
-        if etl.source is not None
-        else "1 = 1"
-    )
-    gone = f"FROM {previous_keys} AS old WHERE {missing}"
-    if etl.source is not None and not etl.deleted and pointing:
-        yield from _told_of_kept(load, gone, pointing)
-    kept = f"{gone} AND ({staying})" if staying else gone
-    if warehouse.rehearses:
-        # In a plan the rebuilt table is temporary, and MySQL reads no temporary table twice in one
-        # statement: the rows go through a table of their own.
-        copy = warehouse.quote(f"{etl.table[:_NAME_LENGTH]}__kept")
-        warehouse.execute(f"CREATE TEMPORARY TABLE {copy} AS SELECT old.* {kept}")
-        kept = f"FROM {copy} AS old"
-    warehouse.execute(f"""
-        INSERT INTO {table} ({warehouse.quoted(given)})
-        SELECT {", ".join(given.values())} {kept}
-        """)
-
-
-def _restore_rejected(staged: StagedRows, etl: DimensionETL) -> None:
-    """Put the members of old into a rebuilt table that its source has, but of which no row could be
-    loaded.
-    """
-    warehouse, names = (
-        staged.load.warehouse,
-        [str(etl.factory.name("key")), *etl.factory.natural_key],
-    )
-    key, table = warehouse.quote(names[0]), warehouse.quote(staged.load.previous_keys)
-    staged.load_current(names)
-    _bring_old(staged, names, _OLD_MEMBERS)
-    by = etl.factory.natural_key
-    rejected = staged.session.rows(f"""
-        SELECT o.{staged.alias(names[0])}
-        FROM {_OLD_MEMBERS} AS o
-        SEMI JOIN {SEEN} AS s ON {staged.equal(by, "o", "s")}
-        ANTI JOIN {CURRENT} AS e ON {staged.equal(by, "o", "e")}
-        """)
-    given = {name: warehouse.quote(name) for name in warehouse.columns(staged.load.previous_keys)}
-    given |= _new_flags(staged.load.project, etl, set(given))
-    for first in range(0, len(rejected), _KEYS_PER_STATEMENT):
-        some = [found for (found,) in rejected[first : first + _KEYS_PER_STATEMENT]]
-        marks = ", ".join([warehouse.placeholder] * len(some))
-        warehouse.change(
-            f"""
-            INSERT INTO {warehouse.quote(etl.table)} ({warehouse.quoted(given)})
-            SELECT {", ".join(given.values())} FROM {table} WHERE {key} IN ({marks})
-            """,
-            adapted(warehouse.parameter_adapters, [names[0]] * len(some), tuple(some)),
-        )
-
-
-def _pointing(load: Load, etl: DimensionETL) -> dict[str, str]:
-    """Return by fact the condition that it points to a member of old.
-
-    Facts that this run rebuilds as well do not.
-    """
-    warehouse, found = load.warehouse, {}
-    old = f"old.{warehouse.quote(str(etl.factory.name('key')))}"
-    for fact in load.project.facts:
-        keys = [column for column, key in fact.keys.items() if key.dimension == etl.name]
-        if fact.stands_for or not keys:
-            continue
-        there = warehouse.columns(fact.table)
-        table = warehouse.quote(fact.table)
-        conditions = [
-            f"{old} IN (SELECT {name} FROM {table} WHERE {name} IS NOT NULL)"
-            for name in map(warehouse.quote, (column for column in keys if column in there))
-        ]
-        if conditions:
-            found[fact.name] = " OR ".join(conditions)
-    return found
-
-
-def _told_of_kept(load: Load, gone: str, pointing: Mapping[str, str]) -> Iterator[str]:
-    """Yield a note of members that the source no longer has, and that stay for facts which are not
-    rebuilt.
-    """
-    facts = {}
-    for name, condition in pointing.items():
-        [(members,)] = load.warehouse.query(f"SELECT COUNT(*) {gone} AND ({condition})")
-        if members:
-            facts[name] = members
-    if facts:
-        told = ", ".join(f'{members:,} for fact "{name}"' for name, members in facts.items())
-        yield (
-            "members that its source no longer has stay, because facts point to them that are not"
-            f" rebuilt with it: {told}. To be rid of them, rebuild those facts too"
-        )
-
-
-def _restore_attributes(staged: StagedRows, etl: DimensionETL) -> None:
-    """Give the members of a rebuilt table the attributes of type 0 and 3 that its source does not
-    know any more.
-
-    An inferred member has none yet. A value before the last change that the source itself gave, in
-    one extract, stays.
-    """
-    warehouse = staged.load.warehouse
-    there = set(warehouse.columns(staged.load.previous_keys))
-    original = [name for name in etl.original if name in there]
-    previous = {kept: name for kept, name in etl.previous.items() if name in there}
-    if not (original or previous):
-        return
-    key = str(etl.factory.name("key"))
-    flag = [etl.inferred] if etl.inferred and etl.inferred in there else []
-    old = dict.fromkeys(
-        [key, *original, *previous.values(), *flag, *(kept for kept in previous if kept in there)]
-    )
-    _bring_old(staged, list(old), _ATTRIBUTES)
-    staged.load_current(list(dict.fromkeys([key, *original, *previous, *previous.values()])))
-    values = {name: f"o.{staged.alias(name)}" for name in original}
-    for kept, name in previous.items():
-        before = f"o.{staged.alias(kept)}" if kept in there else "NULL"
-        values[kept] = (
-            f"CASE WHEN e.{staged.alias(kept)} IS NOT NULL THEN e.{staged.alias(kept)}"
-            f" WHEN e.{staged.alias(name)} IS DISTINCT FROM o.{staged.alias(name)}"
-            f" THEN o.{staged.alias(name)} ELSE {before} END"
-        )
-    differs = " OR ".join(
-        f"e.{staged.alias(name)} IS DISTINCT FROM ({value})" for name, value in values.items()
-    )
-    arrived = f"NOT coalesce(CAST(o.{staged.alias(flag[0])} AS BOOLEAN), false)" if flag else "true"
-    staged.update(
-        [key],
-        list(values),
-        f"""
-        SELECT e.{staged.alias(key)},
-          {", ".join(f"{value} AS {staged.alias(name)}" for name, value in values.items())}
-        FROM {CURRENT} AS e JOIN {_ATTRIBUTES} AS o ON {staged.equal([key], "e", "o")}
-        WHERE {arrived} AND ({differs})
-        """,
-    )
-
-
-def _bring_old(staged: StagedRows, names: Sequence[str], kept: str) -> None:
-    """Bring columns of the members of old to the bench."""
-    warehouse = staged.load.warehouse
-    query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(staged.load.previous_keys)}"
-    scanned = warehouse.scanned_here(
-        staged.session, staged.load.project.warehouse_url, staged.load.previous_keys, query
-    )
-    given = Projection(staged.session, scanned, lambda: warehouse.stream(query))
-    staged.session.keep(
-        kept, given.select([staged.request(name) for name in names], f"{kept}_given")
-    )
-
-
-def _true(load: Load, etl: DimensionETL) -> str:
-    return "true" if duckdb_type(load.project.columns(etl)[str(etl.inferred)]) == "BOOLEAN" else "1"
-
-
-def load_previous_keys(staged: StagedRows) -> None:
-    """Bring the surrogate keys of the members of old to the bench."""
-    warehouse, natural_key = staged.load.warehouse, staged.etl.factory.natural_key
-    key = str(staged.etl.factory.name("key"))
-    names = [*natural_key, key]
-    query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(staged.load.previous_keys)}"
-    requested = [
-        *map(staged.request, natural_key),
-        request_column("remembered", key, staged.columns[key]),
-    ]
-    scanned = warehouse.scanned_here(
-        staged.session, staged.load.project.warehouse_url, staged.load.previous_keys, query
-    )
-    given = Projection(staged.session, scanned, lambda: warehouse.stream(query)).select(
-        requested, f"{PREVIOUS_KEYS}_given"
-    )
-    by = staged.aliases(natural_key)
-    staged.session.keep(
-        PREVIOUS_KEYS, f"SELECT {by}, min(remembered) AS remembered FROM ({given}) GROUP BY {by}"
-    )
+        raise LoadError(message)

@@ -1,7 +1,4 @@
-"""Dimensions without versions as sets.
-
-New members are added, and type-1 attributes of known ones overwritten.
-"""
+"""Bulk load of a dimension without versions: new members are inserted, changed ones overwritten."""
 
 from collections.abc import Sequence
 
@@ -17,7 +14,7 @@ from pypelineetl.load.dimensions.attributes import (
     resolve_attributes,
     with_constants,
 )
-from pypelineetl.load.dimensions.key_preservation import PREVIOUS_KEYS, load_previous_keys
+from pypelineetl.load.dimensions.previous_members import PREVIOUS_KEYS, load_previous_keys
 from pypelineetl.load.dimensions.source_rows import (
     can_stream_sorted,
     in_order,
@@ -28,103 +25,149 @@ from pypelineetl.load.dimensions.source_rows import (
 )
 from pypelineetl.load.staged_rows import CURRENT, SOURCE_ROWS, StagedRows
 
-_MET = "pypelineetl_met"
-_NEW = "pypelineetl_new"
+_CHANGED = "pypelineetl_changed_members"
+"""The existing members of which an attribute changes, with their new attributes."""
+_NEW = "pypelineetl_new_members"
+"""The source rows of members that the table does not have."""
 
 
 def load_members(
     load: Load, session: DuckSession, etl: DimensionETL, source: Projection
 ) -> Progress:
-    """Ensure that every source row is a member, as Dimension, CachedDimension and
-    TypeOneSlowlyChangingDimension do.
+    """Load the source's rows into a dimension without versions.
+
+    The result is that of pygrametl's Dimension, CachedDimension and
+    TypeOneSlowlyChangingDimension. Only the last one changes existing members.
+
+    Args:
+        load: The load, with the open warehouse.
+        session: The DuckDB session of the load.
+        etl: The dimension.
+        source: The source's rows.
+
+    Yields:
+        The number of rows read, once.
+
+    Returns:
+        What became of the rows.
+
     """
     staged = StagedRows(load, session, etl)
-    key, natural_key = str(etl.factory.name("key")), etl.factory.natural_key
-    changing = _changing(etl)
-    requested = given_attributes(staged, etl)
     if can_stream_sorted(staged, source):
         yield 0
-        rows = with_constants(staged, etl, source.select(requested, f"{SOURCE_ROWS}_given"))
-        attributes = staged.aliases(etl.factory.names("attributes"))
-        inserted = staged.insert(
-            f"SELECT {_first_key(staged)}, {attributes} FROM ({in_order(staged, rows)})"
-        )
+        inserted = _insert_first(staged, etl, source)
         return Counts(read=inserted, inserted=inserted)
-    given_key = [staged.request(key)] if key in source.columns else []
-    compared = dict.fromkeys([key, *natural_key, *changing, *compared_attributes(etl)])
+    key, natural_key = str(etl.factory.name("key")), etl.factory.natural_key
+    overwritten = _overwritten_attributes(etl)
+    # Rows and rejects. The source may give surrogate keys itself, such as those of a date.
+    requested = given_attributes(staged, etl)
+    gives_keys = key in source.columns
+    if gives_keys:
+        requested = [staged.request(key), *requested]
+    compared = dict.fromkeys([key, *natural_key, *overwritten, *compared_attributes(etl)])
     with staged.read_concurrently(lambda staged: staged.load_current(list(compared))):
-        read = stage(staged, source, [*given_key, *requested])
+        read = stage(staged, etl, source, requested)
     yield read
+    # Before rejects: a member whose row is rejected is in the source, and must not be deleted.
     record_seen_keys(staged, natural_key)
     rejected = reject_unfit(staged, natural_key)
-    rejected += reject_undecided(
-        staged, [staged.alias(name) for name in natural_key], [], natural_key
-    )
+    aliases = [staged.alias(name) for name in natural_key]
+    rejected += reject_undecided(staged, aliases, [], natural_key)
     if load.waiting:
         load.waiting.accept(staged, SOURCE_ROWS)
+    # Writing.
     filled = fill_inferred(staged, etl)
     resolve_attributes(staged, etl, CURRENT)
-    same = staged.equal(natural_key, "r", "e")
-    staged.session.keep(
-        _NEW, f"SELECT * FROM {SOURCE_ROWS} AS r ANTI JOIN {CURRENT} AS e ON {same}"
-    )
-    inserted = staged.insert(_numbered(staged, key, has_key=bool(given_key)))
-    updated = filled + (_update_known(staged, key, changing) if changing else 0)
+    inserted = _insert_new(staged, etl, gives_keys=gives_keys)
+    updated = filled + (_overwrite_changed(staged, key, overwritten) if overwritten else 0)
     return Counts(read, inserted, updated, read - inserted - updated - rejected, rejected)
 
 
-def _first_key(staged: StagedRows) -> str:
-    """Return the surrogate key of a row of a table that had no members before."""
-    return f"ord + {staged.largest(str(staged.etl.factory.name('key')))}"
-
-
-def _changing(etl: DimensionETL) -> tuple[str, ...]:
+def _overwritten_attributes(etl: DimensionETL) -> tuple[str, ...]:
+    """Return the attributes that a load overwrites in existing members."""
     if etl.scd_type != "type 1":
         return ()
-    others = (
-        name for name in etl.factory.names("attributes") if name not in etl.factory.natural_key
-    )
-    declared = etl.factory.names("type1atts")
-    changing = (*declared, *etl.previous, *etl.current) if declared else others
-    return tuple(dict.fromkeys(name for name in changing if name not in etl.flags))
+    names = etl.factory.names("type1atts")
+    if names:
+        names = (*names, *etl.previous, *etl.current)
+    else:
+        # Without `type1atts`, pygrametl overwrites all attributes but the natural key.
+        natural_key, attributes = etl.factory.natural_key, etl.factory.names("attributes")
+        names = tuple(name for name in attributes if name not in natural_key)
+    return tuple(dict.fromkeys(name for name in names if name not in etl.flags))
 
 
-def _numbered(staged: StagedRows, key: str, *, has_key: bool) -> str:
-    """Return the new members with their surrogate keys.
+def _insert_first(staged: StagedRows, etl: DimensionETL, source: Projection) -> int:
+    """Insert all members of an empty table in the order of the source's rows."""
+    given = source.select(given_attributes(staged, etl), f"{SOURCE_ROWS}_given")
+    rows = in_order(staged, with_constants(staged, etl, given))
+    largest_key = staged.largest(str(etl.factory.name("key")))
+    return staged.insert(f"""
+        SELECT ord + {largest_key}, {staged.aliases(etl.factory.names("attributes"))}
+        FROM ({rows})
+    """)
 
-    As given or remembered, and else the numbers that follow.
+
+def _insert_new(staged: StagedRows, etl: DimensionETL, *, gives_keys: bool) -> int:
+    """Give _NEW and insert its members; return their number.
+
+    A member has the key that the source gives, or that it had before a rebuild, or the next number.
+
+    Args:
+        staged: The source rows.
+        etl: The dimension.
+        gives_keys: Whether the source rows have surrogate keys.
+
     """
-    given = [f"r.{staged.alias(key)}"] if has_key else []
+    natural_key = etl.factory.natural_key
+    staged.session.keep(
+        _NEW,
+        f"""
+        SELECT *
+        FROM {SOURCE_ROWS} AS r
+        ANTI JOIN {CURRENT} AS e ON {staged.equal(natural_key, "r", "e")}
+        """,
+    )
+    key = str(etl.factory.name("key"))
+    known_keys = [f"r.{staged.alias(key)}"] if gives_keys else []
     rows = f"{_NEW} AS r"
     if staged.load.previous_keys:
         load_previous_keys(staged)
-        given.append("k.remembered")
-        rows += (
-            f" LEFT JOIN {PREVIOUS_KEYS} AS k ON"
-            f" {staged.equal(staged.etl.factory.natural_key, 'r', 'k')}"
+        known_keys.append("p.previous_key")
+        same = staged.equal(natural_key, "r", "p")
+        rows = f"{rows} LEFT JOIN {PREVIOUS_KEYS} AS p ON {same}"
+    known_key = f"coalesce({', '.join([*known_keys, 'NULL'])})" if known_keys else "NULL"
+    largest_key = staged.largest(key)
+    attributes = staged.aliases(etl.factory.names("attributes"), "r.")
+    return staged.insert(f"""
+        SELECT
+          coalesce(
+            member,
+            -- The next number: how many members up to here have no key. A frame of rows, as one of
+            -- equal values of `ord`, the default, takes a hundred times as long.
+            {largest_key} + sum(CAST(member IS NULL AS BIGINT))
+              OVER (ORDER BY ord ROWS UNBOUNDED PRECEDING)
+          ),
+          * EXCLUDE (member, ord)
+        FROM (
+          SELECT {known_key} AS member, r.ord, {attributes}
+          FROM {rows}
         )
-    member = f"coalesce({', '.join(given)}, NULL)" if given else "NULL"
-    attributes = staged.aliases(staged.etl.factory.names("attributes"), "r.")
-    # Over rows, not over equal values of `ord`, which takes a hundred times as long.
-    before = "sum(CAST(member IS NULL AS BIGINT)) OVER (ORDER BY ord ROWS UNBOUNDED PRECEDING)"
-    number = f"coalesce(member, {staged.largest(key)} + {before})"
-    return f"""
-        SELECT {number}, * EXCLUDE (member, ord) FROM (SELECT {member} AS member, r.ord,
-          {attributes} FROM {rows})
         ORDER BY ord
-    """
+    """)
 
 
-def _update_known(staged: StagedRows, key: str, changing: Sequence[str]) -> int:
-    """Overwrite what has changed, and return how many members that are."""
-    same = staged.equal(staged.etl.factory.natural_key, "r", "e")
+def _overwrite_changed(staged: StagedRows, key: str, names: Sequence[str]) -> int:
+    """Give _CHANGED and overwrite these attributes of its members; return their number."""
+    natural_key = staged.etl.factory.natural_key
     staged.session.keep(
-        _MET,
+        _CHANGED,
         f"""
-        SELECT e.{staged.alias(key)}, {staged.aliases(changing, "r.")}
-        FROM {SOURCE_ROWS} AS r JOIN {CURRENT} AS e ON {same}
-        WHERE {staged.changed(changing, "r", "e")}
+        SELECT e.{staged.alias(key)}, {staged.aliases(names, "r.")}
+        FROM {SOURCE_ROWS} AS r
+        JOIN {CURRENT} AS e ON {staged.equal(natural_key, "r", "e")}
+        WHERE {staged.changed(names, "r", "e")}
         """,
     )
-    staged.update([key], changing, f"SELECT * FROM {_MET}")
-    return staged.session.number(f"SELECT count(*) FROM {_MET}")
+    staged.update([key], names, f"SELECT * FROM {_CHANGED}")
+    return staged.session.number(f"SELECT count(*) FROM {_CHANGED}")

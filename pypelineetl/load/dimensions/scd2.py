@@ -59,7 +59,7 @@ def load_versions(
         return Counts(read=inserted, inserted=inserted)
     # Rows and rejects.
     with steps.staged.read_concurrently(steps.load_current_versions):
-        read = stage(steps.staged, source, steps.sql.requested())
+        read = stage(steps.staged, etl, source, steps.sql.requested())
     yield read
     # Before rejects: a member whose row is rejected is in the source, and must not be deleted.
     record_seen_keys(steps.staged, etl.factory.natural_key)

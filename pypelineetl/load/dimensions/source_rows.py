@@ -1,54 +1,61 @@
-"""A dimension's source rows in DuckDB before they are loaded.
-
-Gathered, rejected, and their natural keys noted.
-"""
+"""The source rows of a dimension in DuckDB: staged, rejected, and their natural keys recorded."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.duck.projection import ColumnRequest, Projection
-from pypelineetl.duck.session import UNORDERED
+from pypelineetl.duck.session import UNORDERED, DuckSession
 from pypelineetl.errors import LoadError, quoted
 from pypelineetl.load.dimensions.attributes import with_constants
-from pypelineetl.load.dimensions.deletions import SEEN, is_seen
+from pypelineetl.load.dimensions.deletions import SEEN_KEYS, records_seen_keys
 from pypelineetl.load.rejects import reject, reject_null
 from pypelineetl.load.staged_rows import SOURCE_ROWS, StagedRows, not_special
 from pypelineetl.sql import queries
 from pypelineetl.sql.sql_casts import literal
 
+# The columns of SOURCE_ROWS that are not of the source: its number, why it is rejected, its values.
+_OWN_COLUMNS = frozenset({"ord", "reason", "given"})
 
-def stage(staged: StagedRows, source: Projection, requested: Sequence[ColumnRequest]) -> int:
-    """Keep a dimension's source rows at the bench, and return how many there are."""
-    assert isinstance(staged.etl, DimensionETL)  # noqa: S101 - facts gather their own
-    is_lenient = staged.etl.most_rejected > 0
-    rows = source.select(requested, f"{SOURCE_ROWS}_given", collect_errors=is_lenient)
-    rows = f"SELECT * RENAME (cast_error AS reason) FROM ({rows})" if is_lenient else rows
-    read = staged.number_rows(with_constants(staged, staged.etl, rows))
+
+def stage(
+    staged: StagedRows, etl: DimensionETL, source: Projection, requested: Sequence[ColumnRequest]
+) -> int:
+    """Give SOURCE_ROWS: the rows of a dimension's source, numbered by `ord`; return their number.
+
+    If rows may be rejected, those that cannot be cast have a `reason`.
+    """
+    may_reject = etl.most_rejected > 0
+    rows = source.select(requested, f"{SOURCE_ROWS}_given", collect_errors=may_reject)
+    if may_reject:
+        rows = f"SELECT * RENAME (cast_error AS reason) FROM ({rows})"
+    read = staged.number_rows(with_constants(staged, etl, rows))
     source.release()
     return read
 
 
 def reject_unfit(staged: StagedRows, natural_key: Sequence[str]) -> int:
-    """Reject rows with values that do not fit or no natural key, or fail.
+    """Reject the rows that cannot be cast or have no natural key; return their number.
 
-    Return how many they are.
+    Raises:
+        LoadError: A row has no natural key, and no row may be rejected.
+
     """
     rejected = reject(staged.session, SOURCE_ROWS) if staged.etl.most_rejected else 0
     return rejected + reject_null(staged, natural_key, SOURCE_ROWS)
 
 
 def record_seen_keys(staged: StagedRows, natural_key: Sequence[str]) -> None:
-    """Note the natural keys that the source gives, for what becomes of members that have none of
-    them.
+    """Give SEEN_KEYS: the natural keys of the source's rows, if a later step needs them.
 
-    To be called before rows are rejected: a member whose row is rejected is in the source.
+    Call it before rows are rejected: a member whose row is rejected is in the source.
     """
-    if isinstance(staged.etl, DimensionETL) and is_seen(staged.load, staged.etl):
+    if records_seen_keys(staged.load, staged.etl):
         staged.session.keep(
-            SEEN,
+            SEEN_KEYS,
             f"""
-            SELECT DISTINCT {staged.aliases(natural_key)} FROM {SOURCE_ROWS}
+            SELECT DISTINCT {staged.aliases(natural_key)}
+            FROM {SOURCE_ROWS}
             WHERE NOT ({staged.any_null(natural_key)})
             """,
         )
@@ -57,113 +64,164 @@ def record_seen_keys(staged: StagedRows, natural_key: Sequence[str]) -> None:
 def reject_undecided(
     staged: StagedRows, by: Sequence[str], order: Sequence[str], named: Sequence[str]
 ) -> int:
-    """Keep one of the rows that are equal, and reject rows of one member that nothing puts in an
-    order.
+    """Drop repeated rows, and reject the rows of one member that nothing puts in an order.
 
     Args:
-        staged: The table that is loaded.
+        staged: The source rows.
         by: The columns of the natural key in DuckDB.
-        order: DuckDB's expressions of what puts a member's rows in an order.
-        named: The natural key's names in the warehouse.
+        order: The DuckDB expressions that order the rows of a member.
+        named: The columns of the natural key in the warehouse.
 
     Returns:
-        How many rows are rejected.
+        The number of rejected rows.
 
     Raises:
-        LoadError: No row may be rejected.
+        LoadError: There are such rows, and no row may be rejected.
 
     """
     session, keys = staged.session, ", ".join([*by, *order])
+    # Most extracts have one row of each key. Counting is far cheaper than the windows below.
     if not session.rows(f"SELECT 1 FROM {SOURCE_ROWS} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
         return 0
-    columns = [
-        name
-        for name in session.types(f"FROM {SOURCE_ROWS}")
-        if name not in {"ord", "reason", "given"}
-    ]
-    copies = f"""
-        SELECT ord FROM {SOURCE_ROWS}
-        QUALIFY row_number() OVER (PARTITION BY {", ".join(columns)} ORDER BY ord) > 1
+    columns = [name for name in session.types(f"FROM {SOURCE_ROWS}") if name not in _OWN_COLUMNS]
+    _drop_repeated(session, columns)
+    undecided = f"""
+        SELECT ord
+        FROM {SOURCE_ROWS}
+        -- The rows that share their natural key and their place in the order.
+        QUALIFY count(*) OVER (PARTITION BY {keys}) > 1
     """
-    session.run(f"DELETE FROM {SOURCE_ROWS} WHERE ord IN ({copies})")
-    undecided = f"SELECT ord FROM {SOURCE_ROWS} QUALIFY count(*) OVER (PARTITION BY {keys}) > 1"
     found = session.rows(f"""
-        SELECT {keys}, {", ".join(columns)} FROM {SOURCE_ROWS}
-        WHERE ord IN ({undecided}) ORDER BY {keys}, ord
-        """)
+        SELECT {keys}, {", ".join(columns)}
+        FROM {SOURCE_ROWS}
+        WHERE ord IN ({undecided})
+        ORDER BY {keys}, ord
+    """)
     if not found:
         return 0
-    names = {staged.alias(name): name for name in staged.etl.factory.columns}
-    size = len(by) + len(order)
-    first = [
-        dict(zip(columns, row[size:], strict=True))
-        for row in found
-        if row[:size] == found[0][:size]
-    ]
-    differing = [name for name in columns if any(row[name] != first[0][name] for row in first)]
-    told = undecided_message(
-        named, found[0][: len(by)], [names[each] for each in differing if each in names]
-    )
+    differing = _differing(staged, columns, found, len(by) + len(order))
     if not staged.etl.most_rejected:
-        raise LoadError(told)
-    rule = undecided_message(named, (), [names[each] for each in differing if each in names])
-    session.run(f"UPDATE {SOURCE_ROWS} SET reason = {literal(rule)} WHERE ord IN ({undecided})")
+        raise LoadError(undecided_message(named, found[0][: len(by)], differing))
+    # One reason for all of these rows: the list of rejects shows the natural key of each.
+    reason = literal(undecided_message(named, (), differing))
+    session.run(f"UPDATE {SOURCE_ROWS} SET reason = {reason} WHERE ord IN ({undecided})")
     return reject(session, SOURCE_ROWS)
+
+
+def _drop_repeated(session: DuckSession, columns: Sequence[str]) -> None:
+    """Keep the first of the rows that are equal in all columns."""
+    session.run(f"""
+        DELETE FROM {SOURCE_ROWS}
+        WHERE ord IN (
+          SELECT ord
+          FROM {SOURCE_ROWS}
+          -- All but the first of equal rows.
+          QUALIFY row_number() OVER (PARTITION BY {", ".join(columns)} ORDER BY ord) > 1
+        )
+    """)
+
+
+def _differing(
+    staged: StagedRows, columns: Sequence[str], found: Sequence[Sequence[Any]], size: int
+) -> list[str]:
+    """Return the names of the columns in which the rows of the first undecided member differ.
+
+    Args:
+        staged: The source rows.
+        columns: The columns of the rows in DuckDB.
+        found: The undecided rows in order, each with its `size` keys before its columns.
+        size: The number of keys.
+
+    """
+    keys = found[0][:size]
+    rows = [row[size:] for row in found if row[:size] == keys]
+    names = {staged.alias(name): name for name in staged.etl.factory.columns}
+    differing = []
+    for position, column in enumerate(columns):
+        # A column that only the load knows has no name, such as the date in UTC.
+        has_name = column in names
+        if has_name and any(row[position] != rows[0][position] for row in rows):
+            differing.append(names[column])
+    return differing
 
 
 def undecided_message(names: Sequence[str], values: Sequence[Any], differing: Sequence[str]) -> str:
     """Return the message about rows of one member that nothing puts in an order.
 
-    `values` are those of the natural key; none if the message is for a list that has them anyway.
+    Args:
+        names: The columns of the natural key.
+        values: The member's natural key; empty for a list that shows the keys anyway.
+        differing: The columns in which the rows differ.
+
     """
-    which = f" {' + '.join(map(str, values))}" if values else ""
-    what = f" that differ in {quoted(differing)}" if differing else ""
+    member = f" {' + '.join(map(str, values))}" if values else ""
+    difference = f" that differ in {quoted(differing)}" if differing else ""
     return (
-        f"the source gives several rows of the natural key {quoted(names)}{which}{what}, and"
-        " nothing says which of them holds. A load takes one row of a member, or rows that a date"
-        " orders: mend the source SQL, or declare a fromfinder (or an orderingatt) whose column"
-        " differs between them"
+        f"the source gives several rows of the natural key {quoted(names)}{member}{difference}, and"
+        " nothing says which of them is the latest. A load takes one row of a member, or rows that"
+        " a date orders: correct the source SQL, or declare a fromfinder (or an orderingatt) whose"
+        " column differs between them"
     )
 
 
 def can_stream_sorted(staged: StagedRows, source: Projection) -> bool:
-    """Whether a dimension's table is empty, and its source says that it is ordered by the natural
-    key.
+    """Return whether the source's rows can be inserted while they come, without staging them.
+
+    The dimension's table must be empty, and the source SQL must order the rows by the natural key,
+    so that the rows of one member stand side by side. No later step may need the rows.
     """
-    project, etl, warehouse = staged.load.project, staged.etl, staged.load.warehouse
-    if not (
-        isinstance(etl, DimensionETL) and isinstance(etl.source, str) and staged.session.streams
-    ):
+    load, etl = staged.load, staged.etl
+    if not (isinstance(etl, DimensionETL) and isinstance(etl.source, str)):
         return False
-    if (
-        str(etl.factory.name("key")) in source.columns
-        or etl.most_rejected
-        or etl.deleted
-        or staged.load.previous_keys
-    ):
+    gives_keys = str(etl.factory.name("key")) in source.columns
+    needs_rows = etl.most_rejected or etl.deleted or load.previous_keys
+    if not staged.session.streams or gives_keys or needs_rows:
         return False
-    natural_key = etl.factory.natural_key
-    ordered = queries.is_sorted(
-        project.source_query(etl), natural_key, dialect=project.source_dialect(etl)
+    is_sorted = queries.is_sorted(
+        load.project.source_query(etl),
+        etl.factory.natural_key,
+        dialect=load.project.source_dialect(etl),
     )
-    where = f" WHERE {not_special(staged.load, etl)}" if etl.special else ""
-    return ordered and not warehouse.query(
-        f"SELECT 1 FROM {warehouse.quote(etl.table)}{where} LIMIT 1"
-    )
+    return is_sorted and not _has_members(staged)
+
+
+def _has_members(staged: StagedRows) -> bool:
+    """Return whether the dimension's table has any member but special ones."""
+    warehouse = staged.load.warehouse
+    condition = not_special(staged.load, staged.etl)
+    where = f" WHERE {condition}" if condition else ""
+    table = warehouse.quote(staged.etl.table)
+    return bool(warehouse.query(f"SELECT 1 FROM {table}{where} LIMIT 1"))
 
 
 def in_order(staged: StagedRows, rows: str) -> str:
-    """Return rows with their number, as `ord`, that end with an error where their natural keys do
-    not ascend.
+    """Return rows with their number, `ord`; the query fails if the natural keys do not ascend.
+
+    The error is UNORDERED, after which the load stages the rows instead. For example:
+
+        SELECT * EXCLUDE (before_code)
+          REPLACE (CASE WHEN (before_code) >= (code) OR code IS NULL
+                   THEN error('...') ELSE code END AS code)
+        FROM (
+          SELECT row_number() OVER () AS ord, *, lag(code) OVER () AS before_code
+          FROM (<rows>)
+        )
+
     """
     names = [staged.alias(name) for name in staged.etl.factory.natural_key]
-    before = ", ".join(f"lag({name}) OVER () AS before_{name}" for name in names)
-    here, there = ", ".join(names), ", ".join(f"before_{name}" for name in names)
-    wrong = f"({there}) >= ({here}) OR " + " OR ".join(f"{name} IS NULL" for name in names)
-    checked = (
-        f"CASE WHEN {wrong} THEN error({literal(UNORDERED)}) ELSE {names[0]} END AS {names[0]}"
-    )
-    return (
-        f"SELECT * EXCLUDE ({there}) REPLACE ({checked})"
-        f" FROM (SELECT row_number() OVER () AS ord, *, {before} FROM ({rows}))"
-    )
+    lagged = [f"lag({name}) OVER () AS before_{name}" for name in names]
+    before = ", ".join(f"before_{name}" for name in names)
+    is_null = " OR ".join(f"{name} IS NULL" for name in names)
+    is_unordered = f"({before}) >= ({', '.join(names)}) OR {is_null}"
+    # The check is a part of the first column, as DuckDB would drop a column that nobody selects.
+    checked = f"""
+        CASE WHEN {is_unordered} THEN error({literal(UNORDERED)}) ELSE {names[0]} END AS {names[0]}
+    """
+    return f"""
+        SELECT * EXCLUDE ({before}) REPLACE ({checked})
+        FROM (
+          -- Windows without an order take the rows as they come.
+          SELECT row_number() OVER () AS ord, *, {", ".join(lagged)}
+          FROM ({rows})
+        )
+    """

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time
+from itertools import zip_longest
 from typing import Any
 
 from pypelineetl.declare.etls import DimensionETL
@@ -64,9 +65,8 @@ class VersionRows:
 
         """
         ordered = sorted(rows, key=self.order)
-        following = [*ordered[1:], None]
         versions = []
-        for row, next_row in zip(ordered, following, strict=True):
+        for row, next_row in zip_longest(ordered, ordered[1:]):
             versions.append(self._version(row, next_row, events, rules))
         return versions
 

@@ -15,7 +15,7 @@ from pypelineetl.events import Counts
 from pypelineetl.load.collations import infer_exactly
 from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.contradictions import mark_undecided
-from pypelineetl.load.dimensions.deletions import SEEN, is_seen
+from pypelineetl.load.dimensions.deletions import SEEN_KEYS, records_seen_keys
 from pypelineetl.load.facts.inferred_members import inferring
 from pypelineetl.load.facts.key_lookup import UNMATCHED, KeyLookups
 from pypelineetl.load.facts.member_table import NaturalKey, load_members
@@ -151,14 +151,14 @@ class StagedFacts:
         query = f"SELECT row_number() OVER () AS ord, * FROM ({self._query(self._rows())})"
         session.keep(FACTS, query)
         read = session.number(f"SELECT count(*) FROM {FACTS}")
-        if is_seen(self.staged.load, self._etl):
+        if records_seen_keys(self.staged.load, self._etl):
             # Before rows are rejected: a fact whose row is rejected is in the source.
             by = self._etl.row_key
             seen = (
                 f"SELECT DISTINCT {self.staged.aliases(by)} FROM {FACTS} WHERE NOT"
                 f" ({self.staged.any_null(by)})"
             )
-            session.keep(SEEN, seen)
+            session.keep(SEEN_KEYS, seen)
         if is_once:
             mark_undecided(self.staged, FACTS)
         if self._etl.period:

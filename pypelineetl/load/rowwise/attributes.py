@@ -13,7 +13,7 @@ from pypelineetl.errors import LoadError
 from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load
 from pypelineetl.load.dimensions.attributes import Row, compared_attributes
-from pypelineetl.load.dimensions.deletions import SEEN, is_seen
+from pypelineetl.load.dimensions.deletions import SEEN_KEYS, records_seen_keys
 from pypelineetl.load.pygrametl.connection import TargetConnection
 from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.schema import Column
@@ -131,14 +131,14 @@ class Seen:
         self, load: Load, session: DuckSession, etl: ETL, columns: Mapping[str, Column]
     ) -> None:
         self._session = session
-        self._is_wanted = is_seen(load, etl)
+        self._is_wanted = records_seen_keys(load, etl)
         self._names = etl.factory.natural_key if isinstance(etl, DimensionETL) else etl.row_key
         self._columns = columns
         staged = StagedRows(load, session, etl)
         self._held = {staged.alias(name): duckdb_type(columns[name]) for name in self._names}
         self._waiting: list[tuple[Any, ...]] = []
         if self._is_wanted:
-            session.declare(SEEN, self._held)
+            session.declare(SEEN_KEYS, self._held)
 
     def note(self, row: Mapping[str, Any]) -> None:
         """Note a row's natural key or grain, if it has one that fits its columns."""
@@ -161,5 +161,5 @@ class Seen:
                 pa.array(part, kind)
                 for part, kind in zip(zip(*self._waiting, strict=True), kinds, strict=True)
             ]
-            self._session.insert(SEEN, pa.table(arrays, names=list(self._held)))
+            self._session.insert(SEEN_KEYS, pa.table(arrays, names=list(self._held)))
             self._waiting = []
