@@ -46,7 +46,8 @@ from pypelineetl.errors import (
 from pypelineetl.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from pypelineetl.project.project import Project, read_project
+    from pypelineetl.project.config_module import read_project
+    from pypelineetl.project.project import Project
     from pypelineetl.report.console import Display
     from pypelineetl.report.run_log import RunLog
     from pypelineetl.run.plan import plan
@@ -107,7 +108,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
 # These modules import DuckDB, SQLAlchemy and sqlglot, which takes about a second.
 _ON_FIRST_USE = {
     "Project": "project.project",
-    "read_project": "project.project",
+    "read_project": "project.config_module",
     "source_tests": "testing.source_tests",
     "Request": "run.runner",
     "refresh": "run.runner",

@@ -497,8 +497,10 @@ def _write_table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> None
 
 
 def _show_sql(project: "pypelineetl.Project", names: Sequence[str]) -> None:
+    from pypelineetl.project.project import source_text  # noqa: PLC0415 - --help starts without it
+
     for etl in project.named(names):
-        sys.stdout.write(f"-- {etl.label}: source\n{project.source_text(etl)}\n\n")
+        sys.stdout.write(f"-- {etl.label}: source\n{source_text(project, etl)}\n\n")
         sys.stdout.write(f"-- {etl.label}: table {etl.table}\n")
         sys.stdout.write(
             "".join(f"{statement};\n" for statement in project.create_statements(etl)) + "\n"

@@ -21,7 +21,8 @@ from pypelineetl.celery.task_run import begin_refresh, fail_killed_run
 from pypelineetl.celery.workflow import PART, STEP, Workflow
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.errors import ConfigError, LoadError, UsageError
-from pypelineetl.project.project import Project, read_project
+from pypelineetl.project.config_module import read_project
+from pypelineetl.project.project import Project
 from pypelineetl.report.terminal import shown, shown_lines
 
 # Of an argument in a message. An error message quotes an argument; a long one would fill it.

@@ -69,7 +69,10 @@ def _load_partition(
         with warehouse.transaction():
             if warehouse.columns(partition.table):
                 warehouse.drop(partition.table)
-            warehouse.create(partition.table, [project.create_staging(etl, partition.table)])
+            warehouse.create(
+                partition.table,
+                [project.create_columns_only(etl, partition.table, temporary=False)],
+            )
             yield events.SourceQueried(etl)
             load = Load(project, warehouse, project.clock())
             counts = yield from load_rows(load, partition, scans=scans)

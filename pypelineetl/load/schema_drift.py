@@ -128,7 +128,9 @@ def differences(project: Project, etl: ETL, warehouse: Database) -> list[str]:
 
 def _declared_columns(project: Project, etl: ETL, warehouse: Database) -> Mapping[str, str]:
     temporary = f"{short_name(etl.table)}__ddl"
-    return warehouse.declared_columns(project.create_temporary(etl, temporary), temporary)
+    return warehouse.declared_columns(
+        project.create_columns_only(etl, temporary, temporary=True), temporary
+    )
 
 
 def _differences(declared_columns: Mapping[str, str], found: Mapping[str, str]) -> list[str]:

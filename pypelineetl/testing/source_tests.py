@@ -12,7 +12,8 @@ from types import ModuleType
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import ConfigError
 from pypelineetl.extract.source_check import SourceTester
-from pypelineetl.project.project import Project, read_project
+from pypelineetl.project.config_module import read_project
+from pypelineetl.project.project import Project
 from pypelineetl.report.run_log import RunLog
 from pypelineetl.report.terminal import shown
 

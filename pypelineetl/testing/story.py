@@ -25,7 +25,7 @@ from pypelineetl.databases.limits import adapted
 from pypelineetl.databases.sqlite import SQLite
 from pypelineetl.errors import LoadError, UsageError, did_you_mean, quoted
 from pypelineetl.events import Counts, EtlFailed, EtlFinished
-from pypelineetl.project.project import read_project
+from pypelineetl.project.config_module import read_project
 from pypelineetl.run.runner import process
 from pypelineetl.sql.python_casts import moment
 from pypelineetl.sql.schema import Column
