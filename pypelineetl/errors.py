@@ -110,7 +110,7 @@ _PACKAGE = __name__.rpartition(".")[0]
 _INSTALLED = {"site-packages", "dist-packages"}
 _LONGEST_GIVEN = 60
 
-# Warehouses hold this text in etl_run, and `state/locks.py` compares with it: it must not change.
+# Warehouses hold this text in etl_run, and `state/run_end.py` compares with it: it must not change.
 STOPPED = "its process was told to stop"
 """The error of a run whose process ended by SystemExit, as a Celery worker's does at SIGTERM."""
 

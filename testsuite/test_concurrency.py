@@ -27,8 +27,9 @@ from pypelineetl.databases import base
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError
 from pypelineetl.project.project import Project
-from pypelineetl.run.locking import acquire_nowait, claim
-from pypelineetl.run.rebuild import begin, build, publish
+from pypelineetl.run.locking import acquire, acquire_nowait
+from pypelineetl.run.publication import publish
+from pypelineetl.run.rebuild import begin_rebuild, rebuild_etl
 from pypelineetl.state import locks, run_history
 from pypelineetl.state.locks import TableLocks
 from pypelineetl.state.run_record import new_run
@@ -90,11 +91,11 @@ def test_steps_that_infer_into_one_dimension_take_turns(
     """
     project = project_of(warehouse_url, tmp_path, customer(key), *map(fact, _NAMES))
     run = replace(new_run(project.digest), lease=timedelta(minutes=5))
-    list(claim(project, run, project.etls))
-    staging = begin(project, run, project.etls)
-    list(build(staging, run, project.dimensions[0]))
+    list(acquire(project, run, project.etls))
+    staging = begin_rebuild(project, run, project.etls)
+    list(rebuild_etl(staging, run, project.dimensions[0]))
     with ThreadPoolExecutor(3) as pool:
-        for built in [pool.submit(list, build(staging, run, etl)) for etl in project.facts]:
+        for built in [pool.submit(list, rebuild_etl(staging, run, etl)) for etl in project.facts]:
             built.result()
     list(publish(staging, run))
     with project.open_warehouse() as warehouse:

@@ -19,7 +19,7 @@ from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 from pypelineetl import LoadError, Request, UsageError, events, refresh
 from pypelineetl.databases.base import Database
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.run.rebuild import begin, build
+from pypelineetl.run.rebuild import begin_rebuild, rebuild_etl
 from pypelineetl.run.rollback import roll_back
 from pypelineetl.state.locks import TableLocks
 from pypelineetl.state.run_history import RunHistory
@@ -224,7 +224,7 @@ def test_a_view_on_a_table_whose_ddl_changes_is_refused(
     other = replace(THING, create=THING.create.replace("title VARCHAR(60)", changed))
     last = run(star, BUILD, other)[-1]
     assert isinstance(last, events.RunFinished)
-    assert 'it would be made anew, and the view "titles" lost' in last.error
+    assert 'it would be created again, and the view "titles" lost' in last.error
     succeeds(star, BUILD)
     execute(star, "DROP VIEW titles")
     succeeds(star, BUILD, other)
@@ -387,7 +387,7 @@ def test_a_load_that_outlasts_the_lease_begins_it_anew(star: Star) -> None:
     etls = project.etls
     with project.open_warehouse() as warehouse:
         acquire(warehouse, leased, etls, [etl.table for etl in etls])
-    for event in build(begin(project, leased, etls), leased, THING):
+    for event in rebuild_etl(begin_rebuild(project, leased, etls), leased, THING):
         if isinstance(event, events.LoadStarted):
             time.sleep(2.5)
     now = datetime.now(UTC).replace(tzinfo=None)

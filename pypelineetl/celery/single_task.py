@@ -12,7 +12,8 @@ from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import RefreshError
 from pypelineetl.load.context import LoadOptions
 from pypelineetl.project.project import Project
-from pypelineetl.run.runner import Request, perform, refresh
+from pypelineetl.run.execute import execute
+from pypelineetl.run.runner import Request, refresh
 from pypelineetl.state.run_record import Run
 from pypelineetl.state.run_start import EndedError
 
@@ -33,7 +34,7 @@ def update_tables(project: Project, etls: Sequence[ETL]) -> list[Outcome]:
 def _update_tables(project: Project, run: Run, etls: Sequence[ETL]) -> list[Outcome]:
     # The task waits for locked tables by a retry, which keeps no worker, instead of by sleeping.
     without_wait = replace(project, lock_wait=timedelta())
-    happening = perform(without_wait, run, etls, LoadOptions(), builds=False)
+    happening = execute(without_wait, run, etls, LoadOptions(), rebuilds=False)
     outcomes = []
     for event in logged(project, happening):
         match event:

@@ -15,8 +15,10 @@ from pypelineetl.events import Event
 from pypelineetl.load.partitions import parse_partitions
 from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import Staging, stage
-from pypelineetl.run.rebuild import build, build_of_parts, build_part, publish
-from pypelineetl.run.update import told
+from pypelineetl.run.etl_events import etl_events
+from pypelineetl.run.publication import publish
+from pypelineetl.run.rebuild import rebuild_etl
+from pypelineetl.run.rebuild_partitions import merge_rebuilt_partitions, rebuild_partition
 from pypelineetl.state.run_history import RunHistory
 from pypelineetl.state.run_record import LOADED, Run
 
@@ -29,7 +31,7 @@ def build_table(project: Project, plan: RefreshPlan, etl: ETL) -> int:
     earlier = records.get(etl.label)
     if earlier and earlier.status == LOADED and earlier.counts:
         return earlier.counts.read
-    for event in logged(project, told(etl, build(staging, run, etl))):
+    for event in logged(project, etl_events(etl, rebuild_etl(staging, run, etl))):
         if isinstance(event, events.EtlFinished):
             rows = event.counts.read
     return rows
@@ -45,7 +47,7 @@ def build_partition(
 
     def load() -> Iterator[Event]:
         nonlocal rows
-        counts = yield from build_part(staging, run, etl, partitions, number)
+        counts = yield from rebuild_partition(staging, run, etl, partitions, number)
         rows = counts.read
 
     log_all(project, load())
@@ -59,7 +61,7 @@ def build_from_partitions(
     run, staging = run_of(project, plan)
     partitions = parse_partitions(run.generation, bounds)
     with run_held(project, run):
-        log_all(project, build_of_parts(staging, run, etl, partitions, rows))
+        log_all(project, merge_rebuilt_partitions(staging, run, etl, partitions, rows))
     return rows
 
 

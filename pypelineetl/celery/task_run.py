@@ -17,8 +17,8 @@ from pypelineetl.celery.reports import log_all, send_alert
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError, PypeLineError, TransientError
 from pypelineetl.project.project import Project
-from pypelineetl.run.locking import acquire_nowait, give_up
-from pypelineetl.run.rebuild import begin
+from pypelineetl.run.locking import acquire_nowait, fail_run
+from pypelineetl.run.rebuild import begin_rebuild
 from pypelineetl.run.retry import attempts
 from pypelineetl.state.locks import TableLocks, acquire_liveness
 from pypelineetl.state.run_end import end_killed_run
@@ -100,7 +100,7 @@ def run_failed_on_error(project: Project, run: Run, *, is_retried: bool = False)
     except BaseException as error:  # a shutdown or a time limit ends the run as well
         if is_retried and isinstance(error, TransientError):
             raise
-        give_up(project, run, error)
+        fail_run(project, run, error)
         raise
 
 
@@ -123,7 +123,7 @@ def begin_refresh(project: Project, etls: Sequence[ETL]) -> tuple[Run, list[Outc
     except EndedError:
         return run, recorded_outcomes(project, run)
     except TransientError as error:
-        give_up(project, run, error)
+        fail_run(project, run, error)
         raise
     return run, []
 
@@ -134,7 +134,7 @@ def _lock_and_begin(project: Project, run: Run, etls: Sequence[ETL]) -> None:
         acquire_liveness(warehouse, run.id)
         log_all(project, acquire_nowait(project, run, etls))
         with run_failed_on_error(project, run, is_retried=True):
-            begin(project, run, etls)
+            begin_rebuild(project, run, etls)
             with warehouse.transaction():
                 TableLocks(warehouse).renew(replace(run, lease=LEASE))
 

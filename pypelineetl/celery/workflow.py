@@ -39,7 +39,7 @@ from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.errors import PypeLineError
 from pypelineetl.load.partitions import plan_partitions
 from pypelineetl.project.project import Project
-from pypelineetl.run.locking import give_up
+from pypelineetl.run.locking import fail_run
 from pypelineetl.state.run_record import Run
 
 STEP = "pypelineetl.step"
@@ -185,5 +185,5 @@ class Workflow:
             alert_recovery(self._project, published)
         else:
             run, _ = run_of(self._project, plan)
-            give_up(self._project, run)
+            fail_run(self._project, run)
         return result_of(outcomes)

@@ -2,11 +2,12 @@
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 
 from pypelineetl import events
 from pypelineetl.databases import database_class
 from pypelineetl.declare.etls import FactETL
-from pypelineetl.duck.session import ScanError
+from pypelineetl.duck.fallback import with_fallback
 from pypelineetl.events import Counts, Event
 from pypelineetl.load.context import Load
 from pypelineetl.load.partitions import Partitions, partition_etl
@@ -51,17 +52,18 @@ def load_partition(
     project: Project, etl: FactETL, partitions: Partitions, number: int
 ) -> Generator[Event, None, Counts]:
     """Load one partition into its own table, and commit that."""
-    try:
-        return (yield from _load_partition(project, etl, partitions, number, scans=True))
-    except ScanError as error:
-        yield events.EtlNoted(
-            etl, f"read once more, through the driver, because DuckDB cannot read it: {error}"
-        )
-        return (yield from _load_partition(project, etl, partitions, number, scans=False))
+    attempt = partial(_load_partition, project, etl, partitions, number)
+    return (yield from with_fallback(attempt, partial(events.EtlNoted, etl)))
 
 
-def _load_partition(
-    project: Project, etl: FactETL, partitions: Partitions, number: int, *, scans: bool
+def _load_partition(  # noqa: PLR0913 - as `load_partition`, and the two fast ways
+    project: Project,
+    etl: FactETL,
+    partitions: Partitions,
+    number: int,
+    *,
+    scans: bool,
+    streams: bool,
 ) -> Generator[Event, None, Counts]:
     with project.open_warehouse() as warehouse:
         partition = partition_etl(project, etl, partitions, number)
@@ -75,5 +77,5 @@ def _load_partition(
             )
             yield events.SourceQueried(etl)
             load = Load(project, warehouse, project.clock())
-            counts = yield from load_rows(load, partition, scans=scans)
+            counts = yield from load_rows(load, partition, scans=scans, streams=streams)
     return counts

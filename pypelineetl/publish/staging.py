@@ -1,8 +1,7 @@
-"""A star built beside the one that is there: the same project, in which some tables have other
-names for a while.
+"""Names the staged tables of a rebuild: a project in which some tables have other names.
 
-What is asked of such a project is done to the staged tables; facts find the members that this run
-has made.
+A load of that project writes the staged tables, and its facts find the members that this run has
+loaded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,33 +19,31 @@ from pypelineetl.state.table_names import STAGED, kept_name, staged_name
 
 @dataclass(frozen=True)
 class Staging:
-    """The tables that one run builds.
-
-    The live project, the project of the staged tables, and what replaces what.
-    """
+    """The staged tables of one run."""
 
     live: Project
+    """The project as config.py declares it."""
     project: Project
+    """The same project with the staged tables in place of the live ones."""
     generation: str
+    """The generation of the run."""
     tables: Mapping[str, str]
-    """By live table the staged one, dimensions first."""
+    """The staged table for each live one, dimensions first."""
     etls: tuple[ETL, ...]
-    """The live ETLs whose tables are renewed, dimensions first."""
+    """The live ETLs whose tables are replaced, dimensions first."""
     copied: tuple[DimensionETL, ...]
-    """The dimensions that only facts of this run may change, by inferring members.
+    """The dimensions that only facts of this run may add members to.
 
-    They begin as copies.
+    Their staged tables begin as copies of the live ones.
     """
 
     def staged(self, etl: ETL) -> ETL:
-        """Return the ETL that loads a staged table in the place of this one."""
-        return next(
-            each for each in self.project.etls if (each.kind, each.name) == (etl.kind, etl.name)
-        )
+        """Return the ETL that loads the staged table of a live ETL."""
+        return next(staged for staged in self.project.etls if staged.label == etl.label)
 
     @property
     def replacements(self) -> list[Replacement]:
-        """What takes the place of what, dimensions first."""
+        """What replaces each live table, dimensions first."""
         return [
             Replacement(etl.table, self.tables[etl.table], self.live.create_statements(etl))
             for etl in self.etls
@@ -54,66 +51,73 @@ class Staging:
 
 
 def stage(project: Project, etls: Sequence[ETL], generation: str) -> Staging:
-    """Return how a run builds the tables of these ETLs, and of dimensions that their facts may add
-    members to.
+    """Return the staged tables of ETLs, and of the dimensions that their facts may add members to.
+
+    Args:
+        project: The live project.
+        etls: The ETLs to rebuild. Their sources may differ from those in the project, as for a
+            replay of rejected rows.
+        generation: The generation of the run.
     """
-    inferred = [
-        project.dimension(key)
-        for etl in etls
-        if isinstance(etl, FactETL)
-        for key in etl.keys.values()
-        if key.missing == "infer"
-    ]
-    given = {(etl.kind, etl.name): etl for etl in etls}
-    copied = tuple(
-        dict.fromkeys(
-            dimension for dimension in inferred if (dimension.kind, dimension.name) not in given
-        )
-    )
-    tables = {
-        etl.table: staged_name(etl.table, generation)
-        for etl in sorted((*etls, *copied), key=_dimensions_first)
-    }
-    # As they are given, not as the project has them: their sources may be others for this run.
-    renewed = given | {(etl.kind, etl.name): etl for etl in copied}
-    renamed = {key: _renamed(project, etl, tables, generation) for key, etl in renewed.items()}
-    everything = {(etl.kind, etl.name): etl for etl in project.etls} | renamed
+    rebuilt: dict[str, ETL] = {etl.label: etl for etl in etls}
+    copied = _inferring_dimensions(project, etls)
+    for dimension in copied:
+        rebuilt[dimension.label] = dimension
+    live = tuple(sorted(rebuilt.values(), key=_is_fact))
+    tables = {etl.table: staged_name(etl.table, generation) for etl in live}
+    every: dict[str, ETL] = {etl.label: etl for etl in project.etls}
+    for label, etl in rebuilt.items():
+        every[label] = _staged_etl(project, etl, tables, generation)
     staged = replace(
         project,
-        dimensions=tuple(etl for etl in everything.values() if isinstance(etl, DimensionETL)),
-        facts=tuple(etl for etl in everything.values() if isinstance(etl, FactETL)),
+        dimensions=tuple(etl for etl in every.values() if isinstance(etl, DimensionETL)),
+        facts=tuple(etl for etl in every.values() if isinstance(etl, FactETL)),
     )
-    live = tuple(sorted(renewed.values(), key=_dimensions_first))
     return Staging(project, staged, generation, tables, live, copied)
 
 
-def _dimensions_first(etl: ETL) -> bool:
-    return isinstance(etl, FactETL)
-
-
 def kept_tables(warehouse: Database, etls: Sequence[ETL]) -> list[str]:
-    """Return the tables in a warehouse that keep what builds of these ETLs have replaced."""
+    """Return the previous tables of these ETLs, of any run."""
     beginnings = tuple(kept_name(etl.table, "") for etl in etls)
     return [table for table in warehouse.tables() if table.startswith(beginnings)]
 
 
-def _renamed(project: Project, etl: ETL, tables: Mapping[str, str], generation: str) -> ETL:
+def _inferring_dimensions(project: Project, etls: Sequence[ETL]) -> tuple[DimensionETL, ...]:
+    """Return the dimensions outside of these ETLs that their facts may add members to."""
+    given = {etl.label for etl in etls}
+    found: dict[str, DimensionETL] = {}
+    for etl in etls:
+        if not isinstance(etl, FactETL):
+            continue
+        for key in etl.keys.values():
+            dimension = project.dimension(key)
+            if key.missing == "infer" and dimension.label not in given:
+                found[dimension.label] = dimension
+    return tuple(found.values())
+
+
+def _is_fact(etl: ETL) -> bool:
+    return isinstance(etl, FactETL)
+
+
+def _staged_etl(project: Project, etl: ETL, tables: Mapping[str, str], generation: str) -> ETL:
+    """Return an ETL whose factory, DDL and checks name the staged tables."""
     arguments: dict[str, Any] = {**etl.factory.arguments, "name": tables[etl.table]}
+    create = queries.rename_tables(
+        etl.create, tables, dialect=project.warehouse_dialect, mark=STAGED + generation
+    )
     return replace(
         etl,
         factory=Factory(etl.factory.table_class, arguments),
-        create=queries.rename_tables(
-            etl.create, tables, dialect=project.warehouse_dialect, mark=STAGED + generation
-        ),
-        checks=tuple(_of_staged(project, check, tables) for check in etl.checks),
+        create=create,
+        checks=tuple(_staged_check(project, check, tables) for check in etl.checks),
         stands_for=etl.live_table,
     )
 
 
-def _of_staged(project: Project, check: Check, tables: Mapping[str, str]) -> Check:
+def _staged_check(project: Project, check: Check, tables: Mapping[str, str]) -> Check:
+    # The other checks name columns only, and no table.
     if not isinstance(check, BadRows):
         return check
-    return replace(
-        check,
-        sql=queries.rename_tables(check.sql, tables, dialect=project.warehouse_dialect, mark=""),
-    )
+    sql = queries.rename_tables(check.sql, tables, dialect=project.warehouse_dialect, mark="")
+    return replace(check, sql=sql)

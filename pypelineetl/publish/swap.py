@@ -1,92 +1,136 @@
-"""From staging into the warehouse: all tables of a run in one step, of which readers see all or
-nothing.
+"""Swap: all staged tables of a run become live in one step, and readers see all or nothing.
 
-Where tables can be exchanged at once they are (MySQL, MariaDB); elsewhere, or where something hangs
-on a table that would not come along, rows are exchanged in one transaction, and nobody who reads
-the old ones is disturbed.
+MySQL and MariaDB rename all tables at once. Elsewhere, and where something depends on a table that
+a rename would not carry over, the rows are replaced in one transaction; readers of the old rows
+are not disturbed.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 
 from pypelineetl.databases.base import Database, Replacement
+from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import LoadError
 from pypelineetl.load.schema_drift import differences, refuse_losses
 from pypelineetl.publish.staging import Staging
 from pypelineetl.state.run_history import RunHistory
-from pypelineetl.state.table_names import OLD, kept_name, short_name
+from pypelineetl.state.table_names import kept_name, old_name
 
 
 def refuse_unpublishable(staging: Staging, warehouse: Database) -> None:
-    """Raise LoadError if a table cannot be renewed without losing what hangs on it.
+    """Raise LoadError if a table cannot be replaced without losing what depends on it.
 
-    A foreign key of a table that is not renewed would hold on to the old rows; and a table whose
-    DDL has changed has to be made anew, which views, triggers and policies do not outlive.
+    A foreign key of a table outside of the run would still refer to the old rows. A table whose DDL
+    has changed must be created again, and views, triggers and policies on it would be lost.
     """
-    refuse_losses(
-        staging.live, [etl for etl in staging.etls if etl not in staging.copied], warehouse
-    )
-    faults, changed = [], redeclared(staging, warehouse)
+    own = [etl for etl in staging.etls if etl not in staging.copied]
+    refuse_losses(staging.live, own, warehouse)
+    problems: list[str] = []
+    changed = redeclared(staging, warehouse)
     for etl in staging.etls:
-        dependents = warehouse.dependents(etl.table)
-        others = [
-            dependent.what
-            for dependent in dependents
-            if dependent.table and dependent.table not in staging.tables
-        ]
-        if others:
-            faults.append(
-                f'{_listed(others)} points to "{etl.table}", and its table is not part of this run'
-            )
-        lost = [dependent.what for dependent in dependents if not dependent.table]
-        if lost and (etl.table in changed or differences(staging.live, etl, warehouse)):
-            faults.append(
-                f'"{etl.table}" is not what its DDL says, so it would be made anew, and'
-                f" {_listed(lost)} lost"
-            )
-    if faults:
+        problems += _problems_of_dependents(staging, etl, warehouse, changed)
+    if problems:
         message = (
-            f"{'; '.join(faults)}. Drop that, run again, and make it again afterwards; nothing was"
-            " changed."
+            f"{'; '.join(problems)}. Drop that, run again, and create it again afterwards; nothing"
+            " was changed."
         )
         raise LoadError(message)
 
 
+def _problems_of_dependents(
+    staging: Staging, etl: ETL, warehouse: Database, changed: Collection[str]
+) -> list[str]:
+    """Return what depends on one table and keeps it from being replaced."""
+    problems: list[str] = []
+    foreign_keys: list[str] = []
+    others: list[str] = []
+    for dependent in warehouse.dependents(etl.table):
+        if not dependent.table:
+            others.append(dependent.what)
+        elif dependent.table not in staging.tables:
+            foreign_keys.append(dependent.what)
+    if foreign_keys:
+        problems.append(
+            f'{_listed(foreign_keys)} points to "{etl.table}", and its table is not part of this'
+            " run"
+        )
+    if others and (etl.table in changed or differences(staging.live, etl, warehouse)):
+        problems.append(
+            f'"{etl.table}" is not what its DDL says, so it would be created again, and'
+            f" {_listed(others)} lost"
+        )
+    return problems
+
+
 def redeclared(staging: Staging, warehouse: Database) -> set[str]:
-    """Return the tables whose DDL has changed since they were made.
+    """Return the tables whose DDL has changed since they were created.
 
-    It may be in a key or an index alone.
+    A comparison of columns does not show all changes: a key or an index may have changed.
     """
+    history = RunHistory(warehouse)
     own = [etl for etl in staging.etls if etl not in staging.copied]
-    return {etl.table for etl in own if RunHistory(warehouse).is_redeclared(etl)}
+    return {etl.table for etl in own if history.is_redeclared(etl)}
 
 
-def exchanging(staging: Staging, there: Collection[str]) -> list[tuple[str, str]]:
-    """Return by which moves to other names staged tables take the live ones' places.
+def rename_moves(staging: Staging, existing: Collection[str]) -> list[tuple[str, str]]:
+    """Return the renames, in order, that make the staged tables live.
 
-    The others are swept, or kept.
+    Args:
+        staging: The staged tables.
+        existing: The names of all tables in the warehouse.
+
+    Returns:
+        Pairs of an old and a new name. A live table is renamed to its previous table, or to a name
+        that the next clean-up drops.
+
+    For one table: `[("sale", "sale__old_0a1b2c3d"), ("sale__staged_0a1b2c3d", "sale")]`.
     """
-    moves = []
+    moves: list[tuple[str, str]] = []
     for table, staged in staging.tables.items():
-        old = f"{short_name(table)}{OLD}{staging.generation}"
-        away = kept_name(table, staging.generation) if staging.live.keep_previous else old
-        moves += [(table, away)] if table in there else []
+        if table in existing:
+            name = kept_name if staging.live.keep_previous else old_name
+            moves.append((table, name(table, staging.generation)))
         moves.append((staged, table))
     return moves
 
 
-def exchange_rows(
+def replace_rows(
     warehouse: Database,
     replacements: Sequence[Replacement],
     kept: Mapping[str, str],
     redeclared: Collection[str],
 ) -> None:
-    """Put the rows of staged tables in the place of the live ones', in the transaction that is
-    open.
+    """Replace the rows of live tables by those of staged tables, in the open transaction.
 
-    The rows of live tables are kept in tables of the names in `kept`. A table that is redeclared,
-    or has other columns, is made anew. Raises LoadError for one where a transaction cannot do that.
+    Args:
+        warehouse: The connection with the open transaction.
+        replacements: The tables, dimensions first.
+        kept: The previous table for each live table whose rows are kept.
+        redeclared: The tables whose DDL has changed. They are created again, as are tables whose
+            columns differ.
+
+    Raises LoadError if a table must be created again and a transaction cannot do that.
     """
-    _keep(warehouse, kept)
+    for table, name in kept.items():
+        _keep_rows(warehouse, table, name)
+    created_again = _created_again(warehouse, replacements, redeclared)
+    # Facts come before the dimensions that they may have foreign keys to.
+    for replacement in reversed(replacements):
+        if replacement not in created_again:
+            warehouse.empty(replacement.table)
+        elif warehouse.columns(replacement.table):
+            warehouse.inherit(replacement)
+            warehouse.drop(replacement.table)
+    for replacement in replacements:
+        if replacement in created_again:
+            warehouse.swap_in(replacement)
+        else:
+            _insert_rows(warehouse, replacement)
+
+
+def _created_again(
+    warehouse: Database, replacements: Sequence[Replacement], redeclared: Collection[str]
+) -> list[Replacement]:
+    """Return the replacements whose staged table itself takes the live table's name."""
     changed = [
         replacement
         for replacement in replacements
@@ -94,38 +138,25 @@ def exchange_rows(
         or warehouse.columns(replacement.table) != warehouse.columns(replacement.staged)
     ]
     if warehouse.renames_atomically:
+        # A table that does not exist yet is created here, and gets its rows as all others.
         _create_missing(warehouse, changed)
         changed = []
-    made_anew = [
+    return [
         replacement
         for replacement in replacements
         if replacement in changed or warehouse.must_recreate(replacement.table)
     ]
-    # Facts before the dimensions they may point to.
-    for replacement in reversed(replacements):
-        if replacement not in made_anew:
-            warehouse.empty(replacement.table)
-        elif warehouse.columns(replacement.table):
-            warehouse.inherit(replacement)
-            warehouse.drop(replacement.table)
-    for replacement in replacements:
-        if replacement in made_anew:
-            warehouse.swap_in(replacement)
-        else:
-            names = warehouse.quoted(warehouse.columns(replacement.staged))
-            into = f"INSERT INTO {warehouse.quote(replacement.table)} ({names})"
-            warehouse.execute(f"{into} SELECT {names} FROM {warehouse.quote(replacement.staged)}")
 
 
 def _create_missing(warehouse: Database, changed: Sequence[Replacement]) -> None:
-    """Create the tables that are not there, before anything is changed.
+    """Create the live tables that do not exist, before anything is changed.
 
-    That would end the transaction.
+    CREATE TABLE commits on the databases that need this, so it must come first.
     """
     for replacement in changed:
         if warehouse.columns(replacement.table):
             message = (
-                f'the DDL of "{replacement.table}" has changed, so it has to be exchanged as a'
+                f'the DDL of "{replacement.table}" has changed, so the table has to be swapped as a'
                 " whole, and readers held it open for too long; run again when they are done."
                 " Nothing was changed."
             )
@@ -133,17 +164,25 @@ def _create_missing(warehouse: Database, changed: Sequence[Replacement]) -> None
         warehouse.create(replacement.table, replacement.create)
 
 
-def _keep(warehouse: Database, kept: Mapping[str, str]) -> None:
-    for table, name in kept.items():
-        if warehouse.columns(table):
-            # With their types, which SQLite would lose by CREATE TABLE AS.
-            columns = ", ".join(
-                f"{warehouse.quote(each)} {kind}" for each, kind in warehouse.columns(table).items()
-            )
-            warehouse.execute(f"CREATE TABLE {warehouse.quote(name)} ({columns})")
-            warehouse.execute(
-                f"INSERT INTO {warehouse.quote(name)} SELECT * FROM {warehouse.quote(table)}"
-            )
+def _keep_rows(warehouse: Database, table: str, name: str) -> None:
+    """Copy the rows of a live table, if it exists, into a new previous table."""
+    columns = warehouse.columns(table)
+    if not columns:
+        return
+    # CREATE TABLE AS would lose the declared types on SQLite.
+    typed = ", ".join(f"{warehouse.quote(column)} {kind}" for column, kind in columns.items())
+    warehouse.execute(f"CREATE TABLE {warehouse.quote(name)} ({typed})")
+    warehouse.execute(f"INSERT INTO {warehouse.quote(name)} SELECT * FROM {warehouse.quote(table)}")
+
+
+def _insert_rows(warehouse: Database, replacement: Replacement) -> None:
+    """Copy the rows of a staged table into its live table, which is empty."""
+    names = warehouse.quoted(warehouse.columns(replacement.staged))
+    warehouse.execute(f"""
+        INSERT INTO {warehouse.quote(replacement.table)} ({names})
+        SELECT {names}
+        FROM {warehouse.quote(replacement.staged)}
+    """)
 
 
 def _listed(things: Sequence[str]) -> str:

@@ -1,6 +1,4 @@
-"""How a run gets its tables for itself, waiting for others if need be, and gives them back when it
-fails.
-"""
+"""Acquires the tables of a run, waits while other runs own them, and releases them on failure."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -13,20 +11,28 @@ from pypelineetl.errors import BusyError, DatabaseError, RefreshError, error_tex
 from pypelineetl.events import Event
 from pypelineetl.load.etl import tables_written
 from pypelineetl.project.project import Project
+from pypelineetl.state import run_end, run_start
 from pypelineetl.state.locks import TableLocks
-from pypelineetl.state.run_end import fail_run
 from pypelineetl.state.run_record import Run
-from pypelineetl.state.run_start import acquire
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+# A small load ends within a second, so the first pause is short. Each attempt opens a connection
+# and excludes other runs for a moment, so the pauses of a long wait grow.
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 5.0
 
 
-def claim(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, None]:
-    """Get the tables that these ETLs write for a run, which holds its name already.
+def acquire(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, None]:
+    """Acquire the tables that these ETLs write, and wait while other runs own them.
 
-    Waits for others as long as the project says; then raises BusyError, which names who has them.
+    Args:
+        project: The project, which says how long to wait (LOCK_WAIT_SECONDS).
+        run: The run. The caller holds its liveness lock.
+        etls: The ETLs of the run.
+
+    Raises BusyError, which names the owner, if another run still owns a table after that time.
     """
-    started, pause = time.monotonic(), _FIRST_PAUSE
+    started = time.monotonic()
+    pause = _FIRST_PAUSE_SECONDS
     while True:
         try:
             yield from acquire_nowait(project, run, etls)
@@ -38,20 +44,23 @@ def claim(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, N
                     " (LOCK_WAIT_SECONDS)"
                 )
                 raise BusyError(message) from error
-            if pause == _FIRST_PAUSE:
+            if pause == _FIRST_PAUSE_SECONDS:
                 yield events.RunWaiting(error.message)
             time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         else:
             return
 
 
 def acquire_nowait(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, None]:
-    """Get the tables that these ETLs write for a run. Raises BusyError if another run has one."""
+    """Acquire the tables that these ETLs write.
+
+    Raises BusyError, which names the owner, if another run owns one of them.
+    """
     tables = {table for etl in etls for table in tables_written(project, etl)}
     with project.open_warehouse() as warehouse:
         try:
-            notes = acquire(warehouse, run, etls, tables, keep=project.keep_runs)
+            notes = run_start.acquire(warehouse, run, etls, tables, keep=project.keep_runs)
         except BusyError as error:
             if "run " in error.message:
                 raise
@@ -62,17 +71,24 @@ def acquire_nowait(project: Project, run: Run, etls: Sequence[ETL]) -> Generator
     yield from map(events.RunRecovered, notes)
 
 
-def give_up(project: Project, run: Run, error: BaseException | None = None) -> bool:
-    """Give the tables of a run back that failed, and clear what it has left; return whether it was
-    published after all.
+def fail_run(project: Project, run: Run, error: BaseException | None = None) -> bool:
+    """End a run that failed: record why, drop what it built, and release its tables.
 
-    What cannot be reached now is cleared by the next run.
+    If the warehouse cannot be reached, the next run does that.
+
+    Args:
+        project: The project.
+        run: The run.
+        error: What ended it; None if the records of its ETLs say why.
+
+    Returns:
+        Whether the run turned out to be published.
     """
-    failed, why = "", ""
+    failed_etl = reason = ""
     if isinstance(error, RefreshError):
-        failed, why = error.etl, error.message
+        failed_etl, reason = error.etl, error.message
     elif error is not None:
-        why = error_text(error)
+        reason = error_text(error)
     with suppress(DatabaseError), project.open_warehouse() as warehouse:
-        return fail_run(warehouse, run, failed, why)
+        return run_end.fail_run(warehouse, run, failed_etl, reason)
     return False

@@ -1,4 +1,4 @@
-"""The plan of a run: what it would do, found by doing it in one transaction that is undone."""
+"""Plan: shows what a run would change, by doing it in one transaction that is rolled back."""
 
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -16,23 +16,29 @@ from pypelineetl.load.target_table import create_table
 from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import stage
 from pypelineetl.publish.swap import refuse_unpublishable
-from pypelineetl.run.rebuild import copy, events_of_live_tables
-from pypelineetl.run.runner import Request, choose
-from pypelineetl.run.update import told, whole
+from pypelineetl.run.etl_events import etl_events, events_of_live_table
+from pypelineetl.run.rebuild import copy_live_table
+from pypelineetl.run.runner import Request, choose_etls, choose_running
+from pypelineetl.run.update import without_partitions
 
 _GENERATION = "00000000"
-"""Of tables that nobody will ever see."""
+"""The generation of the staged tables, which are never committed."""
 
 
 def plan(project: Project, request: Request) -> Generator[Event, None, None]:
-    """Tell by the events of a run what it would do, and undo all of it.
+    """Yield the events of a run, and undo everything that it did.
 
-    Every ETL is loaded as in a run, in one transaction that is rolled back: nobody else ever sees
+    Every ETL is loaded as in a run, in one transaction that is rolled back. Nobody else ever sees
     any of it.
+
+    Args:
+        project: The project.
+        request: The run. `test_sources` and `replay_rejects` do not count.
+
+    Raises UsageError, before the first event, for a name in `only` that is not a switched-on ETL.
     """
-    chosen = choose(project, request)
-    wanted = {"dimension": request.run_dimensions, "fact": request.run_facts}
-    running = tuple(etl for etl in chosen if wanted[etl.kind])
+    chosen = choose_etls(project, request)
+    running = choose_running(request, chosen)
     return _plan(project, running or chosen, request)
 
 
@@ -42,49 +48,52 @@ def _plan(project: Project, etls: Sequence[ETL], request: Request) -> Generator[
     succeeded, error = True, ""
     try:
         with project.open_warehouse() as warehouse, warehouse.rehearsal():
-            if request.delete_existing_tables or not any(
-                warehouse.columns(etl.table) for etl in etls
-            ):
-                yield from _rehearse_building(project, etls, warehouse)
+            any_exists = any(warehouse.columns(etl.table) for etl in etls)
+            if request.delete_existing_tables or not any_exists:
+                yield from _rehearse_rebuild(project, etls, warehouse)
             else:
-                yield from _rehearse_updating(project, etls, request, warehouse)
+                yield from _rehearse_update(project, etls, request, warehouse)
     except PypeLineError as failure:
-        # What came before it is told; what would come after it cannot be known.
+        # The ETLs before the failed one are shown. Those after it cannot be known.
         succeeded, error = False, failure.message
     yield events.RunFinished(succeeded, timedelta(seconds=time.monotonic() - started), error)
 
 
-def _noted(project: Project, etl: ETL) -> Iterator[Event]:
-    return (events.EtlNoted(etl, note) for note in version_notes(project, etl))
-
-
-def _rehearse_building(
+def _rehearse_rebuild(
     project: Project, etls: Sequence[ETL], warehouse: Database
 ) -> Generator[Event, None, None]:
     staging = stage(project, etls, _GENERATION)
     refuse_unpublishable(staging, warehouse)
     for copied in staging.copied:
-        copy(staging, copied, warehouse)
+        copy_live_table(staging, copied, warehouse)
     for etl in etls:
-        staged, how = staging.staged(etl), LoadOptions(live=etl, generation=_GENERATION)
-        loading = load_etl(
-            staging.project, whole(staged), how, warehouse, scans=True, streams=False
-        )
-        yield from told(etl, events_of_live_tables(loading, staging, etl))
-        yield from _noted(project, etl)
+        staged = without_partitions(staging.staged(etl))
+        options = LoadOptions(live=etl, generation=_GENERATION)
+        # A fast way that fails would have to begin the transaction again. Streaming can fail
+        # on any source, so it is not tried.
+        loading = load_etl(staging.project, staged, options, warehouse, scans=True, streams=False)
+        yield from etl_events(etl, events_of_live_table(loading, staging, etl))
+        yield from _version_notes(project, etl)
         warehouse.uncommitted |= set(staging.tables.values())
 
 
-def _rehearse_updating(
+def _rehearse_update(
     project: Project, etls: Sequence[ETL], request: Request, warehouse: Database
 ) -> Generator[Event, None, None]:
     for etl in etls:
-        missing = not warehouse.columns(etl.table)
-        if missing:
+        is_missing = not warehouse.columns(etl.table)
+        if is_missing:
             yield from create_table(project, etl, warehouse)
-        how = LoadOptions(full=request.full or missing)
-        yield from told(
-            etl, load_etl(project, whole(etl), how, warehouse, scans=True, streams=False)
-        )
-        yield from _noted(project, etl)
+        options = LoadOptions(full=request.full or is_missing)
+        loaded = without_partitions(etl)
+        loading = load_etl(project, loaded, options, warehouse, scans=True, streams=False)
+        yield from etl_events(etl, loading)
+        yield from _version_notes(project, etl)
+        # From here on, only this connection sees all rows of these tables.
         warehouse.uncommitted |= set(tables_written(project, etl))
+
+
+def _version_notes(project: Project, etl: ETL) -> Iterator[Event]:
+    """Yield what the declared versioning of a dimension means for its history."""
+    for note in version_notes(project, etl):
+        yield events.EtlNoted(etl, note)

@@ -1,6 +1,6 @@
-"""Trying again what a transient fault of a database has stopped, with pauses that grow.
+"""Retries after a transient error of a database, with pauses that grow.
 
-Only what is safe to repeat.
+Only work that is safe to repeat from its beginning is retried.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -13,34 +13,45 @@ from pypelineetl.errors import DatabaseError, TransientError
 from pypelineetl.events import Event
 from pypelineetl.shutdown import raise_if_requested
 
-_MOST_TRIES = 6
-# Up to a minute in all, which a server needs to come back; of random length, so that many do not
-# come at once.
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 20.0
+# Six attempts with these pauses take up to a minute in all, which is how long a server needs to
+# restart. The pauses are random, so that many processes do not come back at the same moment.
+_MOST_ATTEMPTS = 6
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 20.0
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 
 def attempts() -> Iterator[AbstractContextManager[object]]:
-    """Yield one context after the other in which to try.
+    """Yield a context for each attempt. A TransientError in it leads to the next attempt.
 
-    A TransientError in any but the last leads to the next.
+    The last attempt raises the error.
     """
     yield from Retrying(
         retry=retry_if_exception_type(TransientError),
-        stop=stop_after_attempt(_MOST_TRIES),
+        stop=stop_after_attempt(_MOST_ATTEMPTS),
         wait=wait_random_exponential(
-            multiplier=2 * _FIRST_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS
+            # tenacity draws from 0 to this, so the mean of the first pause is half of it.
+            multiplier=2 * _FIRST_PAUSE_SECONDS,
+            max=_LONGEST_PAUSE_SECONDS,
         ),
         reraise=True,
     )
 
 
 def with_retries(
-    happening: Callable[[], Generator[Event, None, Result]], note: Callable[[str], Event]
-) -> Generator[Event, None, Result]:
-    """Go through what happens, and again from its beginning after a transient fault, which is
-    noted.
+    work: Callable[[], Generator[Event, None, _Result]], note: Callable[[str], Event]
+) -> Generator[Event, None, _Result]:
+    """Do work, and do it again from its beginning after a transient error.
+
+    Args:
+        work: The work. It has undone everything when it raises.
+        note: Makes the event that says why the work begins again.
+
+    Returns:
+        What the work returns.
+
+    Raises TransientError if the last attempt fails.
     """
     error: TransientError | None = None
     for attempt in attempts():
@@ -48,15 +59,15 @@ def with_retries(
             yield note(f"begun again after a transient fault: {error.message}")
         with attempt:
             try:
-                return (yield from happening())
+                return (yield from work())
             except TransientError as failure:
-                # It may be a wish to stop, of which a driver made an error of its own.
+                # A driver may have wrapped a shutdown request in its own exception.
                 raise_if_requested()
                 error = failure
                 raise
     raise AssertionError
 
 
-def given_up(error: TransientError) -> DatabaseError:
-    """Return the error of what was tried often enough."""
-    return DatabaseError(f"{error.message} (tried {_MOST_TRIES} times)")
+def retries_exhausted(error: TransientError) -> DatabaseError:
+    """Return the error to raise when the last attempt has failed."""
+    return DatabaseError(f"{error.message} (tried {_MOST_ATTEMPTS} times)")

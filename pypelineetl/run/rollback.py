@@ -1,6 +1,6 @@
-"""Back to the rows that the last build replaced, if they were kept.
+"""Rollback: makes the previous tables live again, if the last rebuild kept them.
 
-And, asked again, forward to those it brought.
+The tables that it replaces are kept in turn, so a second rollback undoes the first.
 """
 
 import time
@@ -9,12 +9,11 @@ from datetime import timedelta
 
 from pypelineetl import events
 from pypelineetl.databases.base import Database, Replacement
-from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import LoadError, UsageError
 from pypelineetl.events import Event
 from pypelineetl.project.project import Project
-from pypelineetl.publish.swap import exchange_rows
-from pypelineetl.run.locking import claim, give_up
+from pypelineetl.publish.swap import replace_rows
+from pypelineetl.run.locking import acquire, fail_run
 from pypelineetl.state.legacy_names import adopt_legacy_names
 from pypelineetl.state.locks import acquire_liveness
 from pypelineetl.state.run_end import drop_orphans_alone, finish
@@ -25,109 +24,113 @@ from pypelineetl.state.table_names import kept_name
 
 
 def roll_back(project: Project) -> Generator[Event, None, None]:
-    """Exchange the tables of the last build for what they held before it, which is then what is
-    kept.
+    """Swap the tables of the last rebuild for the previous ones.
 
-    Raises UsageError if nothing is kept, or if tables were loaded since, so that they would not fit
-    together.
+    Raises UsageError if no previous table is kept, or if tables were loaded since the rebuild, so
+    that the previous ones would not match them. Raises LoadError if a view or another object would
+    be lost.
     """
-    started, run = time.monotonic(), new_run(project.digest)
+    started = time.monotonic()
+    run = new_run(project.digest)
     with project.open_warehouse() as warehouse:
         acquire_liveness(warehouse, run.id)
-        last = _last_run(warehouse)
-        kept = {
-            etl.table: kept_name(etl.table, generation_of(last[0].run_id)) for etl in project.etls
-        }
-        there = warehouse.tables()
-        renewed = tuple(etl for etl in project.etls if kept[etl.table] in there)
-        if not renewed:
+        last = _last_rebuild(warehouse)
+        generation = generation_of(last[0].run_id)
+        existing = warehouse.tables()
+        replaced = tuple(
+            etl for etl in project.etls if kept_name(etl.table, generation) in existing
+        )
+        if not replaced:
             message = (
-                "nothing is kept to go back to; KEEP_PREVIOUS = True in config.py keeps what a"
-                " build replaces"
+                "nothing is kept to go back to; KEEP_PREVIOUS = True in config.py keeps the tables"
+                " that a rebuild replaces"
             )
             raise UsageError(message)
-        names = {record.etl for record in last}
-        yield from claim(project, run, [etl for etl in project.etls if etl.label in names])
+        # The lock covers every table of that rebuild, also those that had no previous table.
+        rebuilt = {record.etl for record in last}
+        locked = [etl for etl in project.etls if etl.label in rebuilt]
+        yield from acquire(project, run, locked)
         with warehouse.transaction():
-            for etl in renewed:
+            for etl in replaced:
                 adopt_legacy_names(etl, warehouse)
         try:
-            _exchange(
-                warehouse, run, [_replacement(project, etl, kept[etl.table]) for etl in renewed]
-            )
+            replacements: list[Replacement] = []
+            for etl in replaced:
+                create = project.create_statements(etl)
+                kept = kept_name(etl.table, generation)
+                replacements.append(Replacement(etl.table, kept, create))
+            _swap(warehouse, run, replacements)
         except BaseException as error:
-            give_up(project, run, error)
+            fail_run(project, run, error)
             raise
-    yield events.Published(renewed, timedelta(seconds=time.monotonic() - started))
+    yield events.Published(replaced, timedelta(seconds=time.monotonic() - started))
 
 
-def _last_run(warehouse: Database) -> list[RunRecord]:
-    """Return the records of the last run, which must be one that built tables or went back."""
-    records = RunHistory(warehouse)
-    built, succeeded = records.last(BUILT, ROLLED_BACK), records.last()
-    if not built:
-        message = "no run has built any table yet, so there is nothing to go back to"
+def _last_rebuild(warehouse: Database) -> list[RunRecord]:
+    """Return the records of the last run, which must be a rebuild or a rollback."""
+    history = RunHistory(warehouse)
+    rebuild = history.last(BUILT, ROLLED_BACK)
+    if not rebuild:
+        message = "no run has rebuilt any table yet, so there is nothing to go back to"
         raise UsageError(message)
-    if built[0].run_id != succeeded[0].run_id:
+    last = history.last()
+    if rebuild[0].run_id != last[0].run_id:
         message = (
-            f"run {succeeded[0].run_id} has loaded tables since the last build, {built[0].run_id};"
-            " what was before that would not fit to them. Build anew instead"
+            f"run {last[0].run_id} has loaded tables since the last build, {rebuild[0].run_id}, and"
+            " the previous tables would not match them. Rebuild the tables instead"
             " (--delete_existing_tables)"
         )
         raise UsageError(message)
-    return built
+    return rebuild
 
 
-def _replacement(project: Project, etl: ETL, kept: str) -> Replacement:
-    return Replacement(etl.table, kept, project.create_statements(etl))
-
-
-def _of_other_columns(warehouse: Database, replacement: Replacement) -> Replacement:
-    """Return how a table takes its place back; one of other columns takes it as it was kept,
-    without keys and indexes.
-
-    Raises LoadError if something hangs on the table that is there, which cannot hang on one of
-    other columns.
-    """
-    kept = warehouse.columns(replacement.staged)
-    if warehouse.columns(replacement.table) == kept:
-        return replacement
-    if lost := [dependent.what for dependent in warehouse.dependents(replacement.table)]:
-        message = (
-            f'"{replacement.table}" had other columns before the last build, so that table has to'
-            " take its place, and"
-            f" {', '.join(lost)} would be lost. Drop that, roll back, and make it again; nothing"
-            " was changed"
-        )
-        raise LoadError(message)
-    columns = ", ".join(f"{warehouse.quote(name)} {kind}" for name, kind in kept.items())
-    return Replacement(
-        replacement.table,
-        replacement.staged,
-        (f"CREATE TABLE {warehouse.quote(replacement.table)} ({columns})",),
-    )
-
-
-def _exchange(warehouse: Database, run: Run, replacements: Sequence[Replacement]) -> None:
+def _swap(warehouse: Database, run: Run, replacements: Sequence[Replacement]) -> None:
+    """Swap the tables and end the run, by renaming where the database can, else by copying rows."""
     kept = {
         replacement.table: kept_name(replacement.table, run.generation)
         for replacement in replacements
     }
     if warehouse.renames_atomically:
+        # Renaming commits at once. If the process dies after it, recovery sees by this record and
+        # by the tables' names that the rollback was done.
         with warehouse.transaction():
             RunStatus(warehouse).publishing(run, ROLLED_BACK)
-        moves = [
-            move
-            for each in replacements
-            for move in ((each.table, kept[each.table]), (each.staged, each.table))
-        ]
+        moves: list[tuple[str, str]] = []
+        for replacement in replacements:
+            moves.append((replacement.table, kept[replacement.table]))
+            moves.append((replacement.staged, replacement.table))
         if warehouse.exchange(list(kept), moves):
             with warehouse.transaction():
                 finish(warehouse, run, ROLLED_BACK)
             return
-    replacements = [_of_other_columns(warehouse, each) for each in replacements]
+    checked = [_check_columns(warehouse, replacement) for replacement in replacements]
     with warehouse.transaction():
-        exchange_rows(warehouse, replacements, kept, redeclared=())
+        replace_rows(warehouse, checked, kept, redeclared=())
         finish(warehouse, run, ROLLED_BACK)
-    # The rows that were kept are in their places, and those that were there are kept.
+    # The previous tables were copied into the live ones, so they are orphans now.
     drop_orphans_alone(warehouse)
+
+
+def _check_columns(warehouse: Database, replacement: Replacement) -> Replacement:
+    """Return how a previous table is made live again.
+
+    If it has other columns than the live table, the live table is created with those columns, and
+    without keys and indexes.
+
+    Raises LoadError if something depends on the live table then, because it would be lost.
+    """
+    columns = warehouse.columns(replacement.staged)
+    if warehouse.columns(replacement.table) == columns:
+        return replacement
+    lost = [dependent.what for dependent in warehouse.dependents(replacement.table)]
+    if lost:
+        message = (
+            f'"{replacement.table}" had other columns before the last build, so that table has to'
+            " replace it, and"
+            f" {', '.join(lost)} would be lost. Drop that, roll back, and create it again; nothing"
+            " was changed"
+        )
+        raise LoadError(message)
+    typed = ", ".join(f"{warehouse.quote(name)} {kind}" for name, kind in columns.items())
+    create = f"CREATE TABLE {warehouse.quote(replacement.table)} ({typed})"
+    return Replacement(replacement.table, replacement.staged, (create,))

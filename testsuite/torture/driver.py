@@ -25,8 +25,8 @@ from pypelineetl.databases import duckdb, mysql, postgresql, sqlite
 from pypelineetl.databases.base import Database
 from pypelineetl.extract import sources
 from pypelineetl.load import dispatch
-from pypelineetl.run import locking, rebuild, retry
-from pypelineetl.state import run_status
+from pypelineetl.run import publication, retry
+from pypelineetl.state import run_start, run_status
 from torture import star as a_star
 from torture.star import Star
 
@@ -136,14 +136,14 @@ def arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
 
     _put(patches, a_star, "strike", strike)
     after, before = partial(_wrap, patches, strike, False), partial(_wrap, patches, strike, True)
-    after(locking, "acquire", "lock taken")
+    after(run_start, "acquire", "lock taken")
     after(run_status.RunStatus, "loaded", "history written")
     after(run_status.RunStatus, "publishing", "inside publish")
     after(Database, "empty", "inside publish")
     # DuckDB empties no table: the staged one takes the name of the live one.
     after(duckdb.DuckDB, "swap_in", "inside publish")
-    before(rebuild, "_publish", "before publish")
-    before(rebuild, "drop_orphans_alone", "committed, not recorded")
+    before(publication, "_publish", "before publish")
+    before(publication, "drop_orphans_alone", "committed, not recorded")
     for kind in (Database, duckdb.DuckDB, mysql.MySQL, postgresql.PostgreSQL, sqlite.SQLite):
         for name, reached in _OF_DATABASES.items():
             if name in vars(kind):
