@@ -14,6 +14,7 @@ from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts
 from pypelineetl.load.checks import count_rows
 from pypelineetl.load.context import Load
+from pypelineetl.load.staged_rows import special_keys
 from pypelineetl.load.uniqueness import largest_before
 from pypelineetl.project.project import Project
 from pypelineetl.sql.sql_casts import duckdb_type
@@ -109,7 +110,7 @@ def _source_conditions(
     factory, quote = etl.factory, warehouse.quote
     key = str(factory.name("key"))
     conditions = []
-    special = ", ".join(str(int(member[key])) for member in etl.special)
+    special = special_keys(etl)
     if special and key in columns:
         conditions.append(f"{quote(key)} NOT IN ({special})")
     if etl.inferred in columns:

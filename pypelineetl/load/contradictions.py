@@ -1,9 +1,8 @@
-"""Several rows of one fact in one extract: rows that agree become one row, rows that contradict are
-rejected.
+"""Merge several source rows of one fact: rows that agree become one, contradictions are rejected.
 
 The order of the rows never decides. Rows of a grain agree if they are equal. Rows of an
-accumulating snapshot agree if no column has two values; a NULL says nothing there, unless the
-factory says otherwise (`ignorenonerefs=False`).
+accumulating snapshot agree if no column has two values: there NULL says nothing, unless the
+factory declares otherwise (`ignorenonerefs=False`, `ignorenonemeasures=False`).
 """
 
 from collections.abc import Sequence
@@ -15,75 +14,82 @@ from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.sql_casts import literal
 
 _UNDECIDED = "pypelineetl_undecided"
+_RULE = (
+    "A load takes one row of a fact, and never guesses which one holds: fix the source SQL so that"
+    " it gives one row, or declare a finer grain"
+)
 
 Row = dict[str, Any]
 
 
 def mark_undecided(staged: StagedRows, rows: str) -> None:
-    """Make one row of the rows of one fact that agree, and give rows that contradict a `reason`.
+    """Merge the rows of one fact that agree, and give rows that contradict a `reason`.
 
-    A row that has a reason already contradicts the other rows of its fact. Rows without a grain are
-    left as they are.
+    A row that has a reason already contradicts the other rows of its fact. Rows with NULL in the
+    row key stay as they are.
 
     Args:
         staged: The fact that is loaded.
         rows: The table of its rows in DuckDB.
 
     Raises:
-        LoadError: Rows contradict, and no row may be rejected.
+        LoadError: Rows contradict, and the ETL allows no rejected rows.
 
     """
-    assert isinstance(staged.etl, FactETL)  # noqa: S101 - dimensions have rules of their own
-    etl, session, by = staged.etl, staged.session, staged.etl.row_key
-    keys, is_lenient = staged.aliases(by), staged.etl.most_rejected > 0
-    known = f"NOT ({staged.any_null(by)})"
-    if not session.rows(
-        f"SELECT 1 FROM {rows} WHERE {known} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"
-    ):
-        return
-    others = [name for name in etl.factory.columns if name not in by]
-    differing = ", ".join(
-        f"CASE WHEN {_contradict(staged.alias(name), is_ignored=ignores_null(etl, name))} THEN"
-        f" {literal(name)} END"
-        for name in others
-    )
-    has_reason = "count(reason) > 0" if is_lenient else "false"
-    session.keep(
-        _UNDECIDED,
+    assert isinstance(staged.etl, FactETL)  # noqa: S101 - dimensions have other rules
+    session, row_key = staged.session, staged.etl.row_key
+    has_key = f"NOT ({staged.any_null(row_key)})"
+    repeated = session.rows(
         f"""
-        SELECT {keys}, count(*) AS times,
-          {f"concat_ws(', ', {differing})" if differing else "''"} AS differing
-        FROM {rows} WHERE {known} GROUP BY {keys}
-        HAVING count(*) > 1 AND (differing <> '' OR {has_reason})
-        """,
+        SELECT 1
+        FROM {rows}
+        WHERE {has_key}
+        GROUP BY {staged.aliases(row_key)}
+        HAVING count(*) > 1
+        LIMIT 1
+        """
     )
-    found = session.rows(f"SELECT * FROM {_UNDECIDED} ORDER BY {keys} LIMIT 1")
-    if found and not is_lenient:
-        *values, times, named = found[0]
-        raise LoadError(undecided_message(by, times, named.split(", "), values))
+    if not repeated:
+        return
+    _find_undecided(staged, staged.etl, rows)
+    found = session.rows(f"SELECT * FROM {_UNDECIDED} ORDER BY {staged.aliases(row_key)} LIMIT 1")
+    if not staged.etl.most_rejected:
+        if found:
+            *values, times, named = found[0]
+            raise LoadError(undecided_message(row_key, times, named.split(", "), values))
+        _merge(staged, staged.etl, rows, has_key)
+        return
     if found:
-        same = staged.equal(by, "r", "u")
-        told = _sql_message(by)
         session.run(
-            f"UPDATE {rows} AS r SET reason = {told} FROM {_UNDECIDED} AS u WHERE r.reason IS NULL"
-            f" AND {same}"
+            f"""
+            UPDATE {rows} AS r
+            SET reason = {_message_sql(row_key)}
+            FROM {_UNDECIDED} AS u
+            WHERE r.reason IS NULL AND {staged.equal(row_key, "r", "u")}
+            """
         )
-    _merge(staged, rows, by, others, known + (" AND reason IS NULL" if is_lenient else ""))
+    _merge(staged, staged.etl, rows, f"{has_key} AND reason IS NULL")
 
 
 def ignores_null(etl: FactETL, name: str) -> bool:
-    """Whether a NULL in this column says nothing of a fact, as in an accumulating snapshot."""
+    """Whether NULL in a column says nothing about a fact, as in an accumulating snapshot."""
     if etl.grain:
         return False
-    ignored = "ignorenonerefs" if name in etl.factory.names("otherrefs") else "ignorenonemeasures"
-    return bool(etl.factory.arguments.get(ignored, True))
+    is_reference = name in etl.factory.names("otherrefs")
+    argument = "ignorenonerefs" if is_reference else "ignorenonemeasures"
+    return bool(etl.factory.arguments.get(argument, True))
 
 
 def merged(etl: FactETL, rows: Sequence[Row]) -> tuple[Row, list[str]]:
-    """Return one row for all of a fact, and the columns in which they contradict."""
+    """Merge the rows of one fact in Python, by the same rules.
+
+    Returns:
+        The merged row, and the columns in which the rows contradict.
+
+    """
     row, differing = dict(rows[0]), []
     for name in etl.factory.columns:
-        values = [each[name] for each in rows if name in each]
+        values = [given[name] for given in rows if name in given]
         if ignores_null(etl, name):
             values = [value for value in values if value is not None]
         if any(value != values[0] for value in values):
@@ -94,56 +100,106 @@ def merged(etl: FactETL, rows: Sequence[Row]) -> tuple[Row, list[str]]:
 
 
 def undecided_message(
-    by: Sequence[str], times: object, differing: Sequence[str], values: Sequence[Any] = ()
+    row_key: Sequence[str], times: object, differing: Sequence[str], values: Sequence[Any] = ()
 ) -> str:
-    """Return the message about rows of one fact that contradict."""
-    what = (
-        f" that differ in {quoted(differing)}" if any(differing) else ", of which one was rejected"
-    )
+    """Return the message about rows of one fact that contradict.
+
+    Args:
+        row_key: The columns that identify a fact.
+        times: How many rows of the fact the source gives.
+        differing: The columns in which they contradict.
+        values: The fact's values in the columns of the row key, to be shown.
+
+    """
     which = f" {' + '.join(map(str, values))}" if values else ""
-    return f"the source gives {times} rows of the fact {quoted(by)}{which}{what}. {_RULE}"
+    what = ", of which one was rejected"
+    if any(differing):
+        what = f" that differ in {quoted(differing)}"
+    return f"the source gives {times} rows of the fact {quoted(row_key)}{which}{what}. {_RULE}"
 
 
-_RULE = (
-    "A load takes one row of a fact, and never guesses which one holds: mend the source SQL so that"
-    " it gives one row, or declare a finer grain"
-)
+def _find_undecided(staged: StagedRows, etl: FactETL, rows: str) -> None:
+    """Keep the facts whose rows contradict, and in which columns, as the table _UNDECIDED.
+
+    For the grain `sale_id` and the measure `price`, DuckDB finds them so:
+
+        SELECT c0_sale_id, count(*) AS times,
+          concat_ws(', ', CASE WHEN (count(DISTINCT c1_price) > 1 OR …) THEN 'price' END)
+            AS differing
+        FROM …
+        WHERE NOT (c0_sale_id IS NULL)
+        GROUP BY c0_sale_id
+        HAVING count(*) > 1 AND (differing <> '' OR count(reason) > 0)
+    """
+    row_key = etl.row_key
+    keys = staged.aliases(row_key)
+    differing = []
+    for name in etl.factory.columns:
+        if name not in row_key:
+            contradicts = _contradicts(staged.alias(name), is_ignored=ignores_null(etl, name))
+            differing.append(f"CASE WHEN {contradicts} THEN {literal(name)} END")
+    # Without rejected rows there is no column `reason`.
+    has_reason = "count(reason) > 0" if etl.most_rejected else "false"
+    staged.session.keep(
+        _UNDECIDED,
+        f"""
+        SELECT
+          {keys},
+          count(*) AS times,
+          {f"concat_ws(', ', {', '.join(differing)})" if differing else "''"} AS differing
+        FROM {rows}
+        WHERE NOT ({staged.any_null(row_key)})
+        GROUP BY {keys}
+        HAVING count(*) > 1 AND (differing <> '' OR {has_reason})
+        """,
+    )
 
 
-def _sql_message(by: Sequence[str]) -> str:
-    """Return the SQL of the message, of which each fact has its own."""
-    start, end = literal(f" rows of the fact {quoted(by)}"), literal(f". {_RULE}")
+def _contradicts(alias: str, *, is_ignored: bool) -> str:
+    """Return the condition that the rows of one fact contradict in a column."""
+    several = f"count(DISTINCT {alias}) > 1"
+    if is_ignored:
+        return several
+    # A value and NULL contradict too, which count(DISTINCT …) does not see.
+    return f"({several} OR (count({alias}) > 0 AND count({alias}) < count(*)))"
+
+
+def _message_sql(row_key: Sequence[str]) -> str:
+    """Return the SQL of `undecided_message`, because each fact needs its own message."""
+    start, end = literal(f" rows of the fact {quoted(row_key)}"), literal(f". {_RULE}")
     what = """
-        CASE WHEN u.differing = '' THEN ', of which one was rejected'
-             ELSE ' that differ in "' || replace(u.differing, ', ', '", "') || '"' END
+        CASE
+          WHEN u.differing = '' THEN ', of which one was rejected'
+          ELSE ' that differ in "' || replace(u.differing, ', ', '", "') || '"'
+        END
     """
     return f"'the source gives ' || u.times || {start} || {what} || {end}"
 
 
-def _contradict(at: str, *, is_ignored: bool) -> str:
-    several = f"count(DISTINCT {at}) > 1"
-    return several if is_ignored else f"({several} OR (count({at}) > 0 AND count({at}) < count(*)))"
-
-
-def _merge(
-    staged: StagedRows, rows: str, by: Sequence[str], others: Sequence[str], known: str
-) -> None:
-    """Make one row of the rows of each fact that are left, in the place of the first."""
-    first = f"SELECT min(ord) FROM {rows} WHERE {known} GROUP BY {staged.aliases(by)}"
-    filled = ", ".join(
-        f"any_value({staged.alias(name)}) OVER fact AS {staged.alias(name)}" for name in others
-    )
-    columns = f"* REPLACE ({filled})" if filled else "*"
+def _merge(staged: StagedRows, etl: FactETL, rows: str, condition: str) -> None:
+    """Merge the rows of each fact that meet the condition into the first of them."""
+    row_key = etl.row_key
+    filled = []
+    for name in etl.factory.columns:
+        if name not in row_key:
+            alias = staged.alias(name)
+            filled.append(f"any_value({alias}) OVER fact AS {alias}")
+    columns = f"* REPLACE ({', '.join(filled)})" if filled else "*"
+    first = f"SELECT min(ord) FROM {rows} WHERE {condition} GROUP BY {staged.aliases(row_key)}"
     staged.session.keep(
         f"{rows}_merged",
         f"""
-        SELECT {columns} FROM {rows} WHERE {known}
+        SELECT {columns}
+        FROM {rows}
+        WHERE {condition}
+        -- All rows of one fact. `any_value` takes the first value that is not NULL.
         WINDOW fact AS (
-          PARTITION BY {staged.aliases(by)} ORDER BY ord ROWS BETWEEN UNBOUNDED PRECEDING
-            AND UNBOUNDED FOLLOWING
+          PARTITION BY {staged.aliases(row_key)}
+          ORDER BY ord
+          ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
         )
         QUALIFY ord IN ({first})
         """,
     )
-    staged.session.run(f"DELETE FROM {rows} WHERE {known}")
+    staged.session.run(f"DELETE FROM {rows} WHERE {condition}")
     staged.session.run(f"INSERT INTO {rows} SELECT * FROM {rows}_merged")

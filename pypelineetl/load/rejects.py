@@ -1,6 +1,6 @@
-"""Rows that are not loaded, and why.
+"""Reject rows that cannot be loaded: collect them in DuckDB, and write them to `etl_reject`.
 
-Gathered at the bench, and written to the warehouse if they are few enough.
+A load fails if it rejects a larger share of its rows than `most_rejected` allows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,86 +19,102 @@ from pypelineetl.sql.sql_casts import literal
 from pypelineetl.state.load_state import REJECTS, LoadState
 
 _REJECTED = "pypelineetl_rejected"
-_SHOWN = 3
+_SHOWN = 3  # reasons that a message shows
 
 
 def create_rejects_table(session: DuckSession) -> None:
-    """Make the bench's table of rejected rows, empty."""
+    """Create DuckDB's table of rejected rows, empty."""
     session.declare(_REJECTED, {"reason": "VARCHAR", "given": "VARCHAR"})
 
 
 def reject(session: DuckSession, rows: str) -> int:
-    """Take the rows that have a `reason` out of a table at the bench, and return how many they
-    are.
+    """Reject the rows of a table in DuckDB that have a `reason`, and delete them there.
+
+    Returns:
+        How many rows they are.
+
     """
     session.run(
-        f"INSERT INTO {_REJECTED} SELECT reason, given FROM {rows} WHERE reason IS NOT NULL"
+        f"""
+        INSERT INTO {_REJECTED}
+        SELECT reason, given
+        FROM {rows}
+        WHERE reason IS NOT NULL
+        """
     )
     return session.number(f"DELETE FROM {rows} WHERE reason IS NOT NULL")
 
 
 def reject_row(session: DuckSession, etl: ETL, reason: str, row: Mapping[str, Any]) -> None:
-    """Take one row for rejected, with the values that its replay needs.
-
-    Python of the user's own may read any.
-    """
+    """Reject one row that is loaded row by row, with the values that its replay needs."""
+    # The user's own Python may read any column of the source.
     names = list(row) if why_own_code(etl) else etl.needs
-    session.run(
-        f"INSERT INTO {_REJECTED} VALUES (?, ?)",
-        (reason, as_json({name: row[name] for name in names})),
-    )
+    given = as_json({name: row[name] for name in names})
+    session.run(f"INSERT INTO {_REJECTED} VALUES (?, ?)", (reason, given))
 
 
 def reject_null(staged: StagedRows, names: Sequence[str], rows: str) -> int:
-    """Reject rows with a NULL in the columns by which rows are told apart.
+    """Reject the rows of a table in DuckDB with NULL in columns that must identify a row.
 
-    LoadError if none may be rejected.
+    Returns:
+        How many rows they are.
+
+    Raises:
+        LoadError: There are such rows, and the ETL allows no rejected rows.
+
     """
     if not staged.etl.most_rejected:
         staged.refuse_null(names, rows)
         return 0
-    return _reject_where(staged.session, rows, literal(null_message(names)), staged.any_null(names))
+    reason = literal(null_message(names))
+    staged.session.run(f"UPDATE {rows} SET reason = {reason} WHERE {staged.any_null(names)}")
+    return reject(staged.session, rows)
 
 
 def write_rejects(
     load: Load, session: DuckSession, etl: ETL, counts: Counts, waiting: WaitingRejects
 ) -> None:
-    """Write the rejected rows to the warehouse, each once. Raises LoadError if they are more than
-    the ETL allows.
+    """Write the rejected rows to the warehouse, each once.
 
-    A row that waits already, and is read and rejected again, is counted by the load that rejected
+    A row that waits already, and is read and rejected again, was counted by the load that rejected
     it first.
+
+    Raises:
+        LoadError: They are more than the ETL allows.
+
     """
     again = waiting.settle(session, _REJECTED)
     if not counts.rejected:
         return
     if counts.rejected - again > etl.most_rejected * (counts.read - again):
-        raise LoadError(_too_many(session, etl, counts))
-    columns = LoadState(load.warehouse).reject_columns()
+        raise LoadError(_too_many_message(session, etl, counts))
     load.warehouse.bulk_insert(
         REJECTS,
-        columns,
+        LoadState(load.warehouse).reject_columns(),
         session,
         f"""
-        SELECT {literal(etl.label)}, TIMESTAMP '{load.now}', reason, given,
+        SELECT
+          {literal(etl.label)},
+          TIMESTAMP '{load.now}',
+          reason,
+          given,
           {literal(load.generation)},
           {literal(etl.live_table)}
-        FROM {_REJECTED} ORDER BY rowid
+        FROM {_REJECTED}
+        ORDER BY rowid
         """,
     )
 
 
-def _reject_where(session: DuckSession, rows: str, reason: str, condition: str) -> int:
-    session.run(f"UPDATE {rows} SET reason = {reason} WHERE {condition}")
-    return reject(session, rows)
-
-
-def _too_many(session: DuckSession, etl: ETL, counts: Counts) -> str:
-    found = session.rows(f"SELECT reason, count(*) FROM {_REJECTED} GROUP BY 1 ORDER BY 2 DESC, 1")
+def _too_many_message(session: DuckSession, etl: ETL, counts: Counts) -> str:
+    found = session.rows(
+        f"SELECT reason, count(*) FROM {_REJECTED} GROUP BY reason ORDER BY 2 DESC, 1"
+    )
     some = "; ".join(f"{rows:,} rows: {reason}" for reason, rows in found[:_SHOWN])
-    more = f"; and {len(found) - _SHOWN:,} other reasons" if len(found) > _SHOWN else ""
+    if len(found) > _SHOWN:
+        some += f"; and {len(found) - _SHOWN:,} other reasons"
     return (
         f"{counts.rejected:,} of {counts.read:,} rows were rejected, more than the share of"
-        f" {etl.most_rejected} that its most_rejected allows ({some}{more}); mend the source, or"
-        " allow more"
+        f" {etl.most_rejected} that its most_rejected allows ({some}); fix the source, or allow"
+        " more"
     )

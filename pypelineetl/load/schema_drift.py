@@ -1,152 +1,143 @@
-"""Drift: an existing table whose columns are not those of its DDL.
+"""Compare an existing table's columns with its DDL, and refuse a table that differs.
 
-What the DDL means is asked of the database itself, by way of a temporary table; nothing here knows
-how any database writes its types.
+The database itself says what the DDL means: a temporary table is created by it. So nothing here
+knows how a database writes its types.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, DimensionETL
 from pypelineetl.errors import LoadError, quoted
+from pypelineetl.load.staged_rows import special_keys
 from pypelineetl.project.project import Project
 from pypelineetl.sql.schema import AUDIT_KEY
 from pypelineetl.state.table_names import short_name
 
+_Types = Mapping[str, str]
+"""The types of columns by name, as the database writes them."""
+
 
 def check_drift(project: Project, etl: ETL, warehouse: Database) -> None:
-    """Raise LoadError if the existing table is not what its DDL says.
+    """Check that the existing table has the columns of its DDL.
 
-    Every difference is told at once.
+    Raises:
+        LoadError: It has not. The message names every difference.
+
     """
-    declared_columns, there = (
-        _declared_columns(project, etl, warehouse),
-        warehouse.columns(etl.table),
+    declared = _declared_columns(project, etl, warehouse)
+    existing = warehouse.columns(etl.table)
+    found = list(_differences(declared, existing))
+    if not found:
+        return
+    advice = (
+        " Rebuild it (--delete_existing_tables), or change the table or its DDL until they agree."
     )
-    if found := _differences(declared_columns, there):
-        rename, lost = (
-            _rename(etl, warehouse, declared_columns, there),
-            _lost(etl, declared_columns, there),
-        )
+    lost = _lost_columns(etl, declared, existing)
+    if lost:
         advice = (
-            " Rebuild it (--delete_existing_tables), or change the table or its DDL until they"
-            " agree."
+            f" Change the table or its DDL until they agree: a rebuild would lose {quoted(lost)}."
         )
-        if lost:
-            advice = (
-                " Change the table or its DDL until they agree: a rebuild would lose"
-                f" {quoted(lost)}."
-            )
-        message = (
-            f'the table "{etl.table}" is not what its DDL says: {"; ".join(found)}.{rename}{advice}'
-        )
-        raise LoadError(message)
+    rename = _rename_advice(etl, warehouse, declared, existing)
+    message = (
+        f'the table "{etl.table}" is not what its DDL says: {"; ".join(found)}.{rename}{advice}'
+    )
+    raise LoadError(message)
 
 
 def refuse_losses(project: Project, etls: Sequence[ETL], warehouse: Database) -> None:
-    """Raise LoadError for columns that a rebuild would empty, though their values are nowhere but
-    in the warehouse.
+    """Refuse a rebuild that would lose values which only the warehouse has.
 
-    A column that is in the table alone, beside one that is in the DDL alone, may be the same under
-    a new name.
+    If the table has one column that the DDL lacks, and the DDL one that the table lacks, the
+    column may have got another name.
+
+    Raises:
+        LoadError: A rebuild would lose values. The message names the columns of every table.
+
     """
-    faults = []
+    problems = []
     for etl in etls:
-        there = warehouse.columns(etl.table)
-        if not there or not isinstance(etl, DimensionETL):
+        existing = warehouse.columns(etl.table)
+        if not existing or not isinstance(etl, DimensionETL):
             continue
-        declared_columns = _declared_columns(project, etl, warehouse)
-        lost = [
-            name
-            for name in _lost(etl, declared_columns, there)
-            if _has_values(etl, warehouse, name)
-        ]
-        if lost:
-            new = [name for name in declared_columns if name not in there]
-            drop = (
-                f"ALTER TABLE {warehouse.quote(etl.table)} DROP COLUMN {warehouse.quote(lost[0])}"
-            )
-            faults.append(
-                f'"{etl.table}" has values in {quoted(lost)}, which its DDL does not have, while it'
-                f" has {quoted(new)}; a rebuild would lose them, and only this table knows"
-                f" them.{_rename(etl, warehouse, declared_columns, there)} If they are to go, drop"
-                f" the column first: {drop}"
-            )
-    if faults:
-        message = f"{'; '.join(faults)}. Nothing was changed."
+        declared = _declared_columns(project, etl, warehouse)
+        lost = []
+        for name in _lost_columns(etl, declared, existing):
+            if _has_values(etl, warehouse, name):
+                lost.append(name)  # noqa: PERF401 - a condition that queries is easier to see so
+        if not lost:
+            continue
+        new = [name for name in declared if name not in existing]
+        table, column = warehouse.quote(etl.table), warehouse.quote(lost[0])
+        rename = _rename_advice(etl, warehouse, declared, existing)
+        problems.append(
+            f'"{etl.table}" has values in {quoted(lost)}, which its DDL does not have, while it'
+            f" has {quoted(new)}; a rebuild would lose them, and only this table has them.{rename}"
+            " If nobody needs them, drop the column first:"
+            f" ALTER TABLE {table} DROP COLUMN {column}"
+        )
+    if problems:
+        message = f"{'; '.join(problems)}. Nothing was changed."
         raise LoadError(message)
 
 
-def _has_values(etl: DimensionETL, warehouse: Database, name: str) -> bool:
-    conditions = [f"{warehouse.quote(name)} IS NOT NULL"]
-    if etl.special:
-        key = str(etl.factory.name("key"))
-        special = ", ".join(str(int(member[key])) for member in etl.special)
-        conditions.append(f"{warehouse.quote(key)} NOT IN ({special})")
-    query = f"SELECT 1 FROM {warehouse.quote(etl.table)} WHERE {' AND '.join(conditions)} LIMIT 1"
-    return bool(warehouse.query(query))
-
-
-def _lost(etl: ETL, declared_columns: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
-    """Return the columns whose values a rebuild would lose if the DDL has given them new names.
-
-    A type-2 dimension keeps its history itself; of others the source does not know what type 0,
-    type 3 and flags keep.
-    """
-    if not isinstance(etl, DimensionETL):
-        return []
-    kept = {*etl.original, *etl.previous, *etl.flags}
-    new = [name for name in declared_columns if name not in there and name != AUDIT_KEY]
-    is_history = etl.scd_type == "type 2"
-    if not (new if is_history else kept.intersection(new)):
-        return []
-    return [name for name in there if name not in declared_columns and name != AUDIT_KEY]
-
-
-def _rename(
-    etl: ETL, warehouse: Database, declared_columns: Mapping[str, str], there: Mapping[str, str]
-) -> str:
-    """Return what to do where one column is missing and one of the same type is new.
-
-    Nothing elsewhere.
-    """
-    new, old = (
-        [name for name in declared_columns if name not in there],
-        [name for name in there if name not in declared_columns],
-    )
-    if len(new) != 1 or len(old) != 1 or declared_columns[new[0]] != there[old[0]]:
-        return ""
-    table, before, after = map(warehouse.quote, (etl.table, old[0], new[0]))
-    statement = f"ALTER TABLE {table} RENAME COLUMN {before} TO {after}"
-    return f' If "{new[0]}" is "{old[0]}" under a new name, rename it: {statement}.'
-
-
 def differences(project: Project, etl: ETL, warehouse: Database) -> list[str]:
-    """Return in what an existing table is not what its DDL says."""
-    return _differences(_declared_columns(project, etl, warehouse), warehouse.columns(etl.table))
+    """Return how an existing table differs from its DDL; empty if it does not."""
+    declared = _declared_columns(project, etl, warehouse)
+    return list(_differences(declared, warehouse.columns(etl.table)))
 
 
-def _declared_columns(project: Project, etl: ETL, warehouse: Database) -> Mapping[str, str]:
+def _declared_columns(project: Project, etl: ETL, warehouse: Database) -> _Types:
     temporary = f"{short_name(etl.table)}__ddl"
     return warehouse.declared_columns(
         project.create_columns_only(etl, temporary, temporary=True), temporary
     )
 
 
-def _differences(declared_columns: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    missing = [
-        f'it has no column "{name}" ({kind})'
-        for name, kind in declared_columns.items()
-        if name not in found
-    ]
-    extra = [
-        f'its column "{name}" ({kind}) is not in the DDL'
-        for name, kind in found.items()
-        if name not in declared_columns
-    ]
-    other = [
-        f'its column "{name}" is {found[name]}, and the DDL says {kind}'
-        for name, kind in declared_columns.items()
-        if name in found and found[name] != kind
-    ]
-    return [*missing, *extra, *other]
+def _differences(declared: _Types, existing: _Types) -> Iterator[str]:
+    for name, column_type in declared.items():
+        if name not in existing:
+            yield f'it has no column "{name}" ({column_type})'
+    for name, column_type in existing.items():
+        if name not in declared:
+            yield f'its column "{name}" ({column_type}) is not in the DDL'
+    for name, column_type in declared.items():
+        if name in existing and existing[name] != column_type:
+            yield f'its column "{name}" is {existing[name]}, and the DDL says {column_type}'
+
+
+def _lost_columns(etl: ETL, declared: _Types, existing: _Types) -> list[str]:
+    """Return the columns whose values a rebuild would lose if the DDL has renamed them.
+
+    A type-2 dimension keeps its history itself. For other dimensions the source does not know the
+    values of `original` (type 0) and `previous` (type 3) attributes, and of flags.
+    """
+    if not isinstance(etl, DimensionETL):
+        return []
+    new = {name for name in declared if name not in existing and name != AUDIT_KEY}
+    kept = {*etl.original, *etl.previous, *etl.flags}
+    may_be_renamed = bool(new) if etl.scd_type == "type 2" else bool(kept & new)
+    if not may_be_renamed:
+        return []
+    return [name for name in existing if name not in declared and name != AUDIT_KEY]
+
+
+def _has_values(etl: DimensionETL, warehouse: Database, name: str) -> bool:
+    conditions = [f"{warehouse.quote(name)} IS NOT NULL"]
+    keys = special_keys(etl)
+    if keys:
+        key = warehouse.quote(str(etl.factory.name("key")))
+        conditions.append(f"{key} NOT IN ({keys})")
+    query = f"SELECT 1 FROM {warehouse.quote(etl.table)} WHERE {' AND '.join(conditions)} LIMIT 1"
+    return bool(warehouse.query(query))
+
+
+def _rename_advice(etl: ETL, warehouse: Database, declared: _Types, existing: _Types) -> str:
+    """Return the advice to rename a column, if one is missing and a new one has the same type."""
+    new = [name for name in declared if name not in existing]
+    old = [name for name in existing if name not in declared]
+    if len(new) != 1 or len(old) != 1 or declared[new[0]] != existing[old[0]]:
+        return ""
+    table, before, after = map(warehouse.quote, (etl.table, old[0], new[0]))
+    statement = f"ALTER TABLE {table} RENAME COLUMN {before} TO {after}"
+    return f' If "{new[0]}" is "{old[0]}" under a new name, rename it: {statement}.'

@@ -1,8 +1,7 @@
-"""The rows of one table as sets at the bench: those the source gives, those the warehouse has, and
-writing them.
+"""Stage the rows of one table in DuckDB: the source's and the warehouse's, and write changes back.
 
-The table's columns are a0, a1, … at the bench, in the order of the factory, so that no name needs
-quoting there.
+In DuckDB a column has a readable name that needs no quoting, such as `c0_sale_id`. Its number is
+the place of the column in the factory.
 """
 
 import re
@@ -24,13 +23,16 @@ from pypelineetl.sql.sql_casts import duckdb_type
 from pypelineetl.state.surrogate_keys import LargestKeys
 
 SOURCE_ROWS = "pypelineetl_rows"
-"""The source's rows at the bench, numbered by `ord` in their order."""
-ROWS = SOURCE_ROWS
-_REPEATED = "pypelineetl_repeated"
-_ASKED_FOR = 500  # members asked for by name; of more, all rows are brought
-_CHANGES = "pypelineetl_changes"
+"""The table of the source's rows in DuckDB. The column `ord` numbers them in their order."""
+ROWS = SOURCE_ROWS  # the name that dimensions/histories.py still uses
 CURRENT = "pypelineetl_existing"
-"""The warehouse's rows at the bench."""
+"""The table of the warehouse's rows in DuckDB."""
+
+_REPEATED = "pypelineetl_repeated"
+_CHANGES = "pypelineetl_changes"
+# Up to so many members are read by their keys. For more, one scan of the table is faster than a
+# statement with a condition for each.
+_MOST_READ_BY_KEY = 500
 
 
 def readable_alias(prefix: str, name: str) -> str:
@@ -45,24 +47,37 @@ def readable_alias(prefix: str, name: str) -> str:
     return f"{prefix}_{words}" if words else prefix
 
 
-def not_special(load: Load, etl: ETL) -> str:
-    """Return the warehouse's condition that a member is none of its dimension's special members.
+def special_keys(etl: ETL) -> str:
+    """Return the surrogate keys of a dimension's special members, such as `-1, 0`.
 
-    Nothing for a fact.
+    Empty for a dimension without special members, and for a fact.
     """
-    special = etl.special if isinstance(etl, DimensionETL) else ()
+    if not isinstance(etl, DimensionETL):
+        return ""
     key = str(etl.factory.name("key"))
-    keys = ", ".join(str(int(member[key])) for member in special)
+    return ", ".join(str(int(member[key])) for member in etl.special)
+
+
+def not_special(load: Load, etl: ETL) -> str:
+    """Return the warehouse's condition that a member is not special, such as `id NOT IN (-1, 0)`.
+
+    Empty for a dimension without special members, and for a fact.
+    """
+    keys = special_keys(etl)
+    key = str(etl.factory.name("key"))
     return f"{load.warehouse.quote(key)} NOT IN ({keys})" if keys else ""
 
 
 @dataclass(frozen=True)
 class StagedRows:
-    """One table that is being loaded at a bench."""
+    """The rows of one table that is being loaded, in DuckDB."""
 
     load: Load
+    """The context of the load."""
     session: DuckSession
+    """The DuckDB session that has the rows."""
     etl: ETL
+    """The ETL whose table it is."""
 
     @cached_property
     def columns(self) -> dict[str, Column]:
@@ -70,139 +85,138 @@ class StagedRows:
         return dict(self.load.project.columns(self.etl))
 
     def alias(self, name: str) -> str:
-        """Return the bench's name of a column."""
+        """Return a column's name in DuckDB, such as `c0_sale_id`."""
         return readable_alias(f"c{self.etl.factory.columns.index(name)}", name)
 
     def aliases(self, names: Iterable[str], prefix: str = "") -> str:
-        """Return the bench's names of columns, separated by commas."""
+        """Return the names of columns in DuckDB, such as `r.c0_sale_id, r.c1_price`."""
         return ", ".join(prefix + self.alias(name) for name in names)
 
     def request(self, name: str) -> ColumnRequest:
-        """Want a column of the table from the column of its name."""
+        """Return the request for a source column that has the name of a column of the table."""
         return request_column(self.alias(name), name, self.columns[name])
 
     def number_rows(self, rows: str) -> int:
-        """Keep a query's rows at the bench, and return how many there are."""
+        """Keep the rows of a query as SOURCE_ROWS, and return how many there are."""
         self.session.keep(SOURCE_ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({rows})")
         return self.session.number(f"SELECT count(*) FROM {SOURCE_ROWS}")
 
     def refuse_null(self, names: Sequence[str], rows: str = SOURCE_ROWS) -> None:
-        """Raise LoadError if the rows have a NULL in these columns, by which they are told
-        apart.
-        """
+        """Raise LoadError if the rows have a NULL in these columns, which must identify a row."""
         found = self.session.rows(
-            f"SELECT {self.aliases(names)} FROM {rows} WHERE {self.any_null(names)} ORDER BY ord"
-            " LIMIT 1"
+            f"""
+            SELECT {self.aliases(names)}
+            FROM {rows}
+            WHERE {self.any_null(names)}
+            ORDER BY ord
+            LIMIT 1
+            """
         )
         if found:
-            raise LoadError(
-                null_message(
-                    [name for name, value in zip(names, found[0], strict=True) if value is None]
-                )
-            )
+            values = zip(names, found[0], strict=True)
+            raise LoadError(null_message([name for name, value in values if value is None]))
 
     def any_null(self, names: Iterable[str]) -> str:
-        """Return the condition that one of these columns is NULL."""
+        """Return the condition that one of these columns is NULL.
+
+        For example `c0_sale_id IS NULL OR c1_shop_id IS NULL`.
+        """
         return " OR ".join(f"{self.alias(name)} IS NULL" for name in names)
 
     def equal(self, names: Iterable[str], left: str, right: str) -> str:
-        """Return the condition that two rows agree in these columns, none of which is NULL."""
-        return (
-            " AND ".join(
-                f"{left}.{self.alias(name)} = {right}.{self.alias(name)}" for name in names
-            )
-            or "true"
-        )
+        """Return the condition that two rows have the same values in these columns, without NULL.
+
+        For example `r.c0_sale_id = e.c0_sale_id`.
+        """
+        conditions = []
+        for name in names:
+            alias = self.alias(name)
+            conditions.append(f"{left}.{alias} = {right}.{alias}")
+        return " AND ".join(conditions) or "true"
 
     def changed(self, names: Iterable[str], left: str, right: str) -> str:
-        """Return the condition that two rows do not agree in one of these columns.
+        """Return the condition that two rows differ in one of these columns. NULL equals NULL.
 
-        NULL agrees with NULL.
+        For example `r.c1_price IS DISTINCT FROM e.c1_price`.
         """
-        return (
-            " OR ".join(
-                f"{left}.{self.alias(name)} IS DISTINCT FROM {right}.{self.alias(name)}"
-                for name in names
-            )
-            or "false"
-        )
+        conditions = []
+        for name in names:
+            alias = self.alias(name)
+            conditions.append(f"{left}.{alias} IS DISTINCT FROM {right}.{alias}")
+        return " OR ".join(conditions) or "false"
 
     @contextmanager
-    def read_concurrently(self, bring: Callable[["StagedRows"], None]) -> Iterator[None]:
-        """Have something brought from the warehouse while the block reads the source.
+    def read_concurrently(self, read: Callable[["StagedRows"], None]) -> Iterator[None]:
+        """Read from the warehouse in a thread, while the block reads the source.
 
-        Both are there after it.
+        Where the warehouse's connection cannot do that, it is read after the block.
+
+        Args:
+            read: Reads from the warehouse into DuckDB.
+
         """
         if not self.load.warehouse.concurrent_reads:
             yield
-            bring(self)
+            read(self)
             return
         with self.session.beside() as session, ThreadPoolExecutor(1) as thread:
-            brought = thread.submit(bring, replace(self, session=session))
+            reading = thread.submit(read, replace(self, session=session))
             yield
-            brought.result()
+            reading.result()
 
     def load_current(self, names: Sequence[str], where: str = "") -> None:
-        """Bring these columns of the warehouse's rows to the bench.
+        """Read these columns of the warehouse's rows into CURRENT, without special members.
 
-        Those of special members are left out.
+        Args:
+            names: The columns to read.
+            where: The warehouse's condition of the rows; without it, all of them.
+
         """
         warehouse = self.load.warehouse
-        where = " AND ".join(filter(None, [where, not_special(self.load, self.etl)]))
+        conditions = [
+            condition for condition in (where, not_special(self.load, self.etl)) if condition
+        ]
+        rows = f"FROM {warehouse.quote(self.etl.table)}"
+        if conditions:
+            rows += f" WHERE {' AND '.join(conditions)}"
         requested = [self.request(name) for name in names]
-        table = warehouse.quote(self.etl.table)
-        if not warehouse.query(
-            f"SELECT 1 FROM {table}{f' WHERE {where}' if where else ''} LIMIT 1"
-        ):
-            self.session.declare(
-                CURRENT, {request.name: request.duckdb_type for request in requested}
-            )
+        # A new table is empty. To attach it to DuckDB would cost more than this query.
+        if not warehouse.query(f"SELECT 1 {rows} LIMIT 1"):
+            types = {request.name: request.duckdb_type for request in requested}
+            self.session.declare(CURRENT, types)
             return
-        query = f"SELECT {warehouse.quoted(names)} FROM {table}" + (
-            f" WHERE {where}" if where else ""
-        )
-        scanned = warehouse.scanned_here(
-            self.session, self.load.project.warehouse_url, self.etl.table, query
-        )
-        given = Projection(self.session, scanned, lambda: warehouse.stream(query))
+        given = self._scan(f"SELECT {warehouse.quoted(names)} {rows}")
         self.session.keep(CURRENT, given.select(requested, f"{CURRENT}_given"))
 
     def load_current_for(self, names: Sequence[str], by: Sequence[str], where: str) -> None:
-        """Bring further rows, but only those that the source's rows ask for by these columns and
-        that are not there.
+        """Read more rows into CURRENT: those that SOURCE_ROWS refers to and CURRENT lacks.
+
+        Args:
+            names: The columns to read, as `load_current` read them.
+            by: The columns that rows of both tables have in common.
+            where: The warehouse's condition of the further rows.
+
         """
         keys = f"SELECT {self.aliases(by)} FROM {SOURCE_ROWS}"
-        missing = f"SELECT * FROM ({keys}) ANTI JOIN {CURRENT} USING ({self.aliases(by)})"
+        lacking = f"SELECT * FROM ({keys}) ANTI JOIN {CURRENT} USING ({self.aliases(by)})"
         warehouse = self.load.warehouse
-        asked = self.session.rows(f"{missing} LIMIT {_ASKED_FOR + 1}")
-        table = warehouse.quote(self.etl.table)
-        if not asked or not warehouse.query(f"SELECT 1 FROM {table} WHERE {where} LIMIT 1"):
+        wanted = self.session.rows(f"{lacking} LIMIT {_MOST_READ_BY_KEY + 1}")
+        rows = f"FROM {warehouse.quote(self.etl.table)} WHERE {where}"
+        if not wanted or not warehouse.query(f"SELECT 1 {rows} LIMIT 1"):
             return
-        requested = [self.request(name) for name in names]
-        query = f"SELECT {warehouse.quoted(names)} FROM {table} WHERE {where}"
-        if len(asked) <= _ASKED_FOR:
-            one = " AND ".join(f"{warehouse.quote(name)} = {warehouse.placeholder}" for name in by)
-            query += f" AND ({' OR '.join([f'({one})'] * len(asked))})"
-            values = adapted(
-                warehouse.parameter_adapters,
-                list(by) * len(asked),
-                tuple(value for row in asked for value in row),
-            )
-            rows = warehouse.query(query, values)
-            given = Projection(
-                self.session, None, lambda: Stream(tuple(names), iter([rows] if rows else []))
-            )
+        query = f"SELECT {warehouse.quoted(names)} {rows}"
+        if len(wanted) <= _MOST_READ_BY_KEY:
+            found = self._read_by_key(query, by, wanted)
+            given = Projection(self.session, None, lambda: Stream(tuple(names), iter(found)))
         else:
-            scanned = warehouse.scanned_here(
-                self.session, self.load.project.warehouse_url, self.etl.table, query
-            )
-            given = Projection(self.session, scanned, lambda: warehouse.stream(query))
+            given = self._scan(query)
+        requested = [self.request(name) for name in names]
         self.session.run(f"INSERT INTO {CURRENT} {given.select(requested, f'{CURRENT}_more')}")
 
     def repeated(self, names: Sequence[str], alias: str) -> str:
-        """Return the condition that a row shares its values in these columns with others.
+        """Return the condition that a row of SOURCE_ROWS has its values in these columns twice.
 
-        Nothing where none does.
+        Empty where no row has.
         """
         by = self.aliases(names)
         self.session.keep(
@@ -213,8 +227,11 @@ class StagedRows:
         return f"({self.aliases(names, f'{alias}.')}) IN (SELECT ({by}) FROM {_REPEATED})"
 
     def largest(self, name: str) -> int:
-        """Return the largest whole number in a column of the warehouse's table, 0 if there is
-        none.
+        """Return the largest surrogate key that the table has or had; 0 if there is none.
+
+        Args:
+            name: The column of the surrogate key.
+
         """
         warehouse = self.load.warehouse
         [(found,)] = warehouse.query(
@@ -223,8 +240,11 @@ class StagedRows:
         return max(found or 0, LargestKeys(warehouse).of(self.etl), 0)
 
     def insert(self, query: str) -> int:
-        """Insert a query's rows, all columns of the factory in its order, into the warehouse's
-        table.
+        """Insert a query's rows into the warehouse's table, and return how many they are.
+
+        Args:
+            query: A query in DuckDB, with all columns of the factory in their order.
+
         """
         columns, query = self._audited(self.etl.factory.columns, query)
         return self.load.warehouse.bulk_insert(self.etl.table, columns, self.session, query)
@@ -232,34 +252,59 @@ class StagedRows:
     def update(
         self, keys: Sequence[str], values: Sequence[str], query: str, where: str = ""
     ) -> None:
-        """Set these values in the warehouse's rows that have these keys, as a query gives them,
-        keys first.
+        """Update rows of the warehouse's table.
 
-        With `where`, only in rows that meet this condition of the warehouse, which names columns
-        with their table.
+        Args:
+            keys: The columns that identify a row.
+            values: The columns to set.
+            query: A query in DuckDB of the keys, then the values.
+            where: A further condition of the warehouse's rows, with qualified column names.
+
         """
-        self.session.keep(f"{_CHANGES}", query)
-        if values and self.session.number(f"SELECT count(*) FROM {_CHANGES}"):
-            changed, changes = self._audited(values, f"SELECT * FROM {_CHANGES}")
-            self.load.warehouse.bulk_update(
-                self.etl.table,
-                [self.columns[name] for name in keys],
-                changed,
-                self.session,
-                changes,
-                where=where,
-            )
+        self.session.keep(_CHANGES, query)
+        if not values or not self.session.number(f"SELECT count(*) FROM {_CHANGES}"):
+            return
+        columns, changes = self._audited(values, f"SELECT * FROM {_CHANGES}")
+        self.load.warehouse.bulk_update(
+            self.etl.table,
+            [self.columns[name] for name in keys],
+            columns,
+            self.session,
+            changes,
+            where=where,
+        )
+
+    def _scan(self, query: str) -> Projection:
+        """Return a warehouse query that DuckDB reads itself where it can, the driver otherwise."""
+        warehouse = self.load.warehouse
+        url = self.load.project.warehouse_url
+        scanned = warehouse.scanned_here(self.session, url, self.etl.table, query)
+        return Projection(self.session, scanned, lambda: warehouse.stream(query))
+
+    def _read_by_key(
+        self, query: str, by: Sequence[str], keys: Sequence[tuple[object, ...]]
+    ) -> list[list[tuple[object, ...]]]:
+        """Return the rows of a warehouse query that have these keys, as at most one batch."""
+        warehouse = self.load.warehouse
+        one = " AND ".join(f"{warehouse.quote(name)} = {warehouse.placeholder}" for name in by)
+        query += f" AND ({' OR '.join([f'({one})'] * len(keys))})"
+        values: list[object] = []
+        for key in keys:
+            values += key
+        adapters = warehouse.parameter_adapters
+        rows = warehouse.query(query, adapted(adapters, list(by) * len(keys), tuple(values)))
+        return [rows] if rows else []
 
     def _audited(self, names: Iterable[str], query: str) -> tuple[list[Column], str]:
-        """Return columns, and a query whose last ones they are, with the audit column after them if
-        there is one.
-        """
+        """Return the columns and the query, each with the audit column added if there is one."""
         audited = self.load.audited(self.etl)
-        constants = "".join(
-            f", CAST({key} AS {duckdb_type(self.columns[name])})" for name, key in audited.items()
-        )
         columns = [self.columns[name] for name in (*names, *audited)]
-        return columns, f"SELECT *{constants} FROM ({query})" if constants else query
+        if not audited:
+            return columns, query
+        constants = ""
+        for name, key in audited.items():
+            constants += f", CAST({key} AS {duckdb_type(self.columns[name])})"
+        return columns, f"SELECT *{constants} FROM ({query})"
 
     # The names that dimensions/histories.py still uses.
     at, names, same, differs = alias, aliases, equal, changed

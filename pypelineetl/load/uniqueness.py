@@ -1,8 +1,7 @@
-"""What must be unique in a dimension after a load, whatever its DDL declares: surrogate keys, and
-members.
+"""Check that surrogate keys and members of a dimension are unique after a load.
 
-The warehouse itself is asked. What a primary or unique key of the table proves is not asked for
-again.
+The check queries the warehouse itself, whatever the DDL declares. It leaves out what a primary or
+unique key of the table guarantees already.
 """
 
 from collections.abc import Sequence
@@ -17,21 +16,19 @@ from pypelineetl.load.context import Load, dated
 from pypelineetl.load.staged_rows import not_special
 from pypelineetl.sql.sql_casts import duckdb_type
 
-_SHOWN = 5  # keys told of when something is wrong with them
+_SHOWN = 5  # keys that a message shows
+_SEVERAL_ROWS = "COUNT(*) > 1"
 
 
 def largest_before(load: Load, dimension: DimensionETL) -> int | None:
-    """Return a number that is below every surrogate key that a load is to give, 0 if the table has
-    no members.
+    """Return a number below every surrogate key that a load will give.
 
-    None where that cannot be known: the keys are no whole numbers, or a class of the user's own
-    gives them.
+    0 if the table has no members. None if nobody can know: the keys are no whole numbers, or the
+    user's own class gives them.
     """
-    key, table = (
-        load.warehouse.quote(str(dimension.factory.name("key"))),
-        load.warehouse.quote(dimension.table),
-    )
-    [(found,)] = load.warehouse.query(f"SELECT MAX({key}) FROM {table}")
+    warehouse = load.warehouse
+    key = warehouse.quote(str(dimension.factory.name("key")))
+    [(found,)] = warehouse.query(f"SELECT MAX({key}) FROM {warehouse.quote(dimension.table)}")
     if "idfinder" in dimension.factory.arguments:
         return None
     if found is None:
@@ -47,86 +44,99 @@ def check_unique(
     added: int | None = None,
     is_proved: bool = False,
 ) -> None:
-    """Raise LoadError if two rows of a dimension have one surrogate key, or two rows are one
-    member.
+    """Check that no two rows have the same surrogate key, and no two rows are the same member.
 
-    A type-2 member has many rows: each must have its own version number, and one at most is
-    current. `before` is what `largest_before` returned before the load, `added` the number of rows
-    that the load added, if it is known. `is_proved` tells that the load has proved itself that no
-    member comes twice.
+    A type-2 member has many rows: each needs its own version number, and at most one is current.
+
+    Args:
+        load: The load, before its commit.
+        dimension: The dimension.
+        before: What `largest_before` returned before the load.
+        added: How many rows the load has added; None if it is not known.
+        is_proved: Whether the load itself guarantees that no member comes twice.
+
+    Raises:
+        LoadError: A surrogate key or a member comes twice. The message names some of them.
+
     """
-    _Uniqueness(load, dimension, _known(load, dimension, before, added)).check(is_proved=is_proved)
+    if before and added is not None and not _is_all_above(load, dimension, before, added):
+        # The source itself may give keys, also below the largest one. Then all rows are checked.
+        before = None
+    _Uniqueness(load, dimension, before).check(is_proved=is_proved)
 
 
-def _known(
-    load: Load, dimension: DimensionETL, before: int | None, added: int | None
-) -> int | None:
-    """Return `before` if the rows with larger surrogate keys are all that the load has added, else
-    None.
-    """
-    if not before or added is None:
-        return before
-    key, table = (
-        load.warehouse.quote(str(dimension.factory.name("key"))),
-        load.warehouse.quote(dimension.table),
+def _is_all_above(load: Load, dimension: DimensionETL, before: int, added: int) -> bool:
+    """Whether the rows with larger surrogate keys are all that the load has added."""
+    warehouse = load.warehouse
+    key = warehouse.quote(str(dimension.factory.name("key")))
+    [(found,)] = warehouse.query(
+        f"SELECT COUNT(*) FROM {warehouse.quote(dimension.table)} WHERE {key} > {before}"
     )
-    [(found,)] = load.warehouse.query(f"SELECT COUNT(*) FROM {table} WHERE {key} > {before}")
-    return before if found == added else None
+    return bool(found == added)
 
 
 @dataclass(frozen=True)
 class _Uniqueness:
-    """What is looked at in one dimension.
-
-    The members with a surrogate key above `before`, or all without it.
-    """
+    """The check of one dimension."""
 
     load: Load
     dimension: DimensionETL
     before: int | None
+    """Only members that have a row with a larger surrogate key are checked; all without it."""
 
     def check(self, *, is_proved: bool) -> None:
-        factory, warehouse = self.dimension.factory, self.load.warehouse
-        key, natural_key = str(factory.name("key")), factory.natural_key
-        proofs = warehouse.unique_keys(self.dimension.table)
-        if not any(proof <= {key} for proof in proofs):
+        key, natural_key = str(self.dimension.factory.name("key")), self._natural_key
+        guarantees = self.load.warehouse.unique_keys(self.dimension.table)
+        if not any(columns <= {key} for columns in guarantees):
             self._check_surrogate_keys(key)
-        if any(proof <= set(natural_key) for proof in proofs) or (is_proved and not self._folds()):
+        if any(columns <= set(natural_key) for columns in guarantees):
             return
-        self._check_members(natural_key)
+        # What DuckDB has proved of exact texts says nothing about the warehouse's collation.
+        if is_proved and not self._ignores_case():
+            return
+        self._check_members()
+
+    @property
+    def _natural_key(self) -> tuple[str, ...]:
+        return self.dimension.factory.natural_key
 
     def _check_surrogate_keys(self, key: str) -> None:
-        conditions = [f"{self.load.warehouse.quote(key)} > {self.before}"] if self.before else []
-        if found := self._repeated([key], conditions, "COUNT(*) > 1", []):
+        conditions = []
+        if self.before:
+            conditions.append(f"{self.load.warehouse.quote(key)} > {self.before}")
+        found = self._repeated([key], conditions, _SEVERAL_ROWS, [])
+        if found:
             message = (
                 f'the surrogate keys {_shown(found)} of dimension "{self.dimension.name}" belong to'
                 f' several rows of "{self.dimension.table}" each: a surrogate key must be unique.'
-                f" Nothing was loaded. {self._cure(key)}"
+                f" Nothing was loaded. {self._remedy(key)}"
             )
             raise LoadError(message)
 
-    def _check_members(self, natural_key: Sequence[str]) -> None:
-        factory = self.dimension.factory
-        is_versioned = bool(factory.versioning)
-        conditions = [not_special(self.load, self.dimension)]
-        having, arguments = self._versions() if is_versioned else ("COUNT(*) > 1", [])
+    def _check_members(self) -> None:
+        is_versioned = bool(self.dimension.factory.versioning)
+        having, arguments = _SEVERAL_ROWS, list[Any]()
+        if is_versioned:
+            having, arguments = self._wrong_versions()
         if not having:
             return
+        special = not_special(self.load, self.dimension)
+        conditions = [special] if special else []
         if self.before:
-            conditions, having = self._of_new(natural_key, conditions, having)
-        found = self._repeated(
-            natural_key, [each for each in conditions if each], having, arguments
-        )
+            conditions, having = self._of_new_members(conditions, having)
+        found = self._repeated(self._natural_key, conditions, having, arguments)
         if not found:
             return
-        rule = "each version needs a number of its own, and one at most may be current"
-        rule = rule if is_versioned else "a natural key must belong to one row"
-        what = "versions of one number, or current versions," if is_versioned else "rows"
+        what, rule = "rows", "a natural key must belong to one row"
+        if is_versioned:
+            what = "versions of one number, or current versions,"
+            rule = "each version needs a number of its own, and one at most may be current"
         message = (
             f'the members {_shown(found)} of dimension "{self.dimension.name}" have several {what}'
-            f' in "{self.dimension.table}": {rule}. Nothing was loaded. {self._cure(*natural_key)}'
+            f' in "{self.dimension.table}": {rule}. Nothing was loaded.'
+            f" {self._remedy(*self._natural_key)}"
         )
-        if self._folds():
+        if self._ignores_case():
             message += (
                 ". If there are natural keys which only differ in what the warehouse's collation"
                 " ignores, such as case, make them the same in the source SQL, or declare the"
@@ -134,21 +144,23 @@ class _Uniqueness:
             )
         raise LoadError(message)
 
-    def _versions(self) -> tuple[str, list[Any]]:
-        """Return the condition that rows of one member are not one version each, or several of them
-        current.
+    def _wrong_versions(self) -> tuple[str, list[Any]]:
+        """Return the HAVING that finds members with wrong versions, and its arguments.
+
+        For example `COUNT("version") > COUNT(DISTINCT "version") OR
+        SUM(CASE WHEN "valid_to" IS NULL THEN 1 ELSE 0 END) > 1`.
         """
         factory, warehouse = self.dimension.factory, self.load.warehouse
         conditions: list[str] = []
         arguments: list[Any] = []
-        if number := factory.name("versionatt"):
-            conditions.append(
-                f"COUNT({warehouse.quote(number)}) > COUNT(DISTINCT {warehouse.quote(number)})"
-            )
-        if until := factory.name("toatt"):
-            last = dated(
-                self.load.project.columns(self.dimension)[until], factory.arguments.get("maxto")
-            )
+        number = factory.name("versionatt")
+        if number:
+            number = warehouse.quote(number)
+            conditions.append(f"COUNT({number}) > COUNT(DISTINCT {number})")
+        until = factory.name("toatt")
+        if until:
+            column = self.load.project.columns(self.dimension)[until]
+            last = dated(column, factory.arguments.get("maxto"))
             current = f"{warehouse.quote(until)} IS NULL"
             if last is not None:
                 current = f"{warehouse.quote(until)} = {warehouse.placeholder}"
@@ -156,70 +168,62 @@ class _Uniqueness:
             conditions.append(f"SUM(CASE WHEN {current} THEN 1 ELSE 0 END) > 1")
         return " OR ".join(conditions), arguments
 
-    def _of_new(
-        self, natural_key: Sequence[str], conditions: list[str], having: str
-    ) -> tuple[list[str], str]:
-        """Return the conditions and the HAVING that look at those members alone that have a new
-        row.
-        """
+    def _of_new_members(self, conditions: list[str], having: str) -> tuple[list[str], str]:
+        """Return the conditions and the HAVING that restrict the check to members with new rows."""
         warehouse, columns = self.load.warehouse, self.load.project.columns(self.dimension)
-        key, by = (
-            warehouse.quote(str(self.dimension.factory.name("key"))),
-            warehouse.quoted(natural_key),
-        )
-        # NULL, which a junk dimension may have, is IN nothing; a member with versions has no NULL
-        # in its natural key. MySQL reads no temporary table twice in one query, and in a plan a new
-        # table is one.
+        key = warehouse.quote(str(self.dimension.factory.name("key")))
+        natural_key = warehouse.quoted(self._natural_key)
+        # NULL is IN no subquery. A junk dimension may have NULL in its natural key; a member with
+        # versions has none.
         has_no_null = bool(self.dimension.factory.versioning) or all(
-            columns[name].required for name in natural_key
+            columns[name].required for name in self._natural_key
         )
+        # MySQL reads no temporary table twice in one query, and a plan loads into one.
         if warehouse.rehearses or not has_no_null:
             return conditions, f"MAX({key}) > {self.before} AND ({having})"
-        new = (
-            f"SELECT {by} FROM {warehouse.quote(self.dimension.table)} WHERE {key} > {self.before}"
-        )
-        return [*conditions, f"({by}) IN ({new})"], having
+        table = warehouse.quote(self.dimension.table)
+        new = f"SELECT {natural_key} FROM {table} WHERE {key} > {self.before}"
+        return [*conditions, f"({natural_key}) IN ({new})"], having
 
     def _repeated(
         self, names: Sequence[str], conditions: Sequence[str], having: str, arguments: Sequence[Any]
     ) -> list[Row]:
+        """Return some values of these columns whose rows meet the HAVING."""
         warehouse, table = self.load.warehouse, self.dimension.table
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        if (
-            not arguments
-            and having == "COUNT(*) > 1"
-            and not warehouse.may_repeat(table, names, where)
-        ):
+        is_plain = having == _SEVERAL_ROWS and not arguments
+        # Some warehouses can rule repeated values out at less cost than by grouping all rows.
+        if is_plain and not warehouse.may_repeat(table, names, where):
             return []
         by = warehouse.quoted(names)
         return warehouse.query(
             f"""
-            SELECT {by} FROM {warehouse.quote(table)} {where}
-            GROUP BY {by} HAVING {having}
-            ORDER BY {by} LIMIT {_SHOWN}
+            SELECT {by}
+            FROM {warehouse.quote(table)}
+            {where}
+            GROUP BY {by}
+            HAVING {having}
+            ORDER BY {by}
+            LIMIT {_SHOWN}
             """,
             arguments,
         )
 
-    def _folds(self) -> bool:
-        """Whether the warehouse may take two natural keys for one that the engine tells apart."""
+    def _ignores_case(self) -> bool:
+        """Whether the warehouse may take two natural keys as equal that the engine keeps apart."""
+        if not self.load.warehouse.case_insensitive_text:
+            return False
         columns = self.load.project.columns(self.dimension)
-        texts = (
-            name
-            for name in self.dimension.factory.natural_key
-            if duckdb_type(columns[name]) == "VARCHAR"
-        )
-        return self.load.warehouse.case_insensitive_text and any(texts)
+        return any(duckdb_type(columns[name]) == "VARCHAR" for name in self._natural_key)
 
-    def _cure(self, *names: str) -> str:
-        declared = self.load.warehouse.quoted(names)
-        kind = "PRIMARY KEY" if names == (self.dimension.factory.name("key"),) else "UNIQUE"
-        versioned = kind == "UNIQUE" and self.dimension.factory.versioning
-        protect = (
-            ""
-            if versioned
-            else f", and declare {kind} ({declared}) in its DDL to keep others from it"
-        )
+    def _remedy(self, *names: str) -> str:
+        is_surrogate_key = names == (self.dimension.factory.name("key"),)
+        protect = ""
+        # A type-2 member has several rows, so its natural key cannot be UNIQUE.
+        if is_surrogate_key or not self.dimension.factory.versioning:
+            constraint = "PRIMARY KEY" if is_surrogate_key else "UNIQUE"
+            declared = self.load.warehouse.quoted(names)
+            protect = f", and declare {constraint} ({declared}) in its DDL to keep others from it"
         return (
             "Remove what the source gives twice or somebody else wrote; or delete all tables"
             " (run.py --delete_existing_tables, and nothing else) and load all of them"

@@ -1,10 +1,10 @@
-"""Rejected rows that wait from earlier loads.
+"""Decide which rejected rows of earlier loads still wait, once a load has read its source.
 
-One that is read again counts once, one that is mended waits no more.
+A row that is rejected again counts once. A row waits no more when a row of its key is loaded.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -22,16 +22,14 @@ from pypelineetl.state.load_state import LoadState, Reject
 _WAITING = "pypelineetl_waiting"
 
 Key = tuple[Any, ...]
+"""The values of a row's key; empty if the row has no key that can be cast."""
 
 
 def key_columns(etl: ETL) -> tuple[str, ...]:
-    """Return the columns by which a source row is known again.
-
-    None if only the whole row tells it from others.
-    """
+    """Return the source columns by which a rejected row is found again; empty if only all do."""
     if isinstance(etl, DimensionETL):
         return etl.factory.natural_key
-    # A foreign key that the load finds is not among the values of a rejected row.
+    # A rejected row has no foreign keys, as the load had not looked them up yet.
     return etl.row_key if set(etl.row_key) <= set(etl.own) else ()
 
 
@@ -39,82 +37,80 @@ class WaitingRejects:
     """The rejected rows of one ETL that wait when a load begins."""
 
     def __init__(self, project: Project, etl: ETL, warehouse: Database, generation: str) -> None:
-        self._history = LoadState(warehouse, generation)
+        self._state = LoadState(warehouse, generation)
         self._etl = etl
         self._columns = project.columns(etl)
-        self._by = key_columns(etl)
-        self._rejects = self._history.rejects(etl) if etl.most_rejected else []
-        self._keys = [self._key_of(reject) for reject in self._rejects]
+        self._key_columns = key_columns(etl)
+        self._rejects = self._state.rejects(etl) if etl.most_rejected else []
+        self._keys = [self._cast_key(reject) for reject in self._rejects]
         self._accepted: set[Key] = set()
         self.superseded = 0
-        """How many rows wait no more, since a row of their key is loaded."""
+        """How many rows wait no more, because a row of their key was loaded."""
 
     def accept(self, staged: StagedRows, rows: str) -> None:
-        """Note the keys of the rows in a table of DuckDB that are loaded."""
+        """Record the keys of the rows in a table of DuckDB as loaded."""
         keys = [key for key in self._keys if key]
         if not keys:
             return
-        kinds = {staged.alias(name): duckdb_type(staged.columns[name]) for name in self._by}
-        staged.session.declare(_WAITING, kinds)
-        arrays = [
-            pa.array(part, arrow_type(kind))
-            for part, kind in zip(zip(*keys, strict=True), kinds.values(), strict=True)
-        ]
-        staged.session.insert(_WAITING, pa.table(arrays, names=list(kinds)))
-        names = ", ".join(kinds)
-        self._accepted |= set(
-            staged.session.rows(f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})")
+        types = {}
+        for name in self._key_columns:
+            types[staged.alias(name)] = duckdb_type(staged.columns[name])
+        staged.session.declare(_WAITING, types)
+        arrays = []
+        for values, column_type in zip(zip(*keys, strict=True), types.values(), strict=True):
+            arrays.append(pa.array(values, arrow_type(column_type)))
+        staged.session.insert(_WAITING, pa.table(arrays, names=list(types)))
+        names = ", ".join(types)
+        loaded = staged.session.rows(
+            f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})"
         )
+        self._accepted.update(loaded)
 
     def accept_keys(self, keys: Iterable[Key]) -> None:
-        """Note the keys of rows that are loaded."""
+        """Record the keys of rows as loaded."""
         if self._rejects:
-            self._accepted |= set(keys).intersection(key for key in self._keys if key)
+            waiting = {key for key in self._keys if key}
+            self._accepted |= waiting.intersection(keys)
 
     def settle(self, session: DuckSession, rejected: str) -> int:
-        """Let the rows go that are loaded or rejected anew.
+        """Delete the waiting rows that this load has loaded, or has rejected again.
 
-        Return how many of those rejected now waited already.
+        Args:
+            session: The DuckDB session of the load.
+            rejected: The table of the rows that the load has rejected.
+
+        Returns:
+            How many of the rows that the load has rejected waited already.
+
         """
         if not self._rejects:
             return 0
-        now = [self._key_in(given) for (given,) in session.rows(f"SELECT given FROM {rejected}")]
-        again = set(now)
-        texts = [self._text_key(reject) for reject in self._rejects]
-        superseded = [bool(key) and key in self._accepted for key in self._keys]
-        is_again = [text in again for text in texts]
-        self.superseded = sum(superseded)
-        kept = [
-            reject
-            for reject, is_loaded, is_read in zip(self._rejects, superseded, is_again, strict=True)
-            if not (is_loaded or is_read)
-        ]
+        found = session.rows(f"SELECT given FROM {rejected}")
+        rejected_now = [self._text_key(json.loads(given)) for (given,) in found]
+        rejected_again = set(rejected_now)
+        kept, waited = [], set()
+        for reject, key in zip(self._rejects, self._keys, strict=True):
+            text = self._text_key(reject.given)
+            waited.add(text)
+            is_loaded = bool(key) and key in self._accepted
+            self.superseded += is_loaded
+            if not is_loaded and text not in rejected_again:
+                kept.append(reject)
         if len(kept) < len(self._rejects):
-            self._history.replace_rejects(self._etl, kept)
-        waiting = set(texts)
-        return sum(text in waiting for text in now)
+            self._state.replace_rejects(self._etl, kept)
+        return sum(text in waited for text in rejected_now)
 
-    def _key_of(self, reject: Reject) -> Key:
-        """Return the key of a row that waits, in the types of its columns.
-
-        Empty if it has none that fits.
-        """
+    def _cast_key(self, reject: Reject) -> Key:
+        """Return the key of a waiting row in the types of its columns; empty if it has none."""
+        given = reject.given
         try:
-            key = tuple(self._columns[name].cast(reject.given.get(name)) for name in self._by)
+            key = tuple(self._columns[name].cast(given.get(name)) for name in self._key_columns)
         except LoadError:
             return ()
         return () if None in key else key
 
-    def _text_key(self, reject: Reject) -> str:
-        return as_json(
-            {name: reject.given.get(name) for name in self._by} if self._by else reject.given
-        )
-
-    def _key_in(self, given: str) -> str:
-        values = _values(given)
-        return as_json({name: values.get(name) for name in self._by} if self._by else values)
-
-
-def _values(given: str) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(given)
-    return values
+    def _text_key(self, given: Mapping[str, Any]) -> str:
+        """Return what identifies a rejected row as text: its key, or all of its values."""
+        if not self._key_columns:
+            return as_json(given)
+        return as_json({name: given.get(name) for name in self._key_columns})

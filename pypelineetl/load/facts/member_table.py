@@ -20,7 +20,7 @@ from pypelineetl.duck.projection import (
 )
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
-from pypelineetl.load.staged_rows import readable_alias
+from pypelineetl.load.staged_rows import readable_alias, special_keys
 from pypelineetl.project.project import Project
 
 NaturalKey = tuple[Any, ...]
@@ -173,7 +173,7 @@ def _read_members(  # noqa: PLR0913, PLR0917 - where to read, what to read, and 
     key = str(dimension.factory.name("key"))
     names = warehouse.quoted(request.source for request in requested)
     query = f"SELECT {names} FROM {warehouse.quote(dimension.table)}"
-    special = ", ".join(str(int(member[key])) for member in dimension.special)
+    special = special_keys(dimension)
     if special:
         query += f" WHERE {warehouse.quote(key)} NOT IN ({special})"
     scanned = warehouse.scanned_here(session, project.warehouse_url, dimension.table, query)
