@@ -11,7 +11,8 @@ from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.dimensions.scd1 import load_members
 from pypelineetl.load.dimensions.scd2 import load_versions
 from pypelineetl.load.facts.accumulating_snapshot import load_snapshot
-from pypelineetl.load.facts.rows import StagedFacts, load_fact_rows, load_grained_rows
+from pypelineetl.load.facts.rows import load_fact_rows, load_grained_rows
+from pypelineetl.load.facts.staged_facts import StagedFacts
 
 
 def load_in_bulk(load: Load, session: DuckSession, etl: ETL, source: Projection) -> Progress:
@@ -20,7 +21,7 @@ def load_in_bulk(load: Load, session: DuckSession, etl: ETL, source: Projection)
     Yields the number of rows read so far, and returns the counts.
 
     Raises:
-        LoadError: As `load/rowwise/loader.py` raises it, with the same words.
+        LoadError: As the modules of `load/rowwise/` raise it, with the same words.
 
     """
     if isinstance(etl, DimensionETL):

@@ -1,5 +1,6 @@
-"""Asking the warehouse whether a loaded table is what its checks say, one query for each, before it
-is committed.
+"""Run the declared checks of a loaded table in the warehouse, one query for each.
+
+They run before the commit, so a check that fails rolls the load back.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,24 +31,27 @@ from pypelineetl.load.staged_rows import not_special
 from pypelineetl.sql.schema import Column
 
 Condition = tuple[str, tuple[Any, ...]]
-"""What rows that fail meet, and the values it is to be given."""
-_ALIKE = "pypelineetl_alike"
+"""The condition that rows meet which fail a check, and the arguments of its placeholders."""
+
+_TIMES = "pypelineetl_alike"
+"""The column that says how many rows have the same values."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A check that failed: what to tell of it, and whether it stops the load."""
+    """A check that failed."""
 
     text: str
+    """The message: the check, the rows that fail, and the rule."""
     severity: Severity
+    """Whether it stops the load (`error`) or is only noted (`warn`)."""
 
 
 def run_checks(load: Load, etl: ETL) -> Iterator[Failure]:
-    """Yield the checks of an ETL that fail, in their order; the first that cannot be run is the
-    last.
+    """Yield the checks of an ETL that fail, in the order of their declaration.
 
-    That one stops the load, whatever its severity: a database may undo a transaction in which a
-    statement failed.
+    A check that cannot be run stops the load, whatever its severity, and no other check runs after
+    it: some databases end a transaction in which a statement failed.
     """
     table = _Table(load, etl)
     for check in etl.checks:
@@ -60,9 +64,17 @@ def run_checks(load: Load, etl: ETL) -> Iterator[Failure]:
             yield Failure(f"check {check.label} fails for {failing}: {check.rule}", check.severity)
 
 
+def count_rows(load: Load, etl: ETL) -> int:
+    """Return how many rows a table has, as `row_count` counts them; 0 if it does not exist."""
+    if not load.warehouse.columns(etl.table):
+        return 0
+    [(rows,)] = load.warehouse.query(f"SELECT COUNT(*) FROM {_Table(load, etl).relation}")
+    return int(rows)
+
+
 @dataclass(frozen=True)
 class _Table:
-    """The table that is checked, as its warehouse's SQL has it."""
+    """The table that is checked, in its warehouse's SQL. Its alias is `loaded`."""
 
     load: Load
     etl: ETL
@@ -73,114 +85,116 @@ class _Table:
 
     @cached_property
     def key(self) -> tuple[str, ...]:
-        """The columns that tell which row is meant.
+        """The columns that identify a row in a message.
 
-        Of no others a message may tell values, which may be secrets.
+        A message shows the values of no other column, because they may be secret.
         """
         factory = self.etl.factory
         if isinstance(self.etl, DimensionETL):
-            return tuple(dict.fromkeys([str(factory.name("key")), *factory.names("lookupatts")]))
+            surrogate_key = str(factory.name("key"))
+            return tuple(dict.fromkeys([surrogate_key, *factory.names("lookupatts")]))
         declared = tuple(name for name, column in self.columns.items() if column.is_key)
         return tuple(self.etl.grain) or declared or factory.names("keyrefs")
 
     @property
     def relation(self) -> str:
+        """The table without special members, which need not meet what members meet."""
         table, special = self.load.warehouse.quote(self.etl.table), not_special(self.load, self.etl)
-        # Special members stand for what is not there, and need not be what members are.
-        return (
-            f"(SELECT * FROM {table} WHERE {special}) AS loaded"
-            if special
-            else f"{table} AS loaded"
-        )
+        if not special:
+            return f"{table} AS loaded"
+        return f"(SELECT * FROM {table} WHERE {special}) AS loaded"
 
     def name(self, column: str) -> str:
-        """Return a column by a name that means it in a query within the query too."""
+        """Return a column with its alias, so that a subquery cannot take it for its own."""
         return f"loaded.{self.load.warehouse.quote(column)}"
 
     def exact(self, column: str, expression: str) -> str:
-        """Return an expression of a column's values so that they are compared exactly."""
-        return (
-            self.load.warehouse.binary_compare(expression)
-            if self.load.warehouse.folds(self.columns[column])
-            else expression
-        )
+        """Return an expression of a column's values that compares exactly, whatever its collation.
+
+        On MySQL, for example, `loaded.code COLLATE utf8mb4_bin`.
+        """
+        if not self.load.warehouse.folds(self.columns[column]):
+            return expression
+        return self.load.warehouse.binary_compare(expression)
 
     def bound(self, column: str, values: Sequence[Any]) -> tuple[Any, ...]:
-        """Return values to compare a column with, as the driver takes them."""
-        return adapted(
-            self.load.warehouse.parameter_adapters, [column] * len(values), tuple(values)
-        )
+        """Return values that a column is compared with, as the driver takes them."""
+        adapters = self.load.warehouse.parameter_adapters
+        return adapted(adapters, [column] * len(values), tuple(values))
 
 
 def _failing(table: _Table, check: Check) -> str:
-    """Return which rows fail a check, in words that go after `for`; nothing where none does."""
+    """Return which rows fail a check, as words that follow `for`; empty where none does."""
     match check:
         case Fresh():
             return _stale(table, check)
         case BadRows():
-            return _found(table, check)
+            return _bad_rows(table, check)
         case RowCount():
-            return _miscounted(table, check)
+            return _wrong_count(table, check)
         case Unique():
-            return _meeting(table, _alike(table, check.columns), (f"loaded.{_ALIKE} > 1", ()))
+            relation = _with_times(table, check.columns)
+            return _rows_meeting(table, relation, (f"loaded.{_TIMES} > 1", ()))
         case _:
-            return _meeting(table, table.relation, _condition(table, check))
+            return _rows_meeting(table, table.relation, _condition(table, check))
 
 
 def _condition(table: _Table, check: NotNull | Accepted | Between | Refers) -> Condition:
     match check:
         case NotNull():
-            return " OR ".join(f"{table.name(column)} IS NULL" for column in check.columns), ()
+            nulls = [f"{table.name(column)} IS NULL" for column in check.columns]
+            return " OR ".join(nulls), ()
         case Accepted():
-            return _unaccepted(table, check)
+            return _not_accepted(table, check)
         case Between():
             return _outside(table, check)
         case Refers():
             return _dangling(table, check), ()
 
 
-def _alike(table: _Table, columns: Sequence[str]) -> str:
-    """Return the rows that have a value in each of these columns, and with each how many have the
-    same ones.
+def _with_times(table: _Table, columns: Sequence[str]) -> str:
+    """Return the rows with a value in each of these columns, and how many rows have the same.
 
-    A window, because MariaDB takes four times as long to group as many texts, and to open a
-    temporary table twice is refused by MySQL.
+    A window function, because MariaDB takes four times as long to group that many texts, and MySQL
+    opens a temporary table only once in a query. For the column `code` and the key `id`:
+
+        (SELECT loaded.id, COUNT(*) OVER (PARTITION BY loaded.code) AS pypelineetl_alike
+         FROM thing_dim AS loaded WHERE loaded.code IS NOT NULL) AS loaded
     """
-    compared = ", ".join(table.exact(column, table.name(column)) for column in columns)
-    selected = [*map(table.name, table.key), f"COUNT(*) OVER (PARTITION BY {compared}) AS {_ALIKE}"]
-    known = " AND ".join(f"{table.name(column)} IS NOT NULL" for column in columns)
-    return f"(SELECT {', '.join(selected)} FROM {table.relation} WHERE {known}) AS loaded"
+    compared, filled = [], []
+    for column in columns:
+        compared.append(table.exact(column, table.name(column)))
+        filled.append(f"{table.name(column)} IS NOT NULL")
+    times = f"COUNT(*) OVER (PARTITION BY {', '.join(compared)}) AS {_TIMES}"
+    selected = ", ".join([*map(table.name, table.key), times])
+    return f"(SELECT {selected} FROM {table.relation} WHERE {' AND '.join(filled)}) AS loaded"
 
 
-def _unaccepted(table: _Table, check: Accepted) -> Condition:
+def _not_accepted(table: _Table, check: Accepted) -> Condition:
     [column] = check.columns
     mark = table.exact(column, table.load.warehouse.placeholder)
     marks = ", ".join([mark] * len(check.values))
+    condition = f"{table.exact(column, table.name(column))} NOT IN ({marks})"
     values = [table.columns[column].cast(value) for value in check.values]
-    return f"{table.exact(column, table.name(column))} NOT IN ({marks})", table.bound(
-        column, values
-    )
+    return condition, table.bound(column, values)
 
 
 def _outside(table: _Table, check: Between) -> Condition:
     [column] = check.columns
-    is_moment, convert = table.columns[column].is_moment, table.columns[column].cast
-    sides = [
-        (sign, bound)
-        for sign, bound in (("<", check.least), (">", check.most))
-        if bound is not None
-    ]
-    condition = " OR ".join(
-        f"{table.name(column)} {sign} {table.load.warehouse.placeholder}" for sign, _ in sides
-    )
-    # SQLite compares moments as texts, which must be written alike; a number may be more than its
-    # column can hold.
-    return condition, table.bound(
-        column, [convert(bound) if is_moment else bound for _, bound in sides]
-    )
+    declared = table.columns[column]
+    conditions, values = [], []
+    for sign, bound in (("<", check.least), (">", check.most)):
+        if bound is None:
+            continue
+        conditions.append(f"{table.name(column)} {sign} {table.load.warehouse.placeholder}")
+        # SQLite compares moments as texts, so both must be written alike. A number stays as it is:
+        # it may be larger than its column can hold.
+        values.append(declared.cast(bound) if declared.is_moment else bound)
+    return " OR ".join(conditions), table.bound(column, values)
 
 
 def _dangling(table: _Table, check: Refers) -> str:
+    """Return the condition that a foreign key belongs to no member of its dimension."""
     quote = table.load.warehouse.quote
     dimension = next(etl for etl in table.load.project.dimensions if etl.name == check.to)
     [column] = map(table.name, check.columns)
@@ -189,78 +203,79 @@ def _dangling(table: _Table, check: Refers) -> str:
     return f"{column} IS NOT NULL AND NOT EXISTS ({known})"
 
 
-def _meeting(table: _Table, relation: str, condition: Condition) -> str:
+def _rows_meeting(table: _Table, relation: str, condition: Condition) -> str:
+    """Return how many rows meet a condition, and some of them by their key."""
     where, arguments = condition
     keys = [table.name(column) for column in table.key]
-    statement = f"""
+    # The window counts all rows, whatever LIMIT says.
+    rows = table.load.warehouse.query(
+        f"""
         SELECT {", ".join(["COUNT(*) OVER ()", *keys])}
         FROM {relation}
         WHERE {where}
         {"ORDER BY " + ", ".join(keys) if keys else ""}
         LIMIT {SHOWN}
-    """
-    rows = table.load.warehouse.query(statement, arguments)
-    return (
-        _told(rows[0][0], [dict(zip(table.key, row[1:], strict=True)) for row in rows])
-        if rows
-        else ""
+        """,
+        arguments,
     )
+    if not rows:
+        return ""
+    shown = [dict(zip(table.key, row[1:], strict=True)) for row in rows]
+    return _described(rows[0][0], shown)
 
 
-def _found(table: _Table, check: BadRows) -> str:
+def _bad_rows(table: _Table, check: BadRows) -> str:
     query = table.load.project.warehouse_query(check.sql, table.load.warehouse)
-    # On lines of its own: it may end with a comment.
+    # The user's SELECT has its own lines, because it may end with a comment.
     statement = f"SELECT COUNT(*) OVER (), bad.* FROM (\n{query}\n) AS bad LIMIT {SHOWN}"
     (_, *names), rows = table.load.warehouse.result(statement)
-    found = [dict(zip(names, row[1:], strict=True)) for row in rows]
-    known = [{name: row[name] for name in table.key if name in row} for row in found]
-    return _told(rows[0][0], known) if rows else ""
+    if not rows:
+        return ""
+    shown = []
+    for row in rows:
+        values = dict(zip(names, row[1:], strict=True))
+        shown.append({name: values[name] for name in table.key if name in values})
+    return _described(rows[0][0], shown)
 
 
-def _miscounted(table: _Table, check: RowCount) -> str:
+def _wrong_count(table: _Table, check: RowCount) -> str:
     [(rows,)] = table.load.warehouse.query(f"SELECT COUNT(*) FROM {table.relation}")
     before = table.load.rows_before
-    is_wrong = (check.least is not None and rows < check.least) or (
-        check.most is not None and rows > check.most
-    )
+    too_few = check.least is not None and rows < check.least
+    too_many = check.most is not None and rows > check.most
     if check.change is not None and before:
-        is_wrong = is_wrong or abs(rows - before) > check.change * before
-        return f"{_counted(rows)}, where there were {before:,} before" if is_wrong else ""
-    return _counted(rows) if is_wrong else ""
-
-
-def count_rows(load: Load, etl: ETL) -> int:
-    """Return how many rows a table has, as the check `row_count` counts them.
-
-    0 if it is not there.
-    """
-    if not load.warehouse.columns(etl.table):
-        return 0
-    [(rows,)] = load.warehouse.query(f"SELECT COUNT(*) FROM {_Table(load, etl).relation}")
-    return int(rows)
-
-
-def _told(number: int, rows: Sequence[Mapping[str, Any]]) -> str:
-    shown = first_few(
-        [" ".join(f"{name}={value}" for name, value in row.items()) for row in rows], number
-    )
-    return _counted(number) + (f" ({shown})" if any(rows) else "")
-
-
-def _counted(number: int) -> str:
-    return f"{number:,} {'row' if number == 1 else 'rows'}"
+        too_different = abs(rows - before) > check.change * before
+        if too_few or too_many or too_different:
+            return f"{_counted(rows)}, where there were {before:,} before"
+        return ""
+    return _counted(rows) if too_few or too_many else ""
 
 
 def _stale(table: _Table, check: Fresh) -> str:
     [column] = check.columns
+    declared, now = table.columns[column], table.load.now
     [(rows, given)] = table.load.warehouse.query(
         f"SELECT COUNT(*), MAX({table.name(column)}) FROM {table.relation}"
     )
-    newest = table.columns[column].cast(given)
+    newest = declared.cast(given)
     if newest is None:
         return f'{_counted(rows)}, of which none has a "{column}"'
-    now, least = table.load.now, table.load.now - check.within
-    if newest >= (least.date() if table.columns[column].is_date else least):
+    least = now - check.within
+    if newest >= (least.date() if declared.is_date else least):
         return ""
-    age = now - (newest if isinstance(newest, datetime) else datetime.combine(newest, time()))
-    return f"{_counted(rows)}, of which the newest is {age} old"
+    moment = newest if isinstance(newest, datetime) else datetime.combine(newest, time())
+    return f"{_counted(rows)}, of which the newest is {now - moment} old"
+
+
+def _described(number: int, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a number of rows in words, with some of them: `2 rows (id=1, id=7)`."""
+    texts = [_shown(row) for row in rows]
+    return _counted(number) + (f" ({first_few(texts, number)})" if any(rows) else "")
+
+
+def _shown(row: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in row.items())
+
+
+def _counted(number: int) -> str:
+    return f"{number:,} {'row' if number == 1 else 'rows'}"

@@ -12,7 +12,8 @@ from pypelineetl.extract.sources import source_rows, typed_source
 from pypelineetl.load.bulk import load_in_bulk
 from pypelineetl.load.collations import SourceKeys
 from pypelineetl.load.context import Load, Progress
-from pypelineetl.load.rowwise.loader import load_dimension, load_fact
+from pypelineetl.load.rowwise.facts import load_fact
+from pypelineetl.load.rowwise.members import load_dimension
 from pypelineetl.load.strategy import why_columns_need_rows, why_row_by_row
 
 

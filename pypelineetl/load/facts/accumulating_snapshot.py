@@ -1,8 +1,6 @@
-"""Accumulating snapshots as sets.
+"""Load accumulating snapshots in bulk: fill in each fact as its milestones are reached."""
 
-Each fact is found by its keys, and filled in as its milestones are reached.
-"""
-
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pypelineetl.declare.etls import FactETL
@@ -10,18 +8,22 @@ from pypelineetl.duck.projection import Projection
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.contradictions import ignores_null
-from pypelineetl.load.facts.rows import FACTS, StagedFacts, within
+from pypelineetl.load.facts.rows import insert_new, within
+from pypelineetl.load.facts.staged_facts import FACTS, StagedFacts
 from pypelineetl.load.rejects import reject_null
-from pypelineetl.load.staged_rows import CURRENT
+from pypelineetl.load.staged_rows import CURRENT, StagedRows
 
 _STATES = "pypelineetl_states"
+"""The table of the facts that the warehouse has, as the source's rows change them."""
 
 
 def load_snapshot(load: Load, session: DuckSession, etl: FactETL, source: Projection) -> Progress:
-    """Ensure every fact of the source, as AccumulatingSnapshotFactTable does."""
+    """Insert the facts that are new, and fill in the others.
+
+    AccumulatingSnapshotFactTable does the same row by row.
+    """
     facts = StagedFacts(load, session, etl, source)
-    staged = facts.staged
-    keys = etl.factory.names("keyrefs")
+    staged, keys = facts.staged, etl.row_key
     others = (*etl.factory.names("otherrefs"), *etl.factory.names("measures"))
     counts = facts.keep(is_once=True)
     yield counts.read
@@ -29,32 +31,39 @@ def load_snapshot(load: Load, session: DuckSession, etl: FactETL, source: Projec
     if load.waiting:
         load.waiting.accept(staged, FACTS)
     staged.load_current(etl.factory.columns, within(staged, keys, FACTS))
+    inserted = insert_new(staged, keys)
     same = staged.equal(keys, "r", "e")
-    columns = staged.aliases(etl.factory.columns, "r.")
-    inserted = staged.insert(
-        f"SELECT {columns} FROM {FACTS} AS r ANTI JOIN {CURRENT} AS e ON {same} ORDER BY r.ord"
-    )
-    after = ", ".join(
-        f"{_after(etl, name, staged.alias(name))} AS {staged.alias(name)}" for name in others
-    )
     session.keep(
         _STATES,
         f"""
-        SELECT {", ".join(filter(None, [staged.aliases(keys, "r."), after]))}
-        FROM {FACTS} AS r JOIN {CURRENT} AS e ON {same}
+        SELECT {", ".join([staged.aliases(keys, "r."), *_filled_in(staged, etl, others)])}
+        FROM {FACTS} AS r
+        JOIN {CURRENT} AS e ON {same}
         """,
     )
-    changed = (
-        f"{_STATES} AS r JOIN {CURRENT} AS e ON {same} WHERE {staged.changed(others, 'r', 'e')}"
-    )
+    changed = f"""
+        {_STATES} AS r
+        JOIN {CURRENT} AS e ON {same}
+        WHERE {staged.changed(others, "r", "e")}
+    """
     updated = session.number(f"SELECT count(*) FROM {changed}")
-    staged.update(keys, others, f"SELECT {staged.aliases([*keys, *others], 'r.')} FROM {changed}")
+    columns = staged.aliases([*keys, *others], "r.")
+    staged.update(keys, others, f"SELECT {columns} FROM {changed}")
     unchanged = counts.read - inserted - updated - rejected
     return replace(
         counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=rejected
     )
 
 
-def _after(etl: FactETL, name: str, at: str) -> str:
-    """Return a column of a fact that is there, as a row of the source leaves it."""
-    return f"coalesce(r.{at}, e.{at})" if ignores_null(etl, name) else f"r.{at}"
+def _filled_in(staged: StagedRows, etl: FactETL, names: Sequence[str]) -> list[str]:
+    """Return each column of a fact as a row of the source changes it.
+
+    For example `coalesce(r.c2_shipped_on, e.c2_shipped_on) AS c2_shipped_on`.
+    """
+    columns = []
+    for name in names:
+        alias = staged.alias(name)
+        # NULL means that the milestone is not reached, so it never overwrites a value.
+        value = f"coalesce(r.{alias}, e.{alias})" if ignores_null(etl, name) else f"r.{alias}"
+        columns.append(f"{value} AS {alias}")
+    return columns

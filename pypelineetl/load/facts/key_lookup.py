@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import DimensionETL, FactETL, Lag
 from pypelineetl.declare.keys import Member, MomentKey, TimeKey
 from pypelineetl.duck.projection import (
@@ -22,7 +23,7 @@ from pypelineetl.duck.projection import (
     request_time,
 )
 from pypelineetl.duck.session import UNMATCHED_KEY, DuckSession
-from pypelineetl.load.facts.member_table import MemberTable, NaturalKey
+from pypelineetl.load.facts.member_table import MemberTable, NaturalKey, load_members
 from pypelineetl.load.staged_rows import readable_alias
 from pypelineetl.project.project import Project
 from pypelineetl.sql.sql_casts import literal
@@ -285,6 +286,21 @@ class CalendarLookup(KeyLookup):
     def _more_conditions(self) -> list[str]:
         outside = self.is_outside()
         return [] if outside == "false" else [f"NOT {outside}"]
+
+
+def key_lookups(
+    session: DuckSession, project: Project, warehouse: Database, etl: FactETL
+) -> "KeyLookups":
+    """Read the members of a fact's dimensions into DuckDB, and return the lookups of its keys.
+
+    Raises:
+        LoadError: The table of a dimension does not exist yet.
+
+    """
+    members = {}
+    for dimension in project.dimensions_of(etl):
+        members[dimension.name] = load_members(session, project, warehouse, dimension)
+    return KeyLookups(session, project, etl, members)
 
 
 class KeyLookups:

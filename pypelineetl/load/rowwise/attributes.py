@@ -1,4 +1,4 @@
-"""The attributes, surrogate keys and natural keys of a load row by row."""
+"""Apply what a dimension declares of its attributes and keys to rows that are loaded one by one."""
 
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -22,9 +22,9 @@ from pypelineetl.state.surrogate_keys import LargestKeys
 
 
 class RowAttributes:
-    """The same for one row after the other.
+    """The attributes of a dimension that change in their own way: types 0, 3 and 6, and flags.
 
-    What is known of each member, and what its next row becomes.
+    `load/dimensions/attributes.py` does the same in bulk.
     """
 
     def __init__(
@@ -33,133 +33,139 @@ class RowAttributes:
         self._etl = etl
         self._target = target
         self._flags = {name: columns[name].cast(0) for name in etl.flags}
-        self._names = (
-            str(etl.factory.name("key")),
-            *etl.factory.natural_key,
-            *compared_attributes(etl),
-        )
+        self._key = str(etl.factory.name("key"))
+        self._names = (self._key, *etl.factory.natural_key, *compared_attributes(etl))
         self._known: dict[tuple[Any, ...], Row] = {}
-        apart = {*etl.factory.natural_key, *etl.factory.versioning}
-        self._filled = [name for name in etl.factory.names("attributes") if name not in apart]
-        quote = load.warehouse.quote
-        settings = ", ".join(f"{quote(name)} = %({name})s" for name in self._filled)
-        self._update = (
-            f"UPDATE {quote(etl.table)} SET {settings} WHERE {quote(self._names[0])} ="
-            f" %({self._names[0]})s"
-        )
+        self._update = self._update_statement(load)
         if compared_attributes(etl):
             self._read(load)
 
     def completed(self, row: Row) -> Row:
-        """Return a row with the attributes that the source does not give, as a new member has
-        them.
-        """
+        """Return a row with the attributes that the source does not give, as for a new member."""
         current = {name: row[base] for name, base in self._etl.current.items()}
         return row | self._flags | current | dict.fromkeys(self._etl.previous)
 
     def put(self, row: Row, put: Callable[[Row], Outcome]) -> Outcome:
-        """Put a completed row with its attributes as they are declared to change."""
+        """Put a completed row, with its attributes as they are declared to change.
+
+        Args:
+            row: The row.
+            put: Puts a row into the dimension.
+
+        """
         etl = self._etl
         natural_key = tuple(row[name] for name in etl.factory.natural_key)
         known = self._known.get(natural_key)
         if known and etl.inferred and known[etl.inferred]:
-            self._target.execute(self._update, row | {self._names[0]: known[self._names[0]]})
-            self._known[natural_key] = known | {
-                name: row[name] for name in compared_attributes(etl)
-            }
+            # A fact created this member. Its first row fills it in, and is no change of it.
+            self._target.execute(self._update, row | {self._key: known[self._key]})
+            filled = {name: row[name] for name in compared_attributes(etl)}
+            self._known[natural_key] = known | filled
             return "updated"
         if known:
-            row |= {name: known[name] for name in etl.original}
-            row |= {
-                kept: known[kept] if row[name] == known[name] else known[name]
-                for kept, name in etl.previous.items()
-            }
+            for name in etl.original:
+                row[name] = known[name]
+            previous = {}
+            for kept, name in etl.previous.items():
+                is_changed = row[name] != known[name]
+                previous[kept] = known[name] if is_changed else known[kept]
+            row |= previous
         if etl.original or etl.previous:
             self._known[natural_key] = {name: row.get(name) for name in self._names}
         return put(row)
 
+    def _update_statement(self, load: Load) -> str:
+        """Return the UPDATE that fills in an inferred member."""
+        quote, factory = load.warehouse.quote, self._etl.factory
+        apart = {*factory.natural_key, *factory.versioning}
+        filled = [name for name in factory.names("attributes") if name not in apart]
+        settings = ", ".join(f"{quote(name)} = %({name})s" for name in filled)
+        where = f"{quote(self._key)} = %({self._key})s"
+        return f"UPDATE {quote(self._etl.table)} SET {settings} WHERE {where}"
+
     def _read(self, load: Load) -> None:
-        factory = self._etl.factory
-        order = factory.name("versionatt") or factory.name("fromatt") or self._names[0]
-        # With what orders them: MySQL gives all digits of a FLOAT only in an order by columns that
-        # are read.
+        """Read the latest version of each member."""
+        factory, warehouse = self._etl.factory, load.warehouse
+        order = factory.name("versionatt") or factory.name("fromatt") or self._key
+        # MySQL gives all digits of a FLOAT only if the query selects the columns that it orders by.
         names = dict.fromkeys((*self._names, order))
-        quoted = load.warehouse.quoted(names)
         self._target.execute(
-            f"SELECT {quoted} FROM {load.warehouse.quote(self._etl.table)} ORDER BY"
-            f" {load.warehouse.quote(order)}"
+            f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(self._etl.table)}"
+            f" ORDER BY {warehouse.quote(order)}"
         )
         for values in self._target.fetchalltuples():
             member = dict(zip(names, values, strict=True))
-            self._known[tuple(member[name] for name in factory.natural_key)] = member
+            natural_key = tuple(member[name] for name in factory.natural_key)
+            self._known[natural_key] = member
 
 
-class RowKeys:
-    """The surrogate keys of a rebuilt dimension's members, row by row."""
+class PreviousKeys:
+    """The surrogate keys that the members of a rebuilt dimension had in the previous table."""
 
     def __init__(self, load: Load, etl: DimensionETL) -> None:
-        columns = load.project.columns(etl)
+        columns, warehouse = load.project.columns(etl), load.warehouse
         self._key, self._natural_key = str(etl.factory.name("key")), etl.factory.natural_key
-        names = [*self._natural_key, self._key]
-        rows = load.warehouse.query(
-            f"SELECT {load.warehouse.quoted(names)} FROM {load.warehouse.quote(load.previous_keys)}"
-        )
-        convert = [columns[name].cast for name in self._natural_key]
-        self._known: dict[tuple[Any, ...], Any] = {
-            tuple(each(value) for each, value in zip(convert, row, strict=False)): row[-1]
-            for row in rows
-        }
-        self._numbers = count(LargestKeys(load.warehouse).of(etl) + 1)
+        names = warehouse.quoted([*self._natural_key, self._key])
+        casts = [columns[name].cast for name in self._natural_key]
+        self._known: dict[tuple[Any, ...], Any] = {}
+        rows = warehouse.query(f"SELECT {names} FROM {warehouse.quote(load.previous_keys)}")
+        for *values, surrogate_key in rows:
+            natural_key = tuple(cast(value) for cast, value in zip(casts, values, strict=True))
+            self._known[natural_key] = surrogate_key
+        self._numbers = count(LargestKeys(warehouse).of(etl) + 1)
 
-    def give(self, row: dict[str, Any]) -> None:
-        """Give a row the key that its member had, or the next that none ever had."""
+    def assign(self, row: dict[str, Any]) -> None:
+        """Assign the key that the row's member had, or the next that no member ever had."""
+        if row.get(self._key) is not None:
+            return
         natural_key = tuple(row[name] for name in self._natural_key)
-        if row.get(self._key) is None:
-            if natural_key not in self._known:
-                self._known[natural_key] = next(self._numbers)
-            row[self._key] = self._known[natural_key]
+        if natural_key not in self._known:
+            self._known[natural_key] = next(self._numbers)
+        row[self._key] = self._known[natural_key]
 
 
-class Seen:
-    """The natural keys or grains of the source's rows, noted in DuckDB if it is to be found what
-    has no row.
+class SeenKeys:
+    """The natural keys or row keys that the source gives, in DuckDB.
+
+    They are recorded only if the load has to find what the source has deleted.
     """
 
-    _ROWS = 10_000
+    _ROWS = 10_000  # keys that are collected in Python before they go to DuckDB
 
     def __init__(
         self, load: Load, session: DuckSession, etl: ETL, columns: Mapping[str, Column]
     ) -> None:
         self._session = session
-        self._is_wanted = records_seen_keys(load, etl)
+        self._is_needed = records_seen_keys(load, etl)
         self._names = etl.factory.natural_key if isinstance(etl, DimensionETL) else etl.row_key
         self._columns = columns
         staged = StagedRows(load, session, etl)
-        self._held = {staged.alias(name): duckdb_type(columns[name]) for name in self._names}
-        self._waiting: list[tuple[Any, ...]] = []
-        if self._is_wanted:
-            session.declare(SEEN_KEYS, self._held)
+        self._types = {staged.alias(name): duckdb_type(columns[name]) for name in self._names}
+        self._collected: list[tuple[Any, ...]] = []
+        if self._is_needed:
+            session.declare(SEEN_KEYS, self._types)
 
-    def note(self, row: Mapping[str, Any]) -> None:
-        """Note a row's natural key or grain, if it has one that fits its columns."""
-        if not self._is_wanted:
+    def record(self, row: Mapping[str, Any]) -> None:
+        """Record the key of a row, unless it has a NULL in it or cannot be cast."""
+        if not self._is_needed:
             return
         try:
-            natural_key = tuple(self._columns[name].cast(row[name]) for name in self._names)
+            key = tuple(self._columns[name].cast(row[name]) for name in self._names)
         except LoadError:
             return
-        if None not in natural_key:
-            self._waiting.append(natural_key)
-            if len(self._waiting) >= self._ROWS:
-                self.flush()
+        if None in key:
+            return
+        self._collected.append(key)
+        if len(self._collected) >= self._ROWS:
+            self.flush()
 
     def flush(self) -> None:
-        """Put what was noted to the bench."""
-        if self._waiting:
-            kinds = map(arrow_type, self._held.values())
-            arrays = [
-                pa.array(part, kind)
-                for part, kind in zip(zip(*self._waiting, strict=True), kinds, strict=True)
-            ]
-            self._session.insert(SEEN_KEYS, pa.table(arrays, names=list(self._held)))
-            self._waiting = []
+        """Write the keys that were recorded to DuckDB."""
+        if not self._collected:
+            return
+        arrays = []
+        columns = zip(*self._collected, strict=True)
+        for values, column_type in zip(columns, self._types.values(), strict=True):
+            arrays.append(pa.array(values, arrow_type(column_type)))
+        self._session.insert(SEEN_KEYS, pa.table(arrays, names=list(self._types)))
+        self._collected = []

@@ -1,4 +1,4 @@
-"""Facts with a declared grain: a row that is there is brought up to date, any other is added."""
+"""Update or insert facts by their grain, row by row through their pygrametl object."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +13,10 @@ Row = dict[str, Any]
 
 
 class GrainedFacts:
-    """Upserts into a pygrametl fact table by the grain its ETL declares.
+    """The facts of a declared grain in the warehouse.
 
-    pygrametl's own `ensure` finds a fact by all its keyrefs and leaves changed measures as they
-    were.
+    pygrametl's own `ensure` would find a fact by all its keyrefs, and would not change its
+    measures.
     """
 
     def __init__(
@@ -32,15 +32,20 @@ class GrainedFacts:
         self._grain = etl.grain
         self._others = tuple(name for name in etl.factory.columns if name not in etl.grain)
         self._known = self._read(warehouse.quote(etl.table), warehouse)
-        where = " AND ".join(
-            warehouse.matches(columns[name], warehouse.quote(name), f"%({name})s")
-            for name in self._grain
+        conditions, settings = [], []
+        for name in self._grain:
+            column = warehouse.quote(name)
+            conditions.append(warehouse.matches(columns[name], column, f"%({name})s"))
+        for name in self._others:
+            column = warehouse.quote(name)
+            settings.append(f"{column} = %({name})s")
+        self._update = (
+            f"UPDATE {warehouse.quote(etl.table)} SET {', '.join(settings)}"
+            f" WHERE {' AND '.join(conditions)}"
         )
-        values = ", ".join(f"{warehouse.quote(name)} = %({name})s" for name in self._others)
-        self._update = f"UPDATE {warehouse.quote(etl.table)} SET {values} WHERE {where}"
 
     def ensure(self, row: Row) -> Outcome:
-        """Insert the row, or update the one of its grain. A load gives one row of each grain."""
+        """Insert a row, or update the row of its grain. A load puts one row of each grain."""
         grain = tuple(row[name] for name in self._grain)
         if grain not in self._known:
             self._table.insert(row)
@@ -51,7 +56,11 @@ class GrainedFacts:
         return "updated"
 
     def _read(self, table: str, warehouse: Database) -> dict[tuple[Any, ...], tuple[Any, ...]]:
-        names = ", ".join(warehouse.quote(name) for name in (*self._grain, *self._others))
+        """Read the other columns of all facts, by grain."""
+        names = warehouse.quoted((*self._grain, *self._others))
         self._target.execute(f"SELECT {names} FROM {table}")
-        parts = len(self._grain)
-        return {tuple(row[:parts]): tuple(row[parts:]) for row in self._target.fetchalltuples()}
+        size = len(self._grain)
+        known = {}
+        for row in self._target.fetchalltuples():
+            known[tuple(row[:size])] = tuple(row[size:])
+        return known
