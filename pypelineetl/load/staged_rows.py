@@ -24,7 +24,6 @@ from pypelineetl.state.surrogate_keys import LargestKeys
 
 SOURCE_ROWS = "pypelineetl_rows"
 """The table of the source's rows in DuckDB. The column `ord` numbers them in their order."""
-ROWS = SOURCE_ROWS  # the name that dimensions/histories.py still uses
 CURRENT = "pypelineetl_existing"
 """The table of the warehouse's rows in DuckDB."""
 
@@ -305,6 +304,3 @@ class StagedRows:
         for name, key in audited.items():
             constants += f", CAST({key} AS {duckdb_type(self.columns[name])})"
         return columns, f"SELECT *{constants} FROM ({query})"
-
-    # The names that dimensions/histories.py still uses.
-    at, names, same, differs = alias, aliases, equal, changed

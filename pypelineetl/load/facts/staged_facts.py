@@ -11,8 +11,8 @@ from pypelineetl.events import Counts
 from pypelineetl.load.context import Load
 from pypelineetl.load.contradictions import mark_undecided
 from pypelineetl.load.dimensions.deletions import SEEN_KEYS, records_seen_keys
+from pypelineetl.load.facts.fact_lookups import UNMATCHED, key_lookups
 from pypelineetl.load.facts.inferred_members import infer_members
-from pypelineetl.load.facts.key_lookup import UNMATCHED, key_lookups
 from pypelineetl.load.rejects import reject
 from pypelineetl.load.staged_rows import SOURCE_ROWS, StagedRows
 from pypelineetl.sql.sql_casts import duckdb_type

@@ -15,8 +15,8 @@ from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts
 from pypelineetl.load.context import Load
+from pypelineetl.load.facts.fact_lookups import UNMATCHED, key_lookups
 from pypelineetl.load.facts.inferred_members import infer_members
-from pypelineetl.load.facts.key_lookup import UNMATCHED, key_lookups
 
 _BATCH = "pypelineetl_keyed"
 """The table of the batch in DuckDB. The column `ord` numbers its rows."""

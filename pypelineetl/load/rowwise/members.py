@@ -18,6 +18,7 @@ from pypelineetl.load.rejects import reject_row
 from pypelineetl.load.rowwise.attributes import PreviousKeys, RowAttributes, SeenKeys
 from pypelineetl.load.rowwise.batches import Batches, CountingWriter, Put, Row, refuse_null
 from pypelineetl.load.rowwise.histories import RowHistories
+from pypelineetl.load.rowwise.version_table import VersionTable
 from pypelineetl.load.strategy import why_own_code
 from pypelineetl.sql.python_casts import source_moment
 from pypelineetl.sql.schema import Column
@@ -48,7 +49,8 @@ def load_dimension(load: Load, session: DuckSession, etl: DimensionETL, rows: St
     with pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now) as table:
         histories = None
         if etl.scd_type == "type 2":
-            histories = RowHistories(load, session, etl, columns, target, table)
+            versions = VersionTable(load, etl, target, table)
+            histories = RowHistories(load, session, etl, versions)
         members, rejected = _members(session, etl, collected, histories)
         if load.waiting:
             load.waiting.accept_keys(members)
