@@ -1,13 +1,16 @@
-"""Facts of earlier loads that now belong to another member or version.
+"""Look up foreign keys of earlier loads again, where members or versions arrived late.
 
-A change of a member's past arrived late, or the member itself did.
+`retry` points facts from the unknown member to their own member. `follows_history` points facts to
+the version that is valid at their moment now.
 """
+
+from collections.abc import Sequence
 
 from pypelineetl.declare.etls import FactETL
 from pypelineetl.declare.keys import Member
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.load.context import Load
-from pypelineetl.load.facts.member_table import load_members
+from pypelineetl.load.facts.member_table import MemberTable, load_members
 from pypelineetl.load.staged_rows import CURRENT, StagedRows
 
 _REKEYED = "pypelineetl_rekeyed"
@@ -15,69 +18,90 @@ _FOUND = "pypelineetl_found"
 
 
 def rekey_facts(load: Load, session: DuckSession, etl: FactETL) -> int:
-    """Look up those foreign keys again that declare it.
+    """Look up the foreign keys again that are declared with `retry` or `follows_history`.
 
-    Return how many facts changed, counted once for each key.
+    Returns:
+        How many facts changed, each counted once for each of its keys.
+
     """
-    keys = {column: key for column, key in etl.keys.items() if isinstance(key, Member)}
-    found = sum(
-        _find_late(load, session, etl, column, key) for column, key in keys.items() if key.retry
-    )
-    moved = sum(
-        _rekey(load, session, etl, column, key)
-        for column, key in keys.items()
-        if key.follows_history
-    )
-    return found + moved
+    changed = 0
+    for column, key in etl.keys.items():
+        if isinstance(key, Member) and key.retry:
+            changed += _find_late_members(load, session, etl, column, key)
+    for column, key in etl.keys.items():
+        if isinstance(key, Member) and key.follows_history:
+            changed += _follow_history(load, session, etl, column, key)
+    return changed
 
 
-def _find_late(load: Load, session: DuckSession, etl: FactETL, column: str, key: Member) -> int:
-    """Point the facts of the unknown member to the member of their natural key, if it has arrived
-    since.
+def _find_late_members(
+    load: Load, session: DuckSession, etl: FactETL, column: str, key: Member
+) -> int:
+    """Point the facts of the unknown member to the members that have arrived since.
+
+    Returns:
+        How many facts changed.
+
     """
     warehouse, dimension = load.warehouse, load.project.dimension(key)
-    staged, unknown = StagedRows(load, session, etl), int(dimension.special_key("unknown"))
-    by = [key.natural_key[name] for name in dimension.factory.natural_key]
+    staged = StagedRows(load, session, etl)
+    foreign_key = warehouse.quote(column)
+    unknown = int(dimension.special_key("unknown"))
+    natural_key = [key.natural_key[name] for name in dimension.factory.natural_key]
     moment = [key.as_of] if key.as_of else []
-    # The rows that the load has just written are there as well.
+    # The load has just written rows, which only its own connection sees before the commit.
     warehouse.uncommitted.add(etl.table)
-    staged.load_current(
-        list(dict.fromkeys([column, *by, *moment])), f"{warehouse.quote(column)} = {unknown}"
-    )
+    names = list(dict.fromkeys([column, *natural_key, *moment]))
+    staged.load_current(names, f"{foreign_key} = {unknown}")
     if not session.number(f"SELECT count(*) FROM {CURRENT}"):
         return 0
     members = load_members(session, load.project, warehouse, dimension)
-    same = " AND ".join(
-        f"m.{part} = TRY_CAST(f.{staged.alias(name)} AS {held})"
-        for part, name, held in zip(members.key_columns, by, members.types, strict=False)
-    )
     session.keep(
         _FOUND,
         f"""
-        SELECT {staged.aliases([*by, *moment], "f.")}, m.member, count(*) AS facts
+        SELECT {staged.aliases([*natural_key, *moment], "f.")}, m.member, count(*) AS facts
         FROM {CURRENT} AS f
-        JOIN {members.table} AS m ON {same} AND {_is_valid(staged, key, "f", "m")}
+        JOIN {members.table} AS m
+          ON {_same_natural_key(staged, natural_key, members)}
+            AND {_is_valid(staged, key, "f", "m")}
         GROUP BY ALL
         """,
     )
-    is_unknown = f"{warehouse.quote(etl.table)}.{warehouse.quote(column)} = {unknown}"
-    dated = f"WHERE {staged.alias(str(key.as_of))} IS NOT NULL" if moment else ""
-    staged.update(
-        [*by, *moment], [column], f"SELECT * EXCLUDE (facts) FROM {_FOUND} {dated}", is_unknown
-    )
-    if moment:
-        # No fact with a moment has the unknown member any more, so these keys are those of the
-        # others alone.
-        dated_by = staged.alias(str(key.as_of))
-        undated = f"SELECT {staged.aliases(by)}, member FROM {_FOUND} WHERE {dated_by} IS NULL"
-        staged.update(by, [column], undated, is_unknown)
+    is_unknown = f"{warehouse.quote(etl.table)}.{foreign_key} = {unknown}"
+    found = f"SELECT * EXCLUDE (facts) FROM {_FOUND}"
+    if key.as_of:
+        as_of = staged.alias(key.as_of)
+        dated = f"{found} WHERE {as_of} IS NOT NULL"
+        staged.update([*natural_key, key.as_of], [column], dated, is_unknown)
+        # The facts with a moment have their member now. So of the facts of the unknown member,
+        # these natural keys belong only to those without a moment.
+        undated = (
+            f"SELECT {staged.aliases(natural_key)}, member FROM {_FOUND} WHERE {as_of} IS NULL"
+        )
+        staged.update(natural_key, [column], undated, is_unknown)
+    else:
+        staged.update(natural_key, [column], found, is_unknown)
     return session.number(f"SELECT coalesce(sum(facts), 0) FROM {_FOUND}")
 
 
-def _is_valid(staged: StagedRows, key: Member, fact: str, version: str) -> str:
-    """Return the condition that a version is the one that a fact's moment asks for.
+def _same_natural_key(staged: StagedRows, natural_key: Sequence[str], members: MemberTable) -> str:
+    """Return the condition that a fact `f` has the natural key of a member `m`.
 
-    The current one without it.
+    The fact's own column may have another type. A value that cannot be cast matches no member.
+    For example `m.n0_user_id = TRY_CAST(f.c3_seller_id AS BIGINT)`.
+    """
+    conditions = []
+    # The last type is that of the surrogate key.
+    key_types = members.types[:-1]
+    for part, name, key_type in zip(members.key_columns, natural_key, key_types, strict=True):
+        conditions.append(f"m.{part} = TRY_CAST(f.{staged.alias(name)} AS {key_type})")
+    return " AND ".join(conditions)
+
+
+def _is_valid(staged: StagedRows, key: Member, fact: str, version: str) -> str:
+    """Return the condition that a version is valid at a fact's moment.
+
+    The current version is valid for a fact without a moment.
     """
     if not key.as_of:
         return f"{version}.is_current"
@@ -86,29 +110,41 @@ def _is_valid(staged: StagedRows, key: Member, fact: str, version: str) -> str:
     return f"CASE WHEN {moment} IS NULL THEN {version}.is_current ELSE {valid} END"
 
 
-def _rekey(load: Load, session: DuckSession, etl: FactETL, column: str, key: Member) -> int:
+def _follow_history(
+    load: Load, session: DuckSession, etl: FactETL, column: str, key: Member
+) -> int:
+    """Point facts to the version of their member that is valid at their moment now.
+
+    Returns:
+        How many facts changed.
+
+    """
     members = load_members(session, load.project, load.warehouse, load.project.dimension(key))
     if not members.is_versioned:
         return 0
-    staged, by, moment = StagedRows(load, session, etl), etl.row_key, str(key.as_of)
-    # The rows that the load has just written are there as well.
+    staged, row_key, as_of = StagedRows(load, session, etl), etl.row_key, str(key.as_of)
+    # The load has just written rows, which only its own connection sees before the commit.
     load.warehouse.uncommitted.add(etl.table)
-    staged.load_current([*dict.fromkeys([*by, column, moment])])
+    staged.load_current(list(dict.fromkeys([*row_key, column, as_of])))
     same = " AND ".join(f"valid.{part} = now.{part}" for part in members.key_columns)
+    moment = f"f.{staged.alias(as_of)}"
     session.keep(
         _REKEYED,
         f"""
-        SELECT {staged.aliases(by, "f.")}, valid.member
+        SELECT {staged.aliases(row_key, "f.")}, valid.member
         FROM {CURRENT} AS f
-        JOIN {members.table} AS now ON now.member = f.{staged.alias(column)}
+        -- The version that the fact points to now.
+        JOIN {members.table} AS now
+          ON now.member = f.{staged.alias(column)}
+        -- The version of the same member that is valid at the fact's moment.
         JOIN {members.table} AS valid
           ON {same}
-            AND valid.since <= f.{staged.alias(moment)}
-            AND valid.until > f.{staged.alias(moment)}
+            AND valid.since <= {moment}
+            AND valid.until > {moment}
         WHERE valid.member <> now.member
         """,
     )
     rekeyed = session.number(f"SELECT count(*) FROM {_REKEYED}")
     if rekeyed:
-        staged.update(by, [column], f"SELECT * FROM {_REKEYED}")
+        staged.update(row_key, [column], f"SELECT * FROM {_REKEYED}")
     return rekeyed
