@@ -124,26 +124,33 @@ def table_definition(sql: str, *, sql_dialect: str) -> exp.Create:
     Raises:
         DialectError: It is not a CREATE TABLE with columns, or a column has a type that rounds.
     """
+    # Callers may change the tree that they get.
+    return _parsed_table(sql, sql_dialect).copy()
+
+
+# A load reads the definitions of its tables several times.
+@lru_cache(maxsize=1_000)
+def _parsed_table(sql: str, sql_dialect: str) -> exp.Create:
     tree = dialect.parse_statement(sql, sql_dialect)
     has_columns = isinstance(tree.this, exp.Schema)
     if not isinstance(tree, exp.Create) or tree.kind != "TABLE" or not has_columns:
         message = "a table's DDL must be one CREATE TABLE with its columns"
         raise DialectError(message)
     if sql_dialect == "mysql":
+        tokens = list(sqlglot.tokenize(sql, read="mysql"))
         for column in tree.this.expressions:
             if isinstance(column, exp.ColumnDef) and column.kind is not None:
-                _correct_mysql_type(column, column.kind, sql)
+                type_text = _type_text(sql, tokens, column.this.meta["end"])
+                _correct_mysql_type(column, column.kind, type_text.upper())
     return tree
 
 
-def _correct_mysql_type(column: exp.ColumnDef, column_type: exp.DataType, sql: str) -> None:
+def _correct_mysql_type(column: exp.ColumnDef, column_type: exp.DataType, type_text: str) -> None:
     """Give a column the type that MySQL gives it, where sqlglot reads another.
 
     Raises:
         DialectError: MySQL would round the values of the type.
     """
-    tokens = list(sqlglot.tokenize(sql, read="mysql"))
-    type_text = _type_text(sql, tokens, column.this.meta["end"]).upper()
     first_word = re.match(r"\w*", type_text)
     word = first_word[0] if first_word else ""
     if word in _MYSQL_WORDS:
