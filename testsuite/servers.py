@@ -453,6 +453,11 @@ def _mysql_or_mariadb() -> str:
     return _MARIADB
 
 
+def is_mysql() -> bool:
+    """Return whether the tests run MySQL instead of MariaDB."""
+    return _mysql_or_mariadb() == _MYSQL
+
+
 def _program_version(name: str) -> str:
     try:
         said = subprocess.run(

@@ -58,7 +58,7 @@ _KIND = {
         " KEY c (code)"
     ),
     "postgres": (
-        "id serial, code text NOT NULL, rate numeric(6, 3), PRIMARY KEY (id), UNIQUE (code)"
+        "id serial, code varchar(9) NOT NULL, rate numeric(6, 3), PRIMARY KEY (id), UNIQUE (code)"
     ),
     "duckdb": "id BIGINT, code TEXT NOT NULL, rate DECIMAL(6, 3), PRIMARY KEY (id)",
     "sqlite": "id INT, code TEXT NOT NULL, rate NUMERIC(6, 3), PRIMARY KEY (id)",

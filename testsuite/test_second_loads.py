@@ -24,6 +24,7 @@ import duckdb
 import psycopg
 import pymysql
 import pytest
+import servers
 from pygrametl.tables import FactTable, SlowlyChangingDimension, TypeOneSlowlyChangingDimension
 from sqlalchemy import make_url
 from typed_values import KINDS, Kind, plain
@@ -79,6 +80,8 @@ class Table:
         return [kind for kind in KINDS if self._has(kind)]
 
     def _has(self, kind: Kind) -> bool:
+        if servers.is_mysql() and "mysql" in {self.source, self.warehouse} and kind.mariadb_only:
+            return False
         if self.source in {"csv", "jsonl"} and kind.sort == "binary":
             return False
         if self.way == "scanned":

@@ -13,6 +13,7 @@ from typing import Any
 
 import pymysql
 import pytest
+import servers
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pygrametl.tables import FactTable
@@ -63,7 +64,7 @@ TYPES: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "fixed_binary": ("BINARY(3)", st.binary(min_size=3, max_size=3)),
     "short_binary": ("VARBINARY(20)", st.binary(max_size=20)),
     "long_binary": ("LONGBLOB", st.binary(max_size=50)),
-    "document": ("JSON", st.sampled_from(['{"a": [1, 2.50, null]}', "[]", '"é😀"', "123", "true"])),
+    "document": ("JSON", st.sampled_from(['{"a": [1, 2.5, null]}', "[]", '"é😀"', "123", "true"])),
     "identity": ("CHAR(36)", st.uuids().map(str)),
 }
 COLUMNS = ["number", *TYPES]
@@ -213,7 +214,8 @@ EDGES: list[tuple[str, Any, set[str]]] = [
     ("TIMESTAMP(6) NULL", datetime(1900, 1, 1), set()),
     ("TIME", time(1, 2, 3, 4), set()),
     ("JSON", "{not json}", set()),
-    ("JSON", '{"a": 1.10}', ALL),
+    # MySQL's JSON keeps numbers as binary floats; MariaDB's keeps the text.
+    ("JSON", '{"a": 1.1}' if servers.is_mysql() else '{"a": 1.10}', ALL),
     ("BOOLEAN", 2, set()),
     ("INT", "1_000", set()),
 ]

@@ -37,6 +37,8 @@ class Kind:
     unscanned: frozenset[str] = ALL
     """The sources from which DuckDB has no exact conversion into this type."""
     as_sets: bool = True
+    mariadb_only: bool = False
+    """MySQL has no such type, or one that does not keep its values as they are written."""
 
     def declared(self, source: str) -> str:
         """Return the type of this column in a source of this kind."""
@@ -367,6 +369,7 @@ KINDS: Sequence[Kind] = [
         "UUID",
         "TEXT",
         unscanned=frozenset({"mysql", "sqlite"}),
+        mariadb_only=True,
     ),
     Kind(
         "document",
@@ -384,6 +387,7 @@ KINDS: Sequence[Kind] = [
         "JSON",
         "TEXT",
         unscanned=frozenset({"mysql", "postgresql", "duckdb", "sqlite"}),
+        mariadb_only=True,
     ),
     Kind(
         "bits",
