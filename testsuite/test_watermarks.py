@@ -603,7 +603,8 @@ def test_a_fact_that_appends_leaves_what_is_not_over(tmp_path: Path) -> None:
     visits.add((1, "2024-01-01"), (2, datetime.now(UTC).date()), (3, "2999-01-01"))
     [note] = visits.house.notes("visit")
     assert note.startswith(
-        '1 rows of the source have a value in "changed_at" that is ahead of the source\'s clock. They'
+        '1 rows of the source have a value in "changed_at" that is ahead of the source\'s clock.'
+        " They"
     )
     assert visits.numbers == [1]
     assert visits.load() == (0, 0)
