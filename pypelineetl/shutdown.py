@@ -1,9 +1,14 @@
-"""Being told to stop: a first signal ends a run in good order, a second one at once; both leave the
-warehouse whole.
+"""Graceful shutdown. The first signal rolls the run back and exits; a second one exits at once.
 
-Python runs a signal's handler only between two steps of its own, and who waits for a database's
-answer in DuckDB's code takes none. A thread therefore hears the signals as well, and ends the
-process if they are not heeded, or if it takes too long to end in good order.
+SIGINT, SIGTERM, SIGHUP and the time limit (SIGALRM) count. The warehouse is consistent either way:
+
+    first signal   raise ShutdownRequested in the main thread; the run rolls back, then exits
+    second signal  exit at once; the next run finds the dead run and discards its work
+    no reaction    exit after 15 s if the exception was not raised, or 45 s later if it was
+
+Python calls a signal handler only between two steps of its own code. While DuckDB waits for a
+database, there are none. So a watching thread receives the signals as well, through a socket, and
+exits the process if the main thread does not react.
 """
 
 import os
@@ -17,22 +22,38 @@ from socket import socket, socketpair
 from threading import Event, Thread
 from types import FrameType
 
-_ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SIGNALS = (*_ASKED, signal.SIGALRM)
-_AS_A_SHELL_TELLS = 128
-_HEEDED_WITHIN_SECONDS, _ENDED_WITHIN_SECONDS = 15.0, 45.0
-_LOOKED_AT_EACH_SECONDS = 1.0
+_REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals by which somebody requests a shutdown."""
+_SIGNALS = (*_REQUESTS, signal.SIGALRM)
+_SIGNAL_STATUS = 128
+"""A shell reports a process that a signal ended by this exit status plus the signal's number."""
+
+_REACTION_SECONDS = 15.0
+"""How long the main thread may take to raise the exception.
+
+DuckDB reacts to an interruption within some seconds, unless it waits for a server.
+"""
+_CLEANUP_SECONDS = 45.0
+"""How long the run may take to roll back after that.
+
+Together they are the 60 s that docs/operating.md promises. A server rolls back without the client,
+so there is nothing to gain from a longer wait.
+"""
+_RAISE_AGAIN_SECONDS = 1.0
+"""How often the exception is raised again while other code swallows it."""
+_SHORTEST_WAIT_SECONDS = 0.001
+"""A socket with a timeout of 0 would not wait at all, but raise BlockingIOError."""
 
 
 class ShutdownRequested(BaseException):
-    """The process was told to stop by a signal.
+    """A signal requested a shutdown.
 
-    Like KeyboardInterrupt, no handler of errors takes it for one.
+    Like KeyboardInterrupt, it is not an Exception, so `except Exception` does not catch it.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.status = _AS_A_SHELL_TELLS + number
+        self.status = _SIGNAL_STATUS + number
         self.reason = "its time limit" if number == signal.SIGALRM else signal.Signals(number).name
 
     def __str__(self) -> str:
@@ -41,120 +62,137 @@ class ShutdownRequested(BaseException):
 
 @contextmanager
 def graceful_shutdown(limit: timedelta | None) -> Iterator[None]:
-    """Raise StoppedError in the block when the process is told to stop, or when it takes longer
-    than a limit.
+    """Raise ShutdownRequested in the block when a signal arrives or the time limit ends.
+
+    Args:
+        limit: How long the block may take; None is for ever.
     """
-    # What is ignored, as by nohup, stays ignored.
-    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    stop = _Stop()
-    with stop.watched(), stop.unreported():
-        before = {number: signal.signal(number, stop) for number in heard}
+    # A signal that is ignored, as nohup does with SIGHUP, stays ignored.
+    handled = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    handler = _Handler()
+    with handler.watching(), handler.unreported():
+        previous = {number: signal.signal(number, handler) for number in handled}
         signal.setitimer(signal.ITIMER_REAL, limit.total_seconds() if limit else 0)
         try:
             yield
             raise_if_requested()
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number, earlier in previous.items():
+                signal.signal(number, earlier)
 
 
 def raise_if_requested() -> None:
-    """Raise StoppedError once more if the process was told to stop.
+    """Raise ShutdownRequested again if a shutdown was requested.
 
-    For errors in which others may have hidden it.
+    Call this where an exception is handled: a driver may have wrapped the request in its own.
     """
-    for handler in map(signal.getsignal, _SIGNALS):
-        if isinstance(handler, _Stop) and handler.stopped:
-            raise handler.stopped
+    for number in _SIGNALS:
+        handler = signal.getsignal(number)
+        if isinstance(handler, _Handler) and handler.requested:
+            raise handler.requested
 
 
-class _Stop:
-    """What a signal does: the first raises StoppedError, any that asks again ends the process.
+class _Handler:
+    """Handles the signals: the first one raises ShutdownRequested, a second one exits.
 
-    Somebody else's code may swallow what is raised in it: `except:` does, and Python itself where
-    it collects garbage. A clock looks whether that is so, and raises it again.
+    A bare `except:`, or Python itself in a finalizer, may swallow the exception. So a timer raises
+    it again each second, until it propagates.
     """
 
     def __init__(self) -> None:
-        self.stopped: ShutdownRequested | None = None
-        self._is_heard = Event()
+        self.requested: ShutdownRequested | None = None
+        self._is_raised = Event()
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        if self.stopped is None:
-            self.stopped = ShutdownRequested(number)
-            self._is_heard.set()
-            signal.setitimer(signal.ITIMER_REAL, _LOOKED_AT_EACH_SECONDS, _LOOKED_AT_EACH_SECONDS)
-            raise self.stopped
+        """Handle a signal in the main thread."""
+        if self.requested is None:
+            self.requested = ShutdownRequested(number)
+            self._is_raised.set()
+            # From here on SIGALRM means that it is time to raise the exception again.
+            signal.setitimer(signal.ITIMER_REAL, _RAISE_AGAIN_SECONDS, _RAISE_AGAIN_SECONDS)
+            raise self.requested
         if number != signal.SIGALRM:
-            _end(number)
-        if not _is_dealt_with(self.stopped):
-            raise self.stopped
+            _exit(number)
+        if not _is_propagating(self.requested):
+            raise self.requested
 
     @contextmanager
     def unreported(self) -> Iterator[None]:
-        """Have Python not write about a StoppedError that it swallows."""
+        """Keep Python from printing that it swallowed the exception in a finalizer."""
+        previous = sys.unraisablehook
 
         def report(unraisable: "sys.UnraisableHookArgs") -> None:
-            if unraisable.exc_value is not self.stopped:
-                before(unraisable)
+            if unraisable.exc_value is not self.requested:
+                previous(unraisable)
 
-        before, sys.unraisablehook = sys.unraisablehook, report
+        sys.unraisablehook = report
         try:
             yield
         finally:
-            sys.unraisablehook = before
+            sys.unraisablehook = previous
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Have a thread see to it that the signals are heard."""
-        here, there = socketpair()
-        with closing(here), closing(there):
-            there.settimeout(0)
-            before = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
-            thread = Thread(target=self._watch, args=(here,), daemon=True)
+    def watching(self) -> Iterator[None]:
+        """Run a thread that exits the process if the main thread does not react to a signal."""
+        receiver, sender = socketpair()
+        with closing(receiver), closing(sender):
+            # Python requires a descriptor that never waits.
+            sender.settimeout(0)
+            previous = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+            thread = Thread(target=self._watch, args=(receiver,), daemon=True)
             thread.start()
             try:
                 yield
             finally:
-                signal.set_wakeup_fd(before)
-                there.close()
+                signal.set_wakeup_fd(previous)
+                # The end of the stream ends the thread.
+                sender.close()
                 thread.join()
 
     def _watch(self, signals: socket) -> None:
-        number = first = _next(signals, _SIGNALS)
+        """Wait for a signal. Exit if the block does not end in time after it."""
+        number = first = _receive(signals, _SIGNALS)
         if not first:
             return
-        for seconds in (_HEEDED_WITHIN_SECONDS, _ENDED_WITHIN_SECONDS):
+        for seconds in (_REACTION_SECONDS, _CLEANUP_SECONDS):
             try:
-                number = _next(signals, _ASKED, seconds)
+                number = _receive(signals, _REQUESTS, seconds)
                 break
             except TimeoutError:
-                if not self._is_heard.is_set():
+                if not self._is_raised.is_set():
                     break
         if number:
-            _end(number)
+            _exit(number)
 
 
-def _is_dealt_with(stopped: ShutdownRequested) -> bool:
-    """Whether it is the reason for what happens now.
-
-    An `except`, a `finally` or the end of a `with`.
-    """
+def _is_propagating(requested: ShutdownRequested) -> bool:
+    """Return whether the exception is being handled now, by `except`, `finally` or `with`."""
     error = sys.exception()
-    while error is not None and stopped not in (error, error.__cause__):
+    while error is not None and requested not in (error, error.__cause__):
         error = error.__context__
     return error is not None
 
 
-def _next(signals: socket, wanted: Collection[int], seconds: float | None = None) -> int:
-    """Wait for one of the wanted signals, and return its number.
+def _receive(signals: socket, wanted: Collection[int], seconds: float | None = None) -> int:
+    """Wait for one of the wanted signals.
 
-    0 at the end. Raises TimeoutError if none comes.
+    Args:
+        signals: The socket to which Python writes the number of each signal, one byte each.
+        wanted: The numbers to wait for.
+        seconds: How long to wait; None is for ever.
+
+    Returns:
+        The signal's number, or 0 at the end of the stream.
+
+    Raises TimeoutError if none arrives in time.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
-        signals.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
+        if deadline is None:
+            signals.settimeout(None)
+        else:
+            signals.settimeout(max(_SHORTEST_WAIT_SECONDS, deadline - time.monotonic()))
         received = signals.recv(1)
         if not received:
             return 0
@@ -162,6 +200,6 @@ def _next(signals: socket, wanted: Collection[int], seconds: float | None = None
             return received[0]
 
 
-def _end(number: int) -> None:
-    # Whoever asks twice does not want to wait for anything; the next run clears what is left.
-    os._exit(_AS_A_SHELL_TELLS + number)
+def _exit(number: int) -> None:
+    """Exit at once, without clean-up. The next run discards what this one has left."""
+    os._exit(_SIGNAL_STATUS + number)

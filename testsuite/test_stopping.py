@@ -23,16 +23,16 @@ from pypelineetl.state.run_record import FAILED
 
 CODE = """
 import signal, sys, time
-from pypelineetl.shutdown import StoppedError, stoppable
+from pypelineetl.shutdown import ShutdownRequested, graceful_shutdown
 try:
-    with stoppable(None):
+    with graceful_shutdown(None):
         try:
             print("ready", flush=True)
             time.sleep(30)
         finally:
             print("clearing", flush=True)
             time.sleep(float(sys.argv[1]))
-except StoppedError as stopped:
+except ShutdownRequested as stopped:
     print(stopped, flush=True)
     sys.exit(stopped.status)
 """
@@ -43,8 +43,8 @@ DEAF = (
     + CODE.replace("time.sleep(30)", "[library.pthread_mutex_lock(lock) for _ in range(2)]")
 )
 IMPATIENT = (
-    "from pypelineetl import stopping\nstopping._HEEDED_WITHIN_SECONDS ="
-    " stopping._ENDED_WITHIN_SECONDS = 0.5" + CODE
+    "from pypelineetl import shutdown\nshutdown._REACTION_SECONDS ="
+    " shutdown._CLEANUP_SECONDS = 0.5" + CODE
 )
 ENDLESS = native("""
     WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers
