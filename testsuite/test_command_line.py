@@ -738,8 +738,8 @@ def test_a_flat_module_that_cannot_be_imported_is_told_with_its_line(
         ),
         (
             "facts",
-            'member("product"',
-            'member("produkt"',
+            '"product", product_id="product_id", missing',
+            '"produkt", product_id="product_id", missing',
             ("facts.py", "product_sale_keys = ", "key "),
         ),
         (

@@ -265,7 +265,7 @@ def test_facts_that_are_looked_up_again_keep_what_they_are_found_by() -> None:
         ' missing="unknown"' in told
     )
     assert (
-        "retry needs that the fact keeps what its member is found by, and its factory does not have"
+        "retry needs columns of the fact that keep the natural key, and its factory does not have"
         ' "code"' in told
     )
     assert "retry needs a fact that keeps its rows, by a grain, append or period" in told
@@ -289,14 +289,14 @@ def test_facts_that_are_deleted_need_a_grain_of_the_source() -> None:
         " remove_deleted()" in told
     )
     assert "its deletions' `most` is 2; it is a share of the facts, from 0 to 1" in told
-    assert "its deletions need a grain, by which facts are known" in told
+    assert "its deletions need a grain to find facts by" in told
     found = replace(
         VISIT, grain=("school_fk",), deleted=flag_deleted("gone"), watermark=watermark("at")
     )
     told = faults(SCHOOL, DAY, found)
-    assert '"school_fk" is found by the load' in told
+    assert 'the load finds "school_fk"' in told
     assert '"gone": flags deleted facts but is no measure of' in told
-    assert "it cannot tell which facts are deleted; leave one of them out" in told
+    assert "so a load cannot know which facts are deleted; leave watermark or deleted out" in told
     assert "remove_deleted is for facts" in faults(
         replace(SCHOOL, deleted=remove_deleted()), DAY, VISIT
     )

@@ -183,7 +183,7 @@ def test_what_a_watermark_cannot_be_told(tmp_path: Path) -> None:
     assert "overlap is -1; it must not be negative" in told
     assert "needs a grain" in told
     assert "needs a source of SQL" in told
-    assert "cannot tell which members are deleted" in told
+    assert "cannot know which members are deleted" in told
 
 
 people = st.lists(

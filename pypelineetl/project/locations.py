@@ -1,8 +1,7 @@
-"""Where a declaration stands: the file and line of a project's own modules, for the message about
-what is wrong in it.
+"""The file and line of a declaration in the flat modules, for the message about a problem in it.
 
-Nothing is noted while the modules are imported. Only when there is a fault are the modules searched
-for the name that holds what is wrong, and their texts for the line that gives it.
+Python does not keep the place of a value. Only when there is a problem, `place_of` searches the
+modules for the name of the value, and their text for the line that assigns it.
 """
 
 import re
@@ -15,23 +14,37 @@ from pypelineetl.declare.etls import ETL
 
 
 def place_of(etl: ETL, field: str, home: Path | None) -> str:
-    """Return where an ETL's field stands, such as `creates.py, line 12`, among the modules of a
-    folder.
+    """Return the place of an ETL's field, such as `creates.py, line 12`.
 
-    Where that is not known, as of what is made by a function, it is where the ETL itself stands.
+    It is the place of the ETL itself if that of the field is not known, such as for a value that a
+    function returns.
+
+    Args:
+        etl: The ETL.
+        field: The name of its field; empty for the ETL itself.
+        home: The folder of the flat modules; None if they have none.
+
     """
     value = getattr(etl, field, None)
-    for module in _modules_of(home):
-        names = [name for name, held in vars(module).items() if value is not None and held is value]
-        for name in names:
-            # The modules that only import it hold it as well.
-            if line := _line_of(module, rf"^{re.escape(name)}\s*(:[^=]+)?="):
-                return f"{_file_of(module)}, line {line}"
-    declared = rf"^\s*.*\b{type(etl).__name__}\(\s*[\"']{re.escape(etl.name)}[\"']"
-    for module in _modules_of(home):
-        if line := _line_of(module, declared):
+    modules = list(_modules_of(home))
+    if value is not None:
+        for module in modules:
+            for name in _names_of(value, module):
+                # Modules that only import the name do not assign it.
+                line = _line_of(module, rf"^{re.escape(name)}\s*(:[^=]+)?=")
+                if line:
+                    return f"{_file_of(module)}, line {line}"
+    declaration = rf"^\s*.*\b{type(etl).__name__}\(\s*[\"']{re.escape(etl.name)}[\"']"
+    for module in modules:
+        line = _line_of(module, declaration)
+        if line:
             return f"{_file_of(module)}, line {line}"
     return "config.py"
+
+
+def _names_of(value: object, module: ModuleType) -> list[str]:
+    """Return the names that a module has for a value."""
+    return [name for name, other in vars(module).items() if other is value]
 
 
 def _modules_of(home: Path | None) -> Iterator[ModuleType]:
@@ -43,10 +56,7 @@ def _modules_of(home: Path | None) -> Iterator[ModuleType]:
 
 
 def _line_of(module: ModuleType, pattern: str) -> int:
-    """Return the number of the first line at which a pattern is in a module's text.
-
-    0 if it is nowhere.
-    """
+    """Return the number of the first line of a module that matches a pattern; 0 if none does."""
     try:
         text = Path(str(module.__file__)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -1,6 +1,4 @@
-"""What is wrong with what an ETL declares of its members, its facts and its source beyond columns
-and keys.
-"""
+"""Validate an ETL's watermark, grain, parts, special members, attributes and deletions."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -21,7 +19,7 @@ from pypelineetl.sql.schema import AUDIT_KEY, Column
 
 
 def attribute_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
-    """Yield every fault of what an ETL declares."""
+    """Yield the problems of an ETL's declaration beside its columns, keys and checks."""
     if etl.empty_source not in get_args(EmptySource):
         yield (
             f"its empty_source is {etl.empty_source!r}; it must be one of"
@@ -40,7 +38,14 @@ def attribute_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]
 
 
 def unknown(names: Iterable[str], known: Sequence[str], rule: str) -> Iterator[str]:
-    """Yield a fault for each name that is not known."""
+    """Yield a problem for each name that is not known.
+
+    Args:
+        names: The names that a declaration gives.
+        known: The names that it may give.
+        rule: The words between the name and "it" in the message, such as "its DDL does not have".
+
+    """
     for name in names:
         if name not in known:
             yield f'"{name}": {rule} it.{did_you_mean(name, known)}'
@@ -50,13 +55,11 @@ def _watermark_problems(etl: ETL) -> Iterator[str]:
     if etl.watermark is None:
         return
     if not isinstance(etl.source, str):
-        yield "its watermark needs a source of SQL, of which only what is new can be asked"
+        yield "its watermark needs a source of SQL, which a load can restrict to new rows"
     if not etl.watermark.columns:
         yield "its watermark names no column; give it one or more of its source's"
     overlap = etl.watermark.overlap
-    if (isinstance(overlap, timedelta) and overlap < timedelta()) or (
-        isinstance(overlap, int) and overlap < 0
-    ):
+    if _is_negative(overlap):
         yield f"its watermark's overlap is {overlap}; it must not be negative"
     if not isinstance(etl.watermark.ahead, timedelta) or etl.watermark.ahead < timedelta():
         yield (
@@ -64,21 +67,27 @@ def _watermark_problems(etl: ETL) -> Iterator[str]:
             " not be negative"
         )
     if isinstance(etl, FactETL) and etl.write_mode in {"replace", "replace_period"}:
-        yield "its watermark reads the last rows again, so it needs a grain by which they are known"
+        yield "its watermark reads the last rows again, so it needs a grain to find them by"
     if isinstance(etl, FactETL) and etl.append and (overlap or len(etl.watermark.columns) > 1):
         yield "it appends, so its watermark reads each row once; give it one column, and no overlap"
     if etl.deleted:
         what = "members" if isinstance(etl, DimensionETL) else "facts"
         yield (
-            f"its watermark reads only what is new, so it cannot tell which {what} are deleted;"
-            " leave one of them out"
+            f"its watermark reads only new rows, so a load cannot know which {what} are deleted;"
+            " leave watermark or deleted out"
         )
+
+
+def _is_negative(overlap: timedelta | int) -> bool:
+    if isinstance(overlap, timedelta):
+        return overlap < timedelta()
+    return isinstance(overlap, int) and overlap < 0
 
 
 def _fact_problems(etl: FactETL) -> Iterator[str]:
     ways = [name for name in ("grain", "append", "period") if getattr(etl, name)]
     if len(ways) > 1:
-        yield f"it declares {quoted(ways)}, of which a fact has one"
+        yield f"it declares {quoted(ways)}, and a fact can have only one of them; leave others out"
     if etl.write_mode == "accumulate":
         if etl.grain:
             yield (
@@ -87,8 +96,8 @@ def _fact_problems(etl: FactETL) -> Iterator[str]:
             )
         if etl.append or etl.period:
             yield (
-                "an accumulating snapshot is brought up to date by its keyrefs; leave append and"
-                " period out"
+                "a load updates an accumulating snapshot by its keyrefs; leave append and period"
+                " out"
             )
     yield from unknown(
         [etl.period] if etl.period else [],
@@ -138,11 +147,11 @@ def _part_problems(etl: FactETL) -> Iterator[str]:
             )
         if any(isinstance(key, Member) and key.missing == "infer" for key in etl.keys.values()):
             yield (
-                'its parts cannot infer members, which several would make; use missing="reject", or'
-                " leave parts out"
+                "its parts cannot infer members, because several would make the same; use"
+                ' missing="reject", or leave parts out'
             )
     elif etl.split_by:
-        yield "its split_by needs parts, into how many to split it"
+        yield "its split_by needs parts, the number of ranges"
 
 
 def _special_problems(etl: DimensionETL, columns: Mapping[str, Column]) -> Iterator[str]:
@@ -156,8 +165,8 @@ def _special_problems(etl: DimensionETL, columns: Mapping[str, Column]) -> Itera
             yield f'its `{which}` member needs a whole number as its key "{key}", such as -1'
         elif member[key] in keys:
             yield (
-                f"its `{which}` member has the key {member[key]}, as another special member has;"
-                " give it its own"
+                f"its `{which}` member has the key {member[key]}, which another special member has;"
+                " give each its own"
             )
         keys.append(member.get(key))
         yield from (
@@ -175,16 +184,12 @@ def _member_problems(
                 columns[name].cast(value)
         except LoadError as error:
             yield error.message
-    given = {
-        *(name for name, value in member.items() if value is not None),
-        *etl.factory.versioning,
-        *etl.flags,
-        AUDIT_KEY,
-    }
-    if required := [
-        name for name, column in columns.items() if column.required and name not in given
-    ]:
-        yield f"{quoted(required)} is NOT NULL; give it a value"
+    given = {*etl.factory.versioning, *etl.flags, AUDIT_KEY}
+    given |= {name for name, value in member.items() if value is not None}
+    required = [column.name for column in columns.values() if column.required]
+    lacking = [name for name in required if name not in given]
+    if lacking:
+        yield f"{quoted(lacking)} is NOT NULL; give it a value"
 
 
 def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
@@ -204,23 +209,22 @@ def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
             " flag"
         )
     fixed = {*factory.natural_key, *factory.versioning}
-    if wrong := [name for name in declared if name in fixed]:
+    wrong = [name for name in declared if name in fixed]
+    if wrong:
         yield (
-            f"{quoted(wrong)} tells members or their versions apart, and cannot be declared to"
-            " change or to stay"
+            f"{quoted(wrong)} tells members or their versions apart, and cannot be original,"
+            " previous, current or a flag"
         )
     filled = [*etl.flags, *etl.previous, *etl.current]
-    if twice := [
+    twice = [
         name for name in dict.fromkeys(filled) if filled.count(name) > 1 or name in etl.original
-    ]:
+    ]
+    if twice:
         yield f"{quoted(twice)} is declared to be filled in two ways; leave one out"
-    if chained := [
-        name for name in (*etl.previous.values(), *etl.current.values()) if name in filled
-    ]:
-        yield (
-            f"{quoted(chained)} is filled by the load itself; name an attribute that the source"
-            " gives"
-        )
+    copied = (*etl.previous.values(), *etl.current.values())
+    chained = [name for name in copied if name in filled]
+    if chained:
+        yield (f"the load itself fills {quoted(chained)}; name an attribute that the source gives")
 
 
 def _deletion_problems(etl: DimensionETL) -> Iterator[str]:
@@ -258,13 +262,14 @@ def _fact_deletion_problems(etl: FactETL) -> Iterator[str]:
         )
     if not etl.row_key:
         yield (
-            "its deletions need a grain, by which facts are known; without one, facts are replaced"
-            " or added"
+            "its deletions need a grain to find facts by; without one, a load replaces or adds"
+            " facts"
         )
-    elif found := [name for name in etl.row_key if name not in etl.own]:
+    found = [name for name in etl.row_key if name not in etl.own]
+    if found:
         yield (
-            f"its deletions need a grain that the source gives itself, and {quoted(found)} is found"
-            " by the load: a row that is rejected would be taken for deleted"
+            f"its deletions need a grain that the source itself gives, and the load finds"
+            f" {quoted(found)}: it would take a rejected row for a deleted one"
         )
     if deleted.flag:
         yield from unknown(

@@ -1,6 +1,4 @@
-"""What is wrong with the checks declared beside an ETL, told as `faults.py` tells all that is wrong
-with an ETL.
-"""
+"""Validate the checks of an ETL: each problem says what was given, the rule, and what to do."""
 
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
@@ -33,9 +31,15 @@ def check_problems(
     sql_dialect: str,
     warehouse: URL | None,
 ) -> Iterator[str]:
-    """Yield every fault of an ETL's checks, without the ETL's name.
+    """Yield the problems of an ETL's checks, without the ETL's name.
 
-    The warehouse is None if its URL is wrong.
+    Args:
+        etl: The ETL.
+        columns: The columns of its table by name.
+        dimensions: The dimensions of the project by name.
+        sql_dialect: The dialect in which the SQL of checks is written.
+        warehouse: The URL of the warehouse; None if it is wrong.
+
     """
     if not isinstance(etl.checks, list | tuple):
         yield (
@@ -66,9 +70,7 @@ def _general_problems(check: Check, columns: Mapping[str, Column]) -> Iterator[s
         if name not in columns:
             yield f'its table has no column "{name}".{did_you_mean(name, columns)}'
         elif "%" in name:
-            yield (
-                f'column "{name}" has a character that drivers take for a value to come; rename it'
-            )
+            yield (f'column "{name}" has a "%", which drivers take for a placeholder; rename it')
 
 
 def _specific_problems(
@@ -112,8 +114,8 @@ def _bound_problems(check: Between, column: Column) -> Iterator[str]:
         yield "it has no bound; give least, most or both"
     elif column.is_text or not all(isinstance(bound, kinds) for bound in bounds):
         yield (
-            f"its column is {_type(column)}; numbers are between numbers, dates and datetimes"
-            " between such"
+            f"its column is {_type(column)}; numbers are between numbers, moments between dates or"
+            " datetimes"
         )
     else:
         try:

@@ -1,7 +1,6 @@
-"""What is wrong with the declared ETLs, told fault by fault: what was given, the rule, and what to
-do.
+"""Validate the declared ETLs: each problem says what was given, the rule, and what to do.
 
-Each check is a generator of faults without the ETL's name, which `faults_of` puts before them.
+Each rule is a generator of problems without the ETL's name, which `etl_problems` puts before them.
 """
 
 import inspect
@@ -35,34 +34,34 @@ from pypelineetl.sql.schema import AUDIT_KEY, Column, columns_of
 _UNQUOTABLE = set('"`%()\0')
 _BASES = {"dimension": Dimension, "fact": FactTable}
 _BULK = ("fact", BulkFactTable)
-"""It is no FactTable to Python, but means one.
+"""The one class of a fact that is no subclass of FactTable.
 
-What it would write with is the engine's business.
+The engine has its own bulk loader, so the class needs none.
 """
 
 
 @dataclass(frozen=True)
 class ConfigContext:
-    """What config.py says beside its ETLs."""
+    """The settings of config.py with which its ETLs are validated."""
 
     sql_dialect: str
     """The dialect of the DDL and of checks."""
     warehouse: URL | None
-    """None if its URL is wrong."""
+    """The URL of the warehouse; None if it is wrong."""
     sources: Mapping[str, str]
     """By source database, in configured order, the dialect of its SQL."""
     home: Path | None = None
-    """The folder of config.py and the modules beside it."""
+    """The folder of config.py and the other flat modules; None if it is not known."""
 
 
 Problem = tuple[str, str]
-"""The field of an ETL in which something is wrong, and what."""
+"""The field of an ETL that has a problem, empty for the ETL itself, and the problem."""
 
 
 def etl_problems(
     dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], context: ConfigContext
 ) -> list[str]:
-    """Return every fault of these ETLs, each as one line that names its ETL."""
+    """Return all problems of these ETLs, each as one line that names its ETL."""
     found = [
         *_wrong_entries("DIMENSIONS", dimensions, DimensionETL),
         *_wrong_entries("FACTS", facts, FactETL),
@@ -85,10 +84,7 @@ def etl_problems(
 
 
 def problem_line(etl: ETL, field: str, problem: str, home: Path | None) -> str:
-    """Return a fault in a field of an ETL as one line.
-
-    Where that stands, whose it is, and what is wrong.
-    """
+    """Return a problem of an ETL as one line: its place, the ETL's name, and what is wrong."""
     return f'{place_of(etl, field, home)}: {etl.kind} "{etl.name}": {problem}'
 
 
@@ -211,8 +207,8 @@ def _factory_problems(etl: ETL) -> Iterator[str]:
         return
     if issubclass(made, BulkDimension | CachedBulkDimension):
         yield (
-            f"its factory's class is {made.__name__}, which loads by files of its own; use"
-            " CachedDimension, which is loaded in bulk as well"
+            f"its factory's class is {made.__name__}, which loads from its own files; use"
+            " CachedDimension, which the engine loads in bulk as well"
         )
         return
     known = inspect.signature(made).parameters
@@ -260,7 +256,7 @@ def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
 def _version_problems(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
     """Yield what pygrametl's type-2 class cannot do on the warehouse.
 
-    With no version column it orders NULLS FIRST.
+    Without a version column, its SQL has NULLS FIRST, which not every database supports.
     """
     factory = etl.factory
     ordered = factory.name("versionatt") or factory.name("orderingatt")

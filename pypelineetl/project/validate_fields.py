@@ -1,6 +1,4 @@
-"""What is wrong with the types of what an ETL declares, field by field, before anything looks into
-the fields.
-"""
+"""Validate the type of each field of an ETL, before other rules look into the fields."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,27 +9,31 @@ from pypelineetl.declare.sources import Deleted, Watermark
 from pypelineetl.errors import given
 
 Rule = tuple[Callable[[Any], bool], str]
-"""Whether a value is right, and what it must be."""
+"""The function that says whether a value is valid, and what it must be."""
 
 _LISTS = ("attributes", "lookupatts", "keyrefs", "measures", "otherrefs", "type1atts")
-"""The arguments of a factory that are lists."""
+"""The arguments of a factory that are lists of columns."""
 
 
 def field_problems(etl: ETL) -> Iterator[str]:
-    """Yield a fault for each field of an ETL, and each list of its factory, whose value is of a
-    wrong type.
-    """
+    """Yield a problem for each field of an ETL, and each list of its factory, of a wrong type."""
     for field, (is_valid, rule) in _RULES.items():
-        if hasattr(etl, field) and not is_valid(value := getattr(etl, field)):
+        # Dimensions and facts have fields that the other kind does not have.
+        if not hasattr(etl, field):
+            continue
+        value = getattr(etl, field)
+        if not is_valid(value):
             yield f"its {field} is {given(value)}; it must be {rule}"
-    if isinstance(etl.factory, Factory):
-        for name in _LISTS:
-            value = etl.factory.arguments.get(name, ())
-            if not isinstance(value, list | tuple):
-                yield (
-                    f"its factory's {name} is {given(value)}; it must be a list of names, such as"
-                    ' ["id"]'
-                )
+    if not isinstance(etl.factory, Factory):
+        return
+    for name in _LISTS:
+        value = etl.factory.arguments.get(name, ())
+        # A text would be taken for a list of its letters.
+        if not isinstance(value, list | tuple):
+            yield (
+                f"its factory's {name} is {given(value)}; it must be a list of names, such as"
+                ' ["id"]'
+            )
 
 
 def _is_text(value: Any) -> bool:

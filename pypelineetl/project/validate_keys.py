@@ -1,4 +1,4 @@
-"""What is wrong with a fact's keys: what was given, the rule, and what to do."""
+"""Validate the keys of a fact: each problem says what was given, the rule, and what to do."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -18,7 +18,7 @@ _SECOND = timedelta(seconds=1)
 def key_problems(
     fact: FactETL, dimensions: Mapping[str, DimensionETL], sql_dialect: str
 ) -> Iterator[str]:
-    """Yield every fault of a fact's keys."""
+    """Yield the problems of a fact's keys, without the fact's name."""
     for column, key in fact.keys.items():
         if column not in fact.factory.columns:
             near = did_you_mean(column, fact.factory.columns)
@@ -34,7 +34,7 @@ def key_problems(
                 f' "{key.dimension}".{did_you_mean(key.dimension, dimensions)}'
             )
             continue
-        problems = [*_missing_problems(key, dimension)]
+        problems = list(_missing_problems(key, dimension))
         if isinstance(key, Member):
             problems += [
                 *_member_problems(key, dimension, sql_dialect),
@@ -46,7 +46,9 @@ def key_problems(
 
 
 def _missing_problems(key: Key, dimension: DimensionETL) -> Iterator[str]:
-    rules = ["reject", "unknown", *(["infer"] if isinstance(key, Member) else [])]
+    rules = ["reject", "unknown"]
+    if isinstance(key, Member):
+        rules.append("infer")
     if key.missing not in rules:
         yield f'missing is "{key.missing}"; it must be one of {quoted(rules)}'
     if key.missing == "unknown" and dimension.unknown is None:
@@ -57,9 +59,7 @@ def _missing_problems(key: Key, dimension: DimensionETL) -> Iterator[str]:
 
 
 def _late_problems(column: str, key: Member, fact: FactETL) -> Iterator[str]:
-    """Yield the faults of what is to become of facts that are there when something of their member
-    arrives late.
-    """
+    """Yield the problems of `follows_history` and `retry`, which change existing facts."""
     if key.follows_history and (not key.as_of or key.as_of not in fact.own):
         yield (
             "follows_history needs as_of, and a column of the fact of that name, which keeps the"
@@ -67,22 +67,23 @@ def _late_problems(column: str, key: Member, fact: FactETL) -> Iterator[str]:
         )
     if key.follows_history and not fact.row_key:
         yield (
-            "follows_history needs a fact that keeps its rows, by a grain; others are replaced and"
-            " need it not"
+            "follows_history needs a fact that keeps its rows, by a grain; other facts are replaced"
+            " and do not need it"
         )
     if not key.retry:
         return
     if key.missing != "unknown":
         yield 'retry looks up the facts of the unknown member again, so it needs missing="unknown"'
-    if lacking := [name for name in key.columns if name not in fact.own]:
+    lacking = [name for name in key.columns if name not in fact.own]
+    if lacking:
         yield (
-            "retry needs that the fact keeps what its member is found by, and its factory does not"
+            "retry needs columns of the fact that keep the natural key, and its factory does not"
             f" have {quoted(lacking)}; add it to the measures or keyrefs, and to the DDL"
         )
     if fact.write_mode == "replace":
         yield (
-            "retry needs a fact that keeps its rows, by a grain, append or period; others need no"
-            " retry"
+            "retry needs a fact that keeps its rows, by a grain, append or period; other facts need"
+            " no retry"
         )
     if column in fact.row_key:
         yield (
@@ -104,39 +105,49 @@ def _member_problems(key: Member, dimension: DimensionETL, sql_dialect: str) -> 
             f'as_of needs versions, and dimension "{dimension.name}" has no fromatt; leave'
             " as_of out"
         )
-    others = [
-        name for name in factory.names("attributes") if name not in {*wanted, *dimension.filled}
-    ]
+    known = {*wanted, *dimension.filled}
+    others = [name for name in factory.names("attributes") if name not in known]
     if key.is_junk and others:
         yield (
             f"junk gives all attributes of a member, and {quoted(others)} of dimension"
             f' "{dimension.name}" are others'
         )
-    if key.missing == "infer" and factory.name("srcdateatt"):
+    if key.missing == "infer":
+        yield from _inferred_problems(dimension, sql_dialect)
+
+
+def _inferred_problems(dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
+    """Yield the problems of a dimension for which facts make members."""
+    factory, natural_key = dimension.factory, dimension.factory.natural_key
+    if factory.name("srcdateatt"):
         yield (
             f'missing="infer" makes members that have no date, and dimension "{dimension.name}"'
             " dates its versions by srcdateatt; use fromfinder=datereader(...) there, or"
             ' missing="reject"'
         )
-    is_type_1 = dimension.scd_type == "type 1"
-    if key.missing == "infer" and is_type_1 and set(factory.names("attributes")) <= set(wanted):
+    has_others = not set(factory.names("attributes")) <= set(natural_key)
+    if dimension.scd_type == "type 1" and not has_others:
         yield (
             'missing="infer" makes members with pygrametl, whose TypeOneSlowlyChangingDimension'
             f' needs an attribute beside the natural key, and dimension "{dimension.name}" has'
             " none; make it a CachedDimension"
         )
-    if key.missing == "infer":
-        known = {factory.name("key"), *wanted, *factory.versioning, *dimension.flags, AUDIT_KEY}
-        columns = columns_of(dimension.create, sql_dialect=sql_dialect).values()
-        required = [
-            column.name for column in columns if column.required and column.name not in known
-        ]
-        if required:
-            yield (
-                'missing="infer" makes members of which only the natural key is known, and'
-                f' {quoted(required)} of dimension "{dimension.name}" is NOT NULL; allow NULL'
-                ' there, or use missing="reject"'
-            )
+    filled = {
+        factory.name("key"),
+        *natural_key,
+        *factory.versioning,
+        *dimension.flags,
+        AUDIT_KEY,
+    }
+    columns = columns_of(dimension.create, sql_dialect=sql_dialect)
+    required = [column.name for column in columns.values() if column.required]
+    lacking = [name for name in required if name not in filled]
+    if lacking:
+        yield (
+            'missing="infer" makes members that have only a natural key, and'
+            f' {quoted(lacking)} of dimension "{dimension.name}" is NOT NULL; allow NULL'
+            ' there, or use missing="reject"'
+        )
 
 
 def _moment_problems(key: MomentKey, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
@@ -149,11 +160,8 @@ def _moment_problems(key: MomentKey, dimension: DimensionETL, sql_dialect: str) 
     is_time = isinstance(key, TimeKey)
     kinds = {exp.DType.TIME} if is_time else {exp.DType.DATE, exp.DType.DATE32}
     if len(wanted) != 1 or (wanted[0] in columns and columns[wanted[0]].type.this not in kinds):
-        rule = (
-            "time_key needs a dimension looked up by one TIME"
-            if is_time
-            else "date_key needs a dimension looked up by one DATE"
-        )
+        function, column_type = ("time_key", "TIME") if is_time else ("date_key", "DATE")
+        rule = f"{function} needs a dimension looked up by one {column_type}"
         yield f'{rule}; "{key.dimension}" is looked up by {quoted(wanted)}'
     if key.first and key.last and key.first > key.last:
         yield f"its first day, {key.first}, is after its last, {key.last}"
