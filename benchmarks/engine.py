@@ -38,8 +38,8 @@ def load(work: Work, place: Place) -> None:
     if work.rebuilds:
         # As the others do: a rebuild would give the members of before their keys again.
         with project.open_warehouse() as warehouse, warehouse.transaction():
-            if warehouse.columns(work.etl.table):
-                warehouse.drop(work.etl.table)
+            if warehouse.catalog.columns(work.etl.table):
+                warehouse.catalog.drop(work.etl.table)
     last = list(process(project, work.etl, rebuild=work.rebuilds))[-1]
     if error := getattr(last, "error", ""):
         raise RuntimeError(error)

@@ -46,8 +46,8 @@ def restore(place: Place, work: Work) -> None:
     """
     project = project_of(place, work.etl)
     with project.open_warehouse() as warehouse, warehouse.transaction():
-        if warehouse.columns(work.etl.table):
-            warehouse.drop(work.etl.table)
+        if warehouse.catalog.columns(work.etl.table):
+            warehouse.catalog.drop(work.etl.table)
         for statement in project.create_statements(work.etl):
             warehouse.execute(statement)
         if not work.rebuilds:

@@ -240,7 +240,7 @@ class QuickHouse(House):
             queries = [
                 (
                     f"SELECT {warehouse.quoted(columns)} FROM {warehouse.quote(name)}"
-                    if warehouse.columns(name)
+                    if warehouse.catalog.columns(name)
                     else ""
                 )
                 for name, columns in wanted

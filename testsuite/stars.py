@@ -221,7 +221,7 @@ class Star:
     def exists(self, name: str) -> bool:
         """Whether the warehouse has this table."""
         with self._warehouse() as warehouse:
-            return bool(warehouse.columns(name))
+            return bool(warehouse.catalog.columns(name))
 
     def _warehouse(self) -> Database:
         return open_database(parse_url(self.urls[1]), read_only=False)

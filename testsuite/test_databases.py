@@ -76,9 +76,9 @@ def test_a_table_that_is_not_what_its_ddl_says_is_not_loaded(
 ) -> None:
     """Drift names each column that is missing, extra or of another type; a rebuild mends it."""
     with star.project().open_warehouse() as warehouse:
-        warehouse.drop("thing_dim")
+        warehouse.catalog.drop("thing_dim")
         created = f"CREATE TABLE thing_dim ({altered})"
-        warehouse.create(
+        warehouse.catalog.create(
             "thing_dim",
             ddl.create_statements(created, sql_dialect="mysql", target=warehouse.dialect),
         )
@@ -352,11 +352,11 @@ def test_an_option_that_is_not_known_is_refused(mariadb_url: str, tmp_path: Path
 def test_a_second_load_of_a_table_waits_for_the_first(mariadb_url: str) -> None:
     """Two connections cannot load one table at once; the second has it when the first is closed."""
     first = open_database(parse_url(mariadb_url), read_only=False)
-    first.lock(["thing_dim"])
+    first.locks.acquire(["thing_dim"])
     code = (
         "from pypelineetl.databases import open_database, parse_url\n"
         f"database = open_database(parse_url({mariadb_url!r}), read_only=False)\n"
-        "database.lock(['thing_dim'])\n"
+        "database.locks.acquire(['thing_dim'])\n"
     )
     waiting = subprocess.Popen([sys.executable, "-c", code])
     time.sleep(1.5)

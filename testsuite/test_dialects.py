@@ -324,15 +324,15 @@ def test_drift_is_what_the_database_makes_of_the_ddl(
     else:
         assert counts(reworded) == {"thing": (1, 0, 0, 1)}
     with plain.open_warehouse() as warehouse:
-        has = warehouse.columns("thing_dim")["amount"]
+        has = warehouse.catalog.columns("thing_dim")["amount"]
         [create] = create_statements(
             f"CREATE TABLE as_told (a {other})", sql_dialect=dialect, target=warehouse.dialect
         )
         with warehouse.transaction():
-            warehouse.create("as_told", [create])
-        says = warehouse.columns("as_told")["a"]
+            warehouse.catalog.create("as_told", [create])
+        says = warehouse.catalog.columns("as_told")["a"]
         with warehouse.transaction():
-            warehouse.drop("as_told")
+            warehouse.catalog.drop("as_told")
     changed = drifting(
         dialect, f"{_KEY}, amount {other}", warehouse_url, tmp_path, "code", "amount"
     )

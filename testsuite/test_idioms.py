@@ -213,7 +213,7 @@ class Asked:
         """Return the query for the other database, and what it compares that are texts."""
         target = self.other.dialect
         found = dialect.translate(
-            sql, sql_dialect="mysql", target=target, schema=self.other.column_types
+            sql, sql_dialect="mysql", target=target, schema=self.other.catalog.column_types
         )
         return found.sql, found.folded
 
@@ -230,7 +230,7 @@ class Asked:
     def _computed_by_duckdb(self, sql: str) -> list[tuple[Any, ...]]:
         assert self.session
         query, _ = self.translation(sql)
-        scanned = SQLite.scanned(self.session, parse_url(self.url), query, sql)
+        scanned = SQLite.scanner.scan(self.session, parse_url(self.url), query, sql)
         if scanned is None:
             raise DialectError("SQLite computes it itself")  # noqa: EM101, TRY003 - of the test
         rows = self.session.connection.execute(f"SELECT * FROM {scanned.relation}").fetchall()
@@ -459,7 +459,7 @@ def test_what_each_dialect_has_gives_the_same_rows(asked: Asked, written: str) -
     """SQL that all dialects have is translated from each of them to each, MySQL included."""
     for database in (asked.mariadb, asked.other):
         for sql in COMMON:
-            target, schema = database.dialect, database.column_types
+            target, schema = database.dialect, database.catalog.column_types
             query = dialect.translate(sql, sql_dialect=written, target=target, schema=schema).sql
             expected = sorted(asked.expected(sql), key=_sorting)
             found = sorted(_answers(database, query), key=_sorting)

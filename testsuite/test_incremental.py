@@ -265,12 +265,14 @@ def _tell_and_do(house: House, days: list[tuple[Any, Any]], *, rebuild: bool) ->
         house.give("person", given_people)
         house.give("sale", given_sales)
         with house.project.open_warehouse() as warehouse:
-            existed = [table for table in ("person_dim", "sale_fact") if warehouse.columns(table)]
+            existed = [
+                table for table in ("person_dim", "sale_fact") if warehouse.catalog.columns(table)
+            ]
         before = [house.table(table, *_COLUMNS[table]) for table in existed]
         told = house.plan(request)
         with house.project.open_warehouse() as warehouse:
             assert [
-                table for table in ("person_dim", "sale_fact") if warehouse.columns(table)
+                table for table in ("person_dim", "sale_fact") if warehouse.catalog.columns(table)
             ] == existed
         assert [house.table(table, *_COLUMNS[table]) for table in existed] == before
         assert told == house.refresh(request)

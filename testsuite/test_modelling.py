@@ -666,4 +666,4 @@ def test_too_many_rejects_fail_the_load(house: House) -> None:
     assert "1 of 3 rows were rejected, more than the share of 0.2" in error
     assert 'NULL in "code"' in error
     with house.project.open_warehouse() as warehouse:
-        assert not warehouse.columns("thing_dim")
+        assert not warehouse.catalog.columns("thing_dim")

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import LoadError, Request, UsageError, events, refresh
-from pypelineetl.databases.base import Database
+from pypelineetl.databases.locks import Locks
 from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.run.rebuild import begin_rebuild, rebuild_etl
 from pypelineetl.run.rollback import roll_back
@@ -101,7 +101,7 @@ def own_tables(star: Star) -> set[str]:
     with star.project().open_warehouse() as warehouse:
         return {
             table
-            for table in warehouse.tables()
+            for table in warehouse.catalog.tables()
             if table not in TABLES and not table.startswith("etl_")
         }
 
@@ -194,7 +194,9 @@ def test_foreign_keys_within_the_star_survive(star: Star) -> None:
         succeeds(star, BUILD, child)
         assert content(star)["thing_dim"] == [(1, "A", title)]
     with star.project().open_warehouse() as warehouse:
-        assert [dependent.table for dependent in warehouse.dependents("thing_dim")] == ["sale_fact"]
+        assert [dependent.table for dependent in warehouse.catalog.dependents("thing_dim")] == [
+            "sale_fact"
+        ]
 
 
 def test_a_foreign_key_from_elsewhere_is_refused_before_the_start(star: Star) -> None:
@@ -367,10 +369,10 @@ def test_a_run_that_renews_its_lease_while_another_looks_is_not_dead(
     leased = Run("leased", project.digest, lease=timedelta(minutes=5))
     with project.open_warehouse() as warehouse:
         acquire(warehouse, replace(leased, lease=timedelta()), [THING], ["thing_dim"])
-        kind = type(warehouse)
+        kind = type(warehouse.locks)
     asked = kind.is_held
 
-    def renewed(self: Database, name: str) -> bool:
+    def renewed(self: Locks, name: str) -> bool:
         with project.open_warehouse() as other, other.transaction():
             TableLocks(other).renew(leased)
         return asked(self, name)

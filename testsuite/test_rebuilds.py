@@ -340,7 +340,7 @@ def test_a_rollback_brings_back_other_columns(warehouse_url: str, tmp_path: Path
     assert house.table("shop_dim", "code", "city", "size") == [("A", "Oslo", 3)]
     list(roll_back(project))
     with project.open_warehouse() as warehouse:
-        assert list(warehouse.columns("shop_dim")) == ["id", "code", "city"]
+        assert list(warehouse.catalog.columns("shop_dim")) == ["id", "code", "city"]
     assert house.table("shop_dim", "code", "city") == [("A", "Oslo")]
     list(roll_back(project))
     assert house.table("shop_dim", "code", "city", "size") == [("A", "Oslo", 3)]

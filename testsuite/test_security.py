@@ -252,7 +252,7 @@ def test_a_server_gets_no_file_that_it_asks_for(read_only: bool, asks_at: str) -
 def _ask(url: sa.URL, query: str, *, read_only: bool) -> None:
     database = MySQL.open(url, read_only=read_only)
     if query == "LOAD DATA":
-        database._load_data("/tmp/pipe", "t", [], [])  # noqa: S108, SLF001 - the file is never opened
+        database.bulk.load_data("/tmp/pipe", "t", [])  # noqa: S108 - the file is never opened
     database.query(query)
 
 

@@ -204,4 +204,4 @@ def test_a_refresh_that_takes_too_long_leaves_all_as_it_was(
         }
         assert ("dimension thing", FAILED, "stopped by its time limit") in told
         assert warehouse.query("SELECT count(*) FROM etl_lock") == [(0,)]
-        assert not [table for table in warehouse.tables() if "__" in table]
+        assert not [table for table in warehouse.catalog.tables() if "__" in table]

@@ -296,7 +296,7 @@ def name_held(shell: Checkout, refresh: str) -> Iterator[Callable[[], set[str]]]
             with other.transaction():
                 return {record.status for record in RunHistory(other).of(refresh)}
 
-        while not statuses() or not other.hold(refresh):
+        while not statuses() or not other.locks.acquire_name(refresh):
             time.sleep(0.02)
         while statuses() != {LOADED}:
             time.sleep(0.02)

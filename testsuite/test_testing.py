@@ -250,7 +250,7 @@ def test_columns_without_a_type_are_what_their_cells_look_like(story: Story) -> 
         | 20 | 2.5 | NULL       | 2014-01-05T10:00    | 2014-01-05 10:00 | 1    | 2      | x    | NULL | 2          |
         """)
     with story.project.open_source(SAMPLE) as source:
-        assert list(source.columns("kinds").values()) == [
+        assert list(source.catalog.columns("kinds").values()) == [
             "INTEGER", "DECIMAL", "DATE", "DATETIME", "DATETIME", "TEXT", "TEXT", "TEXT", "TEXT",
               "TEXT",
         ]  # fmt: skip
@@ -267,7 +267,11 @@ def test_a_column_keeps_its_type_from_day_to_day(story: Story) -> None:
     story.day("things\n| code | seen | later |\n| A7 | 1.5 | NULL |")
     story.day("things\n| code | seen | later |\n| 7 | 1 | 2014-01-05 |")
     with story.project.open_source(SAMPLE) as source:
-        assert source.columns("things") == {"code": "TEXT", "seen": "DECIMAL", "later": "DATE"}
+        assert source.catalog.columns("things") == {
+            "code": "TEXT",
+            "seen": "DECIMAL",
+            "later": "DATE",
+        }
         assert source.query("SELECT code, seen, later FROM things") == [("7", 1, "2014-01-05")]
     with pytest.raises(
         UsageError, match=re.escape('things: x is no decimal, and column "seen" is')

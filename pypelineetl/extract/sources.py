@@ -62,7 +62,9 @@ def _scan(project: Project, etl: ETL, session: DuckSession) -> Scanned | None:
     url = project.source_url(etl)
     local_times = project.local_times(etl)
     translation = project.source_translation(etl)
-    scanned = database_class(url).readable(session, url, translation.sql, translation.original)
+    scanned = database_class(url).scanner.scan_if_possible(
+        session, url, translation.sql, translation.original
+    )
     if scanned is None or local_times is None:
         return scanned
     with project.open_source(etl) as source:

@@ -88,7 +88,7 @@ def refuse_empty(etl: ETL, counts: Counts, baseline: Baseline, *, is_rebuilt: bo
 
 def _holds_rows(project: Project, etl: ETL, warehouse: Database) -> bool:
     """Return whether a table holds rows that its source gave. Special members are not such rows."""
-    columns = warehouse.columns(etl.table)
+    columns = warehouse.catalog.columns(etl.table)
     if not columns or etl.source is None:
         return False
     conditions: list[str] | None = []

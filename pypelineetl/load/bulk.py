@@ -47,7 +47,7 @@ def _unmatched_message(load: Load, etl: FactETL) -> str:
     with (
         # A failed statement may have ended the transaction of the load's own connection.
         load.project.open_warehouse() as warehouse,
-        open_duck_session(warehouse.own_session, load.project.memory) as session,
+        open_duck_session(warehouse.duckdb_connection, load.project.memory) as session,
         typed_source(load.project, etl, session) as source,
     ):
         facts = StagedFacts(replace(load, warehouse=warehouse), session, etl, source)

@@ -66,7 +66,7 @@ def run_checks(load: Load, etl: ETL) -> Iterator[Failure]:
 
 def count_rows(load: Load, etl: ETL) -> int:
     """Return how many rows a table has, as `row_count` counts them; 0 if it does not exist."""
-    if not load.warehouse.columns(etl.table):
+    if not load.warehouse.catalog.columns(etl.table):
         return 0
     [(rows,)] = load.warehouse.query(f"SELECT COUNT(*) FROM {_Table(load, etl).relation}")
     return int(rows)
@@ -113,9 +113,9 @@ class _Table:
 
         On MySQL, for example, `loaded.code COLLATE utf8mb4_bin`.
         """
-        if not self.load.warehouse.folds(self.columns[column]):
+        if not self.load.warehouse.texts.folds(self.columns[column]):
             return expression
-        return self.load.warehouse.binary_compare(expression)
+        return self.load.warehouse.texts.binary(expression)
 
     def bound(self, column: str, values: Sequence[Any]) -> tuple[Any, ...]:
         """Return values that a column is compared with, as the driver takes them."""

@@ -38,8 +38,8 @@ def check_texts(load: Load, dimension: DimensionETL, before: int = 0) -> None:
     warehouse, columns = load.warehouse, load.project.columns(dimension)
     differs = []
     for name in dimension.factory.natural_key:
-        if warehouse.folds(columns[name]):
-            exact = warehouse.binary_compare(warehouse.quote(name))
+        if warehouse.texts.folds(columns[name]):
+            exact = warehouse.texts.binary(warehouse.quote(name))
             differs.append(f"MIN({exact}) <> MAX({exact})")
     if not differs:
         return
@@ -77,7 +77,7 @@ class SourceKeys:
         is_exact = issubclass(
             dimension.factory.table_class, CachedDimension | SlowlyChangingDimension
         )
-        self._is_needed = is_exact and any(map(load.warehouse.folds, self._columns))
+        self._is_needed = is_exact and any(map(load.warehouse.texts.folds, self._columns))
         self._natural_keys: set[NaturalKey] = set()
 
     def recorded(self, rows: Stream) -> Stream:
@@ -138,7 +138,7 @@ def infer_exactly(
 
     """
     columns = load.project.columns(dimension)
-    if not any(load.warehouse.folds(columns[name]) for name in dimension.factory.natural_key):
+    if not any(load.warehouse.texts.folds(columns[name]) for name in dimension.factory.natural_key):
         return [infer(natural_key) for natural_key in natural_keys]
     _refuse_equal(load, dimension, natural_keys)
     created: dict[Any, NaturalKey] = {}

@@ -67,11 +67,11 @@ def _load_partition(  # noqa: PLR0913 - as `load_partition`, and the two fast wa
 ) -> Generator[Event, None, Counts]:
     with project.open_warehouse() as warehouse:
         partition = partition_etl(project, etl, partitions, number)
-        warehouse.take_turn([partition.table])
+        warehouse.locks.acquire_patiently([partition.table])
         with warehouse.transaction():
-            if warehouse.columns(partition.table):
-                warehouse.drop(partition.table)
-            warehouse.create(
+            if warehouse.catalog.columns(partition.table):
+                warehouse.catalog.drop(partition.table)
+            warehouse.catalog.create(
                 partition.table,
                 [project.create_columns_only(etl, partition.table, temporary=False)],
             )

@@ -88,7 +88,7 @@ def write_rejects(
         return
     if counts.rejected - again > etl.most_rejected * (counts.read - again):
         raise LoadError(_too_many_message(session, etl, counts))
-    load.warehouse.bulk_insert(
+    load.warehouse.bulk.insert(
         REJECTS,
         LoadState(load.warehouse).reject_columns(),
         session,

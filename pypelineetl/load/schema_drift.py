@@ -26,7 +26,7 @@ def check_drift(project: Project, etl: ETL, warehouse: Database) -> None:
 
     """
     declared = _declared_columns(project, etl, warehouse)
-    existing = warehouse.columns(etl.table)
+    existing = warehouse.catalog.columns(etl.table)
     found = list(_differences(declared, existing))
     if not found:
         return
@@ -57,7 +57,7 @@ def refuse_losses(project: Project, etls: Sequence[ETL], warehouse: Database) ->
     """
     problems = []
     for etl in etls:
-        existing = warehouse.columns(etl.table)
+        existing = warehouse.catalog.columns(etl.table)
         if not existing or not isinstance(etl, DimensionETL):
             continue
         declared = _declared_columns(project, etl, warehouse)
@@ -84,12 +84,12 @@ def refuse_losses(project: Project, etls: Sequence[ETL], warehouse: Database) ->
 def differences(project: Project, etl: ETL, warehouse: Database) -> list[str]:
     """Return how an existing table differs from its DDL; empty if it does not."""
     declared = _declared_columns(project, etl, warehouse)
-    return list(_differences(declared, warehouse.columns(etl.table)))
+    return list(_differences(declared, warehouse.catalog.columns(etl.table)))
 
 
 def _declared_columns(project: Project, etl: ETL, warehouse: Database) -> _Types:
     temporary = f"{short_name(etl.table)}__ddl"
-    return warehouse.declared_columns(
+    return warehouse.catalog.declared_columns(
         project.create_columns_only(etl, temporary, temporary=True), temporary
     )
 

@@ -154,7 +154,7 @@ class StagedRows:
             read: Reads from the warehouse into DuckDB.
 
         """
-        if not self.load.warehouse.concurrent_reads:
+        if not self.load.warehouse.scanner.is_concurrent:
             yield
             read(self)
             return
@@ -246,7 +246,7 @@ class StagedRows:
 
         """
         columns, query = self._audited(self.etl.factory.columns, query)
-        return self.load.warehouse.bulk_insert(self.etl.table, columns, self.session, query)
+        return self.load.warehouse.bulk.insert(self.etl.table, columns, self.session, query)
 
     def update(
         self, keys: Sequence[str], values: Sequence[str], query: str, where: str = ""
@@ -264,7 +264,7 @@ class StagedRows:
         if not values or not self.session.number(f"SELECT count(*) FROM {_CHANGES}"):
             return
         columns, changes = self._audited(values, f"SELECT * FROM {_CHANGES}")
-        self.load.warehouse.bulk_update(
+        self.load.warehouse.bulk.update(
             self.etl.table,
             [self.columns[name] for name in keys],
             columns,
@@ -277,7 +277,7 @@ class StagedRows:
         """Return a warehouse query that DuckDB reads itself where it can, the driver otherwise."""
         warehouse = self.load.warehouse
         url = self.load.project.warehouse_url
-        scanned = warehouse.scanned_here(self.session, url, self.etl.table, query)
+        scanned = warehouse.scan_table(self.session, url, self.etl.table, query)
         return Projection(self.session, scanned, lambda: warehouse.stream(query))
 
     def _read_by_key(

@@ -82,7 +82,7 @@ def _reasons(project: Project, etl: ETL) -> Iterator[str]:
         yield f"its surrogate key {key} is no whole number"
     if etl.factory.table_class in _COMPARED_BY_DATABASE:
         database = database_class(project.warehouse_url)
-        if database.case_insensitive_text:
+        if database.texts.is_case_insensitive:
             yield from _collation_reasons(etl, columns)
 
 

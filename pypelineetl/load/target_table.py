@@ -38,9 +38,9 @@ def prepare_table(
     if live is None:
         check_drift(project, etl, warehouse)
         if isinstance(etl, FactETL) and etl.write_mode == "replace":
-            warehouse.empty(etl.table)
+            warehouse.catalog.empty(etl.table)
     else:
-        if warehouse.columns(live.table):
+        if warehouse.catalog.columns(live.table):
             if isinstance(etl, DimensionETL) and isinstance(live, DimensionETL):
                 previous_keys = preserve_members(project, live, warehouse, options.audit_key)
             # Listeners learn that the live table's rows are replaced; the swap itself comes later.
@@ -59,10 +59,10 @@ def prepare_table(
 
 def create_table(project: Project, etl: ETL, warehouse: Database) -> Iterator[Event]:
     """Create an ETL's table. Drop a table of its name that an earlier attempt has left."""
-    if warehouse.columns(etl.table):
-        warehouse.drop(etl.table)
+    if warehouse.catalog.columns(etl.table):
+        warehouse.catalog.drop(etl.table)
     yield events.TableCreating(etl)
-    warehouse.create(etl.table, project.create_statements(etl))
+    warehouse.catalog.create(etl.table, project.create_statements(etl))
     yield events.TableCreated(etl)
 
 
@@ -83,7 +83,7 @@ def delete_lost_events(load: Load, etl: ETL, largest_key: int | None) -> None:
 
 def _note_narrow_texts(etl: ETL, warehouse: Database) -> Iterator[Event]:
     columns = etl.factory.columns
-    narrow = [name for name in warehouse.narrow_texts(etl.table) if name in columns]
+    narrow = [name for name in warehouse.catalog.narrow_texts(etl.table) if name in columns]
     if narrow:
         note = (
             f"its columns {quoted(narrow)} cannot hold every character, and a row with another one"
@@ -99,13 +99,13 @@ def _refuse_normalized(etl: ETL, warehouse: Database) -> None:
     MySQL, for example, sorts the keys of a JSON value. Every load would then find a change.
     """
     is_compared = isinstance(etl, DimensionETL) or bool(etl.row_key)
-    if not (warehouse.rewritten and is_compared):
+    if not (warehouse.lossy_types and is_compared):
         return
-    for name, column_type in warehouse.columns(etl.table).items():
-        if name in etl.factory.columns and column_type in warehouse.rewritten:
+    for name, column_type in warehouse.catalog.columns(etl.table).items():
+        if name in etl.factory.columns and column_type in warehouse.lossy_types:
             message = (
                 f'column "{name}" is {column_type.upper()}, which {warehouse.name} stores in its'
                 " own form, so every load would find another value there; declare it as"
-                f" {warehouse.rewritten[column_type]}, which keeps a text as it is written"
+                f" {warehouse.lossy_types[column_type]}, which keeps a text as it is written"
             )
             raise LoadError(message)

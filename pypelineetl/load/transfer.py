@@ -41,7 +41,7 @@ def load_rows(
 
     """
     with open_duck_session(
-        load.warehouse.own_session, load.project.memory, scans=scans, streams=streams
+        load.warehouse.duckdb_connection, load.project.memory, scans=scans, streams=streams
     ) as session:
         create_rejects_table(session)
         waiting = WaitingRejects(load.project, etl, load.warehouse, load.generation)

@@ -86,7 +86,7 @@ class _Uniqueness:
 
     def check(self, *, is_proved: bool) -> None:
         key, natural_key = str(self.dimension.factory.name("key")), self._natural_key
-        guarantees = self.load.warehouse.unique_keys(self.dimension.table)
+        guarantees = self.load.warehouse.catalog.unique_keys(self.dimension.table)
         if not any(columns <= {key} for columns in guarantees):
             self._check_surrogate_keys(key)
         if any(columns <= set(natural_key) for columns in guarantees):
@@ -193,7 +193,7 @@ class _Uniqueness:
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         is_plain = having == _SEVERAL_ROWS and not arguments
         # Some warehouses can rule repeated values out at less cost than by grouping all rows.
-        if is_plain and not warehouse.may_repeat(table, names, where):
+        if is_plain and not warehouse.catalog.may_repeat(table, names, where):
             return []
         by = warehouse.quoted(names)
         return warehouse.query(
@@ -211,7 +211,7 @@ class _Uniqueness:
 
     def _ignores_case(self) -> bool:
         """Whether the warehouse may take two natural keys as equal that the engine keeps apart."""
-        if not self.load.warehouse.case_insensitive_text:
+        if not self.load.warehouse.texts.is_case_insensitive:
             return False
         columns = self.load.project.columns(self.dimension)
         return any(duckdb_type(columns[name]) == "VARCHAR" for name in self._natural_key)

@@ -211,7 +211,7 @@ class Project:
                     etl.source,
                     sql_dialect=sql_dialect,
                     target=target,
-                    schema=database.column_types,
+                    schema=database.catalog.column_types,
                 )
         return self._translations[key]
 
@@ -225,7 +225,7 @@ class Project:
             sql,
             sql_dialect=self.warehouse_dialect,
             target=warehouse.dialect,
-            schema=warehouse.column_types,
+            schema=warehouse.catalog.column_types,
         )
         return found.sql
 
@@ -262,7 +262,7 @@ class Project:
     @property
     def has_warehouse(self) -> bool:
         """Whether the warehouse exists: on a server always, as a file after the first run."""
-        return databases.database_class(self.warehouse_url).is_there(self.warehouse_url)
+        return databases.database_class(self.warehouse_url).exists(self.warehouse_url)
 
     def open_warehouse(self) -> Database:
         """Connect to the warehouse, to read and write."""

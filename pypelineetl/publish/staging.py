@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pypelineetl.databases.base import Database, Replacement
+from pypelineetl.databases.base import Database
+from pypelineetl.databases.table_swap import Replacement
 from pypelineetl.declare.checks import BadRows, Check
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.declare.factories import Factory
@@ -79,7 +80,7 @@ def stage(project: Project, etls: Sequence[ETL], generation: str) -> Staging:
 def kept_tables(warehouse: Database, etls: Sequence[ETL]) -> list[str]:
     """Return the previous tables of these ETLs, of any run."""
     beginnings = tuple(kept_name(etl.table, "") for etl in etls)
-    return [table for table in warehouse.tables() if table.startswith(beginnings)]
+    return [table for table in warehouse.catalog.tables() if table.startswith(beginnings)]
 
 
 def _inferring_dimensions(project: Project, etls: Sequence[ETL]) -> tuple[DimensionETL, ...]:

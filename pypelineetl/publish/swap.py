@@ -7,7 +7,8 @@ are not disturbed.
 
 from collections.abc import Collection, Mapping, Sequence
 
-from pypelineetl.databases.base import Database, Replacement
+from pypelineetl.databases.base import Database
+from pypelineetl.databases.table_swap import Replacement
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import LoadError
 from pypelineetl.load.schema_drift import differences, refuse_losses
@@ -43,7 +44,7 @@ def _problems_of_dependents(
     problems: list[str] = []
     foreign_keys: list[str] = []
     others: list[str] = []
-    for dependent in warehouse.dependents(etl.table):
+    for dependent in warehouse.catalog.dependents(etl.table):
         if not dependent.table:
             others.append(dependent.what)
         elif dependent.table not in staging.tables:
@@ -116,13 +117,13 @@ def replace_rows(
     # Facts come before the dimensions that they may have foreign keys to.
     for replacement in reversed(replacements):
         if replacement not in created_again:
-            warehouse.empty(replacement.table)
-        elif warehouse.columns(replacement.table):
-            warehouse.inherit(replacement)
-            warehouse.drop(replacement.table)
+            warehouse.catalog.empty(replacement.table)
+        elif warehouse.catalog.columns(replacement.table):
+            warehouse.swap.copy_grants(replacement)
+            warehouse.catalog.drop(replacement.table)
     for replacement in replacements:
         if replacement in created_again:
-            warehouse.swap_in(replacement)
+            warehouse.swap.swap_in(replacement)
         else:
             _insert_rows(warehouse, replacement)
 
@@ -135,16 +136,17 @@ def _created_again(
         replacement
         for replacement in replacements
         if replacement.table in redeclared
-        or warehouse.columns(replacement.table) != warehouse.columns(replacement.staged)
+        or warehouse.catalog.columns(replacement.table)
+        != warehouse.catalog.columns(replacement.staged)
     ]
-    if warehouse.renames_atomically:
+    if warehouse.swap.renames_atomically:
         # A table that does not exist yet is created here, and gets its rows as all others.
         _create_missing(warehouse, changed)
         changed = []
     return [
         replacement
         for replacement in replacements
-        if replacement in changed or warehouse.must_recreate(replacement.table)
+        if replacement in changed or warehouse.swap.must_recreate(replacement.table)
     ]
 
 
@@ -154,19 +156,19 @@ def _create_missing(warehouse: Database, changed: Sequence[Replacement]) -> None
     CREATE TABLE commits on the databases that need this, so it must come first.
     """
     for replacement in changed:
-        if warehouse.columns(replacement.table):
+        if warehouse.catalog.columns(replacement.table):
             message = (
                 f'the DDL of "{replacement.table}" has changed, so the table has to be swapped as a'
                 " whole, and readers held it open for too long; run again when they are done."
                 " Nothing was changed."
             )
             raise LoadError(message)
-        warehouse.create(replacement.table, replacement.create)
+        warehouse.catalog.create(replacement.table, replacement.create)
 
 
 def _keep_rows(warehouse: Database, table: str, name: str) -> None:
     """Copy the rows of a live table, if it exists, into a new previous table."""
-    columns = warehouse.columns(table)
+    columns = warehouse.catalog.columns(table)
     if not columns:
         return
     # CREATE TABLE AS would lose the declared types on SQLite.
@@ -177,7 +179,7 @@ def _keep_rows(warehouse: Database, table: str, name: str) -> None:
 
 def _insert_rows(warehouse: Database, replacement: Replacement) -> None:
     """Copy the rows of a staged table into its live table, which is empty."""
-    names = warehouse.quoted(warehouse.columns(replacement.staged))
+    names = warehouse.quoted(warehouse.catalog.columns(replacement.staged))
     warehouse.execute(f"""
         INSERT INTO {warehouse.quote(replacement.table)} ({names})
         SELECT {names}

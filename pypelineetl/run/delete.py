@@ -24,12 +24,12 @@ def delete_tables(project: Project, etls: Sequence[ETL]) -> Generator[Event, Non
             with warehouse.transaction():
                 # Facts come before the dimensions that they may have foreign keys to.
                 for etl in reversed(etls):
-                    if warehouse.columns(etl.table):
+                    if warehouse.catalog.columns(etl.table):
                         yield events.TableDropping(etl)
-                        warehouse.drop(etl.table)
+                        warehouse.catalog.drop(etl.table)
                         yield events.TableDropped(etl)
                 for table in kept_tables(warehouse, etls):
-                    warehouse.drop(table)
+                    warehouse.catalog.drop(table)
                 if set(etls) == set(project.etls):
                     # No fact is left that contains a surrogate key, so numbering starts again.
                     LargestKeys(warehouse).delete(etls)

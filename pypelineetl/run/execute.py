@@ -74,7 +74,7 @@ def _needs_rebuild(etls: Sequence[ETL], warehouse: Database) -> bool:
     # members that only the run's own connection sees.
     if len(etls) == 1 and isinstance(first, FactETL) and first.parts > 1:
         return True
-    return not any(warehouse.columns(etl.table) for etl in etls)
+    return not any(warehouse.catalog.columns(etl.table) for etl in etls)
 
 
 def _rebuild(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, bool]:

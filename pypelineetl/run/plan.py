@@ -48,7 +48,7 @@ def _plan(project: Project, etls: Sequence[ETL], request: Request) -> Generator[
     succeeded, error = True, ""
     try:
         with project.open_warehouse() as warehouse, warehouse.rehearsal():
-            any_exists = any(warehouse.columns(etl.table) for etl in etls)
+            any_exists = any(warehouse.catalog.columns(etl.table) for etl in etls)
             if request.delete_existing_tables or not any_exists:
                 yield from _rehearse_rebuild(project, etls, warehouse)
             else:
@@ -81,7 +81,7 @@ def _rehearse_update(
     project: Project, etls: Sequence[ETL], request: Request, warehouse: Database
 ) -> Generator[Event, None, None]:
     for etl in etls:
-        is_missing = not warehouse.columns(etl.table)
+        is_missing = not warehouse.catalog.columns(etl.table)
         if is_missing:
             yield from create_table(project, etl, warehouse)
         options = LoadOptions(full=request.full or is_missing)

@@ -40,7 +40,7 @@ def _publish(staging: Staging, run: Run) -> None:
         if RunHistory(warehouse).has_succeeded(run):
             # The connection was lost after an earlier attempt had committed.
             return
-    can_rename = database_class(staging.live.warehouse_url).renames_atomically
+    can_rename = database_class(staging.live.warehouse_url).swap_class.renames_atomically
     if can_rename and _swap_by_renaming(staging, run):
         return
     kept: dict[str, str] = {}
@@ -67,11 +67,11 @@ def _swap_by_renaming(staging: Staging, run: Run) -> bool:
         locks.verify(run)
         with warehouse.transaction():
             RunStatus(warehouse).publishing(run, BUILT)
-        existing = warehouse.tables()
+        existing = warehouse.catalog.tables()
         # A task that is delivered again may find that it has swapped them already.
         is_swapped = not set(staging.tables.values()).intersection(existing)
         moves = rename_moves(staging, existing)
-        if not is_swapped and not warehouse.exchange(list(staging.tables), moves):
+        if not is_swapped and not warehouse.swap.rename_all(list(staging.tables), moves):
             return False
         with warehouse.transaction():
             finish(warehouse, run, BUILT)

@@ -58,8 +58,8 @@ def copy_live_table(staging: Staging, etl: ETL, warehouse: Database) -> None:
     # The events of its creation interest nobody: the user did not ask for this ETL.
     for _ in create_table(staging.project, staged, warehouse):
         pass
-    if warehouse.columns(etl.table):
-        names = warehouse.quoted(warehouse.columns(staged.table))
+    if warehouse.catalog.columns(etl.table):
+        names = warehouse.quoted(warehouse.catalog.columns(staged.table))
         warehouse.execute(f"""
             INSERT INTO {warehouse.quote(staged.table)} ({names})
             SELECT {names}
@@ -126,7 +126,7 @@ def _load(
     with staging.live.open_warehouse() as warehouse:
         # Other ETLs may add members to the same dimensions. This transaction begins after theirs
         # have committed, and so it sees those members.
-        warehouse.take_turn(tables_written(staging.project, staged))
+        warehouse.locks.acquire_patiently(tables_written(staging.project, staged))
         with warehouse.transaction():
             options = load_options(run, etl, warehouse)
             counts = yield from load_etl(

@@ -77,7 +77,7 @@ def merge_rebuilt_partitions(
     """
     staged = _staged_fact(staging, etl)
     with staging.live.open_warehouse() as warehouse:
-        warehouse.take_turn([staged.table])
+        warehouse.locks.acquire_patiently([staged.table])
         with warehouse.transaction():
             TableLocks(warehouse).verify(run)
             options = load_options(run, etl, warehouse)

@@ -8,7 +8,8 @@ from collections.abc import Generator, Sequence
 from datetime import timedelta
 
 from pypelineetl import events
-from pypelineetl.databases.base import Database, Replacement
+from pypelineetl.databases.base import Database
+from pypelineetl.databases.table_swap import Replacement
 from pypelineetl.errors import LoadError, UsageError
 from pypelineetl.events import Event
 from pypelineetl.project.project import Project
@@ -36,7 +37,7 @@ def roll_back(project: Project) -> Generator[Event, None, None]:
         acquire_liveness(warehouse, run.id)
         last = _last_rebuild(warehouse)
         generation = generation_of(last[0].run_id)
-        existing = warehouse.tables()
+        existing = warehouse.catalog.tables()
         replaced = tuple(
             etl for etl in project.etls if kept_name(etl.table, generation) in existing
         )
@@ -90,7 +91,7 @@ def _swap(warehouse: Database, run: Run, replacements: Sequence[Replacement]) ->
         replacement.table: kept_name(replacement.table, run.generation)
         for replacement in replacements
     }
-    if warehouse.renames_atomically:
+    if warehouse.swap.renames_atomically:
         # Renaming commits at once. If the process dies after it, recovery sees by this record and
         # by the tables' names that the rollback was done.
         with warehouse.transaction():
@@ -99,7 +100,7 @@ def _swap(warehouse: Database, run: Run, replacements: Sequence[Replacement]) ->
         for replacement in replacements:
             moves.append((replacement.table, kept[replacement.table]))
             moves.append((replacement.staged, replacement.table))
-        if warehouse.exchange(list(kept), moves):
+        if warehouse.swap.rename_all(list(kept), moves):
             with warehouse.transaction():
                 finish(warehouse, run, ROLLED_BACK)
             return
@@ -119,10 +120,10 @@ def _check_columns(warehouse: Database, replacement: Replacement) -> Replacement
 
     Raises LoadError if something depends on the live table then, because it would be lost.
     """
-    columns = warehouse.columns(replacement.staged)
-    if warehouse.columns(replacement.table) == columns:
+    columns = warehouse.catalog.columns(replacement.staged)
+    if warehouse.catalog.columns(replacement.table) == columns:
         return replacement
-    lost = [dependent.what for dependent in warehouse.dependents(replacement.table)]
+    lost = [dependent.what for dependent in warehouse.catalog.dependents(replacement.table)]
     if lost:
         message = (
             f'"{replacement.table}" had other columns before the last build, so that table has to'

@@ -96,7 +96,7 @@ def _create_missing(
 
     State tables are created here, too, because CREATE TABLE commits on MySQL.
     """
-    missing = [etl for etl in etls if not warehouse.columns(etl.table)]
+    missing = [etl for etl in etls if not warehouse.catalog.columns(etl.table)]
     for etl in missing:
         yield from create_table(project, etl, warehouse)
     for etl in etls:

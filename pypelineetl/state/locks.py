@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from pypelineetl.databases.base import LOCK_WAIT_SECONDS, Database
+from pypelineetl.databases.base import Database
+from pypelineetl.databases.locks import LOCK_WAIT_SECONDS
 from pypelineetl.errors import BusyError, LoadError
 from pypelineetl.state.run_record import Run, present_holder
 from pypelineetl.state.table import StateTable, moment_of
@@ -70,7 +71,7 @@ class TableLocks:
 
         Raises BusyError if another connection still excludes this one after `wait` seconds.
         """
-        self._warehouse.lock([_LOCKS], wait)
+        self._warehouse.locks.acquire([_LOCKS], wait)
 
     def all(self) -> list[TableLock]:
         """Return all locks, sorted by run and table."""
@@ -137,7 +138,7 @@ def acquire_liveness(warehouse: Database, name: str) -> None:
     Raises BusyError if another connection has the lock.
     """
     for _ in range(_LIVENESS_ATTEMPTS):
-        if warehouse.hold(name):
+        if warehouse.locks.acquire_name(name):
             return
         time.sleep(_LIVENESS_PAUSE_SECONDS)
     message = f"another process is already at work for run {name}"

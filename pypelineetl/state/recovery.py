@@ -66,19 +66,19 @@ def is_alive(warehouse: Database, run_id: str, *, ignore_own_lock: bool = False)
         ignore_own_lock: Whether this process holds the lock of the run itself, as when it begins
             the run again. Then only the locks of its ETLs count.
     """
-    if not ignore_own_lock and warehouse.is_held(run_id):
+    if not ignore_own_lock and warehouse.locks.is_held(run_id):
         return True
     for record in RunHistory(warehouse).of(run_id):
         if record.status not in UNFINISHED:
             continue
         name = f"{run_id} {record.etl}"
-        if warehouse.is_held(name):
+        if warehouse.locks.is_held(name):
             return True
         # Nobody else knows into how many partitions the run split a fact, so each possible one is
         # asked for.
         is_fact = record.etl.startswith("fact ")
         partitions = range(MOST_PARTS) if is_fact else ()
-        if any(warehouse.is_held(f"{name} {number}") for number in partitions):
+        if any(warehouse.locks.is_held(f"{name} {number}") for number in partitions):
             return True
     return False
 

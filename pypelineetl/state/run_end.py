@@ -38,7 +38,7 @@ def finish(warehouse: Database, run: Run, way: str) -> None:
     if way == BUILT:
         tables = locks.tables_of(run)
         kept_tables = {kept_name(table, run.generation) for table in tables}
-        keeps_previous = bool(kept_tables.intersection(warehouse.tables()))
+        keeps_previous = bool(kept_tables.intersection(warehouse.catalog.tables()))
         for table in tables:
             live.promote(table, run.generation, keep=PREVIOUS if keeps_previous else "")
     if way == ROLLED_BACK:
@@ -67,7 +67,7 @@ def commit_or_discard(warehouse: Database, run: Run, ends: Mapping[str, str], er
     """
     locks = TableLocks(warehouse)
     tables = locks.tables_of(run)
-    existing = set(warehouse.tables())
+    existing = set(warehouse.catalog.tables())
     ways = {
         record.way for record in RunHistory(warehouse).of(run.id) if record.status == PUBLISHING
     }
@@ -141,13 +141,13 @@ def drop_orphans(warehouse: Database) -> list[str]:
     last_rebuild = RunHistory(warehouse).last(BUILT, ROLLED_BACK)
     keeping = alive | {generation_of(record.run_id) for record in last_rebuild}
     orphans: list[str] = []
-    for table in warehouse.tables():
+    for table in warehouse.catalog.tables():
         derived = parse_derived(table)
         if derived and derived.generation not in (keeping if derived.is_kept else alive):
             orphans.append(table)
     with warehouse.transaction():
         drop_all(warehouse, orphans)
-    warehouse.clear_holds()
+    warehouse.locks.clear()
     return orphans
 
 
@@ -162,12 +162,12 @@ def drop_all(warehouse: Database, tables: Sequence[str]) -> None:
     left = list(tables)
     while left:
         table = left.pop(0)
-        referring = {dependent.table for dependent in warehouse.dependents(table)}
+        referring = {dependent.table for dependent in warehouse.catalog.dependents(table)}
         if referring.intersection(left):
             # The tables that refer to this one are dropped first.
             left.append(table)
         else:
-            warehouse.drop(table)
+            warehouse.catalog.drop(table)
 
 
 def _fail(warehouse: Database, run: Run, failed_etl: str, error: str) -> bool:

@@ -34,11 +34,11 @@ class StateTable:
 
     def exists(self) -> bool:
         """Return whether the table is in the warehouse."""
-        return bool(self.warehouse.columns(self.name))
+        return bool(self.warehouse.catalog.columns(self.name))
 
     def has_all_columns(self) -> bool:
         """Return whether the table has every column that this version writes."""
-        return self._columns.keys() <= self.warehouse.columns(self.name).keys()
+        return self._columns.keys() <= self.warehouse.catalog.columns(self.name).keys()
 
     def declared_columns(self) -> list[Column]:
         """Return the columns of the CREATE TABLE, in their order."""
@@ -56,12 +56,12 @@ class StateTable:
         # A rejected row may contain any character, whatever character set the database has.
         create = f"{self.create} CHARACTER SET utf8mb4"
         statements = ddl.create_statements(create, sql_dialect=MYSQL, target=self.warehouse.dialect)
-        self.warehouse.ensure(self.name, statements)
-        existing = self.warehouse.columns(self.name)
+        self.warehouse.catalog.ensure(self.name, statements)
+        existing = self.warehouse.catalog.columns(self.name)
         for name, column in self._columns.items():
             if name not in existing:
                 kind = column.type.sql(dialect=self.warehouse.dialect)
-                self.warehouse.add_column(self.name, name, kind)
+                self.warehouse.catalog.add_column(self.name, name, kind)
 
     def query(
         self, select: str, where: Mapping[str, Any], rest: str = "", bound: Sequence[Any] = ()

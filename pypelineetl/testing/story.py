@@ -119,7 +119,7 @@ class Story:
             raise UsageError(message)
         drawings = read_drawings(drawing) if drawing else []
         with open_database(urls[name], read_only=False) as source:
-            source.lock([drawn.table for drawn in drawings])
+            source.locks.acquire([drawn.table for drawn in drawings])
             with source.transaction():
                 for drawn in drawings:
                     _write(source, drawn, self._kinds.setdefault((name, drawn.table), {}))
@@ -195,7 +195,7 @@ class Story:
 
     def _found(self, drawn: Drawing, columns: Sequence[Column]) -> Iterator[Row]:
         with open_database(self.project.warehouse_url, read_only=True) as warehouse:
-            if not warehouse.columns(drawn.table):
+            if not warehouse.catalog.columns(drawn.table):
                 message = f"{drawn.table} is not there: nothing was loaded into it"
                 raise AssertionError(message)
             query = f"SELECT {warehouse.quoted(drawn.columns)} FROM {warehouse.quote(drawn.table)}"

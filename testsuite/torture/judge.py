@@ -74,7 +74,7 @@ def _wrong_content(
 
 def _leftovers(star: Star, was_new: bool) -> Iterator[str]:
     with star.warehouse() as warehouse:
-        tables = set(warehouse.tables()) - set(TABLES)
+        tables = set(warehouse.catalog.tables()) - set(TABLES)
         if others := {table for table in tables if not table.startswith("etl_")}:
             yield f"left are the tables {sorted(others)}"
         if warehouse.query("SELECT table_name FROM etl_lock"):

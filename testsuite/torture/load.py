@@ -150,7 +150,7 @@ def _held(star: Star, processes: Sequence[int]) -> Held:
             memory=sum(_memory(place) for place in places),
             files=sum(len([*(place / "fd").iterdir()]) for place in places),
             connections=_connections(warehouse),
-            tables=len(warehouse.tables()),
+            tables=len(warehouse.catalog.tables()),
         )
 
 

@@ -197,7 +197,7 @@ class Star:
         An empty dict if none of the tables is there.
         """
         with self.warehouse() as warehouse:
-            there = set(warehouse.tables())
+            there = set(warehouse.catalog.tables())
             return {
                 table: sorted(
                     tuple(map(str, row))
@@ -209,8 +209,8 @@ class Star:
 
 
 def _make(source: Database, table: str, columns: str, given: Sequence[tuple[Any, ...]]) -> None:
-    if source.columns(table):
-        source.drop(table)
+    if source.catalog.columns(table):
+        source.catalog.drop(table)
     source.execute(f"CREATE TABLE {table} ({columns})")
     marks = ", ".join([source.placeholder] * len(given[0]))
     names = ", ".join(part.split()[0] for part in columns.replace("(10,2)", "").split(", "))

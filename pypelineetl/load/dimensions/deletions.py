@@ -215,7 +215,7 @@ def delete_facts(load: Load, session: DuckSession, etl: FactETL, read: int) -> i
     elif deleted:
         columns = [staged.columns[name] for name in by]
         query = f"SELECT {staged.aliases(by)} FROM {missing}"
-        load.warehouse.bulk_delete(etl.table, columns, session, query)
+        load.warehouse.bulk.delete(etl.table, columns, session, query)
     return deleted
 
 
@@ -256,14 +256,14 @@ def _copy_missing_facts(load: Load, etl: FactETL, by: Sequence[str]) -> None:
     A flag keeps deleted facts in the table, and only the live table still has them.
     """
     warehouse, columns = load.warehouse, load.project.columns(etl)
-    live_columns = warehouse.columns(etl.live_table)
+    live_columns = warehouse.catalog.columns(etl.live_table)
     if not live_columns or not {*by} <= live_columns.keys():
         return
     names = warehouse.quoted(name for name in columns if name in live_columns)
     same = []
     for name in by:
         quoted = warehouse.quote(name)
-        same.append(warehouse.matches(columns[name], f"new.{quoted}", f"old.{quoted}"))
+        same.append(warehouse.texts.matches(columns[name], f"new.{quoted}", f"old.{quoted}"))
     warehouse.execute(f"""
         INSERT INTO {warehouse.quote(etl.table)} ({names})
         SELECT {names}

@@ -38,7 +38,7 @@ def preserve_members(
         key, by which the members could be found again.
 
     """
-    existing = warehouse.columns(etl.table)
+    existing = warehouse.catalog.columns(etl.table)
     names = [name for name in project.columns(etl) if name in existing]
     key = str(etl.factory.name("key"))
     if not {key, *etl.factory.natural_key} <= set(names):
@@ -87,7 +87,7 @@ def copy_versions(
         LoadError: The dates are new, and a member has several versions.
 
     """
-    values = {name: warehouse.quote(name) for name in warehouse.columns(previous_keys)}
+    values = {name: warehouse.quote(name) for name in warehouse.catalog.columns(previous_keys)}
     values |= new_flags(project, etl, list(values))
     values |= _new_bounds(project, etl, warehouse, previous_keys)
     warehouse.execute(f"""
@@ -107,7 +107,7 @@ def _new_bounds(
 
     """
     factory, quote = etl.factory, warehouse.quote
-    columns, existing = project.columns(etl), warehouse.columns(previous_keys)
+    columns, existing = project.columns(etl), warehouse.catalog.columns(previous_keys)
     number, since, until = (
         factory.name(argument) for argument in ("versionatt", "fromatt", "toatt")
     )

@@ -85,7 +85,7 @@ class MemberEvents:
             FROM ({events})
         """
         warehouse.uncommitted.add(EVENTS)
-        warehouse.bulk_insert(EVENTS, columns, self._staged.session, query)
+        warehouse.bulk.insert(EVENTS, columns, self._staged.session, query)
 
     def _read(self, table: str, selected: Mapping[str, str], rest: str) -> None:
         """Read the dimension's events into a DuckDB table.

@@ -80,7 +80,7 @@ def _missing_members(load: Load, etl: DimensionETL) -> str:
 def _must_stay(load: Load, etl: DimensionETL, pointing: Mapping[str, str]) -> str:
     """Return the condition that a previous member is inferred or a fact points to it."""
     conditions = list(pointing.values())
-    if etl.inferred in load.warehouse.columns(load.previous_keys):
+    if etl.inferred in load.warehouse.catalog.columns(load.previous_keys):
         kind = duckdb_type(load.project.columns(etl)[str(etl.inferred)])
         flag = load.warehouse.quote(str(etl.inferred))
         conditions.insert(0, f"old.{flag} = {flag_literal(kind, is_set=True)}")
@@ -97,7 +97,7 @@ def _insert_members(load: Load, etl: DimensionETL, missing: str) -> None:
 
     """
     warehouse = load.warehouse
-    names = warehouse.columns(load.previous_keys)
+    names = warehouse.catalog.columns(load.previous_keys)
     values = {name: f"old.{warehouse.quote(name)}" for name in names}
     values |= new_flags(load.project, etl, list(names))
     if warehouse.rehearses:
@@ -125,7 +125,7 @@ def _restore_rejected(staged: StagedRows, etl: DimensionETL) -> None:
         ANTI JOIN {CURRENT} AS e ON {staged.equal(by, "o", "e")}
     """)
     rejected = [previous_key for (previous_key,) in found]
-    values = {name: warehouse.quote(name) for name in warehouse.columns(load.previous_keys)}
+    values = {name: warehouse.quote(name) for name in warehouse.catalog.columns(load.previous_keys)}
     values |= new_flags(load.project, etl, list(values))
     for first in range(0, len(rejected), _KEYS_PER_STATEMENT):
         some = rejected[first : first + _KEYS_PER_STATEMENT]
@@ -153,7 +153,7 @@ def _facts_pointing(load: Load, etl: DimensionETL) -> dict[str, str]:
         columns = [column for column, key in fact.keys.items() if key.dimension == etl.name]
         if fact.stands_for or not columns:
             continue
-        existing, table = warehouse.columns(fact.table), warehouse.quote(fact.table)
+        existing, table = warehouse.catalog.columns(fact.table), warehouse.quote(fact.table)
         conditions = []
         for name in (warehouse.quote(column) for column in columns if column in existing):
             # A NULL in the list would make the condition NULL for all other members.
@@ -183,7 +183,7 @@ def _restore_attributes(staged: StagedRows, etl: DimensionETL) -> None:
 
     A previous member that was inferred has no attributes, and is left out.
     """
-    existing = staged.load.warehouse.columns(staged.load.previous_keys)
+    existing = staged.load.warehouse.catalog.columns(staged.load.previous_keys)
     original = [name for name in etl.original if name in existing]
     previous = {kept: base for kept, base in etl.previous.items() if base in existing}
     if not (original or previous):

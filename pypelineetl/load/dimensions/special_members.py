@@ -57,7 +57,7 @@ def refuse_former_special(
 
     """
     key = str(etl.factory.name("key"))
-    if key not in warehouse.columns(live_table) or not project.columns(etl)[key].is_whole:
+    if key not in warehouse.catalog.columns(live_table) or not project.columns(etl)[key].is_whole:
         return
     name, table = warehouse.quote(key), warehouse.quote(live_table)
     declared = ", ".join(str(int(member[key])) for member in etl.special)

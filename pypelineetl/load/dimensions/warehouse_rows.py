@@ -17,5 +17,5 @@ def warehouse_rows(load: Load, session: DuckSession, table: str, query: str) -> 
 
     """
     warehouse = load.warehouse
-    scanned = warehouse.scanned_here(session, load.project.warehouse_url, table, query)
+    scanned = warehouse.scan_table(session, load.project.warehouse_url, table, query)
     return Projection(session, scanned, lambda: warehouse.stream(query))

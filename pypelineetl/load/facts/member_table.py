@@ -96,7 +96,7 @@ def load_members(
 
     """
     factory = dimension.factory
-    if not warehouse.columns(factory.table):
+    if not warehouse.catalog.columns(factory.table):
         raise LoadError(missing_table(dimension))
     natural_key = _natural_key_requests(project, dimension)
     key_columns = tuple(request.name for request in natural_key)
@@ -176,6 +176,6 @@ def _read_members(  # noqa: PLR0913, PLR0917 - where to read, what to read, and 
     special = special_keys(dimension)
     if special:
         query += f" WHERE {warehouse.quote(key)} NOT IN ({special})"
-    scanned = warehouse.scanned_here(session, project.warehouse_url, dimension.table, query)
+    scanned = warehouse.scan_table(session, project.warehouse_url, dimension.table, query)
     projection = Projection(session, scanned, lambda: warehouse.stream(query))
     return projection.select(requested, table)

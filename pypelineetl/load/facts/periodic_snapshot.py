@@ -28,9 +28,9 @@ def replace_period(load: Load, etl: ETL, value: str | None) -> None:
         warehouse.query(f"DELETE FROM {table} WHERE {name} IS NULL")
         return
     where = f"{name} = {warehouse.placeholder}"
-    if warehouse.folds(column):
+    if warehouse.texts.folds(column):
         # Compare a text exactly: jan is another period than Jan, whatever the collation.
-        exact = warehouse.binary_compare
+        exact = warehouse.texts.binary
         where = f"{exact(name)} = {exact(warehouse.placeholder)}"
     warehouse.query(f"DELETE FROM {table} WHERE {where}", (value,))
 

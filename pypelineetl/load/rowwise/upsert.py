@@ -35,7 +35,7 @@ class GrainedFacts:
         conditions, settings = [], []
         for name in self._grain:
             column = warehouse.quote(name)
-            conditions.append(warehouse.matches(columns[name], column, f"%({name})s"))
+            conditions.append(warehouse.texts.matches(columns[name], column, f"%({name})s"))
         for name in self._others:
             column = warehouse.quote(name)
             settings.append(f"{column} = %({name})s")

@@ -1,0 +1,198 @@
+"""DuckDB's catalog, locks and swap: the tables of a file, of which one process has all threads."""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from threading import Lock
+
+import duckdb
+
+from pypelineetl.databases.catalog import Catalog, Dependent
+from pypelineetl.databases.file_locks import FileLocks
+from pypelineetl.databases.locks import LOCK_WAIT_SECONDS, Locks, busy_message
+from pypelineetl.databases.statements import Statements
+from pypelineetl.databases.table_swap import Replacement, TableSwap
+from pypelineetl.duck.rows import Row
+from pypelineetl.errors import BusyError, DatabaseError
+from pypelineetl.sql.translation.types import Type, column_type
+
+_table_locks: defaultdict[tuple[str, str], Lock] = defaultdict(Lock)
+"""By file and table: the lock for the threads of this process, which share the file."""
+
+
+class DuckDBCatalog(Catalog):
+    """The tables of a DuckDB file."""
+
+    def columns(self, table: str) -> Mapping[str, str]:
+        found = self._described(self._database.quote(table))
+        return {name: kind for name, kind, *_ in found}
+
+    def column_types(self, table: str, schema: str) -> Mapping[str, Type]:
+        found = self._described(
+            ".".join(self._database.quote(part) for part in (schema, table) if part)
+        )
+        return {name: column_type(kind, is_required=null == "NO") for name, kind, null, *_ in found}
+
+    def _described(self, name: str) -> list[Row]:
+        """Return the columns of a table; none if there is no such table."""
+        # duckdb_columns() would query every attached database, and fail if one of them fails.
+        try:
+            return self._database.query(f"DESCRIBE {name}")
+        except DatabaseError as error:
+            if isinstance(error.__cause__, duckdb.CatalogException):
+                return []
+            raise
+
+    def tables(self) -> list[str]:
+        found = self._database.query("""
+            SELECT table_name
+            FROM duckdb_tables()
+            WHERE database_name = current_database()
+              AND schema_name = current_schema()
+              AND NOT temporary
+        """)
+        return [name for (name,) in found]
+
+    def dependents(self, table: str) -> list[Dependent]:
+        found = self._database.query(
+            """
+            SELECT DISTINCT table_name
+            FROM duckdb_constraints()
+            WHERE database_name = current_database()
+              AND constraint_type = 'FOREIGN KEY'
+              AND referenced_table = ?
+            """,
+            (table,),
+        )
+        return [Dependent(f'a foreign key of "{owner}"', owner) for (owner,) in found]
+
+    def unique_keys(self, table: str) -> list[frozenset[str]]:
+        found = self._database.query(
+            """
+            SELECT constraint_type, constraint_column_names
+            FROM duckdb_constraints()
+            WHERE database_name = current_database()
+              AND schema_name = current_schema()
+              AND table_name = ?
+            """,
+            (table,),
+        )
+        required: set[str] = set()
+        keys = []
+        for kind, names in found:
+            if kind in {"NOT NULL", "PRIMARY KEY"}:
+                required.update(names)
+            if kind in {"UNIQUE", "PRIMARY KEY"}:
+                keys.append(frozenset(names))
+        return [names for names in keys if names <= required]
+
+    def has_foreign_keys(self, table: str) -> bool:
+        """Return whether a table has foreign keys to others, or others have one to it."""
+        found = self._database.query(
+            """
+            SELECT 1
+            FROM duckdb_constraints()
+            WHERE database_name = current_database()
+              AND constraint_type = 'FOREIGN KEY'
+              AND table_name = ?
+            """,
+            (table,),
+        )
+        return bool(found) or bool(self.dependents(table))
+
+    def has_additions(self, table: str) -> bool:
+        """Return whether a table has what its DDL may lack, and what a new table would lose."""
+        found = self._database.query(
+            """
+            -- An index.
+            SELECT 1
+            FROM duckdb_indexes()
+            WHERE database_name = current_database()
+              AND schema_name = current_schema()
+              AND table_name = $1
+            -- A comment on the table.
+            UNION ALL
+            SELECT 1
+            FROM duckdb_tables()
+            WHERE database_name = current_database()
+              AND schema_name = current_schema()
+              AND table_name = $1
+              AND comment IS NOT NULL
+            -- A comment on a column.
+            UNION ALL
+            SELECT 1
+            FROM duckdb_columns()
+            WHERE database_name = current_database()
+              AND schema_name = current_schema()
+              AND table_name = $1
+              AND comment IS NOT NULL
+            """,
+            (table,),
+        )
+        return bool(found)
+
+
+class DuckDBLocks(Locks):
+    """Locks between the threads of this process. Other processes cannot even open the file."""
+
+    def __init__(self, database: Statements) -> None:
+        super().__init__(database)
+        self._names = FileLocks(database.name)
+        self._held: list[Lock] = []
+
+    def acquire(self, tables: Sequence[str], wait: float = LOCK_WAIT_SECONDS) -> None:
+        deadline = time.monotonic() + wait
+        # In sorted order, so that two loads of the same tables cannot wait for each other.
+        for table in sorted(set(tables)):
+            lock = _table_locks[self._database.name, table]
+            if lock in self._held:
+                continue
+            if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                raise BusyError(busy_message(table, wait))
+            self._held.append(lock)
+        # A new transaction sees what the previous holder of the locks committed.
+        self._database.connection.commit()
+        self._database.connection.begin()
+
+    def acquire_name(self, name: str) -> bool:
+        return self._names.acquire(name)
+
+    def is_held(self, name: str) -> bool:
+        return self._names.is_held(name)
+
+    def clear(self) -> None:
+        self._names.clear()
+
+    def close(self) -> None:
+        self._names.close()
+        while self._held:
+            self._held.pop().release()
+
+
+class DuckDBSwap(TableSwap):
+    """Swaps by renames, or by a new table with the staged rows if there are foreign keys."""
+
+    def __init__(self, database: Statements, catalog: DuckDBCatalog) -> None:
+        super().__init__(database, catalog)
+        self._catalog: DuckDBCatalog = catalog
+
+    def must_recreate(self, table: str) -> bool:
+        # With foreign keys it must: within a transaction, DuckDB treats deleted rows as if they
+        # still referred to others. Without additions it should: a rename costs nothing, while an
+        # exchange of the rows needs memory for all of their keys.
+        return self._catalog.has_foreign_keys(table) or not self._catalog.has_additions(table)
+
+    def swap_in(self, replacement: Replacement) -> None:
+        database = self._database
+        if not self._catalog.has_foreign_keys(replacement.staged):
+            super().swap_in(replacement)
+            return
+        # DuckDB cannot rename a table with foreign keys.
+        for statement in replacement.create:
+            database.execute(statement)
+        names = database.quoted(self._catalog.columns(replacement.staged))
+        database.execute(f"""
+            INSERT INTO {database.quote(replacement.table)} ({names})
+            SELECT {names}
+            FROM {database.quote(replacement.staged)}
+        """)
