@@ -1,9 +1,8 @@
-"""SELECTs in one dialect for databases of another: what is proved to give the same rows, and
-nothing else.
+"""Translate a SELECT to another dialect, if it is proved to give the same rows there.
 
-What `functions.py`, `calls.py`, `operators.py`, `aggregates.py` and `selects.py` name is let
-through. testsuite/test_idioms.py asks a MariaDB and the other databases the same, and compares. All
-else is refused with its place.
+`functions.py`, `calls.py`, `operators.py`, `aggregates.py` and `selects.py` list what is allowed.
+testsuite/test_idioms.py runs it on MariaDB and on the other databases, and compares the rows. All
+other SQL is an error that names its place.
 """
 
 from pypelineetl.sql.translation.expressions import UntranslatableError

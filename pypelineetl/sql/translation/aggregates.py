@@ -1,4 +1,4 @@
-"""Aggregates and window functions of MySQL."""
+"""Translate MySQL's aggregates, window functions and ORDER BY."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,19 +25,20 @@ def is_aggregate(node: exp.Expr) -> bool:
 
 
 def _varies(node: exp.Expr) -> bool:
-    """Whether an expression is made of columns or aggregates, and no constant, which may be taken
-    for a position.
+    """Whether an expression has columns or aggregates.
+
+    A constant in ORDER BY or GROUP BY may be the position of a column.
     """
     return any(isinstance(each, exp.Column) or is_aggregate(each) for each in node.walk())
 
 
 class Aggregates(Calls):
-    """Expressions with aggregates and window functions."""
+    """Translates expressions with aggregates and window functions."""
 
     is_grouped = False
-    """Whether they are of a SELECT with GROUP BY."""
+    """Whether the SELECT has GROUP BY."""
     aliases: Mapping[str, exp.Alias] = MappingProxyType({})
-    """What the names of the SELECT stand for."""
+    """The columns of the SELECT by the names that it gives them."""
 
     by_node = {  # noqa: RUF012 - as in the base
         **Calls.by_node,
@@ -49,7 +50,7 @@ class Aggregates(Calls):
     }
 
     def _common_call(self, node: exp.Func) -> Expression:
-        """Return a call that another dialect than MySQL's has under the same name."""
+        """Return a call that the other dialects have under the same name as MySQL."""
         others = [node.expression] if isinstance(node, exp.Nullif) else node.expressions
         return self.call(node.sql_name(), node, [node.this, *others])
 
@@ -120,14 +121,14 @@ class Aggregates(Calls):
         if given.kind is Kind.DOUBLE and "ROWS" in over:
             raise untranslatable(
                 node,
-                "sums of floating-point numbers that come and go differ; CAST them AS"
-                " DECIMAL(p, s)",
+                "moving sums of floating-point numbers differ; write CAST(… AS DECIMAL(p, s))"
+                " around them",
             )
         if given.kind is Kind.DOUBLE:
             return Expression(f"{name}({distinct}{target.double(given)}){over}", DOUBLE, node)
         is_text = self.is_sqlite and given.kind is Kind.DECIMAL
         if is_text and distinct:
-            raise untranslatable(node, "SQLite has no decimals that it could tell apart")
+            raise untranslatable(node, "SQLite compares decimals as floating-point numbers")
         number = given.sql if is_text else target.number(given, given.type)
         total = f"{'mysql_total' if is_text else 'SUM'}({distinct}{number}){over}"
         kind = decimal(given.type.scale, given.type.excess)
@@ -156,7 +157,7 @@ class Aggregates(Calls):
         values = given.expressions if isinstance(given, exp.Distinct) else [given]
         if order is None or len(values) != 1 or node.args.get("on_overflow"):
             raise untranslatable(
-                node, "one value and ORDER BY are needed: without it their order is by chance"
+                node, "one value and ORDER BY are needed: the order is arbitrary without it"
             )
         for term in order.expressions:
             key = self.of(term.this)
@@ -165,10 +166,10 @@ class Aggregates(Calls):
                 and not key.type.is_required
                 and self.context.schema is not None
             ):
-                # MariaDB has them among the others, as if they were 0.
+                # MariaDB sorts NULL as 0, among the other values.
                 raise untranslatable(
                     term,
-                    "NULLs have no place of their own in this order; order by a column that is NOT"
+                    "MariaDB sorts NULL among the other values here; order by a column that is NOT"
                     " NULL",
                 )
         mark = (
@@ -178,11 +179,9 @@ class Aggregates(Calls):
         if distinct:
             self.context.folded.append(node)
             if len(order.expressions) != 1 or order.expressions[0].this != values[0]:
-                raise untranslatable(
-                    node, "values that are told apart can be ordered by themselves alone"
-                )
+                raise untranslatable(node, "DISTINCT values can only be ordered by themselves")
             if self.of(values[0]).kind not in (Kind.TEXT, Kind.UNKNOWN):
-                raise untranslatable(node, "values that are told apart must be texts")
+                raise untranslatable(node, "DISTINCT values must be texts")
         quoted = self.target.text_literal(mark)
         if self.is_sqlite:
             keys = [
@@ -198,7 +197,7 @@ class Aggregates(Calls):
     # Orders
 
     def order(self, order: exp.Order) -> str:
-        """Return the terms of an ORDER BY; MySQL has NULL before all other values."""
+        """Return the terms of an ORDER BY, with NULL before all other values, as in MySQL."""
         return ", ".join(
             self._order_key(each) + self._direction(each) for each in order.expressions
         )
@@ -206,7 +205,7 @@ class Aggregates(Calls):
     def _order_key(self, term: exp.Ordered) -> str:
         given = self.rounded(self.of(term.this))
         if not _varies(term.this):
-            raise untranslatable(term, "it is the same for all rows")
+            raise untranslatable(term, "it is the same value for all rows")
         if given.kind is Kind.TEXT:
             self.context.folded.append(term)
             return given.sql if isinstance(term.this, exp.Column) else self.target.bare_text(given)
@@ -220,7 +219,7 @@ class Aggregates(Calls):
 
     def _direction(self, term: exp.Ordered) -> str:
         word = " DESC" if term.args.get("desc") else ""
-        # sqlglot says where a dialect has NULLs; MySQL has them before all other values.
+        # sqlglot sets nulls_first by the rule of the dialect that the query is written in.
         are_first = bool(term.args.get("nulls_first"))
         if self.is_sqlite and are_first is not bool(word):
             return word
@@ -255,7 +254,7 @@ class Aggregates(Calls):
                 f"NTILE({self.literal_whole(arguments[0], node)}){over}", INTEGER, node
             )
         given = [self.of(arguments[0])]
-        if len(arguments) > 2:  # noqa: PLR2004 - the value, how far away it is, and what if there is none
+        if len(arguments) > 2:  # noqa: PLR2004 - value, distance, default
             given.append(self.of(arguments[2]))
         if any(each.type.excess for each in given):
             raise untranslatable(
@@ -287,8 +286,7 @@ class Aggregates(Calls):
             if alias is not None and alias.this != key:
                 raise untranslatable(
                     key,
-                    "it is a name of the SELECT as well; write its table before it, or another"
-                    " name",
+                    "it is also a name of the SELECT; write its table before it, or another name",
                 )
         if partition := node.args.get("partition_by"):
             parts.append(f"PARTITION BY {', '.join(self.group_key(each) for each in partition)}")
@@ -311,17 +309,17 @@ class Aggregates(Calls):
         return f"{shown} {way}" if way else shown
 
     def group_key(self, node: exp.Expr) -> str:
-        """Return an expression by which rows are put together."""
+        """Return an expression of GROUP BY or PARTITION BY."""
         given = self.of(node)
         if not _varies(node):
-            raise untranslatable(node, "it is the same for all rows")
+            raise untranslatable(node, "it is the same value for all rows")
         if given.kind is Kind.TEXT:
             self.context.folded.append(node)
             return given.sql if isinstance(given.node, exp.Column) else self.target.bare_text(given)
         if given.type.excess:
             raise untranslatable(
                 node,
-                "rows are put together by a quotient; write CAST(… AS DECIMAL(p, s)) around it",
+                "rows are grouped by a quotient; write CAST(… AS DECIMAL(p, s)) around it",
             )
         if given.kind is Kind.OTHER and "json" in given.type.name:
             raise untranslatable(node)

@@ -1,6 +1,7 @@
-"""Calls of MySQL's functions.
+"""Translate calls of MySQL's functions.
 
-Those of the table, and those whose SQL depends on types or literals.
+`functions.py` has the SQL of most functions. Here are those whose SQL depends on the types of their
+arguments, or on literals.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +18,11 @@ from pypelineetl.sql.translation.types import (
     DATE,
     DATETIME,
     DOUBLE,
+    FROM_TEXT,
     INTEGER,
     MOMENTS,
     NUMBERS,
     TEXT,
-    WRITTEN,
     Kind,
     decimal,
 )
@@ -37,7 +38,7 @@ UNITS = {
     "QUARTER": ("month", 3),
     "YEAR": ("month", 12),
 }
-"""By MySQL's unit of time, one that every database has and how many of it that is."""
+"""By MySQL's unit of time, a unit that every database has, and how many of it that is."""
 _MICROSECONDS = {
     "MICROSECOND": 1,
     "SECOND": 1_000_000,
@@ -47,19 +48,20 @@ _MICROSECONDS = {
     "WEEK": 604_800_000_000,
 }
 _MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
-_FIRST = "0001-01-01 00:00:00"
-_LAST = "9999-12-31 23:59:59.999999"
+_FIRST_MOMENT = "0001-01-01 00:00:00"
+_LAST_MOMENT = "9999-12-31 23:59:59.999999"
 _EXACT_AMOUNT = 2**53
-_OF_TIME = frozenset({"HOUR", "MINUTE", "SECOND", "MICROSECOND"})
+"""Whole numbers below this are exact in a DOUBLE, with which PostgreSQL multiplies an interval."""
+_PARTS_OF_TIME = frozenset({"HOUR", "MINUTE", "SECOND", "MICROSECOND"})
 _SHA_BITS = ("0", "256")
 
 Call = Callable[["Calls", exp.Expr, list[exp.Expr]], Expression]
 SPECIAL: dict[tuple[str, int | None], Call] = {}
-"""By name and number of arguments, which is None for any number of them."""
+"""The translation of each function by name and number of arguments; None is any number."""
 
 
 def special(*names: str, counts: Sequence[int | None]) -> Callable[[Call], Call]:
-    """Register what translates calls of functions of these names."""
+    """Register the translation of functions by their names and numbers of arguments."""
 
     def register(call: Call) -> Call:
         SPECIAL.update({(name, count): call for name in names for count in counts})
@@ -69,7 +71,7 @@ def special(*names: str, counts: Sequence[int | None]) -> Callable[[Call], Call]
 
 
 class Calls(Operators):
-    """Expressions with calls of functions."""
+    """Translates expressions with calls of functions."""
 
     by_node = {  # noqa: RUF012 - as in the base
         **Operators.by_node,
@@ -99,11 +101,11 @@ class Calls(Operators):
         if name in functions.FOLDING:
             self.context.folded.append(node)
         if (
-            name in _OF_TIME
+            name in _PARTS_OF_TIME
             and self.of(arguments[0]).literal
             and not datetime_in(self.of(arguments[0]).literal or "")
         ):
-            raise untranslatable(node, "MySQL takes a text without a time for a time of day")
+            raise untranslatable(node, "MySQL reads a text without a time as a time of day")
         return self.from_table(function, node, arguments)
 
     def from_table(
@@ -112,7 +114,7 @@ class Calls(Operators):
         node: exp.Expr,
         arguments: Sequence[exp.Expr | Expression],
     ) -> Expression:
-        """Return a call of a function of the table."""
+        """Return a call of a function of `functions.py`."""
         taken = [
             self._taken(each, how) for each, how in zip(arguments, function.takes, strict=True)
         ]
@@ -138,25 +140,25 @@ class Calls(Operators):
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether Python functions are at hand."""
+        """Whether the target is SQLite, whose connections have functions in Python."""
         return self.target.name == "sqlite"
 
     def literal_whole(self, node: exp.Expr, whole: exp.Expr) -> int:
-        """Return a whole number that must be written out."""
+        """Return a whole number that must be a literal."""
         is_negative = isinstance(node, exp.Neg)
         number = node.this if is_negative else node
         if not isinstance(number, exp.Literal) or number.is_string or not number.this.isdigit():
-            raise untranslatable(whole, "a whole number that is written out is needed")
+            raise untranslatable(whole, "a literal whole number is needed")
         return -int(number.this) if is_negative else int(number.this)
 
     def literal_text(self, node: exp.Expr, whole: exp.Expr) -> str:
-        """Return a text that must be written out."""
+        """Return a text that must be a literal."""
         given = self.of(node)
         if given.literal is None:
-            raise untranslatable(whole, "a text that is written out is needed")
+            raise untranslatable(whole, "a literal text is needed")
         return given.literal
 
-    # What has a syntax of its own
+    # Functions with their own syntax
 
     def _if(self, node: exp.If) -> Expression:
         if node.args.get("false") is None:
@@ -169,7 +171,7 @@ class Calls(Operators):
         name = {"LEADING": "LTRIM", "TRAILING": "RTRIM"}.get(str(node.args.get("position")), "TRIM")
         removed = self.literal_text(node.expression, node) if node.expression else " "
         if len(removed) != 1:
-            raise untranslatable(node, "MySQL removes the text as a whole; one character is needed")
+            raise untranslatable(node, "MySQL removes the whole text; one character is needed")
         function = {
             "LTRIM": "LTRIM",
             "RTRIM": "RTRIM",
@@ -213,7 +215,7 @@ class Calls(Operators):
 
     def _current(self, node: exp.Func) -> Expression:
         if node.this:
-            raise untranslatable(node, "digits of a second are not given here")
+            raise untranslatable(node, "it must have no digits of a second")
         return self.call("CURDATE" if isinstance(node, exp.CurrentDate) else "NOW", node, [])
 
     # Moments
@@ -238,13 +240,13 @@ class Calls(Operators):
         if unit == "MICROSECOND" and not (
             amount.name.isdigit() and int(amount.name) < _EXACT_AMOUNT
         ):
-            raise untranslatable(node, "a number of microseconds must be written out")
+            raise untranslatable(node, "a number of microseconds must be a literal")
         if times != 1 or sign == "-":
             count = f"({count} * {-times if sign == '-' else times})"
         is_date = given.kind is Kind.DATE and name in ("day", "month")
         kind, take = (DATE, self.target.date) if is_date else (DATETIME, self.target.datetime)
-        if isinstance(moment, exp.Literal) or given.type.name == WRITTEN:
-            kind = replace(kind, name=WRITTEN)
+        if isinstance(moment, exp.Literal) or given.type.name == FROM_TEXT:
+            kind = replace(kind, name=FROM_TEXT)
         if unit == "MICROSECOND" or given.type.scale:
             kind = replace(kind, scale=6)
         if self.is_sqlite:
@@ -254,8 +256,8 @@ class Calls(Operators):
             sql = f"({take(given)} + INTERVAL ({count}) {name.upper()})"
         else:
             sql = f"({take(given)} + {count} * INTERVAL '1 {name}')"
-        # MySQL's years are 1 to 9999, and what is beyond is NULL.
-        first, last = (self.target.datetime_literal(each) for each in (_FIRST, _LAST))
+        # MySQL has the years 1 to 9999, and returns NULL outside of them.
+        first, last = (self.target.datetime_literal(each) for each in (_FIRST_MOMENT, _LAST_MOMENT))
         within = f"CASE WHEN {sql} BETWEEN {first} AND {last} THEN {sql} END"
         return Expression(f"CAST({within} AS DATE)" if is_date else within, kind, node)
 
@@ -303,13 +305,13 @@ class Calls(Operators):
         )
 
     def formatted(self, node: exp.Expr, given: str, pattern: str) -> Expression:
-        """Return what DATE_FORMAT shows of a moment, which is given as SQL."""
+        """Return what DATE_FORMAT shows of a moment, from the SQL of the moment."""
         if self.is_sqlite:
             return Expression(
                 self._python("date_format", given, self.target.text_literal(pattern)), TEXT, node
             )
         parts = [self._format_part(kind, text, given) for kind, text in formats.pieces(pattern)]
-        # The first part is always there, so that NULL gives NULL.
+        # One part must be NULL if the moment is, so that NULL gives NULL.
         first = (
             f"CASE WHEN {given} IS NOT NULL THEN '' END"
             if not any(given in part for part in parts)
@@ -335,7 +337,7 @@ class Calls(Operators):
             return f"LPAD(CAST({number} AS VARCHAR), {4 if text == 'X' else 2}, '0')"
         if text == "w":
             return f"CAST(CAST(EXTRACT(DOW FROM {given}) AS INT) AS VARCHAR)"
-        assert text == "D", text  # noqa: S101 - all others are above
+        assert text == "D", text  # noqa: S101 - all other letters are above
         day = f"CAST(EXTRACT(DAY FROM {given}) AS INT)"
         return (
             f"CAST({day} AS VARCHAR) || CASE WHEN {day} IN (11, 12, 13) THEN 'th' WHEN {day} % 10 ="
@@ -390,7 +392,7 @@ class Calls(Operators):
         power = self.target.double(Expression(f"1{'0' * abs(digits)}", INTEGER, node))
         up, down = ("*", "/") if digits >= 0 else ("/", "*")
         rounded = "ROUND_EVEN({}, 0)" if self.target.name == "duckdb" else "ROUND({})"
-        # 0 is added because there is no negative 0 in MySQL.
+        # MySQL has no negative 0, which the sum with 0 removes.
         sql = f"({rounded.format(f'{number} {up} {power}')} {down} {power} + 0)"
         return Expression(sql, DOUBLE, node)
 
@@ -442,14 +444,13 @@ def _extreme(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressi
         # The types of columns are not known yet, so that none of them is wrong.
         kinds -= {Kind.UNKNOWN}
     if not (kinds <= NUMBERS or kinds <= MOMENTS or kinds == {Kind.TEXT}) or len(given) < 2:  # noqa: PLR2004
-        raise untranslatable(node, "numbers alone, dates alone or texts alone are needed")
+        raise untranslatable(node, "its arguments must be all numbers, all dates or all texts")
     if Kind.TEXT in kinds:
         self.context.folded.append(node)
-    if any(each.type.name == WRITTEN or each.type.excess for each in given):
+    if any(each.type.name == FROM_TEXT or each.type.excess for each in given):
         raise untranslatable(
             node,
-            "write CAST(… AS …) around its quotients, and around dates that are computed from a"
-            " text",
+            "write CAST(… AS …) around a quotient, and around a date that is computed from a text",
         )
     values, kind, form = self.unified(node, given)
     name = node.name.upper()
@@ -505,7 +506,7 @@ def _whole_beside(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Exp
         python = f"{name.lower()}{'_double' if is_double else ''}"
         return Expression(self._python(python, given.sql), DOUBLE if is_double else INTEGER, node)
     if is_double:
-        # 0 is added because there is no negative 0 in MySQL.
+        # MySQL has no negative 0, which the sum with 0 removes.
         return Expression(f"({name}({self.target.double(given)}) + 0)", DOUBLE, node)
     return Expression(f"CAST({name}({self.target.decimal(given)}) AS BIGINT)", INTEGER, node)
 
@@ -543,7 +544,7 @@ def _substring(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expres
         return Expression(self._python(name, text, start, *counts), TEXT, node)
     whole = "CAST({} AS INT)" if self.target.name == "postgres" else "{}"
     length = "CHAR_LENGTH" if self.target.name == "postgres" else "LENGTH"
-    # Given twice where it is not a number that is written out, as is the text.
+    # The SQL has text, start and length several times, as SUBSTR has none of MySQL's rules.
     cut = "".join(
         f", {whole.format(f'CASE WHEN {each} < 0 THEN 0 ELSE {each} END')}" for each in counts
     )
@@ -582,7 +583,9 @@ def _substring_index(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> 
 def _padded(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     count, filling = self.literal_whole(arguments[1], node), self.literal_text(arguments[2], node)
     if count < 0 or not filling:
-        raise untranslatable(node, "a length from 0 on and a text that is not empty are needed")
+        raise untranslatable(
+            node, "its length must be 0 or more, and its filling must not be empty"
+        )
     name = node.name.upper()
     given = [self.text(arguments[0]), str(count), self.target.text_literal(filling)]
     return Expression(
@@ -669,7 +672,7 @@ def _from_unixtime(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Ex
         "duckdb": f"{begin} + INTERVAL ({seconds}) SECOND",
         "sqlite": self._python("add", begin, seconds, "'second'", "0"),
     }[self.target.name]
-    # The seconds of MariaDB end in 2038.
+    # MariaDB returns NULL after January 2038.
     found = f"CASE WHEN {seconds} BETWEEN 0 AND 2147483647 THEN {later} END"
     if len(arguments) == 1:
         return Expression(found, DATETIME, node)
@@ -678,7 +681,7 @@ def _from_unixtime(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Ex
 
 @special("STR_TO_DATE", counts=[2])
 def _str_to_date(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    """Return a literal text as what it is; what MySQL makes of other texts no database does."""
+    """Return a literal text as a date; no other database parses a column's texts as MySQL does."""
     text, pattern = (self.literal_text(each, node) for each in arguments)
     known = {
         "Y": "%Y",
@@ -693,16 +696,14 @@ def _str_to_date(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expr
     parts = formats.pieces(pattern)
     letters = {part for kind, part in parts if kind == "specifier"}
     if "%%" in pattern or not letters <= set(known) or not {"Y", "m", "d"} <= letters:
-        raise untranslatable(
-            node, "a date of %Y, %m and %d, with or without %H, %i and %s, is needed"
-        )
+        raise untranslatable(node, "its format must have %Y, %m and %d, and may have %H, %i and %s")
     shape = "".join(
         known[part] if kind == "specifier" else part.replace("%", "%%") for kind, part in parts
     )
     try:
         found = datetime.strptime(text, shape)  # noqa: DTZ007 - UTC
     except ValueError as error:
-        raise untranslatable(node, "the text is no such date") from error
+        raise untranslatable(node, "the text is not a date of this format") from error
     has_time = bool(letters & {"H", "i", "s", "S"})
     shown = found.isoformat(sep=" ", timespec="seconds") if has_time else found.date().isoformat()
     return self.as_moment(Expression("", TEXT, node, literal=shown))

@@ -1,4 +1,4 @@
-"""An expression of MySQL in another database's SQL, with what decides how it may be used."""
+"""Hold a translated expression with its type, and the error for what has no translation."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -8,61 +8,71 @@ from sqlglot import exp
 from pypelineetl.errors import DialectError
 from pypelineetl.sql.translation.types import Kind, Type
 
-_SHOWN = 80
-"""So many characters of what was written are shown in a message."""
+_LONGEST_FRAGMENT = 80
+"""How many characters of a fragment of SQL a message shows."""
 
 
 class Form(Enum):
-    """How a database holds the value of an expression, where that is not how MySQL's type
-    suggests.
-    """
+    """How the target database holds the value of an expression of a MySQL type."""
 
-    PLAIN = "as its type suggests"
-    CONDITION = "true or false, where MySQL has 1 and 0"
-    STORED = "a moment that is a text as SQLite's column has it"
-    DIGITS = "a decimal that is a text, so that it keeps all its digits"
+    PLAIN = "as the type suggests"
+    CONDITION = "as true or false; MySQL has 1 and 0"
+    STORED = "as a column of SQLite stores a moment: a text in one of several forms"
+    DIGITS = "as a text that keeps all digits of a decimal, in SQLite"
 
 
 @dataclass(frozen=True)
 class Expression:
-    """An expression in a database's SQL."""
+    """An expression in the target database's SQL."""
 
     sql: str
+    """The SQL of the expression."""
     type: Type
+    """The type that the expression has in MySQL."""
     node: exp.Expr
-    """What was written, for messages."""
+    """The expression as it was parsed, for messages."""
     form: Form = Form.PLAIN
+    """How the target database holds the value."""
     literal: str | None = None
-    """The text, if it is a literal text."""
+    """The text, if the expression is a literal text."""
     stored: str = ""
-    """Of a column: its value as its table has it, if the expression is another."""
+    """The SQL of a column's value as its table stores it; empty for other expressions."""
 
     @property
     def kind(self) -> Kind:
-        """What decides how it is computed, compared and shown."""
+        """The kind of the expression's type."""
         return self.type.kind
 
 
 def place_of(node: exp.Expr) -> str:
-    """Return the line and column of what was written, as the start of a sentence's end."""
-    for each in node.walk():
-        if "line" in each.meta:
-            return f"Line {each.meta['line']}, column {each.meta['col']}."
+    """Return the line and column of a part of a query as a sentence; empty if it has none."""
+    for part in node.walk():
+        if "line" in part.meta:
+            return f"Line {part.meta['line']}, column {part.meta['col']}."
     return ""
 
 
 class UntranslatableError(DialectError):
-    """What was written is not proved to give the same in the other database."""
+    """A part of a query is not proved to give the same value in the other database."""
 
     def __init__(self, fragment: str, reason: str, place: str) -> None:
         super().__init__(f"{fragment} has no translation{reason}. {place}")
         self.fragment = fragment
+        """The part of the query, as it was written."""
         self.reason = reason
+        """A colon and why it has no translation; empty where the fragment says enough."""
         self.place = place
+        """The line and column, as a sentence."""
 
 
 def untranslatable(node: exp.Expr, why: str = "") -> UntranslatableError:
-    """Return the error that says what was written, where, and why it has no translation."""
-    written = node.sql(dialect="mysql")
-    shown = written if len(written) <= _SHOWN else f"{written[: _SHOWN - 1]}…"
-    return UntranslatableError(shown, f": {why}" if why else "", place_of(node))
+    """Return the error for a part of a query that has no translation.
+
+    Args:
+        node: The part of the query.
+        why: The rule, and what to write instead.
+    """
+    fragment = node.sql(dialect="mysql")
+    if len(fragment) > _LONGEST_FRAGMENT:
+        fragment = f"{fragment[: _LONGEST_FRAGMENT - 1]}…"
+    return UntranslatableError(fragment, f": {why}" if why else "", place_of(node))

@@ -1,7 +1,4 @@
-"""DATE_FORMAT.
-
-What each of MySQL's specifiers shows of a moment, in Python, PostgreSQL and DuckDB.
-"""
+"""Show a moment as DATE_FORMAT does, in Python, PostgreSQL and DuckDB."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -22,13 +19,17 @@ _MONTHS = (
     "November",
     "December",
 )
+_THURSDAY = 3
+_NOON = 12
 _SPECIFIER = re.compile("%(.)", re.DOTALL)
 
 
-def _suffixed(day: int) -> str:
-    return (
-        f"{day}{'th' if day in (11, 12, 13) else {1: 'st', 2: 'nd', 3: 'rd'}.get(day % 10, 'th')}"
-    )
+def _ordinal(day: int) -> str:
+    """Return a day of the month with the suffix that MySQL shows: 1st, 12th, 22nd."""
+    if day in (11, 12, 13):
+        return f"{day}th"
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+    return f"{day}{suffix}"
 
 
 def day_of_year(day: date) -> int:
@@ -37,24 +38,26 @@ def day_of_year(day: date) -> int:
 
 
 def sunday(at: datetime) -> date:
-    """Return the Sunday on which the week begins."""
+    """Return the Sunday on which the week of a moment begins."""
     return at.date() - timedelta(days=at.isoweekday() % 7)
 
 
 def week_from_sunday(at: datetime) -> int:
-    """Return the week that begins on Sunday; 0 before the first Sunday of the year."""
+    """Return the number of the week, from Sunday; 0 before the first Sunday of the year."""
     return (day_of_year(at) + 6 - at.isoweekday() % 7) // 7
 
 
 def week_of_its_sunday(at: datetime) -> int:
-    """Return the week that begins on Sunday, in the year of that Sunday."""
+    """Return the number of the week, from Sunday, in the year of that Sunday."""
     return (day_of_year(sunday(at)) + 6) // 7
 
 
 def week_of_four_days(at: datetime) -> int:
-    """Return the week that begins on Monday; 0 before the first of the year with four days."""
-    first = date(at.year, 1, 1).weekday()
-    return (day_of_year(at) - 1 + first) // 7 + (first <= 3)  # noqa: PLR2004 - Thursday
+    """Return the number of the week, from Monday; 0 before the first week with four days."""
+    first_weekday = date(at.year, 1, 1).weekday()
+    # The week of January 1 has four days in the year if that day is a Thursday at the latest.
+    has_four_days = first_weekday <= _THURSDAY
+    return (day_of_year(at) - 1 + first_weekday) // 7 + has_four_days
 
 
 _SHOWN: Mapping[str, Callable[[datetime], str]] = {
@@ -64,7 +67,7 @@ _SHOWN: Mapping[str, Callable[[datetime], str]] = {
     "c": lambda at: f"{at.month}",
     "d": lambda at: f"{at.day:02}",
     "e": lambda at: f"{at.day}",
-    "D": lambda at: _suffixed(at.day),
+    "D": lambda at: _ordinal(at.day),
     "H": lambda at: f"{at.hour:02}",
     "k": lambda at: f"{at.hour}",
     "h": lambda at: f"{(at.hour + 11) % 12 + 1:02}",
@@ -74,7 +77,7 @@ _SHOWN: Mapping[str, Callable[[datetime], str]] = {
     "s": lambda at: f"{at.second:02}",
     "S": lambda at: f"{at.second:02}",
     "f": lambda at: f"{at.microsecond:06}",
-    "p": lambda at: "AM" if at.hour < 12 else "PM",  # noqa: PLR2004 - noon
+    "p": lambda at: "AM" if at.hour < _NOON else "PM",
     "W": lambda at: _DAYS[at.weekday()],
     "a": lambda at: _DAYS[at.weekday()][:3],
     "M": lambda at: _MONTHS[at.month - 1],
@@ -88,8 +91,10 @@ _SHOWN: Mapping[str, Callable[[datetime], str]] = {
     "V": lambda at: f"{week_of_its_sunday(at):02}",
     "X": lambda at: f"{sunday(at).year:04}",
 }
-_SHORT = {"T": "%H:%i:%s", "r": "%h:%i:%s %p"}
-SPECIFIERS = frozenset({*_SHOWN, *_SHORT, "%"})
+"""By the letter of a specifier, what MySQL shows of a moment."""
+_ABBREVIATIONS = {"T": "%H:%i:%s", "r": "%h:%i:%s %p"}
+SPECIFIERS = frozenset({*_SHOWN, *_ABBREVIATIONS, "%"})
+"""The letters of MySQL's specifiers."""
 OF_POSTGRESQL = {
     "Y": "YYYY",
     "y": "YY",
@@ -115,6 +120,7 @@ OF_POSTGRESQL = {
     "v": "IW",
     "x": "IYYY",
 }
+"""By MySQL's letter, the pattern of PostgreSQL's TO_CHAR that shows the same."""
 OF_DUCKDB = {
     "Y": "%Y",
     "y": "%y",
@@ -142,26 +148,42 @@ OF_DUCKDB = {
     "v": "%V",
     "x": "%G",
 }
+"""By MySQL's letter, the specifier of DuckDB's STRFTIME that shows the same."""
 
 
 def pieces(pattern: str) -> list[tuple[str, str]]:
-    """Return a pattern in pieces.
+    """Return the pieces of a pattern of DATE_FORMAT, as pairs of a kind and a text.
 
-    ("text", what is shown as it is) and ("specifier", its letter).
+    A piece of the kind `text` is shown as it is; of the kind `specifier`, the text is its letter.
+
+    >>> pieces("%Y-%m")
+    [('specifier', 'Y'), ('text', '-'), ('specifier', 'm')]
     """
-    for letter, longer in _SHORT.items():
-        pattern = re.sub(f"(%%)|%{letter}", lambda found: found[1] or longer, pattern)  # noqa: B023 - used at once
-    found, end = [], 0
-    for each in _SPECIFIER.finditer(pattern):
-        found += [("text", pattern[end : each.start()])]
-        is_known = each[1] in _SHOWN
-        # MySQL shows a letter that it does not know as it is.
-        found += [("specifier" if is_known else "text", each[1])]
-        end = each.end()
-    found += [("text", pattern[end:])]
+    found = []
+    end = 0
+    for match in _SPECIFIER.finditer(pattern):
+        letter = match[1]
+        found.append(("text", pattern[end : match.start()]))
+        if letter in _ABBREVIATIONS:
+            found += pieces(_ABBREVIATIONS[letter])
+        elif letter in _SHOWN:
+            found.append(("specifier", letter))
+        else:
+            # MySQL shows a letter that it does not know as it is.
+            found.append(("text", letter))
+        end = match.end()
+    found.append(("text", pattern[end:]))
     return [(kind, text) for kind, text in found if text]
 
 
 def formatted(at: datetime, pattern: str) -> str:
-    """Return what DATE_FORMAT shows of a moment."""
-    return "".join(text if kind == "text" else _SHOWN[text](at) for kind, text in pieces(pattern))
+    """Return what DATE_FORMAT shows of a moment.
+
+    >>> formatted(datetime(2024, 2, 5, 8, 30), "%D of %M, %T")
+    '5th of February, 08:30:00'
+    """
+    parts = []
+    for kind, text in pieces(pattern):
+        part = text if kind == "text" else _SHOWN[text](at)
+        parts.append(part)
+    return "".join(parts)

@@ -1,9 +1,8 @@
-"""The table of MySQL's functions that each database has under some name or can be given by an
-expression.
+"""List MySQL's functions that every database has, with the SQL of each database.
 
-A template's {0} is the first argument, converted as `takes` says. SQLite's is a Python function of
-the same name (`sqlite_functions.py`), unless a template says otherwise. Functions whose SQL depends
-on the types or the literals that they are given are in `special.py`.
+In a template, {0} is the first argument, cast as `takes` says. On SQLite the function is one in
+Python of the same name (`sqlite_functions.py`), unless there is a template. Functions whose SQL
+depends on the types of their arguments, or on literals, are in `calls.py`.
 """
 
 from dataclasses import dataclass
@@ -13,30 +12,39 @@ from pypelineetl.sql.translation.types import DATE, DATETIME, DOUBLE, INTEGER, T
 
 @dataclass(frozen=True)
 class Function:
-    """One of MySQL's functions with a number of arguments."""
+    """One of MySQL's functions, with a certain number of arguments."""
 
     name: str
+    """The name of the function in MySQL."""
     takes: tuple[str, ...]
-    """What each argument is converted to: text, integer, double, date or datetime."""
+    """What each argument is cast to: text, integer, double, date or datetime."""
     gives: Type
+    """The type of the result."""
     postgres: str
+    """The template of PostgreSQL's SQL."""
     duckdb: str
+    """The template of DuckDB's SQL."""
     sqlite: str = ""
-    """Empty for the Python function."""
+    """The template of SQLite's SQL; empty for a call of the Python function."""
     aliases: tuple[str, ...] = ()
+    """Other names of the function in MySQL."""
 
     def template(self, target: str) -> str:
-        """Return the SQL of a database, with places for the arguments."""
+        """Return the template of a database's SQL, in which {0} is the first argument.
+
+        >>> BY_NAME["LOCATE", 2].template("duckdb")
+        'INSTR({1}, {0})'
+        """
+        if target == "postgres":
+            return self.postgres
+        if target == "duckdb":
+            return self.duckdb
         places = ", ".join(f"{{{place}}}" for place in range(len(self.takes)))
-        return {
-            "postgres": self.postgres,
-            "duckdb": self.duckdb,
-            "sqlite": self.sqlite or f"mysql_{self.name.lower()}({places})",
-        }[target]
+        return self.sqlite or f"mysql_{self.name.lower()}({places})"
 
 
 def _part(name: str, postgres: str, duckdb: str, *, aliases: tuple[str, ...] = ()) -> Function:
-    """Return a function that takes a part of a moment."""
+    """Return a function that gives a part of a moment, as a whole number."""
     return Function(
         name,
         ("datetime",),
@@ -52,12 +60,12 @@ _SUNDAY = {
     "postgres": "(CAST({0} AS DATE) - CAST(EXTRACT(DOW FROM {0}) AS INT))",
     "duckdb": "(CAST({0} AS DATE) - CAST(DAYOFWEEK({0}) AS INT))",
 }
-"""The Sunday on which a week begins."""
-_FIRST = {
+"""By database, the Sunday on which the week of a date begins."""
+_NEW_YEARS_WEEKDAY = {
     "postgres": "(EXTRACT(ISODOW FROM DATE_TRUNC('year', {0})) - 1)",
     "duckdb": "(ISODOW(DATE_TRUNC('year', {0})) - 1)",
 }
-"""The weekday of a year's first day, from 0 for Monday."""
+"""By database, the weekday of January 1, from 0 for Monday."""
 _ISO_YEAR_AND_WEEK = {
     "postgres": "EXTRACT(ISOYEAR FROM {0}) * 100 + EXTRACT(WEEK FROM {0})",
     "duckdb": "ISOYEAR({0}) * 100 + WEEKOFYEAR({0})",
@@ -70,10 +78,10 @@ WEEK_FROM_SUNDAY = _part(
 )
 WEEK_OF_FOUR_DAYS = _part(
     "WEEK_OF_FOUR_DAYS",
-    f"TRUNC((EXTRACT(DOY FROM {{0}}) - 1 + {_FIRST['postgres']}) / 7)"
-    f" + CASE WHEN {_FIRST['postgres']} <= 3 THEN 1 ELSE 0 END",
-    f"(DAYOFYEAR({{0}}) - 1 + {_FIRST['duckdb']}) // 7 + CASE WHEN {_FIRST['duckdb']} <= 3 THEN 1"
-    " ELSE 0 END",
+    f"TRUNC((EXTRACT(DOY FROM {{0}}) - 1 + {_NEW_YEARS_WEEKDAY['postgres']}) / 7)"
+    f" + CASE WHEN {_NEW_YEARS_WEEKDAY['postgres']} <= 3 THEN 1 ELSE 0 END",
+    f"(DAYOFYEAR({{0}}) - 1 + {_NEW_YEARS_WEEKDAY['duckdb']}) // 7"
+    f" + CASE WHEN {_NEW_YEARS_WEEKDAY['duckdb']} <= 3 THEN 1 ELSE 0 END",
 )
 WEEK_OF_ITS_SUNDAY = _part(
     "WEEK_OF_ITS_SUNDAY",
@@ -154,12 +162,12 @@ _MOMENTS = (
         ("CURRENT_DATE", "UTC_DATE"),
     ),
 )
-# An empty text is nowhere to be found, also where what would replace it is NULL.
+# MySQL finds an empty text nowhere, and returns the text even if the replacement is NULL.
 _REPLACE = "CASE WHEN {1} = '' THEN {0} ELSE REPLACE({0}, {1}, {2}) END"
-# ICU knows all letters whatever the database's locale, and makes two of ß and İ, which MySQL does
-# not.
+# ICU knows all letters, whatever the locale of the database. It makes SS of ß and two letters of İ;
+# MySQL does not, so that other letters stand for them meanwhile.
 _UPPER = "REPLACE(UPPER(REPLACE({0}, 'ß', CHR(57344)) COLLATE \"und-x-icu\"), CHR(57344), 'ß')"
-_LOWER = "LOWER(REPLACE(REPLACE({0}, 'Σ', 'σ'), 'İ', 'i') COLLATE \"und-x-icu\")"  # noqa: RUF001 - Greek is meant
+_LOWER = "LOWER(REPLACE(REPLACE({0}, 'Σ', 'σ'), 'İ', 'i') COLLATE \"und-x-icu\")"  # noqa: RUF001 - Greek letters
 _TEXTS = (
     Function(
         "LENGTH", ("text",), INTEGER, "OCTET_LENGTH({0})", "STRLEN({0})", "", ("OCTET_LENGTH",)
@@ -239,5 +247,9 @@ _NUMBERS = (
 
 TABLE = (*DATE_PARTS, *_MOMENTS, *_TEXTS, *_NUMBERS)
 FOLDING = frozenset({"INSTR", "LOCATE"})
-"""What compares texts as the database's collation does."""
-BY_NAME = {(name, len(each.takes)): each for each in TABLE for name in (each.name, *each.aliases)}
+"""The functions that compare texts by the collation of the database."""
+BY_NAME: dict[tuple[str, int], Function] = {}
+"""The functions by name and number of arguments."""
+for _function in TABLE:
+    for _name in (_function.name, *_function.aliases):
+        BY_NAME[_name, len(_function.takes)] = _function

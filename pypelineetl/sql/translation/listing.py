@@ -1,4 +1,4 @@
-"""The list of what is let through, for docs/databases.md.
+"""Print the list of the SQL that is translated, for docs/databases.md.
 
 `python -m pypelineetl.sql.translation.listing` prints it.
 """
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 from pypelineetl.sql.translation import aggregates, calls, formats, functions
 
-_LINES = (
+_SYNTAX = (
     (
         "operators",
         (
-            "`+ - * / % DIV MOD`, `&` with a number that is written out, `= <> < <= > >= <=>`, `AND"
+            "`+ - * / % DIV MOD`, `&` with a literal number, `= <> < <= > >= <=>`, `AND"
             " OR XOR NOT`, `IS [NOT] NULL`, `IS [NOT] TRUE`, `IN`, `BETWEEN`, `LIKE` with `ESCAPE`,"
             " `CASE`, `date + INTERVAL n unit`"
         ),
@@ -46,16 +46,15 @@ def listing() -> str:
         "POSITION",
     }
     lines = [
-        *_LINES,
+        *_SYNTAX,
         ("functions", _names(called)),
         ("aggregates", _names((*aggregates.AGGREGATES, "GROUP_CONCAT"))),
         ("windows", windows),
         ("units of time", _names(calls.UNITS)),
-        ("`DATE_FORMAT`", _names(f"%{each}" for each in formats.SPECIFIERS)),
+        ("`DATE_FORMAT`", _names(f"%{letter}" for letter in formats.SPECIFIERS)),
     ]
-    return "".join(
-        ["| | let through |\n|---|---|\n", *(f"| {what} | {given} |\n" for what, given in lines)]
-    )
+    rows = [f"| {what} | {allowed} |\n" for what, allowed in lines]
+    return "".join(["| | translated |\n|---|---|\n", *rows])
 
 
 def _names(names: Iterable[str]) -> str:

@@ -1,9 +1,9 @@
-"""Literal texts that MySQL takes for dates, moments and numbers."""
+"""Read the literal texts that MySQL takes for dates, moments and numbers."""
 
 import re
 from datetime import date, datetime
 
-_DAY = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})|(\d{4})(\d\d)(\d\d)", re.ASCII)
+_DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})|(\d{4})(\d\d)(\d\d)", re.ASCII)
 _MOMENT = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})[ T](\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,6}))?)?", re.ASCII
 )
@@ -11,8 +11,12 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?", re.ASCII)
 
 
 def date_in(text: str) -> date | None:
-    """Return the date that a text is; None if it is none, or has a time."""
-    found = _DAY.fullmatch(text)
+    """Return the date in a text; None if it is not a date, or has a time.
+
+    >>> date_in("2024-2-5")
+    datetime.date(2024, 2, 5)
+    """
+    found = _DATE.fullmatch(text)
     if not found:
         return None
     year, month, day = (int(part) for part in found.groups() if part is not None)
@@ -23,18 +27,19 @@ def date_in(text: str) -> date | None:
 
 
 def datetime_in(text: str) -> datetime | None:
-    """Return the moment that a text is; None if it is none, or has no time."""
+    """Return the moment in a text; None if it is not a moment, or has no time."""
     found = _MOMENT.fullmatch(text)
     if not found:
         return None
-    *parts, fraction = found.groups()
-    year, month, day, hour, minute, second = (int(part or 0) for part in parts)
+    *parts, fraction = found.groups(default="0")
+    year, month, day, hour, minute, second = map(int, parts)
+    microsecond = int(fraction.ljust(6, "0"))
     try:
-        return datetime(year, month, day, hour, minute, second, int((fraction or "").ljust(6, "0")))  # noqa: DTZ001 - UTC
+        return datetime(year, month, day, hour, minute, second, microsecond)  # noqa: DTZ001 - in UTC
     except ValueError:
         return None
 
 
 def number_in(text: str) -> str | None:
-    """Return the exact number that a text is, as SQL; None if it is none or more than one."""
+    """Return the exact number in a text, as SQL; None if the text is not one number."""
     return text if _NUMBER.fullmatch(text) else None

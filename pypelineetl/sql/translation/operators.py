@@ -1,4 +1,4 @@
-"""Operators, literals, CASE and CAST of MySQL."""
+"""Translate MySQL's operators, literals, CASE and CAST."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -16,20 +16,20 @@ from pypelineetl.sql.translation.types import (
     DATE,
     DATETIME,
     DOUBLE,
+    FROM_TEXT,
     INTEGER,
     MOMENTS,
     NULL,
     NUMBERS,
     TEXT,
     UNKNOWN,
-    WRITTEN,
     Kind,
     Type,
     decimal,
 )
 
 Schema = Callable[[str, str], Columns]
-"""Gives the columns of a table, by its name and the name before it, which may be empty."""
+"""Returns the columns of a table, from its name and its schema, which may be empty."""
 
 _COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "=",
@@ -60,9 +60,9 @@ _PARTS: dict[type[exp.Expr], set[str]] = {
     exp.Trim: {"position"},
     exp.Window: {"over", "partition_by", "order", "spec"},
 }
-"""What else sqlglot keeps of each, and is heeded here.
+"""By kind of node, the parts that are translated, besides its operands.
 
-What it may add one day must not be left out.
+A node with any other part is refused, so that a part that a new sqlglot parses is not lost.
 """
 _UNTYPED = "its type is not known; write CAST(… AS …) around it"
 _BITS_63 = 2**63
@@ -70,21 +70,20 @@ _BITS_63 = 2**63
 
 @dataclass
 class Context:
-    """What all parts of one query's translation share."""
+    """What all parts of the translation of one query share."""
 
     target: Target
+    """The database that runs the translated query."""
     schema: Schema | None
-    """None while only the shape of a query is checked: types are then what they must be."""
+    """The columns of its tables; None before it is connected. Then no type is refused."""
     is_of_sqlite: bool = False
-    """Whether the query is written in SQLite's dialect, in which values have types, and columns
-    have none.
-    """
+    """Whether the query is in SQLite's dialect, where values have types, and columns have none."""
     folded: list[exp.Expr] = field(default_factory=list)
-    """Where texts are compared, which each database does by its own collation."""
+    """The parts of the query that compare texts; each database compares by its own collation."""
 
 
 class Operators(ABC):
-    """The expressions of one SELECT."""
+    """Translates the expressions of one SELECT; subclasses add functions and queries."""
 
     by_node: ClassVar[dict[type[exp.Expr], str]] = {
         exp.Paren: "_paren",
@@ -121,9 +120,12 @@ class Operators(ABC):
 
     @abstractmethod
     def subquery(self, node: exp.Expr, *, is_value: bool = False) -> tuple[str, list[Type]]:
-        """Return a query within this one, and the types of its columns.
+        """Return the SQL of a query within this one, and the types of its columns.
 
-        MySQL computes on with all digits of its quotients if it stands for a value.
+        Args:
+            node: The query.
+            is_value: Whether the query stands for a value. MySQL then computes on with all digits
+                of its quotients.
         """
 
     @abstractmethod
@@ -135,7 +137,8 @@ class Operators(ABC):
     def of(self, node: exp.Expr) -> Expression:
         """Return an expression in the target's SQL.
 
-        Raises DialectError for what is not proved to give the same.
+        Raises:
+            DialectError: It is not proved to give the same value in the target.
         """
         handler = self.by_node.get(type(node))
         given = {name for name, value in node.args.items() if value} - {
@@ -145,12 +148,18 @@ class Operators(ABC):
         }
         if handler is None or given - _PARTS.get(type(node), set()):
             raise untranslatable(node)
-        return getattr(self, handler)(node)  # type: ignore[no-any-return] # each handler gives an Expression
+        return getattr(self, handler)(node)  # type: ignore[no-any-return] # each handler returns an Expression
 
-    # How an expression is taken
+    # Expressions that must be of a kind
 
     def kind_of(self, given: Expression, wanted: frozenset[Kind], why: str) -> Kind:
-        """Return an expression's kind, which must be one of these or NULL."""
+        """Return the kind of an expression, which must be one of the wanted kinds, or NULL.
+
+        Args:
+            given: The expression.
+            wanted: The allowed kinds.
+            why: The end of the message about another kind.
+        """
         if given.kind is Kind.UNKNOWN:
             if self.context.schema is not None:
                 raise untranslatable(given.node, _UNTYPED)
@@ -164,9 +173,7 @@ class Operators(ABC):
     def number(self, node: exp.Expr) -> Expression:
         """Return an expression that must be a number."""
         given = self.of(node)
-        kind = self.kind_of(
-            given, NUMBERS, ", and is used as a number; write CAST(… AS …) around it"
-        )
+        kind = self.kind_of(given, NUMBERS, ", but used as a number; write CAST(… AS …) around it")
         return given if given.kind is kind else replace(given, type=Type(kind))
 
     def _as_number(self, given: Expression) -> Expression:
@@ -177,15 +184,12 @@ class Operators(ABC):
         """Return an expression that must be a date or a moment."""
         given = self.as_moment(self.of(node))
         kind = self.kind_of(
-            given, MOMENTS, ", and is used as a date; write CAST(… AS DATE) or CAST(… AS DATETIME)"
+            given, MOMENTS, ", but used as a date; write CAST(… AS DATE) or CAST(… AS DATETIME)"
         )
         return given if given.kind is kind else replace(given, type=Type(Kind.DATETIME))
 
     def as_moment(self, given: Expression) -> Expression:
-        """Return a literal text as the date or moment that it is, if it is one.
-
-        All else as it is given.
-        """
+        """Return a literal text as a date or moment, if it is one; else the expression itself."""
         if given.literal is None:
             return given
         if day := date_in(given.literal):
@@ -197,7 +201,7 @@ class Operators(ABC):
         return given
 
     def text(self, node: exp.Expr) -> str:
-        """Return an expression as the text that MySQL shows for it."""
+        """Return an expression as the text that MySQL shows of it."""
         given = self.of(node)
         if given.kind is Kind.UNKNOWN:
             self.kind_of(given, frozenset({Kind.TEXT}), "")
@@ -218,7 +222,7 @@ class Operators(ABC):
         self.kind_of(
             given,
             frozenset({Kind.INTEGER}),
-            ", and a whole number is needed; write CAST(… AS SIGNED)",
+            ", but a whole number is needed; write CAST(… AS SIGNED)",
         )
         return self.target.integer(given)
 
@@ -229,7 +233,7 @@ class Operators(ABC):
 
     def _column(self, node: exp.Column) -> Expression:
         if node.args.get("db") or node.args.get("catalog"):
-            raise untranslatable(node, "a column is named with its table alone")
+            raise untranslatable(node, "write at most the table before a column")
         found = self.scope.column(node.name, node.table)
         if found is None:
             near = did_you_mean(node.name, self.scope.names())
@@ -243,7 +247,7 @@ class Operators(ABC):
         elif kind.kind in MOMENTS and self.target.name == "sqlite":
             form = Form.STORED
         elif kind.kind is Kind.DECIMAL and not kind.name and self.target.name == "sqlite":
-            # It was computed by a query within this one.
+            # A query within this one has computed it.
             form = Form.DIGITS
         name = ".".join(names)
         return Expression(self.target.column(name, kind), kind, node, form, stored=name)
@@ -287,7 +291,7 @@ class Operators(ABC):
         return self.truth(sql, node)
 
     def truth(self, sql: str, node: exp.Expr) -> Expression:
-        """Return a condition that was made of others."""
+        """Return the expression of a condition."""
         return Expression(sql, INTEGER, node, Form.CONDITION)
 
     def _xor(self, node: exp.Xor) -> Expression:
@@ -316,10 +320,7 @@ class Operators(ABC):
         return self.truth(f"({first} {operator} {second})", node)
 
     def rounded(self, given: Expression) -> Expression:
-        """Return an expression as MySQL compares two of them.
-
-        A quotient has the digits that are shown.
-        """
+        """Return an expression as MySQL compares it: a quotient has only the digits it returns."""
         if not given.type.excess or given.type.scale is None:
             return given
         sql = self.target.rounded(given.sql, given.type.scale)
@@ -327,7 +328,7 @@ class Operators(ABC):
         return replace(given, sql=sql, type=replace(given.type, excess=0), form=form)
 
     def comparable(self, node: exp.Expr, one: Expression, other: Expression) -> tuple[str, str]:
-        """Return two expressions so that the database compares them as MySQL does."""
+        """Return the SQL of two expressions that the target then compares as MySQL does."""
         self._refuse_conversion(node, one, other)
         if one.literal is not None and other.kind in MOMENTS | NUMBERS:
             other, one = self._alike(other, one)
@@ -336,8 +337,7 @@ class Operators(ABC):
         target = self.target
         kinds = {one.kind, other.kind} - {Kind.NULL}
         if Kind.UNKNOWN in kinds:
-            # Both are of whatever type the database says; nothing shows here that MySQL would
-            # convert one.
+            # The types are not known yet, so that a comparison of two types is not seen here.
             if self.context.schema is not None:
                 raise untranslatable(node, _UNTYPED)
             return one.sql, other.sql
@@ -364,7 +364,7 @@ class Operators(ABC):
         )
 
     def _comparable_numbers(self, one: Expression, other: Expression) -> tuple[str, str]:
-        """Return two numbers; MySQL makes both floating-point numbers if one is."""
+        """Return the SQL of two numbers; if one is a floating-point number, MySQL casts both."""
         both = (one, other)
         if self.target.name == "sqlite" and Kind.DOUBLE in (one.kind, other.kind):
             first, second = (
@@ -374,10 +374,8 @@ class Operators(ABC):
         return self.target.comparable(one), self.target.comparable(other)
 
     def _refuse_conversion(self, node: exp.Expr, *given: Expression) -> None:
-        """Refuse what SQLite compares as it is and all others after a conversion, and dates that
-        are texts.
-        """
-        are_texts = all(each.type.name == WRITTEN or each.literal is not None for each in given)
+        """Refuse a comparison for which databases convert the operands by different rules."""
+        are_texts = all(each.type.name == FROM_TEXT or each.literal is not None for each in given)
         if are_texts and any(each.kind in MOMENTS for each in given):
             raise untranslatable(
                 node, "it compares texts that are dates; write CAST(… AS DATE) around one of them"
@@ -390,13 +388,11 @@ class Operators(ABC):
         }
         if len(kinds) > 1:
             raise untranslatable(
-                node, "SQLite compares its values as they are, and the other databases convert them"
+                node, "SQLite compares the values as they are, and the other databases convert them"
             )
 
     def _alike(self, given: Expression, literal: Expression) -> tuple[Expression, Expression]:
-        """Return two expressions, the second as a number or a moment if it is a literal text and
-        the first is one.
-        """
+        """Return two expressions, a literal text as the number or moment that the first one is."""
         if given.kind in NUMBERS:
             return given, self._as_number(literal)
         if given.kind in MOMENTS:
@@ -458,8 +454,7 @@ class Operators(ABC):
 
     def _like(self, node: exp.Like, escape: str = "\\") -> Expression:
         pattern = self.of(node.expression)
-        # PostgreSQL and DuckDB refuse a pattern that ends in its escape character, and MySQL finds
-        # that character.
+        # PostgreSQL and DuckDB refuse such a pattern, and MySQL finds the character itself.
         if pattern.literal is not None and pattern.literal.endswith(escape):
             raise untranslatable(node, "its pattern ends in the escape character")
         self.context.folded.append(node)
@@ -506,16 +501,14 @@ class Operators(ABC):
     def chosen(
         self, node: exp.Expr, conditions: Sequence[str], results: Sequence[exp.Expr]
     ) -> Expression:
-        """Return a CASE of these conditions and their results; one more result is that of ELSE."""
+        """Return a CASE of conditions and their results; one more result is that of ELSE."""
         values, kind, form = self.unified(node, [self.of(each) for each in results])
         parts = [f"WHEN {one} THEN {value}" for one, value in zip(conditions, values, strict=False)]
         rest = f" ELSE {values[-1]}" if len(values) > len(conditions) else ""
         return Expression(f"CASE {' '.join(parts)}{rest} END", kind, node, form)
 
     def unified(self, node: exp.Expr, given: Sequence[Expression]) -> tuple[list[str], Type, Form]:
-        """Return expressions of which any can be the result, as the one type that MySQL gives to
-        all.
-        """
+        """Return expressions of which any can be the result, cast to the type of the result."""
         kinds = {each.kind for each in given} - {Kind.NULL}
         target = self.target
         if Kind.UNKNOWN in kinds:
@@ -525,11 +518,11 @@ class Operators(ABC):
         if not kinds:
             return [each.sql for each in given], NULL, Form.PLAIN
         if self.context.is_of_sqlite and len(kinds) > 1 and not kinds <= NUMBERS:
-            raise untranslatable(node, "SQLite leaves each of its values as it is")
+            raise untranslatable(node, "in SQLite, each result keeps its own type")
         if kinds <= NUMBERS:
             return self._unified_numbers(given, kinds)
         if kinds <= MOMENTS:
-            if len(kinds) > 1 and any(each.type.name == WRITTEN for each in given):
+            if len(kinds) > 1 and any(each.type.name == FROM_TEXT for each in given):
                 raise untranslatable(
                     node, "one of its dates is a text; write CAST(… AS DATE) or CAST(… AS DATETIME)"
                 )
@@ -610,7 +603,7 @@ class Operators(ABC):
         return self.quotient(node, self.number(node.this), self.number(node.expression))
 
     def quotient(self, node: exp.Expr, one: Expression, other: Expression) -> Expression:
-        """Return a quotient, which is NULL where the divisor is 0."""
+        """Return a quotient, which is NULL if the divisor is 0."""
         target = self.target
         if Kind.DOUBLE in (one.kind, other.kind):
             dividend, divisor = target.double(one), target.double(other)
@@ -630,7 +623,7 @@ class Operators(ABC):
 
     def _exactly(self, given: Expression) -> str:
         is_whole = given.kind is Kind.INTEGER and self.target.name == "duckdb"
-        # DuckDB would multiply 64 bits with a power of ten in 64 bits.
+        # DuckDB would multiply a BIGINT with a power of ten in 64 bits.
         return (
             f"CAST({self.target.value(given)} AS HUGEINT)"
             if is_whole
@@ -674,8 +667,7 @@ class Operators(ABC):
         if not (isinstance(mask, exp.Literal) and not mask.is_string):
             raise untranslatable(
                 node,
-                "MySQL computes bits without a sign; a number that is written out is needed on the"
-                " right",
+                "MySQL computes bits without a sign; the right operand must be a literal number",
             )
         return Expression(f"({self.whole(node.this)} & {self.whole(mask)})", INTEGER, node)
 
@@ -742,10 +734,7 @@ class Operators(ABC):
         return Expression(target.integer(given), INTEGER, node)
 
     def _whole_of_text(self, text: str) -> str:
-        """Return the whole number that a text begins with, as MySQL has it.
-
-        0 where it begins with none.
-        """
+        """Return the whole number at the begin of a text, as in MySQL; 0 if there is none."""
         if self.target.name == "sqlite":
             return f"mysql_whole_of_text({text})"
         if self.target.name == "duckdb":
@@ -762,7 +751,7 @@ class Operators(ABC):
             return Expression(sql, decimal(scale), node, Form.DIGITS)
         sql = target.value(given)
         if given.kind is Kind.DOUBLE:
-            # The text of a number has the digits that MySQL rounds.
+            # MySQL rounds the digits that it shows of the number, and not its binary digits.
             sql = f"CAST({sql} AS VARCHAR)"
         if given.kind is Kind.DECIMAL and given.type.excess:
             sql = target.rounded(sql, scale)
@@ -777,7 +766,7 @@ class Operators(ABC):
     def _cast_to_datetime(self, node: exp.Cast, *, keeps_fraction: bool) -> Expression:
         given = self._dated(node, "DATETIME")
         if node.to.this is not exp.DType.DATETIME and given.type.scale:
-            # TIMESTAMP '…' has the digits that are written, and DATETIME none.
+            # TIMESTAMP '…' keeps the digits of the literal, CAST(… AS DATETIME) none.
             return replace(given, node=node)
         if given.kind is Kind.TEXT:
             return Expression(

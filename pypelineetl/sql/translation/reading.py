@@ -1,7 +1,4 @@
-"""Queries as trees.
-
-MySQL's, in which each function keeps its name and arguments, and those of other dialects.
-"""
+"""Parse MySQL's queries so that each function keeps its own name and arguments."""
 
 from typing import Any, ClassVar
 
@@ -12,35 +9,44 @@ from sqlglot.dialects import MySQL
 from pypelineetl.errors import DialectError
 from pypelineetl.sql.translation.expressions import untranslatable
 
-_KEPT = ("CAST", "CONVERT", "EXTRACT", "GROUP_CONCAT", "POSITION", "SUBSTR", "SUBSTRING", "TRIM")
+_WITH_OWN_SYNTAX = (
+    "CAST",
+    "CONVERT",
+    "EXTRACT",
+    "GROUP_CONCAT",
+    "POSITION",
+    "SUBSTR",
+    "SUBSTRING",
+    "TRIM",
+)
 
 
-class AsWritten(MySQL):  # type: ignore[misc] # sqlglot's dialects are made by a metaclass
-    """sqlglot's MySQL without its own understanding of functions, by which several become the
-    same.
-    """
+class _PlainMySQL(MySQL):  # type: ignore[misc] # a metaclass makes sqlglot's dialects
+    """sqlglot's MySQL, which does not turn several functions into one."""
 
     class Parser(MySQL.Parser):  # type: ignore[misc] # as above
-        """A parser that knows no function but those with a syntax of their own."""
+        """A parser that knows only functions with a syntax of their own, such as CAST(… AS …)."""
 
         FUNCTIONS: ClassVar[dict[str, Any]] = {}
         FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
-            name: MySQL.Parser.FUNCTION_PARSERS[name] for name in _KEPT
+            name: MySQL.Parser.FUNCTION_PARSERS[name] for name in _WITH_OWN_SYNTAX
         }
 
 
 def parse_mysql(sql: str) -> exp.Expr:
-    """Return a statement of MySQL that sqlglot has parsed before."""
-    comments = [
-        comment for token in sqlglot.tokenize(sql, read="mysql") for comment in token.comments
-    ]
-    if any(comment.startswith(("!", "M!")) for comment in comments):
-        message = (
-            "a comment that MySQL executes (/*! … */) has no translation; write what it says, or"
-            " leave it out"
-        )
-        raise DialectError(message)
-    tree: exp.Expr = AsWritten().parse(sql)[0]
+    """Return the tree of a statement of MySQL; sqlglot must have parsed the statement before.
+
+    Raises:
+        DialectError: It has a comment that MySQL executes.
+    """
+    for token in sqlglot.tokenize(sql, read="mysql"):
+        if any(comment.startswith(("!", "M!")) for comment in token.comments):
+            message = (
+                "a comment that MySQL executes (/*! … */) has no translation; write its SQL"
+                " without the comment, or leave it out"
+            )
+            raise DialectError(message)
+    tree: exp.Expr = _PlainMySQL().parse(sql)[0]
     return tree
 
 
@@ -95,11 +101,14 @@ _COMMON = (
     exp.Where,
     exp.With,
 )
+"""What means the same in the dialects of PostgreSQL, DuckDB, SQLite and MySQL."""
 
 
 def refuse_beyond_common(tree: exp.Expr) -> None:
-    """Raise DialectError for what another dialect than MySQL's may understand in a way of its
-    own.
+    """Refuse a query with a part that another dialect than MySQL's may understand differently.
+
+    Raises:
+        DialectError: The query has such a part.
     """
     for node in tree.walk():
         if not isinstance(node, _COMMON):

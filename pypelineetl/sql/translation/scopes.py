@@ -1,4 +1,4 @@
-"""Which columns a name can mean at a place of a query."""
+"""Find the column that a name means at a place of a query."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,51 +6,62 @@ from dataclasses import dataclass, field
 from pypelineetl.sql.translation.types import UNKNOWN, Type
 
 Columns = Mapping[str, Type]
+"""The types of a table's columns by name."""
 
 
 @dataclass
 class Scope:
-    """The tables of one SELECT, and of those around it."""
+    """The tables of one SELECT, and of the queries around it."""
 
     tables: dict[str, Columns | None] = field(default_factory=dict)
-    """By alias, the columns of each; None if they are not known."""
+    """The columns of each table by its alias; None if they are not known."""
     outer: "Scope | None" = None
+    """The scope of the query around this one."""
     with_queries: dict[str, Columns | None] = field(default_factory=dict)
-    """By name, the columns of the queries that WITH names."""
+    """The columns of each query of the WITH by its name; None if they are not known."""
 
     def column(self, name: str, table: str) -> tuple[str, Type] | None:
-        """Return the table and the type of a column.
+        """Return the table and the type of a column; None if there is no such column.
 
-        No table if it cannot be told, None if there is no such column.
+        Args:
+            name: The name of the column.
+            table: The name before it in the query; empty if there is none.
+
+        Returns:
+            The alias of the table, empty if several tables have the column, and the type.
         """
-        found = [
-            (alias, columns)
-            for alias, columns in self.tables.items()
-            if alias.lower() == (table or alias).lower()
-        ]
-        if any(columns is None for _, columns in found):
-            return table, UNKNOWN
-        holders = [
-            (alias, kind)
-            for alias, columns in found
-            for own, kind in (columns or {}).items()
-            if own.lower() == name.lower()
-        ]
-        if holders:
-            # A column that several tables have can be named alone where USING joins them by it.
-            return (table or holders[0][0]) if len(holders) == 1 else table, holders[0][1]
-        return self.outer.column(name, table) if self.outer else None
+        holders = []
+        for alias, columns in self.tables.items():
+            if table and alias.lower() != table.lower():
+                continue
+            if columns is None:
+                return table, UNKNOWN
+            for own_name, column_type in columns.items():
+                if own_name.lower() == name.lower():
+                    holders.append((alias, column_type))
+        if not holders:
+            return self.outer.column(name, table) if self.outer else None
+        alias, column_type = holders[0]
+        if table:
+            return table, column_type
+        # Where USING joins several tables by a column, its name may stand alone.
+        return (alias if len(holders) == 1 else ""), column_type
 
     def names(self) -> list[str]:
-        """Return the names of all columns that are known here."""
-        own = [name for columns in self.tables.values() for name in columns or ()]
-        return [*own, *(self.outer.names() if self.outer else [])]
+        """Return the names of all columns that a query may use here."""
+        names: list[str] = []
+        for columns in self.tables.values():
+            names += columns or ()
+        if self.outer:
+            names += self.outer.names()
+        return names
 
     def with_query(self, name: str) -> tuple[str, Columns | None]:
-        """Return the name that WITH has for a query of this name, in whatever case, and its
-        columns.
+        """Return the name of a query of a WITH as the WITH writes it, and the query's columns.
+
+        The name is empty if there is no such query. Upper and lower case do not matter.
         """
-        for own, columns in self.with_queries.items():
-            if own.lower() == name.lower():
-                return own, columns
+        for own_name, columns in self.with_queries.items():
+            if own_name.lower() == name.lower():
+                return own_name, columns
         return self.outer.with_query(name) if self.outer else ("", None)

@@ -1,4 +1,4 @@
-"""Queries of MySQL: SELECT with its clauses, UNION and WITH."""
+"""Translate SELECT with its clauses, UNION and WITH."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from pypelineetl.sql.translation.expressions import Expression, Form, place_of, 
 from pypelineetl.sql.translation.operators import Context, Schema
 from pypelineetl.sql.translation.scopes import Columns, Scope
 from pypelineetl.sql.translation.targets import TARGETS
-from pypelineetl.sql.translation.types import MOMENTS, UNKNOWN, WRITTEN, Kind, Type
+from pypelineetl.sql.translation.types import FROM_TEXT, MOMENTS, UNKNOWN, Kind, Type
 
 _CLAUSES = frozenset(
     {
@@ -35,55 +35,63 @@ _SETS: dict[type[exp.Expr], str] = {exp.Union: "UNION"}
 
 @dataclass(frozen=True)
 class Translation:
-    """A query in another database's dialect."""
+    """A query in the dialect of another database."""
 
     sql: str
+    """The query."""
     folded: tuple[str, ...] = ()
-    """What it compares that are texts, as written.
+    """The parts of the original query that compare texts.
 
-    MySQL's collations take other texts for equal than the database.
+    MySQL's collations may take two texts for equal that the other database does not.
     """
     original: str = ""
-    """The query of MySQL, if it was one."""
+    """The original query, if it is in MySQL's dialect; else empty."""
 
 
 @dataclass(frozen=True)
 class _Query:
-    """A part of a query that gives rows.
-
-    Its columns, and its text once they are as they shall be.
-    """
+    """A translated SELECT or UNION whose columns can still be changed."""
 
     names: tuple[str, ...]
+    """The names of the columns."""
     columns: tuple[Expression, ...]
+    """The expressions of the columns."""
     text: Callable[[Sequence[str]], str]
-    """Gives its text with these expressions in its SELECT."""
+    """Returns the SQL of the query, with these expressions in its SELECT."""
     stars: Columns | None = None
-    """The columns of a `*`, if it has one."""
+    """The columns that `*` stands for; None if there is no `*`."""
     has_unknown_star: bool = False
+    """Whether `*` stands for columns that are not known."""
     is_merged: bool = False
-    """Whether MySQL computes it as a part of the query around it, so that quotients keep their
-    digits.
+    """Whether MySQL computes the query as a part of the query around it.
+
+    It then computes on with all digits of a quotient, and not only with those that it returns.
     """
 
 
 def translate_tree(
     tree: exp.Expr, target: str, schema: Schema | None, *, is_of_sqlite: bool = False
 ) -> Translation:
-    """Return a query in another dialect. Raises DialectError, with the place, for what is not
-    proved equal.
+    """Return a query in another dialect.
 
-    `schema` gives the columns of the tables of the database that will run it. Without it only what
-    does not depend on them is checked.
+    Args:
+        tree: The parsed query.
+        target: The name of the target, a key of TARGETS.
+        schema: Gives the columns of the target's tables. Without it, only what does not depend on
+            their types is checked.
+        is_of_sqlite: Whether the query is written in SQLite's dialect.
+
+    Raises:
+        DialectError: The query is not proved to give the same rows. The message names the place.
     """
     context = Context(TARGETS[target], schema, is_of_sqlite)
     text = _Queries(context, Scope()).whole(tree)
-    written = dict.fromkeys(node.sql(dialect="mysql") for node in context.folded)
-    return Translation(text, tuple(written))
+    folded = dict.fromkeys(node.sql(dialect="mysql") for node in context.folded)
+    return Translation(text, tuple(folded))
 
 
 class _Queries:
-    """The queries of one scope."""
+    """Translates the queries of one scope."""
 
     def __init__(self, context: Context, outer: Scope) -> None:
         self.context = context
@@ -91,12 +99,12 @@ class _Queries:
         self.outer = outer
 
     def whole(self, tree: exp.Expr) -> str:
-        """Return a query's text."""
+        """Return the SQL of a query."""
         found = self.query(tree)
         return found.text([self.target.root(each) for each in found.columns])
 
     def subquery(self, tree: exp.Expr, *, is_value: bool) -> tuple[str, list[Type]]:
-        """Return the text of a query within an expression, and the types of its columns."""
+        """Return the SQL of a query within an expression, and the types of its columns."""
         found = self.query(tree)
         types = [_as_column(each) for each in found.columns]
         columns = found.columns
@@ -105,10 +113,7 @@ class _Queries:
         return found.text([self.target.in_subquery(each) for each in columns]), types
 
     def derived(self, tree: exp.Expr) -> tuple[str, Columns | None]:
-        """Return the text of a query that another selects from, and its columns.
-
-        None if they are not known.
-        """
+        """Return the SQL of a query in FROM or WITH, and its columns; None if not known."""
         found = self.query(tree)
         columns = found.columns
         types = [_as_column(each) for each in columns]
@@ -120,7 +125,7 @@ class _Queries:
         return text, {**(found.stars or {}), **dict(zip(found.names, types, strict=True))}
 
     def query(self, tree: exp.Expr) -> _Query:
-        """Return a query that is not put into text yet."""
+        """Return a query whose columns can still be changed."""
         if isinstance(tree, exp.Subquery) and not tree.alias:
             _only(tree, {"this"})
             return self.query(tree.this)
@@ -139,7 +144,7 @@ class _Queries:
         scope = self._with(tree)
         sides = [_Queries(self.context, scope).query(each) for each in (tree.this, tree.expression)]
         if any(each.stars or each.has_unknown_star for each in sides):
-            raise untranslatable(tree, "the columns of each side must be named, and not be a star")
+            raise untranslatable(tree, "name the columns of each side; it must not have *")
         if len(sides[0].columns) != len(sides[1].columns):
             raise untranslatable(tree, "its sides have different numbers of columns")
         expressions = _InQuery(self.context, scope)
@@ -181,7 +186,7 @@ class _Queries:
                     or term.this.name not in names
                 ):
                     raise untranslatable(term, "a UNION is ordered by its columns")
-                direction = _InQuery(self.context, Scope())._direction(term)  # noqa: SLF001 - of one piece
+                direction = _InQuery(self.context, Scope())._direction(term)  # noqa: SLF001 - both classes translate one SELECT
                 terms.append(f"{names.index(term.this.name) + 1}{direction}")
             rest = f"\nORDER BY {', '.join(terms)}"
         return rest + self._limit(tree)
@@ -189,9 +194,9 @@ class _Queries:
     # WITH
 
     def _with(self, tree: exp.Expr) -> Scope:
-        """Return the scope of a query, with what its WITH names.
+        """Return the scope of a query with the queries of its WITH.
 
-        Its text is kept for `_with_text`.
+        `_with_text` returns the SQL of the WITH afterwards.
         """
         scope = Scope(outer=self.outer)
         self._texts: dict[int, str] = getattr(self, "_texts", {})
@@ -384,7 +389,7 @@ class _Queries:
     def _group(
         self, tree: exp.Select, expressions: "_InQuery", aliases: dict[str, exp.Alias]
     ) -> tuple[str, list[exp.Expr] | None]:
-        """Return GROUP BY and HAVING, and by what rows are put together; None if they are not."""
+        """Return GROUP BY and HAVING as SQL, and the keys of the groups; None if not grouped."""
         given, having, text = tree.args.get("group"), tree.args.get("having"), ""
         keys: list[exp.Expr] = []
         if given:
@@ -395,7 +400,7 @@ class _Queries:
         if having and not is_grouped:
             raise untranslatable(having, "HAVING without GROUP BY; write WHERE")
         if having:
-            condition = _with_aliases(having.this, aliases, expressions)
+            condition = _without_aliases(having.this, aliases, expressions)
             self._check_grouped(condition, keys)
             text += f"\nHAVING {expressions.condition(condition)}"
         if is_grouped:
@@ -412,13 +417,13 @@ class _Queries:
     ) -> exp.Expr:
         if isinstance(key, exp.Literal):
             return _at_position(tree, key)
-        # A column of a table goes before a name of the SELECT.
-        return _declared_columns(key, aliases, expressions)
+        # In GROUP BY, a column of a table takes precedence over a name of the SELECT.
+        return _without_alias(key, aliases, expressions)
 
     def _check_grouped(self, node: exp.Expr, keys: Sequence[exp.Expr]) -> None:
-        """Refuse a column whose value is that of any row of its group.
+        """Refuse a column that has several values in a group.
 
-        Databases take different ones, or none.
+        MySQL returns the value of any row of the group, other databases of another row, or fail.
         """
         if node in keys or is_aggregate(node) or isinstance(node, exp.Query):
             return
@@ -444,7 +449,7 @@ class _Queries:
         given = tree.args.get("order")
         if given is None:
             return ""
-        terms, told = [], len(self.context.folded)
+        terms, folded_before = [], len(self.context.folded)
         for term in given.expressions:
             key = term.this
             if isinstance(key, exp.Literal):
@@ -462,12 +467,12 @@ class _Queries:
                 ]
                 if not places:
                     raise untranslatable(term, "SELECT DISTINCT is ordered by its columns")
-                terms.append(f"{places[0]}{expressions._direction(term)}")  # noqa: SLF001 - of one piece
+                terms.append(f"{places[0]}{expressions._direction(term)}")  # noqa: SLF001 - both classes translate one SELECT
                 continue
             terms.append(expressions.order(exp.Order(expressions=[changed])))
         if not tree.args.get("limit"):
-            # The rows are the same in any order.
-            del self.context.folded[told:]
+            # Without a limit, any order gives the same rows.
+            del self.context.folded[folded_before:]
         return f"\nORDER BY {', '.join(terms)}"
 
     def _limit(self, tree: exp.Expr) -> str:
@@ -484,7 +489,7 @@ class _Queries:
 
 
 class _InQuery(Aggregates):
-    """The expressions of a SELECT, with queries within them."""
+    """Translates the expressions of a SELECT, with the queries within them."""
 
     def subquery(self, node: exp.Expr, *, is_value: bool = False) -> tuple[str, list[Type]]:
         return _Queries(self.context, self.scope).subquery(node, is_value=is_value)
@@ -493,7 +498,7 @@ class _InQuery(Aggregates):
 def _with_all_digits(
     columns: tuple[Expression, ...], types: list[Type]
 ) -> tuple[tuple[Expression, ...], list[Type]]:
-    """Return columns whose quotients are not rounded, and their types, which say so."""
+    """Return columns whose quotients are not rounded, with types that have all digits."""
     cut = tuple(replace(each, type=replace(each.type, excess=0)) for each in columns)
     return cut, [
         replace(kind, excess=each.type.excess) for kind, each in zip(types, columns, strict=True)
@@ -501,10 +506,10 @@ def _with_all_digits(
 
 
 def _as_column(given: Expression) -> Type:
-    """Return the type of a column of a query, for another query around it."""
+    """Return the type that a column of a query has for the query around it."""
     kind = replace(given.type, excess=0)
     is_truth = given.form is Form.CONDITION and isinstance(given.node, exp.Column)
-    if kind.name == WRITTEN:
+    if kind.name == FROM_TEXT:
         return kind
     return (
         kind
@@ -514,7 +519,7 @@ def _as_column(given: Expression) -> Type:
 
 
 def _only(node: exp.Expr, allowed: frozenset[str] | set[str]) -> None:
-    """Refuse a part of a query that has clauses which are not allowed."""
+    """Refuse a part of a query that has other than the allowed clauses."""
     for name, value in node.args.items():
         if value and name not in allowed:
             raise untranslatable(
@@ -535,10 +540,7 @@ def _has_aggregate(node: exp.Expr) -> bool:
 
 
 def _in_window(node: exp.Window) -> list[exp.Expr]:
-    """Return what a window function computes with.
-
-    Its arguments, and what it orders and divides by.
-    """
+    """Return the arguments of a window function, and the terms of its ORDER and PARTITION BY."""
     return [
         each
         for part in (node.this, *node.iter_expressions())
@@ -548,38 +550,38 @@ def _in_window(node: exp.Window) -> list[exp.Expr]:
 
 
 def _at_position(tree: exp.Select, position: exp.Literal) -> exp.Expr:
-    """Return the column of a SELECT that a number stands for."""
+    """Return the column of a SELECT at the position that a number in GROUP or ORDER BY names."""
     number = position.this
     if position.is_string or not number.isdigit() or not 0 < int(number) <= len(tree.selects):
-        raise untranslatable(position, "it is no position of a column")
+        raise untranslatable(position, "it is not the position of a column")
     found: exp.Expr = tree.selects[int(number) - 1].unalias()
     return found
 
 
-def _declared_columns(
+def _without_alias(
     node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates
 ) -> exp.Expr:
-    """Return what a name of the SELECT stands for.
+    """Return the expression of a name of the SELECT; else the node itself.
 
-    All else, and a column of a table of that name, as it is given.
+    A column of a table with the same name takes precedence.
     """
     if not isinstance(node, exp.Column) or node.table or node.name not in aliases:
         return node
     found = expressions.scope.column(node.name, "")
     if found is not None and found[1].kind is not Kind.UNKNOWN:
         return node
-    declared_columns: exp.Expr = aliases[node.name].this
-    return declared_columns
+    expression: exp.Expr = aliases[node.name].this
+    return expression
 
 
-def _with_aliases(
+def _without_aliases(
     node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates
 ) -> exp.Expr:
-    """Return a condition in which the names of the SELECT are what they stand for."""
+    """Return a condition with the expressions of the SELECT in place of their names."""
 
     def replaced(each: exp.Expr) -> exp.Expr:
-        declared_columns = _declared_columns(each, aliases, expressions)
-        return each if declared_columns is each else declared_columns.copy()
+        expression = _without_alias(each, aliases, expressions)
+        return each if expression is each else expression.copy()
 
     changed: exp.Expr = node.transform(replaced)
     return changed

@@ -1,5 +1,6 @@
-"""How each database computes, casts and writes what MySQL's expressions need."""
+"""Write MySQL's literals, casts and arithmetic in the SQL of each target database."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import ClassVar
@@ -11,26 +12,27 @@ from pypelineetl.sql.translation.expressions import Expression, Form, untranslat
 from pypelineetl.sql.translation.types import INTEGER, MOMENTS, NUMBERS, Kind, Type, decimal
 
 _GROUP = 9
-"""MySQL computes decimals in groups of so many digits."""
+"""The digits in a group; MySQL computes decimals in whole groups."""
 _DIVISION_DIGITS = 4
-"""By so many digits a quotient has more than its dividend: div_precision_increment."""
+"""How many digits a quotient has more than its dividend: MySQL's div_precision_increment."""
 
 
 SCANNED_SQLITE = "sqlite in duckdb"
-"""The name of the target that is SQLite's tables in DuckDB."""
+"""The name of the target that is DuckDB, over the tables of SQLite."""
 BEYOND_DIGITS = "Mismatch: a decimal of SQLite has more digits than its column says"
-"""How DuckDB says that SQLite must be read by its driver."""
+"""The error in DuckDB after which the engine reads SQLite through its driver."""
 _DIGITS = re.compile(r"\((\d+)")
 
 
 class Target:
-    """What PostgreSQL and DuckDB have in common."""
+    """A database for which queries are translated: what PostgreSQL and DuckDB have in common."""
 
     name: ClassVar[str]
+    """The name of the dialect."""
     shown: ClassVar[str]
-    """Its name in messages."""
+    """The name of the database in messages."""
     mark: ClassVar[str] = '"'
-    """What a name is quoted with."""
+    """The quote around a name."""
 
     def quoted(self, name: str) -> str:
         """Return a name of a table or column as this database quotes it."""
@@ -39,9 +41,7 @@ class Target:
     def text_literal(self, text: str) -> str:
         """Return a literal text."""
         if "\0" in text:
-            message = (
-                f"the text {text!r} has the character NUL, which {self.shown} has not in its texts"
-            )
+            message = f"the text {text!r} has the character NUL, which {self.shown} cannot hold"
             raise DialectError(message)
         return "'" + text.replace("'", "''") + "'"
 
@@ -53,16 +53,16 @@ class Target:
         """Return a literal moment, given as yyyy-mm-dd hh:mm:ss with or without a fraction."""
         return f"TIMESTAMP '{iso}'"
 
-    def column(self, sql: str, kind: Type) -> str:  # noqa: ARG002 - for those that hold another type than they say
-        """Return a column as a value of its type."""
+    def column(self, sql: str, kind: Type) -> str:  # noqa: ARG002 - SQLite needs it
+        """Return the SQL of a column, as a value of its type."""
         return sql
 
     def value(self, given: Expression) -> str:
-        """Return an expression as MySQL has its value: a condition is 1 or 0."""
+        """Return the value of an expression as in MySQL, where a condition is 1 or 0."""
         return f"CAST({given.sql} AS INT)" if given.form is Form.CONDITION else given.sql
 
     def condition(self, given: Expression) -> str:
-        """Return an expression as a condition: a number is true if it is not 0."""
+        """Return an expression as a condition; a number is true if it is not 0."""
         if given.form is Form.CONDITION:
             return given.sql
         if given.kind in NUMBERS:
@@ -70,35 +70,33 @@ class Target:
         if given.kind is Kind.NULL:
             return "CAST(NULL AS BOOLEAN)"
         raise untranslatable(
-            given.node, f"it is {given.kind.value}, and is used as a condition; write a comparison"
+            given.node, f"it is {given.kind.value}, but used as a condition; write a comparison"
         )
 
     def comparable(self, given: Expression) -> str:
-        """Return an expression so that the database's own comparison and order are right for it."""
+        """Return an expression in the form in which the database compares and sorts it rightly."""
         return self.value(given)
 
     def integer(self, given: Expression) -> str:
-        """Return a whole number of 64 bits."""
+        """Return a number as a whole number of 64 bits."""
         if isinstance(given.node, exp.Literal) and len(given.sql) < 10:  # noqa: PLR2004 - fits 32 bits
             return given.sql
         return f"CAST({given.sql} AS BIGINT)"
 
     def decimal(self, given: Expression) -> str:
-        """Return a decimal."""
+        """Return a number as a decimal."""
         return self.value(given)
 
     def one_of(self, given: Expression, kind: Type) -> str:
-        """Return a number as one of several of which any may be the result, which are decimals of
-        this type.
-        """
+        """Return a number that is one of several possible results, all decimals of this type."""
         return self.number(given, kind)
 
     def double(self, given: Expression) -> str:
-        """Return a floating-point number."""
+        """Return a number as a floating-point number."""
         return f"CAST({self.value(given)} AS DOUBLE PRECISION)"
 
     def number(self, given: Expression, as_type: Type) -> str:
-        """Return a number as one of a type."""
+        """Return a number cast to a type of numbers."""
         if given.kind is Kind.NULL:
             return given.sql
         match as_type.kind:
@@ -109,7 +107,7 @@ class Target:
         return self.double(given)
 
     def text(self, given: Expression) -> str:
-        """Return the text that MySQL shows for a value."""
+        """Return the text that MySQL shows of a value."""
         match given.kind:
             case Kind.NULL:
                 return "CAST(NULL AS VARCHAR)"
@@ -129,7 +127,7 @@ class Target:
                 return f"CAST({self.date(given)} AS VARCHAR)"
             case Kind.DATETIME if given.type.scale:
                 raise untranslatable(
-                    given.node, "MySQL shows as many digits of a second as were written"
+                    given.node, "MySQL shows as many digits of a second as the query has"
                 )
             case Kind.DATETIME:
                 return self.datetime_text(self.datetime(given))
@@ -143,7 +141,7 @@ class Target:
         raise NotImplementedError
 
     def bare_text(self, given: Expression) -> str:
-        """Return a text without what the column's type adds to it."""
+        """Return a text without the blanks that the type of a column adds at its end."""
         return given.sql
 
     def decimal_text(self, sql: str, scale: int) -> str:
@@ -151,11 +149,11 @@ class Target:
         raise NotImplementedError
 
     def date(self, given: Expression) -> str:
-        """Return a date."""
+        """Return an expression as a date."""
         return given.sql if given.kind is Kind.DATE else f"CAST({given.sql} AS DATE)"
 
     def datetime(self, given: Expression) -> str:
-        """Return a moment without a time zone."""
+        """Return an expression as a moment without a time zone."""
         plain = given.kind is Kind.DATETIME and given.type.name != "timestamp with time zone"
         return given.sql if plain else f"CAST({given.sql} AS TIMESTAMP)"
 
@@ -164,24 +162,24 @@ class Target:
         return f"ROUND({sql}, {digits})"
 
     def root(self, given: Expression) -> str:
-        """Return an expression as a column of the result."""
+        """Return an expression as a column of the query's result."""
         if given.type.excess and given.type.scale is not None:
             return self.rounded(given.sql, given.type.scale)
         if isinstance(given.node, exp.Column):
-            # A column of truth values stays one: the load knows what to make of it.
+            # A BOOLEAN column stays one: the load casts it itself.
             return given.stored or given.sql
         return self.value(given)
 
     def in_subquery(self, given: Expression) -> str:
-        """Return an expression as the column of a query within another, where it is compared."""
+        """Return an expression as the column of a subquery, whose value is then compared."""
         return self.root(given)
 
     def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess: int) -> str:
-        """Return a decimal quotient, cut after so many digits; NULL where the divisor is 0."""
+        """Return a quotient of decimals, cut after so many digits; NULL if the divisor is 0."""
         raise NotImplementedError
 
     def arithmetic(self, operator: str, one: Expression, other: Expression, given: Type) -> str:
-        """Return a sum, difference, product or remainder as a number of a type."""
+        """Return a sum, difference, product or remainder, as a number of a type."""
         right = self.number(other, given)
         if operator == "%":
             right = f"NULLIF({right}, 0)"
@@ -193,13 +191,13 @@ class Target:
 
 
 class PostgreSQL(Target):
-    """PostgreSQL has a type for each of MySQL's, and shows them in its own way."""
+    """PostgreSQL, which has a type for each of MySQL's, and shows values in its own way."""
 
     name = "postgres"
     shown = "PostgreSQL"
 
     def integer(self, given: Expression) -> str:
-        # A truth value can be made an INT, and not a BIGINT.
+        # PostgreSQL casts a BOOLEAN to INT, and not to BIGINT.
         cast = super().integer
         return (
             f"CAST({self.value(given)} AS BIGINT)" if given.form is Form.CONDITION else cast(given)
@@ -220,7 +218,7 @@ class PostgreSQL(Target):
         return f"(TO_CHAR({sql}, 'YYYY-MM-DD HH24:MI:SS') || {fraction})"
 
     def bare_text(self, given: Expression) -> str:
-        # A cast cuts off the blanks that PostgreSQL fills a CHAR(n) with.
+        # The cast cuts off the blanks with which PostgreSQL fills a CHAR(n).
         return f"CAST({given.sql} AS VARCHAR)" if given.type.name == "character" else given.sql
 
     def quotient(
@@ -230,15 +228,15 @@ class PostgreSQL(Target):
         types: tuple[Type, Type],  # noqa: ARG002 - one expression for all types
         excess: int,
     ) -> str:
-        # So many zeros make PostgreSQL compute more digits than are kept, and not 16 in all.
+        # PostgreSQL computes 16 digits in all, or more if an operand has more digits.
         longer = f"({dividend} * 1.{'0' * (excess + 20)})"
         return f"TRUNC({longer} / NULLIF({divisor}, 0), {excess})"
 
 
 class MySQL(PostgreSQL):
-    """MySQL is given what sqlglot makes of other dialects.
+    """MySQL as the target of other dialects.
 
-    Here it is found out what that compares.
+    sqlglot generates the SQL itself. The translation only finds which texts the query compares.
     """
 
     name = "mysql"
@@ -246,8 +244,9 @@ class MySQL(PostgreSQL):
 
 
 class DuckDB(Target):
-    """DuckDB divides floating-point numbers alone, so that decimals are divided as whole numbers
-    here.
+    """DuckDB, which divides decimals as floating-point numbers.
+
+    Decimals are scaled to whole numbers here, and divided as such.
     """
 
     name = "duckdb"
@@ -268,36 +267,34 @@ class DuckDB(Target):
     def one_of(self, given: Expression, kind: Type) -> str:
         if given.kind is Kind.NULL:
             return given.sql
-        # DuckDB would take the digits after the point that fit beside 38 before it.
-        return f"CAST({self.value(given)} AS DECIMAL(38, {kind.excess or kind.scale or 0}))"
+        # Without the cast, DuckDB keeps only the digits after the point that fit into 38 in all.
+        return f"CAST({self.value(given)} AS DECIMAL(38, {computed_scale(kind)}))"
 
     def arithmetic(self, operator: str, one: Expression, other: Expression, given: Type) -> str:
         if operator == "*" and given.kind is Kind.DECIMAL:
-            # The product of two decimals of 18 digits would have no more.
-            wide = (
-                f"CAST({self.decimal(one)} AS DECIMAL(38,"
-                f" {one.type.excess or one.type.scale or 0}))"
-            )
+            # Without the cast, the product of two DECIMAL(18) has 18 digits too.
+            wide = f"CAST({self.decimal(one)} AS DECIMAL(38, {computed_scale(one.type)}))"
             return f"({wide} * {self.decimal(other)})"
         return super().arithmetic(operator, one, other, given)
 
     def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess: int) -> str:
-        scales = [each.excess or each.scale or 0 for each in types]
-        more = 10 ** (excess + scales[1] - scales[0]) if excess + scales[1] >= scales[0] else 1
-        whole = f"CAST({dividend} * {10 ** scales[0]} AS HUGEINT) * {more}"
-        part = f"NULLIF(CAST({divisor} * {10 ** scales[1]} AS HUGEINT), 0)"
+        one_scale, other_scale = map(computed_scale, types)
+        # Both numbers without their points, and the dividend with the digits of the quotient.
+        more = 10 ** max(0, excess + other_scale - one_scale)
+        whole = f"CAST({dividend} * {10**one_scale} AS HUGEINT) * {more}"
+        part = f"NULLIF(CAST({divisor} * {10**other_scale} AS HUGEINT), 0)"
         return f"(CAST(({whole}) // {part} AS DECIMAL(38, 0)) * 0.{'0' * (excess - 1)}1)"
 
 
 class SQLiteInDuckDB(DuckDB):
-    """SQLite's tables as DuckDB reads them, which has a DOUBLE for each decimal."""
+    """DuckDB over the tables of SQLite, whose decimals it reads as DOUBLE."""
 
     def column(self, sql: str, kind: Type) -> str:
         digits = _DIGITS.search(kind.name)
         if kind.kind is not Kind.DECIMAL or not digits:
             return sql
         held = f"CAST({sql} AS DECIMAL({digits[1]}, {kind.scale or 0}))"
-        # A value with more digits than the column says is for SQLite itself to compute with.
+        # SQLite itself computes with a value that has more digits than its column declares.
         return (
             f"CASE WHEN {sql} IS NULL OR {held} = {sql} THEN {held} ELSE"
             f" error('{BEYOND_DIGITS}') END"
@@ -308,9 +305,9 @@ class SQLiteInDuckDB(DuckDB):
 
 
 class SQLite(Target):
-    """SQLite has no dates and no decimals.
+    """SQLite, which has neither dates nor decimals.
 
-    Python functions that its connections have compute with them.
+    The engine gives its connections functions in Python (`sqlite_functions.py`) for them.
     """
 
     name = "sqlite"
@@ -319,11 +316,10 @@ class SQLite(Target):
 
     def text_literal(self, text: str) -> str:
         parts = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
-        return (
-            " || char(0) || ".join(parts)
-            if len(parts) == 1
-            else f"({' || char(0) || '.join(parts)})"
-        )
+        if len(parts) == 1:
+            return parts[0]
+        # A literal of SQLite ends at NUL.
+        return f"({' || char(0) || '.join(parts)})"
 
     def date_literal(self, iso: str) -> str:
         return f"'{iso}'"
@@ -405,37 +401,56 @@ class SQLite(Target):
 
 
 def _without_padding(given: Expression) -> str:
-    # MySQL takes the blanks at the end of a CHAR(n) for none of it.
-    return (
-        f"rtrim({given.sql}, ' ')"
-        if given.type.name.startswith(("char(", "character("))
-        else given.sql
-    )
+    if given.type.name.startswith(("char(", "character(")):
+        # MySQL drops the blanks at the end of a CHAR(n).
+        return f"rtrim({given.sql}, ' ')"
+    return given.sql
 
 
 TARGETS: dict[str, Target] = {
-    **{each.name: each for each in (PostgreSQL(), MySQL(), DuckDB(), SQLite())},
+    "postgres": PostgreSQL(),
+    "mysql": MySQL(),
+    "duckdb": DuckDB(),
+    "sqlite": SQLite(),
     SCANNED_SQLITE: SQLiteInDuckDB(),
 }
+"""The targets by the name of the dialect."""
 
 
 def product_type(operator: str, one: Type, other: Type) -> Type:
-    """Return the type of a sum, difference, product or remainder of exact numbers."""
+    """Return the type of a sum, difference, product or remainder of whole numbers and decimals."""
     if one.kind is Kind.INTEGER and other.kind is Kind.INTEGER:
         return INTEGER
-    scales = [one.scale, other.scale]
-    if None in scales:
+    if one.scale is None or other.scale is None:
         return decimal(None)
-    known = [scale for scale in scales if scale is not None]
-    used = [each.excess or each.scale or 0 for each in (one, other)]
-    if operator == "*":
-        return decimal(sum(known), sum(used) if one.excess or other.excess else 0)
-    return decimal(max(known), max(used) if one.excess or other.excess else 0)
+    # The digits of a product add up. A sum has those of the operand with more.
+    combine = sum if operator == "*" else max
+    scale = combine((one.scale, other.scale))
+    if not one.excess and not other.excess:
+        return decimal(scale)
+    return decimal(scale, combine((computed_scale(one), computed_scale(other))))
+
+
+def computed_scale(kind: Type) -> int:
+    """Return the digits after the point with which MySQL computes; 0 if they are not known."""
+    return kind.excess or kind.scale or 0
 
 
 def quotient_type(one: Type, other: Type) -> Type:
-    """Return the type of a quotient of exact numbers, whose scales must be known."""
-    groups = [-(-(each.excess or each.scale or 0) // _GROUP) * _GROUP for each in (one, other)]
-    spare = sum(groups) - (one.excess or one.scale or 0) - (other.excess or other.scale or 0)
-    digits = sum(groups) + max(0, _DIVISION_DIGITS - spare)
-    return decimal((one.scale or 0) + _DIVISION_DIGITS, -(-digits // _GROUP) * _GROUP)
+    """Return the type of a quotient of whole numbers and decimals, whose scales must be known.
+
+    MySQL computes the digits of both operands in whole groups, and at least four digits more:
+
+    >>> quotient_type(decimal(2), INTEGER)
+    Type(kind=<Kind.DECIMAL: 'a decimal'>, scale=6, excess=9, name='', is_required=False)
+    """
+    scales = [computed_scale(one), computed_scale(other)]
+    in_groups = sum(map(_whole_groups, scales))
+    spare = in_groups - sum(scales)
+    digits = in_groups + max(0, _DIVISION_DIGITS - spare)
+    return decimal((one.scale or 0) + _DIVISION_DIGITS, _whole_groups(digits))
+
+
+def _whole_groups(digits: int) -> int:
+    """Return a number of digits, rounded up to whole groups."""
+    return math.ceil(digits / _GROUP) * _GROUP

@@ -1,6 +1,4 @@
-"""The types that an expression of MySQL can have, and which of them a database's own column types
-are.
-"""
+"""Define the types of MySQL's expressions, and read a database's column types as such."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +6,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What decides how an expression is computed, compared and shown."""
+    """The kinds of types; each is computed, compared and shown in its own way."""
 
     INTEGER = "a whole number"
     DECIMAL = "a decimal"
@@ -32,21 +30,22 @@ class Type:
     """The type of an expression."""
 
     kind: Kind
+    """What the values are."""
     scale: int | None = 0
-    """Of a decimal: the digits after its point that MySQL returns; None if they are not known."""
+    """The digits after the point that MySQL returns of a decimal; None if they are not known."""
     excess: int = 0
-    """Of a decimal.
+    """The digits after the point with which MySQL computes on, if it is more than it returns.
 
-    The digits after its point with which MySQL computes on, if these are more; 0 if not.
+    MySQL computes 1 / 3 * 3 with nine digits of the quotient, and returns 1 / 3 with four.
     """
     name: str = ""
-    """Of a column: its type as its database calls it."""
+    """The name of a column's type in its database; empty for other expressions."""
     is_required: bool = False
-    """Of a column: whether it cannot be NULL."""
+    """Whether a column cannot be NULL."""
 
 
-WRITTEN = "of a text"
-"""The name of the type of a moment that MySQL computes from a literal text, and has as a text."""
+FROM_TEXT = "of a text"
+"""The name of the type of a moment that MySQL computes from a literal text, and keeps as a text."""
 INTEGER = Type(Kind.INTEGER)
 DOUBLE = Type(Kind.DOUBLE)
 TEXT = Type(Kind.TEXT)
@@ -60,12 +59,17 @@ UNKNOWN = Type(Kind.UNKNOWN)
 
 
 def decimal(scale: int | None, excess: int = 0) -> Type:
-    """Return the type of decimals of a scale."""
+    """Return a type of decimals, from the digits after its point.
+
+    Args:
+        scale: The digits that MySQL returns; None if they are not known.
+        excess: The digits with which MySQL computes on.
+    """
     is_longer = scale is not None and excess > scale
     return Type(Kind.DECIMAL, scale, excess if is_longer else 0)
 
 
-_NAMED = {
+_KINDS = {
     "smallint": Kind.INTEGER,
     "mediumint": Kind.INTEGER,
     "integer": Kind.INTEGER,
@@ -99,21 +103,27 @@ _NAMED = {
     "time": Kind.TIME,
     "time without time zone": Kind.TIME,
 }
-_ARGUMENTS = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
+"""The kinds of the types of PostgreSQL, DuckDB and MySQL."""
+_PARAMETERS = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 
 
 def column_type(name: str, *, is_required: bool = False) -> Type:
-    """Return what a type of PostgreSQL, DuckDB or MySQL is."""
-    written = name.lower().replace(" unsigned", "").replace(" zerofill", "")
-    if "[" in written:
-        return Type(Kind.OTHER, name=written)
-    found = _ARGUMENTS.search(written)
-    bare = " ".join(_ARGUMENTS.sub(" ", written).split())
-    kind = _NAMED.get(bare, Kind.OTHER)
-    return Type(kind, _scale(kind, found), name=bare, is_required=is_required)
+    """Return the type of a column of PostgreSQL, DuckDB or MySQL.
+
+    >>> column_type("decimal(10,2)").scale
+    2
+    """
+    lower = name.lower().replace(" unsigned", "").replace(" zerofill", "")
+    if "[" in lower:
+        # An array.
+        return Type(Kind.OTHER, name=lower)
+    parameters = _PARAMETERS.search(lower)
+    bare = " ".join(_PARAMETERS.sub(" ", lower).split())
+    kind = _KINDS.get(bare, Kind.OTHER)
+    return Type(kind, _scale(kind, parameters), name=bare, is_required=is_required)
 
 
-_OF_SQLITE = (
+_SQLITE_KINDS = (
     ("INT", Kind.INTEGER),
     ("BOOL", Kind.INTEGER),
     ("BIT", Kind.INTEGER),
@@ -134,21 +144,19 @@ _OF_SQLITE = (
     ("DATE", Kind.DATE),
     ("TIME", Kind.TIME),
 )
+"""Parts of the names of SQLite's types, and their kinds; the first part that is found decides."""
 
 
 def sqlite_column_type(name: str, *, is_required: bool = False) -> Type:
-    """Return what a type is that a column of SQLite was declared with.
-
-    SQLite itself takes any word for one.
-    """
-    written = name.upper()
-    kind = next((kind for part, kind in _OF_SQLITE if part in written), Kind.UNKNOWN)
-    found = _ARGUMENTS.search(written)
-    return Type(kind, _scale(kind, found), name=written.lower(), is_required=is_required)
+    """Return the type of a column of SQLite, which takes any word for the name of a type."""
+    upper = name.upper()
+    kind = next((kind for part, kind in _SQLITE_KINDS if part in upper), Kind.UNKNOWN)
+    parameters = _PARAMETERS.search(upper)
+    return Type(kind, _scale(kind, parameters), name=upper.lower(), is_required=is_required)
 
 
-def _scale(kind: Kind, found: re.Match[str] | None) -> int | None:
+def _scale(kind: Kind, parameters: re.Match[str] | None) -> int | None:
     if kind is not Kind.DECIMAL:
         return 0
-    # A numeric without digits holds any number of them.
-    return int(found[2] or 0) if found else None
+    # A NUMERIC without parameters holds any number of digits.
+    return int(parameters[2] or 0) if parameters else None
