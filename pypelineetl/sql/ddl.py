@@ -110,7 +110,6 @@ _ENGINES_OWN = (
     exp.CommentColumnConstraint,
     exp.CharacterSetColumnConstraint,
     exp.CollateColumnConstraint,
-    exp.ZeroFillColumnConstraint,
 )
 """The column constraints that a translation leaves out.
 
@@ -282,7 +281,8 @@ def _translated(create: exp.Create, sql_dialect: str, target: str) -> Iterator[e
         if isinstance(part, exp.ColumnDef):
             _translate_type(part, sql_dialect, target)
     for constraint in list(create.find_all(exp.ColumnConstraint)):
-        if _is_left_out(constraint.kind) or isinstance(constraint, exp.ZeroFillColumnConstraint):
+        # sqlglot's ZEROFILL has no kind of its own.
+        if isinstance(constraint, exp.ZeroFillColumnConstraint) or _is_left_out(constraint.kind):
             constraint.pop()
     yield create
     if target == "duckdb":
