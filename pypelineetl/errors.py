@@ -176,11 +176,11 @@ def _step_of(frame: FrameType) -> str:
 
 def _own_code_of(frame: FrameType) -> str:
     """Return the function and file of a frame if the project wrote it; empty for installed code."""
-    path = _own_file_of(frame)
+    path = own_file_of(frame)
     return f'"{frame.f_code.co_name}" ({path.name})' if path else ""
 
 
-def _own_file_of(frame: FrameType) -> Path | None:
+def own_file_of(frame: FrameType) -> Path | None:
     """Return the file of a frame's code if the project wrote it; None for installed code."""
     package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     path = Path(frame.f_code.co_filename)

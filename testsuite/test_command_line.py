@@ -149,7 +149,7 @@ def test_a_build_that_kept_what_it_replaced_can_be_taken_back(shop: Checkout) ->
         done = shop.run("run.py", "--rollback")
         assert (done.returncode, done.stdout) == (
             0,
-            "Exchanged for what was kept of them: affiliate_dim. Asked again, this goes back.\n",
+            "Rolled back affiliate_dim. Run --rollback again to undo this.\n",
         )
         assert counts(shop)["affiliate_dim"] == expected
 
@@ -525,7 +525,7 @@ def test_ctrl_c_leaves_the_tables_as_they_were(shop: Checkout) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert said == "stopped by SIGINT; nothing is half done, and --history tells how it ended\n"
+    assert said == "stopped by SIGINT; no table is half loaded, and --history shows how the run ended\n"
     assert "stopped by SIGINT" in shop.run("run.py", "--history").stdout
     assert counts(shop) == {"date_dim": 2191}
 
@@ -642,16 +642,16 @@ def test_rejected_rows_are_listed_and_loaded_once_their_cause_is_mended(shop: Ch
         (["--plan", "--rollback"], "--rollback and --plan are two commands; give one of them"),
         (
             ["--rollback", "--run_dimensions"],
-            "--run_dimensions is for a run, and --rollback is none; leave one of them",
+            "--run_dimensions is for a run, and --rollback is not a run; leave one of them",
         ),
         (
             ["--list", "--only", "site"],
-            "--only is for a run, and --list is none; leave one of them out",
+            "--only is for a run, and --list is not a run; leave one of them out",
         ),
         (["--full"], "--full is for a run; add --run_dimensions, --run_facts or --plan"),
         (
             ["--no-test_dimension_source"],
-            "nothing is left to do; add --run_dimensions or --run_facts",
+            "there is nothing to do; add --run_dimensions or --run_facts",
         ),
         (
             ["--run_dimensons"],
@@ -660,7 +660,7 @@ def test_rejected_rows_are_listed_and_loaded_once_their_cause_is_mended(shop: Ch
                 " lists"
             ),
         ),
-        (["--history", "0"], "argument --history: '0' is no number of lines, 1 or more"),
+        (["--history", "0"], "argument --history: '0' is not a number of lines; it must be 1 or more"),
     ],
 )
 def test_options_that_say_nothing_together_are_wrong_use(

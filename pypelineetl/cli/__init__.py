@@ -1,0 +1,5 @@
+"""The command line of run.py."""
+
+from pypelineetl.cli.entry import main
+
+__all__ = ["main"]
