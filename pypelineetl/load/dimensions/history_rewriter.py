@@ -11,28 +11,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from pypelineetl.databases.limits import adapted
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.projection import Projection, arrow_type
-from pypelineetl.duck.rows import Stream
+from pypelineetl.duck.projection import arrow_type
+from pypelineetl.load.dimensions.existing_versions import ExistingVersions
 from pypelineetl.load.dimensions.history_model import (
     History,
     HistoryRules,
-    MemberEvent,
     State,
     Version,
     same_value,
 )
-from pypelineetl.load.dimensions.member_events import KNOWN_EVENTS, MemberEvents
+from pypelineetl.load.dimensions.member_events import MemberEvents
 from pypelineetl.load.dimensions.member_history import member_history
 from pypelineetl.load.dimensions.version_rows import NaturalKey, VersionRows, sorted_events
 from pypelineetl.load.dimensions.versioning import Versioning
-from pypelineetl.load.dimensions.warehouse_rows import warehouse_rows
-from pypelineetl.load.staged_rows import SOURCE_ROWS, StagedRows, not_special
+from pypelineetl.load.staged_rows import SOURCE_ROWS, StagedRows
 from pypelineetl.sql.sql_casts import duckdb_type
 
-_EXISTING = "pypelineetl_existing_versions"
-"""All existing versions of the rewritten members."""
 _NEW = "pypelineetl_new_versions"
 """The new versions, without surrogate keys. `ord` and `place` order them and name each one."""
 _NEW_EVENTS = "pypelineetl_new_events"
@@ -41,9 +36,6 @@ _CHANGED = "pypelineetl_changed_versions"
 """The existing versions of which a column changes."""
 _CHANGED_EVENTS = "pypelineetl_changed_events"
 """The events of the existing versions whose events change."""
-# So many members are read by their natural keys. For more, one scan of the table is faster than a
-# statement with thousands of placeholders.
-_MEMBERS_BY_KEY = 500
 # The columns that name a new version before it has a surrogate key.
 _NAMING = {"ord": "BIGINT", "place": "BIGINT"}
 
@@ -101,8 +93,7 @@ class HistoryRewriter:
         self._events = events
         self._version_rows = VersionRows(etl, versioning, staged.columns)
         self._columns = [name for name in etl.factory.columns if name != versioning.key]
-        self._has_existing = False
-        self._known_events: dict[Any, list[MemberEvent]] = {}
+        self._existing = ExistingVersions(staged, etl, versioning, rules)
         self._changes = _Changes()
 
     def drop_repeated_rows(self, members: str, latest: str) -> bool:
@@ -118,7 +109,7 @@ class HistoryRewriter:
             Whether any row was dropped.
 
         """
-        self._load_existing(members)
+        self._existing.load(members)
         staged, versioning = self._staged, self._versioning
         by = staged.aliases(versioning.natural_key)
         row_by = staged.aliases(versioning.natural_key, "r.")
@@ -134,7 +125,7 @@ class HistoryRewriter:
               FROM {SOURCE_ROWS} AS r
               JOIN {members} AS m USING ({by})
               JOIN {latest} AS e ON {staged.equal(versioning.natural_key, "r", "e")}
-              JOIN ({self._known_states()}) AS k
+              JOIN ({self._existing.states()}) AS k
                 ON {staged.equal(versioning.natural_key, "r", "k")}
                 AND k.effective = r.effective
               WHERE r.effective < e.last_event
@@ -149,23 +140,6 @@ class HistoryRewriter:
         """)
         return dropped > 0
 
-    def _known_states(self) -> str:
-        """Return the existing versions with the date of each of their states, as `effective`."""
-        alias, versioning = self._staged.alias, self._versioning
-        key = alias(versioning.key)
-        latest_first = f"v.{key} DESC"
-        if versioning.number:
-            latest_first = f"v.{alias(versioning.number)} DESC, {latest_first}"
-        by = self._staged.aliases(versioning.natural_key, "v.")
-        return f"""
-            SELECT v.*, k.effective
-            FROM {_EXISTING} AS v
-            JOIN {KNOWN_EVENTS} AS k ON k.version_key = v.{key}
-            WHERE k.event = 'state'
-            -- Several versions may have a state of one date: the last one holds.
-            QUALIFY row_number() OVER (PARTITION BY {by}, k.effective ORDER BY {latest_first}) = 1
-        """
-
     def compute(self, members: str) -> None:
         """Compute the new histories of members, and take their rows out of SOURCE_ROWS.
 
@@ -173,8 +147,8 @@ class HistoryRewriter:
             members: The DuckDB table of the natural keys of the members.
 
         """
-        self._load_existing(members)
-        known = self._existing_versions()
+        self._existing.load(members)
+        known = self._existing.by_member()
         now = self._staged.load.now
         for natural_key, rows in self._source_states(members).items():
             positions = [position for position, _state in rows]
@@ -218,101 +192,6 @@ class HistoryRewriter:
             FROM {_NEW_EVENTS} AS e
             JOIN {numbered} AS n USING (ord, place)
         """)
-
-    def _load_existing(self, members: str) -> None:
-        """Read all versions of the members and their events into DuckDB, once.
-
-        A second call has some of the same members: rows were dropped between.
-        """
-        if self._has_existing:
-            return
-        self._has_existing = True
-        staged = self._staged
-        by = self._versioning.natural_key
-        asked = staged.session.rows(
-            f"SELECT {staged.aliases(by)} FROM {members} LIMIT {_MEMBERS_BY_KEY + 1}"
-        )
-        are_few = len(asked) <= _MEMBERS_BY_KEY
-        found = self._versions_of(asked) if are_few else self._all_versions()
-        requested = [staged.request(name) for name in self._etl.factory.columns]
-        given = found.select(requested, f"{_EXISTING}_given")
-        keys = staged.aliases(by)
-        staged.session.keep(
-            _EXISTING,
-            f"""
-            SELECT *
-            FROM ({given})
-            -- A collation of the warehouse may find other members for a natural key.
-            WHERE ({keys}) IN (SELECT ({keys}) FROM {members})
-            """,
-        )
-        if not self._rules.is_dated:
-            return
-        version_keys = None
-        if are_few:
-            key = staged.alias(self._versioning.key)
-            rows = staged.session.rows(f"SELECT {key} FROM {_EXISTING}")
-            version_keys = [int(version_key) for (version_key,) in rows]
-        self._events.load_events(version_keys)
-
-    def _versions_of(self, natural_keys: Sequence[NaturalKey]) -> Projection:
-        """Return the versions of some members, found by their natural keys."""
-        warehouse, by = self._staged.load.warehouse, self._versioning.natural_key
-        one = " AND ".join(f"{warehouse.quote(name)} = {warehouse.placeholder}" for name in by)
-        some = " OR ".join([f"({one})"] * len(natural_keys))
-        values = [value for natural_key in natural_keys for value in natural_key]
-        arguments = adapted(
-            warehouse.parameter_adapters, list(by) * len(natural_keys), tuple(values)
-        )
-        rows = warehouse.query(self._versions_query(f"({some})"), arguments)
-        names = tuple(self._etl.factory.columns)
-        batches = [rows] if rows else []
-        return Projection(self._staged.session, None, lambda: Stream(names, iter(batches)))
-
-    def _all_versions(self) -> Projection:
-        """Return the versions of all members."""
-        staged = self._staged
-        query = self._versions_query("")
-        return warehouse_rows(staged.load, staged.session, self._etl.table, query)
-
-    def _versions_query(self, condition: str) -> str:
-        """Return the warehouse's query of the versions that meet a condition, if one is given."""
-        load, etl = self._staged.load, self._etl
-        names, table = load.warehouse.quoted(etl.factory.columns), load.warehouse.quote(etl.table)
-        conditions = " AND ".join(filter(None, [not_special(load, etl), condition]))
-        where = f" WHERE {conditions}" if conditions else ""
-        return f"SELECT {names} FROM {table}{where}"
-
-    def _existing_versions(self) -> dict[NaturalKey, list[Version]]:
-        """Return the existing versions of each member, in their order."""
-        versioning = self._versioning
-        self._known_events = self._read_known_events()
-        names = [
-            versioning.key,
-            *versioning.natural_key,
-            *versioning.attributes,
-            *versioning.bounds,
-        ]
-        query = f"SELECT {self._staged.aliases(names)} FROM {_EXISTING}"
-        by_member: defaultdict[NaturalKey, list[Mapping[str, Any]]] = defaultdict(list)
-        for values in self._staged.session.rows(query):
-            row = dict(zip(names, values, strict=True))
-            by_member[self._natural_key(row)].append(row)
-        versions = {}
-        for natural_key, rows in by_member.items():
-            versions[natural_key] = self._version_rows.versions(
-                rows, self._known_events, self._rules
-            )
-        return versions
-
-    def _read_known_events(self) -> dict[Any, list[MemberEvent]]:
-        """Return the events of the existing versions, by surrogate key."""
-        events: defaultdict[Any, list[MemberEvent]] = defaultdict(list)
-        if self._rules.is_dated:
-            query = f"SELECT version_key, effective, event FROM {KNOWN_EVENTS}"
-            for key, effective, event in self._staged.session.rows(query):
-                events[key].append(MemberEvent(effective, event))
-        return dict(events)
 
     def _source_states(self, members: str) -> dict[NaturalKey, list[tuple[int, State]]]:
         """Return the source rows of each member, each with its position (`ord`) in the source."""
@@ -385,7 +264,7 @@ class HistoryRewriter:
         names = self._version_rows.changing
         if not all(same_value(row_before[name], row[name]) for name in names):
             self._changes.rewritten.append((after.key, *(row[name] for name in names)))
-        events = sorted_events(self._known_events.get(after.key, ()))
+        events = sorted_events(self._existing.events.get(after.key, ()))
         if self._rules.is_dated and events != list(after.events):
             self._changes.rewritten_keys.append(after.key)
             for event in after.events:

@@ -1,0 +1,269 @@
+"""The source rows of a type-2 dimension that change something, found by named SQL steps.
+
+scd2.py calls the steps in their order. Each step gives one DuckDB table or view. In the
+statements, `r` is a source row and `e` the latest existing version of its member.
+"""
+
+from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.load.dimensions.attributes import type_three_value
+from pypelineetl.load.dimensions.history_rewriter import HistoryRewriter
+from pypelineetl.load.dimensions.member_events import LATEST_EVENTS, MemberEvents
+from pypelineetl.load.dimensions.source_rows import reject_undecided
+from pypelineetl.load.dimensions.version_sql import VersionSql
+from pypelineetl.load.staged_rows import CURRENT, SOURCE_ROWS, StagedRows
+
+CHANGES = "pypelineetl_changed"
+"""The source rows that change something, with what their members were before."""
+_LATEST = "pypelineetl_latest"
+"""The view of each member's latest version: `is_open`, and `last_event` of a dated dimension."""
+_REWRITTEN = "pypelineetl_rewritten_members"
+"""The natural keys of the members whose histories are rewritten."""
+
+
+class VersionChanges:
+    """Finds what the source rows of one load change.
+
+    Args:
+        staged: The source rows.
+        etl: The dimension.
+        sql: The expressions of its versions.
+
+    """
+
+    def __init__(self, staged: StagedRows, etl: DimensionETL, sql: VersionSql) -> None:
+        self._staged = staged
+        self._sql = sql
+        self._etl = etl
+        self._versioning = sql.versioning
+        self._events = MemberEvents(staged, etl)
+
+    def load_current_versions(self, staged: StagedRows) -> None:
+        """Give CURRENT: the open version of each member, or all versions.
+
+        All versions are read if the end of an open version is not NULL, as it may be any date then.
+        A dated dimension gets LATEST_EVENTS as well.
+
+        Args:
+            staged: The rows in another DuckDB session, as the source is read at the same time.
+
+        """
+        until = self._versioning.until
+        is_open = ""
+        if until and self._sql.open_has_null:
+            is_open = f"{staged.load.warehouse.quote(until)} IS NULL"
+        staged.load_current(self._sql.current_columns(), is_open)
+        if self._sql.is_dated:
+            MemberEvents(staged, self._etl).load_latest()
+
+    def reject_undecided(self) -> int:
+        """Drop repeated source rows, and reject rows of one member that nothing orders.
+
+        Returns:
+            The number of rejected rows.
+
+        """
+        by = self._versioning.natural_key
+        aliases = [self._staged.alias(name) for name in by]
+        return reject_undecided(self._staged, aliases, self._sql.row_order(), by)
+
+    def find_latest_versions(self) -> None:
+        """Give _LATEST: the latest version of each member, and whether it is open."""
+        staged, sql, versioning = self._staged, self._sql, self._versioning
+        if versioning.until and sql.open_has_null:
+            # CURRENT has the open versions. Closed ones are read for the members of the source
+            # rows alone, if these have no open version.
+            closed = f"{staged.load.warehouse.quote(versioning.until)} IS NOT NULL"
+            staged.load_current_for(sql.current_columns(), versioning.natural_key, closed)
+        by = staged.aliases(versioning.natural_key)
+        # The window costs a sort of the whole dimension, so it is left out if it chooses nothing.
+        chosen = ""
+        if staged.session.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {CURRENT}"):
+            chosen = f"""
+                -- The latest version of each member.
+                QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {sql.latest_first()}) = 1
+            """
+        latest = f"SELECT *, {sql.is_open()} AS is_open FROM {CURRENT} {chosen}"
+        if sql.is_dated:
+            latest = self._with_last_event(latest)
+        staged.session.view(_LATEST, latest)
+
+    def _with_last_event(self, latest: str) -> str:
+        """Return the latest versions, each with the date of its last event.
+
+        An older release of the library kept no events. Then the beginning of the version counts.
+        """
+        key = self._staged.alias(self._versioning.key)
+        since = self._staged.alias(str(self._versioning.since))
+        return f"""
+            SELECT v.*,
+              coalesce(l.last_event, CAST(v.{since} AS TIMESTAMP)) AS last_event,
+              l.last_event IS NULL AS has_no_event
+            FROM ({latest}) AS v
+            LEFT JOIN {LATEST_EVENTS} AS l ON l.version_key = v.{key}
+        """
+
+    def rewrite_histories(self) -> HistoryRewriter:
+        """Compute the histories that need it, and take their rows out of SOURCE_ROWS."""
+        rewriter = HistoryRewriter(
+            self._staged, self._etl, self._versioning, self._sql.rules, self._events
+        )
+        while self._find_rewritten_members():
+            # An extract often repeats old states. Without them fewer members need a rewrite.
+            if self._sql.is_dated and rewriter.drop_repeated_rows(_REWRITTEN, _LATEST):
+                continue
+            rewriter.compute(_REWRITTEN)
+            break
+        return rewriter
+
+    def _find_rewritten_members(self) -> bool:
+        """Give _REWRITTEN: the members whose rows do more than begin the next version.
+
+        Returns:
+            Whether there are any.
+
+        """
+        staged, by = self._staged, self._versioning.natural_key
+        conditions = []
+        repeated = staged.repeated(by, "r")
+        if repeated:
+            conditions.append(repeated)
+        if self._etl.inferred:
+            conditions.append(f"CAST(e.{staged.alias(self._etl.inferred)} AS BOOLEAN)")
+        if self._sql.is_dated:
+            key = staged.alias(self._versioning.key)
+            conditions.append(
+                f"(e.{key} IS NOT NULL AND (NOT e.is_open OR r.effective_at < e.last_event))"
+            )
+        else:
+            aliases = map(staged.alias, self._sql.ordering())
+            conditions.extend(f"r.{alias} < e.{alias}" for alias in aliases)
+        if not conditions:
+            return False
+        staged.session.keep(
+            _REWRITTEN,
+            f"""
+            SELECT DISTINCT {staged.aliases(by, "r.")}
+            FROM {self._rows_beside_latest()}
+            WHERE {" OR ".join(conditions)}
+            """,
+        )
+        return staged.session.number(f"SELECT count(*) FROM {_REWRITTEN}") > 0
+
+    def find_changes(self) -> None:
+        """Give CHANGES: the source rows that begin a version or overwrite an attribute.
+
+        `begins` and `overwrites` say which. `member` is the surrogate key of the latest version,
+        NULL for a new member. `is_open` and the columns `kept_...` are values of that version.
+        """
+        staged, versioning = self._staged, self._versioning
+        begins = self._beginning_conditions()
+        compared = [name for name in versioning.overwritten if name not in self._etl.previous]
+        is_changed = [*begins, staged.changed(compared, "r", "e")]
+        columns = [
+            self._row_columns(),
+            f"e.{staged.alias(versioning.key)} AS member",
+            "e.is_open",
+            *self._kept_columns(),
+        ]
+        staged.session.keep(
+            CHANGES,
+            f"""
+            SELECT *, {self.overwrites(versioning.overwritten)} AS overwrites
+            FROM (
+              -- Each row beside the latest version of its member. A new member has none, so the
+              -- conditions may be NULL: it begins a version.
+              SELECT {", ".join(columns)}, coalesce({" OR ".join(begins)}, true) AS begins
+              FROM {self._rows_beside_latest()}
+              WHERE {" OR ".join(is_changed)}
+            )
+            """,
+        )
+
+    def _beginning_conditions(self) -> list[str]:
+        """Return the conditions of which each makes a row begin a version."""
+        staged, versioning = self._staged, self._versioning
+        conditions = [
+            f"e.{staged.alias(versioning.key)} IS NULL",
+            "NOT e.is_open",
+            staged.changed(versioning.followed, "r", "e"),
+        ]
+        if versioning.compares_dates and self._sql.is_dated:
+            conditions.append("(r.effective IS NOT NULL AND r.effective_at <> e.last_event)")
+        return conditions
+
+    def _row_columns(self) -> str:
+        """Return the columns of a row, with the type-0 and type-3 attributes of its member."""
+        key = self._staged.alias(self._versioning.key)
+        replaced = []
+        for name in self._versioning.original:
+            alias = self._staged.alias(name)
+            kept = f"CASE WHEN e.{key} IS NULL THEN r.{alias} ELSE e.{alias} END"
+            replaced.append(f"{kept} AS {alias}")
+        for name, base in self._etl.previous.items():
+            value = type_three_value(key, self._staged.alias(name), self._staged.alias(base))
+            replaced.append(f"{value} AS {self._staged.alias(name)}")
+        return f"r.* REPLACE ({', '.join(replaced)})" if replaced else "r.*"
+
+    def _kept_columns(self) -> list[str]:
+        """Return the values of the latest version that later steps need, as `kept_...`."""
+        alias, versioning = self._staged.alias, self._versioning
+        kept = [f"e.{alias(name)} AS kept_{alias(name)}" for name in versioning.overwritten]
+        if versioning.number:
+            kept.append(f"e.{alias(versioning.number)} AS kept_number")
+        if versioning.until:
+            kept.append(f"e.{alias(versioning.until)} AS kept_until")
+        return kept
+
+    def overwrites(self, names: tuple[str, ...]) -> str:
+        """Return the condition that a row of CHANGES overwrites one of these attributes.
+
+        For example `email IS DISTINCT FROM kept_email`.
+        """
+        conditions = []
+        for name in names:
+            alias = self._staged.alias(name)
+            conditions.append(f"{alias} IS DISTINCT FROM kept_{alias}")
+        return " OR ".join(conditions) or "false"
+
+    def confirm_states(self) -> None:
+        """Write an event for each row that confirms the open version at a later date.
+
+        Such a row begins no version, but a later load must know the date. With `srcdateatt` it
+        does begin one.
+        """
+        if not self._sql.is_dated or self._versioning.compares_dates:
+            return
+        key = self._staged.alias(self._versioning.key)
+        since = self._staged.alias(str(self._versioning.since))
+        changes = self._staged.changed(self._versioning.followed, "r", "e")
+        rows = self._rows_beside_latest()
+        confirmed = f"r.effective > e.last_event AND e.is_open AND NOT ({changes})"
+        self._events.write(f"""
+            SELECT e.{key} AS version_key, r.effective, 'state' AS event
+            FROM {rows}
+            WHERE {confirmed}
+            UNION ALL
+            -- The first event of a version of which an older release of the library kept none.
+            SELECT e.{key}, CAST(e.{since} AS TIMESTAMP), 'state'
+            FROM {rows}
+            WHERE {confirmed} AND e.has_no_event
+        """)
+
+    def count(self, condition: str) -> int:
+        """Return how many rows of CHANGES meet a condition."""
+        return self._staged.session.number(f"SELECT count(*) FROM {CHANGES} WHERE {condition}")
+
+    def _rows_beside_latest(self) -> str:
+        """Return the FROM clause of the rows `r`, each beside its member's latest version `e`.
+
+            pypelineetl_rows AS r LEFT JOIN pypelineetl_latest AS e ON r.school_id = e.school_id
+
+        The rows of a dated dimension have their date in one more column, `effective_at`.
+        """
+        by = self._versioning.natural_key
+        rows = SOURCE_ROWS
+        if self._sql.is_dated:
+            keys = self._staged.aliases(by)
+            known = f"({keys}) IN (SELECT ({keys}) FROM {_LATEST})"
+            rows = f"(SELECT *, {self._sql.effective_at(known)} AS effective_at FROM {rows})"
+        return f"{rows} AS r LEFT JOIN {_LATEST} AS e ON {self._staged.equal(by, 'r', 'e')}"
