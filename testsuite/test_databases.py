@@ -444,6 +444,6 @@ def test_a_warehouse_that_cannot_hold_every_character_is_told(
         )
         assert (counts.inserted, counts.rejected) == (1, 1)
         assert any(
-            'its columns "title" cannot hold every character' in note
+            'the columns "title" cannot hold every character' in note
             for note in house.notes("thing")
         )

@@ -603,7 +603,7 @@ def test_gaps_of_a_periodic_snapshot_are_named(house: House) -> None:
     house.give("sale", [a_sale(number, month=date(2014, number, 30)) for number in (6, 9)])
     [note] = house.notes("sale")
     missing = "2014-03-31, 2014-04-30, 2014-05-31, 2014-07-31, 2014-08-31"
-    assert note == f"it has no rows of the month {missing}, between others that are there"
+    assert note == f"the table has no rows of the month {missing}, between others that are there"
 
 
 def test_lags_are_computed_between_milestones(house: House) -> None:

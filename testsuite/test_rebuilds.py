@@ -382,7 +382,7 @@ def test_a_fact_that_only_adds_may_get_nothing(home: House, declared: dict[str, 
     home.load("sale", [{"sale": 1}])
     home.load("sale", [])
     assert home.table("sale_fact", "sale") == [(1,)]
-    with pytest.raises(AssertionError, match="its source gave no rows"):
+    with pytest.raises(AssertionError, match="the source gave no rows"):
         home.load("sale", [], rebuild=True)
 
 

@@ -79,7 +79,7 @@ def refuse_empty(etl: ETL, counts: Counts, baseline: Baseline, *, is_rebuilt: bo
         # Such a source gives only new rows, or only the periods to replace. No row is lost.
         return
     message = (
-        f'its source gave no rows, and "{etl.table}" holds rows of earlier loads. A source that was'
+        f'the source gave no rows, and "{etl.table}" holds rows of earlier loads. A source that was'
         " full before is more often broken than empty, so nothing was changed. Load again when the"
         ' source is whole; if it is really empty, declare empty_source="allow"'
     )

@@ -51,4 +51,4 @@ def _unmatched_message(load: Load, etl: FactETL) -> str:
         typed_source(load.project, etl, session) as source,
     ):
         facts = StagedFacts(replace(load, warehouse=warehouse), session, etl, source)
-        return facts.unmatched() or "its source changed while it was read; load it again"
+        return facts.unmatched() or "the source changed while it was read; load it again"

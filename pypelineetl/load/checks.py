@@ -93,6 +93,7 @@ class _Table:
         if isinstance(self.etl, DimensionETL):
             surrogate_key = str(factory.name("key"))
             return tuple(dict.fromkeys([surrogate_key, *factory.names("lookupatts")]))
+        # A fact's grain, then its primary key, then its foreign keys: the shortest that identifies.
         declared = tuple(name for name, column in self.columns.items() if column.is_key)
         return tuple(self.etl.grain) or declared or factory.names("keyrefs")
 
@@ -199,6 +200,7 @@ def _dangling(table: _Table, check: Refers) -> str:
     dimension = next(etl for etl in table.load.project.dimensions if etl.name == check.to)
     [column] = map(table.name, check.columns)
     key = f"known.{quote(str(dimension.factory.name('key')))}"
+    # NOT EXISTS and not NOT IN, which is never true if the subquery gives a NULL.
     known = f"SELECT 1 FROM {quote(dimension.table)} AS known WHERE {key} = {column}"
     return f"{column} IS NOT NULL AND NOT EXISTS ({known})"
 
@@ -245,6 +247,7 @@ def _wrong_count(table: _Table, check: RowCount) -> str:
     too_many = check.most is not None and rows > check.most
     if check.change is not None and before:
         too_different = abs(rows - before) > check.change * before
+        # The number before the load shows the reader how far the change goes.
         if too_few or too_many or too_different:
             return f"{_counted(rows)}, where there were {before:,} before"
         return ""
@@ -261,6 +264,7 @@ def _stale(table: _Table, check: Fresh) -> str:
     if newest is None:
         return f'{_counted(rows)}, of which none has a "{column}"'
     least = now - check.within
+    # A plain day has no time, so it is compared with a day.
     if newest >= (least.date() if declared.is_date else least):
         return ""
     moment = newest if isinstance(newest, datetime) else datetime.combine(newest, time())

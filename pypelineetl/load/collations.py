@@ -140,6 +140,7 @@ def infer_exactly(
     columns = load.project.columns(dimension)
     if not any(load.warehouse.texts.folds(columns[name]) for name in dimension.factory.natural_key):
         return [infer(natural_key) for natural_key in natural_keys]
+    # pygrametl would take an equal member for this one, and return its surrogate key.
     _refuse_equal(load, dimension, natural_keys)
     created: dict[Any, NaturalKey] = {}
     for natural_key in natural_keys:
@@ -147,6 +148,7 @@ def infer_exactly(
         if surrogate_key in created:
             raise LoadError(_message(dimension, [created[surrogate_key], natural_key]))
         created[surrogate_key] = natural_key
+    # Of two new members, the second may be equal to the first.
     check_texts(load, dimension)
     return list(created)
 

@@ -39,6 +39,7 @@ def mark_undecided(staged: StagedRows, rows: str) -> None:
     assert isinstance(staged.etl, FactETL)  # noqa: S101 - dimensions have other rules
     session, row_key = staged.session, staged.etl.row_key
     has_key = f"NOT ({staged.any_null(row_key)})"
+    # Mostly no fact comes twice, and this query is all that it costs.
     repeated = session.rows(
         f"""
         SELECT 1
@@ -90,6 +91,7 @@ def merged(etl: FactETL, rows: Sequence[Row]) -> tuple[Row, list[str]]:
     row, differing = dict(rows[0]), []
     for name in etl.factory.columns:
         values = [given[name] for given in rows if name in given]
+        # Without a NULL that says nothing, the values that are left must be equal.
         if ignores_null(etl, name):
             values = [value for value in values if value is not None]
         if any(value != values[0] for value in values):
@@ -201,5 +203,6 @@ def _merge(staged: StagedRows, etl: FactETL, rows: str, condition: str) -> None:
         QUALIFY ord IN ({first})
         """,
     )
+    # The table itself stays, because later steps read it by its name.
     staged.session.run(f"DELETE FROM {rows} WHERE {condition}")
     staged.session.run(f"INSERT INTO {rows} SELECT * FROM {rows}_merged")

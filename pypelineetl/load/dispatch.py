@@ -45,6 +45,7 @@ def _load_row_by_row(load: Load, session: DuckSession, etl: ETL) -> Generator[Ev
 def _load_members(
     load: Load, session: DuckSession, etl: DimensionETL, rows: Stream
 ) -> Generator[Event, None, Counts]:
+    # Row by row, pygrametl itself looks members up, so the collation may interfere.
     keys = SourceKeys(load, etl)
     loading = load_dimension(load, session, etl, keys.recorded(rows))
     counts = yield from _with_progress(etl, loading)
@@ -54,6 +55,7 @@ def _load_members(
 
 def _with_progress(etl: ETL, loading: Progress) -> Generator[Event, None, Counts]:
     """Yield an event for each number of rows that a loader reports; return its counts."""
+    # Close the loader if a listener stops to read: it holds connections and temporary tables.
     with closing(loading):
         while True:
             try:

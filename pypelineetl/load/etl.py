@@ -50,10 +50,12 @@ def load_etl(  # noqa: PLR0913 - what is loaded, where to, and the two fast ways
     """
     live = options.live or etl
     state = LoadState(warehouse, options.generation)
+    # MySQL commits when it creates a table, so the tables of the state come before anything else.
     state.prepare(etl, rebuilds=isinstance(options.live, DimensionETL))
     doubt = adopt_legacy_names(live, warehouse)
     if doubt:
         yield events.EtlNoted(etl, doubt)
+    # Before the table is emptied or replaced.
     baseline = read_baseline(project, etl, live, warehouse)
     previous_keys = yield from prepare_table(project, etl, options, warehouse)
     extracted = yield from _extract(project, etl, options, warehouse, state)
@@ -67,6 +69,7 @@ def load_etl(  # noqa: PLR0913 - what is loaded, where to, and the two fast ways
         rows_before=baseline.rows,
         audit_key=options.audit_key,
     )
+    # After the versions of the previous table were copied, which are checked already.
     keys_before = largest_keys(load, dimensions_written(project, etl))
     if isinstance(etl, DimensionETL):
         delete_lost_events(load, etl, keys_before[etl])

@@ -69,12 +69,14 @@ def plan_partitions(project: Project, etl: FactETL, generation: str) -> Partitio
     column = str(etl.split_by)
     with project.open_source(etl) as source:
         query = project.source_query(etl, source)
+        # Two numbers, of which the source reads an index at best; its rows stay where they are.
         query = queries.select_min_max(query, column, dialect=source.dialect)
         [(least, most)] = source.query(query)
     if least is None:
         return Partitions(generation, ())
+    # A driver may give whole numbers as Decimal.
     if int(least) != least or int(most) != most:
-        message = f'it is split by "{column}", which holds other values than whole numbers'
+        message = f'the fact is split by "{column}", which holds other values than whole numbers'
         raise SourceError(message)
     first = int(least)
     width = int(most) - first + 1
@@ -133,9 +135,11 @@ def merge_partitions(  # noqa: PLR0913, PLR0917 - as `load_etl`, and the partiti
         audit_key=options.audit_key,
     )
     merged = _copy_rows(load, etl, partitions)
+    # A partition that was loaded again, or by a dead worker, must not leave its rows here.
     if merged != rows:
         message = (
-            f"its parts loaded {rows:,} rows, and {merged:,} are there now; nothing was changed"
+            f"the partitions loaded {rows:,} rows, and {merged:,} are there now; nothing was"
+            " changed. Run again"
         )
         raise LoadError(message)
     counts = Counts(read=rows, inserted=rows)
@@ -160,5 +164,6 @@ def _copy_rows(load: Load, etl: FactETL, partitions: Partitions) -> int:
 
 def partition_tables(etl: FactETL, partitions: Partitions) -> list[str]:
     """Return the tables of a fact's partitions, such as `sale_fact__part_0123abcd_0`."""
+    # Runs of older versions look for these names to drop them, so they never change.
     prefix = f"{short_name(etl.table)}{PART}{partitions.token}_"
     return [f"{prefix}{number}" for number in partitions.numbers]

@@ -86,6 +86,7 @@ def write_rejects(
     again = waiting.settle(session, _REJECTED)
     if not counts.rejected:
         return
+    # Rows that waited already say nothing new about the source, so they do not count here.
     if counts.rejected - again > etl.most_rejected * (counts.read - again):
         raise LoadError(_too_many_message(session, etl, counts))
     load.warehouse.bulk.insert(

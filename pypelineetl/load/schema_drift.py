@@ -88,6 +88,7 @@ def differences(project: Project, etl: ETL, warehouse: Database) -> list[str]:
 
 
 def _declared_columns(project: Project, etl: ETL, warehouse: Database) -> _Types:
+    # The database writes the types of both tables in the same way, so they can be compared.
     temporary = f"{short_name(etl.table)}__ddl"
     return warehouse.catalog.declared_columns(
         project.create_columns_only(etl, temporary, temporary=True), temporary
@@ -114,6 +115,7 @@ def _lost_columns(etl: ETL, declared: _Types, existing: _Types) -> list[str]:
     """
     if not isinstance(etl, DimensionETL):
         return []
+    # Without a new column, a missing one was dropped from the DDL on purpose.
     new = {name for name in declared if name not in existing and name != AUDIT_KEY}
     kept = {*etl.original, *etl.previous, *etl.flags}
     may_be_renamed = bool(new) if etl.scd_type == "type 2" else bool(kept & new)
@@ -123,6 +125,7 @@ def _lost_columns(etl: ETL, declared: _Types, existing: _Types) -> list[str]:
 
 
 def _has_values(etl: DimensionETL, warehouse: Database, name: str) -> bool:
+    # The declaration gives the values of special members again.
     conditions = [f"{warehouse.quote(name)} IS NOT NULL"]
     keys = special_keys(etl)
     if keys:

@@ -154,6 +154,7 @@ class StagedRows:
             read: Reads from the warehouse into DuckDB.
 
         """
+        # DuckDB and SQLite are read through the one connection of the load.
         if not self.load.warehouse.scanner.is_concurrent:
             yield
             read(self)
@@ -236,6 +237,7 @@ class StagedRows:
         [(found,)] = warehouse.query(
             f"SELECT MAX({warehouse.quote(name)}) FROM {warehouse.quote(self.etl.table)}"
         )
+        # A key of a deleted member is never given again, also not after a rebuild.
         return max(found or 0, LargestKeys(warehouse).of(self.etl), 0)
 
     def insert(self, query: str) -> int:
@@ -263,6 +265,7 @@ class StagedRows:
         self.session.keep(_CHANGES, query)
         if not values or not self.session.number(f"SELECT count(*) FROM {_CHANGES}"):
             return
+        # An update stamps the rows that it changes with its run.
         columns, changes = self._audited(values, f"SELECT * FROM {_CHANGES}")
         self.load.warehouse.bulk.update(
             self.etl.table,

@@ -46,7 +46,7 @@ def why_columns_need_rows(etl: ETL, source_columns: Collection[str]) -> str | No
     given = [name for name in etl.factory.versioning if name in source_columns]
     if not given:
         return None
-    return f"its source gives {quoted(given)}, by which the load itself tells versions apart"
+    return f"the source gives {quoted(given)}, by which the load itself tells versions apart"
 
 
 def why_own_code(etl: ETL) -> str | None:
@@ -79,7 +79,7 @@ def _reasons(project: Project, etl: ETL) -> Iterator[str]:
     key = etl.factory.name("key")
     # Bulk loads number new members themselves, which needs whole numbers.
     if key and duckdb_type(columns[key]) not in {"BIGINT", "UBIGINT"}:
-        yield f"its surrogate key {key} is no whole number"
+        yield f"the surrogate key {key} is no whole number"
     if etl.factory.table_class in _COMPARED_BY_DATABASE:
         database = database_class(project.warehouse_url)
         if database.texts.is_case_insensitive:

@@ -86,7 +86,7 @@ def _note_narrow_texts(etl: ETL, warehouse: Database) -> Iterator[Event]:
     narrow = [name for name in warehouse.catalog.narrow_texts(etl.table) if name in columns]
     if narrow:
         note = (
-            f"its columns {quoted(narrow)} cannot hold every character, and a row with another one"
+            f"the columns {quoted(narrow)} cannot hold every character, and a row with another one"
             " fails the load; create the warehouse's database with CHARACTER SET utf8mb4, or say"
             " it in the DDL, and rebuild the table"
         )

@@ -47,6 +47,8 @@ def load_rows(
         waiting = WaitingRejects(load.project, etl, load.warehouse, load.generation)
         load = replace(load, waiting=waiting)
         counts = yield from load_source(load, session, etl)
+        # Deletions need all rows of the source. They come after the rows, which may bring members
+        # back.
         if isinstance(etl, DimensionETL):
             if load.previous_keys:
                 for note in restore_members(load, session, etl):
@@ -56,7 +58,9 @@ def load_rows(
         if isinstance(etl, FactETL):
             if etl.deleted and load.is_whole:
                 counts = replace(counts, closed=delete_facts(load, session, etl, counts.read))
+            # After the rows, which may be the facts that are looked up again.
             counts = replace(counts, rekeyed=rekey_facts(load, session, etl))
+        # At the end, when all steps have rejected their rows.
         write_rejects(load, session, etl, counts, waiting)
         if waiting.superseded:
             note = (

@@ -34,7 +34,7 @@ def verify_load(load: Load, etl: ETL, counts: Counts, keys_before: KeysBefore) -
     _check_members(load, etl, counts, keys_before)
     if not counts.adds_up:
         message = (
-            f"its rows do not add up: {counts}. Nothing was loaded; please report this as a fault"
+            f"the rows do not add up: {counts}. Nothing was loaded; please report this as a fault"
             " of PypeLineETL."
         )
         raise LoadError(message)

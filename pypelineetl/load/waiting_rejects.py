@@ -60,6 +60,7 @@ class WaitingRejects:
         for values, column_type in zip(zip(*keys, strict=True), types.values(), strict=True):
             arrays.append(pa.array(values, arrow_type(column_type)))
         staged.session.insert(_WAITING, pa.table(arrays, names=list(types)))
+        # DuckDB compares the keys, because the loaded rows never come to Python.
         names = ", ".join(types)
         loaded = staged.session.rows(
             f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})"
@@ -96,12 +97,14 @@ class WaitingRejects:
             self.superseded += is_loaded
             if not is_loaded and text not in rejected_again:
                 kept.append(reject)
+        # Most loads change nothing here, and then write nothing.
         if len(kept) < len(self._rejects):
             self._state.replace_rejects(self._etl, kept)
         return sum(text in waited for text in rejected_now)
 
     def _cast_key(self, reject: Reject) -> Key:
         """Return the key of a waiting row in the types of its columns; empty if it has none."""
+        # A rejected row keeps its values as texts.
         given = reject.given
         try:
             key = tuple(self._columns[name].cast(given.get(name)) for name in self._key_columns)

@@ -203,6 +203,7 @@ class MemberLookup(KeyLookup):
         return "IS NOT DISTINCT FROM" if self.key.is_junk else "="
 
     def _joined_table(self) -> str:
+        # Without a moment, a fact belongs to the current version of its member.
         if self._members.is_versioned and not self.key.as_of:
             return f"(SELECT * FROM {self._members.table} WHERE is_current)"
         return self._members.table
@@ -266,5 +267,6 @@ class CalendarLookup(KeyLookup):
         return self._members.table
 
     def _more_conditions(self) -> list[str]:
+        # A moment out of bounds may still fall on a day or a time that the dimension has.
         outside = self.is_outside()
         return [] if outside == "false" else [f"NOT {outside}"]

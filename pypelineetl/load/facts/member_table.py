@@ -101,6 +101,7 @@ def load_members(
     natural_key = _natural_key_requests(project, dimension)
     key_columns = tuple(request.name for request in natural_key)
     requested = [*natural_key, *_version_requests(project, dimension)]
+    # By number, because the names of dimensions may need quoting.
     table = f"pypelineetl_members_{project.dimensions.index(dimension)}"
     members = _read_members(session, project, warehouse, dimension, requested, f"{table}_given")
     # Versions of one member may begin on the same day: then the version number decides.
@@ -125,6 +126,7 @@ def load_members(
         WINDOW versions AS (PARTITION BY {", ".join(key_columns)} ORDER BY {order})
         """,
     )
+    # Lookups of a dimension without versions need no conditions on dates.
     is_versioned = bool(session.number(f"SELECT count(*) FROM {table} WHERE NOT is_current"))
     types = tuple(request.duckdb_type for request in requested[: len(key_columns) + 1])
     return MemberTable(dimension, table, key_columns, types, is_versioned)

@@ -54,7 +54,7 @@ def missing_periods(load: Load, etl: FactETL) -> str:
     shown = ", ".join(map(str, missing[:_SHOWN]))
     if len(missing) > _SHOWN:
         shown += f" and {len(missing) - _SHOWN:,} more"
-    return f"it has no rows of the {etl.every} {shown}, between others that are there"
+    return f"the table has no rows of the {etl.every} {shown}, between others that are there"
 
 
 def _between(periods: set[date], every: str) -> list[date]:

@@ -57,6 +57,7 @@ class StagedFacts:
         if records_seen_keys(self.staged.load, self._etl):
             # Before rows are rejected: a fact whose row is rejected is still in the source.
             self._record_seen()
+        # After the foreign keys are found, because a row key may have some of them.
         if is_once:
             mark_undecided(self.staged, FACTS)
         if self._etl.period:
@@ -118,6 +119,7 @@ class StagedFacts:
         rows = self._source.select(
             self._requested(), f"{SOURCE_ROWS}_given", collect_errors=self.is_lenient
         )
+        # Rows that stream can be read only once, and inferred members need them beforehand.
         if not any(key.missing == "infer" for key in self._etl.keys.values()):
             return rows
         self.staged.session.keep(

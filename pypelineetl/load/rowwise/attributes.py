@@ -65,6 +65,7 @@ class RowAttributes:
         if known:
             for name in etl.original:
                 row[name] = known[name]
+            # All at once, because one of them may keep the value of another.
             previous = {}
             for kept, name in etl.previous.items():
                 is_changed = row[name] != known[name]
@@ -112,6 +113,7 @@ class PreviousKeys:
         for *values, surrogate_key in rows:
             natural_key = tuple(cast(value) for cast, value in zip(casts, values, strict=True))
             self._known[natural_key] = surrogate_key
+        # A key of a deleted member is never given again.
         self._numbers = count(LargestKeys(warehouse).of(etl) + 1)
 
     def assign(self, row: dict[str, Any]) -> None:

@@ -39,6 +39,7 @@ class BatchKeys:
         self._open_tables = open_tables
         self._lookups = key_lookups(session, load.project, load.warehouse, etl)
         self._requested = self._lookups.requested()
+        # NULL stands for an unmatched key: the query must go on to find all of them.
         self._expressions = self._lookups.expressions("NULL")
         self._counts = Counter[str]()
         types = {"ord": "BIGINT"}
@@ -65,6 +66,7 @@ class BatchKeys:
             for _ in batch:
                 yield None, {}
             return
+        # Inferred members must be there before the joins look for them.
         self._fill(names, batch)
         self._lookups.infer(_BATCH, self._infer)
         if not self._etl.most_rejected:
@@ -101,6 +103,7 @@ class BatchKeys:
         columns = dict(zip(names, zip(*batch, strict=True), strict=True))
         numbers = pa.array(range(len(batch)), pa.int64())
         arrays = [numbers, *arrays_with_errors(columns, self._requested)]
+        # The table is created once, as its columns never change.
         self._session.run(f"DELETE FROM {_BATCH}")
         self._session.insert(_BATCH, pa.table(arrays, names=self._batch_columns))
         if not self._etl.most_rejected:

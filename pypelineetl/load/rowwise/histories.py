@@ -141,6 +141,7 @@ class RowHistories:
             expanded = self._expanded(row)
             states.append(State(expanded, self._effective(expanded) if self._is_dated else None))
         history = member_history(known, states, self._rules, self._load.now)
+        # Only what changes is written, so that an audit column keeps the run of the last change.
         before = {version.key: version for version in known}
         for place, version in enumerate(history.versions):
             row = self._version_rows.row(version, natural_key)
@@ -150,6 +151,7 @@ class RowHistories:
                 self.versions += bool(known) or place > 0
             else:
                 self._update(key, row, self._version_rows.row(before[key], natural_key))
+            # Events are compared in their order: the warehouse gives them in any.
             if sorted_events(self._known_events.get(key, ())) == list(version.events):
                 continue
             if version.key is not None:

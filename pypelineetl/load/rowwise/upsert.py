@@ -32,6 +32,7 @@ class GrainedFacts:
         self._grain = etl.grain
         self._others = tuple(name for name in etl.factory.columns if name not in etl.grain)
         self._known = self._read(warehouse.quote(etl.table), warehouse)
+        # A text of the grain is compared exactly, whatever the collation.
         conditions, settings = [], []
         for name in self._grain:
             column = warehouse.quote(name)
@@ -59,6 +60,7 @@ class GrainedFacts:
         """Read the other columns of all facts, by grain."""
         names = warehouse.quoted((*self._grain, *self._others))
         self._target.execute(f"SELECT {names} FROM {table}")
+        # All at once: a query for each row would take longer by far.
         size = len(self._grain)
         known = {}
         for row in self._target.fetchalltuples():
