@@ -1,6 +1,6 @@
-"""The databases the engine can read from and write to.
+"""The databases that the engine can read and write, each with a class and URL of its own.
 
-One small interface, one file for each with what differs.
+`base.py` composes a database of small parts. The files of each database have what differs.
 """
 
 from importlib import import_module
@@ -27,19 +27,25 @@ DIALECTS = {
     "duckdb": "duckdb",
     "sqlite": "sqlite",
 }
-"""By a name of SQL_DIALECT, sqlglot's name of the dialect."""
+"""By a name that SQL_DIALECT may have: sqlglot's name of the dialect."""
 _DRIVERS = {"mysql": "pymysql", "mariadb": "pymysql", "postgresql": "psycopg"}
+"""By server: the name of the driver that a URL may have, as in mysql+pymysql."""
 
 
 def parse_url(text: str) -> URL:
-    """Return a database URL.
+    """Return the URL of a database.
 
-    Raises ConfigError if it is none, or names a database or driver not known here.
+    Raises:
+        ConfigError: The text is not a URL, or the engine does not know its database or driver.
+
+    >>> parse_url("sqlite:////data/shop.db").database
+    '/data/shop.db'
     """
     try:
         url = make_url(text)
-    except (ArgumentError, ValueError) as error:  # the latter for a port that is no number
-        # The text itself may hold a password, so it is not repeated.
+    except (ArgumentError, ValueError) as error:
+        # SQLAlchemy raises ValueError for a port that is not a number. The message does not repeat
+        # the text, which may contain a password.
         message = "it is no database URL; the form is database://user:password@host:port/name"
         raise ConfigError(message) from error
     database, _, driver = url.drivername.partition("+")
@@ -51,7 +57,8 @@ def parse_url(text: str) -> URL:
         message = f'driver "{driver}" is not known for {database}; leave it out'
         raise ConfigError(message)
     if database in _DRIVERS and ("@" in f"{url.host}{url.database}" or "password" in url.query):
-        # Nor is it here: what seems to be the host is a part of the password.
+        # Don't repeat the URL: with an unescaped "@", the parsed host contains a part of the
+        # password.
         message = (
             "its password must stand between : and @, with @ written as %40, or be named by"
             " ?password_env=NAME"
@@ -61,9 +68,10 @@ def parse_url(text: str) -> URL:
 
 
 def database_class(url: URL) -> type[Database]:
-    """Return the class for a URL, importing its driver on this first use.
+    """Return the class for a URL. The first use imports the driver.
 
-    Raises ConfigError if the driver's package is not installed.
+    Raises:
+        ConfigError: The driver's package is not installed.
     """
     database = url.drivername.partition("+")[0]
     module_name, _, class_name = _CLASSES[database].partition(".")
@@ -75,5 +83,13 @@ def database_class(url: URL) -> type[Database]:
 
 
 def open_database(url: URL, *, read_only: bool) -> Database:
-    """Connect to the database at a URL; see `Database.open`."""
+    """Connect to the database at a URL.
+
+    Args:
+        url: The URL.
+        read_only: Have the server refuse writes in this session, if it can.
+
+    Raises:
+        DatabaseError: The connection failed.
+    """
     return database_class(url).open(url, read_only=read_only)

@@ -1,4 +1,4 @@
-"""DuckDB as a warehouse or source: how to connect, statements, bulk writes and scans."""
+"""DuckDB as a warehouse or source: how to connect, statements and streams."""
 
 import re
 import time
@@ -12,25 +12,19 @@ import pyarrow as pa
 from sqlalchemy import URL
 
 from pypelineetl.databases.base import Database
-from pypelineetl.databases.bulk import BulkWriter
+from pypelineetl.databases.duckdb_bulk import DuckDBScanner, DuckDBWriter
 from pypelineetl.databases.duckdb_catalog import DuckDBCatalog, DuckDBLocks, DuckDBSwap
 from pypelineetl.databases.duckdb_values import READERS, arrow_array, read_texts
 from pypelineetl.databases.locks import LOCK_WAIT_SECONDS
-from pypelineetl.databases.scanner import Scanner
-from pypelineetl.databases.statements import Statements
 from pypelineetl.databases.texts import TextComparison
-from pypelineetl.duck.rows import FETCH_ROWS, Row, Scanned, Stream
+from pypelineetl.duck.rows import FETCH_ROWS, Row, Stream
 from pypelineetl.duck.session import (
-    DuckSession,
     interruptible,
     is_out_of_memory,
     memory_limit_statement,
     out_of_memory_message,
 )
 from pypelineetl.errors import BusyError
-from pypelineetl.sql import attached
-from pypelineetl.sql.schema import Column
-from pypelineetl.sql.sql_casts import literal
 
 # How often to try a file again that another process has open.
 _RETRY_SECONDS = 0.05
@@ -46,60 +40,6 @@ class _EncodedTexts(TextComparison):
         return f"encode({text})"
 
 
-class _DuckDBScanner(Scanner):
-    """Attaches a DuckDB file, or reads it over the connection that has it open."""
-
-    def scan(self, session: DuckSession, url: URL, query: str, original: str) -> Scanned | None:
-        del original
-        name = session.attach([f"ATTACH {literal(url.database or '')} AS {{name}} (READ_ONLY)"])
-        return _described(session, attached.add_catalog(query, dialect="duckdb", catalog=name))
-
-    def scan_table(
-        self,
-        database: Statements,
-        session: DuckSession,
-        url: URL,
-        table: str,
-        query: str,
-    ) -> Scanned | None:
-        # The session uses the warehouse's own connection, which sees what is not committed.
-        del database, url, table
-        return _described(session, query)
-
-
-class _DuckDBWriter(BulkWriter):
-    """Writes with single statements, because the session and the warehouse are one connection."""
-
-    def insert(
-        self, table: str, columns: Sequence[Column], session: DuckSession, query: str
-    ) -> int:
-        names = self._database.quoted(column.name for column in columns)
-        return session.number(f"INSERT INTO {self._database.quote(table)} ({names}) {query}")
-
-    def update(  # noqa: PLR0913 - as in the base class
-        self,
-        table: str,
-        keys: Sequence[Column],
-        values: Sequence[Column],
-        session: DuckSession,
-        query: str,
-        *,
-        where: str = "",
-    ) -> None:
-        changes = self._named([*keys, *values], query)
-        matched = self._matched_by(table, keys, where)
-        session.run(self._update_statement(table, changes, matched, values))
-
-    def delete(self, table: str, keys: Sequence[Column], session: DuckSession, query: str) -> None:
-        matched = self._matched_by(table, keys, "")
-        session.run(self._delete_statement(table, self._named(keys, query), matched))
-
-    def _named(self, columns: Sequence[Column], query: str) -> str:
-        """Return a query as a subquery whose columns have the names of warehouse columns."""
-        names = self._database.quoted(column.name for column in columns)
-        return f"(SELECT * FROM ({query}) AS given ({names}))"
-
-
 class DuckDB(Database):
     """A DuckDB file.
 
@@ -109,11 +49,11 @@ class DuckDB(Database):
     dialect = "duckdb"
     placeholder = "?"
     texts = _EncodedTexts()
-    scanner = _DuckDBScanner()
+    scanner = DuckDBScanner()
     catalog_class = DuckDBCatalog
     locks_class = DuckDBLocks
     swap_class = DuckDBSwap
-    bulk_class = _DuckDBWriter
+    bulk_class = DuckDBWriter
     # Connections share one DuckDB instance. ATTACH in one thread breaks catalog queries in another.
     concurrent_writers = False
     connect_advice = (
@@ -250,19 +190,6 @@ class DuckDB(Database):
         if is_out_of_memory(error):
             return out_of_memory_message(error)
         return super()._error_text(error)
-
-
-def _described(session: DuckSession, query: str) -> Scanned:
-    """Return a query's rows, with texts that DuckDB compares exactly."""
-    types = session.types(query)
-    quoted = [
-        '"' + name.replace('"', '""') + '"' for name, kind in types.items() if kind == "VARCHAR"
-    ]
-    if not quoted:
-        return Scanned(f"({query})", types)
-    # Otherwise the session would compare texts by the collation of their column.
-    exact = ", ".join(f"{column} COLLATE c AS {column}" for column in quoted)
-    return Scanned(f"(SELECT * REPLACE ({exact}) FROM ({query}))", types)
 
 
 def _open_when_free(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:

@@ -21,8 +21,11 @@ import pymysql
 from sqlalchemy import make_url
 
 from pypelineetl import Request, events, refresh
-from pypelineetl.databases import duckdb, mysql, postgresql, sqlite
+from pypelineetl.databases import duckdb, duckdb_catalog, mysql, postgresql, sqlite
 from pypelineetl.databases.base import Database
+from pypelineetl.databases.bulk import BulkWriter
+from pypelineetl.databases.catalog import Catalog
+from pypelineetl.databases.table_swap import TableSwap
 from pypelineetl.extract import sources
 from pypelineetl.load import dispatch
 from pypelineetl.run import publication, retry
@@ -31,9 +34,9 @@ from torture import star as a_star
 from torture.star import Star
 
 _OF_DATABASES = {
-    "bulk_insert": "mid-load",
-    "exchange": "committed, not recorded",
-    "create": "staging made",
+    ("bulk_class", "insert"): "mid-load",
+    ("swap_class", "rename_all"): "committed, not recorded",
+    ("catalog_class", "create"): "staging made",
 }
 
 
@@ -139,15 +142,16 @@ def arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
     after(run_start, "acquire", "lock taken")
     after(run_status.RunStatus, "loaded", "history written")
     after(run_status.RunStatus, "publishing", "inside publish")
-    after(Database, "empty", "inside publish")
+    after(Catalog, "empty", "inside publish")
     # DuckDB empties no table: the staged one takes the name of the live one.
-    after(duckdb.DuckDB, "swap_in", "inside publish")
+    after(duckdb_catalog.DuckDBSwap, "swap_in", "inside publish")
     before(publication, "_publish", "before publish")
     before(publication, "drop_orphans_alone", "committed, not recorded")
-    for kind in (Database, duckdb.DuckDB, mysql.MySQL, postgresql.PostgreSQL, sqlite.SQLite):
-        for name, reached in _OF_DATABASES.items():
-            if name in vars(kind):
-                after(kind, name, reached)
+    kinds = (duckdb.DuckDB, mysql.MySQL, postgresql.PostgreSQL, sqlite.SQLite)
+    for (part, name), reached in _OF_DATABASES.items():
+        for owner in {BulkWriter, TableSwap, Catalog, *(getattr(kind, part) for kind in kinds)}:
+            if name in vars(owner):
+                after(owner, name, reached)
     opened = sources.typed_source
 
     @contextmanager
