@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 import pytest
 from aiosmtpd.controller import Controller
 from conftest import Checkout
+from sample_sources import write_small_sample
 from servers import free_port
 from test_audit import SALE, THING
 from test_security import CANARY
 
-import sample
 from pypelineetl import member, read_project, rows
 from pypelineetl.cli import main
 
@@ -82,8 +82,7 @@ def webhook() -> Iterator[Webhook]:
 @pytest.fixture
 def shop(checkout: Checkout) -> Checkout:
     """A checkout with its source."""
-    (checkout.folder / "local").mkdir()
-    sample.write(f"sqlite:///{checkout.folder}/local/source.db")
+    write_small_sample(checkout.folder / "local" / "source.db")
     return checkout
 
 

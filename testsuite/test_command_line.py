@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from conftest import ROOT, Checkout
+from sample_sources import write_sample, write_small_sample
 
 import pypelineetl
 import sample
@@ -32,8 +33,14 @@ SEED_COUNTS = {
 @pytest.fixture
 def shop(checkout: Checkout) -> Checkout:
     """A checkout whose source is the sample at scale 1."""
-    (checkout.folder / "local").mkdir()
-    sample.write(f"sqlite:///{checkout.folder}/local/source.db")
+    write_sample(checkout.folder / "local" / "source.db")
+    return checkout
+
+
+@pytest.fixture
+def small_shop(checkout: Checkout) -> Checkout:
+    """A checkout whose source is ten products of the sample."""
+    write_small_sample(checkout.folder / "local" / "source.db")
     return checkout
 
 
@@ -303,18 +310,18 @@ def test_a_source_that_does_not_fit_stops_the_run_before_it_changes_anything(
     assert {table for (table,) in tables} == {"etl_run", "etl_audit_key"}
 
 
-def test_leaving_the_source_tests_out_is_possible(shop: Checkout) -> None:
+def test_leaving_the_source_tests_out_is_possible(small_shop: Checkout) -> None:
     """--no-test_dimension_source starts the ETLs at once.
 
     Those that can run do, and nothing is published.
     """
-    shop.edit("sources", "FROM affiliates", "FROM afiliates")
-    done = shop.run("run.py", "--run_dimensions", "--no-test_dimension_source")
+    small_shop.edit("sources", "FROM affiliates", "FROM afiliates")
+    done = small_shop.run("run.py", "--run_dimensions", "--no-test_dimension_source")
     assert done.returncode == 1
     assert "source ok" not in done.stdout
     assert "dimension site: 1 rows" in done.stdout
     assert "nothing was published: every table holds what it held before" in done.stdout
-    assert counts(shop) == {}
+    assert counts(small_shop) == {}
 
 
 def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
@@ -822,23 +829,25 @@ def test_the_history_says_what_was_done_and_how_long_it_took(shop: Checkout) -> 
 
 
 def test_deleting_takes_the_tables_of_etls_that_are_off_and_what_builds_have_kept(
-    shop: Checkout,
+    small_shop: Checkout,
 ) -> None:
     """Else their rows would point to keys that are given again."""
-    shop.edit("config", "KEEP_PREVIOUS = False", "KEEP_PREVIOUS = True")
+    small_shop.edit("config", "KEEP_PREVIOUS = False", "KEEP_PREVIOUS = True")
     building = ["run.py", "--run_dimensions", "--run_facts", "--delete_existing_tables"]
     for _ in range(2):
-        assert shop.run(*building).returncode == 0
-    assert {table for table in counts(shop) if "__previous_" in table}
-    shop.edit(
+        assert small_shop.run(*building).returncode == 0
+    assert {table for table in counts(small_shop) if "__previous_" in table}
+    small_shop.edit(
         "config",
         "keys=facts.product_upload_keys,",
         "keys=facts.product_upload_keys,\n        active=False,",
     )
-    assert shop.run("run.py", "--delete_existing_tables").returncode == 0
-    assert counts(shop) == {}
-    assert shop.run("run.py", "--run_dimensions", "--only", "site").returncode == 0
-    with duckdb.connect(shop.folder / "local" / "warehouse.duckdb", read_only=True) as warehouse:
+    assert small_shop.run("run.py", "--delete_existing_tables").returncode == 0
+    assert counts(small_shop) == {}
+    assert small_shop.run("run.py", "--run_dimensions", "--only", "site").returncode == 0
+    with duckdb.connect(
+        small_shop.folder / "local" / "warehouse.duckdb", read_only=True
+    ) as warehouse:
         assert warehouse.execute("SELECT id FROM site_dim").fetchall() == [(1,)]
 
 

@@ -23,10 +23,10 @@ import sqlalchemy as sa
 from conftest import Checkout
 from houses import House, nothing
 from pygrametl.tables import CachedDimension, TypeOneSlowlyChangingDimension
+from sample_sources import write_small_sample
 from servers import Server
 from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
-import sample
 from pypelineetl import (
     ConfigError,
     DatabaseError,
@@ -107,8 +107,7 @@ def test_every_type_of_the_sample_reads_back_as_its_ddl(warehouse_url: str, tmp_
 @pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
 def test_processes_queue_for_a_file(checkout: Checkout, kind: str) -> None:
     """Four runs at once on one warehouse file all succeed, one after the other."""
-    (checkout.folder / "local").mkdir()
-    sample.write(f"sqlite:///{checkout.folder}/local/source.db")
+    write_small_sample(checkout.folder / "local" / "source.db")
     environment = {
         **checkout.environment,
         "ETL_WAREHOUSE_URL": f"{kind}:///{checkout.folder}/w.{kind}",
@@ -128,8 +127,7 @@ def test_workers_queue_for_a_duckdb_file(checkout: Checkout, redis_url: str) -> 
     """A refresh on four worker processes fills an embedded warehouse without one failing for the
     others.
     """
-    (checkout.folder / "local").mkdir()
-    sample.write(f"sqlite:///{checkout.folder}/local/source.db")
+    write_small_sample(checkout.folder / "local" / "source.db")
     urls = {"ETL_BROKER_URL": f"{redis_url}/0", "ETL_RESULT_URL": f"{redis_url}/1"}
     shell = replace(checkout, environment={**checkout.environment, **urls})
     code = "import tasks; print(len(tasks.refresh_data_warehouse.delay().get(timeout=90)[0]))"

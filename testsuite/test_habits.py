@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Checkout
+from sample_sources import write_sample
 
 import pypelineetl
-import sample
 
 FLAT_MODULES = {
     "config",
@@ -208,8 +208,7 @@ def test_readme_shows_the_help_that_comes_out(checkout: Checkout) -> None:
 
 def test_readme_shows_what_the_demo_ends_with(checkout: Checkout) -> None:
     """The answers in README are those of the star that `make demo` loads, to the letter."""
-    (checkout.folder / "local").mkdir()
-    sample.write(f"sqlite:///{checkout.folder}/local/source.db")
+    write_sample(checkout.folder / "local" / "source.db")
     loaded = checkout.run("run.py", "--run_dimensions", "--run_facts", "--delete_existing_tables")
     assert loaded.returncode == 0, loaded.stdout
     shown = checkout.run("-m", "sample.show")

@@ -27,11 +27,11 @@ import redis as redis_client
 import sqlalchemy as sa
 from conftest import ROOT, Checkout
 from pygrametl.tables import CachedDimension, FactTable
+from sample_sources import write_small_sample
 from servers import Server
 from stars import PEOPLE, PERSON, SALE, THING, THINGS, Star
 from test_publishing import BUILD, UPDATE
 
-import sample
 from pypelineetl import DimensionETL, FactETL, events, factory, member, native, process, refresh
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.mysql import MySQL
@@ -376,8 +376,7 @@ def shop(checkout: Checkout, redis_url: str) -> Checkout:
         admin.execute_command("ACL", "SETUSER", "etl", "on", f">{name}", "~*", "&*", "+@all")
     urls = {"ETL_BROKER_URL": f"redis://etl:{name}@127.0.0.1:{port}/0"}
     urls["ETL_RESULT_URL"] = urls["ETL_BROKER_URL"][:-1] + "1"
-    (checkout.folder / "local").mkdir()
-    sample.write(f"sqlite:///{checkout.folder}/local/source.db")
+    write_small_sample(checkout.folder / "local" / "source.db")
     return replace(checkout, environment={**checkout.environment, **urls})
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sample_sources import write_sample_with_few_courses
 
 import sample
 from pypelineetl import Request, events, read_project, refresh
@@ -30,7 +31,10 @@ class Shop:
 
     def at(self, day: int) -> None:
         """Let the shop live through one more day."""
-        sample.write(self.source_url, day=day)
+        if day == 1:
+            write_sample_with_few_courses(self._folder / "shop.db")
+        else:
+            sample.write(self.source_url, day=day)
 
     def change(self, *statements: Any) -> None:
         """Do what the story's own user does."""
