@@ -1,8 +1,6 @@
-"""Telling people: that a run failed, that the next one went well again, and that one did not happen
-at all.
+"""Alerts by Apprise, to the URLs in ALERTS: a run failed, succeeds again, or is late.
 
-What is told goes to the URLs in `ALERTS`, by Apprise. A message that cannot be delivered changes
-nothing else.
+An alert that cannot be delivered does not change the run.
 """
 
 import logging
@@ -23,61 +21,66 @@ from pypelineetl.state.run_status import RunStatus
 
 
 class Alerts:
-    """A listener to the events of a run that tells of its failure, or that it went well again.
+    """A listener that sends an alert if a run fails, or succeeds after a failure.
 
-    `undelivered` are the messages that reached nobody.
+    As a context manager it also sends an alert if the block ends by an exception.
     """
 
     def __init__(self, project: Project) -> None:
         self._project = project
         self._etls: tuple[str, ...] = ()
-        self._faults: list[str] = []
+        self._problems: list[str] = []
         self.undelivered: list[str] = []
+        """The alerts that could not be delivered, as lines for run.log."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        """Tell of a run that ends by what no event tells, such as a signal or its time limit."""
+        """Send an alert if a run ends without an event, such as by a signal or its time limit."""
         if error and self._etls:
-            self._tell_of_failure(error_text(error))
+            self._send_failure(error_text(error))
 
     def __call__(self, event: Event) -> None:
-        """Gather what went wrong, and tell it when the run is over.
+        """Collect the errors of a run, and send them at its end.
 
-        Tests of sources alone are no run.
+        Source tests without a run send no alert.
         """
         match event:
             case events.RunStarted():
                 self._etls = tuple(etl.label for etl in event.etls)
-            case events.SourceTested(faults=faults):
-                self._faults += [f"source of {event.etl.label}: {fault}" for fault in faults]
+            case events.SourceTested(faults=problems):
+                self._problems += [
+                    f"source of {event.etl.label}: {problem}" for problem in problems
+                ]
             case events.RunRecovered():
-                self._faults.append(event.what)
+                self._problems.append(event.what)
             case events.RunRetried():
-                self._faults.append(event.why)
+                self._problems.append(event.why)
             case events.EtlFailed():
-                self._faults.append(f"{event.etl.label} failed: {event.error}")
+                self._problems.append(f"{event.etl.label} failed: {event.error}")
             case events.EtlSkipped():
-                self._faults.append(f"{event.etl.label} did not run: {event.reason}")
+                self._problems.append(f"{event.etl.label} did not run: {event.reason}")
             case events.RunFinished() if self._etls:
                 if event.succeeded:
                     self.went_well(self._etls)
                 else:
-                    self._tell_of_failure(event.error)
+                    self._send_failure(event.error)
                 self._etls = ()
 
-    def failed(self, why: str) -> None:
-        """Tell that a run failed; lines of the reason after the first are indented."""
-        self._tell("ETL run failed", shown_lines(why))
+    def failed(self, reason: str) -> None:
+        """Send an alert that a run failed. Lines of the reason after the first are indented."""
+        self._send("ETL run failed", shown_lines(reason))
 
-    def _tell_of_failure(self, error: str) -> None:
-        lines = filter(None, [*self._faults, error])
-        self._tell("ETL run failed", "\n".join(map(shown, lines)))
+    def _send_failure(self, error: str) -> None:
+        lines = filter(None, [*self._problems, error])
+        self._send("ETL run failed", "\n".join(map(shown, lines)))
 
     def went_well(self, etls: Iterable[str]) -> None:
-        """Tell of those of the ETLs of a run that went well whose run before had not, whatever
-        other runs did.
+        """Send an alert if some ETLs of a run that succeeded had failed the last time.
+
+        Args:
+            etls: The ETLs as `etl_run` has them, such as `fact sale`.
         """
         if not self._project.alerts:
             return
@@ -85,7 +88,7 @@ class Alerts:
             with self._project.open_warehouse() as warehouse:
                 before = [(name, RunHistory(warehouse).before_last(name)) for name in etls]
         except DatabaseError as error:
-            self.undelivered.append(f"nobody knows whether this run is a recovery: {error.message}")
+            self.undelivered.append(f"whether this run is a recovery is not known: {error.message}")
             return
         failed = [
             f"{name}, {record.status} at {_minute(record.started)}"
@@ -93,13 +96,16 @@ class Alerts:
             if record and record.status != SUCCEEDED
         ]
         if failed:
-            self._tell("ETL runs go well again", "\n".join(["These are loaded again:", *failed]))
+            self._send("ETL runs go well again", "\n".join(["These are loaded again:", *failed]))
 
     def late(self) -> str:
-        """Tell, once, of the ETLs that were last loaded longer ago than they should be; return
-        that, if there are any.
+        """Send an alert if ETLs were not loaded within LATE_AFTER_HOURS.
 
-        A warehouse that cannot be reached is told every time: it cannot remember that it was.
+        Each of them is sent once. If the warehouse cannot be reached, every call sends an alert:
+        the warehouse cannot store that it was sent.
+
+        Returns:
+            The text of the alert; empty if no ETL is late.
         """
         expected = self._project.late_after
         if expected is None:
@@ -118,13 +124,11 @@ class Alerts:
             else ""
         )
         if is_new:
-            self._tell("ETL run did not happen", why)
+            self._send("ETL run did not happen", why)
         return why
 
     def _late(self, warehouse: Database, since: datetime) -> tuple[list[str], bool]:
-        """Return what was not loaded since a moment, and whether that was not yet told of one of
-        them.
-        """
+        """Return a line for each ETL not loaded since a time, and whether one of them is new."""
         lines, is_new = [], False
         loads = RunHistory(warehouse).last_loads()
         for name in (etl.label for etl in self._project.etls if etl.active):
@@ -136,18 +140,18 @@ class Alerts:
                 is_new = RunStatus(warehouse).late(name, last) or is_new
         return lines, is_new
 
-    def _tell(self, title: str, body: str) -> None:
+    def _send(self, title: str, body: str) -> None:
         if not self._project.alerts:
             return
-        from apprise import Apprise, NotifyFormat  # noqa: PLC0415 - see above
+        from apprise import Apprise, NotifyFormat  # noqa: PLC0415 - slow to import, and seldom needed
 
-        # It would tell of its troubles on the screen, by the URL.
+        # Apprise would write errors to the screen, with the URL and its password.
         logging.getLogger("apprise").addHandler(logging.NullHandler())
-        told = Apprise()
+        apprise = Apprise()
         for url in self._project.alerts:
-            told.add(url)
-        # As text: where a message is HTML, Apprise then escapes what has a meaning there.
-        if not told.notify(
+            apprise.add(url)
+        # As text: for a service that takes HTML, Apprise then escapes the text.
+        if not apprise.notify(
             title=f"{title} ({socket.gethostname()})", body=body, body_format=NotifyFormat.TEXT
         ):
             self.undelivered.append(f"{title}: the alert could not be delivered everywhere")

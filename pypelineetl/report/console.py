@@ -1,7 +1,4 @@
-"""What a person sees of a run.
-
-A bar for each ETL on a terminal, plain lines elsewhere, and a closing table.
-"""
+"""A run on the console: a progress bar for each ETL, plain lines in a file, and a final table."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,14 +21,17 @@ from pypelineetl.report.terminal import shown
 if TYPE_CHECKING:
     from pypelineetl.declare.etls import ETL
 
+# In a file or a pipe, where there is no terminal to ask.
 _FILE_WIDTH = 120
 
 
 class Display:
-    """A listener that shows a run on a console; a context manager that prints the closing table at
-    its end.
+    """A listener that shows a run on the console.
 
-    `width` is that of its lines, in characters; without it, the terminal's.
+    As a context manager it draws the progress bars as long as the block runs.
+
+    Args:
+        width: The width of a line in characters; by default that of the terminal.
     """
 
     def __init__(self, width: int | None = None) -> None:
@@ -62,7 +62,7 @@ class Display:
 
     @singledispatchmethod
     def __call__(self, event: Event) -> None:
-        """Show an event; the steps within an ETL are the log's to tell."""
+        """Show an event. The steps within an ETL are in run.log only."""
 
     @__call__.register
     def _(self, event: events.SourceTested) -> None:
@@ -143,13 +143,13 @@ class Display:
             self._line(f"{failed} of {len(self._tested)} source tests failed; nothing was changed.")
 
     def _line(self, text: str) -> None:
-        # Not wrapped: a message cut by the width of a terminal nobody sees is hard to search for.
+        # Not wrapped: a message that is cut at the width of a screen is hard to search for.
         self._console.print(Text(shown(text)), soft_wrap=True)
 
     def _close(self, run: events.RunFinished) -> None:
-        """Print the closing table, or a line for each ETL where its numbers would not fit.
+        """Print the final table, or a line for each ETL if the table is wider than the console.
 
-        None is ever cut.
+        Rich would cut numbers to make a table fit.
         """
         counted = [ended.counts for ended in self._ended if isinstance(ended, events.EtlFinished)]
         numbers = {
@@ -165,10 +165,10 @@ class Display:
             self._console.print(table)
             return
         for name, (outcome, *cells) in rows.items():
-            told = [
-                f"{title} {cell}" for title, cell in zip([*numbers, "seconds"], cells, strict=False)
-            ]
-            self._line(f"{name}: {', '.join([outcome, *told])}")
+            # A failed ETL has no cells.
+            titles = [*numbers, "seconds"]
+            figures = [f"{title} {cell}" for title, cell in zip(titles, cells, strict=False)]
+            self._line(f"{name}: {', '.join([outcome, *figures])}")
         self._line(status)
 
 
@@ -181,7 +181,7 @@ _NUMBERS: Mapping[str, Callable[[events.Counts], int]] = {
     "updated": lambda counts: counts.updated,
     "unchanged": lambda counts: counts.unchanged,
     "rejected": lambda counts: counts.rejected,
-    "gone": lambda counts: counts.closed,
+    "deleted": lambda counts: counts.closed,
     "rekeyed": lambda counts: counts.rekeyed,
     "inferred": lambda counts: counts.inferred,
     "unknown": lambda counts: counts.unknown,

@@ -1,8 +1,7 @@
-"""run.log: the runner's events as lines of text, each written when it happens. What a line tells is
-on that line.
+"""run.log: the events of a run as lines of text, each written when it happens.
 
-Several processes may write the same file: each line goes out in one write to a file opened for
-appending, which the operating system does not mix with another's.
+Several processes may write to the same file. Each line is one write to a file that is opened for
+appending, and the operating system does not mix two such writes.
 """
 
 import os
@@ -18,7 +17,7 @@ from pypelineetl.events import Event
 from pypelineetl.report.terminal import shown, shown_lines
 
 _LINES: Mapping[type, tuple[str, str]] = {
-    # The original's own lines, word for word.
+    # The lines of the original, word for word.
     events.TableDropping: ("INFO", "Dropping table {event.etl.table}"),
     events.TableDropped: ("INFO", "Dropped table {event.etl.table}"),
     events.TableCreating: ("INFO", "Creating table {event.etl.table}."),
@@ -32,7 +31,7 @@ _LINES: Mapping[type, tuple[str, str]] = {
             " {event.elapsed})"
         ),
     ),
-    # Ours.
+    # The lines that the original does not have.
     events.EtlNoted: ("WARNING", "{event.etl.kind} {event.etl.table}: {event.note}"),
     events.EtlSkipped: ("ERROR", "{event.etl.kind} {event.etl.table} did not run: {event.reason}"),
     events.RunWaiting: ("WARNING", "Waiting: {event.why}"),
@@ -43,9 +42,15 @@ _LINES: Mapping[type, tuple[str, str]] = {
 
 
 class RunLog:
-    """A listener that appends to a log file; a context manager that closes it.
+    """A listener that appends the events of a run to a log file.
 
-    Raises ConfigError if the file cannot be opened.
+    As a context manager it closes the file at the end of the block.
+
+    Args:
+        path: The file. It and its folder are created if they do not exist.
+
+    Raises:
+        ConfigError: The file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +63,7 @@ class RunLog:
                 " can be written"
             )
             raise ConfigError(message) from error
-        self._has_lost = False
+        self._has_lost_lines = False
 
     def __enter__(self) -> Self:
         return self
@@ -67,47 +72,50 @@ class RunLog:
         os.close(self._file)
 
     def error(self, text: str) -> None:
-        """Write what is no event of a run; its lines after the first are indented."""
+        """Write an error that is not an event of a run. Lines after the first are indented."""
         self._write("ERROR", text)
 
     def __call__(self, event: Event) -> None:
-        """Write the lines of an event; some have none."""
+        """Write the lines of an event. Some events have none."""
         details = event.details.rstrip() if isinstance(event, events.EtlFailed) else ""
         for level, text in _lines(event):
-            self._write(level, "\n".join(filter(None, [shown(text), details])))
+            lines = [shown(text), details] if details else [shown(text)]
+            self._write(level, "\n".join(lines))
 
     def _write(self, level: str, text: str) -> None:
-        # The name is the one a script's own logger has, whichever process writes: a refresh reads
-        # the same everywhere.
+        # The original's logger has the name of the script, __main__. Workers write it as well, so
+        # that a refresh reads the same everywhere.
         line = f"{level}:__main__:{shown_lines(text)}\n".encode()
         try:
             written = os.write(self._file, line)
         except OSError as error:
-            self._note_lost(error.strerror or str(error))
+            self._report_lost(error.strerror or str(error))
         else:
             if written < len(line):
-                self._note_lost("the disk is full")
+                self._report_lost("the disk is full")
 
-    def _note_lost(self, why: str) -> None:
-        """Say once that lines are lost.
+    def _report_lost(self, why: str) -> None:
+        """Write once to stderr that lines are lost, and go on.
 
-        A log that cannot be written must not end a run, nor hide an alert.
+        A full disk must not end a run, nor suppress an alert.
         """
-        if not self._has_lost:
-            self._has_lost = True
+        if not self._has_lost_lines:
+            self._has_lost_lines = True
             sys.stderr.write(f"run.log cannot be written ({why}); the run goes on without it\n")
 
 
 def _lines(event: Event) -> Iterator[tuple[str, str]]:
-    """Yield the level and text of each line an event has."""
+    """Yield the level and the text of each line of an event."""
     match event:
         case events.RunStarted():
             tables = ", ".join(etl.table for etl in event.etls)
             yield "INFO", f"Run started at {_now()}: {tables or 'source tests only'}"
         case events.SourceTested():
             source = f"Source of {event.etl.kind} {event.etl.table}"
-            yield from (("ERROR", f"{source} failed its test: {fault}") for fault in event.faults)
-            yield from (("WARNING", f"{source}: {warning}") for warning in event.warnings)
+            for problem in event.faults:
+                yield "ERROR", f"{source} failed its test: {problem}"
+            for warning in event.warnings:
+                yield "WARNING", f"{source}: {warning}"
             if not event.faults:
                 yield "INFO", f"{source} passed its test"
         case events.EtlFailed():

@@ -1,5 +1,4 @@
-"""How texts are shown to people: control characters in them are escaped, and a reader may leave
-before the end.
+"""Text as people see it: control characters are escaped, and a closed pipe ends no command.
 
 All that is written to a screen, a log or an alert goes through `shown`. Tables keep the exact
 values.
@@ -13,35 +12,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-# Control characters (C0, DEL, C1), separators of lines and paragraphs, what changes the direction
-# of writing, and surrogates, which no file can hold.
-_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Control characters (C0, DEL, C1), separators of lines and paragraphs, characters that change the
+# direction of writing, and surrogates, which no file can hold. A value from a source could
+# otherwise clear the screen or forge a line of the log.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _INDENT = "    "
 
 
 def shown(text: object) -> str:
-    r"""Return a text as people may see it, on one line.
+    r"""Return a text on one line, with control characters escaped.
 
-    A newline is `\n`, the escape character `\x1b`.
+    >>> shown("one\ntwo")
+    'one\\ntwo'
     """
-    return _UNSHOWN.sub(_escaped, str(text))
+    return _UNSAFE.sub(_escape, str(text))
 
 
 def shown_lines(text: str) -> str:
-    """Return a text of several lines, all but the first indented, so that none can pass for a line
-    of its own.
+    r"""Return a text of several lines, with all but the first indented.
+
+    An indented line cannot be mistaken for a line of the log.
+
+    >>> shown_lines("one\ntwo")
+    'one\n    two'
     """
-    return f"\n{_INDENT}".join(map(shown, text.split("\n")))
+    return f"\n{_INDENT}".join(shown(line) for line in text.split("\n"))
 
 
-def _escaped(found: re.Match[str]) -> str:
+def _escape(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
 
 
-class _Outlasting:
-    """A stream that goes on when its reader has gone, as `head` does.
+class _OutlastingStream:
+    """A stream that goes on after its reader has closed the pipe, as `head` does.
 
-    What is written then is dropped.
+    What is written then is dropped, and the command ends as it would have.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -51,20 +56,20 @@ class _Outlasting:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with self._outlasting():
+        with self._ignore_closed_pipe():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with self._outlasting():
+        with self._ignore_closed_pipe():
             self._stream.flush()
 
     @contextmanager
-    def _outlasting(self) -> Iterator[None]:
+    def _ignore_closed_pipe(self) -> Iterator[None]:
         try:
             yield
         except BrokenPipeError:
-            # What is buffered still is written there, and what comes.
+            # The buffer still has text, which Python writes at its exit: into /dev/null from here.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
@@ -72,20 +77,19 @@ class _Outlasting:
 
 @contextmanager
 def outlasting_readers() -> Iterator[None]:
-    """Let the block write to the screen to its end, whether or not anybody reads all of it, and in
-    any encoding.
-    """
+    """Let the block write to stdout and stderr, whoever reads them and in whatever encoding."""
     streams = {"stdout": sys.stdout, "stderr": sys.stderr}
-    real = {
-        name: stream for name, stream in streams.items() if isinstance(stream, io.TextIOWrapper)
-    }
-    for name, stream in real.items():
-        # A character that the encoding of the screen does not have is escaped.
-        stream.reconfigure(errors="backslashreplace")
-        setattr(sys, name, _Outlasting(stream))
+    replaced = {}
+    for name, stream in streams.items():
+        # In tests, the stream may be another object.
+        if isinstance(stream, io.TextIOWrapper):
+            replaced[name] = stream
+            # A character that the encoding of the screen does not have is escaped.
+            stream.reconfigure(errors="backslashreplace")
+            setattr(sys, name, _OutlastingStream(stream))
     try:
         yield
     finally:
-        for name, stream in real.items():
+        for name, stream in replaced.items():
             getattr(sys, name).flush()
             setattr(sys, name, stream)
