@@ -103,6 +103,15 @@ def test_a_type_that_no_other_database_has_is_refused() -> None:
         ddl.create_statements(ddl_text, sql_dialect="mysql", target="duckdb")
 
 
+@pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
+def test_zerofill_is_left_out(target: str) -> None:
+    """It says how MySQL's client shows a number, and no other database has it."""
+    sql = "CREATE TABLE t (a INT(5) UNSIGNED ZEROFILL NOT NULL)"
+    [create] = ddl.create_statements(sql, sql_dialect="mysql", target=target)
+    assert create.endswith("NOT NULL)")
+    assert "ZEROFILL" not in create
+
+
 def test_sql_that_cannot_be_read_tells_the_place() -> None:
     """The message names the line, so that a person finds it in sources.py."""
     with pytest.raises(DialectError, match=r"not valid mysql: .*Line 2"):

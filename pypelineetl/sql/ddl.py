@@ -110,6 +110,7 @@ _ENGINES_OWN = (
     exp.CommentColumnConstraint,
     exp.CharacterSetColumnConstraint,
     exp.CollateColumnConstraint,
+    exp.ZeroFillColumnConstraint,
 )
 """The column constraints that a translation leaves out.
 
@@ -280,10 +281,9 @@ def _translated(create: exp.Create, sql_dialect: str, target: str) -> Iterator[e
     for part in parts:
         if isinstance(part, exp.ColumnDef):
             _translate_type(part, sql_dialect, target)
-    for constraint in list(create.find_all(exp.ColumnConstraint)):
-        # sqlglot's ZEROFILL has no kind of its own.
-        if isinstance(constraint, exp.ZeroFillColumnConstraint) or _is_left_out(constraint.kind):
-            constraint.pop()
+            for constraint in list(part.constraints):
+                if _is_left_out(constraint.kind):
+                    constraint.pop()
     yield create
     if target == "duckdb":
         # DuckDB scans columns and needs no index. An index that DuckDB rebuilds from the log of a
