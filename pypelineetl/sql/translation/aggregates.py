@@ -126,7 +126,7 @@ class Aggregates(Calls):
             )
         if given.kind is Kind.DOUBLE:
             return Expression(f"{name}({distinct}{target.double(given)}){over}", DOUBLE, node)
-        is_text = self.is_sqlite and given.kind is Kind.DECIMAL
+        is_text = self.has_python and given.kind is Kind.DECIMAL
         if is_text and distinct:
             raise untranslatable(node, "SQLite compares decimals as floating-point numbers")
         number = given.sql if is_text else target.number(given, given.type)
@@ -145,7 +145,7 @@ class Aggregates(Calls):
         result = quotient_type(kind, INTEGER)
         dividend = f"CAST({total} AS NUMERIC)" if target.name == "postgres" else total
         sql = target.quotient(dividend, count, (kind, INTEGER), result.excess)
-        return Expression(sql, result, node, Form.DIGITS if self.is_sqlite else Form.PLAIN)
+        return Expression(sql, result, node, target.computed_decimal)
 
     # Texts of a group
 
@@ -183,7 +183,7 @@ class Aggregates(Calls):
             if self.of(values[0]).kind not in (Kind.TEXT, Kind.UNKNOWN):
                 raise untranslatable(node, "DISTINCT values must be texts")
         quoted = self.target.text_literal(mark)
-        if self.is_sqlite:
+        if self.has_python:
             keys = [
                 f"{self._order_key(each)}, {int(bool(each.args.get('desc')))}"
                 for each in order.expressions
@@ -221,7 +221,7 @@ class Aggregates(Calls):
         word = " DESC" if term.args.get("desc") else ""
         # sqlglot sets nulls_first by the rule of the dialect that the query is written in.
         are_first = bool(term.args.get("nulls_first"))
-        if self.is_sqlite and are_first is not bool(word):
+        if self.has_python and are_first is not bool(word):
             return word
         return f"{word} NULLS {'FIRST' if are_first else 'LAST'}"
 

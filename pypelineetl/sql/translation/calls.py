@@ -139,9 +139,9 @@ class Calls(Operators):
         return f"mysql_{name}({', '.join(arguments)})"
 
     @property
-    def is_sqlite(self) -> bool:
-        """Whether the target is SQLite, whose connections have functions in Python."""
-        return self.target.name == "sqlite"
+    def has_python(self) -> bool:
+        """Whether the target has the functions of `sqlite_functions.py`."""
+        return self.target.has_python_functions
 
     def literal_whole(self, node: exp.Expr, whole: exp.Expr) -> int:
         """Return a whole number that must be a literal."""
@@ -175,7 +175,7 @@ class Calls(Operators):
         function = {
             "LTRIM": "LTRIM",
             "RTRIM": "RTRIM",
-            "TRIM": "TRIM" if self.target.name != "postgres" else "BTRIM",
+            "TRIM": self.target.trim,
         }
         sql = self.target.called(
             function[name], [self.text(node.this), self.target.text_literal(removed)]
@@ -249,7 +249,7 @@ class Calls(Operators):
             kind = replace(kind, name=FROM_TEXT)
         if unit == "MICROSECOND" or given.type.scale:
             kind = replace(kind, scale=6)
-        if self.is_sqlite:
+        if self.has_python:
             sql = self._python("add", take(given), count, f"'{name}'", str(int(is_date)))
             return Expression(sql, kind, node)
         if self.target.name == "duckdb":
@@ -271,11 +271,11 @@ class Calls(Operators):
         months = self._months(first, last)
         if _MONTHS[unit] == 1:
             return Expression(months, INTEGER, node)
-        operator = "//" if self.target.name == "duckdb" else "/"
-        return Expression(f"({months} {operator} {_MONTHS[unit]})", INTEGER, node)
+        divided = f"({months} {self.target.whole_division} {_MONTHS[unit]})"
+        return Expression(divided, INTEGER, node)
 
     def _whole_units(self, node: exp.Expr, microseconds: int, first: str, last: str) -> Expression:
-        if self.is_sqlite:
+        if self.has_python:
             sql = f"({self._python('microseconds_between', first, last)} / {microseconds})"
         elif self.target.name == "duckdb":
             sql = f"((EPOCH_US({last}) - EPOCH_US({first})) // {microseconds})"
@@ -287,7 +287,7 @@ class Calls(Operators):
         return Expression(sql, INTEGER, node)
 
     def _months(self, first: str, last: str) -> str:
-        if self.is_sqlite:
+        if self.has_python:
             return self._python("months_between", first, last)
         month = "(EXTRACT(YEAR FROM {0}) * 12 + EXTRACT(MONTH FROM {0}))"
         in_month = {
@@ -306,7 +306,7 @@ class Calls(Operators):
 
     def formatted(self, node: exp.Expr, given: str, pattern: str) -> Expression:
         """Return what DATE_FORMAT shows of a moment, from the SQL of the moment."""
-        if self.is_sqlite:
+        if self.has_python:
             return Expression(
                 self._python("date_format", given, self.target.text_literal(pattern)), TEXT, node
             )
@@ -357,7 +357,7 @@ class Calls(Operators):
         if given.kind is Kind.INTEGER:
             return self._rounded_whole(node, given, digits, name)
         kind = decimal(max(digits, 0))
-        if self.is_sqlite:
+        if self.has_python:
             return Expression(self._python(name, given.sql, str(digits)), kind, node, Form.DIGITS)
         function = {"truncate": "TRUNC", "round": "ROUND"}[name]
         return Expression(f"{function}({self.target.decimal(given)}, {digits})", kind, node)
@@ -365,7 +365,7 @@ class Calls(Operators):
     def _rounded_whole(
         self, node: exp.Expr, given: Expression, digits: int, name: str
     ) -> Expression:
-        if self.is_sqlite:
+        if self.has_python:
             return Expression(self._python(name, given.sql, str(digits)), INTEGER, node)
         function = {"truncate": "TRUNC", "round": "ROUND"}[name]
         if self.target.name == "postgres":
@@ -387,11 +387,11 @@ class Calls(Operators):
                 node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
             )
         number = self.target.double(given)
-        if self.is_sqlite:
+        if self.has_python:
             return Expression(self._python("round_double", number, str(digits)), DOUBLE, node)
         power = self.target.double(Expression(f"1{'0' * abs(digits)}", INTEGER, node))
         up, down = ("*", "/") if digits >= 0 else ("/", "*")
-        rounded = "ROUND_EVEN({}, 0)" if self.target.name == "duckdb" else "ROUND({})"
+        rounded = self.target.round_double
         # MySQL has no negative 0, which the sum with 0 removes.
         sql = f"({rounded.format(f'{number} {up} {power}')} {down} {power} + 0)"
         return Expression(sql, DOUBLE, node)
@@ -430,7 +430,7 @@ def _concat(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressio
 def _concat_ws(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     if len(arguments) < 2:  # noqa: PLR2004 - a separator and what it separates
         raise untranslatable(node)
-    name = "mysql_concat_ws" if self.is_sqlite else "CONCAT_WS"
+    name = "mysql_concat_ws" if self.has_python else "CONCAT_WS"
     return Expression(self.target.called(name, [self.text(each) for each in arguments]), TEXT, node)
 
 
@@ -454,7 +454,7 @@ def _extreme(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressi
         )
     values, kind, form = self.unified(node, given)
     name = node.name.upper()
-    if self.is_sqlite:
+    if self.has_python:
         if form is Form.DIGITS:
             values, form = [f"CAST({each} AS REAL)" for each in values], Form.PLAIN
         return Expression(
@@ -502,7 +502,7 @@ def _whole_beside(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Exp
     if given.kind is Kind.INTEGER:
         return Expression(self.target.value(given), INTEGER, node)
     is_double = given.kind is Kind.DOUBLE
-    if self.is_sqlite:
+    if self.has_python:
         python = f"{name.lower()}{'_double' if is_double else ''}"
         return Expression(self._python(python, given.sql), DOUBLE if is_double else INTEGER, node)
     if is_double:
@@ -514,7 +514,7 @@ def _whole_beside(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Exp
 @special("ABS", counts=[1])
 def _abs(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     given = self.number(arguments[0])
-    if self.is_sqlite and given.kind is Kind.DECIMAL:
+    if self.has_python and given.kind is Kind.DECIMAL:
         return Expression(self._python("abs", given.sql), given.type, node, Form.DIGITS)
     return Expression(f"ABS({self.target.number(given, given.type)})", given.type, node)
 
@@ -539,11 +539,11 @@ def _mod(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
 def _substring(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     text, start = self.text(arguments[0]), self.whole(arguments[1])
     counts = [self.whole(each) for each in arguments[2:]]
-    if self.is_sqlite:
+    if self.has_python:
         name = "substring_of" if counts else "substring"
         return Expression(self._python(name, text, start, *counts), TEXT, node)
     whole = "CAST({} AS INT)" if self.target.name == "postgres" else "{}"
-    length = "CHAR_LENGTH" if self.target.name == "postgres" else "LENGTH"
+    length = self.target.char_length
     # The SQL has text, start and length several times, as SUBSTR has none of MySQL's rules.
     cut = "".join(
         f", {whole.format(f'CASE WHEN {each} < 0 THEN 0 ELSE {each} END')}" for each in counts
@@ -565,12 +565,11 @@ def _substring_index(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> 
     if not mark:
         raise untranslatable(node, "its separator is empty")
     quoted = self.target.text_literal(mark)
-    if self.is_sqlite:
+    if self.has_python:
         return Expression(self._python("substring_index", text, quoted, f"({count})"), TEXT, node)
     if count == 0:
         return Expression(f"LEFT({text}, 0)", TEXT, node)
-    name = "STRING_TO_ARRAY" if self.target.name == "postgres" else "STRING_SPLIT"
-    parts = f"{name}({text}, {quoted})"
+    parts = f"{self.target.split_text}({text}, {quoted})"
     if count > 0:
         return Expression(f"ARRAY_TO_STRING(({parts})[1:{count}], {quoted})", TEXT, node)
     if self.target.name == "duckdb":
@@ -589,7 +588,7 @@ def _padded(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressio
     name = node.name.upper()
     given = [self.text(arguments[0]), str(count), self.target.text_literal(filling)]
     return Expression(
-        self.target.called(f"mysql_{name.lower()}" if self.is_sqlite else name, given), TEXT, node
+        self.target.called(f"mysql_{name.lower()}" if self.has_python else name, given), TEXT, node
     )
 
 

@@ -242,13 +242,13 @@ class Operators(ABC):
         table, kind = found
         names = [self.target.quoted(name) for name in (table, node.name) if name]
         form = Form.PLAIN
-        if kind.name == "boolean" and self.target.name != "sqlite":
+        if kind.name == "boolean" and self.target.has_booleans:
             form = Form.CONDITION
-        elif kind.kind in MOMENTS and self.target.name == "sqlite":
+        elif kind.kind in MOMENTS and not self.target.has_moments:
             form = Form.STORED
-        elif kind.kind is Kind.DECIMAL and not kind.name and self.target.name == "sqlite":
+        elif kind.kind is Kind.DECIMAL and not kind.name:
             # A query within this one has computed it.
-            form = Form.DIGITS
+            form = self.target.computed_decimal
         name = ".".join(names)
         return Expression(self.target.column(name, kind), kind, node, form, stored=name)
 
@@ -313,8 +313,8 @@ class Operators(ABC):
 
     def _compared(self, node: exp.Binary) -> Expression:
         operator = _COMPARISONS[type(node)]
-        if operator.startswith("IS") and self.target.name == "sqlite":
-            operator = "IS"
+        if isinstance(node, exp.NullSafeEQ):
+            operator = self.target.null_safe_equal
         one, other = (self.rounded(self.of(each)) for each in (node.this, node.expression))
         first, second = self.comparable(node, one, other)
         return self.truth(f"({first} {operator} {second})", node)
@@ -324,7 +324,9 @@ class Operators(ABC):
         if not given.type.excess or given.type.scale is None:
             return given
         sql = self.target.rounded(given.sql, given.type.scale)
-        form = Form.DIGITS if self.target.name == "sqlite" else given.form
+        form = self.target.computed_decimal
+        if form is Form.PLAIN:
+            form = given.form
         return replace(given, sql=sql, type=replace(given.type, excess=0), form=form)
 
     def comparable(self, node: exp.Expr, one: Expression, other: Expression) -> tuple[str, str]:
@@ -366,7 +368,7 @@ class Operators(ABC):
     def _comparable_numbers(self, one: Expression, other: Expression) -> tuple[str, str]:
         """Return the SQL of two numbers; if one is a floating-point number, MySQL casts both."""
         both = (one, other)
-        if self.target.name == "sqlite" and Kind.DOUBLE in (one.kind, other.kind):
+        if self.target.has_python_functions and Kind.DOUBLE in (one.kind, other.kind):
             first, second = (
                 each.sql if each.kind is Kind.NULL else self.target.double(each) for each in both
             )
@@ -426,7 +428,7 @@ class Operators(ABC):
             self.context.folded.append(node)
         elif self.context.schema is not None:
             both = {given.kind, found.kind}
-            alike = both == {Kind.INTEGER} if self.target.name == "sqlite" else both <= NUMBERS
+            alike = both == {Kind.INTEGER} if self.target.has_python_functions else both <= NUMBERS
             has_two_scales = (
                 Kind.DECIMAL in both
                 and given.type.scale != found.scale
@@ -479,9 +481,9 @@ class Operators(ABC):
         sql, types = self.subquery(node.this, is_value=True)
         if len(types) != 1:
             raise untranslatable(node, "it must give one column")
-        is_truth = types[0].name == "boolean" and self.target.name != "sqlite"
-        if types[0].kind is Kind.DECIMAL and self.target.name == "sqlite":
-            return Expression(f"({sql})", types[0], node, Form.DIGITS)
+        is_truth = types[0].name == "boolean" and self.target.has_booleans
+        if types[0].kind is Kind.DECIMAL:
+            return Expression(f"({sql})", types[0], node, self.target.computed_decimal)
         return Expression(f"({sql})", types[0], node, Form.CONDITION if is_truth else Form.PLAIN)
 
     # Choices
@@ -558,7 +560,7 @@ class Operators(ABC):
             max(each.type.excess for each in given),
         )
         values = [target.one_of(each, kind) for each in given]
-        return values, kind, Form.DIGITS if target.name == "sqlite" else Form.PLAIN
+        return values, kind, target.computed_decimal
 
     # Numbers
 
@@ -592,11 +594,7 @@ class Operators(ABC):
         kind = product_type(operator, one.type, other.type)
         if self.context.is_of_sqlite and kind.kind is Kind.DECIMAL:
             raise untranslatable(node, "SQLite computes decimals as floating-point numbers")
-        form = (
-            Form.DIGITS
-            if kind.kind is Kind.DECIMAL and self.target.name == "sqlite"
-            else Form.PLAIN
-        )
+        form = self.target.computed_decimal if kind.kind is Kind.DECIMAL else Form.PLAIN
         return Expression(self.target.arithmetic(operator, one, other, kind), kind, node, form)
 
     def _divided(self, node: exp.Div) -> Expression:
@@ -607,7 +605,7 @@ class Operators(ABC):
         target = self.target
         if Kind.DOUBLE in (one.kind, other.kind):
             dividend, divisor = target.double(one), target.double(other)
-            if target.name == "sqlite":
+            if target.has_python_functions:
                 return Expression(f"mysql_double_quotient({dividend}, {divisor})", DOUBLE, node)
             return Expression(f"({dividend} / NULLIF({divisor}, 0))", DOUBLE, node)
         if None in (one.type.scale, other.type.scale):
@@ -619,7 +617,7 @@ class Operators(ABC):
         kind = quotient_type(one.type, other.type)
         exact = [self._exactly(each) for each in (one, other)]
         sql = target.quotient(exact[0], exact[1], (one.type, other.type), kind.excess)
-        return Expression(sql, kind, node, Form.DIGITS if target.name == "sqlite" else Form.PLAIN)
+        return Expression(sql, kind, node, target.computed_decimal)
 
     def _exactly(self, given: Expression) -> str:
         is_whole = given.kind is Kind.INTEGER and self.target.name == "duckdb"
@@ -641,11 +639,11 @@ class Operators(ABC):
     def whole_quotient(self, node: exp.Expr, one: Expression, other: Expression) -> Expression:
         """Return the whole part of a quotient."""
         target = self.target
-        if target.name == "sqlite":
+        if target.has_python_functions:
             return Expression(f"mysql_div({one.sql}, {other.sql})", INTEGER, node)
         if Kind.DECIMAL not in (one.kind, other.kind):
-            operator = "//" if target.name == "duckdb" else "/"
-            sql = f"({target.integer(one)} {operator} NULLIF({target.integer(other)}, 0))"
+            dividend, divisor = target.integer(one), target.integer(other)
+            sql = f"({dividend} {target.whole_division} NULLIF({divisor}, 0))"
             return Expression(sql, INTEGER, node)
         if target.name == "postgres":
             sql = f"CAST(DIV({target.decimal(one)}, NULLIF({target.decimal(other)}, 0)) AS BIGINT)"
@@ -708,21 +706,21 @@ class Operators(ABC):
         given = self.text(node.this)
         if not arguments:
             return Expression(given, TEXT, node)
-        if self.target.name == "sqlite":
+        if self.target.has_python_functions:
             return Expression(f"mysql_left({given}, {int(arguments[0])})", TEXT, node)
         return Expression(f"LEFT({given}, {int(arguments[0])})", TEXT, node)
 
     def _cast_to_whole(self, node: exp.Cast) -> Expression:
         given, target = self.of(node.this), self.target
-        is_sqlite = target.name == "sqlite"
+        has_python = target.has_python_functions
         match given.kind:
             case Kind.TEXT:
                 return Expression(self._whole_of_text(target.text(given)), INTEGER, node)
-            case Kind.DECIMAL if is_sqlite:
+            case Kind.DECIMAL if has_python:
                 return Expression(f"mysql_to_whole({given.sql})", INTEGER, node)
             case Kind.DECIMAL:
                 return Expression(f"CAST(ROUND({target.decimal(given)}) AS BIGINT)", INTEGER, node)
-            case Kind.DOUBLE if is_sqlite:
+            case Kind.DOUBLE if has_python:
                 return Expression(f"mysql_double_to_whole({given.sql})", INTEGER, node)
             case Kind.DOUBLE:
                 return Expression(f"CAST({given.sql} AS BIGINT)", INTEGER, node)
@@ -735,7 +733,7 @@ class Operators(ABC):
 
     def _whole_of_text(self, text: str) -> str:
         """Return the whole number at the begin of a text, as in MySQL; 0 if there is none."""
-        if self.target.name == "sqlite":
+        if self.target.has_python_functions:
             return f"mysql_whole_of_text({text})"
         if self.target.name == "duckdb":
             begin = f"NULLIF(REGEXP_EXTRACT({text}, '^[ \\t\\n\\r\\f\\v]*([-+]?[0-9]+)', 1), '')"
@@ -746,7 +744,7 @@ class Operators(ABC):
     def _cast_to_decimal(self, node: exp.Cast, precision: int, scale: int) -> Expression:
         given, target = self._as_number(self.of(node.this)), self.target
         self.kind_of(given, NUMBERS, ", and each database reads a number in its own way")
-        if target.name == "sqlite":
+        if target.has_python_functions:
             sql = f"mysql_decimal_within({given.sql}, {precision}, {scale})"
             return Expression(sql, decimal(scale), node, Form.DIGITS)
         sql = target.value(given)
@@ -775,7 +773,7 @@ class Operators(ABC):
         whole = self.target.datetime(given)
         if keeps_fraction:
             return Expression(whole, DATETIME, node)
-        if self.target.name == "sqlite":
+        if self.target.has_python_functions:
             return Expression(
                 f"substr({whole}, 1, 19)" if given.kind is Kind.DATETIME else f"({whole})",
                 DATETIME,
@@ -787,7 +785,7 @@ class Operators(ABC):
         given = self.as_moment(self.of(node.this))
         wanted = (
             frozenset({*MOMENTS, Kind.TEXT})
-            if self.target.name == "sqlite" and not given.literal
+            if self.target.has_python_functions and not given.literal
             else MOMENTS
         )
         self.kind_of(given, wanted, f", and each database reads a {kind} in its own way")

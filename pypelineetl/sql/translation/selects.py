@@ -375,7 +375,7 @@ class _Queries:
                 for name, kind in (columns or {}).items()
                 if name.lower() == each.name.lower()
             ]
-            if kinds and kinds[0].kind in MOMENTS and self.target.name == "sqlite":
+            if kinds and kinds[0].kind in MOMENTS and not self.target.has_moments:
                 raise untranslatable(join, "SQLite has several texts for one date; write ON")
             if any(kind.kind is not kinds[0].kind for kind in kinds):
                 raise untranslatable(join, f'the column "{each.name}" has two types')

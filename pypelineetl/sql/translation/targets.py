@@ -33,6 +33,26 @@ class Target:
     """The name of the database in messages."""
     mark: ClassVar[str] = '"'
     """The quote around a name."""
+    has_booleans: ClassVar[bool] = True
+    """Whether a condition is a BOOLEAN, rather than 1 or 0 as in MySQL."""
+    has_moments: ClassVar[bool] = True
+    """Whether dates and moments have types of their own; if not, they are texts."""
+    has_python_functions: ClassVar[bool] = False
+    """Whether its connections have the functions of `sqlite_functions.py`."""
+    computed_decimal: ClassVar[Form] = Form.PLAIN
+    """How the database holds a decimal that it has computed."""
+    null_safe_equal: ClassVar[str] = "IS NOT DISTINCT FROM"
+    """The operator that compares two values, of which NULL equals NULL."""
+    whole_division: ClassVar[str] = "/"
+    """The operator that divides whole numbers, and cuts the quotient."""
+    char_length: ClassVar[str] = "LENGTH"
+    """The function that counts the characters of a text."""
+    trim: ClassVar[str] = "TRIM"
+    """The function that removes a character at both ends of a text."""
+    split_text: ClassVar[str] = "STRING_SPLIT"
+    """The function that splits a text at a separator."""
+    round_double: ClassVar[str] = "ROUND({})"
+    """The template that rounds a DOUBLE to a whole number, halves to the even one."""
 
     def quoted(self, name: str) -> str:
         """Return a name of a table or column as this database quotes it."""
@@ -195,6 +215,9 @@ class PostgreSQL(Target):
 
     name = "postgres"
     shown = "PostgreSQL"
+    char_length = "CHAR_LENGTH"
+    trim = "BTRIM"
+    split_text = "STRING_TO_ARRAY"
 
     def integer(self, given: Expression) -> str:
         # PostgreSQL casts a BOOLEAN to INT, and not to BIGINT.
@@ -251,6 +274,8 @@ class DuckDB(Target):
 
     name = "duckdb"
     shown = "DuckDB"
+    whole_division = "//"
+    round_double = "ROUND_EVEN({}, 0)"
 
     def decimal_text(self, sql: str, scale: int) -> str:
         return f"CAST(CAST({sql} AS DECIMAL(38, {scale})) AS VARCHAR)"
@@ -313,6 +338,11 @@ class SQLite(Target):
     name = "sqlite"
     shown = "SQLite"
     mark = "`"
+    has_booleans = False
+    has_moments = False
+    has_python_functions = True
+    computed_decimal = Form.DIGITS
+    null_safe_equal = "IS"
 
     def text_literal(self, text: str) -> str:
         parts = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
