@@ -63,6 +63,7 @@ def delete_members(load: Load, session: DuckSession, etl: DimensionETL, read: in
     missing = f"{_MEMBERS} AS m ANTI JOIN {SEEN_KEYS} AS s ON {same}"
     deleted = session.number(f"SELECT count(*) FROM {missing} WHERE {is_present}")
     members = session.number(f"SELECT count(*) FROM {_MEMBERS} WHERE {is_present}")
+    # A source that broke off in the middle must not delete half of the members.
     if deleted > etl.deleted.most * members:
         raise LoadError(_too_many(etl.deleted, deleted, f"{members:,} members", read))
     if flag:
@@ -124,6 +125,7 @@ def _close_members(staged: StagedRows, etl: DimensionETL, missing: str) -> None:
     if since and staged.columns[since].is_moment:
         ended = f"greatest({ended}, CAST(m.{staged.alias(since)} AS TIMESTAMP))"
     ending = f"SELECT m.{staged.alias(key)} AS version_key, {ended} AS effective FROM {missing}"
+    # Only a dated dimension keeps events; the others have their dates in the table alone.
     has_events = is_dated(staged.load, etl)
     events = MemberEvents(staged, etl)
     if has_events:

@@ -156,6 +156,7 @@ class HistoryRewriter:
             versions = known.get(natural_key, [])
             history = member_history(versions, states, self._rules, now)
             self._collect(natural_key, versions, history, positions)
+        # The rows that are left are one per member, and SQL loads them.
         by = self._staged.aliases(self._versioning.natural_key)
         self._staged.session.run(
             f"DELETE FROM {SOURCE_ROWS} WHERE ({by}) IN (SELECT ({by}) FROM {members})"
@@ -290,6 +291,7 @@ class HistoryRewriter:
         session.declare(table, types)
         if not rows:
             return
+        # Arrow takes columns, not rows. One insert of all rows is far faster than one for each.
         arrays = []
         for values, kind in zip(zip(*rows, strict=True), types.values(), strict=True):
             arrays.append(pa.array(values, arrow_type(kind)))

@@ -27,6 +27,7 @@ def seed_special_members(
         own_key = int(declared[key_name])
         if warehouse.query(f"SELECT 1 FROM {table} WHERE {key} = {own_key}"):
             continue
+        # An existing one stays as it is: a user may have changed its texts.
         member = _full_member(project, etl, declared)
         if project.audit_column(etl):
             member.setdefault(AUDIT_KEY, audit_key)
@@ -65,6 +66,7 @@ def refuse_former_special(
     rows = warehouse.query(f"SELECT {name} FROM {table} WHERE {name} < 1{others} ORDER BY 1")
     if not rows:
         return
+    # Asked last, as it may open the source.
     source_gives_keys = etl.source is not None and key in first_columns(project, etl)
     if source_gives_keys:
         return

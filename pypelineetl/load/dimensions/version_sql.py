@@ -59,6 +59,7 @@ class VersionSql:
 
     def _date_request(self, name: str, source: str) -> ColumnRequest:
         column = self._staged.columns[str(self.versioning.since or self.versioning.until)]
+        # A DATE column takes the day of the moment in UTC, where a plain cast would refuse a time.
         if column.is_date:
             return request_day(name, source, ZoneInfo("UTC"), date.min, date.min)
         return request_column(name, source, column)
