@@ -29,7 +29,8 @@ from pypelineetl.errors import BusyError
 from pypelineetl.project.project import Project
 from pypelineetl.run.locking import acquire, acquire_nowait
 from pypelineetl.run.publication import publish
-from pypelineetl.run.rebuild import begin_rebuild, rebuild_etl
+from pypelineetl.run.rebuild import rebuild_etl
+from pypelineetl.run.staged_tables import begin_rebuild
 from pypelineetl.state import locks, run_history
 from pypelineetl.state.locks import TableLocks
 from pypelineetl.state.run_record import new_run

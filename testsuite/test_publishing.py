@@ -19,8 +19,9 @@ from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 from pypelineetl import LoadError, Request, UsageError, events, refresh
 from pypelineetl.databases.locks import Locks
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.run.rebuild import begin_rebuild, rebuild_etl
+from pypelineetl.run.rebuild import rebuild_etl
 from pypelineetl.run.rollback import roll_back
+from pypelineetl.run.staged_tables import begin_rebuild
 from pypelineetl.state.locks import TableLocks
 from pypelineetl.state.run_history import RunHistory
 from pypelineetl.state.run_record import (

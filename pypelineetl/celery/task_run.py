@@ -18,8 +18,8 @@ from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError, PypeLineError, TransientError
 from pypelineetl.project.project import Project
 from pypelineetl.run.locking import acquire_nowait, fail_run
-from pypelineetl.run.rebuild import begin_rebuild
 from pypelineetl.run.retry import attempts
+from pypelineetl.run.staged_tables import begin_rebuild
 from pypelineetl.state.locks import TableLocks, acquire_liveness
 from pypelineetl.state.run_end import end_killed_run
 from pypelineetl.state.run_record import Run, new_run

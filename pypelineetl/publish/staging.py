@@ -65,6 +65,7 @@ def stage(project: Project, etls: Sequence[ETL], generation: str) -> Staging:
     for dimension in copied:
         rebuilt[dimension.label] = dimension
     live = tuple(sorted(rebuilt.values(), key=_is_fact))
+    # By live table name, because DDL and checks of other ETLs may name the same table.
     tables = {etl.table: staged_name(etl.table, generation) for etl in live}
     every: dict[str, ETL] = {etl.label: etl for etl in project.etls}
     for label, etl in rebuilt.items():
@@ -79,6 +80,7 @@ def stage(project: Project, etls: Sequence[ETL], generation: str) -> Staging:
 
 def kept_tables(warehouse: Database, etls: Sequence[ETL]) -> list[str]:
     """Return the previous tables of these ETLs, of any run."""
+    # Without a generation, so that the tables of every run are found.
     beginnings = tuple(kept_name(etl.table, "") for etl in etls)
     return [table for table in warehouse.catalog.tables() if table.startswith(beginnings)]
 
@@ -104,6 +106,7 @@ def _is_fact(etl: ETL) -> bool:
 def _staged_etl(project: Project, etl: ETL, tables: Mapping[str, str], generation: str) -> ETL:
     """Return an ETL whose factory, DDL and checks name the staged tables."""
     arguments: dict[str, Any] = {**etl.factory.arguments, "name": tables[etl.table]}
+    # Constraint names in the DDL get the mark as well, because they must be unique in a schema.
     create = queries.rename_tables(
         etl.create, tables, dialect=project.warehouse_dialect, mark=STAGED + generation
     )

@@ -24,6 +24,7 @@ def refuse_unpublishable(staging: Staging, warehouse: Database) -> None:
     has changed must be created again, and views, triggers and policies on it would be lost.
     """
     own = [etl for etl in staging.etls if etl not in staging.copied]
+    # Before anything is loaded: a rebuild may take hours.
     refuse_losses(staging.live, own, warehouse)
     problems: list[str] = []
     changed = redeclared(staging, warehouse)
@@ -87,6 +88,7 @@ def rename_moves(staging: Staging, existing: Collection[str]) -> list[tuple[str,
     """
     moves: list[tuple[str, str]] = []
     for table, staged in staging.tables.items():
+        # A table that is built for the first time has no live one to rename.
         if table in existing:
             name = kept_name if staging.live.keep_previous else old_name
             moves.append((table, name(table, staging.generation)))
@@ -119,6 +121,7 @@ def replace_rows(
         if replacement not in created_again:
             warehouse.catalog.empty(replacement.table)
         elif warehouse.catalog.columns(replacement.table):
+            # Grants belong to a table, not to its rows, and would be dropped with it.
             warehouse.swap.copy_grants(replacement)
             warehouse.catalog.drop(replacement.table)
     for replacement in replacements:
@@ -179,6 +182,7 @@ def _keep_rows(warehouse: Database, table: str, name: str) -> None:
 
 def _insert_rows(warehouse: Database, replacement: Replacement) -> None:
     """Copy the rows of a staged table into its live table, which is empty."""
+    # By name: the columns of the two tables may be in a different order.
     names = warehouse.quoted(warehouse.catalog.columns(replacement.staged))
     warehouse.execute(f"""
         INSERT INTO {warehouse.quote(replacement.table)} ({names})

@@ -28,6 +28,7 @@ def delete_tables(project: Project, etls: Sequence[ETL]) -> Generator[Event, Non
                         yield events.TableDropping(etl)
                         warehouse.catalog.drop(etl.table)
                         yield events.TableDropped(etl)
+                # A rollback would make them live again, beside tables that are deleted.
                 for table in kept_tables(warehouse, etls):
                     warehouse.catalog.drop(table)
                 if set(etls) == set(project.etls):

@@ -15,8 +15,9 @@ from pypelineetl.project.project import Project
 from pypelineetl.run.etl_events import etl_events
 from pypelineetl.run.locking import acquire, fail_run
 from pypelineetl.run.publication import publish
-from pypelineetl.run.rebuild import begin_rebuild, rebuild_etl
+from pypelineetl.run.rebuild import rebuild_etl
 from pypelineetl.run.retry import with_retries
+from pypelineetl.run.staged_tables import begin_rebuild
 from pypelineetl.run.update import update
 from pypelineetl.state.locks import acquire_liveness
 from pypelineetl.state.run_record import Run
@@ -79,6 +80,7 @@ def _needs_rebuild(etls: Sequence[ETL], warehouse: Database) -> bool:
 
 def _rebuild(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, bool]:
     """Rebuild tables. An ETL that fails does not keep others from being tried."""
+    # The live tables do not change here, so the ETLs that work can still be tried.
     staging = begin_rebuild(project, run, etls)
     failed: set[ETL] = set()
     for etl in etls:
@@ -106,6 +108,7 @@ def _update(
     """Update tables. The first ETL that fails ends the run."""
     started = time.monotonic()
     ended: set[str] = set()
+    # Nothing of an update survives a failure, so an ETL after the failed one would load in vain.
     try:
         for event in update(project, run, etls, options, warehouse):
             if isinstance(event, events.EtlFinished | events.EtlFailed):

@@ -17,8 +17,8 @@ from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import stage
 from pypelineetl.publish.swap import refuse_unpublishable
 from pypelineetl.run.etl_events import etl_events, events_of_live_table
-from pypelineetl.run.rebuild import copy_live_table
 from pypelineetl.run.runner import Request, choose_etls, choose_running
+from pypelineetl.run.staged_tables import copy_live_table
 from pypelineetl.run.update import without_partitions
 
 _GENERATION = "00000000"

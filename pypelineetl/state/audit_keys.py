@@ -38,6 +38,7 @@ class AuditKeys:
         """
         largest = self._warehouse.quote("largest")
         table = self._warehouse.quote(_KEYS)
+        # One statement: to read and then write would give two runs the same key.
         statement = f"UPDATE {table} SET {largest} = {largest} + {self._warehouse.placeholder}"
         self._warehouse.change(statement, (number,))
 

@@ -22,11 +22,14 @@ def adopt_legacy_names(etl: ETL, warehouse: Database) -> str:
 
     """
     state = LoadState(warehouse)
+    # Almost every warehouse: no older version has used it.
     if not state.has_legacy_rows(etl):
         return ""
+    # Another project's ETL of the same name would have another DDL.
     if RunHistory(warehouse).ddl_hashes(etl) == {hash_of_ddl(etl)}:
         state.adopt_legacy_names(etl)
         return ""
+    # Without a watermark nothing is read by the old state, and a newer watermark counts more.
     if etl.watermark is None or state.watermarks(etl):
         return ""
     return (

@@ -100,6 +100,7 @@ class LoadState:
             self._watermarks.ensure()
         if keeps_events(etl):
             self._events.ensure()
+        # An update gives the keys after the largest one in the table. Only a rebuild may lose it.
         if rebuilds:
             LargestKeys(self._warehouse).ensure()
 
@@ -137,6 +138,7 @@ class LoadState:
                 "etl": reject.etl,
                 "rejected_at": reject.rejected_at,
                 "reason": reject.reason,
+                # As text, so that it can be read in SQL and loaded again whatever the types are.
                 "given": json.dumps(dict(reject.given), ensure_ascii=False),
                 "generation": self._generation,
                 "table_name": etl.live_table,
@@ -154,6 +156,7 @@ class LoadState:
     def save_watermarks(self, etl: ETL, watermarks: Mapping[str, str]) -> None:
         """Replace an ETL's watermarks by these, given by source column."""
         where = {"etl": state_name(etl.live_table), "generation": self._generation}
+        # A column that the ETL no longer declares must not count if it is declared again later.
         for (column,) in self._watermarks.query(self._quoted(["source_column"]), where):
             if column not in watermarks:
                 self._watermarks.delete(where | {"source_column": column})
@@ -171,6 +174,7 @@ class LoadState:
         """
         for table in self._existing_tables():
             where = self._of(table, table_name)
+            # The order matters: two generations must never have the same name at the same time.
             current = where | {"generation": self._generation}
             if keep:
                 table.delete_if_any(where | {"generation": keep})

@@ -37,6 +37,7 @@ def recover(warehouse: Database) -> list[str]:
             for run_id, holder in holders.items()
             if not is_alive(warehouse, run_id)
         ]
+        # A run that lost its tables to another run, and died before it could record that.
         without_tables = _unfinished_without_tables(warehouse)
         notes += [finish_dead_run(warehouse, run_id, "its process") for run_id in without_tables]
     dropped = drop_orphans(warehouse)
@@ -119,6 +120,7 @@ def release_dead(
     Raises BusyError if a run that is alive owns a table.
     """
     holders: dict[str, str] = {}
+    # A run owns several tables, and is finished once.
     for lock in TableLocks(warehouse).conflicting(run, tables):
         if lock.run_id not in dead or lock.lease > warehouse.clock():
             message = (

@@ -38,6 +38,7 @@ def finish(warehouse: Database, run: Run, way: str) -> None:
     if way == BUILT:
         tables = locks.tables_of(run)
         kept_tables = {kept_name(table, run.generation) for table in tables}
+        # By the tables and not by the setting, which may have changed since the rebuild began.
         keeps_previous = bool(kept_tables.intersection(warehouse.catalog.tables()))
         for table in tables:
             live.promote(table, run.generation, keep=PREVIOUS if keeps_previous else "")
@@ -71,6 +72,7 @@ def commit_or_discard(warehouse: Database, run: Run, ends: Mapping[str, str], er
     ways = {
         record.way for record in RunHistory(warehouse).of(run.id) if record.status == PUBLISHING
     }
+    # Only a database that renames outside of a transaction records PUBLISHING before the end.
     staged = {staged_name(table, run.generation) for table in tables}
     kept = {kept_name(table, run.generation) for table in tables}
     # A rebuild renames all of its staged tables at once, so none is left.
@@ -83,6 +85,7 @@ def commit_or_discard(warehouse: Database, run: Run, ends: Mapping[str, str], er
         return True
     LoadState(warehouse, run.generation).delete_generation()
     RunStatus(warehouse).ended(run, ends, error)
+    # A run that died long ago may have lost its tables to another run.
     if tables:
         locks.release(run)
     return False
@@ -145,8 +148,10 @@ def drop_orphans(warehouse: Database) -> list[str]:
         derived = parse_derived(table)
         if derived and derived.generation not in (keeping if derived.is_kept else alive):
             orphans.append(table)
-    with warehouse.transaction():
-        drop_all(warehouse, orphans)
+    if orphans:
+        with warehouse.transaction():
+            drop_all(warehouse, orphans)
+    # Embedded databases keep liveness locks as files, which a dead process leaves behind.
     warehouse.locks.clear()
     return orphans
 

@@ -45,6 +45,8 @@ DELETED = "deleted"
 ROLLED_BACK = "rolled back"
 """The previous table was made live again."""
 
+# Names of tables are short on PostgreSQL. Among the few runs whose tables exist at the same time,
+# 32 bits do not meet twice.
 _GENERATION_LENGTH = 8
 
 
@@ -107,9 +109,11 @@ def generation_of(run_id: str) -> str:
 
 def present_holder() -> str:
     """Return the name of this machine and process, as `etl_run` and `etl_lock` record it."""
+    # It is only shown to people. Whether the process is alive, its liveness lock says.
     return f"{socket.gethostname()}, process {getpid()}"
 
 
 def hash_of_ddl(etl: ETL) -> str:
     """Return a hash of an ETL's DDL that does not depend on line breaks and indentation."""
+    # A formatter that rewraps creates.py must not cause a rebuild.
     return sha256(" ".join(etl.create.split()).encode()).hexdigest()

@@ -55,6 +55,7 @@ def acquire(
     Raises BusyError if a run that is alive owns a table, EndedError if this run has ended before,
     and LoadError if this run's process has died too often.
     """
+    # Sorted, so that what is recorded does not depend on the order of a set.
     wanted = sorted(set(tables))
     ensure_tables(warehouse)
     locks = TableLocks(warehouse)
@@ -64,9 +65,11 @@ def acquire(
     with warehouse.transaction():
         notes = release_dead(warehouse, run, wanted, dead)
         RunStatus(warehouse).waiting(run, etls, _next_attempt(warehouse, run))
+        # Here, because other runs are excluded and this one has nothing to lose yet.
         if keep is not None:
             prune(warehouse, warehouse.clock() - keep)
         locks.insert(run, wanted)
+    # After the commit, because DROP TABLE would commit on MySQL.
     drop_orphans(warehouse)
     return notes
 

@@ -45,6 +45,7 @@ class RunStatus:
 
     def waiting(self, run: Run, etls: Sequence[ETL], attempt: int) -> None:
         """Record that a run has its tables. Records of an earlier attempt are replaced."""
+        # An earlier attempt of the same run has died. Only the last attempt counts.
         self._history.table.delete({"run_id": run.id})
         started = self._warehouse.clock()
         first_key = self._history.reserve_audit_keys(len(etls))
@@ -89,9 +90,11 @@ class RunStatus:
         changes: dict[str, Any] = {
             "status": LOADED,
             "ended": self._warehouse.clock(),
+            # An earlier attempt may have failed.
             "error": None,
             "watermark": watermark,
         }
+        # Only a table's creation records a hash. So the last hash is that of the table's DDL.
         if created_table:
             changes["ddl_hash"] = hash_of_ddl(etl)
         for name, number in asdict(counts).items():
@@ -131,6 +134,7 @@ class RunStatus:
             run: The run.
             errors: What is wrong with the source of each ETL; empty if nothing is.
         """
+        # The history shows them too, so that nobody looks for the reason in the ETL itself.
         other = "the source of another ETL of its run is not as it should be"
         with self._warehouse.transaction():
             self._history.ensure()
@@ -160,6 +164,7 @@ class RunStatus:
         run = Run(f"late after {last:%Y-%m-%d %H:%M:%S.%f}" if last else "never loaded", "")
         if any(record.etl == etl for record in self._history.of(run.id)):
             return False
+        # It belongs to no run, so it has no rows that an audit key could mark.
         with self._warehouse.transaction():
             self._history.ensure()
             self._insert(run, etl, status=LATE, attempt=0, audit_key=0)

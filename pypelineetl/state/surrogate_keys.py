@@ -42,6 +42,7 @@ class LargestKeys:
 
     def save(self, etl: ETL, largest: int) -> None:
         """Save the largest key of a table that is about to be rebuilt."""
+        # In the rebuild's transaction: a failed rebuild has given no key to anybody.
         self._table.upsert({"etl": state_name(etl.live_table)}, {"largest": largest})
 
     def delete(self, etls: Sequence[ETL]) -> None:

@@ -5,9 +5,10 @@ column names and values, so that one text works on every database.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pypelineetl.databases.base import Database
 from pypelineetl.databases.limits import adapted
@@ -15,6 +16,24 @@ from pypelineetl.duck.rows import Row
 from pypelineetl.sql import ddl
 from pypelineetl.sql.python_casts import MYSQL, moment
 from pypelineetl.sql.schema import Column, columns_of
+
+
+@dataclass
+class _KnownTables:
+    """What one connection knows of the state tables."""
+
+    committed: set[str] = field(default_factory=set)
+    """The tables that exist, whatever becomes of the open transaction."""
+    created: set[str] = field(default_factory=set)
+    """The tables that this connection has created."""
+
+
+# The entry of a connection ends with the connection's object.
+_known: WeakKeyDictionary[Database, _KnownTables] = WeakKeyDictionary()
+
+
+def _known_of(warehouse: Database) -> _KnownTables:
+    return _known.setdefault(warehouse, _KnownTables())
 
 
 @dataclass(frozen=True)
@@ -33,8 +52,19 @@ class StateTable:
     """Its CREATE TABLE, in MySQL's SQL."""
 
     def exists(self) -> bool:
-        """Return whether the table is in the warehouse."""
-        return bool(self.warehouse.catalog.columns(self.name))
+        """Return whether the table is in the warehouse.
+
+        The database is asked until it says yes. A run asks some twenty times on one connection.
+        """
+        known = _known_of(self.warehouse)
+        if self.name in known.committed:
+            return True
+        exists = bool(self.warehouse.catalog.columns(self.name))
+        # A table that this connection created may disappear again, by a roll-back. Any other that
+        # it sees was committed, and nobody drops it.
+        if exists and self.name not in known.created:
+            known.committed.add(self.name)
+        return exists
 
     def has_all_columns(self) -> bool:
         """Return whether the table has every column that this version writes."""
@@ -53,11 +83,16 @@ class StateTable:
 
         On MySQL, both commit the open transaction.
         """
-        # A rejected row may contain any character, whatever character set the database has.
-        create = f"{self.create} CHARACTER SET utf8mb4"
-        statements = ddl.create_statements(create, sql_dialect=MYSQL, target=self.warehouse.dialect)
-        self.warehouse.catalog.ensure(self.name, statements)
         existing = self.warehouse.catalog.columns(self.name)
+        if not existing:
+            _known_of(self.warehouse).created.add(self.name)
+            # A rejected row may contain any character, whatever character set the database has.
+            create = f"{self.create} CHARACTER SET utf8mb4"
+            target = self.warehouse.dialect
+            statements = ddl.create_statements(create, sql_dialect=MYSQL, target=target)
+            self.warehouse.catalog.ensure(self.name, statements)
+            # Another run may have created the table at the same moment, in an older version.
+            existing = self.warehouse.catalog.columns(self.name)
         for name, column in self._columns.items():
             if name not in existing:
                 kind = column.type.sql(dialect=self.warehouse.dialect)
