@@ -259,7 +259,5 @@ def test_what_is_no_whole_number_is_refused(tmp_path: Path) -> None:
             )
         ],
     )
-    with pytest.raises(
-        ConfigError, match="is for the key of the run that wrote a row; make it INT"
-    ):
+    with pytest.raises(ConfigError, match="holds the key of the run that wrote a row; make it INT"):
         read_project(config)

@@ -52,6 +52,7 @@ def unknown(names: Iterable[str], known: Sequence[str], rule: str) -> Iterator[s
 
 
 def _watermark_problems(etl: ETL) -> Iterator[str]:
+    """Yield the problems of a watermark, and of the declarations that it excludes."""
     if etl.watermark is None:
         return
     if not isinstance(etl.source, str):
@@ -85,6 +86,7 @@ def _is_negative(overlap: timedelta | int) -> bool:
 
 
 def _fact_problems(etl: FactETL) -> Iterator[str]:
+    """Yield the problems of a fact's grain, append, period and lags."""
     ways = [name for name in ("grain", "append", "period") if getattr(etl, name)]
     if len(ways) > 1:
         yield f"it declares {quoted(ways)}, and a fact can have only one of them; leave others out"
@@ -118,6 +120,7 @@ def _fact_problems(etl: FactETL) -> Iterator[str]:
 
 
 def _period_problems(etl: FactETL, columns: Mapping[str, Column]) -> Iterator[str]:
+    """Yield the problems of `every`, which counts periods from one day to the next."""
     if etl.every is None:
         return
     if etl.every not in get_args(Every):
@@ -127,6 +130,7 @@ def _period_problems(etl: FactETL, columns: Mapping[str, Column]) -> Iterator[st
 
 
 def _part_problems(etl: FactETL) -> Iterator[str]:
+    """Yield the problems of `parts`, and of the declarations that they exclude."""
     if not isinstance(etl.parts, int) or not 1 <= etl.parts <= MOST_PARTS:
         yield f"its parts are {etl.parts!r}; they must be a whole number from 1 to {MOST_PARTS}"
     elif etl.parts > 1:
@@ -155,12 +159,14 @@ def _part_problems(etl: FactETL) -> Iterator[str]:
 
 
 def _special_problems(etl: DimensionETL, columns: Mapping[str, Column]) -> Iterator[str]:
+    """Yield the problems of a dimension's special members."""
     key = str(etl.factory.name("key"))
     keys: list[Any] = []
     for which in ("unknown", "not_applicable", "error"):
         member = getattr(etl, which)
         if member is None:
             continue
+        # Not isinstance: True is an int as well.
         if type(member.get(key)) is not int:
             yield f'its `{which}` member needs a whole number as its key "{key}", such as -1'
         elif member[key] in keys:
@@ -177,6 +183,7 @@ def _special_problems(etl: DimensionETL, columns: Mapping[str, Column]) -> Itera
 def _member_problems(
     etl: DimensionETL, member: Mapping[str, Any], columns: Mapping[str, Column]
 ) -> Iterator[str]:
+    """Yield the problems of the values of one special member."""
     yield from unknown(member, list(columns), "its DDL does not have")
     for name, value in member.items():
         try:
@@ -193,6 +200,7 @@ def _member_problems(
 
 
 def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
+    """Yield the problems of a dimension's original, previous, current and flag attributes."""
     factory, attributes = etl.factory, etl.factory.names("attributes")
     declared = (
         *etl.flags,
@@ -221,6 +229,7 @@ def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
     ]
     if twice:
         yield f"{quoted(twice)} is declared to be filled in two ways; leave one out"
+    # A load fills all of these in one step, so none can be copied from another.
     copied = (*etl.previous.values(), *etl.current.values())
     chained = [name for name in copied if name in filled]
     if chained:
@@ -228,6 +237,7 @@ def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
 
 
 def _deletion_problems(etl: DimensionETL) -> Iterator[str]:
+    """Yield the problems of what a load does to members that the source no longer has."""
     if etl.deleted is None:
         return
     if not 0 <= etl.deleted.most <= 1:
@@ -250,6 +260,7 @@ def _deletion_problems(etl: DimensionETL) -> Iterator[str]:
 
 
 def _fact_deletion_problems(etl: FactETL) -> Iterator[str]:
+    """Yield the problems of what a load does to facts that the source no longer has."""
     deleted = etl.deleted
     if deleted is None:
         return

@@ -55,13 +55,15 @@ def check_problems(
                 " unique(...) or the like"
             )
             continue
-        problems = list(_general_problems(check, columns)) or _specific_problems(
-            check, columns, dimensions, (sql_dialect, target)
-        )
+        problems = list(_general_problems(check, columns))
+        if not problems:
+            dialects = (sql_dialect, target)
+            problems = list(_specific_problems(check, columns, dimensions, dialects))
         yield from (f"its check {check.label}: {problem}" for problem in problems)
 
 
 def _general_problems(check: Check, columns: Mapping[str, Column]) -> Iterator[str]:
+    """Yield the problems that a check of any kind can have."""
     if check.severity not in get_args(Severity):
         yield f'severity is "{check.severity}"; it must be "error" or "warn"'
     if not check.columns and not isinstance(check, BadRows | RowCount):
@@ -79,6 +81,10 @@ def _specific_problems(
     dimensions: Mapping[str, DimensionETL],
     dialects: tuple[str, str],
 ) -> Iterator[str]:
+    """Yield the problems of what only a check of this kind has.
+
+    Its columns exist. The dialects are those of its SQL and of the warehouse.
+    """
     match check:
         case Accepted():
             yield from _value_problems(check, columns[check.columns[0]])
@@ -95,6 +101,7 @@ def _specific_problems(
 
 
 def _value_problems(check: Accepted, column: Column) -> Iterator[str]:
+    """Yield a problem for each accepted value that the column cannot hold."""
     if not check.values:
         yield "it accepts no value; name those that are right"
     for value in check.values:
@@ -108,6 +115,7 @@ def _value_problems(check: Accepted, column: Column) -> Iterator[str]:
 
 
 def _bound_problems(check: Between, column: Column) -> Iterator[str]:
+    """Yield the problem of bounds that no value of the column can be between."""
     bounds = [bound for bound in (check.least, check.most) if bound is not None]
     kinds: tuple[type, ...] = (date,) if column.is_moment else (int, float, Decimal)
     if not bounds:
@@ -133,6 +141,7 @@ def _bound_problems(check: Between, column: Column) -> Iterator[str]:
 
 
 def _age_problems(check: Fresh, column: Column) -> Iterator[str]:
+    """Yield the problems of a column or an age that no check of freshness can use."""
     if not column.is_moment:
         yield f"its column is {_type(column)}; it must be one of dates or datetimes"
     if not isinstance(check.within, timedelta) or check.within < timedelta():
@@ -140,6 +149,7 @@ def _age_problems(check: Fresh, column: Column) -> Iterator[str]:
 
 
 def _count_problems(check: RowCount) -> Iterator[str]:
+    """Yield the problems of the bounds of a number of rows."""
     bounds = [bound for bound in (check.least, check.most) if bound is not None]
     if not bounds and check.change is None:
         yield "it has no bound; give least, most, change or several of them"
@@ -148,13 +158,16 @@ def _count_problems(check: RowCount) -> Iterator[str]:
     elif bounds and bounds[0] > bounds[-1]:
         yield "its least is more than its most, so that no number of rows is right"
     change = check.change
-    if change is not None and (
-        isinstance(change, bool) or not isinstance(change, int | float) or not change >= 0
-    ):
+    if change is None:
+        return
+    is_number = isinstance(change, int | float) and not isinstance(change, bool)
+    # Not `change < 0`, which is false for NaN.
+    if not is_number or not change >= 0:
         yield f"change is {change!r}; it must be a share of the rows before, such as 0.5"
 
 
 def _sql_problems(check: BadRows, sql_dialect: str, target: str) -> Iterator[str]:
+    """Yield the problem of SQL that has no translation for the warehouse."""
     try:
         dialect.translate(check.sql, sql_dialect=sql_dialect, target=target, schema=None)
     except DialectError as error:

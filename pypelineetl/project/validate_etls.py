@@ -66,6 +66,7 @@ def etl_problems(
         *_wrong_entries("DIMENSIONS", dimensions, DimensionETL),
         *_wrong_entries("FACTS", facts, FactETL),
     ]
+    # Each step relies on what the step before it has found to be right.
     if found:
         return found
     etls: tuple[ETL, ...] = (*dimensions, *facts)
@@ -89,6 +90,7 @@ def problem_line(etl: ETL, field: str, problem: str, home: Path | None) -> str:
 
 
 def _wrong_entries(title: str, entries: Iterable[Any], wanted: type) -> Iterator[str]:
+    """Yield a problem for each entry of DIMENSIONS or FACTS that is no such ETL."""
     for entry in entries:
         if not isinstance(entry, wanted):
             yield (
@@ -98,10 +100,19 @@ def _wrong_entries(title: str, entries: Iterable[Any], wanted: type) -> Iterator
 
 
 def _repeated(kinds: str, etls: Sequence[ETL], what: str) -> Iterator[str]:
-    seen: dict[str, list[ETL]] = {}
+    """Yield a problem for each name or table that several ETLs have.
+
+    Args:
+        kinds: The plural of the ETLs' kind, for messages.
+        etls: The ETLs.
+        what: "name" or "table".
+
+    """
+    etls_by_value: dict[str, list[ETL]] = {}
     for etl in etls:
-        seen.setdefault(getattr(etl, what), []).append(etl)
-    for value, same in seen.items():
+        etls_by_value.setdefault(getattr(etl, what), []).append(etl)
+    for value, same in etls_by_value.items():
+        # ETLs of one name and one table are reported once, for the name.
         names = list(dict.fromkeys(f'{etl.kind} "{etl.name}"' for etl in same))
         if len(same) > 1 and what == "name":
             yield f'config.py: {len(same)} {kinds} have the same name "{value}"; give each its own'
@@ -115,29 +126,31 @@ def _repeated(kinds: str, etls: Sequence[ETL], what: str) -> Iterator[str]:
 def _problems_of_etl(
     etl: ETL, dimensions: Mapping[str, DimensionETL], context: ConfigContext
 ) -> Iterator[Problem]:
+    """Yield the problems of an ETL whose fields have the right types."""
     sql_dialect, warehouse = context.sql_dialect, context.warehouse
     if etl.database is not None and etl.database not in context.sources:
         near = did_you_mean(etl.database, context.sources)
-        yield (
-            "",
-            (
-                f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are'
-                f" {quoted(context.sources)}"
-            ),
+        problem = (
+            f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are'
+            f" {quoted(context.sources)}"
         )
+        yield "", problem
     if etl.source is not None or isinstance(etl, FactETL):
         yield from _in("source", _source_problems(etl.source, _dialect_of(etl, context)))
-    broken = list(_factory_problems(etl))
+    factory_problems = list(_factory_problems(etl))
     if _UNQUOTABLE & set(etl.table):
-        broken.append(f'table "{etl.table}" has a character that pygrametl cannot quote; rename it')
-    yield from _in("factory", broken)
+        factory_problems.append(
+            f'table "{etl.table}" has a character that pygrametl cannot quote; rename it'
+        )
+    yield from _in("factory", factory_problems)
     try:
         _check_name(etl, sql_dialect)
         columns = columns_of(etl.create, sql_dialect=sql_dialect)
     except DialectError as error:
         yield "create", f"its DDL: {error}"
         return
-    if broken:
+    # The rules below compare the factory with the columns of the DDL.
+    if factory_problems:
         return
     yield from _in("factory", _column_problems(etl, columns))
     yield from _in("", attribute_problems(etl, columns))
@@ -149,6 +162,7 @@ def _problems_of_etl(
 
 
 def _in(field: str, problems: Iterable[str]) -> Iterator[Problem]:
+    """Return the problems as those of one field."""
     return ((field, problem) for problem in problems)
 
 
@@ -159,6 +173,7 @@ def _dialect_of(etl: ETL, context: ConfigContext) -> str:
 
 
 def _check_name(etl: ETL, sql_dialect: str) -> None:
+    """Raise DialectError unless the DDL and the factory name the same table, without a schema."""
     table = table_definition(etl.create, sql_dialect=sql_dialect).this.this
     created = table.name
     if table.db or "." in etl.table:
@@ -180,10 +195,8 @@ def _source_problems(source: Any, sql_dialect: str) -> Iterator[str]:
         return
     if isinstance(source, File):
         if source.format not in FORMATS:
-            yield (
-                f'its file "{source.path}" must end in one of'
-                f" {', '.join(f'.{name}' for name in FORMATS)}"
-            )
+            extensions = ", ".join(f".{name}" for name in FORMATS)
+            yield f'its file "{source.path}" must end in one of {extensions}'
         return
     if not isinstance(source, str):
         yield (
@@ -197,8 +210,10 @@ def _source_problems(source: Any, sql_dialect: str) -> Iterator[str]:
 
 
 def _factory_problems(etl: ETL) -> Iterator[str]:
+    """Yield the problem of a factory's class, or the problems of its arguments."""
     made, base = etl.factory.table_class, _BASES[etl.kind]
-    if not (isinstance(made, type) and issubclass(made, base)) and (etl.kind, made) != _BULK:
+    is_derived = isinstance(made, type) and issubclass(made, base)
+    if not is_derived and (etl.kind, made) != _BULK:
         given_class = getattr(made, "__name__", made)
         yield (
             f"its factory's class is {given_class}; a {etl.kind} needs a pygrametl {base.__name__}"
@@ -211,25 +226,35 @@ def _factory_problems(etl: ETL) -> Iterator[str]:
             " CachedDimension, which the engine loads in bulk as well"
         )
         return
-    known = inspect.signature(made).parameters
-    given = etl.factory.arguments
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-    for name in given:
-        if (name not in known and not open_ended) or name == "targetconnection":
-            near = did_you_mean(name, known)
+    yield from _argument_problems(made, etl.factory.arguments)
+
+
+def _argument_problems(table_class: type, arguments: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a problem for each argument that the class does not know, or that it lacks."""
+    parameters = inspect.signature(table_class).parameters
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    for name in arguments:
+        is_known = name in parameters or takes_any
+        # The engine gives the connection.
+        if not is_known or name == "targetconnection":
+            near = did_you_mean(name, parameters)
             yield (
-                f'its factory has an argument "{name}", which {made.__name__} does not take.{near}'
+                f'its factory has an argument "{name}", which {table_class.__name__} does not'
+                f" take.{near}"
             )
-    for name, parameter in known.items():
-        required = (
-            parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-        )
-        if required and name not in given and (made is not BulkFactTable or name != "bulkloader"):
-            yield f'its factory lacks the argument "{name}", which {made.__name__} needs'
+    for name, parameter in parameters.items():
+        if parameter.default is not parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        # The engine's own bulk loader stands in for that of a BulkFactTable.
+        is_optional = table_class is BulkFactTable and name == "bulkloader"
+        if name not in arguments and not is_optional:
+            yield f'its factory lacks the argument "{name}", which {table_class.__name__} needs'
 
 
 def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
+    """Yield the problems of a factory's columns beside those of the DDL."""
     written = etl.factory.columns
+    filled = {*written, AUDIT_KEY}
     for name in written:
         if name not in columns:
             yield (
@@ -239,11 +264,12 @@ def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
         elif _UNQUOTABLE & set(name):
             yield f'column "{name}" has a character that pygrametl cannot quote; rename it'
     for name, column in columns.items():
-        if column.required and not column.has_default and name not in {*written, AUDIT_KEY}:
+        is_needed = column.required and not column.has_default
+        if is_needed and name not in filled:
             yield f'column "{name}" is NOT NULL in its DDL, and its factory does not fill it'
     if AUDIT_KEY in columns and AUDIT_KEY not in written and not columns[AUDIT_KEY].is_whole:
         yield (
-            f'column "{AUDIT_KEY}" is for the key of the run that wrote a row; make it INT, or'
+            f'column "{AUDIT_KEY}" holds the key of the run that wrote a row; make it INT, or'
             " rename it"
         )
     if isinstance(etl, DimensionETL):

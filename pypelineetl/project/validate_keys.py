@@ -46,6 +46,7 @@ def key_problems(
 
 
 def _missing_problems(key: Key, dimension: DimensionETL) -> Iterator[str]:
+    """Yield the problems of what a load does with a natural key that no member has."""
     rules = ["reject", "unknown"]
     if isinstance(key, Member):
         rules.append("infer")
@@ -93,6 +94,7 @@ def _late_problems(column: str, key: Member, fact: FactETL) -> Iterator[str]:
 
 
 def _member_problems(key: Member, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
+    """Yield the problems of a natural key beside its dimension's declaration."""
     factory = dimension.factory
     wanted = factory.natural_key
     if set(key.natural_key) != set(wanted):
@@ -151,6 +153,7 @@ def _inferred_problems(dimension: DimensionETL, sql_dialect: str) -> Iterator[st
 
 
 def _moment_problems(key: MomentKey, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
+    """Yield the problems of a date key or time key."""
     try:
         ZoneInfo(key.tz)
     except (ZoneInfoNotFoundError, ValueError):
