@@ -32,22 +32,22 @@ SQL_DIALECT = "mysql"  # of sources.py and creates.py; the databases may be othe
 # every night.
 NIGHTLY_REFRESH = None
 
-# Who is told of a run that failed, that went well again, or that did not come within so many hours:
-# URLs of Apprise.
+# URLs of Apprise that get an alert when a run fails, succeeds again, or is overdue, which is when
+# no run succeeded for LATE_AFTER_HOURS.
 ALERTS = _env.get("ETL_ALERTS", "").split()
 LATE_AFTER_HOURS = None
 
-# What a build replaces can be kept, and brought back by `run.py --rollback`.
+# Whether to keep the tables that a rebuild replaces. `run.py --rollback` restores them.
 KEEP_PREVIOUS = False
 
-# For how many days `run.py --history` and the table etl_run know of a run; None is for ever.
+# How many days the table etl_run, which `run.py --history` shows, keeps a run. None: for ever.
 KEEP_RUNS_DAYS = None
 
-# In this order they run, and stand in the results. `active=False` switches an ETL off;
-# `queue="name"` gives it a Celery queue of its own.
+# The ETLs run, and appear in results, in this order. `active=False` switches an ETL off;
+# `queue="name"` gives it a separate Celery queue.
 DIMENSIONS = [
-    # A sale may name a product that is gone, or a user who is not here yet: a member is inferred
-    # until its row comes.
+    # A sale may refer to a deleted product, or to a user who is not loaded yet. The load then adds
+    # an inferred member, and completes it when its row comes.
     DimensionETL(
         "product",
         source=sources.PRODUCT,

@@ -1,5 +1,4 @@
-"""The source tests: each ETL's source is opened read-only, its query is tried, and its columns are
-compared.
+"""A unittest.TestCase of the source tests, for tests.py: one test for each switched-on ETL.
 
 `run.py` and `tests.py` both use `test_source`. Nothing is read but the first row, and nothing is
 written.
@@ -19,17 +18,14 @@ from pypelineetl.report.terminal import shown
 
 Test = Callable[[unittest.TestCase], None]
 __unittest = True
-"""Python's own mark of what tests are made with.
-
-Where it stands is no part of a failure's traceback.
-"""
+"""unittest leaves the frames of a module with this name out of the traceback of a failure."""
 
 
 def source_tests(config: ModuleType) -> type[unittest.TestCase]:
-    """Return a TestCase with one test for the source of each switched-on ETL; results go to
-    tests.log as well.
+    """Return a TestCase with one test for the source of each switched-on ETL.
 
-    A configuration with faults gives a TestCase whose one test fails with them.
+    Results also go to tests.log. If the configuration has problems, the TestCase has a single test,
+    which fails with them.
     """
     try:
         project = read_project(config)

@@ -1,9 +1,8 @@
-"""A kit for your own tests: the days of a source drawn as text tables, and the tables that must
-come of them as well.
+"""Tests of your own ETLs: draw the rows of a source day by day, and the tables to expect.
 
-It runs a config's ETLs on a SQLite source and a DuckDB warehouse of the test's own, never on the
-databases the config names. It belongs to no test framework: what is not as drawn is an
-AssertionError.
+A story runs the ETLs of a config module on a new SQLite source and a new DuckDB warehouse, never on
+the databases that the config names. It works with any test framework: a table that differs from its
+drawing raises an AssertionError.
 """
 
 import re
@@ -72,12 +71,14 @@ _KINDS = {
 
 
 class Story:
-    """A source and a warehouse in a new folder, empty at first, and what happens to them day by
-    day.
+    """A source and a warehouse in a new folder, both empty, and what happens to them day by day.
 
-    `config` is the config module, whose ETLs are loaded as it declares them; relative paths of its
-    files begin in `folder`. Raises UsageError for a folder that holds such databases already, and
-    for what cannot be a drawing.
+    Args:
+        config: The config module whose ETLs to load.
+        folder: The folder of both databases. Relative paths of source files begin there.
+
+    Raises:
+        UsageError: The folder has such databases already.
     """
 
     def __init__(self, config: ModuleType, folder: str | Path) -> None:
@@ -95,8 +96,7 @@ class Story:
     def day(
         self, drawing: str = "", *, at: str | date | None = None, database: str | None = None
     ) -> None:
-        """Make the drawn rows the only ones of their source tables; tables that are not drawn stay
-        as they are.
+        """Replace the rows of the drawn source tables; tables that are not drawn stay as they are.
 
         `at` is the time (UTC) of every load from now on, which else is the present. `database`
         names the source in SOURCE_URLS, the first without it. A column keeps the type that it had
@@ -150,8 +150,7 @@ class Story:
         raise AssertionError(message)
 
     def expect(self, drawing: str) -> None:
-        """Compare warehouse tables with drawn ones: all rows, in any order, and of the columns
-        those that are drawn.
+        """Compare warehouse tables with drawn ones: all rows in any order, the drawn columns only.
 
         A cell such as `$ann` is any value but NULL, and the same wherever the story has this name.
         """
@@ -217,7 +216,7 @@ def _new_database(kind: type[Database], folder: Path, name: str) -> URL:
 
 
 def _write(source: Database, drawn: Drawing, kinds: dict[str, str]) -> None:
-    """Make a source table anew as it is drawn.
+    """Drop a source table, and create it as it is drawn.
 
     `kinds` are its columns' types so far; this adds what it learns.
     """
