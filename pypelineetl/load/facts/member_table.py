@@ -26,7 +26,7 @@ from pypelineetl.project.project import Project
 NaturalKey = tuple[Any, ...]
 """The values of a member's natural key, in the order of the factory's lookup attributes."""
 
-_NEW_MEMBERS = "pypelineetl_new_members"
+_NEW_MEMBERS = "pypelineetl_inferred_members"
 
 
 @dataclass(frozen=True)
