@@ -346,8 +346,8 @@ def test_a_member_that_returns_with_older_changes_was_away(house: House) -> None
 def test_a_date_that_is_none_is_told_with_its_column(house: House, value: Any) -> None:
     """By the load, or of the row where rows may be rejected."""
     told = (
-        f'the source\'s column "moved_on" does not hold a date or timestamp: {value!r}. Give a DATE'
-        " or a DATETIME"
+        f'the source\'s column "moved_on" does not hold a date or timestamp: {value!r}. Return a'
+        " DATE or a DATETIME"
     )
     house.declare(person())
     assert told in house.failure("person", [a_person("Bonn", value)])
