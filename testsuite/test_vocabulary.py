@@ -1,0 +1,81 @@
+"""One word for one concept: words that docs/glossary.md has replaced do not come back."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+RETIRED = {
+    "told": "reported",
+    "tells": "reports",
+    "heeded": "handled",
+    "workbench": "DuckDB session",
+    "the bench": "the DuckDB session",
+    "hanger": "dependent",
+    "put off": "retried later",
+    "gone": "deleted",
+    "mend": "fix",
+    "mended": "fixed",
+    "brought": "cast, or read",
+    "anew": "again",
+    "room": "module, or space",
+    "house": "warehouse case",
+    "ledger": "table locks, or run history",
+    "renewal": "replacement",
+    "bury": "finish a lost run",
+    "TableSets": "StagedRows",
+    "KeySets": "KeyLookup",
+}
+"""A retired word or name, and what to write instead."""
+_PATTERN = re.compile(
+    rf"\b({'|'.join(map(re.escape, RETIRED))})s?\b",
+    re.IGNORECASE,
+)
+
+
+def texts() -> list[Path]:
+    """Return the files that the vocabulary is for: the engine, the flat modules and the pages."""
+    engine = sorted((ROOT / "pypelineetl").rglob("*.py"))
+    pages = sorted((ROOT / "docs").rglob("*.md"))
+    return [*engine, *sorted(ROOT.glob("*.py")), *pages, *sorted(ROOT.glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", texts(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_retired_word_comes_back(path: Path) -> None:
+    """The message names the line, and the word to write instead."""
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for match in _PATTERN.finditer(line):
+            word = match[1]
+            instead = next(new for old, new in RETIRED.items() if old.lower() == word.lower())
+            found.append(f'line {number}: "{match[0]}" is retired; write "{instead}"')
+    assert found == []
+
+
+def undocumented_fields(tree: ast.Module) -> Iterator[str]:
+    """Yield each field of a public dataclass of a module that no docstring follows."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+            continue
+        decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+        if not any(decorator.startswith("dataclass") for decorator in decorators):
+            continue
+        for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
+            if not isinstance(statement, ast.AnnAssign):
+                continue
+            name = ast.unparse(statement.target)
+            is_documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            if not (is_documented or name.startswith("_")):
+                yield f"{node.name}.{name}"
+
+
+def test_each_field_of_a_public_dataclass_has_a_docstring() -> None:
+    """A reader should not have to guess a unit or a shape."""
+    found = []
+    for path in sorted((ROOT / "pypelineetl").rglob("*.py")):
+        fields = undocumented_fields(ast.parse(path.read_text(encoding="utf-8")))
+        found += [f"{path.relative_to(ROOT)}: {field}" for field in fields]
+    assert found == []
