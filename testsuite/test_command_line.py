@@ -582,7 +582,7 @@ def test_an_error_that_nobody_foresaw_is_one_line(shop: Checkout) -> None:
     shop.edit(
         "run",
         "import sys\n",
-        "import sys\nfrom pypelineetl.load import ways\n\nways.rowwise_reason = None\n",
+        "import sys\nfrom pypelineetl.load import strategy\n\nstrategy.why_row_by_row = None\n",
     )
     done = shop.run("run.py", "--list")
     assert (done.returncode, done.stdout) == (1, "")
