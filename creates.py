@@ -1,5 +1,4 @@
-"""What the warehouse's tables are made of: one CREATE TABLE per ETL, in the dialect that config.py
-names.
+"""The warehouse's tables: one CREATE TABLE per ETL, in the dialect that config.py names.
 
 The load assigns surrogate keys; AUTO_INCREMENT, as on site_dim, is for rows that somebody adds by
 hand.

@@ -1,7 +1,6 @@
-"""What the dimensions mean: pygrametl's classes with pygrametl's own arguments, so its
-documentation applies.
+"""The dimensions: pygrametl's classes with pygrametl's own arguments.
 
-A CachedDimension's members never change, a TypeOneSlowlyChangingDimension's are overwritten, and a
+pygrametl's documentation applies. A CachedDimension's members never change, a TypeOneSlowlyChangingDimension's are overwritten, and a
 SlowlyChangingDimension's get a new version.
 """
 

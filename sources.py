@@ -1,5 +1,4 @@
-"""Where the rows come from: one SELECT per ETL, in the dialect that config.py names, or Python
-rows.
+"""The sources: one SELECT per ETL, in the dialect that config.py names, or Python rows.
 
 Every dimension is ordered by its natural key, so that the same source always gives the same
 surrogate keys.
@@ -107,7 +106,7 @@ SITE = """
     ORDER BY id
 """
 
-# A product may be gone when its sale is loaded, so what hangs on it is joined from the left.
+# A product may be deleted before its sale is loaded, so its tables are joined by LEFT JOIN.
 PRODUCT_SALE = """
     SELECT l.order_id,
            l.line_number,

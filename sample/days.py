@@ -1,5 +1,4 @@
-"""The story of the marketplace: its first day writes it, every later day changes what the day
-before left.
+"""The days of the marketplace: the first writes all rows, each later day changes some.
 
 A day brings new users and orders, earlier orders are paid and delivered, some users move to another
 school or change their e-mail, a few courses are renamed, a seller deletes a product, and one order
@@ -51,8 +50,7 @@ class DayError(ValueError):
 
 
 def write(url: str, *, scale: int = 1, day: int = 1) -> dict[str, int]:
-    """Write the first day afresh, or apply a later day's changes; return the number of rows of each
-    table.
+    """Write the first day, or apply a later day's changes; return the rows of each table.
 
     Raises DayError if the database does not hold the day before, at the same scale.
     """

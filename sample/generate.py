@@ -1,5 +1,6 @@
-"""The rows of the marketplace on its first day, one generator per table, in an order that foreign
-keys allow.
+"""The rows of the marketplace on its first day: one generator for each table.
+
+Their order satisfies the foreign keys.
 
 Every number comes from a generator seeded with the table's name, so each table is the same however
 many others are made. Users, products and orders grow with the scale; what a school offers does not.

@@ -1,6 +1,4 @@
-"""Names of people, schools and courses, with the accents, quotes and symbols that real ones
-have.
-"""
+"""Names of people, schools and courses, with accents, quotes and symbols as in real ones."""
 
 from itertools import product
 

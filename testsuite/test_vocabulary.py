@@ -36,6 +36,10 @@ _PATTERN = re.compile(
 )
 
 
+_ALLOWED = re.compile("gone away|^STOPPED = ")
+"""MySQL's words for a lost connection, and an error that warehouses have stored."""
+
+
 def texts() -> list[Path]:
     """Return the files that the vocabulary is for: the engine, the flat modules and the pages."""
     engine = sorted((ROOT / "pypelineetl").rglob("*.py"))
@@ -48,7 +52,8 @@ def test_no_retired_word_comes_back(path: Path) -> None:
     """The message names the line, and the word to write instead."""
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        for match in _PATTERN.finditer(line):
+        matches = [] if _ALLOWED.search(line) else _PATTERN.finditer(line)
+        for match in matches:
             word = match[1]
             instead = next(new for old, new in RETIRED.items() if old.lower() == word.lower())
             found.append(f'line {number}: "{match[0]}" is retired; write "{instead}"')

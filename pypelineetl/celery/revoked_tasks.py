@@ -1,7 +1,7 @@
 """Revoked and killed tasks: a worker ends their run as failed, and the caller gets one error.
 
-When a task is revoked or killed, its code cannot react. Celery tells the caller of a refresh only
-after all other steps, and names a task id; it does not tell the run at all.
+When a task is revoked or killed, its code cannot react. Celery notifies the caller of a refresh
+only after all other steps, and only with a task id. It does not notify the run at all.
 """
 
 import logging

@@ -86,7 +86,7 @@ class LocalTimes:
     def latest(self, now: datetime) -> datetime:
         """Return the latest local time that the clock has shown up to a moment in UTC.
 
-        It is later than the local time of that moment if the clock has just gone back.
+        It is later than the local time of that moment if the clock has just been set back.
         """
         local = now.replace(tzinfo=UTC).astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
         change = self._repeats(local)

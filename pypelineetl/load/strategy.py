@@ -46,7 +46,7 @@ def why_columns_need_rows(etl: ETL, source_columns: Collection[str]) -> str | No
     given = [name for name in etl.factory.versioning if name in source_columns]
     if not given:
         return None
-    return f"the source gives {quoted(given)}, by which the load itself tells versions apart"
+    return f"the source gives {quoted(given)}, which the load itself sets for each version"
 
 
 def why_own_code(etl: ETL) -> str | None:

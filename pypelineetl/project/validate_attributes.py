@@ -220,7 +220,7 @@ def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
     wrong = [name for name in declared if name in fixed]
     if wrong:
         yield (
-            f"{quoted(wrong)} tells members or their versions apart, and cannot be original,"
+            f"{quoted(wrong)} identifies members or their versions, and cannot be original,"
             " previous, current or a flag"
         )
     filled = [*etl.flags, *etl.previous, *etl.current]

@@ -1,8 +1,7 @@
-"""Tables drawn as text: read, compared with rows that are there, and drawn again where the two
-differ.
+"""Tables drawn as text: read them, compare them with rows, and draw the rows that differ.
 
 A drawing is a line with a table's name, one with its columns and one for each row; a blank line
-ends it. This knows no database and no types: whoever reads a drawing brings its cells to values.
+ends it. This module knows no database and no types: its callers cast the cells to values.
 """
 
 import re
@@ -19,7 +18,8 @@ from pypelineetl.errors import UsageError
 Row = tuple[Any, ...]
 """A table's name, and then the values of one of its rows."""
 
-_MOST_ROWS = 40  # of a table that a message shows whole
+# A message shows so many rows of a table at most.
+_MOST_ROWS = 40
 _CELL = re.compile(r"\|[ \t]*(?:'((?:[^']|'')*)'|([^'| \t](?:[^|]*[^| \t])?))[ \t]*(?=\|)")
 _SPECIAL = re.compile(r"NULL|\$\w+||'.*|[ \t].*|.*[ \t]|.*\|.*")
 _CONTROL_PICTURES = {code: 0x2400 + code for code in range(32)}
@@ -27,9 +27,10 @@ _CONTROL_PICTURES = {code: 0x2400 + code for code in range(32)}
 
 @dataclass(frozen=True)
 class Variable:
-    """A value that a drawing does not tell, only that it is the same wherever this name is."""
+    """A value that a drawing does not give: it is the same wherever the name is."""
 
     name: str
+    """The name with its dollar sign, such as `$ann`."""
 
 
 Values = Mapping[Variable, Any]
@@ -37,10 +38,12 @@ Values = Mapping[Variable, Any]
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text, and whether that stood in quotes, where it means nothing but itself."""
+    """One cell of a drawing."""
 
     text: str
+    """The text, without quotes and without the blanks around it."""
     is_quoted: bool
+    """Whether it was in quotes: then it is a text, never NULL or a variable."""
 
     @property
     def is_null(self) -> bool:
@@ -62,12 +65,15 @@ class Drawing:
     """One drawn table."""
 
     table: str
+    """The table's name."""
     columns: tuple[str, ...]
+    """The headings, which may have a type: `id:int`."""
     rows: tuple[tuple[Cell, ...], ...]
+    """The rows, each with one cell for each column."""
 
 
 def read_drawings(text: str) -> list[Drawing]:
-    """Return the tables a text draws. Raises UsageError for what is no drawing."""
+    """Return the tables that a text draws. Raises UsageError if it is not a drawing."""
     lines = [line.strip(" \t\r") for line in text.split("\n")]
     drawings = [_drawing(*block) for is_drawn, block in groupby(lines, bool) if is_drawn]
     if not drawings:
@@ -124,10 +130,10 @@ def _cells(table: str, line: str) -> tuple[Cell, ...]:
 
 
 def matched(expected: Sequence[Row], found: Sequence[Row], values: Values) -> Values | None:
-    """Return what the variables are if the expected rows are those found, in any order; None if
-    they cannot be.
+    """Return the values of the variables with which the expected rows equal the found ones.
 
-    `values` are the variables that are known already.
+    The rows may be in any order. `values` are the variables that are known already. Returns None
+    if no values make them equal.
     """
     if Counter(row[0] for row in expected) != Counter(row[0] for row in found):
         return None
@@ -149,8 +155,9 @@ def matched(expected: Sequence[Row], found: Sequence[Row], values: Values) -> Va
 def _surest(
     expected: Sequence[Row], found: Sequence[Row], values: Values
 ) -> tuple[Row, Mapping[Row, Values]]:
-    """Return the expected row with the fewest choices among those found, and what the variables are
-    with each.
+    """Return the expected row that fits the fewest found rows.
+
+    With it, each found row that it fits, and the values of the variables then.
     """
     surest: tuple[Row, Mapping[Row, Values]] = (), {}
     for row in expected:

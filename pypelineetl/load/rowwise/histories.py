@@ -87,7 +87,7 @@ class RowHistories:
     def is_next(self, natural_key: NaturalKey, rows: Sequence[Row]) -> bool:
         """Return whether pygrametl can write a member's rows: as its one next version."""
         if any(name in rows[0] for name in self._etl.factory.versioning):
-            # The source tells the versions apart itself.
+            # The source itself distinguishes the versions.
             return True
         latest = self._latest.get(natural_key)
         if len(rows) > 1 or (latest and (latest.is_inferred or latest.is_flagged)):

@@ -32,7 +32,7 @@ def register(connection: sqlite3.Connection) -> list[str]:
     """Give a connection the functions, and return a list in which each puts why it failed."""
     faults: list[str] = []
 
-    def told(function: _Function) -> _Function:
+    def with_reported_errors(function: _Function) -> _Function:
         @wraps(function)
         def called(*arguments: Any) -> Any:
             try:
@@ -44,7 +44,9 @@ def register(connection: sqlite3.Connection) -> list[str]:
         return called
 
     for name, (function, count) in FUNCTIONS.items():
-        connection.create_function(f"mysql_{name}", count, told(function), deterministic=True)
+        connection.create_function(
+            f"mysql_{name}", count, with_reported_errors(function), deterministic=True
+        )
     connection.create_aggregate("mysql_group_concat", -1, _GroupConcat)  # type: ignore[arg-type] # finalize gives None
     connection.create_window_function("mysql_total", 1, _Total)
     return faults
