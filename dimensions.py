@@ -1,7 +1,8 @@
 """The dimensions: pygrametl's classes with pygrametl's own arguments.
 
-pygrametl's documentation applies. A CachedDimension's members never change, a TypeOneSlowlyChangingDimension's are overwritten, and a
-SlowlyChangingDimension's get a new version.
+pygrametl's documentation applies. A CachedDimension's members never change, those of a
+TypeOneSlowlyChangingDimension are overwritten, and those of a SlowlyChangingDimension get a new
+version.
 """
 
 from pygrametl import datereader

@@ -92,6 +92,20 @@ def _read_authorities_once() -> None:
     connection_class._create_ssl_ctx = read_once  # noqa: SLF001 - as above
 
 
+_SERVER_FIXTURES = {"mariadb", "postgresql", "redis", "server_folder"}
+_SERVER_PARAMETERS = {"mysql", "mariadb", "mariadb_url", "postgresql", "postgresql_url", "redis"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that needs a server, so that `-m "not server"` leaves it out."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
+        names = {value for value in parameters if isinstance(value, str)}
+        if fixtures & _SERVER_FIXTURES or names & _SERVER_PARAMETERS:
+            item.add_marker(pytest.mark.server)
+
+
 def pytest_report_header() -> str:
     """Tell which servers the tests will start, if they get so far."""
     return f"servers: {servers.available()}"
