@@ -1,15 +1,25 @@
-# make demo    fill the sample warehouse and show it          make test    run every test, on real servers
-# make lint    ruff and mypy                                  make bench   measure against pygrametl and others
-# make wheel   build the wheel into dist/                     make clean   remove what the others made
-# make torture strike refreshes with every fault at every point
-# make test-versions WITHOUT="mysql-9.7"    run the core of the tests on other versions of the servers, but for those named
+# make demo           fill the sample warehouse and show it
+# make test           run every test, on real servers that it installs and starts
+# make test-quick     run tests that need no server
+# make test-faults    inject every fault at every point of a refresh; about an hour
+# make test-versions  run the core of the tests on other versions of the servers;
+#                     WITHOUT="mysql-9.7" leaves one out
+# make test-lowest    run the quick tests on the lowest versions of the dependencies
+# make test-wheel     run the quick tests on the wheel in dist/, without the sources
+# make coverage       measure the quick tests' coverage
+# make lint           ruff and mypy
+# make bench          measure against pygrametl and others
+# make wheel          build the wheel into dist/
+# make clean          remove what the others made
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+QUICK := -m "not server and not slow"
 
-.PHONY: demo test test-versions torture lint bench wheel clean servers
+.PHONY: demo test test-quick test-faults test-versions test-lowest test-wheel coverage lint bench \
+  wheel clean servers
 
 # The demo deletes and rebuilds tables: never those of the warehouse that a user's environment or .env names.
 demo: export ETL_SOURCE_URL := sqlite:///local/source.db
@@ -24,12 +34,39 @@ demo: $(READY)
 test: $(READY) servers
 	$(RUN) -m pytest -n 3 --dist worksteal
 
+test-quick: $(READY)
+	$(RUN) -m pytest -n 2 --dist worksteal $(QUICK)
+
+# The wheel and the tests in a folder of their own, where no sources are.
+test-wheel: $(READY)
+	rm -rf local/wheel && mkdir -p local/wheel
+	$(PYTHON) -m venv local/wheel/venv
+	local/wheel/venv/bin/pip install --quiet 'pip>=25.1'
+	local/wheel/venv/bin/pip install --quiet "$$(ls dist/*.whl)[all]" --group dev
+	cp -r testsuite sample benchmarks deploy docs *.py *.md pyproject.toml Makefile LICENSE local/wheel/
+	cd local/wheel && venv/bin/python -m pytest -n 2 $(QUICK)
+
+# uv chooses the lowest versions that pyproject.toml allows.
+test-lowest: $(READY)
+	rm -rf local/lowest && mkdir -p local/lowest
+	$(RUN) -m pip install --quiet uv
+	$(VENV)/bin/uv pip compile --quiet --resolution lowest-direct --extra all --group dev \
+	  pyproject.toml --output-file local/lowest/requirements.txt
+	$(VENV)/bin/uv venv --quiet local/lowest/venv
+	$(VENV)/bin/uv pip install --quiet --python local/lowest/venv -r local/lowest/requirements.txt
+	PYTHONPATH=. local/lowest/venv/bin/python -m pytest -n 2 $(QUICK)
+
+coverage: $(READY)
+	$(RUN) -m coverage run -m pytest $(QUICK)
+	$(RUN) -m coverage combine --quiet
+	$(RUN) -m coverage report
+
 test-versions: $(READY) servers
 	SERVER_PROGRAMS=$$(sh deploy/install-server-versions.sh local/servers $(WITHOUT)) && export SERVER_PROGRAMS && \
 	  $(RUN) -m pytest -n 3 --dist worksteal -m core
 
-torture: $(READY) servers
-	cd testsuite && ../$(RUN) -m torture
+test-faults: $(READY) servers
+	cd testsuite && ../$(RUN) -m fault_injection
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

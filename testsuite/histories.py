@@ -29,7 +29,6 @@ from history_oracle import (
     Version,
     shown,
 )
-from houses import House, nothing
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pygrametl import datereader
@@ -39,6 +38,7 @@ from pygrametl.tables import (
     SlowlyChangingDimension,
     TypeOneSlowlyChangingDimension,
 )
+from warehouse_case import WarehouseCase, nothing
 
 from pypelineetl import (
     DimensionETL,
@@ -223,7 +223,7 @@ def _mostly_once(step: Step, pool: Sequence[Row]) -> Step:
     return replace(step, given=tuple({pool[index]["code"]: index for index in step.given}.values()))
 
 
-class QuickHouse(House):
+class QuickHouse(WarehouseCase):
     """A house whose declarations are read once, not again for each load."""
 
     @cached_property
@@ -262,8 +262,8 @@ class QuickHouse(House):
 class Machine:
     """One story in one warehouse, beside its oracle."""
 
-    def __init__(self, house: QuickHouse, story: Story) -> None:
-        self.house = house
+    def __init__(self, case: QuickHouse, story: Story) -> None:
+        self.case = case
         self.story = story
         self.rules = story.rules
         self.dimension = DimensionOracle(story.rules)
@@ -278,16 +278,16 @@ class Machine:
         self._loaded = False
         self._has_made = False
         """Whether facts have made members since the last load."""
-        house.now = BEGIN
-        house.declare(dimension_etl(story.rules), fact_etl(story.fact))
+        case.now = BEGIN
+        case.declare(dimension_etl(story.rules), fact_etl(story.fact))
 
     def run(self) -> None:
         """Take the story's days, and compare the tables after each."""
         for number, step in enumerate(self.story.steps):
-            self.house.now += timedelta(hours=step.hours)
+            self.case.now += timedelta(hours=step.hours)
             self.take(step, is_first=number == 0)
         # The same once more, in another order and later, writes nothing.
-        self.house.now += timedelta(hours=1)
+        self.case.now += timedelta(hours=1)
         if self._loaded:
             self._repeat()
 
@@ -315,14 +315,14 @@ class Machine:
         try:
             pointed = {fact.handle for fact in self.fact.facts}
             rejected = self.dimension.load(
-                given, self.house.now, is_rebuild=is_rebuild, pointed=pointed
+                given, self.case.now, is_rebuild=is_rebuild, pointed=pointed
             )
         except Refused:
-            assert self.house.failure("person", given)
+            assert self.case.failure("person", given)
             if self._loaded:
                 self.compare(before)
             return
-        counts = self.house.load("person", given, rebuild=is_rebuild, full=step.how == "full")
+        counts = self.case.load("person", given, rebuild=is_rebuild, full=step.how == "full")
         self._given, self._loaded, self._has_made = given, True, False
         assert counts.adds_up, counts
         assert counts.read == len(given), counts
@@ -339,8 +339,8 @@ class Machine:
         """
         before = sorted(self._rows, key=repr)
         given = list(reversed(self._given))
-        self.dimension.load(given, self.house.now)
-        counts = self.house.load("person", given)
+        self.dimension.load(given, self.case.now)
+        counts = self.case.load("person", given)
         self.compare({})
         if self._has_made and self.rules.deleted and not self.rules.inferred:
             self._has_made = False
@@ -351,7 +351,7 @@ class Machine:
     def _fail(self) -> None:
         """Let the source break down in the middle."""
         before = self._audits()
-        house = self.house
+        case = self.case
         given = self._given
 
         class Broken(list[Row]):
@@ -360,9 +360,9 @@ class Machine:
                 raise RuntimeError
 
         if self._loaded:
-            house.give("person", Broken())
-            assert isinstance(house.last("person"), events.EtlFailed)
-            house.give("person", self._given)
+            case.give("person", Broken())
+            assert isinstance(case.last("person"), events.EtlFailed)
+            case.give("person", self._given)
             self.compare(before)
 
     def _replay(self) -> None:
@@ -375,7 +375,7 @@ class Machine:
         if self._facts_there and self.story.fact.way in {"grain", "whole"}:
             names.append("sale")
             self.fact.replay()
-        self.house.refresh(Request(test_sources=False, replay_rejects=True, only=tuple(names)))
+        self.case.refresh(Request(test_sources=False, replay_rejects=True, only=tuple(names)))
         self.compare({})
         assert sorted(self._rows, key=repr) == before, "a replay wrote something"
 
@@ -385,7 +385,7 @@ class Machine:
             given = list({each["sale_id"]: each for each in given}.values())
         before = self._audits()
         rejected = self.fact.load(given)
-        counts = self.house.load("sale", [{**each, "sold_at": each["at"]} for each in given])
+        counts = self.case.load("sale", [{**each, "sold_at": each["at"]} for each in given])
         assert counts.adds_up, counts
         assert self.story.fact.way == "grain" or counts.rejected == rejected, counts
         self._facts_there = True
@@ -394,7 +394,7 @@ class Machine:
 
     def read(self) -> list[tuple[Any, ...]]:
         """Read both tables, and return the dimension's, but for its unknown member."""
-        held, self._facts = self.house.tables(
+        held, self._facts = self.case.tables(
             ("person_dim", self.columns), ("sale_fact", _FACT_COLUMNS)
         )
         self._rows = [each for each in held if each[0] != UNKNOWN]
@@ -490,7 +490,7 @@ class Machine:
     def _told(self, table: str, held: Sequence[Any], expected: Sequence[Any]) -> str:
         columns = self.columns[1:-1] if table == "person_dim" else _FACT_COLUMNS
         lines = [
-            f"{table} {columns} at {self.house.now}",
+            f"{table} {columns} at {self.case.now}",
             "held:",
             *map(str, held),
             "expected:",

@@ -10,14 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from houses import House, nothing
 from pygrametl.tables import (
     AccumulatingSnapshotFactTable,
     FactTable,
     SlowlyChangingDimension,
     TypeOneSlowlyChangingDimension,
 )
-from stars import SALES, Star
+from star_schema import SALES, Star
+from warehouse_case import WarehouseCase, nothing
 
 from pypelineetl import (
     ConfigError,
@@ -91,34 +91,34 @@ SALE = FactETL(
 
 
 @pytest.fixture(params=["as sets", "row by row"])
-def house(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> House:
+def case(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> WarehouseCase:
     """An empty warehouse of each kind, loaded in each way."""
-    return House(warehouse_url, tmp_path, as_sets=request.param == "as sets")
+    return WarehouseCase(warehouse_url, tmp_path, as_sets=request.param == "as sets")
 
 
-def keys(house: House) -> dict[int, str]:
+def keys(case: WarehouseCase) -> dict[int, str]:
     """Return what each audit key stands for, as the history tells it."""
-    with house.project.open_warehouse() as warehouse:
+    with case.project.open_warehouse() as warehouse:
         return dict(warehouse.query("SELECT audit_key, etl FROM etl_run"))
 
 
-def last(house: House) -> int:
+def last(case: WarehouseCase) -> int:
     """Return the audit key of the last ETL that ran."""
-    return max(keys(house))
+    return max(keys(case))
 
 
-def test_a_member_tells_who_wrote_it_last(house: House) -> None:
+def test_a_member_tells_who_wrote_it_last(case: WarehouseCase) -> None:
     """Who is inserted or changed has the run's key.
 
     Who is as before keeps the earlier one, special members too.
     """
-    house.declare(THING)
-    house.load(
+    case.declare(THING)
+    case.load(
         "thing",
         [{"code": "A", "title": "a"}, {"code": "B", "title": "b"}, {"code": "C", "title": "c"}],
     )
-    first = last(house)
-    house.load(
+    first = last(case)
+    case.load(
         "thing",
         [
             {"code": "A", "title": "a"},
@@ -126,63 +126,63 @@ def test_a_member_tells_who_wrote_it_last(house: House) -> None:
             {"code": "D", "title": "d"},
         ],
     )
-    second = last(house)
+    second = last(case)
     assert second > first
-    assert house.table("thing_dim", "code", "audit_key") == [
+    assert case.table("thing_dim", "code", "audit_key") == [
         ("?", first), ("A", first), ("B", second), ("C", second), ("D", second),
     ]  # fmt: skip
-    assert keys(house)[second] == "dimension thing"
+    assert keys(case)[second] == "dimension thing"
 
 
-def test_versions_tell_it_each(house: House) -> None:
+def test_versions_tell_it_each(case: WarehouseCase) -> None:
     """A version that ends was changed, and so are all whose type-1 attribute was overwritten."""
-    house.declare(PERSON)
-    house.load(
+    case.declare(PERSON)
+    case.load(
         "person", [{"person_id": number, "city": "Bonn", "email": "e"} for number in (1, 2, 3)]
     )
-    first = last(house)
+    first = last(case)
     moved = [
         {"person_id": 1, "city": "Ulm", "email": "e"},
         {"person_id": 2, "city": "Bonn", "email": "f"},
     ]
-    house.load("person", [*moved, {"person_id": 3, "city": "Bonn", "email": "e"}])
-    second = last(house)
-    assert house.table("person_dim", "person_id", "version", "audit_key") == [
+    case.load("person", [*moved, {"person_id": 3, "city": "Bonn", "email": "e"}])
+    second = last(case)
+    assert case.table("person_dim", "person_id", "version", "audit_key") == [
         (1, 1, second), (1, 2, second), (2, 1, second), (3, 1, first),
     ]  # fmt: skip
-    house.load("person", moved, rebuild=True)
-    assert {key for (key,) in house.table("person_dim", "audit_key")} == {first, second}
+    case.load("person", moved, rebuild=True)
+    assert {key for (key,) in case.table("person_dim", "audit_key")} == {first, second}
 
 
-def test_facts_and_the_members_they_make_tell_it(house: House) -> None:
+def test_facts_and_the_members_they_make_tell_it(case: WarehouseCase) -> None:
     """A member that a fact has inferred is the fact's, until its own row comes."""
-    house.declare(THING, SALE)
-    house.load("thing", [{"code": "A", "title": "a"}])
-    things = last(house)
-    house.load(
+    case.declare(THING, SALE)
+    case.load("thing", [{"code": "A", "title": "a"}])
+    things = last(case)
+    case.load(
         "sale", [{"sale_id": 1, "code": "A", "price": 1}, {"sale_id": 2, "code": "Z", "price": 2}]
     )
-    first = last(house)
-    assert house.table("thing_dim", "code", "audit_key") == [
+    first = last(case)
+    assert case.table("thing_dim", "code", "audit_key") == [
         ("?", things),
         ("A", things),
         ("Z", first),
     ]
-    house.load(
+    case.load(
         "sale", [{"sale_id": 1, "code": "A", "price": 1}, {"sale_id": 2, "code": "Z", "price": 3}]
     )
-    assert house.table("sale_fact", "sale_id", "audit_key") == [(1, first), (2, last(house))]
-    house.load("thing", [{"code": "A", "title": "a"}, {"code": "Z", "title": "z"}])
-    assert house.table("thing_dim", "code", "audit_key") == [
+    assert case.table("sale_fact", "sale_id", "audit_key") == [(1, first), (2, last(case))]
+    case.load("thing", [{"code": "A", "title": "a"}, {"code": "Z", "title": "z"}])
+    assert case.table("thing_dim", "code", "audit_key") == [
         ("?", things),
         ("A", things),
-        ("Z", last(house)),
+        ("Z", last(case)),
     ]
 
 
-def test_an_accumulating_snapshot_tells_it(house: House) -> None:
+def test_an_accumulating_snapshot_tells_it(case: WarehouseCase) -> None:
     """Its rows are changed in place."""
-    house.declare(
+    case.declare(
         FactETL(
             "order",
             source=rows(nothing),
@@ -198,24 +198,24 @@ def test_an_accumulating_snapshot_tells_it(house: House) -> None:
             keys={},
         )
     )
-    house.load("order", [{"order_id": 1, "sent": None}, {"order_id": 2, "sent": None}])
-    first = last(house)
-    house.load("order", [{"order_id": 1, "sent": date(2014, 2, 3)}, {"order_id": 2, "sent": None}])
-    assert house.table("order_fact", "order_id", "audit_key") == [(1, last(house)), (2, first)]
+    case.load("order", [{"order_id": 1, "sent": None}, {"order_id": 2, "sent": None}])
+    first = last(case)
+    case.load("order", [{"order_id": 1, "sent": date(2014, 2, 3)}, {"order_id": 2, "sent": None}])
+    assert case.table("order_fact", "order_id", "audit_key") == [(1, last(case)), (2, first)]
 
 
-def test_a_rebuild_gives_every_row_its_key(house: House) -> None:
+def test_a_rebuild_gives_every_row_its_key(case: WarehouseCase) -> None:
     """Each ETL of a run has a key of its own; a rebuilt table's rows are all written anew."""
-    house.declare(THING, PERSON, SALE)
-    house.give("thing", [{"code": "A", "title": "a"}])
-    house.give("person", [{"person_id": 1, "city": "Bonn", "email": "e"}])
-    house.give("sale", [{"sale_id": 1, "code": "Z", "price": 1}])
+    case.declare(THING, PERSON, SALE)
+    case.give("thing", [{"code": "A", "title": "a"}])
+    case.give("person", [{"person_id": 1, "city": "Bonn", "email": "e"}])
+    case.give("sale", [{"sale_id": 1, "code": "Z", "price": 1}])
     request = Request(
         test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=True
     )
     for _ in range(2):
-        house.refresh(request)
-    with house.project.open_warehouse() as warehouse:
+        case.refresh(request)
+    with case.project.open_warehouse() as warehouse:
         latest = {record.run_id for record in RunHistory(warehouse).latest(1)}
         [run] = latest
         own: dict[str, int] = dict(
@@ -224,10 +224,10 @@ def test_a_rebuild_gives_every_row_its_key(house: House) -> None:
             )
         )
     assert len(set(own.values())) == 3
-    assert house.table("sale_fact", "audit_key") == [(own["fact sale"],)]
-    written = dict(house.table("thing_dim", "code", "audit_key"))
+    assert case.table("sale_fact", "audit_key") == [(own["fact sale"],)]
+    written = dict(case.table("thing_dim", "code", "audit_key"))
     assert written["?"] == written["A"] == own["dimension thing"]
-    assert written["Z"] in keys(house)
+    assert written["Z"] in keys(case)
 
 
 def test_parts_of_a_fact_tell_it(warehouse_url: str, tmp_path: Path) -> None:

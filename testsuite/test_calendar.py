@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from holidays import country_holidays
-from houses import House
 from hypothesis import given
 from hypothesis import strategies as st
 from pygrametl.tables import CachedDimension
 from test_modelling import a_sale, sale
+from warehouse_case import WarehouseCase
 
 from pypelineetl import DimensionETL, date_key, dates, factory, time_key, times_of_day
 from pypelineetl.declare.sources import Rows
@@ -128,8 +128,8 @@ def test_what_there_is_not_is_told(make: Any, told: str) -> None:
 
 def test_both_are_dimensions_like_any_other(warehouse_url: str, tmp_path: Path) -> None:
     """Loaded, and found by facts in their time zone."""
-    house = House(warehouse_url, tmp_path, as_sets=True)
-    house.declare(
+    case = WarehouseCase(warehouse_url, tmp_path, as_sets=True)
+    case.declare(
         DimensionETL(
             "date",
             source=dates(date(2013, 12, 1), date(2014, 12, 31), holidays="US"),
@@ -164,10 +164,8 @@ def test_both_are_dimensions_like_any_other(warehouse_url: str, tmp_path: Path) 
             {"date_fk": date_key("at", tz="US/Eastern"), "time_fk": time_key("at", tz="US/Eastern")}
         ),
     )
-    assert house.load("date").inserted == 396
-    assert house.load("time").inserted == 1440
-    assert ("2014-07-04", "Independence Day") in house.table(
-        "date_dim", "full_date", "holiday_name"
-    )
-    house.load("sale", [a_sale(1, at="2014-01-01 03:04:59")])
-    assert house.table("sale_fact", "sale_id", "date_fk", "time_fk") == [(1, 20131231, 220400)]
+    assert case.load("date").inserted == 396
+    assert case.load("time").inserted == 1440
+    assert ("2014-07-04", "Independence Day") in case.table("date_dim", "full_date", "holiday_name")
+    case.load("sale", [a_sale(1, at="2014-01-01 03:04:59")])
+    assert case.table("sale_fact", "sale_id", "date_fk", "time_fk") == [(1, 20131231, 220400)]

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 from pygrametl.tables import FactTable
-from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
+from star_schema import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import (
     ConfigError,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from houses import House
 from pygrametl.tables import (
     CachedDimension,
     Dimension,
@@ -16,6 +15,7 @@ from pygrametl.tables import (
     SlowlyChangingDimension,
     TypeOneSlowlyChangingDimension,
 )
+from warehouse_case import WarehouseCase
 
 from pypelineetl import DimensionETL, FactETL, factory, junk, member, rows
 from pypelineetl.project.project import Project
@@ -89,15 +89,15 @@ def test_facts_of_a_text_grain_are_updated_to_the_letter(
     warehouse_url: str, tmp_path: Path, way: bool
 ) -> None:
     """One of several facts changes, and then nothing changes, for ever."""
-    house = House(warehouse_url, tmp_path, as_sets=way)
-    house.declare(code_fact(grain=("code",)))
+    case = WarehouseCase(warehouse_url, tmp_path, as_sets=way)
+    case.declare(code_fact(grain=("code",)))
     given = [{"code": text, "amount": number} for number, text in enumerate(TEXTS)]
-    assert house.load("sale", given).inserted == len(TEXTS)
+    assert case.load("sale", given).inserted == len(TEXTS)
     for number in range(len(TEXTS)):
         given[number]["amount"] = 10 + number
-        assert house.load("sale", given).updated == 1
-        assert house.load("sale", list(reversed(given))).unchanged == len(TEXTS)
-        assert dict(house.table("sale_fact", "code", "amount")) == {
+        assert case.load("sale", given).updated == 1
+        assert case.load("sale", list(reversed(given))).unchanged == len(TEXTS)
+        assert dict(case.table("sale_fact", "code", "amount")) == {
             row["code"]: row["amount"] for row in given
         }
 
@@ -106,11 +106,11 @@ def test_a_period_that_is_a_text_is_replaced_to_the_letter(
     warehouse_url: str, tmp_path: Path, way: bool
 ) -> None:
     """The facts of jan stay when those of Jan are replaced."""
-    house = House(warehouse_url, tmp_path, as_sets=way)
-    house.declare(code_fact(period="code"))
-    house.load("sale", [{"code": text, "amount": 1} for text in ("jan", "Jan", "jan ")])
-    house.load("sale", [{"code": "Jan", "amount": 2}])
-    assert dict(house.table("sale_fact", "code", "amount")) == {"Jan": 2, "jan": 1, "jan ": 1}
+    case = WarehouseCase(warehouse_url, tmp_path, as_sets=way)
+    case.declare(code_fact(period="code"))
+    case.load("sale", [{"code": text, "amount": 1} for text in ("jan", "Jan", "jan ")])
+    case.load("sale", [{"code": "Jan", "amount": 2}])
+    assert dict(case.table("sale_fact", "code", "amount")) == {"Jan": 2, "jan": 1, "jan ": 1}
 
 
 @pytest.mark.parametrize(
@@ -130,30 +130,30 @@ def test_members_that_the_warehouse_takes_for_one_are_refused(
 
     Nothing of the second is written, and the first stays as it is.
     """
-    house = House(mariadb_url, tmp_path, as_sets=way)
-    house.declare(thing(table_class))
+    case = WarehouseCase(mariadb_url, tmp_path, as_sets=way)
+    case.declare(thing(table_class))
     members = [{"code": code, "title": code, "price": 1} for code in pair]
-    assert TOLD in house.failure("thing", members)
-    assert house.load("thing", members[:1]).inserted == 1
-    before = house.table("thing_dim", "code", "title", "until")
-    assert TOLD in house.failure("thing", members)
-    assert TOLD in house.failure("thing", members[1:])
-    assert house.table("thing_dim", "code", "title", "until") == before
-    assert house.load("thing", members[:1]).unchanged == 1
+    assert TOLD in case.failure("thing", members)
+    assert case.load("thing", members[:1]).inserted == 1
+    before = case.table("thing_dim", "code", "title", "until")
+    assert TOLD in case.failure("thing", members)
+    assert TOLD in case.failure("thing", members[1:])
+    assert case.table("thing_dim", "code", "title", "until") == before
+    assert case.load("thing", members[:1]).unchanged == 1
 
 
 def test_an_exact_collation_holds_them_all(mariadb_url: str, tmp_path: Path, way: bool) -> None:
     """As the message says: each has a history of its own, and a type-1 change is one member's."""
-    house = House(mariadb_url, tmp_path, as_sets=way)
-    house.declare(thing(SlowlyChangingDimension, collate=EXACT))
+    case = WarehouseCase(mariadb_url, tmp_path, as_sets=way)
+    case.declare(thing(SlowlyChangingDimension, collate=EXACT))
     given: list[dict[str, Any]] = [{"code": text, "title": "old", "price": 1} for text in TEXTS]
-    assert house.load("thing", given).inserted == len(TEXTS)
+    assert case.load("thing", given).inserted == len(TEXTS)
     given[0] |= {"title": "new"}
     given[1] |= {"price": 2}
-    counts = house.load("thing", given)
+    counts = case.load("thing", given)
     assert (counts.inserted, counts.updated, counts.unchanged) == (1, 1, len(TEXTS) - 2)
-    assert house.load("thing", given).unchanged == len(TEXTS)
-    assert [row[0] for row in house.table("thing_dim", "code", "title") if row[1] == "new"] == [
+    assert case.load("thing", given).unchanged == len(TEXTS)
+    assert [row[0] for row in case.table("thing_dim", "code", "title") if row[1] == "new"] == [
         TEXTS[0]
     ]
 
@@ -170,28 +170,28 @@ def test_a_fact_infers_no_member_that_the_warehouse_takes_for_another(
     mariadb_url: str, tmp_path: Path, way: bool, table_class: type, pair: tuple[str, str]
 ) -> None:
     """The real member keeps its version; two names of one such member are refused as well."""
-    house = House(mariadb_url, tmp_path, as_sets=way)
-    house.declare(thing(table_class), sale())
+    case = WarehouseCase(mariadb_url, tmp_path, as_sets=way)
+    case.declare(thing(table_class), sale())
     real, other = pair
-    house.load("thing", [{"code": real, "title": "real", "price": 1}])
-    before = house.table("thing_dim", "id", "code", "title", "until")
-    assert TOLD in house.failure("sale", [{"number": 1, "code": other}])
-    assert TOLD in house.failure(
+    case.load("thing", [{"code": real, "title": "real", "price": 1}])
+    before = case.table("thing_dim", "id", "code", "title", "until")
+    assert TOLD in case.failure("sale", [{"number": 1, "code": other}])
+    assert TOLD in case.failure(
         "sale", [{"number": 1, "code": f"x{real}"}, {"number": 2, "code": f"x{other}"}]
     )
-    assert house.table("thing_dim", "id", "code", "title", "until") == before
+    assert case.table("thing_dim", "id", "code", "title", "until") == before
     assert (
-        house.load("sale", [{"number": 1, "code": real}, {"number": 2, "code": "another"}]).inferred
+        case.load("sale", [{"number": 1, "code": real}, {"number": 2, "code": "another"}]).inferred
         == 1
     )
-    assert house.load("thing", [{"code": real, "title": "real", "price": 1}]).unchanged == 1
+    assert case.load("thing", [{"code": real, "title": "real", "price": 1}]).unchanged == 1
 
 
 def test_junk_members_that_the_warehouse_takes_for_one_are_refused(
     mariadb_url: str, tmp_path: Path, way: bool
 ) -> None:
     """A junk dimension is found by all its attributes, NULL included."""
-    house = House(mariadb_url, tmp_path, as_sets=way)
+    case = WarehouseCase(mariadb_url, tmp_path, as_sets=way)
     flags = DimensionETL(
         "flags",
         source=None,
@@ -215,16 +215,16 @@ def test_junk_members_that_the_warehouse_takes_for_one_are_refused(
         keys={"flags_fk": junk("flags", colour="colour", size="size")},
         grain=("number",),
     )
-    house.declare(flags, fact)
-    house.load("flags")
+    case.declare(flags, fact)
+    case.load("flags")
     red = {"number": 1, "colour": "red", "size": None}
-    assert house.load("sale", [red]).inferred == 1
-    assert TOLD in house.failure("sale", [red, {"number": 2, "colour": "Red", "size": None}])
-    assert house.load("sale", [red, {"number": 2, "colour": "Red", "size": "L"}]).inferred == 1
-    assert house.table("flags_dim", "id", "colour", "size") == [(1, "red", None), (2, "Red", "L")]
+    assert case.load("sale", [red]).inferred == 1
+    assert TOLD in case.failure("sale", [red, {"number": 2, "colour": "Red", "size": None}])
+    assert case.load("sale", [red, {"number": 2, "colour": "Red", "size": "L"}]).inferred == 1
+    assert case.table("flags_dim", "id", "colour", "size") == [(1, "red", None), (2, "Red", "L")]
 
 
-class DialectHouse(House):
+class DialectHouse(WarehouseCase):
     """A house whose SQL is written in the warehouse's own dialect."""
 
     dialect = ""
@@ -245,11 +245,11 @@ def test_a_collation_that_the_ddl_declares_is_minded(
     url = (
         postgresql_url if dialect == "postgres" else f"{dialect}:///{tmp_path}/warehouse.{dialect}"
     )
-    house = DialectHouse(url, tmp_path, as_sets=way)
-    house.dialect = dialect
+    case = DialectHouse(url, tmp_path, as_sets=way)
+    case.dialect = dialect
     collate = "COLLATE folding" if dialect == "postgres" else "COLLATE NOCASE"
     if dialect == "postgres":
-        house.execute(
+        case.execute(
             "CREATE COLLATION folding (provider = icu, locale = 'und-u-ks-level2', deterministic ="
             " false)"
         )
@@ -258,14 +258,10 @@ def test_a_collation_that_the_ddl_declares_is_minded(
         "VARCHAR(20)", f"TEXT {collate}" if dialect == "sqlite" else f"VARCHAR(20) {collate}"
     )
     fact = replace(fact, create=create.replace(" INT", " INTEGER"))
-    house.declare(fact, thing(SlowlyChangingDimension, collate=collate))
-    assert (
-        house.load("sale", [{"code": "a", "amount": 1}, {"code": "A", "amount": 2}]).inserted == 2
-    )
-    assert (
-        house.load("sale", [{"code": "a", "amount": 10}, {"code": "A", "amount": 2}]).updated == 1
-    )
-    assert house.table("sale_fact", "amount", "code") == [(10, "a"), (2, "A")]
-    assert TOLD in house.failure(
+    case.declare(fact, thing(SlowlyChangingDimension, collate=collate))
+    assert case.load("sale", [{"code": "a", "amount": 1}, {"code": "A", "amount": 2}]).inserted == 2
+    assert case.load("sale", [{"code": "a", "amount": 10}, {"code": "A", "amount": 2}]).updated == 1
+    assert case.table("sale_fact", "amount", "code") == [(10, "a"), (2, "A")]
+    assert TOLD in case.failure(
         "thing", [{"code": code, "title": "x", "price": 1} for code in ("a", "A")]
     )

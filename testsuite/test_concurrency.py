@@ -13,13 +13,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from houses import House, nothing
 from pygrametl.tables import (
     CachedDimension,
     FactTable,
     SlowlyChangingDimension,
     TypeOneSlowlyChangingDimension,
 )
+from warehouse_case import WarehouseCase, nothing
 
 from pypelineetl import DimensionETL, FactETL, factory, junk, member, read_project, rows
 from pypelineetl.celery.refresh_plan import stages_of
@@ -161,12 +161,12 @@ def test_the_clock_of_the_warehouse_decides_leases(
 
 
 @pytest.fixture
-def home(warehouse_url: str, tmp_path: Path) -> House:
+def home(warehouse_url: str, tmp_path: Path) -> WarehouseCase:
     """A warehouse of each kind."""
-    return House(warehouse_url, tmp_path, as_sets=True)
+    return WarehouseCase(warehouse_url, tmp_path, as_sets=True)
 
 
-def test_a_surrogate_key_given_twice_is_refused(home: House) -> None:
+def test_a_surrogate_key_given_twice_is_refused(home: WarehouseCase) -> None:
     """By a finder of the user's own, to a dimension whose DDL declares no key."""
     home.declare(customer(idfinder=lambda _row, _names: 7))
     told = home.failure("cust", [{"id": 1, "city": "a"}, {"id": 2, "city": "b"}])
@@ -178,7 +178,7 @@ def test_a_surrogate_key_given_twice_is_refused(home: House) -> None:
     assert home.load("cust").inserted == 2
 
 
-def test_a_member_that_is_there_twice_is_refused(home: House) -> None:
+def test_a_member_that_is_there_twice_is_refused(home: WarehouseCase) -> None:
     """As when somebody else has written it: the load that adds members of its own names it."""
     numbers = count(100)
     home.declare(customer("PRIMARY KEY", idfinder=lambda _row, _names: next(numbers)))
@@ -189,7 +189,7 @@ def test_a_member_that_is_there_twice_is_refused(home: House) -> None:
     assert "UNIQUE" in told
 
 
-def test_a_fact_proves_the_members_that_it_infers(home: House) -> None:
+def test_a_fact_proves_the_members_that_it_infers(home: WarehouseCase) -> None:
     """Keys that the dimension's own finder gives twice are found by the fact's load, and nothing of
     it is kept.
     """
@@ -199,7 +199,7 @@ def test_a_fact_proves_the_members_that_it_infers(home: House) -> None:
     assert home.table("cust_dim", "k", "id") == [(7, 0)]
 
 
-def test_versions_of_one_number_are_refused(home: House) -> None:
+def test_versions_of_one_number_are_refused(home: WarehouseCase) -> None:
     """A type-2 member has one version of each number, whoever has written them."""
     versioned = factory(
         SlowlyChangingDimension,
@@ -220,7 +220,7 @@ def test_versions_of_one_number_are_refused(home: House) -> None:
     assert 'the members 1 of dimension "cust" have several versions of one number' in told
 
 
-def test_members_of_a_junk_dimension_with_null_are_one_each(home: House) -> None:
+def test_members_of_a_junk_dimension_with_null_are_one_each(home: WarehouseCase) -> None:
     """NULL in a natural key proves nothing less.
 
     A second load finds the combination, and the proof bears it.

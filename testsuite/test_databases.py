@@ -21,11 +21,11 @@ import pytest
 import servers
 import sqlalchemy as sa
 from conftest import Checkout
-from houses import House, nothing
 from pygrametl.tables import CachedDimension, TypeOneSlowlyChangingDimension
 from sample_sources import write_small_sample
 from servers import Server
-from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
+from star_schema import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
+from warehouse_case import WarehouseCase, nothing
 
 from pypelineetl import (
     ConfigError,
@@ -419,7 +419,7 @@ def test_a_warehouse_that_cannot_hold_every_character_is_told(
     with servers.mariadb_database(mariadb) as url:
         with open_database(parse_url(url), read_only=False) as database:
             database.execute("ALTER DATABASE CHARACTER SET latin1")
-        house = House(url, tmp_path, as_sets=True)
+        case = WarehouseCase(url, tmp_path, as_sets=True)
         etl = DimensionETL(
             "thing",
             source=rows(nothing),
@@ -436,12 +436,12 @@ def test_a_warehouse_that_cannot_hold_every_character_is_told(
             ),
             most_rejected=0.9,
         )
-        house.declare(etl)
-        counts = house.load(
+        case.declare(etl)
+        counts = case.load(
             "thing", [{"code": 1, "title": "Zoë"}, {"code": 2, "title": "much too 😀"}]
         )
         assert (counts.inserted, counts.rejected) == (1, 1)
         assert any(
             'the columns "title" cannot hold every character' in note
-            for note in house.notes("thing")
+            for note in case.notes("thing")
         )

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from houses import House, nothing
 from pygrametl.tables import AccumulatingSnapshotFactTable, FactTable
+from warehouse_case import WarehouseCase, nothing
 
 from pypelineetl import FactETL, events, factory, flag_deleted, lag, remove_deleted, rows
 
 
 @pytest.fixture(params=["as sets", "row by row"])
-def house(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> House:
+def case(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> WarehouseCase:
     """An empty warehouse of each kind, loaded in each way."""
-    return House(warehouse_url, tmp_path, as_sets=request.param == "as sets")
+    return WarehouseCase(warehouse_url, tmp_path, as_sets=request.param == "as sets")
 
 
 def order(**declared: Any) -> FactETL:
@@ -71,13 +71,13 @@ def a_journey(id: int, paid: int | None, shipped: int | None) -> Any:  # noqa: A
 
 @pytest.mark.parametrize("step", [1, -1])
 def test_the_order_of_rows_does_not_decide_which_row_of_a_grain_holds(
-    house: House, step: int
+    case: WarehouseCase, step: int
 ) -> None:
     """Rows that differ are all rejected, also beside a row that was rejected for itself.
 
     Copies are one row.
     """
-    house.declare(order(grain=("id",), most_rejected=0.9))
+    case.declare(order(grain=("id",), most_rejected=0.9))
     given = [
         an_order(1, 1),
         an_order(1, 2),
@@ -86,82 +86,84 @@ def test_the_order_of_rows_does_not_decide_which_row_of_a_grain_holds(
         an_order(3, 7),
         an_order(3, 7, "too long"),
     ]
-    counts = house.load("order", given[::step])
+    counts = case.load("order", given[::step])
     assert counts == events.Counts(read=6, inserted=1, unchanged=1, rejected=4)
-    assert house.table("fact_order", "id", "qty") == [(2, 5)]
-    counts = house.load("order", [*given, an_order(4, None), an_order(4, 4)][::step])
+    assert case.table("fact_order", "id", "qty") == [(2, 5)]
+    counts = case.load("order", [*given, an_order(4, None), an_order(4, 4)][::step])
     assert counts == events.Counts(read=8, unchanged=2, rejected=6)
 
 
-def test_rows_of_a_grain_that_differ_fail_a_load_that_may_reject_none(house: House) -> None:
+def test_rows_of_a_grain_that_differ_fail_a_load_that_may_reject_none(case: WarehouseCase) -> None:
     """The message names the fact, how often it came, and the columns in which its rows differ."""
-    house.declare(order(grain=("id",)))
-    error = house.failure(
+    case.declare(order(grain=("id",)))
+    error = case.failure(
         "order", [an_order(8, 1, "a"), an_order(9, 1), an_order(8, 2, "b"), an_order(8, 2, "b")]
     )
     assert 'the source gives 3 rows of the fact "id" 8 that differ in "qty", "note"' in error
     assert "a finer grain" in error
-    assert house.load("order", [an_order(8, 1), an_order(8, 1)]).inserted == 1
+    assert case.load("order", [an_order(8, 1), an_order(8, 1)]).inserted == 1
 
 
-def test_rows_of_no_period_are_replaced_as_a_period(house: House) -> None:
+def test_rows_of_no_period_are_replaced_as_a_period(case: WarehouseCase) -> None:
     """They are not added again by each load, and not touched by a load whose source gives none."""
-    house.declare(order(period="month"))
+    case.declare(order(period="month"))
     rows_of = [an_order(1, 1), an_order(2, 2, month=None)]
     for _ in range(2):
-        house.load("order", rows_of)
-        assert [row[0] for row in house.table("fact_order", "id")] == [1, 2]
-    house.load("order", rows_of[:1])
-    assert [row[0] for row in house.table("fact_order", "id")] == [1, 2]
+        case.load("order", rows_of)
+        assert [row[0] for row in case.table("fact_order", "id")] == [1, 2]
+    case.load("order", rows_of[:1])
+    assert [row[0] for row in case.table("fact_order", "id")] == [1, 2]
 
 
-def test_a_period_whose_rows_are_all_rejected_is_replaced(house: House) -> None:
+def test_a_period_whose_rows_are_all_rejected_is_replaced(case: WarehouseCase) -> None:
     """The source gave that period, so the facts that it no longer has are gone.
 
     No other period changes.
     """
-    house.declare(order(period="month", most_rejected=1))
+    case.declare(order(period="month", most_rejected=1))
     february = date(2024, 2, 1)
-    house.load("order", [an_order(1, 1), an_order(2, 2, month=february)])
-    counts = house.load("order", [an_order(1, 1, "too long")])
+    case.load("order", [an_order(1, 1), an_order(2, 2, month=february)])
+    counts = case.load("order", [an_order(1, 1, "too long")])
     assert counts == events.Counts(read=1, rejected=1)
-    assert house.table("fact_order", "id", "qty") == [(2, 2)]
+    assert case.table("fact_order", "id", "qty") == [(2, 2)]
 
 
 @pytest.mark.parametrize("step", [1, -1])
-def test_the_order_of_rows_does_not_decide_what_a_snapshot_holds(house: House, step: int) -> None:
+def test_the_order_of_rows_does_not_decide_what_a_snapshot_holds(
+    case: WarehouseCase, step: int
+) -> None:
     """Rows that add to each other are one fact.
 
     Rows with two values for one milestone are rejected.
     """
-    house.declare(journey())
+    case.declare(journey())
     given = [
         a_journey(1, 2, None),
         a_journey(1, None, 5),
         a_journey(2, 3, None),
         a_journey(2, 4, None),
     ]
-    counts = house.load("journey", given[::step])
+    counts = case.load("journey", given[::step])
     assert counts == events.Counts(read=4, inserted=1, unchanged=1, rejected=2)
-    assert house.table("fact_journey", "id", "paid_on", "shipped_on") == [
+    assert case.table("fact_journey", "id", "paid_on", "shipped_on") == [
         (1, "2024-01-02", "2024-01-05")
     ]
 
 
 def test_a_milestone_that_is_taken_back_stays_unless_the_factory_says_otherwise(
-    house: House,
+    case: WarehouseCase,
 ) -> None:
     """pygrametl takes None for `not known yet`.
 
     With its two arguments None is a value, for keys, lags, measures.
     """
-    house.declare(journey())
-    house.load("journey", [a_journey(1, 2, 5)])
-    assert house.load("journey", [a_journey(1, None, 5)]).unchanged == 1
-    assert house.table("fact_journey", "id", "paid_on", "days") == [(1, "2024-01-02", 3)]
-    house.declare(journey(ignorenonerefs=False, ignorenonemeasures=False))
-    assert house.load("journey", [a_journey(1, None, 5)]).updated == 1
-    assert house.table("fact_journey", "id", "paid_on", "days") == [(1, None, None)]
+    case.declare(journey())
+    case.load("journey", [a_journey(1, 2, 5)])
+    assert case.load("journey", [a_journey(1, None, 5)]).unchanged == 1
+    assert case.table("fact_journey", "id", "paid_on", "days") == [(1, "2024-01-02", 3)]
+    case.declare(journey(ignorenonerefs=False, ignorenonemeasures=False))
+    assert case.load("journey", [a_journey(1, None, 5)]).updated == 1
+    assert case.table("fact_journey", "id", "paid_on", "days") == [(1, None, None)]
 
 
 def deletable(way: Any, **declared: Any) -> FactETL:
@@ -195,34 +197,34 @@ FOUR = [
 ]
 
 
-def test_facts_that_the_source_deletes_are_removed(house: House) -> None:
+def test_facts_that_the_source_deletes_are_removed(case: WarehouseCase) -> None:
     """One whose row is rejected is in the source.
 
     Too many at once are no deletion; a second load writes nothing.
     """
-    house.declare(deletable(remove_deleted(most=0.5), most_rejected=0.5, empty_source="allow"))
-    house.load("line", FOUR)
+    case.declare(deletable(remove_deleted(most=0.5), most_rejected=0.5, empty_source="allow"))
+    case.load("line", FOUR)
     left = [FOUR[0], a_line("O'x", 2, "no number"), FOUR[3]]
-    counts = house.load("line", left)
+    counts = case.load("line", left)
     assert counts == events.Counts(read=3, unchanged=2, rejected=1, closed=1)
     columns = ("qty", "code", "line")
-    assert house.table("fact_line", *columns) == [
+    assert case.table("fact_line", *columns) == [
         (1, "O'x", 1),
         (2, "O'x", 2),
         (4, "\N{GRINNING FACE}", 1),
     ]
-    assert "lacks 2 of 3 facts, more than the share of 0.5" in house.failure("line", left[:1])
-    assert "lacks 3 of 3 facts" in house.failure("line", [])
-    assert not house.load("line", FOUR[:2]).changed or house.load(
-        "line", FOUR[:2]
-    ) == events.Counts(read=2, unchanged=2)
-    assert house.table("fact_line", "qty") == [(1,), (2,)]
+    assert "lacks 2 of 3 facts, more than the share of 0.5" in case.failure("line", left[:1])
+    assert "lacks 3 of 3 facts" in case.failure("line", [])
+    assert not case.load("line", FOUR[:2]).changed or case.load("line", FOUR[:2]) == events.Counts(
+        read=2, unchanged=2
+    )
+    assert case.table("fact_line", "qty") == [(1,), (2,)]
 
 
-def test_facts_that_the_source_deletes_are_flagged(house: House) -> None:
+def test_facts_that_the_source_deletes_are_flagged(case: WarehouseCase) -> None:
     """As long as they are gone, also by a rebuild, which reads only what the source has."""
-    house.declare(deletable(flag_deleted("is_gone", most=0.5), most_rejected=0.5))
-    assert house.load("line", FOUR).closed == 0
+    case.declare(deletable(flag_deleted("is_gone", most=0.5), most_rejected=0.5))
+    assert case.load("line", FOUR).closed == 0
     columns = ("qty", "code", "line", "is_gone")
     flagged = [
         (1, "O'x", 1, 0),
@@ -232,33 +234,33 @@ def test_facts_that_the_source_deletes_are_flagged(house: House) -> None:
     ]
     left = [*FOUR[:2], FOUR[3]]
     for rebuild, closed in ((False, 1), (False, 0), (True, 0), (False, 0)):
-        assert house.load("line", left, rebuild=rebuild).closed == closed
-        assert house.table("fact_line", *columns) == flagged
-    assert house.load("line", left, rebuild=True).inserted == 3
-    house.execute("UPDATE fact_line SET is_gone = NULL WHERE qty = 3")
-    assert house.load("line", left).closed == 1
-    assert house.table("fact_line", *columns) == flagged
+        assert case.load("line", left, rebuild=rebuild).closed == closed
+        assert case.table("fact_line", *columns) == flagged
+    assert case.load("line", left, rebuild=True).inserted == 3
+    case.execute("UPDATE fact_line SET is_gone = NULL WHERE qty = 3")
+    assert case.load("line", left).closed == 1
+    assert case.table("fact_line", *columns) == flagged
     rejected = [*left, a_line("t\t\\", 1, "no number")]
-    assert house.load("line", rejected) == events.Counts(read=4, unchanged=3, rejected=1)
-    assert house.table("fact_line", "is_gone") == [(0,)] * 4
-    assert house.load("line", left).closed == 1
-    assert house.load("line", FOUR).updated == 1
-    assert house.table("fact_line", "is_gone") == [(0,)] * 4
-    assert house.load("line", FOUR) == events.Counts(read=4, unchanged=4)
+    assert case.load("line", rejected) == events.Counts(read=4, unchanged=3, rejected=1)
+    assert case.table("fact_line", "is_gone") == [(0,)] * 4
+    assert case.load("line", left).closed == 1
+    assert case.load("line", FOUR).updated == 1
+    assert case.table("fact_line", "is_gone") == [(0,)] * 4
+    assert case.load("line", FOUR) == events.Counts(read=4, unchanged=4)
 
 
-def test_a_snapshot_that_the_source_deletes_is_flagged(house: House) -> None:
+def test_a_snapshot_that_the_source_deletes_is_flagged(case: WarehouseCase) -> None:
     """An accumulating snapshot has its own rule of what a row brings."""
     flagged = flag_deleted("days", most=1)
-    house.declare(replace(journey(), lags={}, deleted=flagged))
-    house.load("journey", [a_journey(1, 2, None), a_journey(2, 3, 4)])
-    assert house.load("journey", [a_journey(2, 3, 4)]).closed == 1
-    assert house.table("fact_journey", "id", "paid_on", "days") == [
+    case.declare(replace(journey(), lags={}, deleted=flagged))
+    case.load("journey", [a_journey(1, 2, None), a_journey(2, 3, 4)])
+    assert case.load("journey", [a_journey(2, 3, 4)]).closed == 1
+    assert case.table("fact_journey", "id", "paid_on", "days") == [
         (1, "2024-01-02", 1),
         (2, "2024-01-03", 0),
     ]
-    assert house.load("journey", [a_journey(1, None, 5), a_journey(2, 3, 4)]).updated == 1
-    assert house.table("fact_journey", "id", "paid_on", "days") == [
+    assert case.load("journey", [a_journey(1, None, 5), a_journey(2, 3, 4)]).updated == 1
+    assert case.table("fact_journey", "id", "paid_on", "days") == [
         (1, "2024-01-02", 0),
         (2, "2024-01-03", 0),
     ]

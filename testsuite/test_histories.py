@@ -138,11 +138,11 @@ def loaded(rules: Rules, days: Sequence[Sequence[Row]], *, as_sets: bool) -> lis
     it.
     """
     with TemporaryDirectory() as folder:
-        house = QuickHouse(f"sqlite:///{folder}/warehouse.sqlite", Path(folder), as_sets=as_sets)
-        machine = Machine(house, Story(rules, FactRules(missing="unknown"), (), (), ()))
+        case = QuickHouse(f"sqlite:///{folder}/warehouse.sqlite", Path(folder), as_sets=as_sets)
+        machine = Machine(case, Story(rules, FactRules(missing="unknown"), (), (), ()))
         for day in days:
-            house.load("person", day)
-            house.now += timedelta(hours=1)
+            case.load("person", day)
+            case.now += timedelta(hours=1)
         return sorted((row[1:-1] for row in machine.read()), key=repr)
 
 
@@ -176,11 +176,11 @@ def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
             facts = tuple(range(len(sales))) if number in more.get("facts", ()) else None
             steps.append(Step(given, facts, how, 25))
             begin += len(day)
-        house = QuickHouse(
+        case = QuickHouse(
             f"sqlite:///{tmp_path}/w.sqlite", tmp_path, as_sets=request.param == "as sets"
         )
-        Machine(house, Story(rules, fact or FactRules(), pool, sales, tuple(steps))).run()
-        found = house.table(
+        Machine(case, Story(rules, fact or FactRules(), pool, sales, tuple(steps))).run()
+        found = case.table(
             "person_dim", "version", "code", *more.get("columns", ("city", "since", "until"))
         )
         return [row for row in found if row[1] is not None]

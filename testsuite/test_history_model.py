@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from houses import House, nothing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pygrametl import datereader
 from pygrametl.tables import SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+from warehouse_case import WarehouseCase, nothing
 
 from pypelineetl import DimensionETL, Request, close_deleted, factory, flag_deleted, rows
 from pypelineetl.load.dimensions.history_model import (
@@ -36,9 +36,9 @@ NOW = datetime(2024, 12, 1)
 
 
 @pytest.fixture(params=["as sets", "row by row"])
-def house(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> House:
+def case(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> WarehouseCase:
     """An empty warehouse of each kind, loaded in each way."""
-    return House(warehouse_url, tmp_path, as_sets=request.param == "as sets")
+    return WarehouseCase(warehouse_url, tmp_path, as_sets=request.param == "as sets")
 
 
 def person(dated: str = "moved_on", dates: str = "DATE", **declared: Any) -> DimensionETL:
@@ -136,65 +136,71 @@ def test_a_history_does_not_depend_on_the_order_in_which_states_arrive(
     assert set(again.outcomes) == {"unchanged"}
 
 
-def test_a_change_at_a_date_that_is_taken_is_a_later_state_of_that_date(house: House) -> None:
+def test_a_change_at_a_date_that_is_taken_is_a_later_state_of_that_date(
+    case: WarehouseCase,
+) -> None:
     """The version before it ends on the day on which it began.
 
     Which comes first, the version number says.
     """
-    house.declare(person())
+    case.declare(person())
     for city in ("Bonn", "Rome", "Oslo"):
-        house.load("person", [a_person(city, date(2014, 3, 1))])
+        case.load("person", [a_person(city, date(2014, 3, 1))])
     columns = ("id", "city", "since", "until", "version")
-    assert house.table("person_dim", *columns) == [
+    assert case.table("person_dim", *columns) == [
         (1, "Bonn", "1900-01-01", "2014-03-01", 1),
         (2, "Rome", "2014-03-01", "2014-03-01", 2),
         (3, "Oslo", "2014-03-01", None, 3),
     ]
-    assert house.load("person").unchanged == 1
+    assert case.load("person").unchanged == 1
 
 
 @pytest.mark.parametrize("dates", ["DATE", "DATETIME"])
-def test_many_changes_of_one_day_are_versions_in_their_order(house: House, dates: str) -> None:
+def test_many_changes_of_one_day_are_versions_in_their_order(
+    case: WarehouseCase, dates: str
+) -> None:
     """Without a date of the source, for many members.
 
     No load is stopped, and the last state is the current one.
     """
-    house.declare(person(dated="", dates=dates))
+    case.declare(person(dated="", dates=dates))
     members = range(1, 101)
     for city in "ABCD":
-        house.load("person", [{"person_id": each, "city": city, "email": "e"} for each in members])
-    found = house.table("person_dim", "person_id", "version", "city", "until")
+        case.load("person", [{"person_id": each, "city": city, "email": "e"} for each in members])
+    found = case.table("person_dim", "person_id", "version", "city", "until")
     assert [row for row in found if row[3] is None] == sorted(
         ((each, 4, "D", None) for each in members), key=repr
     )
     assert len(found) == 400
-    counts = house.load("person", rebuild=True)
+    counts = case.load("person", rebuild=True)
     assert (counts.inserted, counts.updated) == (0, 0)
 
 
 @pytest.mark.parametrize("dated", ["moved_on", ""])
-def test_rows_that_nothing_puts_in_an_order_are_rejected(house: House, dated: str) -> None:
+def test_rows_that_nothing_puts_in_an_order_are_rejected(case: WarehouseCase, dated: str) -> None:
     """Equal rows are one.
 
     Two of one member that differ fail the load, or are both rejected where that is declared.
     """
     both = [a_person("Bonn", date(2014, 3, 1)), a_person("Rome", date(2014, 3, 1))]
     other = a_person("Oslo", date(2014, 3, 1), person_id=2)
-    house.declare(person(dated=dated))
-    error = house.failure("person", [*both, other])
+    case.declare(person(dated=dated))
+    error = case.failure("person", [*both, other])
     assert 'several rows of the natural key "person_id" 1 that differ in "city"' in error
-    house.declare(person(dated=dated, most_rejected=0.9, deleted=close_deleted(most=0.5)))
-    house.load("person", [both[0], other])
+    case.declare(person(dated=dated, most_rejected=0.9, deleted=close_deleted(most=0.5)))
+    case.load("person", [both[0], other])
     for _ in range(2):
-        counts = house.load("person", [*both, other, other])
+        counts = case.load("person", [*both, other, other])
         assert (counts.read, counts.rejected, counts.unchanged, counts.closed) == (4, 2, 2, 0)
-    assert house.table("person_dim", "id", "city", "until") == [
+    assert case.table("person_dim", "id", "city", "until") == [
         (1, "Bonn", None),
         (2, "Oslo", None),
     ]
 
 
-def test_a_type_1_member_of_which_rows_contradict_each_other_is_rejected(house: House) -> None:
+def test_a_type_1_member_of_which_rows_contradict_each_other_is_rejected(
+    case: WarehouseCase,
+) -> None:
     """As above, without versions."""
     thing = DimensionETL(
         "thing",
@@ -208,42 +214,42 @@ def test_a_type_1_member_of_which_rows_contradict_each_other_is_rejected(house: 
             lookupatts=["code"],
         ),
     )
-    house.declare(thing)
+    case.declare(thing)
     rows_of_one = [{"code": 1, "title": "A"}, {"code": 1, "title": "B"}]
-    assert 'the natural key "code" 1 that differ in "title"' in house.failure("thing", rows_of_one)
-    assert house.load("thing", [rows_of_one[0], rows_of_one[0]]).inserted == 1
+    assert 'the natural key "code" 1 that differ in "title"' in case.failure("thing", rows_of_one)
+    assert case.load("thing", [rows_of_one[0], rows_of_one[0]]).inserted == 1
 
 
 @pytest.mark.parametrize("precision", ["DATE", "DATETIME"])
-def test_a_rejected_row_waits_with_its_date(house: House, precision: str) -> None:
+def test_a_rejected_row_waits_with_its_date(case: WarehouseCase, precision: str) -> None:
     """The column of the date is no attribute, and its replay dates the version by it all the
     same.
     """
-    house.declare(person(dates=precision, most_rejected=1.0))
-    house.load("person", [a_person("Bonn", datetime(2014, 1, 1))])
+    case.declare(person(dates=precision, most_rejected=1.0))
+    case.load("person", [a_person("Bonn", datetime(2014, 1, 1))])
     moved = datetime(2014, 3, 1, 8, 30)
-    assert house.load("person", [a_person("Rome", moved), a_person("O'x\t\\", moved)]).rejected == 2
+    assert case.load("person", [a_person("Rome", moved), a_person("O'x\t\\", moved)]).rejected == 2
     replayed = Request(test_sources=False, replay_rejects=True)
-    assert house.refresh(replayed)["person"].rejected == 2
+    assert case.refresh(replayed)["person"].rejected == 2
     # Somebody has decided which of the two is right.
-    house.execute("DELETE FROM etl_reject WHERE given LIKE '%Rome%'")
-    assert house.refresh(replayed)["person"].inserted == 1
+    case.execute("DELETE FROM etl_reject WHERE given LIKE '%Rome%'")
+    assert case.refresh(replayed)["person"].inserted == 1
     begins = "2014-03-01" if precision == "DATE" else "2014-03-01 08:30:00"
-    assert house.table("person_dim", "version", "city", "since")[1] == (2, "O'x\t\\", begins)
+    assert case.table("person_dim", "version", "city", "since")[1] == (2, "O'x\t\\", begins)
 
 
-def test_a_table_without_events_is_taken_by_its_dates(house: House) -> None:
+def test_a_table_without_events_is_taken_by_its_dates(case: WarehouseCase) -> None:
     """As an older version of this library has left it.
 
     A state that is confirmed has held since its version began.
     """
-    house.declare(person())
-    house.load("person", [a_person("A", date(2014, 1, 1))])
-    house.load("person", [a_person("B", date(2014, 2, 1))])
-    house.execute("DELETE FROM etl_member_event")
-    house.load("person", [a_person("B", date(2014, 4, 1))])
-    house.load("person", [a_person("C", date(2014, 3, 1))])
-    assert house.table("person_dim", "version", "city", "since", "until") == [
+    case.declare(person())
+    case.load("person", [a_person("A", date(2014, 1, 1))])
+    case.load("person", [a_person("B", date(2014, 2, 1))])
+    case.execute("DELETE FROM etl_member_event")
+    case.load("person", [a_person("B", date(2014, 4, 1))])
+    case.load("person", [a_person("C", date(2014, 3, 1))])
+    assert case.table("person_dim", "version", "city", "since", "until") == [
         (1, "A", "1900-01-01", "2014-02-01"),
         (2, "B", "2014-02-01", "2014-03-01"),
         (3, "C", "2014-03-01", "2014-04-01"),
@@ -252,20 +258,20 @@ def test_a_table_without_events_is_taken_by_its_dates(house: House) -> None:
 
 
 @pytest.mark.parametrize("removed", ["DELETE FROM person_dim", "DROP TABLE person_dim"])
-def test_events_of_versions_that_are_gone_count_no_more(house: House, removed: str) -> None:
+def test_events_of_versions_that_are_gone_count_no_more(case: WarehouseCase, removed: str) -> None:
     """Somebody has removed rows or the table, and their surrogate keys are given again."""
-    house.declare(person())
-    house.load("person", [a_person("Bonn", date(2014, 5, 1))])
-    house.execute(removed)
-    house.load("person", [a_person("Rome", date(2014, 3, 1))])
-    house.load("person", [a_person("Oslo", date(2014, 4, 1))])
-    assert house.table("person_dim", "version", "city", "since", "until") == [
+    case.declare(person())
+    case.load("person", [a_person("Bonn", date(2014, 5, 1))])
+    case.execute(removed)
+    case.load("person", [a_person("Rome", date(2014, 3, 1))])
+    case.load("person", [a_person("Oslo", date(2014, 4, 1))])
+    assert case.table("person_dim", "version", "city", "since", "until") == [
         (1, "Rome", "1900-01-01", "2014-04-01"),
         (2, "Oslo", "2014-04-01", None),
     ]
 
 
-def test_a_row_without_a_date_says_nothing_new_twice(house: House) -> None:
+def test_a_row_without_a_date_says_nothing_new_twice(case: WarehouseCase) -> None:
     """Where each date of the source begins a version, only the time of the run could date it, which
     is no news.
     """
@@ -274,18 +280,18 @@ def test_a_row_without_a_date_says_nothing_new_twice(house: House) -> None:
         name: value for name, value in dated.factory.arguments.items() if name != "fromfinder"
     }
     made = factory(SlowlyChangingDimension, **arguments, srcdateatt="moved_on")
-    house.declare(replace(dated, factory=made))
-    house.load("person", [a_person("Bonn")])
-    house.now = datetime(2014, 7, 1)
-    assert house.load("person").unchanged == 1
-    house.load("person", [a_person("Rome")])
-    assert house.table("person_dim", "version", "city", "since", "until") == [
+    case.declare(replace(dated, factory=made))
+    case.load("person", [a_person("Bonn")])
+    case.now = datetime(2014, 7, 1)
+    assert case.load("person").unchanged == 1
+    case.load("person", [a_person("Rome")])
+    assert case.table("person_dim", "version", "city", "since", "until") == [
         (1, "Bonn", "2014-06-01", "2014-07-01"),
         (2, "Rome", "2014-07-01", None),
     ]
 
 
-def test_a_rejected_row_keeps_its_member_from_being_deleted(house: House) -> None:
+def test_a_rejected_row_keeps_its_member_from_being_deleted(case: WarehouseCase) -> None:
     """What the source gave is one thing, what was loaded another.
 
     For versions that end, and for flags.
@@ -295,37 +301,39 @@ def test_a_rejected_row_keeps_its_member_from_being_deleted(house: House) -> Non
     for deleted in (close_deleted(most=1.0), flag_deleted("is_gone", most=1.0)):
         more = [deleted.flag] if deleted.flag else []
         if more:
-            house.execute("DROP TABLE person_dim")
-        house.declare(person(most_rejected=0.9, more=more, deleted=deleted))
-        house.load("person", three)
-        counts = house.load("person", too_long)
+            case.execute("DROP TABLE person_dim")
+        case.declare(person(most_rejected=0.9, more=more, deleted=deleted))
+        case.load("person", three)
+        counts = case.load("person", too_long)
         assert (counts.rejected, counts.closed) == (1, 0)
-        assert len(house.table("person_dim", "id")) == 3
-        assert {until for (until,) in house.table("person_dim", "until")} == {None}
+        assert len(case.table("person_dim", "id")) == 3
+        assert {until for (until,) in case.table("person_dim", "until")} == {None}
 
 
-def test_a_flagged_member_that_returns_with_a_type_1_change_keeps_its_version(house: House) -> None:
+def test_a_flagged_member_that_returns_with_a_type_1_change_keeps_its_version(
+    case: WarehouseCase,
+) -> None:
     """The flag is no attribute of type 2."""
-    house.declare(person(more=["is_gone"], deleted=flag_deleted("is_gone", most=1.0)))
-    house.load("person", [a_person("Bonn", date(2014, 3, 1), "x")])
-    assert house.load("person", []).closed == 1
-    house.load("person", [a_person("Bonn", date(2014, 3, 1), "y")])
-    assert house.table("person_dim", "id", "email", "is_gone", "until") == [(1, "y", 0, None)]
+    case.declare(person(more=["is_gone"], deleted=flag_deleted("is_gone", most=1.0)))
+    case.load("person", [a_person("Bonn", date(2014, 3, 1), "x")])
+    assert case.load("person", []).closed == 1
+    case.load("person", [a_person("Bonn", date(2014, 3, 1), "y")])
+    assert case.table("person_dim", "id", "email", "is_gone", "until") == [(1, "y", 0, None)]
 
 
-def test_a_member_that_returns_with_older_changes_was_away(house: House) -> None:
+def test_a_member_that_returns_with_older_changes_was_away(case: WarehouseCase) -> None:
     """Its rows are dated before it was deleted.
 
     They are its history up to then, and the time away stays a gap.
     """
-    house.declare(person(deleted=close_deleted(most=1.0)))
-    house.now = datetime(2014, 1, 6)
-    house.load("person", [a_person("A", date(2014, 1, 5))])
-    house.now = datetime(2014, 3, 1, 5)
-    house.load("person", [])
-    house.now = datetime(2014, 5, 1)
+    case.declare(person(deleted=close_deleted(most=1.0)))
+    case.now = datetime(2014, 1, 6)
+    case.load("person", [a_person("A", date(2014, 1, 5))])
+    case.now = datetime(2014, 3, 1, 5)
+    case.load("person", [])
+    case.now = datetime(2014, 5, 1)
     back = [a_person("C", date(2014, 2, 20)), a_person("B", date(2014, 2, 10))]
-    house.load("person", back)
+    case.load("person", back)
     columns = ("version", "city", "since", "until")
     history = [
         (1, "A", "1900-01-01", "2014-02-10"),
@@ -333,23 +341,23 @@ def test_a_member_that_returns_with_older_changes_was_away(house: House) -> None
         (3, "C", "2014-02-20", "2014-03-01"),
         (4, "C", "2014-05-01", None),
     ]
-    assert house.table("person_dim", *columns) == history
-    audit = house.table("person_dim", "id", "audit_key")
-    counts = house.load("person", back[::-1])
+    assert case.table("person_dim", *columns) == history
+    audit = case.table("person_dim", "id", "audit_key")
+    counts = case.load("person", back[::-1])
     assert (counts.inserted, counts.updated, counts.unchanged) == (0, 0, 2)
-    assert house.table("person_dim", "id", "audit_key") == audit
-    house.load("person", back, rebuild=True)
-    assert house.table("person_dim", *columns) == history
+    assert case.table("person_dim", "id", "audit_key") == audit
+    case.load("person", back, rebuild=True)
+    assert case.table("person_dim", *columns) == history
 
 
 @pytest.mark.parametrize("value", [20140131, "2014-01-31x", 2.5])
-def test_a_date_that_is_none_is_told_with_its_column(house: House, value: Any) -> None:
+def test_a_date_that_is_none_is_told_with_its_column(case: WarehouseCase, value: Any) -> None:
     """By the load, or of the row where rows may be rejected."""
     told = (
         f'the source\'s column "moved_on" does not hold a date or timestamp: {value!r}. Return a'
         " DATE or a DATETIME"
     )
-    house.declare(person())
-    assert told in house.failure("person", [a_person("Bonn", value)])
-    house.declare(person(most_rejected=1.0))
-    assert house.load("person", [a_person("Bonn", value)]).rejected == 1
+    case.declare(person())
+    assert told in case.failure("person", [a_person("Bonn", value)])
+    case.declare(person(most_rejected=1.0))
+    assert case.load("person", [a_person("Bonn", value)]).rejected == 1

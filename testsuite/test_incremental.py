@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from houses import House
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pygrametl.tables import CachedDimension, FactTable
 from test_modelling import a_person, a_sale, person, sale, thing
+from warehouse_case import WarehouseCase
 
 from pypelineetl import FactETL, Request, factory, flag_deleted, member, watermark
 from pypelineetl.errors import ConfigError
@@ -48,16 +48,16 @@ def visit(**declared: Any) -> FactETL:
 
 
 @pytest.fixture
-def visits(source_url: str, warehouse_url: str, tmp_path: Path) -> House:
+def visits(source_url: str, warehouse_url: str, tmp_path: Path) -> WarehouseCase:
     """A warehouse of visits, whose source is a database."""
     return _visits(source_url, warehouse_url, tmp_path, as_sets=True)
 
 
-def _visits(source_url: str, warehouse_url: str, folder: Path, *, as_sets: bool) -> House:
-    house = House(warehouse_url, folder, as_sets=as_sets, source_url=source_url)
+def _visits(source_url: str, warehouse_url: str, folder: Path, *, as_sets: bool) -> WarehouseCase:
+    case = WarehouseCase(warehouse_url, folder, as_sets=as_sets, source_url=source_url)
     _METADATA.create_all(sa.create_engine(source_url, poolclass=sa.NullPool))
-    house.declare(visit(watermark=watermark("changed_at", overlap=timedelta(minutes=10))))
-    return house
+    case.declare(visit(watermark=watermark("changed_at", overlap=timedelta(minutes=10))))
+    return case
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def a_visit(visit_id: int, minutes: int, guests: int = 1) -> dict[str, Any]:
     }
 
 
-def test_a_load_reads_what_is_new(visits: House, source_url: str) -> None:
+def test_a_load_reads_what_is_new(visits: WarehouseCase, source_url: str) -> None:
     """From the overlap below the last mark.
 
     A rerun loses nothing and doubles nothing; `full` reads all.
@@ -90,7 +90,7 @@ def test_a_load_row_by_row_reads_what_is_new(warehouse_url: str, tmp_path: Path)
     _reads_what_is_new(_visits(source_url, warehouse_url, tmp_path, as_sets=False), source_url)
 
 
-def _reads_what_is_new(visits: House, source_url: str) -> None:
+def _reads_what_is_new(visits: WarehouseCase, source_url: str) -> None:
     with written(source_url) as source:
         source.execute(_VISITS.insert(), [a_visit(number, number * 5) for number in range(10)])
     assert visits.load("visit").inserted == 10
@@ -114,7 +114,9 @@ def _reads_what_is_new(visits: House, source_url: str) -> None:
     )
 
 
-def test_rows_committed_late_are_loaded_by_the_next_run(visits: House, source_url: str) -> None:
+def test_rows_committed_late_are_loaded_by_the_next_run(
+    visits: WarehouseCase, source_url: str
+) -> None:
     """A transaction that was open during an extract, and whose rows are older than what was read,
     is not lost.
     """
@@ -134,7 +136,7 @@ def test_rows_committed_late_are_loaded_by_the_next_run(visits: House, source_ur
     assert visits.table("visit_fact", "visit_id") == [(1,), (2,), (3,)]
 
 
-def test_a_failed_load_does_not_move_the_mark(visits: House, source_url: str) -> None:
+def test_a_failed_load_does_not_move_the_mark(visits: WarehouseCase, source_url: str) -> None:
     """The mark is stored with the data, in one transaction."""
     with written(source_url) as source:
         source.execute(_VISITS.insert(), [a_visit(1, 0)])
@@ -156,7 +158,7 @@ def broken() -> FactETL:
 
 
 def test_a_watermark_may_be_of_numbers_and_of_several_columns(
-    visits: House, source_url: str
+    visits: WarehouseCase, source_url: str
 ) -> None:
     """A row is new if any of them is beyond its mark."""
     visits.declare(visit(watermark=watermark("visit_id", "guests")))
@@ -172,13 +174,13 @@ def test_a_watermark_may_be_of_numbers_and_of_several_columns(
 
 def test_what_a_watermark_cannot_be_told(tmp_path: Path) -> None:
     """Each fault at configuration time."""
-    house = House(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, as_sets=True)
-    house.declare(
+    case = WarehouseCase(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, as_sets=True)
+    case.declare(
         replace(visit(watermark=watermark("changed_at", overlap=-1)), grain=()),
         thing(more=["is_gone"], deleted=flag_deleted("is_gone"), watermark=watermark("price")),
     )
     with pytest.raises(ConfigError) as caught:
-        _ = house.project
+        _ = case.project
     told = str(caught.value)
     assert "overlap is -1; it must not be negative" in told
     assert "needs a grain" in told
@@ -217,8 +219,8 @@ def test_a_plan_tells_what_the_run_then_does(
     And it changes nothing.
     """
     with TemporaryDirectory() as folder:
-        house = House(f"{warehouse}:///{folder}/w.db", Path(folder), as_sets=as_sets)
-        _tell_and_do(house, days, rebuild=rebuild)
+        case = WarehouseCase(f"{warehouse}:///{folder}/w.db", Path(folder), as_sets=as_sets)
+        _tell_and_do(case, days, rebuild=rebuild)
 
 
 def test_a_plan_tells_what_the_run_then_does_on_every_warehouse(
@@ -239,13 +241,13 @@ def test_a_plan_tells_what_the_run_then_does_on_every_warehouse(
             [a_sale(2, person=1, at=None)],
         ),
     ]
-    house = House(warehouse_url, tmp_path, as_sets=True)
-    _tell_and_do(house, days, rebuild=False)
-    _tell_and_do(house, days, rebuild=True)
+    case = WarehouseCase(warehouse_url, tmp_path, as_sets=True)
+    _tell_and_do(case, days, rebuild=False)
+    _tell_and_do(case, days, rebuild=True)
 
 
-def _tell_and_do(house: House, days: list[tuple[Any, Any]], *, rebuild: bool) -> None:
-    house.declare(
+def _tell_and_do(case: WarehouseCase, days: list[tuple[Any, Any]], *, rebuild: bool) -> None:
+    case.declare(
         person("is_guess", inferred="is_guess", empty_source="allow"),
         sale(
             {"person_fk": member("person", person_id="person", as_of="at", missing="infer")},
@@ -262,20 +264,20 @@ def _tell_and_do(house: House, days: list[tuple[Any, Any]], *, rebuild: bool) ->
         only=("person", "sale"),
     )
     for given_people, given_sales in days:
-        house.give("person", given_people)
-        house.give("sale", given_sales)
-        with house.project.open_warehouse() as warehouse:
+        case.give("person", given_people)
+        case.give("sale", given_sales)
+        with case.project.open_warehouse() as warehouse:
             existed = [
                 table for table in ("person_dim", "sale_fact") if warehouse.catalog.columns(table)
             ]
-        before = [house.table(table, *_COLUMNS[table]) for table in existed]
-        told = house.plan(request)
-        with house.project.open_warehouse() as warehouse:
+        before = [case.table(table, *_COLUMNS[table]) for table in existed]
+        told = case.plan(request)
+        with case.project.open_warehouse() as warehouse:
             assert [
                 table for table in ("person_dim", "sale_fact") if warehouse.catalog.columns(table)
             ] == existed
-        assert [house.table(table, *_COLUMNS[table]) for table in existed] == before
-        assert told == house.refresh(request)
+        assert [case.table(table, *_COLUMNS[table]) for table in existed] == before
+        assert told == case.refresh(request)
 
 
 _COLUMNS = {
@@ -288,17 +290,17 @@ def test_values_that_do_not_fit_are_rejected_from_every_source(
     source_url: str, warehouse_url: str, tmp_path: Path
 ) -> None:
     """Whichever way they are read, with the values that the source gave."""
-    house = _visits(source_url, warehouse_url, tmp_path, as_sets=True)
+    case = _visits(source_url, warehouse_url, tmp_path, as_sets=True)
     too_many = (
         "SELECT visit_id, CASE WHEN guests = 9 THEN 3000000000 ELSE guests END AS guests FROM"
         " visits"
     )
-    house.declare(replace(visit(most_rejected=0.5), source=too_many))
+    case.declare(replace(visit(most_rejected=0.5), source=too_many))
     with written(source_url) as source:
         source.execute(_VISITS.insert(), [a_visit(1, 0), a_visit(2, 0, guests=9), a_visit(3, 0)])
-    counts = house.load("visit")
+    counts = case.load("visit")
     assert (counts.read, counts.inserted, counts.rejected) == (3, 2, 1)
-    with house.project.open_warehouse() as warehouse:
+    with case.project.open_warehouse() as warehouse:
         [reject] = LoadState(warehouse).rejects()
     assert reject.given == {"visit_id": "2", "guests": "3000000000"}
     assert 'column "guests" is INT' in reject.reason
@@ -309,7 +311,7 @@ def test_dimensions_rebuilt_side_by_side_do_not_meet(
     server: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """What the warehouse remembers of each is written at the same time, as four workers do."""
-    house = House(request.getfixturevalue(server), tmp_path, as_sets=True)
+    case = WarehouseCase(request.getfixturevalue(server), tmp_path, as_sets=True)
     made = [{**thing().factory.arguments, "name": f"thing_{number}"} for number in range(4)]
     for number, arguments in enumerate(made):
         create = thing().create.replace("thing_dim", f"thing_{number}")
@@ -319,9 +321,9 @@ def test_dimensions_rebuilt_side_by_side_do_not_meet(
             create=create,
             factory=factory(CachedDimension, **arguments),
         )
-        house.declare(etl)
-        house.give(etl.name, [{"code": code, "title": code, "price": number} for code in "ABC"])
+        case.declare(etl)
+        case.give(etl.name, [{"code": code, "title": code, "price": number} for code in "ABC"])
     with ThreadPoolExecutor(4) as pool:
         for _ in range(5):
-            loads = [pool.submit(house.load, f"thing{number}", rebuild=True) for number in range(4)]
+            loads = [pool.submit(case.load, f"thing{number}", rebuild=True) for number in range(4)]
             assert [load.result().inserted for load in loads] == [3] * 4

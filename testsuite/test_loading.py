@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from pygrametl.tables import AccumulatingSnapshotFactTable, BatchFactTable, Dimension
-from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
+from star_schema import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import DimensionETL, factory, member, rows
 from pypelineetl.events import Counts

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from houses import House, nothing
 from pygrametl import datereader
 from pygrametl.tables import (
     AccumulatingSnapshotFactTable,
@@ -15,6 +14,7 @@ from pygrametl.tables import (
     SlowlyChangingDimension,
     TypeOneSlowlyChangingDimension,
 )
+from warehouse_case import WarehouseCase, nothing
 
 from pypelineetl import (
     DimensionETL,
@@ -36,9 +36,9 @@ EVER = "1900-01-01"
 
 
 @pytest.fixture(params=["as sets", "row by row"])
-def house(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> House:
+def case(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> WarehouseCase:
     """An empty warehouse of each kind, loaded in each way."""
-    return House(warehouse_url, tmp_path, as_sets=request.param == "as sets")
+    return WarehouseCase(warehouse_url, tmp_path, as_sets=request.param == "as sets")
 
 
 def thing(**declared: Any) -> DimensionETL:
@@ -142,7 +142,7 @@ def a_sale(sale_id: int, price: Any = 1, **more: Any) -> dict[str, Any]:
     return {"sale_id": sale_id, "price": price, **more}
 
 
-def test_special_members_stand_for_what_is_not_there(house: House) -> None:
+def test_special_members_stand_for_what_is_not_there(case: WarehouseCase) -> None:
     """An unknown code and a NULL have their own members, seeded once, counted by no load and
     touched by none.
     """
@@ -150,29 +150,29 @@ def test_special_members_stand_for_what_is_not_there(house: House) -> None:
         "unknown": {"id": -1, "title": "Unknown"},
         "not_applicable": {"id": -2, "title": "None"},
     }
-    house.declare(
+    case.declare(
         thing(**special), sale({"thing_fk": member("thing", code="code", missing="unknown")})
     )
     for inserted in (1, 0):
-        counts = house.load("thing", [{"code": "A", "title": "Algebra", "price": 5}])
+        counts = case.load("thing", [{"code": "A", "title": "Algebra", "price": 5}])
         assert (counts.read, counts.inserted, counts.unchanged) == (1, inserted, 1 - inserted)
-    assert house.table("thing_dim", "id", "title") == [
+    assert case.table("thing_dim", "id", "title") == [
         (-1, "Unknown"),
         (-2, "None"),
         (1, "Algebra"),
     ]
-    counts = house.load("sale", [a_sale(1, code="A"), a_sale(2, code="X"), a_sale(3, code=None)])
-    assert house.table("sale_fact", "sale_id", "thing_fk") == [(1, 1), (2, -1), (3, -2)]
+    counts = case.load("sale", [a_sale(1, code="A"), a_sale(2, code="X"), a_sale(3, code=None)])
+    assert case.table("sale_fact", "sale_id", "thing_fk") == [(1, 1), (2, -1), (3, -2)]
     assert (counts.read, counts.inserted, counts.unknown, counts.not_applicable) == (3, 3, 1, 1)
 
 
-def test_dates_out_of_bounds_have_the_error_member(house: House) -> None:
+def test_dates_out_of_bounds_have_the_error_member(case: WarehouseCase) -> None:
     """In its own time zone; a day between the bounds that the dimension lacks is unknown."""
     key = date_key(
         "at", tz="US/Eastern", missing="unknown", first=date(2013, 1, 1), last=date(2100, 1, 1)
     )
-    house.declare(day(unknown={"id": -1}, error={"id": -3}), sale({"date_fk": key}))
-    assert house.load("date").inserted == 31
+    case.declare(day(unknown={"id": -1}, error={"id": -3}), sale({"date_fk": key}))
+    assert case.load("date").inserted == 31
     moments = [
         datetime(2014, 1, 2, 4, 59),
         datetime(2014, 1, 2, 5),
@@ -180,8 +180,8 @@ def test_dates_out_of_bounds_have_the_error_member(house: House) -> None:
         datetime(1, 1, 1),
         None,
     ]
-    house.load("sale", [a_sale(number, at=at) for number, at in enumerate(moments)])
-    assert house.table("sale_fact", "sale_id", "date_fk") == [
+    case.load("sale", [a_sale(number, at=at) for number, at in enumerate(moments)])
+    assert case.table("sale_fact", "sale_id", "date_fk") == [
         (0, 20140101),
         (1, 20140102),
         (2, -1),
@@ -190,10 +190,10 @@ def test_dates_out_of_bounds_have_the_error_member(house: House) -> None:
     ]
 
 
-def test_times_of_day_are_found_in_any_time_zone(house: House) -> None:
+def test_times_of_day_are_found_in_any_time_zone(case: WarehouseCase) -> None:
     """To the step below, on both sides of a change of the clock."""
     hours = [{"id": hour * 100, "time": time(hour)} for hour in range(24)]
-    house.declare(
+    case.declare(
         DimensionETL(
             "time",
             source=rows(lambda: hours),
@@ -204,15 +204,15 @@ def test_times_of_day_are_found_in_any_time_zone(house: House) -> None:
         ),
         sale({"time_fk": time_key("at", tz="US/Eastern", step=timedelta(hours=1))}),
     )
-    house.load("time")
+    case.load("time")
     moments = [
         datetime(2014, 3, 9, 6, 59, 59),
         datetime(2014, 3, 9, 7),
         datetime(2014, 1, 1, 4, 30),
         None,
     ]
-    house.load("sale", [a_sale(number, at=at) for number, at in enumerate(moments)])
-    assert house.table("sale_fact", "sale_id", "time_fk") == [
+    case.load("sale", [a_sale(number, at=at) for number, at in enumerate(moments)])
+    assert case.table("sale_fact", "sale_id", "time_fk") == [
         (0, 100),
         (1, 300),
         (2, 2300),
@@ -220,9 +220,9 @@ def test_times_of_day_are_found_in_any_time_zone(house: House) -> None:
     ]
 
 
-def test_junk_members_are_made_of_the_facts_own_columns(house: House) -> None:
+def test_junk_members_are_made_of_the_facts_own_columns(case: WarehouseCase) -> None:
     """Each combination once, NULL being a value like any other; the dimension has no source."""
-    house.declare(
+    case.declare(
         DimensionETL(
             "kind",
             create=(
@@ -235,68 +235,68 @@ def test_junk_members_are_made_of_the_facts_own_columns(house: House) -> None:
         ),
         sale({"kind_fk": junk("kind", colour="paint", is_gift="gift")}, grain=("sale_id",)),
     )
-    assert house.load("kind").read == 0
+    assert case.load("kind").read == 0
     given = [("red", 1), ("red", None), ("red", 1), (None, None)]
     facts = [a_sale(number, paint=paint, gift=gift) for number, (paint, gift) in enumerate(given)]
-    assert house.load("sale", facts).inferred == 3
-    assert house.load("sale", facts).inferred == 0
-    assert [row[1:] for row in house.table("sale_fact", "sale_id", "kind_fk")] == [
+    assert case.load("sale", facts).inferred == 3
+    assert case.load("sale", facts).inferred == 0
+    assert [row[1:] for row in case.table("sale_fact", "sale_id", "kind_fk")] == [
         (1,),
         (2,),
         (1,),
         (3,),
     ]
-    assert len(house.table("kind_dim", "id")) == 3
+    assert len(case.table("kind_dim", "id")) == 3
 
 
 @pytest.mark.parametrize("table_class", [CachedDimension, TypeOneSlowlyChangingDimension])
-def test_an_inferred_member_is_filled_in_place(house: House, table_class: type) -> None:
+def test_an_inferred_member_is_filled_in_place(case: WarehouseCase, table_class: type) -> None:
     """It carries its flag and natural key until its row comes, and keeps its surrogate key then."""
-    house.declare(
+    case.declare(
         thing(table_class=table_class, inferred="is_guess", more=["is_guess"]),
         sale({"thing_fk": member("thing", code="code", missing="infer")}),
     )
-    house.load("thing", [{"code": "A", "title": "Algebra", "price": 5}])
-    assert house.load("sale", [a_sale(1, code="A"), a_sale(2, code="B")]).inferred == 1
+    case.load("thing", [{"code": "A", "title": "Algebra", "price": 5}])
+    assert case.load("sale", [a_sale(1, code="A"), a_sale(2, code="B")]).inferred == 1
     columns = ("id", "code", "title", "is_guess")
-    assert house.table("thing_dim", *columns) == [(1, "A", "Algebra", 0), (2, "B", None, 1)]
+    assert case.table("thing_dim", *columns) == [(1, "A", "Algebra", 0), (2, "B", None, 1)]
     given = [
         {"code": "A", "title": "Algebra", "price": 5},
         {"code": "B", "title": "B!", "price": 6},
     ]
-    counts = house.load("thing", given)
+    counts = case.load("thing", given)
     assert (counts.inserted, counts.updated, counts.unchanged) == (0, 1, 1)
-    assert house.table("thing_dim", *columns) == [(1, "A", "Algebra", 0), (2, "B", "B!", 0)]
-    assert house.load("thing").unchanged == 2
+    assert case.table("thing_dim", *columns) == [(1, "A", "Algebra", 0), (2, "B", "B!", 0)]
+    assert case.load("thing").unchanged == 2
 
 
-def test_an_inferred_member_of_a_type_2_dimension_is_filled_in_place(house: House) -> None:
+def test_an_inferred_member_of_a_type_2_dimension_is_filled_in_place(case: WarehouseCase) -> None:
     """Its one version gets what its row says; only what comes after is a new version."""
-    house.declare(
+    case.declare(
         person("is_guess", inferred="is_guess"),
         sale({"person_fk": member("person", person_id="person", missing="infer")}),
     )
-    house.load("person", [])
-    house.load("sale", [a_sale(1, person=7)])
+    case.load("person", [])
+    case.load("sale", [a_sale(1, person=7)])
     columns = ("id", "person_id", "city", "is_guess", "since", "until", "version")
-    assert house.table("person_dim", *columns) == [(1, 7, None, 1, EVER, None, 1)]
-    counts = house.load("person", [a_person(7, "Bonn", date(2014, 5, 1))])
+    assert case.table("person_dim", *columns) == [(1, 7, None, 1, EVER, None, 1)]
+    counts = case.load("person", [a_person(7, "Bonn", date(2014, 5, 1))])
     assert (counts.inserted, counts.updated) == (0, 1)
-    assert house.table("person_dim", *columns) == [(1, 7, "Bonn", 0, EVER, None, 1)]
-    counts = house.load("person", [a_person(7, "Rome", date(2014, 5, 2))])
+    assert case.table("person_dim", *columns) == [(1, 7, "Bonn", 0, EVER, None, 1)]
+    counts = case.load("person", [a_person(7, "Rome", date(2014, 5, 2))])
     assert (counts.inserted, counts.versions) == (1, 1)
-    assert house.table("person_dim", *columns) == [
+    assert case.table("person_dim", *columns) == [
         (1, 7, "Bonn", 0, EVER, "2014-05-02", 1),
         (2, 7, "Rome", 0, "2014-05-02", None, 2),
     ]
 
 
-def test_each_attribute_changes_as_its_type_says(house: House) -> None:
+def test_each_attribute_changes_as_its_type_says(case: WarehouseCase) -> None:
     """In one dimension.
 
     0 stays, 1 is overwritten, 2 begins a version, 3 keeps the value before, 6 is the latest.
     """
-    house.declare(
+    case.declare(
         person(
             "cohort",
             "city_now",
@@ -307,17 +307,17 @@ def test_each_attribute_changes_as_its_type_says(house: House) -> None:
         )
     )
     columns = ("id", "person_id", "city", "email", "cohort", "city_now", "city_before", "until")
-    house.load(
+    case.load(
         "person",
         [a_person(1, "Bonn", None, "a", cohort=2010), a_person(2, None, None, "x", cohort=None)],
     )
-    house.load("person", [a_person(1, "Rome", date(2014, 2, 1), "b", cohort=2012)])
-    assert house.table("person_dim", *columns) == [
+    case.load("person", [a_person(1, "Rome", date(2014, 2, 1), "b", cohort=2012)])
+    assert case.table("person_dim", *columns) == [
         (1, 1, "Bonn", "b", 2010, "Rome", "Bonn", "2014-02-01"),
         (2, 2, None, "x", None, None, None, None),
         (3, 1, "Rome", "b", 2010, "Rome", "Bonn", None),
     ]
-    counts = house.load(
+    counts = case.load(
         "person",
         [
             a_person(1, "Rome", date(2014, 2, 1), "b", cohort=7),
@@ -326,14 +326,14 @@ def test_each_attribute_changes_as_its_type_says(house: House) -> None:
     )
     assert counts.unchanged == 2
     # Two changes of one member in one load, the first of them from NULL.
-    house.load(
+    case.load(
         "person",
         [
             a_person(2, "Oslo", date(2014, 3, 1), cohort=1),
             a_person(2, "Lima", date(2014, 4, 1), cohort=1),
         ],
     )
-    assert house.table("person_dim", *columns)[1:] == [
+    assert case.table("person_dim", *columns)[1:] == [
         (2, 2, None, "e", None, "Lima", "Oslo", "2014-03-01"),
         (3, 1, "Rome", "b", 2010, "Rome", "Bonn", None),
         (4, 2, "Oslo", "e", None, "Lima", "Oslo", "2014-04-01"),
@@ -341,77 +341,75 @@ def test_each_attribute_changes_as_its_type_says(house: House) -> None:
     ]
 
 
-def test_a_type_1_dimension_keeps_original_and_previous_values(house: House) -> None:
+def test_a_type_1_dimension_keeps_original_and_previous_values(case: WarehouseCase) -> None:
     """Type 0 and type 3 need no versions."""
-    house.declare(thing(more=["old_title"], original=("price",), previous={"old_title": "title"}))
+    case.declare(thing(more=["old_title"], original=("price",), previous={"old_title": "title"}))
     for title in ("One", "Two", "Two", "Three"):
-        house.load("thing", [{"code": "A", "title": title, "price": len(title)}])
-    assert house.table("thing_dim", "id", "title", "price", "old_title") == [(1, "Three", 3, "Two")]
+        case.load("thing", [{"code": "A", "title": title, "price": len(title)}])
+    assert case.table("thing_dim", "id", "title", "price", "old_title") == [(1, "Three", 3, "Two")]
 
 
-def test_members_that_are_gone_are_flagged_and_come_back(house: House) -> None:
+def test_members_that_are_gone_are_flagged_and_come_back(case: WarehouseCase) -> None:
     """Within the declared share; more of them are the brake's, and change nothing."""
-    house.declare(thing(more=["is_gone"], deleted=flag_deleted("is_gone", most=0.5)))
+    case.declare(thing(more=["is_gone"], deleted=flag_deleted("is_gone", most=0.5)))
     every = [{"code": code, "title": code, "price": 1} for code in "ABCD"]
-    house.load("thing", every)
-    assert house.load("thing", every[:3]).closed == 1
-    assert house.table("thing_dim", "id", "is_gone") == [(1, 0), (2, 0), (3, 0), (4, 1)]
-    assert house.load("thing", every[:3]).closed == 0
-    assert "lacks 3 of 3 members, more than the share of 0.5" in house.failure("thing", [])
-    assert house.table("thing_dim", "id", "is_gone") == [(1, 0), (2, 0), (3, 0), (4, 1)]
-    assert house.load("thing", every).closed == 0
-    assert house.table("thing_dim", "id", "is_gone") == [(1, 0), (2, 0), (3, 0), (4, 0)]
+    case.load("thing", every)
+    assert case.load("thing", every[:3]).closed == 1
+    assert case.table("thing_dim", "id", "is_gone") == [(1, 0), (2, 0), (3, 0), (4, 1)]
+    assert case.load("thing", every[:3]).closed == 0
+    assert "lacks 3 of 3 members, more than the share of 0.5" in case.failure("thing", [])
+    assert case.table("thing_dim", "id", "is_gone") == [(1, 0), (2, 0), (3, 0), (4, 1)]
+    assert case.load("thing", every).closed == 0
+    assert case.table("thing_dim", "id", "is_gone") == [(1, 0), (2, 0), (3, 0), (4, 0)]
 
 
-def test_members_that_are_gone_are_closed_and_come_back(house: House) -> None:
+def test_members_that_are_gone_are_closed_and_come_back(case: WarehouseCase) -> None:
     """The current version ends with the load; a member that returns begins another, after a gap."""
-    house.declare(person(deleted=close_deleted(most=0.5)))
+    case.declare(person(deleted=close_deleted(most=0.5)))
     both = [a_person(1, "Bonn", None), a_person(2, "Rome", None)]
-    house.load("person", both)
-    house.now = datetime(2014, 6, 2, 3)
-    assert house.load("person", both[:1]).closed == 1
+    case.load("person", both)
+    case.now = datetime(2014, 6, 2, 3)
+    assert case.load("person", both[:1]).closed == 1
     columns = ("id", "person_id", "since", "until", "version")
-    assert house.table("person_dim", *columns) == [
+    assert case.table("person_dim", *columns) == [
         (1, 1, EVER, None, 1),
         (2, 2, EVER, "2014-06-02", 1),
     ]
-    assert "lacks 1 of 1 members" in house.failure("person", [])
-    house.now = datetime(2014, 6, 5)
-    house.load("person", both)
-    assert house.table("person_dim", *columns) == [
+    assert "lacks 1 of 1 members" in case.failure("person", [])
+    case.now = datetime(2014, 6, 5)
+    case.load("person", both)
+    assert case.table("person_dim", *columns) == [
         (1, 1, EVER, None, 1),
         (2, 2, EVER, "2014-06-02", 1),
         (3, 2, "2014-06-05", None, 2),
     ]
 
 
-def test_a_member_that_comes_back_unchanged_was_away_meanwhile(house: House) -> None:
+def test_a_member_that_comes_back_unchanged_was_away_meanwhile(case: WarehouseCase) -> None:
     """Its new version begins with the load, though its last change is dated before it went."""
-    house.declare(person(deleted=close_deleted(most=1)))
+    case.declare(person(deleted=close_deleted(most=1)))
     moved = [a_person(1, "Bonn", date(2014, 3, 1))]
-    house.load("person", moved)
-    house.now = datetime(2014, 6, 2)
-    house.load("person", [])
-    house.now = datetime(2014, 6, 5)
-    house.load("person", moved)
-    assert house.table("person_dim", "version", "since", "until") == [
+    case.load("person", moved)
+    case.now = datetime(2014, 6, 2)
+    case.load("person", [])
+    case.now = datetime(2014, 6, 5)
+    case.load("person", moved)
+    assert case.table("person_dim", "version", "since", "until") == [
         (1, EVER, "2014-06-02"),
         (2, "2014-06-05", None),
     ]
-    assert house.load("person").unchanged == 1
+    assert case.load("person").unchanged == 1
 
 
-def test_a_change_of_the_past_is_spliced_into_history(house: House) -> None:
+def test_a_change_of_the_past_is_spliced_into_history(case: WarehouseCase) -> None:
     """Its version lasts to where the next began.
 
     The current one stays current, and versions are numbered by time.
     """
-    house.declare(person())
-    house.load("person", [a_person(1, "Bonn", None), a_person(2, "Oslo", None)])
-    house.load("person", [a_person(1, "Rome", date(2014, 4, 1))])
-    counts = house.load(
-        "person", [a_person(1, "Lima", date(2014, 2, 1)), a_person(2, "Oslo", None)]
-    )
+    case.declare(person())
+    case.load("person", [a_person(1, "Bonn", None), a_person(2, "Oslo", None)])
+    case.load("person", [a_person(1, "Rome", date(2014, 4, 1))])
+    counts = case.load("person", [a_person(1, "Lima", date(2014, 2, 1)), a_person(2, "Oslo", None)])
     assert (counts.inserted, counts.versions, counts.unchanged) == (1, 1, 1)
     columns = ("id", "city", "since", "until", "version")
     history = [
@@ -420,13 +418,13 @@ def test_a_change_of_the_past_is_spliced_into_history(house: House) -> None:
         (3, "Rome", "2014-04-01", None, 3),
         (4, "Lima", "2014-02-01", "2014-04-01", 2),
     ]
-    assert house.table("person_dim", *columns) == history
-    assert house.load("person").unchanged == 2
-    assert house.table("person_dim", *columns) == history
-    house.load(
+    assert case.table("person_dim", *columns) == history
+    assert case.load("person").unchanged == 2
+    assert case.table("person_dim", *columns) == history
+    case.load(
         "person", [a_person(1, "Kyiv", date(2014, 5, 1)), a_person(1, "Riga", date(2014, 4, 15))]
     )
-    assert house.table("person_dim", "version", "city", "until")[2:] == [
+    assert case.table("person_dim", "version", "city", "until")[2:] == [
         (2, "Lima", "2014-04-01"),
         (3, "Rome", "2014-04-15"),
         (4, "Riga", "2014-05-01"),
@@ -434,7 +432,7 @@ def test_a_change_of_the_past_is_spliced_into_history(house: House) -> None:
     ]
 
 
-def test_facts_follow_a_change_of_the_past_where_that_is_declared(house: House) -> None:
+def test_facts_follow_a_change_of_the_past_where_that_is_declared(case: WarehouseCase) -> None:
     """Those between the spliced date and the version after it.
 
     The others stay, and so do keys that do not say so.
@@ -443,17 +441,17 @@ def test_facts_follow_a_change_of_the_past_where_that_is_declared(house: House) 
         "person_fk": member("person", person_id="person", as_of="month", follows_history=True),
         "kind_fk": member("person", person_id="person", as_of="month"),
     }
-    house.declare(person(), sale(keys, "month", grain=("sale_id",), empty_source="allow"))
-    house.load("person", [a_person(1, "Bonn", None)])
-    house.load("person", [a_person(1, "Rome", date(2014, 4, 1))])
-    house.load("sale", [a_sale(month, person=1, month=date(2014, month, 1)) for month in (1, 3, 5)])
+    case.declare(person(), sale(keys, "month", grain=("sale_id",), empty_source="allow"))
+    case.load("person", [a_person(1, "Bonn", None)])
+    case.load("person", [a_person(1, "Rome", date(2014, 4, 1))])
+    case.load("sale", [a_sale(month, person=1, month=date(2014, month, 1)) for month in (1, 3, 5)])
     columns = ("sale_id", "person_fk", "kind_fk")
-    assert house.table("sale_fact", *columns) == [(1, 1, 1), (3, 1, 1), (5, 2, 2)]
-    house.load("person", [a_person(1, "Lima", date(2014, 2, 1))])
-    counts = house.load("sale", [])
+    assert case.table("sale_fact", *columns) == [(1, 1, 1), (3, 1, 1), (5, 2, 2)]
+    case.load("person", [a_person(1, "Lima", date(2014, 2, 1))])
+    counts = case.load("sale", [])
     assert (counts.read, counts.rekeyed) == (0, 1)
-    assert house.table("sale_fact", *columns) == [(1, 1, 1), (3, 3, 1), (5, 2, 2)]
-    assert house.load("sale").rekeyed == 0
+    assert case.table("sale_fact", *columns) == [(1, 1, 1), (3, 3, 1), (5, 2, 2)]
+    assert case.load("sale").rekeyed == 0
 
 
 CODES = ("O'Hara", "tab\there", "back\\slash", "\N{GRINNING FACE}", "B")
@@ -463,7 +461,7 @@ CODES = ("O'Hara", "tab\there", "back\\slash", "\N{GRINNING FACE}", "B")
     "way", [{"grain": ("sale_id",)}, {"append": True}, {"period": "month"}, {}]
 )
 def test_facts_of_the_unknown_member_find_their_own_later(
-    house: House, way: dict[str, Any]
+    case: WarehouseCase, way: dict[str, Any]
 ) -> None:
     """By the natural key that the fact keeps.
 
@@ -480,135 +478,131 @@ def test_facts_of_the_unknown_member_find_their_own_later(
     fact = sale(keys, "code", "month", empty_source="allow", **way)
     if not way:
         fact = sale(keys, "code", table_class=AccumulatingSnapshotFactTable, empty_source="allow")
-    house.declare(
+    case.declare(
         thing(**special),
         replace(fact, create=fact.create.replace("days INT", "days INT, code VARCHAR(20)")),
     )
     things = [{"code": code, "title": "t", "price": 1} for code in ("A", *CODES)]
-    house.load("thing", things[:1])
+    case.load("thing", things[:1])
     sales = [
         a_sale(number, code=code, month=date(2014, 1, 1))
         for number, code in enumerate(("A", *CODES, "C", None))
     ]
-    counts = house.load("sale", sales)
+    counts = case.load("sale", sales)
     assert (counts.inserted, counts.unknown, counts.rekeyed) == (8, 12, 0)
-    house.load("thing", things)
-    assert house.load("sale", []).rekeyed == 5
-    assert house.table("sale_fact", "sale_id", "thing_fk", "kind_fk") == [
+    case.load("thing", things)
+    assert case.load("sale", []).rekeyed == 5
+    assert case.table("sale_fact", "sale_id", "thing_fk", "kind_fk") == [
         (0, 1, 1),
         *((number, number + 1, -1) for number in range(1, 6)),
         (6, -1, -1),
         (7, -2, -2),
     ]
-    assert house.load("sale", []).rekeyed == 0
+    assert case.load("sale", []).rekeyed == 0
 
 
-def test_facts_of_the_unknown_member_find_the_version_of_their_own_day(house: House) -> None:
+def test_facts_of_the_unknown_member_find_the_version_of_their_own_day(case: WarehouseCase) -> None:
     """Those without a moment find the current one, as they do when they are read."""
     key = member("person", person_id="kind_fk", as_of="month", missing="unknown", retry=True)
     unknown = {"id": -1, "since": None}
-    house.declare(
-        person(unknown=unknown), sale({"person_fk": key}, "kind_fk", "month", append=True)
-    )
-    house.load("person", [a_person(2, "Oslo", None)])
+    case.declare(person(unknown=unknown), sale({"person_fk": key}, "kind_fk", "month", append=True))
+    case.load("person", [a_person(2, "Oslo", None)])
     days = [date(2014, 1, 1), date(2014, 5, 1), None]
     given = [a_sale(number, kind_fk=1, month=month) for number, month in enumerate(days)]
-    assert house.load("sale", given).unknown == 3
-    house.load("person", [a_person(1, "Bonn", None), a_person(1, "Rome", date(2014, 4, 1))])
-    assert house.load("sale", [a_sale(4, kind_fk=2, month=date(2014, 1, 1))]).rekeyed == 3
-    assert house.table("sale_fact", "sale_id", "person_fk") == [(0, 2), (1, 3), (2, 3), (4, 1)]
+    assert case.load("sale", given).unknown == 3
+    case.load("person", [a_person(1, "Bonn", None), a_person(1, "Rome", date(2014, 4, 1))])
+    assert case.load("sale", [a_sale(4, kind_fk=2, month=date(2014, 1, 1))]).rekeyed == 3
+    assert case.table("sale_fact", "sale_id", "person_fk") == [(0, 2), (1, 3), (2, 3), (4, 1)]
 
 
-def test_rows_of_a_member_are_taken_in_the_order_of_their_dates(house: House) -> None:
+def test_rows_of_a_member_are_taken_in_the_order_of_their_dates(case: WarehouseCase) -> None:
     """However the source gives them."""
-    house.declare(person())
-    house.load(
+    case.declare(person())
+    case.load(
         "person", [a_person(1, "Rome", date(2014, 4, 1)), a_person(1, "Bonn", date(2014, 2, 1))]
     )
-    assert house.table("person_dim", "version", "city", "since", "until") == [
+    assert case.table("person_dim", "version", "city", "since", "until") == [
         (1, "Bonn", EVER, "2014-04-01"),
         (2, "Rome", "2014-04-01", None),
     ]
 
 
-def test_a_rebuilt_dimension_gives_each_member_its_old_key(house: House) -> None:
+def test_a_rebuilt_dimension_gives_each_member_its_old_key(case: WarehouseCase) -> None:
     """In whatever order its rows come.
 
     A key is never given to another member, also when its own is gone.
     """
-    house.declare(thing())
-    house.load("thing", [{"code": code, "title": code, "price": 1} for code in "ABC"])
-    house.load(
-        "thing", [{"code": code, "title": "new", "price": 1} for code in "DBA"], rebuild=True
-    )
-    assert house.table("thing_dim", "id", "code", "title") == [
+    case.declare(thing())
+    case.load("thing", [{"code": code, "title": code, "price": 1} for code in "ABC"])
+    case.load("thing", [{"code": code, "title": "new", "price": 1} for code in "DBA"], rebuild=True)
+    assert case.table("thing_dim", "id", "code", "title") == [
         (1, "A", "new"),
         (2, "B", "new"),
         (4, "D", "new"),
     ]
-    house.load("thing", [{"code": "A", "title": "", "price": 1}], rebuild=True)
-    house.load("thing", [{"code": code, "title": "", "price": 1} for code in "EA"], rebuild=True)
-    assert house.table("thing_dim", "id", "code") == [(1, "A"), (5, "E")]
+    case.load("thing", [{"code": "A", "title": "", "price": 1}], rebuild=True)
+    case.load("thing", [{"code": code, "title": "", "price": 1} for code in "EA"], rebuild=True)
+    assert case.table("thing_dim", "id", "code") == [(1, "A"), (5, "E")]
 
 
-def test_a_rebuilt_type_2_dimension_keeps_its_history(house: House) -> None:
+def test_a_rebuilt_type_2_dimension_keeps_its_history(case: WarehouseCase) -> None:
     """What its source no longer knows.
 
     Facts that were not loaded again point to the versions they pointed to.
     """
-    house.declare(person(), sale({"person_fk": member("person", person_id="person", as_of="at")}))
-    house.load("person", [a_person(2, "Oslo", None), a_person(1, "Bonn", None)])
-    house.load("person", [a_person(1, "Rome", date(2014, 4, 1))])
-    house.load(
+    case.declare(person(), sale({"person_fk": member("person", person_id="person", as_of="at")}))
+    case.load("person", [a_person(2, "Oslo", None), a_person(1, "Bonn", None)])
+    case.load("person", [a_person(1, "Rome", date(2014, 4, 1))])
+    case.load(
         "sale",
         [
             a_sale(1, person=1, at=datetime(2014, 3, 1)),
             a_sale(2, person=1, at=datetime(2014, 5, 1)),
         ],
     )
-    before = house.table("person_dim", "id", "person_id", "city", "since", "until", "version")
-    house.load(
+    before = case.table("person_dim", "id", "person_id", "city", "since", "until", "version")
+    case.load(
         "person", [a_person(1, "Rome", date(2014, 4, 1)), a_person(2, "Oslo", None)], rebuild=True
     )
     assert (
-        house.table("person_dim", "id", "person_id", "city", "since", "until", "version") == before
+        case.table("person_dim", "id", "person_id", "city", "since", "until", "version") == before
     )
-    assert house.table("sale_fact", "sale_id", "person_fk") == [(1, 2), (2, 3)]
+    assert case.table("sale_fact", "sale_id", "person_fk") == [(1, 2), (2, 3)]
 
 
-def test_facts_are_appended_where_that_is_declared(house: House) -> None:
+def test_facts_are_appended_where_that_is_declared(case: WarehouseCase) -> None:
     """Every load adds what its source gives."""
-    house.declare(sale({}, append=True))
-    house.load("sale", [a_sale(1)])
-    house.load("sale", [a_sale(2)])
-    assert house.table("sale_fact", "sale_id") == [(1,), (2,)]
+    case.declare(sale({}, append=True))
+    case.load("sale", [a_sale(1)])
+    case.load("sale", [a_sale(2)])
+    assert case.table("sale_fact", "sale_id") == [(1,), (2,)]
 
 
-def test_a_periodic_snapshot_replaces_whole_periods(house: House) -> None:
+def test_a_periodic_snapshot_replaces_whole_periods(case: WarehouseCase) -> None:
     """Those that the source gives, and no others."""
     january, february = date(2014, 1, 1), date(2014, 2, 1)
-    house.declare(sale({}, "month", period="month"))
-    house.load(
+    case.declare(sale({}, "month", period="month"))
+    case.load(
         "sale", [a_sale(1, month=january), a_sale(2, month=january), a_sale(3, month=february)]
     )
-    house.load("sale", [a_sale(4, month=february), a_sale(5, month=february)])
-    assert house.table("sale_fact", "sale_id") == [(1,), (2,), (4,), (5,)]
+    case.load("sale", [a_sale(4, month=february), a_sale(5, month=february)])
+    assert case.table("sale_fact", "sale_id") == [(1,), (2,), (4,), (5,)]
 
 
-def test_gaps_of_a_periodic_snapshot_are_named(house: House) -> None:
+def test_gaps_of_a_periodic_snapshot_are_named(case: WarehouseCase) -> None:
     """Between its first and its last period, counted by the calendar."""
-    house.declare(sale({}, "month", period="month", every="month"))
-    house.give("sale", [a_sale(1, month=date(2014, 1, 31)), a_sale(2, month=date(2014, 2, 28))])
-    assert not house.notes("sale")
-    house.give("sale", [a_sale(number, month=date(2014, number, 30)) for number in (6, 9)])
-    [note] = house.notes("sale")
+    case.declare(sale({}, "month", period="month", every="month"))
+    case.give("sale", [a_sale(1, month=date(2014, 1, 31)), a_sale(2, month=date(2014, 2, 28))])
+    assert not case.notes("sale")
+    case.give("sale", [a_sale(number, month=date(2014, number, 30)) for number in (6, 9)])
+    [note] = case.notes("sale")
     missing = "2014-03-31, 2014-04-30, 2014-05-31, 2014-07-31, 2014-08-31"
     assert note == f"the table has no rows of the month {missing}, between others that are there"
 
 
-def test_lags_are_computed_between_milestones(house: House) -> None:
+def test_lags_are_computed_between_milestones(case: WarehouseCase) -> None:
     """Days by the calendar, hours as they passed; NULL until both milestones are reached."""
-    house.declare(
+    case.declare(
         sale(
             {},
             "days",
@@ -618,21 +612,21 @@ def test_lags_are_computed_between_milestones(house: House) -> None:
         )
     )
     ordered = datetime(2014, 1, 1, 23, 59)
-    house.load("sale", [a_sale(1, ordered=ordered, paid=None)])
-    assert house.table("sale_fact", "sale_id", "days", "hours") == [(1, None, None)]
-    house.load("sale", [a_sale(1, ordered=ordered, paid=datetime(2014, 1, 2, 1, 58))])
-    assert house.table("sale_fact", "sale_id", "days", "hours") == [(1, 1, 1)]
+    case.load("sale", [a_sale(1, ordered=ordered, paid=None)])
+    assert case.table("sale_fact", "sale_id", "days", "hours") == [(1, None, None)]
+    case.load("sale", [a_sale(1, ordered=ordered, paid=datetime(2014, 1, 2, 1, 58))])
+    assert case.table("sale_fact", "sale_id", "days", "hours") == [(1, 1, 1)]
 
 
-def test_rejected_rows_are_kept_accounted_for_and_loaded_later(house: House) -> None:
+def test_rejected_rows_are_kept_accounted_for_and_loaded_later(case: WarehouseCase) -> None:
     """Unknown members, values that do not fit and rows of a grain that differ, up to the declared
     share of rows.
     """
-    house.declare(
+    case.declare(
         thing(),
         sale({"thing_fk": member("thing", code="code")}, grain=("sale_id",), most_rejected=0.6),
     )
-    house.load("thing", [{"code": "A", "title": "", "price": 1}])
+    case.load("thing", [{"code": "A", "title": "", "price": 1}])
     given = [a_sale(number, code="A") for number in range(5)]
     given += [
         a_sale(5, code="B"),
@@ -640,10 +634,10 @@ def test_rejected_rows_are_kept_accounted_for_and_loaded_later(house: House) -> 
         a_sale(0, 2, code="A"),
         a_sale(None, code="A"),  # type: ignore[arg-type] # that is the fault
     ]
-    counts = house.load("sale", given)
+    counts = case.load("sale", given)
     assert (counts.read, counts.inserted, counts.rejected) == (9, 4, 5)
     assert counts.adds_up
-    with house.project.open_warehouse() as warehouse:
+    with case.project.open_warehouse() as warehouse:
         rejects = LoadState(warehouse).rejects()
     given_back = sorted((str(reject.given["sale_id"]), reject.given["code"]) for reject in rejects)
     assert given_back == [("0", "A"), ("0", "A"), ("5", "B"), ("6", "A"), ("None", "A")]
@@ -651,19 +645,19 @@ def test_rejected_rows_are_kept_accounted_for_and_loaded_later(house: House) -> 
     assert any(
         '"thing_fk" matches no member of dimension "thing"' in reject.reason for reject in rejects
     )
-    house.load("thing", [{"code": "B", "title": "", "price": 1}])
-    replayed = house.refresh(Request(test_sources=False, replay_rejects=True))["sale"]
+    case.load("thing", [{"code": "B", "title": "", "price": 1}])
+    replayed = case.refresh(Request(test_sources=False, replay_rejects=True))["sale"]
     assert (replayed.read, replayed.inserted, replayed.rejected) == (5, 1, 4)
-    assert [row[0] for row in house.table("sale_fact", "sale_id")] == [1, 2, 3, 4, 5]
+    assert [row[0] for row in case.table("sale_fact", "sale_id")] == [1, 2, 3, 4, 5]
 
 
-def test_too_many_rejects_fail_the_load(house: House) -> None:
+def test_too_many_rejects_fail_the_load(case: WarehouseCase) -> None:
     """The error tells how many, and why; nothing is loaded."""
-    house.declare(thing(most_rejected=0.2))
-    error = house.failure(
+    case.declare(thing(most_rejected=0.2))
+    error = case.failure(
         "thing", [{"code": code, "title": "x", "price": 1} for code in ("A", "B", None)]
     )
     assert "1 of 3 rows were rejected, more than the share of 0.2" in error
     assert 'NULL in "code"' in error
-    with house.project.open_warehouse() as warehouse:
+    with case.project.open_warehouse() as warehouse:
         assert not warehouse.catalog.columns("thing_dim")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Checkout
-from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
+from star_schema import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import ConfigError, FactETL, UsageError, events, member, process
 from pypelineetl.extract.source_check import check_source as try_source

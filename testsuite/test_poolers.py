@@ -11,7 +11,7 @@ import pytest
 import servers
 import sqlalchemy as sa
 from servers import Server
-from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
+from star_schema import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.errors import DatabaseError

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
+from star_schema import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import LoadError, Request, UsageError, events, refresh
 from pypelineetl.databases.locks import Locks

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from houses import House, nothing
 from pygrametl.tables import (
     CachedDimension,
     Dimension,
@@ -15,6 +14,7 @@ from pygrametl.tables import (
     SlowlyChangingDimension,
     TypeOneSlowlyChangingDimension,
 )
+from warehouse_case import WarehouseCase, nothing
 
 from pypelineetl import (
     ConfigError,
@@ -42,15 +42,15 @@ REBUILT_DIMENSIONS = Request(test_sources=False, run_dimensions=True, delete_exi
 
 
 @pytest.fixture(params=["as sets", "row by row"])
-def house(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> House:
+def case(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> WarehouseCase:
     """An empty warehouse of each kind, loaded in each way."""
-    return House(warehouse_url, tmp_path, as_sets=request.param == "as sets")
+    return WarehouseCase(warehouse_url, tmp_path, as_sets=request.param == "as sets")
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> House:
+def home(tmp_path: Path) -> WarehouseCase:
     """The embedded warehouse, where the way and the kind make no difference."""
-    return House(f"duckdb:///{tmp_path / 'warehouse.duckdb'}", tmp_path, as_sets=True)
+    return WarehouseCase(f"duckdb:///{tmp_path / 'warehouse.duckdb'}", tmp_path, as_sets=True)
 
 
 def shop(
@@ -116,12 +116,12 @@ def a_shop(code: str, city: str | None = "Oslo", **more: Any) -> dict[str, Any]:
     return {"code": code, "city": city, **more}
 
 
-def test_a_rebuild_keeps_attributes_of_type_0_and_3(house: House) -> None:
+def test_a_rebuild_keeps_attributes_of_type_0_and_3(case: WarehouseCase) -> None:
     """The source knows only today.
 
     Other attributes are read anew, and a change that it brings is the last one.
     """
-    house.declare(
+    case.declare(
         shop(
             "opened",
             "old_city",
@@ -132,18 +132,18 @@ def test_a_rebuild_keeps_attributes_of_type_0_and_3(house: House) -> None:
             inferred="guess",
         )
     )
-    house.load("shop", [a_shop("A", "Oslo", opened=2010), a_shop("B", "Rome", opened=2011)])
-    house.load("shop", [a_shop("A", "Bonn", opened=2015), a_shop("B", "Rome", opened=2011)])
-    house.load(
+    case.load("shop", [a_shop("A", "Oslo", opened=2010), a_shop("B", "Rome", opened=2011)])
+    case.load("shop", [a_shop("A", "Bonn", opened=2015), a_shop("B", "Rome", opened=2011)])
+    case.load(
         "shop", [a_shop("A", "Bonn", opened=2016), a_shop("B", "Nice", opened=2016)], rebuild=True
     )
     expected = [("A", "Bonn", 2010, "Oslo"), ("B", "Nice", 2011, "Rome")]
-    assert house.table("shop_dim", "code", "city", "opened", "old_city") == expected
-    house.load("shop", rebuild=True)
-    assert house.table("shop_dim", "code", "city", "opened", "old_city") == expected
+    assert case.table("shop_dim", "code", "city", "opened", "old_city") == expected
+    case.load("shop", rebuild=True)
+    assert case.table("shop_dim", "code", "city", "opened", "old_city") == expected
 
 
-def test_a_class_that_leaves_members_takes_todays_values(home: House) -> None:
+def test_a_class_that_leaves_members_takes_todays_values(home: WarehouseCase) -> None:
     """Its attributes are read anew by a rebuild; one that must stay is declared as `original`."""
     home.declare(
         shop("opened", ddl=", opened INT", table_class=CachedDimension, original=("opened",))
@@ -155,43 +155,43 @@ def test_a_class_that_leaves_members_takes_todays_values(home: House) -> None:
     assert home.table("shop_dim", "code", "city", "opened") == [("A", "Bonn", 1)]
 
 
-def test_members_that_facts_point_to_outlive_a_rebuild_without_them(house: House) -> None:
+def test_members_that_facts_point_to_outlive_a_rebuild_without_them(case: WarehouseCase) -> None:
     """Those that facts have made, without a column that says so, and those that the source has
     lost.
     """
-    house.declare(shop(), sale(keys={"shop_fk": member("shop", code="code", missing="infer")}))
-    house.load("shop", [a_shop("A"), a_shop("B"), a_shop("C")])
-    house.load(
+    case.declare(shop(), sale(keys={"shop_fk": member("shop", code="code", missing="infer")}))
+    case.load("shop", [a_shop("A"), a_shop("B"), a_shop("C")])
+    case.load(
         "sale", [{"sale": 1, "code": "A"}, {"sale": 2, "code": "B"}, {"sale": 3, "code": "Z"}]
     )
-    house.give("shop", [a_shop("A")])
-    told = list(refresh(house.project, REBUILT_DIMENSIONS))
+    case.give("shop", [a_shop("A")])
+    told = list(refresh(case.project, REBUILT_DIMENSIONS))
     notes = [
         event.note for event in told if isinstance(event, events.EtlNoted) and "stay" in event.note
     ]
     assert [note.partition(":")[2] for note in notes] == [
         ' 2 for fact "sale". Rebuild those facts too to delete them'
     ]
-    assert house.table("shop_dim", "id", "code", "city") == [
+    assert case.table("shop_dim", "id", "code", "city") == [
         (1, "A", "Oslo"),
         (2, "B", "Oslo"),
         (4, "Z", None),
     ]
-    house.refresh(replace(REBUILT_DIMENSIONS, run_facts=True))
-    assert [code for _, code in house.table("shop_dim", "id", "code")] == ["A", "B", "Z"]
+    case.refresh(replace(REBUILT_DIMENSIONS, run_facts=True))
+    assert [code for _, code in case.table("shop_dim", "id", "code")] == ["A", "B", "Z"]
 
 
-def test_a_member_whose_row_is_rejected_outlives_a_rebuild(house: House) -> None:
+def test_a_member_whose_row_is_rejected_outlives_a_rebuild(case: WarehouseCase) -> None:
     """Its row is in the source, so the source has not dropped it.
 
     A member without a row is gone.
     """
-    house.declare(shop(most_rejected=1))
-    house.load("shop", [{"code": code, "city": "Bonn"} for code in ("a", "b", "c", "d's")])
+    case.declare(shop(most_rejected=1))
+    case.load("shop", [{"code": code, "city": "Bonn"} for code in ("a", "b", "c", "d's")])
     given = [{"code": "a", "city": "Rome"}, {"code": "b", "city": "x" * 21}]
     given += [{"code": "d's", "city": "Oslo"}, {"code": "d's", "city": "Rome"}]
-    assert house.load("shop", given, rebuild=True).rejected == 3
-    assert house.table("shop_dim", "id", "code", "city") == [
+    assert case.load("shop", given, rebuild=True).rejected == 3
+    assert case.table("shop_dim", "id", "code", "city") == [
         (1, "a", "Rome"),
         (2, "b", "Bonn"),
         (4, "d's", "Bonn"),
@@ -202,18 +202,18 @@ def test_rows_that_differ_in_what_no_dimension_reads_are_one(
     warehouse_url: str, tmp_path: Path
 ) -> None:
     """In both ways, where the class is pygrametl's own."""
-    house = House(warehouse_url, tmp_path, as_sets=True)
+    case = WarehouseCase(warehouse_url, tmp_path, as_sets=True)
     for table_class in (TypeOneSlowlyChangingDimension, Dimension):
-        house.declare(shop(table_class=table_class))
+        case.declare(shop(table_class=table_class))
         given = [
             {"code": "a", "city": "Bonn", "read_at": 1},
             {"code": "a", "city": "Bonn", "read_at": 2},
         ]
-        house.load("shop", given)
-        assert house.table("shop_dim", "id", "code", "city") == [(1, "a", "Bonn")]
+        case.load("shop", given)
+        assert case.table("shop_dim", "id", "code", "city") == [(1, "a", "Bonn")]
 
 
-def test_rows_that_differ_in_the_key_that_the_source_gives_are_two(home: House) -> None:
+def test_rows_that_differ_in_the_key_that_the_source_gives_are_two(home: WarehouseCase) -> None:
     """Nothing says which surrogate key is right; row by row, with pygrametl's own class."""
     etl = shop(table_class=CachedDimension, most_rejected=1)
     arguments = {**etl.factory.arguments, "defaultidvalue": -1}
@@ -223,7 +223,7 @@ def test_rows_that_differ_in_the_key_that_the_source_gives_are_two(home: House) 
     assert home.load("shop", [given[0], given[0]]).inserted == 1
 
 
-def test_junk_members_outlive_a_rebuild(house: House) -> None:
+def test_junk_members_outlive_a_rebuild(case: WarehouseCase) -> None:
     """A dimension without a source has only them, and a NULL may be a value of theirs."""
     kind = DimensionETL(
         "kind",
@@ -236,50 +236,50 @@ def test_junk_members_outlive_a_rebuild(house: House) -> None:
         sale(keys={"kind_fk": junk("kind", color="color", size="size")}),
         create="CREATE TABLE sale_fact (sale INT NOT NULL, kind_fk INT)",
     )
-    house.declare(kind, fact)
-    house.load(
+    case.declare(kind, fact)
+    case.load(
         "sale",
         [{"sale": 1, "color": "red", "size": None}, {"sale": 2, "color": "red", "size": "L"}],
     )
-    before = house.table("kind_dim", "id", "color", "size")
+    before = case.table("kind_dim", "id", "color", "size")
     assert len(before) == 2
-    house.refresh(REBUILT_DIMENSIONS)
-    assert house.table("kind_dim", "id", "color", "size") == before
-    assert house.load("sale").inferred == 0
+    case.refresh(REBUILT_DIMENSIONS)
+    assert case.table("kind_dim", "id", "color", "size") == before
+    assert case.load("sale").inferred == 0
 
 
-def test_members_are_kept_with_a_flag_that_joins_late(house: House) -> None:
+def test_members_are_kept_with_a_flag_that_joins_late(case: WarehouseCase) -> None:
     """A member is neither gone nor inferred until a load says so.
 
     Then it counts as any other does.
     """
-    house.declare(shop())
-    house.load("shop", [a_shop("A"), a_shop("B"), a_shop("C")])
-    house.declare(shop("gone", ddl=", gone TINYINT(1)", deleted=flag_deleted("gone", most=0.5)))
-    house.load("shop", [a_shop("A"), a_shop("B")], rebuild=True)
-    assert house.table("shop_dim", "id", "code", "gone") == [(1, "A", 0), (2, "B", 0), (3, "C", 1)]
+    case.declare(shop())
+    case.load("shop", [a_shop("A"), a_shop("B"), a_shop("C")])
+    case.declare(shop("gone", ddl=", gone TINYINT(1)", deleted=flag_deleted("gone", most=0.5)))
+    case.load("shop", [a_shop("A"), a_shop("B")], rebuild=True)
+    assert case.table("shop_dim", "id", "code", "gone") == [(1, "A", 0), (2, "B", 0), (3, "C", 1)]
 
 
-def test_a_type_1_dimension_becomes_one_with_versions(house: House) -> None:
+def test_a_type_1_dimension_becomes_one_with_versions(case: WarehouseCase) -> None:
     """Its members are first versions, valid since ever; so a flag that joins with them is 0."""
-    house.now = datetime(2024, 1, 1)
-    house.declare(shop())
-    house.load("shop", [a_shop("A"), a_shop("B")])
-    house.declare(customer("gone", ddl=", gone TINYINT(1)", deleted=flag_deleted("gone", most=0.5)))
-    house.load("shop", rebuild=True)
+    case.now = datetime(2024, 1, 1)
+    case.declare(shop())
+    case.load("shop", [a_shop("A"), a_shop("B")])
+    case.declare(customer("gone", ddl=", gone TINYINT(1)", deleted=flag_deleted("gone", most=0.5)))
+    case.load("shop", rebuild=True)
     first = ("1900-01-01", None, 1, 0)
     names = ("id", "city", "since", "until", "version", "gone")
-    assert house.table("shop_dim", *names) == [(1, "Oslo", *first), (2, "Oslo", *first)]
-    house.now = datetime(2024, 2, 1)
-    assert house.load("shop", [a_shop("A", "Bonn")]).closed == 1
-    assert house.table("shop_dim", *names) == [
+    assert case.table("shop_dim", *names) == [(1, "Oslo", *first), (2, "Oslo", *first)]
+    case.now = datetime(2024, 2, 1)
+    assert case.load("shop", [a_shop("A", "Bonn")]).closed == 1
+    assert case.table("shop_dim", *names) == [
         (1, "Oslo", "1900-01-01", "2024-02-01", 1, 0),
         (2, "Oslo", "1900-01-01", None, 1, 1),
         (3, "Bonn", "2024-02-01", None, 2, 0),
     ]
 
 
-def test_versions_that_nobody_has_dated_are_refused(home: House) -> None:
+def test_versions_that_nobody_has_dated_are_refused(home: WarehouseCase) -> None:
     """Several versions of a member cannot all have begun at the beginning."""
     home.declare(customer())
     home.load("shop", [a_shop("A")])
@@ -291,31 +291,31 @@ def test_versions_that_nobody_has_dated_are_refused(home: House) -> None:
     assert home.project.digest == project.digest
 
 
-def test_a_renamed_column_of_a_history_is_not_emptied(house: House) -> None:
+def test_a_renamed_column_of_a_history_is_not_emptied(case: WarehouseCase) -> None:
     """The message names the statement that renames it, which is all that there is to do."""
-    house.declare(customer())
-    house.load("shop", [a_shop("A")])
-    house.load("shop", [a_shop("A", "Bonn")])
-    house.declare(customer(city="town"))
-    house.give("shop", [{"code": "A", "town": "Bonn"}])
-    failure = house.failure("shop")
+    case.declare(customer())
+    case.load("shop", [a_shop("A")])
+    case.load("shop", [a_shop("A", "Bonn")])
+    case.declare(customer(city="town"))
+    case.give("shop", [{"code": "A", "town": "Bonn"}])
+    failure = case.failure("shop")
     assert 'it has no column "town"' in failure
     assert "--delete_existing_tables" not in failure
-    with house.project.open_warehouse() as warehouse:
+    with case.project.open_warehouse() as warehouse:
         table, city, town = map(warehouse.quote, ("shop_dim", "city", "town"))
     statement = f"ALTER TABLE {table} RENAME COLUMN {city} TO {town}"
     assert f'If "town" is "city" under a new name, rename it: {statement}.' in failure
-    happened = list(refresh(house.project, REBUILT_DIMENSIONS))
+    happened = list(refresh(case.project, REBUILT_DIMENSIONS))
     last = happened[-1]
     assert isinstance(last, events.RunFinished)
     assert "a rebuild would lose them" in last.error
     assert statement in last.error
-    house.execute(statement)
-    assert house.load("shop", rebuild=True).unchanged == 1
-    assert house.table("shop_dim", "version", "town") == [(1, "Oslo"), (2, "Bonn")]
+    case.execute(statement)
+    assert case.load("shop", rebuild=True).unchanged == 1
+    assert case.table("shop_dim", "version", "town") == [(1, "Oslo"), (2, "Bonn")]
 
 
-def test_a_column_that_is_to_go_is_dropped_first(home: House) -> None:
+def test_a_column_that_is_to_go_is_dropped_first(home: WarehouseCase) -> None:
     """Who has really another attribute says so by dropping the old one."""
     home.declare(customer())
     home.load("shop", [a_shop("A")])
@@ -328,40 +328,40 @@ def test_a_column_that_is_to_go_is_dropped_first(home: House) -> None:
 
 def test_a_rollback_brings_back_other_columns(warehouse_url: str, tmp_path: Path) -> None:
     """And forward again, whatever the columns are."""
-    house = House(warehouse_url, tmp_path, as_sets=True)
-    house.declare(shop(ddl=", KEY by_city (city)"))
-    house.give("shop", [a_shop("A")])
+    case = WarehouseCase(warehouse_url, tmp_path, as_sets=True)
+    case.declare(shop(ddl=", KEY by_city (city)"))
+    case.give("shop", [a_shop("A")])
     build = replace(REBUILT_DIMENSIONS, run_facts=True)
-    assert list(refresh(replace(house.project, keep_previous=True), build))
-    house.declare(shop("size", ddl=", size INT, KEY by_size (size)"))
-    house.give("shop", [a_shop("A", size=3)])
-    assert list(refresh(replace(house.project, keep_previous=True), build))
-    project = replace(house.project, keep_previous=True)
-    assert house.table("shop_dim", "code", "city", "size") == [("A", "Oslo", 3)]
+    assert list(refresh(replace(case.project, keep_previous=True), build))
+    case.declare(shop("size", ddl=", size INT, KEY by_size (size)"))
+    case.give("shop", [a_shop("A", size=3)])
+    assert list(refresh(replace(case.project, keep_previous=True), build))
+    project = replace(case.project, keep_previous=True)
+    assert case.table("shop_dim", "code", "city", "size") == [("A", "Oslo", 3)]
     list(roll_back(project))
     with project.open_warehouse() as warehouse:
         assert list(warehouse.catalog.columns("shop_dim")) == ["id", "code", "city"]
-    assert house.table("shop_dim", "code", "city") == [("A", "Oslo")]
+    assert case.table("shop_dim", "code", "city") == [("A", "Oslo")]
     list(roll_back(project))
-    assert house.table("shop_dim", "code", "city", "size") == [("A", "Oslo", 3)]
+    assert case.table("shop_dim", "code", "city", "size") == [("A", "Oslo", 3)]
 
 
 @pytest.mark.parametrize("rebuild", [True, False])
-def test_a_source_that_is_empty_now_fails_the_load(house: House, rebuild: bool) -> None:
+def test_a_source_that_is_empty_now_fails_the_load(case: WarehouseCase, rebuild: bool) -> None:
     """It is more often broken than empty. Members that facts have made do not count as rows."""
-    house.declare(shop(), sale(keys={"shop_fk": member("shop", code="code", missing="infer")}))
-    house.load("sale", [{"sale": 1, "code": "A"}])
-    house.load("shop", [])
-    house.load("shop", [a_shop("A"), a_shop("B")])
+    case.declare(shop(), sale(keys={"shop_fk": member("shop", code="code", missing="infer")}))
+    case.load("sale", [{"sale": 1, "code": "A"}])
+    case.load("shop", [])
+    case.load("shop", [a_shop("A"), a_shop("B")])
     for name, table, column in (("shop", "shop_dim", "id"), ("sale", "sale_fact", "sale")):
-        before = house.table(table, column)
-        house.give(name, [])
+        before = case.table(table, column)
+        case.give(name, [])
         with pytest.raises(AssertionError, match=r'source gave no rows, and "[a-z_]*" holds rows'):
-            house.load(name, rebuild=rebuild)
-        assert house.table(table, column) == before
+            case.load(name, rebuild=rebuild)
+        assert case.table(table, column) == before
 
 
-def test_a_source_may_be_declared_to_be_empty(home: House) -> None:
+def test_a_source_may_be_declared_to_be_empty(home: WarehouseCase) -> None:
     """The facts are then gone, as declared.
 
     The members that were gone are closed by their own rule.
@@ -376,7 +376,9 @@ def test_a_source_may_be_declared_to_be_empty(home: House) -> None:
 
 
 @pytest.mark.parametrize("declared", [{"append": True}, {"period": "sale"}])
-def test_a_fact_that_only_adds_may_get_nothing(home: House, declared: dict[str, Any]) -> None:
+def test_a_fact_that_only_adds_may_get_nothing(
+    home: WarehouseCase, declared: dict[str, Any]
+) -> None:
     """Nothing new is no loss; but a rebuild would leave an empty table."""
     home.declare(sale(**declared))
     home.load("sale", [{"sale": 1}])
@@ -444,7 +446,7 @@ def test_an_empty_fact_in_parts_fails(tmp_path: Path) -> None:
     assert story.rows("SELECT count(*) FROM sale_fact") == [(2,)]
 
 
-def test_empty_source_is_one_of_two_words(home: House) -> None:
+def test_empty_source_is_one_of_two_words(home: WarehouseCase) -> None:
     """A misspelt word is told before anything connects."""
     wrong: Any = "alow"
     home.declare(sale(empty_source=wrong))
@@ -455,22 +457,22 @@ def test_empty_source_is_one_of_two_words(home: House) -> None:
 
 
 @pytest.mark.parametrize("rebuild", [True, False])
-def test_a_special_member_of_another_key_is_refused(house: House, rebuild: bool) -> None:
+def test_a_special_member_of_another_key_is_refused(case: WarehouseCase, rebuild: bool) -> None:
     """It would stay as a member like others, and facts would point to it."""
-    house.declare(shop(unknown={"id": -1, "city": "Unknown"}))
-    house.load("shop", [a_shop("A")])
-    house.declare(shop(unknown={"id": 0, "city": "Unknown"}))
+    case.declare(shop(unknown={"id": -1, "city": "Unknown"}))
+    case.load("shop", [a_shop("A")])
+    case.declare(shop(unknown={"id": 0, "city": "Unknown"}))
     with pytest.raises(
         AssertionError, match=r'"shop_dim" has a member with the key -1.*declaration \(0\)'
     ):
-        house.load("shop", rebuild=rebuild)
-    house.execute("DELETE FROM shop_dim WHERE id = -1")
-    house.load("shop", rebuild=rebuild)
-    assert house.table("shop_dim", "id", "city") == [(0, "Unknown"), (1, "Oslo")]
-    house.load("shop", rebuild=rebuild)
+        case.load("shop", rebuild=rebuild)
+    case.execute("DELETE FROM shop_dim WHERE id = -1")
+    case.load("shop", rebuild=rebuild)
+    assert case.table("shop_dim", "id", "city") == [(0, "Unknown"), (1, "Oslo")]
+    case.load("shop", rebuild=rebuild)
 
 
-def test_keys_below_1_that_the_source_gives_are_no_special_members(home: House) -> None:
+def test_keys_below_1_that_the_source_gives_are_no_special_members(home: WarehouseCase) -> None:
     """They are the source's own business."""
     home.declare(shop())
     for _ in range(2):
@@ -478,7 +480,7 @@ def test_keys_below_1_that_the_source_gives_are_no_special_members(home: House) 
     assert home.table("shop_dim", "id", "code") == [(-5, "A"), (3, "B")]
 
 
-def test_a_key_without_a_moment_is_told(home: House) -> None:
+def test_a_key_without_a_moment_is_told(home: WarehouseCase) -> None:
     """By the source test and by the plan, as each load that reads a fact again points it to another
     version.
     """

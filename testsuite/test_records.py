@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from houses import House
 from pygrametl.tables import FactTable
 from test_alerts import FORGED, SHOWN
 from test_audit import PERSON, SALE, THING, keys, last
+from warehouse_case import WarehouseCase
 
 from pypelineetl import Display, FactETL, RunLog, events, factory, process, rows
 from pypelineetl.databases.base import Database
@@ -32,45 +32,45 @@ ROW = {"code": "A", "title": "a"}
 
 
 @pytest.fixture
-def house(warehouse_url: str, tmp_path: Path) -> House:
+def case(warehouse_url: str, tmp_path: Path) -> WarehouseCase:
     """An empty warehouse of each kind."""
-    return House(warehouse_url, tmp_path, as_sets=True)
+    return WarehouseCase(warehouse_url, tmp_path, as_sets=True)
 
 
-def test_an_audit_key_is_never_given_again(house: House) -> None:
+def test_an_audit_key_is_never_given_again(case: WarehouseCase) -> None:
     """Also when the records of all runs before are deleted, and when all tables are."""
-    house.declare(THING, PERSON)
+    case.declare(THING, PERSON)
     given = []
     for _ in range(3):
-        house.load("thing", [ROW])
-        given.append(last(house))
-        house.execute("DELETE FROM etl_run")
-    house.load("thing", [{**ROW, "title": "b"}])
+        case.load("thing", [ROW])
+        given.append(last(case))
+        case.execute("DELETE FROM etl_run")
+    case.load("thing", [{**ROW, "title": "b"}])
     assert given == [1, 2, 3]
-    assert last(house) == 4
-    assert house.table("thing_dim", "code", "audit_key") == [("?", 1), ("A", 4)]
+    assert last(case) == 4
+    assert case.table("thing_dim", "code", "audit_key") == [("?", 1), ("A", 4)]
 
 
-def test_a_warehouse_of_an_older_version_is_taken_over(house: House) -> None:
+def test_a_warehouse_of_an_older_version_is_taken_over(case: WarehouseCase) -> None:
     """It has no largest key yet, or was used by an older version since.
 
     Its records have the largest.
     """
-    house.declare(THING)
-    house.load("thing", [ROW])
-    house.execute("DROP TABLE etl_audit_key")
-    house.execute("UPDATE etl_run SET audit_key = 41")
-    house.load("thing", [ROW])
-    assert last(house) == 42
-    house.execute("UPDATE etl_run SET audit_key = 50 WHERE audit_key = 42")
-    house.load("thing", [ROW])
-    assert last(house) == 51
+    case.declare(THING)
+    case.load("thing", [ROW])
+    case.execute("DROP TABLE etl_audit_key")
+    case.execute("UPDATE etl_run SET audit_key = 41")
+    case.load("thing", [ROW])
+    assert last(case) == 42
+    case.execute("UPDATE etl_run SET audit_key = 50 WHERE audit_key = 42")
+    case.load("thing", [ROW])
+    assert last(case) == 51
 
 
-def test_runs_that_begin_at_once_have_keys_of_their_own(house: House) -> None:
+def test_runs_that_begin_at_once_have_keys_of_their_own(case: WarehouseCase) -> None:
     """Eight begin three runs each, at the same moment, on connections of their own."""
-    house.declare(THING, PERSON, SALE)
-    project = house.project
+    case.declare(THING, PERSON, SALE)
+    project = case.project
     start = threading.Barrier(8)
     failed: list[BaseException] = []
 
@@ -91,7 +91,7 @@ def test_runs_that_begin_at_once_have_keys_of_their_own(house: House) -> None:
         except BaseException as error:  # noqa: BLE001 - which the test would not see otherwise
             failed.append(error)
 
-    house.load("thing", [ROW])
+    case.load("thing", [ROW])
     threads = [threading.Thread(target=tried, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
@@ -103,12 +103,12 @@ def test_runs_that_begin_at_once_have_keys_of_their_own(house: House) -> None:
     assert found == [(number,) for number in range(1, 1 + 1 + 8 * 3 * 3)]
 
 
-def test_old_records_go_but_for_those_that_are_asked_for(house: House) -> None:
+def test_old_records_go_but_for_those_that_are_asked_for(case: WarehouseCase) -> None:
     """Kept are unfinished runs, and of each ETL the last that others look for.
 
     Later runs change nothing of that.
     """
-    with house.project.open_warehouse() as warehouse:
+    with case.project.open_warehouse() as warehouse:
         with warehouse.transaction():
             RunHistory(warehouse).ensure()
             add(warehouse, "first build", 90, THING, PERSON, way=BUILT, ddl_hash="x")
@@ -144,11 +144,11 @@ def test_old_records_go_but_for_those_that_are_asked_for(house: House) -> None:
 
 
 def test_a_long_history_goes_in_several_steps(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    case: WarehouseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest first; a run that begins does not wait for all of them to go."""
     monkeypatch.setattr(history_pruning, "_MOST_PRUNED", 2)
-    with house.project.open_warehouse() as warehouse:
+    with case.project.open_warehouse() as warehouse:
         with warehouse.transaction():
             RunHistory(warehouse).ensure()
             for number in range(6):
@@ -161,31 +161,31 @@ def test_a_long_history_goes_in_several_steps(
             ]
 
 
-def test_a_run_prunes_as_the_setting_says(house: House) -> None:
+def test_a_run_prunes_as_the_setting_says(case: WarehouseCase) -> None:
     """KEEP_RUNS_DAYS.
 
     Without it nothing ever goes. The tables stay right, and so do keys that are given later.
     """
-    house.declare(THING)
+    case.declare(THING)
     for _ in range(4):
-        house.load("thing", [ROW])
-    with house.project.open_warehouse() as warehouse, warehouse.transaction():
+        case.load("thing", [ROW])
+    with case.project.open_warehouse() as warehouse, warehouse.transaction():
         table = StateTable(warehouse, "etl_run", "")
         for audit_key in range(1, 5):
             moment = warehouse.clock() - timedelta(days=40) + timedelta(hours=audit_key)
             table.update({"audit_key": audit_key}, {"started": moment, "ended": moment})
-    house.load("thing", [ROW])
-    assert sorted(keys(house)) == [1, 2, 3, 4, 5]
-    project = replace(house.project, keep_runs=timedelta(days=30))
+    case.load("thing", [ROW])
+    assert sorted(keys(case)) == [1, 2, 3, 4, 5]
+    project = replace(case.project, keep_runs=timedelta(days=30))
     [etl] = project.etls
     assert isinstance(list(process(project, etl, rebuild=False))[-1], events.EtlFinished)
     # The first has made the table, and the third and fourth ended last.
-    assert sorted(keys(house)) == [1, 3, 4, 5, 6]
+    assert sorted(keys(case)) == [1, 3, 4, 5, 6]
 
 
-def test_the_history_shows_the_latest_run_whole(house: House) -> None:
+def test_the_history_shows_the_latest_run_whole(case: WarehouseCase) -> None:
     """However many ETLs it has; of those before it as many records as there is room for."""
-    with house.project.open_warehouse() as warehouse:
+    with case.project.open_warehouse() as warehouse:
         etls = [replace(THING, name=f"thing {number}") for number in range(8)]
         with warehouse.transaction():
             RunHistory(warehouse).ensure()
@@ -281,10 +281,10 @@ def test_the_closing_table_never_cuts_a_number(
     assert "did not run" in " ".join(told.split())
 
 
-def test_a_fact_needs_no_keys(house: House) -> None:
+def test_a_fact_needs_no_keys(case: WarehouseCase) -> None:
     """A fact of degenerate dimensions and measures alone."""
     columns = {"keyrefs": ["sale_id"], "measures": ["price"]}
-    house.declare(
+    case.declare(
         FactETL(
             "sale",
             source=rows(lambda: [{"sale_id": 1, "price": 2}]),
@@ -293,8 +293,8 @@ def test_a_fact_needs_no_keys(house: House) -> None:
         )
     )
     for _ in range(2):
-        assert house.load("sale").read == 1
-    assert house.table("sale_fact", "sale_id", "price") == [(1, 2)]
+        assert case.load("sale").read == 1
+    assert case.table("sale_fact", "sale_id", "price") == [(1, 2)]
 
 
 @pytest.mark.parametrize(
@@ -333,10 +333,10 @@ def test_an_error_of_the_projects_own_code_says_where_that_is(tmp_path: Path) ->
         yield ROW
         raise KeyError(7)
 
-    house = House(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, as_sets=True)
-    house.declare(replace(THING, source=rows(source)))
-    [etl] = house.project.etls
-    last = list(process(house.project, etl, rebuild=False))[-1]
+    case = WarehouseCase(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, as_sets=True)
+    case.declare(replace(THING, source=rows(source)))
+    [etl] = case.project.etls
+    last = list(process(case.project, etl, rebuild=False))[-1]
     assert isinstance(last, events.EtlFailed)
     assert (
         last.error == 'KeyError: 7, while reading the source of dimension "thing", in "source"'

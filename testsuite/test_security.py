@@ -29,7 +29,7 @@ from conftest import ROOT, Checkout
 from pygrametl.tables import CachedDimension, FactTable
 from sample_sources import write_small_sample
 from servers import Server
-from stars import PEOPLE, PERSON, SALE, THING, THINGS, Star
+from star_schema import PEOPLE, PERSON, SALE, THING, THINGS, Star
 from test_publishing import BUILD, UPDATE
 
 from pypelineetl import DimensionETL, FactETL, events, factory, member, native, process, refresh

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pygrametl.tables import CachedDimension, Dimension, FactTable
 from servers import Server
 from sqlalchemy.dialects.mysql import LONGBLOB, LONGTEXT
-from stars import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
+from star_schema import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 
 from pypelineetl import DimensionETL, FactETL, events, factory, member, process, rows
 from pypelineetl.declare.factories import Factory

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from stars import DAY, THING, THINGS, Star
+from star_schema import DAY, THING, THINGS, Star
 
 from pypelineetl import Request, native, refresh
 from pypelineetl.duck.session import open_duck_session

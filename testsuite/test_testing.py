@@ -17,7 +17,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from pygrametl.tables import SlowlyChangingDimension, TypeOneSlowlyChangingDimension
-from stars import DAY, PERSON, SALE, THING
+from star_schema import DAY, PERSON, SALE, THING
 
 from pypelineetl import DimensionETL, FactETL, UsageError, factory, file, rows
 from pypelineetl.events import Counts

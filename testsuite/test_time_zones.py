@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 import pytest
 import servers
 import sqlalchemy as sa
-from houses import House
 from pygrametl.tables import FactTable
 from servers import Server
+from warehouse_case import WarehouseCase
 
 from pypelineetl import FactETL, Request, events, factory, read_project, refresh, rows, watermark
 from pypelineetl.databases import open_database, parse_url
@@ -267,14 +267,14 @@ def test_the_ledger_is_in_utc(
 ) -> None:
     """It says when a run has begun."""
     with _database(servers_in_new_york, kind) as url:
-        house = House(url, tmp_path, as_sets=True)
+        case = WarehouseCase(url, tmp_path, as_sets=True)
         fact = FactETL(
             "visit",
             source=rows(list),
             create="CREATE TABLE visit_fact (id INT NOT NULL, day DATE)",
             factory=factory(FactTable, name="visit_fact", keyrefs=["id"], measures=["day"]),
         )
-        house.declare(fact)
-        house.load("visit", [{"id": 1, "day": date(2024, 7, 1)}])
-        [(begun,)] = house.table("etl_run", "started")
+        case.declare(fact)
+        case.load("visit", [{"id": 1, "day": date(2024, 7, 1)}])
+        [(begun,)] = case.table("etl_run", "started")
         assert abs(_moment(begun) - datetime.now(UTC).replace(tzinfo=None)) < timedelta(minutes=1)

@@ -12,12 +12,12 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 from conftest import _database_url
-from houses import House
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pygrametl.tables import CachedDimension, FactTable
 from sqlalchemy import make_url
 from test_incremental import _METADATA, _VISITS, a_visit, written
+from warehouse_case import WarehouseCase
 
 from pypelineetl import DimensionETL, FactETL, Request, events, factory, member, process, watermark
 from pypelineetl.databases import open_database
@@ -44,14 +44,16 @@ def visit(table: str = "visit_fact", **declared: Any) -> FactETL:
 
 def a_house(
     warehouse_url: str, folder: Path, etl: FactETL, source: str = "source", **options: bool
-) -> House:
+) -> WarehouseCase:
     """Return a warehouse of this fact, which has a SQLite source of its own."""
     folder.mkdir(exist_ok=True)
     source_url = f"sqlite:///{folder}/{source}.sqlite"
-    house = House(warehouse_url, folder, source_url=source_url, **{"as_sets": True, **options})
+    case = WarehouseCase(
+        warehouse_url, folder, source_url=source_url, **{"as_sets": True, **options}
+    )
     _METADATA.create_all(sa.create_engine(source_url, poolclass=sa.NullPool))
-    house.declare(etl)
-    return house
+    case.declare(etl)
+    return case
 
 
 def add(folder: Path, *rows: dict[str, Any], source: str = "source") -> None:
@@ -60,12 +62,12 @@ def add(folder: Path, *rows: dict[str, Any], source: str = "source") -> None:
         connection.execute(_VISITS.insert(), list(rows))
 
 
-def made_old(house: House) -> None:
+def made_old(case: WarehouseCase) -> None:
     """Turn the library's own tables into what an older version has made of them.
 
     Kept by the name of the ETL.
     """
-    with house.project.open_warehouse() as warehouse:
+    with case.project.open_warehouse() as warehouse:
         columns = "etl, rejected_at, reason, given, generation"
         with warehouse.transaction():
             warehouse.execute(f"CREATE TABLE old_reject AS SELECT {columns} FROM etl_reject")
@@ -83,8 +85,8 @@ def test_projects_that_share_a_name_share_no_mark_and_no_rejects(
     """Team b's rows below team a's mark are read, and a replay brings each team its own rows."""
     a = a_house(warehouse_url, tmp_path / "a", visit("visit_a", most_rejected=0.9))
     b = a_house(warehouse_url, tmp_path / "b", visit("visit_b", most_rejected=0.9))
-    for folder, house, table in ((tmp_path / "a", a, "visit_a"), (tmp_path / "b", b, "visit_b")):
-        house.declare(replace(visit(table, most_rejected=0.9), source=_TOO_MANY))
+    for folder, case, table in ((tmp_path / "a", a, "visit_a"), (tmp_path / "b", b, "visit_b")):
+        case.declare(replace(visit(table, most_rejected=0.9), source=_TOO_MANY))
         add(folder, a_visit(1, 100 if table == "visit_a" else 5), a_visit(2, 0, guests=2))
     assert (a.load("visit").rejected, b.load("visit").rejected) == (1, 1)
     add(tmp_path / "b", a_visit(3, 10))
@@ -106,11 +108,11 @@ def test_keys_of_another_project_outlive_a_deletion(warehouse_url: str, tmp_path
     """Deleting all tables of one project lets the other's go on counting where they were."""
     for name in "ab":
         (tmp_path / name).mkdir()
-    a, b = (House(warehouse_url, tmp_path / name, as_sets=True) for name in "ab")
-    for house, table in ((a, "thing_a"), (b, "thing_b")):
-        house.declare(thing(table))
-        house.give("thing", [{"code": code} for code in "XYZ"])
-        house.load("thing")
+    a, b = (WarehouseCase(warehouse_url, tmp_path / name, as_sets=True) for name in "ab")
+    for case, table in ((a, "thing_a"), (b, "thing_b")):
+        case.declare(thing(table))
+        case.give("thing", [{"code": code} for code in "XYZ"])
+        case.load("thing")
     b.load("thing", [{"code": "X"}], rebuild=True)
     list(refresh(a.project, Request(delete_existing_tables=True)))
     b.load("thing", [{"code": "X"}, {"code": "W"}])
@@ -140,20 +142,20 @@ def test_what_an_older_version_kept_by_name_is_taken_over(
         visit(most_rejected=0.9),
         source="SELECT visit_id, guests * 2000000000 AS guests, changed_at FROM visits",
     )
-    house = a_house(warehouse_url, tmp_path, etl)
+    case = a_house(warehouse_url, tmp_path, etl)
     add(tmp_path, a_visit(1, 0), a_visit(2, 5, guests=2), a_visit(3, 10))
-    house.load("visit")
-    made_old(house)
+    case.load("visit")
+    made_old(case)
     add(tmp_path, a_visit(4, 15))
     request = Request(test_sources=False, run_facts=True, delete_existing_tables=rebuild)
-    told = house.plan(request)
-    done = house.refresh(request)
+    told = case.plan(request)
+    done = case.refresh(request)
     assert told == done
     assert done["visit"].read == (4 if rebuild else 2)
-    with house.project.open_warehouse() as warehouse:
+    with case.project.open_warehouse() as warehouse:
         assert len(LoadState(warehouse).rejects(etl)) == 1
         assert warehouse.query("SELECT etl FROM etl_watermark") == [("table visit_fact",)]
-    assert house.load("visit").read == 1
+    assert case.load("visit").read == 1
 
 
 def test_rejects_that_an_older_version_kept_by_name_are_replayed(
@@ -164,28 +166,28 @@ def test_rejects_that_an_older_version_kept_by_name_are_replayed(
         visit(most_rejected=0.9),
         source="SELECT visit_id, guests * 2000000000 AS guests, changed_at FROM visits",
     )
-    house = a_house(warehouse_url, tmp_path, etl)
+    case = a_house(warehouse_url, tmp_path, etl)
     add(tmp_path, a_visit(1, 0), a_visit(2, 5, guests=2))
-    house.load("visit")
-    made_old(house)
-    counts = house.refresh(Request(test_sources=False, run_facts=True, replay_rejects=True))
+    case.load("visit")
+    made_old(case)
+    counts = case.refresh(Request(test_sources=False, run_facts=True, replay_rejects=True))
     assert counts["visit"].rejected == 1
 
 
 def test_what_may_be_another_table_s_is_not_taken_over(warehouse_url: str, tmp_path: Path) -> None:
     """Where runs have made two tables for one name, all is read, and the run says why."""
-    house = a_house(warehouse_url, tmp_path, visit(most_rejected=0.9))
+    case = a_house(warehouse_url, tmp_path, visit(most_rejected=0.9))
     other = a_house(warehouse_url, tmp_path / "other", visit("visit_other"))
     add(tmp_path, a_visit(1, 0), a_visit(2, 10))
-    house.load("visit")
+    case.load("visit")
     other.load("visit")
-    house.load("visit")
-    with house.project.open_warehouse() as warehouse, warehouse.transaction():
+    case.load("visit")
+    with case.project.open_warehouse() as warehouse, warehouse.transaction():
         warehouse.execute("UPDATE etl_watermark SET etl = 'fact visit'")
-    [note] = house.notes("visit")
+    [note] = case.notes("visit")
     assert 'does not show that they belong to the table "visit_fact"' in note
-    assert house.load("visit").read == 1
-    assert house.notes("visit") == []
+    assert case.load("visit").read == 1
+    assert case.notes("visit") == []
 
 
 def test_a_dimension_that_facts_add_members_to_keeps_its_mark(
@@ -193,16 +195,16 @@ def test_a_dimension_that_facts_add_members_to_keeps_its_mark(
 ) -> None:
     """A build of the fact alone copies the dimension, and what is remembered of it as well."""
     etl = visit(keys={"guests": member("thing", code="guests", missing="infer")})
-    house = a_house(warehouse_url, tmp_path, etl)
+    case = a_house(warehouse_url, tmp_path, etl)
     with written(f"sqlite:///{tmp_path}/source.sqlite") as source:
         source.execute(sa.text("CREATE TABLE things (code TEXT, number INTEGER)"))
         source.execute(sa.text("INSERT INTO things VALUES ('1', 1), ('2', 2)"))
-    house.declare(thing(source="SELECT code, number FROM things", watermark=watermark("number")))
+    case.declare(thing(source="SELECT code, number FROM things", watermark=watermark("number")))
     add(tmp_path, a_visit(1, 0, guests=7))
-    house.load("thing")
-    house.load("visit", rebuild=True)
-    assert house.load("thing").read == 1
-    assert [code for _, code in house.table("thing_dim", "id", "code")] == ["1", "2", "7"]
+    case.load("thing")
+    case.load("visit", rebuild=True)
+    assert case.load("thing").read == 1
+    assert [code for _, code in case.table("thing_dim", "id", "code")] == ["1", "2", "7"]
 
 
 _CREATE = "CREATE TABLE visits (visit_id INTEGER, guests INTEGER, changed_at {kind})"
@@ -223,7 +225,7 @@ class Extracts:
         self, source_url: str, folder: Path, kind: str, *, as_sets: bool = True, **declared: Any
     ) -> None:
         self.url = make_url(source_url)
-        self.house = House(
+        self.case = WarehouseCase(
             f"duckdb:///{folder}/w.duckdb", folder, as_sets=as_sets, source_url=source_url
         )
         self.declare(**declared)
@@ -231,7 +233,7 @@ class Extracts:
 
     def declare(self, **declared: Any) -> None:
         """Declare the fact anew."""
-        self.house.declare(visit(**declared))
+        self.case.declare(visit(**declared))
 
     def change(self, *statements: str) -> None:
         """Change the source."""
@@ -246,13 +248,13 @@ class Extracts:
 
     def load(self) -> tuple[int, int]:
         """Load; return how many rows were read and inserted."""
-        counts = self.house.load("visit")
+        counts = self.case.load("visit")
         return counts.read, counts.inserted
 
     @property
     def numbers(self) -> list[int]:
         """The numbers of the visits that are loaded."""
-        return [number for (number,) in self.house.table("visit_fact", "visit_id")]
+        return [number for (number,) in self.case.table("visit_fact", "visit_id")]
 
 
 def _sql(at: Any) -> str:
@@ -268,7 +270,7 @@ def test_a_mark_is_never_beyond_the_clock(source_url: str, tmp_path: Path) -> No
         source_url, tmp_path, "TIMESTAMP" if "duckdb" in source_url else _moments(source_url)
     )
     visits.add((1, "2024-01-01 10:00:00"), (2, "2999-01-01 00:00:00"), (3, "2999-01-01 00:00:00"))
-    [note] = visits.house.notes("visit")
+    [note] = visits.case.notes("visit")
     assert note.startswith(
         '2 rows of the source have a value in "changed_at" that is ahead of the source\'s clock'
     )
@@ -278,9 +280,9 @@ def test_a_mark_is_never_beyond_the_clock(source_url: str, tmp_path: Path) -> No
         "UPDATE visits SET guests = 7, changed_at = '2024-01-03 10:00:00' WHERE visit_id > 1 AND"
         " visit_id < 4"
     )
-    counts = visits.house.load("visit")
+    counts = visits.case.load("visit")
     assert (counts.read, counts.updated) == (3, 2)
-    assert visits.house.notes("visit") == []
+    assert visits.case.notes("visit") == []
 
 
 def _moments(source_url: str) -> str:
@@ -297,7 +299,7 @@ def test_a_mark_may_be_ahead_of_the_clock_as_far_as_is_declared(tmp_path: Path) 
     )
     today = datetime.now(UTC).date()
     visits.add((1, today), (2, today + timedelta(days=1)))
-    assert visits.house.notes("visit") == []
+    assert visits.case.notes("visit") == []
     assert visits.load() == (1, 0)
 
 
@@ -306,9 +308,9 @@ def test_a_mark_beyond_the_clock_of_an_older_version_is_not_used(tmp_path: Path)
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATETIME")
     visits.add((1, "2024-01-01 10:00:00"))
     visits.load()
-    visits.house.execute("UPDATE etl_watermark SET reached = '2999-01-01 00:00:00'")
+    visits.case.execute("UPDATE etl_watermark SET reached = '2999-01-01 00:00:00'")
     visits.add((2, "2024-01-02 10:00:00"))
-    [note] = visits.house.notes("visit")
+    [note] = visits.case.notes("visit")
     assert "ahead of the source's clock" in note
     assert visits.numbers == [1, 2]
     assert visits.load() == (1, 0)
@@ -343,7 +345,7 @@ def test_a_source_that_begins_anew_is_read_from_its_beginning(
     visits.load()
     visits.change("DELETE FROM visits")
     visits.add((2, 1), (3, 2))
-    [note] = visits.house.notes("visit")
+    [note] = visits.case.notes("visit")
     assert (
         note
         == 'all rows of the source are read: earlier loads have read "changed_at" up to 1000, but'
@@ -351,7 +353,7 @@ def test_a_source_that_begins_anew_is_read_from_its_beginning(
     )
     assert visits.load() == (1, 0)
     visits.change("DELETE FROM visits")
-    assert "all of its values are NULL now" in visits.house.notes("visit")[0]
+    assert "all of its values are NULL now" in visits.case.notes("visit")[0]
     visits.add((4, 1))
     assert visits.load() == (1, 1)
     assert visits.numbers == [1, 2, 3, 4]
@@ -465,7 +467,7 @@ def test_texts_of_one_form_are_compared_on_every_source(source_url: str, tmp_pat
     visits.add((3, "2024-01-05T10:00:00.25"), (4, "2024-01-05T10:00:00.24"))
     assert visits.load() == (3, 1)
     visits.add((5, "2024-01-05 12:00:00.25"))
-    assert "texts that are not all ISO timestamps of one format" in visits.house.failure("visit")
+    assert "texts that are not all ISO timestamps of one format" in visits.case.failure("visit")
 
 
 @pytest.mark.parametrize(
@@ -491,7 +493,7 @@ def test_what_cannot_be_compared_is_refused(
     """With the rule, and before anything is read by it."""
     visits = Extracts(source_url, tmp_path, kind)
     visits.change(f"INSERT INTO visits VALUES (1, 1, {value})")
-    error = visits.house.failure("visit")
+    error = visits.case.failure("visit")
     assert told in error
     if told:
         assert "it must have whole numbers, dates or timestamps" in error
@@ -518,7 +520,7 @@ def test_what_can_be_compared_exactly_is(
     assert visits.load() == (2, 2)
     visits.add((3, values[0]), (4, values[1]))
     assert visits.load() == (2, 1)
-    assert visits.house.notes("visit") == []
+    assert visits.case.notes("visit") == []
 
 
 @pytest.mark.parametrize("as_sets", [True, False])
@@ -535,7 +537,7 @@ def test_a_fact_that_appends_reads_each_row_once(
         assert visits.load() == (0, 0)
         visits.add((3, values[2]))
         assert visits.load() == (1, 1)
-        assert visits.house.load("visit", rebuild=True).inserted == 3
+        assert visits.case.load("visit", rebuild=True).inserted == 3
         assert visits.load() == (0, 0)
         assert visits.numbers == [1, 2, 3]
         visits.change("DROP TABLE visits")
@@ -570,7 +572,7 @@ def test_a_fact_that_appends_misses_no_row_without_a_word(tmp_path: Path) -> Non
         folder.mkdir()
         visits = appending(folder, kind)
         visits.add(*rows)
-        assert told in visits.house.failure("visit")
+        assert told in visits.case.failure("visit")
         assert visits.numbers == [1, 2]
 
 
@@ -579,7 +581,7 @@ def test_a_fact_that_appends_never_reads_all_again_into_its_table(tmp_path: Path
     nothing is known.
     """
     visits = appending(tmp_path, "INTEGER")
-    project = visits.house.project
+    project = visits.case.project
     [*_, ended] = process(project, project.etls[0], rebuild=False, full=True)
     assert isinstance(ended, events.EtlFailed)
     assert (
@@ -587,21 +589,21 @@ def test_a_fact_that_appends_never_reads_all_again_into_its_table(tmp_path: Path
         in ended.error
     )
     visits.change("DELETE FROM visits WHERE visit_id = 2")
-    assert "its largest value is less now. Rebuild its table" in visits.house.failure("visit")
-    visits.house.execute("DELETE FROM etl_watermark")
+    assert "its largest value is less now. Rebuild its table" in visits.case.failure("visit")
+    visits.case.execute("DELETE FROM etl_watermark")
     assert (
         'nothing is stored about how far earlier loads have read "changed_at"'
-        in visits.house.failure("visit")
+        in visits.case.failure("visit")
     )
     assert visits.numbers == [1, 2]
-    assert visits.house.load("visit", rebuild=True).inserted == 1
+    assert visits.case.load("visit", rebuild=True).inserted == 1
 
 
 def test_a_fact_that_appends_leaves_what_is_not_over(tmp_path: Path) -> None:
     """Rows of today's day, of which more may come, and of the future, which are told, wait."""
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATE", append=True, grain=())
     visits.add((1, "2024-01-01"), (2, datetime.now(UTC).date()), (3, "2999-01-01"))
-    [note] = visits.house.notes("visit")
+    [note] = visits.case.notes("visit")
     assert note.startswith(
         '1 rows of the source have a value in "changed_at" that is ahead of the source\'s clock.'
         " They"
@@ -612,14 +614,14 @@ def test_a_fact_that_appends_leaves_what_is_not_over(tmp_path: Path) -> None:
 
 def test_what_a_fact_that_appends_cannot_be_told(tmp_path: Path) -> None:
     """An overlap would read rows twice, and so would a second column."""
-    house = House(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, as_sets=True)
+    case = WarehouseCase(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, as_sets=True)
     for mark in (watermark("changed_at", overlap=1), watermark("changed_at", "guests")):
-        house.declare(visit(append=True, grain=(), watermark=mark))
+        case.declare(visit(append=True, grain=(), watermark=mark))
         with pytest.raises(ConfigError, match="give it one column, and no overlap"):
-            _ = house.project
-    house.declare(visit(watermark=watermark("changed_at", ahead=-timedelta(days=1))))
+            _ = case.project
+    case.declare(visit(watermark=watermark("changed_at", ahead=-timedelta(days=1))))
     with pytest.raises(ConfigError, match=r"its watermark's ahead is .* must not be negative"):
-        _ = house.project
+        _ = case.project
 
 
 @pytest.mark.parametrize("append", [True, False])
@@ -657,14 +659,14 @@ def test_a_row_that_is_committed_in_between_comes_with_the_next_load(
 def test_the_source_test_knows_a_watermark_s_columns(tmp_path: Path) -> None:
     """They are used; and one that the source does not give is a fault."""
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATETIME")
-    [etl] = visits.house.project.etls
-    tested = check_source(visits.house.project, etl)
+    [etl] = visits.case.project.etls
+    tested = check_source(visits.case.project, etl)
     assert (tested.faults, tested.warnings) == ((), ())
     visits.declare(watermark=watermark("changedat"))
-    [etl] = visits.house.project.etls
-    [fault] = check_source(visits.house.project, etl).faults
+    [etl] = visits.case.project.etls
+    [fault] = check_source(visits.case.project, etl).faults
     assert 'the source does not give the column "changedat". Did you mean "changed_at"?' in fault
-    assert visits.house.failure("visit") == fault
+    assert visits.case.failure("visit") == fault
 
 
 def moment_visit(**declared: Any) -> FactETL:
@@ -700,12 +702,10 @@ def test_sessions_are_in_utc_whatever_the_server_is_in(
     cast = moment_visit(
         source="SELECT visit_id, CAST(changed_at AS DATETIME(6)) AS changed_at FROM visits"
     )
-    visits.house.declare(cast)
+    visits.case.declare(cast)
     visits.add((1, "2024-03-10 04:59:59" if kind == "TIMESTAMP" else "2024-03-10 04:59:59+00"))
     visits.load()
-    assert visits.house.table("visit_fact", "visit_id", "changed_at") == [
-        (1, "2024-03-10 04:59:59")
-    ]
+    assert visits.case.table("visit_fact", "visit_id", "changed_at") == [(1, "2024-03-10 04:59:59")]
 
 
 @pytest.mark.parametrize("as_sets", [True, False])
@@ -716,13 +716,13 @@ def test_a_warehouse_s_sessions_are_in_utc(
     changes nothing.
     """
     in_new_york(postgresql_url)
-    house = a_house(postgresql_url, tmp_path, visit(), as_sets=as_sets)
+    case = a_house(postgresql_url, tmp_path, visit(), as_sets=as_sets)
     create = "CREATE TABLE visit_fact (visit_id INT NOT NULL, changed_at TIMESTAMP)"
-    house.declare(replace(moment_visit(), create=create))
+    case.declare(replace(moment_visit(), create=create))
     add(tmp_path, a_visit(1, 0))
-    house.load("visit")
-    assert house.load("visit").unchanged == 1
-    with house.project.open_warehouse() as warehouse:
+    case.load("visit")
+    assert case.load("visit").unchanged == 1
+    with case.project.open_warehouse() as warehouse:
         [(at,)] = warehouse.query(
             "SELECT to_char(changed_at, 'YYYY-MM-DD HH24:MI') FROM visit_fact"
         )
@@ -740,7 +740,7 @@ def test_offsets_of_sqlite_are_brought_to_utc(
 ) -> None:
     """Whichever way the rows come."""
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, kind, as_sets=as_sets)
-    visits.house.declare(moment_visit(source=source.format("changed_at")))
+    visits.case.declare(moment_visit(source=source.format("changed_at")))
     visits.add(
         (1, "2024-01-05 10:00:00+02:00"),
         (2, "2024-01-05T10:00:00.5-05:00"),
@@ -748,7 +748,7 @@ def test_offsets_of_sqlite_are_brought_to_utc(
     )
     visits.add((4, "2024-01-05 10:00:00"), (5, "2024-01-05"))
     visits.load()
-    assert visits.house.table("visit_fact", "visit_id", "changed_at") == [
+    assert visits.case.table("visit_fact", "visit_id", "changed_at") == [
         (1, "2024-01-05 08:00:00"),
         (2, "2024-01-05 15:00:00.500000"),
         (3, "2024-01-05 10:00:00"),
@@ -761,10 +761,10 @@ def test_offsets_of_sqlite_are_brought_to_utc(
 def test_times_in_a_date_column_of_sqlite_are_not_cut(tmp_path: Path, *, as_sets: bool) -> None:
     """SQLite keeps them, so they are read as they are."""
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATE", as_sets=as_sets)
-    visits.house.declare(moment_visit())
+    visits.case.declare(moment_visit())
     visits.add((1, "2024-01-05 10:00:00"), (2, "2024-01-05"))
     visits.load()
-    assert visits.house.table("visit_fact", "changed_at") == [
+    assert visits.case.table("visit_fact", "changed_at") == [
         ("2024-01-05 00:00:00",),
         ("2024-01-05 10:00:00",),
     ]
@@ -849,4 +849,4 @@ def _follow(
             visits.add((number, at), guests=guests)
         visits.load()
         loaded |= rows
-        assert visits.house.table("visit_fact", "visit_id", "guests") == sorted(loaded.items())
+        assert visits.case.table("visit_fact", "visit_id", "guests") == sorted(loaded.items())

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 import redis
 from servers import Server
 
+from fault_injection import celery_app
+from fault_injection.case import Case
+from fault_injection.generations import Star
+from fault_injection.reader import Poller
+from fault_injection.runner import servers_of, star_on
+from fault_injection.scenario import as_told, undone, worker
+from fault_injection.verify import refresh_here
 from pypelineetl.databases.base import Database
-from torture import app
-from torture.case import Case
-from torture.drive import as_told, undone, worker
-from torture.judge import refresh_here
-from torture.poller import Poller
-from torture.running import servers_of, star_on
-from torture.star import Star
 
 IN_A_ROW, WARM = 200, 50
 AT_ONCE, PROCESSES = 20, 4
@@ -63,7 +63,7 @@ class Endured:
 
 def endure(warehouse: str) -> list[Endured]:
     """Refresh a star in a row and, if its warehouse has a server, at once."""
-    with tempfile.TemporaryDirectory(prefix="pypelineetl-torture-") as name:
+    with tempfile.TemporaryDirectory(prefix="pypelineetl-faults-") as name:
         folder = Path(name)
         folder.chmod(0o711)
         with servers_of(warehouse, folder) as running:
@@ -120,7 +120,7 @@ def _at_once(warehouse: str, star: Star, running: dict[str, Server]) -> Endured:
         worker("all", told, PROCESSES) as group,
         poller.polling(),
     ):
-        celery = app.refreshes(told).app
+        celery = celery_app.refreshes(told).app
         _all_at_once(celery)
         before, started = _held(star, _of_group(group)), time.monotonic()
         results = _all_at_once(celery)
@@ -137,7 +137,7 @@ def _at_once(warehouse: str, star: Star, running: dict[str, Server]) -> Endured:
 
 def _all_at_once(celery: Any) -> list[Any]:
     sent = [
-        celery.send_task("torture.refresh", kwargs={"builds": number % 2 == 0})
+        celery.send_task("fault_injection.refresh", kwargs={"builds": number % 2 == 0})
         for number in range(AT_ONCE)
     ]
     return [each.get(timeout=600) for each in sent]

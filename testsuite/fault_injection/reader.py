@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from torture.star import SALES_A_GENERATION, THINGS
+from fault_injection.generations import SALES_A_GENERATION, THINGS
 
 _POLL = """
     SELECT (SELECT MIN(generation) FROM thing_dim), (SELECT MAX(generation) FROM thing_dim),

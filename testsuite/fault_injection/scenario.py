@@ -16,9 +16,9 @@ from celery.result import AsyncResult
 from fork_server import shared_fork_server
 from servers import Server
 
-from torture import app, driver
-from torture.case import Case
-from torture.star import Star
+from fault_injection import celery_app, inject
+from fault_injection.case import Case
+from fault_injection.generations import Star
 
 ON_CELERY = {"kill worker", "kill broker"}
 BOUND_SECONDS = 90
@@ -40,7 +40,7 @@ def drive(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
     told["server"] = server.process.pid if server and server.process else 0
     if case.fault in ON_CELERY:
         return _on_workers(told, running["redis"])
-    return _in_a_process(told, server) if case.fault.startswith("kill") else driver.refreshed(told)
+    return _in_a_process(told, server) if case.fault.startswith("kill") else inject.refreshed(told)
 
 
 def as_told(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def as_told(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any
 def _in_a_process(told: dict[str, Any], server: Server | None) -> dict[str, Any]:
     with TemporaryFile() as out, TemporaryFile() as err:
         process = shared_fork_server().start(
-            ["-m", "torture.driver", json.dumps(told)], _TESTSUITE, _environment(), out, err
+            ["-m", "fault_injection.inject", json.dumps(told)], _TESTSUITE, _environment(), out, err
         )
         while process.poll() is None:
             time.sleep(0.02)
@@ -95,13 +95,13 @@ def _on_workers(told: dict[str, Any], broker: Server) -> dict[str, Any]:
     """
     with redis.Redis.from_url(told["broker"]) as client, worker("one", told), worker("other", told):
         client.flushall()
-        refreshes = app.refreshes(told)
+        refreshes = celery_app.refreshes(told)
         result = refreshes.app.send_task(
-            "torture.refresh", kwargs={"builds": told["mode"] == "build"}
+            "fault_injection.refresh", kwargs={"builds": told["mode"] == "build"}
         )
         said = [*_waited_for(result, told, broker), *undone(client)]
         refreshes.app.close()
-    return {"succeeded": not said, "struck": app.marker(told).exists(), "said": said}
+    return {"succeeded": not said, "struck": celery_app.marker(told).exists(), "said": said}
 
 
 def _waited_for(result: AsyncResult[Any], told: dict[str, Any], broker: Server) -> list[str]:
@@ -134,7 +134,7 @@ def undone(broker: redis.Redis) -> list[str]:
 @contextmanager
 def worker(name: str, told: dict[str, Any], processes: int = 1) -> Iterator[int]:
     """Run a worker, and give its process group."""
-    command = ["-m", "celery", "-A", "torture.app", "worker", "-c", str(processes)]
+    command = ["-m", "celery", "-A", "fault_injection.celery_app", "worker", "-c", str(processes)]
     with (Path(told["folder"]) / f"{name}.log").open("wb") as log:
         process = shared_fork_server().start(
             [*command, "-n", f"{name}@%h"],

@@ -6,8 +6,8 @@ The cases of the grid, and the loop that fails the Nth call of a database.
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from torture.case import Case
-from torture.drive import ON_CELERY
+from fault_injection.case import Case
+from fault_injection.scenario import ON_CELERY
 
 POINTS = (
     "lock taken",

@@ -32,7 +32,7 @@ from pygrametl.tables import (
     FactTable,
     SlowlyChangingDimension,
 )
-from stars import Star
+from star_schema import Star
 
 from pypelineetl import DimensionETL, FactETL, events, factory, member, process, rows
 from pypelineetl.declare.factories import Factory
@@ -484,7 +484,7 @@ def test_trap_15_processes_that_do_not_fork(tmp_path: Path) -> None:
     assert "context has already been set" in _spawning(tmp_path, "import pygrametl.tables").stderr
     code = """
 import pypelineetl
-from test_traps import *
+from test_pygrametl_regressions import *
 for as_sets in (True, False):
     way = Way(Star("sqlite:///s.sqlite", f"duckdb:///{as_sets}.duckdb", Path.cwd()), as_sets)
     way.load(dimension(), person())

@@ -1,4 +1,4 @@
-"""`make torture`.
+"""`make test-faults`.
 
 The whole fault grid and many refreshes, tables of them, and a closing line `N cases, M broken`.
 """
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 
-from torture.grid import FAULTS, MODES, POINTS, WAREHOUSES, every, fits_any, left_out
-from torture.load import Endured, endure
-from torture.running import Ended, run_all
+from fault_injection.grid import FAULTS, MODES, POINTS, WAREHOUSES, every, fits_any, left_out
+from fault_injection.repetition import Endured, endure
+from fault_injection.runner import Ended, run_all
 
 _LOAD = "load"
 

@@ -7,22 +7,22 @@ from datetime import date, datetime
 from pathlib import Path
 
 import pytest
-from houses import House, nothing
 from pygrametl.tables import CachedDimension, FactTable
 from test_modelling import a_person, a_sale, person, sale
+from warehouse_case import WarehouseCase, nothing
 
 from pypelineetl import DimensionETL, FactETL, factory, junk, member, rows
 
 
 @pytest.fixture
-def house(warehouse_url: str, tmp_path: Path) -> House:
+def case(warehouse_url: str, tmp_path: Path) -> WarehouseCase:
     """An empty warehouse of each kind."""
-    return House(warehouse_url, tmp_path, as_sets=True)
+    return WarehouseCase(warehouse_url, tmp_path, as_sets=True)
 
 
-def test_a_bridge_is_a_fact_with_two_keys_and_a_weight(house: House) -> None:
+def test_a_bridge_is_a_fact_with_two_keys_and_a_weight(case: WarehouseCase) -> None:
     """An account of several people: its balance by person adds up to the whole."""
-    house.declare(
+    case.declare(
         person(),
         DimensionETL(
             "account",
@@ -48,26 +48,26 @@ def test_a_bridge_is_a_fact_with_two_keys_and_a_weight(house: House) -> None:
             },
         ),
     )
-    house.load("person", [a_person(1, "Bonn", None), a_person(2, "Rome", None)])
-    house.load("account", [{"number": 7}])
-    house.load(
+    case.load("person", [a_person(1, "Bonn", None), a_person(2, "Rome", None)])
+    case.load("account", [{"number": 7}])
+    case.load(
         "holder",
         [
             {"number": 7, "person": 1, "weight": "0.7500"},
             {"number": 7, "person": 2, "weight": "0.2500"},
         ],
     )
-    assert house.table("holder_bridge", "account_fk", "person_fk", "weight") == [
+    assert case.table("holder_bridge", "account_fk", "person_fk", "weight") == [
         (1, 1, 0.75),
         (1, 2, 0.25),
     ]
 
 
-def test_a_mini_dimension_is_a_junk_dimension_with_a_key_in_the_fact(house: House) -> None:
+def test_a_mini_dimension_is_a_junk_dimension_with_a_key_in_the_fact(case: WarehouseCase) -> None:
     """What changes often about a person is a key of the fact's own, and the person needs no new
     version for it.
     """
-    house.declare(
+    case.declare(
         person(),
         DimensionETL(
             "profile",
@@ -86,24 +86,24 @@ def test_a_mini_dimension_is_a_junk_dimension_with_a_key_in_the_fact(house: Hous
             }
         ),
     )
-    house.load("person", [a_person(1, "Bonn", None)])
-    house.load("profile")
+    case.load("person", [a_person(1, "Bonn", None)])
+    case.load("profile")
     at = datetime(2014, 1, 5)
     incomes = enumerate(("low", "high"), 1)
-    house.load(
+    case.load(
         "sale",
         [
             a_sale(number, person=1, at=at, age_band="20-29", income=income)
             for number, income in incomes
         ],
     )
-    assert house.table("sale_fact", "sale_id", "person_fk", "kind_fk") == [(1, 1, 1), (2, 1, 2)]
-    assert len(house.table("person_dim", "id")) == 1
+    assert case.table("sale_fact", "sale_id", "person_fk", "kind_fk") == [(1, 1, 1), (2, 1, 2)]
+    assert len(case.table("person_dim", "id")) == 1
 
 
-def test_an_outrigger_is_a_dimension_whose_natural_key_another_keeps(house: House) -> None:
+def test_an_outrigger_is_a_dimension_whose_natural_key_another_keeps(case: WarehouseCase) -> None:
     """A country, described once, of the city that each version of a person has."""
-    house.declare(
+    case.declare(
         person(),
         DimensionETL(
             "city",
@@ -121,12 +121,12 @@ def test_an_outrigger_is_a_dimension_whose_natural_key_another_keeps(house: Hous
             ),
         ),
     )
-    house.load(
+    case.load(
         "city", [{"city": "Bonn", "country": "Germany"}, {"city": "Rome", "country": "Italy"}]
     )
-    house.load("person", [a_person(1, "Bonn", None)])
-    house.load("person", [a_person(1, "Rome", date(2014, 2, 1))])
-    with house.project.open_warehouse() as warehouse:
+    case.load("person", [a_person(1, "Bonn", None)])
+    case.load("person", [a_person(1, "Rome", date(2014, 2, 1))])
+    with case.project.open_warehouse() as warehouse:
         found = warehouse.query(
             "SELECT p.version, c.country FROM person_dim p JOIN city_dim c ON c.city = p.city ORDER"
             " BY p.version"

@@ -1,4 +1,4 @@
-"""A sample of the fault grid, which `make torture` runs as a whole.
+"""A sample of the fault grid, which `make test-faults` runs as a whole.
 
 Whatever strikes, all is old or all is new.
 """
@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from fault_injection.case import Case
+from fault_injection.grid import WAREHOUSES, cases, fits_any
+from fault_injection.runner import run
 from servers import Server
-from torture.case import Case
-from torture.grid import WAREHOUSES, cases, fits_any
-from torture.running import run
 
 SAMPLE = [
     ("build", "mid-extract", "exception"),
@@ -81,8 +81,8 @@ def test_the_grid_has_every_case_that_exists() -> None:
 
 
 def test_words_that_no_case_has_are_an_error() -> None:
-    """They are answered with those that there are; nothing was tortured, so nothing held."""
-    command = [sys.executable, "-m", "torture", "duckdb", "kill sever"]
+    """The message lists the words that cases have; status 2, as nothing was verified."""
+    command = [sys.executable, "-m", "fault_injection", "duckdb", "kill sever"]
     done = subprocess.run(
         command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )

@@ -13,10 +13,10 @@ from uuid import uuid4
 import servers
 from servers import Server
 
-from torture.case import Case
-from torture.grid import MODES, calls, cases, fits
-from torture.judge import Verdict, is_learnt, judged, learn
-from torture.star import Star
+from fault_injection.case import Case
+from fault_injection.generations import Star
+from fault_injection.grid import MODES, calls, cases, fits
+from fault_injection.verify import Verdict, is_learnt, judged, learn
 
 Ended = tuple[Case, Verdict, float]
 """A case, what came of it, and the seconds that it took."""
@@ -49,7 +49,7 @@ def star_on(warehouse: str, folder: Path, running: dict[str, Server]) -> Iterato
 
 def run_all(warehouse: str, words: Sequence[str]) -> list[Ended]:
     """Run the chosen cases of one warehouse."""
-    with tempfile.TemporaryDirectory(prefix="pypelineetl-torture-") as name:
+    with tempfile.TemporaryDirectory(prefix="pypelineetl-faults-") as name:
         folder = Path(name)
         folder.chmod(0o711)
         with servers_of(warehouse, folder) as running:

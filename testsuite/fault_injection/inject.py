@@ -1,5 +1,5 @@
 """One refresh in a process of its own, in which a fault strikes at a named point: `python -m
-torture.driver CASE`.
+fault_injection.inject CASE`.
 
 The engine's own functions are wrapped at that point; what happens there is real: an exception, a
 killed process, a killed connection, a killed server.
@@ -20,6 +20,8 @@ import psycopg
 import pymysql
 from sqlalchemy import make_url
 
+from fault_injection import generations
+from fault_injection.generations import Star
 from pypelineetl import Request, events, refresh
 from pypelineetl.databases import duckdb, duckdb_catalog, mysql, postgresql, sqlite
 from pypelineetl.databases.base import Database
@@ -30,8 +32,6 @@ from pypelineetl.extract import sources
 from pypelineetl.load import dispatch
 from pypelineetl.run import publication, retry
 from pypelineetl.state import run_start, run_status
-from torture import star as a_star
-from torture.star import Star
 
 _OF_DATABASES = {
     ("bulk_class", "insert"): "mid-load",
@@ -137,7 +137,7 @@ def arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
             struck.append(reached)
             fault()
 
-    _put(patches, a_star, "strike", strike)
+    _put(patches, generations, "strike", strike)
     after, before = partial(_wrap, patches, strike, False), partial(_wrap, patches, strike, True)
     after(run_start, "acquire", "lock taken")
     after(run_status.RunStatus, "loaded", "history written")

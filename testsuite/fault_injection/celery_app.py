@@ -1,5 +1,5 @@
 """The Celery application of the star, and of workers in which a fault strikes: `celery -A
-torture.app worker`.
+fault_injection.celery_app worker`.
 
 A worker reads its case from TORTURE_CASE. What strikes kills the broker, or all processes of the
 worker, as the end of its machine would.
@@ -19,16 +19,16 @@ from celery import Celery, Task
 from celery.backends.base import Backend
 from celery.worker.request import Request
 
+from fault_injection.generations import Star
+from fault_injection.inject import arm
 from pypelineetl import PypeLineError
 from pypelineetl.celery import Refreshes, task_run
-from torture.driver import arm
-from torture.star import Star
 
 _LOOK_EACH_SECONDS = 1
 
 
 def refreshes(case: dict[str, Any]) -> Refreshes:
-    """Return the star's application and its task `torture.refresh`."""
+    """Return the star's application and its task `fault_injection.refresh`."""
     star = Star(case["source"], case["warehouse"], Path(case["folder"]), case["lock_wait"])
     made = Refreshes(star.config(BROKER_URL=case["broker"], RESULT_URL=case["broker"]))
     made.project = star.project(case["generation"])
@@ -38,7 +38,7 @@ def refreshes(case: dict[str, Any]) -> Refreshes:
         "unacked_restore_interval": _LOOK_EACH_SECONDS,
     }
 
-    @made.app.task(name="torture.refresh", bind=True, throws=(PypeLineError,))
+    @made.app.task(name="fault_injection.refresh", bind=True, throws=(PypeLineError,))
     def refresh(task: Task[..., Any], *, builds: bool) -> Any:
         return made.refresh(
             task, run_dimensions=True, run_facts=True, delete_existing_tables=builds
@@ -89,11 +89,13 @@ def _arm(app: Celery, case: dict[str, Any]) -> None:
             lambda _self, _id, _result, request, *_: _ends(request.task),
         )
     if case["point"] == "acknowledged":
-        _after(Request, "acknowledge", fault, lambda request: request.name == "torture.refresh")
+        _after(
+            Request, "acknowledge", fault, lambda request: request.name == "fault_injection.refresh"
+        )
 
 
 def _ends(task: str) -> bool:
-    return task in {"torture.refresh", "pypelineetl.collect"}
+    return task in {"fault_injection.refresh", "pypelineetl.collect"}
 
 
 def _after(owner: Any, name: str, fault: Callable[[], None], applies: Callable[..., bool]) -> None:

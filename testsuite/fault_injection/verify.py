@@ -10,15 +10,15 @@ from typing import Any
 
 from servers import Server
 
+from fault_injection.case import Case
+from fault_injection.generations import TABLES, Star
+from fault_injection.reader import Poller
+from fault_injection.scenario import BOUND_SECONDS, drive
 from pypelineetl import Request, refresh
 from pypelineetl.events import EtlFailed, RunFinished
 from pypelineetl.project.project import Project
 from pypelineetl.state.run_history import RunHistory
 from pypelineetl.state.run_record import FAILED, LOST, NOT_PUBLISHED, NOT_RUN, SUCCEEDED
-from torture.case import Case
-from torture.drive import BOUND_SECONDS, drive
-from torture.poller import Poller
-from torture.star import TABLES, Star
 
 
 @dataclass(frozen=True)

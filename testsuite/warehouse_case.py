@@ -27,7 +27,7 @@ from pypelineetl.project.project import Project
 Row = Mapping[str, Any]
 
 
-class House:
+class WarehouseCase:
     """A warehouse, the ETLs that fill it, and whether they do so as sets or, as classes of a user's
     own, row by row.
     """
