@@ -58,7 +58,6 @@ test-lowest: $(READY)
 
 coverage: $(READY)
 	$(RUN) -m coverage run -m pytest $(QUICK)
-	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report
 
 test-versions: $(READY) servers
