@@ -94,7 +94,6 @@ class Column:
         )
 
 
-@lru_cache(maxsize=1_000)
 def columns_of(sql: str, *, sql_dialect: str) -> Mapping[str, Column]:
     """Return the columns of a CREATE TABLE by name, in their order.
 
@@ -105,6 +104,13 @@ def columns_of(sql: str, *, sql_dialect: str) -> Mapping[str, Column]:
     Raises:
         DialectError: It is not a CREATE TABLE.
     """
+    return _columns_of(sql, sql_dialect)
+
+
+# A load asks for the columns of one table many times. mypy does not check the arguments of a cached
+# function, so it has no other callers.
+@lru_cache(maxsize=1_000)
+def _columns_of(sql: str, sql_dialect: str) -> Mapping[str, Column]:
     create = ddl.table_definition(sql, sql_dialect=sql_dialect)
     primary_key: set[str] = set()
     for part in create.this.expressions:
