@@ -1,6 +1,6 @@
-"""People are told of a run that fails, of the next one that goes well, of one that does not come.
+"""Alerts report a run that failed, the recovery after it, and a run that is late.
 
-Secrets are not.
+No alert contains a secret.
 """
 
 import json
@@ -28,8 +28,9 @@ from pypelineetl.cli import main
 FORGED = "Z\nINFO:__main__:Run succeeded\u2028\x1b[2J\r\x9b31m[bold]:smile:\u202e"
 SHOWN = r"Z\nINFO:__main__:Run succeeded\u2028\x1b[2J\r\x9b31m[bold]:smile:\u202e"
 UNSHOWN = ("\nINFO:__main__:Run succeeded\u2028", "\u2028", "\x1b[2J", "\r", "\x9b", "\u202e")
-"""A value that would write a line of its own, clear the screen and turn the text, and how people
-see it.
+"""FORGED would add a log line, clear the screen and reverse text. People see SHOWN instead.
+
+UNSHOWN lists the parts of it that no output may contain.
 """
 BROKEN = ("FROM affiliates", "FROM afiliates")
 SLOW = """
@@ -46,31 +47,31 @@ class _Receiver(BaseHTTPRequestHandler):
     received: ClassVar[list[dict[str, Any]]] = []
 
     def do_POST(self) -> None:
-        """Take a message."""
+        """Keep the message that was posted."""
         self.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(200)
         self.end_headers()
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
+        """Write no access log."""
 
 
 @dataclass
 class Webhook:
-    """A webhook's URL, and what was posted there."""
+    """A webhook's URL, and the messages that were posted there."""
 
     url: str
     received: list[dict[str, Any]]
 
     @property
     def titles(self) -> list[str]:
-        """What was told, without the machine's name."""
+        """The titles of the messages, without the machine's name."""
         return [message["title"].partition(" (")[0] for message in self.received]
 
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    """A webhook that is listening."""
+    """A webhook that listens."""
     _Receiver.received.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Receiver)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -81,13 +82,16 @@ def webhook() -> Iterator[Webhook]:
 
 @pytest.fixture
 def shop(checkout: Checkout) -> Checkout:
-    """A checkout with its source."""
+    """A checkout whose source is the small sample."""
     write_small_sample(checkout.folder / "local" / "source.db")
     return checkout
 
 
 def run(shop: Checkout, alerts: str, *arguments: str) -> int:
-    """Build the dimensions, and return the exit status."""
+    """Run run.py with these alerts, and return the exit status.
+
+    Without arguments it rebuilds the dimensions.
+    """
     return shop.run(
         "run.py",
         *(arguments or ("--run_dimensions", "--delete_existing_tables")),
@@ -96,11 +100,14 @@ def run(shop: Checkout, alerts: str, *arguments: str) -> int:
 
 
 def test_a_failure_and_the_recovery_are_told_once(shop: Checkout, webhook: Webhook) -> None:
-    """And what goes well as ever is not."""
+    """Each failed run sends one alert, and so does the first good run after it.
+
+    Other good runs send none.
+    """
     assert run(shop, webhook.url) == 0
     assert webhook.received == []
-    # A view that is not there any more: the tests of the sources pass over it, for they are left
-    # out.
+    # The query now names a table that does not exist. The source tests would stop the run before
+    # the ETL starts, so these runs leave them out.
     shop.edit("sources", *BROKEN)
     for _ in range(2):
         assert run(shop, webhook.url, "--run_dimensions", "--no-test_dimension_source") == 1
@@ -115,7 +122,10 @@ def test_a_failure_and_the_recovery_are_told_once(shop: Checkout, webhook: Webho
 
 
 def test_a_source_test_that_fails_is_told(shop: Checkout, webhook: Webhook) -> None:
-    """The run ended before it began."""
+    """A source test that fails sends an alert that names the ETL.
+
+    The history says that this ETL failed and that the others did not run.
+    """
     shop.edit("sources", *BROKEN)
     assert run(shop, webhook.url) == 1
     assert "source of dimension affiliate: " in webhook.received[0]["message"]
@@ -127,7 +137,10 @@ def test_a_source_test_that_fails_is_told(shop: Checkout, webhook: Webhook) -> N
 
 
 def test_tests_of_sources_alone_tell_nobody(shop: Checkout, webhook: Webhook) -> None:
-    """Whoever tries them sees it, and they write nothing."""
+    """Source tests without a load send no alert and write nothing.
+
+    Whoever runs them sees the result on the screen.
+    """
     shop.edit("sources", *BROKEN)
     assert shop.run("run.py", ETL_ALERTS=webhook.url).returncode == 1
     assert webhook.received == []
@@ -135,7 +148,10 @@ def test_tests_of_sources_alone_tell_nobody(shop: Checkout, webhook: Webhook) ->
 
 
 def test_another_etl_is_no_recovery(shop: Checkout, webhook: Webhook) -> None:
-    """What failed is told to go well again when it does itself."""
+    """Only a good load of the ETL that failed sends the alert of a recovery.
+
+    A good load of another ETL sends none. The alert names only the ETL that had failed.
+    """
     shop.edit("sources", *BROKEN)
     only = ("--run_dimensions", "--no-test_dimension_source", "--only")
     assert run(shop, webhook.url, *only, "affiliate") == 1
@@ -149,16 +165,17 @@ def test_another_etl_is_no_recovery(shop: Checkout, webhook: Webhook) -> None:
 
 
 def test_a_run_that_is_stopped_is_told(shop: Checkout, webhook: Webhook) -> None:
-    """By its time limit, as by a signal."""
+    """A run that its time limit ends sends an alert, like a run that a signal ends."""
     shop.edit("config", "LATE_AFTER_HOURS = None", f"TIME_LIMIT_SECONDS = 10\n{SLOW}")
     shop.edit("config", "source=sources.AFFILIATE,", "source=rows(slow),")
+    # 142 is 128 plus the number of SIGALRM, by which the time limit ends a run.
     assert run(shop, webhook.url, "--run_dimensions", "--no-test_dimension_source") == 142
     assert webhook.titles == ["ETL run failed"]
     assert webhook.received[0]["message"] == "stopped by its time limit"
 
 
 def test_a_warehouse_that_cannot_be_reached_is_told(shop: Checkout, webhook: Webhook) -> None:
-    """By the run, and by who looks whether there was one."""
+    """A run and `--alert_if_late` each send an alert about an unreachable warehouse."""
     shop.hurry()
     shop.edit("config", "LATE_AFTER_HOURS = None", "LATE_AFTER_HOURS = 24")
     gone = replace(
@@ -175,7 +192,10 @@ def test_a_warehouse_that_cannot_be_reached_is_told(shop: Checkout, webhook: Web
 
 
 def test_a_run_that_did_not_come_is_told_once(shop: Checkout, webhook: Webhook) -> None:
-    """By whoever asks: cron, or beat every quarter of an hour."""
+    """`--alert_if_late` sends one alert about a late run, however often it is called.
+
+    Cron may call it, or beat every quarter of an hour. The alert names the ETL and the limit.
+    """
     shop.edit("config", "LATE_AFTER_HOURS = None", "LATE_AFTER_HOURS = 24")
     for _ in range(2):
         assert run(shop, webhook.url, "--alert_if_late") == 1
@@ -193,7 +213,7 @@ def test_a_run_that_did_not_come_is_told_once(shop: Checkout, webhook: Webhook) 
 
 
 def test_an_alert_goes_by_mail(shop: Checkout) -> None:
-    """Through a server that speaks SMTP."""
+    """An alert is sent by mail through an SMTP server."""
     mails: list[bytes] = []
 
     class Box:
@@ -217,7 +237,10 @@ def test_an_alert_goes_by_mail(shop: Checkout) -> None:
 
 
 def test_an_alert_that_cannot_be_delivered_changes_nothing(shop: Checkout) -> None:
-    """It is told in the log, without the URL."""
+    """An alert that cannot be delivered does not change the run.
+
+    The log reports it, without the URL.
+    """
     url = f"json://user:{CANARY}@127.0.0.1:1/"
     assert run(shop, url) == 0
     shop.edit("sources", *BROKEN)
@@ -228,7 +251,10 @@ def test_an_alert_that_cannot_be_delivered_changes_nothing(shop: Checkout) -> No
 
 
 def test_wrong_urls_are_faults_of_the_configuration(shop: Checkout) -> None:
-    """They are counted, not shown; other settings are checked with them."""
+    """A wrong alert URL is a problem of the configuration.
+
+    The message gives its position and not the URL. Other wrong settings are reported with it.
+    """
     shop.edit("config", "LATE_AFTER_HOURS = None", "LATE_AFTER_HOURS = -1")
     done = shop.run("run.py", "--list", ETL_ALERTS=f"json://127.0.0.1/ nonsense://{CANARY}")
     assert done.returncode == 2
@@ -238,7 +264,10 @@ def test_wrong_urls_are_faults_of_the_configuration(shop: Checkout) -> None:
 
 
 def test_a_refresh_on_celery_alerts_once(shop: Checkout, redis_url: str, webhook: Webhook) -> None:
-    """At its end, whichever of its tasks failed; and when the next one goes well."""
+    """A failed refresh on Celery sends one alert at its end, whichever task failed.
+
+    The next refresh that succeeds sends one too.
+    """
     urls = {
         "ETL_BROKER_URL": f"{redis_url}/0",
         "ETL_RESULT_URL": f"{redis_url}/1",
@@ -265,9 +294,9 @@ def test_a_refresh_on_celery_alerts_once(shop: Checkout, redis_url: str, webhook
 def test_values_that_people_read_are_escaped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], webhook: Webhook
 ) -> None:
-    """On the screen, in run.log, in alerts, in the history and the list of rejects.
+    """Values are escaped on the screen, in run.log, in alerts, in the history and among rejects.
 
-    The tables have them exactly.
+    The tables keep them exactly.
     """
     sold = [{"sale_id": 1, "code": FORGED, "price": 1}, {"sale_id": 2, "code": "A", "price": 1}]
     thing = replace(
@@ -293,7 +322,8 @@ def test_values_that_people_read_are_escaped(
     screen = capsys.readouterr().out
     log = (tmp_path / "run.log").read_text()
     [alert, _] = (message["message"] for message in webhook.received)
-    # A run that fails is told as its events come and in the history; a reject is listed.
+    # The screen has the error of the failed run twice, from its events and from the history, and
+    # the reject once, from the list of rejects.
     assert screen.count(SHOWN) == 3
     assert log.count(SHOWN) == 1
     assert alert.count(SHOWN) == 1

@@ -10,12 +10,12 @@ from architecture import LAYERS, PACKAGE, PAGE, upward_imports, with_module_list
 
 
 def test_imports_run_downwards() -> None:
-    """A module imports its own folder and lower layers only."""
+    """A module imports only its own folder and lower layers."""
     assert upward_imports(PACKAGE) == []
 
 
 def test_each_folder_has_a_layer() -> None:
-    """A new folder or top-level module takes a place in the list of layers."""
+    """Each folder and each top-level module of the engine is in the list of layers."""
     found = {
         path.stem
         for path in PACKAGE.iterdir()
@@ -40,7 +40,10 @@ def test_each_folder_has_a_layer() -> None:
 def test_an_import_that_runs_upwards_is_found(
     file: str, line: str, expected: list[str], tmp_path: Path
 ) -> None:
-    """At the top of a module and inside a function."""
+    """An upward import is found at the top of a module and inside a function.
+
+    A downward import is not reported.
+    """
     path = tmp_path / file
     path.parent.mkdir()
     path.write_text(line)
@@ -48,6 +51,9 @@ def test_an_import_that_runs_upwards_is_found(
 
 
 def test_the_page_lists_each_module_with_its_docstring() -> None:
-    """`python testsuite/architecture.py` brings the page up to date."""
+    """The page of the architecture lists each module with its docstring.
+
+    `python testsuite/architecture.py` brings the page up to date.
+    """
     page = PAGE.read_text(encoding="utf-8")
     assert page == with_module_list(page, PACKAGE)

@@ -1,6 +1,6 @@
-"""The audit key.
+"""The audit key of a row says which ETL of which run wrote the row last.
 
-Every row of a table that has the column tells which run's ETL has written it last.
+Every table that has the column gets the keys.
 """
 
 from dataclasses import replace
@@ -92,12 +92,12 @@ SALE = FactETL(
 
 @pytest.fixture(params=["as sets", "row by row"])
 def case(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> WarehouseCase:
-    """An empty warehouse of each kind, loaded in each way."""
+    """An empty warehouse of each kind, loaded in bulk and row by row."""
     return WarehouseCase(warehouse_url, tmp_path, as_sets=request.param == "as sets")
 
 
 def keys(case: WarehouseCase) -> dict[int, str]:
-    """Return what each audit key stands for, as the history tells it."""
+    """Return the ETL of each audit key, from the history."""
     with case.project.open_warehouse() as warehouse:
         return dict(warehouse.query("SELECT audit_key, etl FROM etl_run"))
 
@@ -108,9 +108,9 @@ def last(case: WarehouseCase) -> int:
 
 
 def test_a_member_tells_who_wrote_it_last(case: WarehouseCase) -> None:
-    """Who is inserted or changed has the run's key.
+    """A member has the audit key of the load that inserted or changed it last.
 
-    Who is as before keeps the earlier one, special members too.
+    An unchanged member keeps its earlier key, and so does a special member.
     """
     case.declare(THING)
     case.load(
@@ -135,7 +135,11 @@ def test_a_member_tells_who_wrote_it_last(case: WarehouseCase) -> None:
 
 
 def test_versions_tell_it_each(case: WarehouseCase) -> None:
-    """A version that ends was changed, and so are all whose type-1 attribute was overwritten."""
+    """A new version and the version that it ends get the audit key of the load.
+
+    So do all versions of a member whose type-1 attribute is overwritten. Unchanged versions keep
+    their keys, in a rebuild too.
+    """
     case.declare(PERSON)
     case.load(
         "person", [{"person_id": number, "city": "Bonn", "email": "e"} for number in (1, 2, 3)]
@@ -155,7 +159,10 @@ def test_versions_tell_it_each(case: WarehouseCase) -> None:
 
 
 def test_facts_and_the_members_they_make_tell_it(case: WarehouseCase) -> None:
-    """A member that a fact has inferred is the fact's, until its own row comes."""
+    """A fact has the audit key of the load that inserted or changed it last.
+
+    A member that a fact infers has the fact's key until its own row arrives.
+    """
     case.declare(THING, SALE)
     case.load("thing", [{"code": "A", "title": "a"}])
     things = last(case)
@@ -181,7 +188,10 @@ def test_facts_and_the_members_they_make_tell_it(case: WarehouseCase) -> None:
 
 
 def test_an_accumulating_snapshot_tells_it(case: WarehouseCase) -> None:
-    """Its rows are changed in place."""
+    """An updated row of an accumulating snapshot gets the audit key of the load.
+
+    An unchanged row keeps its earlier key.
+    """
     case.declare(
         FactETL(
             "order",
@@ -205,7 +215,10 @@ def test_an_accumulating_snapshot_tells_it(case: WarehouseCase) -> None:
 
 
 def test_a_rebuild_gives_every_row_its_key(case: WarehouseCase) -> None:
-    """Each ETL of a run has a key of its own; a rebuilt table's rows are all written anew."""
+    """Each ETL of a run has its own audit key, and a rebuild gives it to every row.
+
+    An inferred member has a key from the history.
+    """
     case.declare(THING, PERSON, SALE)
     case.give("thing", [{"code": "A", "title": "a"}])
     case.give("person", [{"person_id": 1, "city": "Bonn", "email": "e"}])
@@ -231,7 +244,10 @@ def test_a_rebuild_gives_every_row_its_key(case: WarehouseCase) -> None:
 
 
 def test_parts_of_a_fact_tell_it(warehouse_url: str, tmp_path: Path) -> None:
-    """They are loaded into tables of their own first, which have no such column."""
+    """Every row of a fact that is loaded in partitions has the load's audit key.
+
+    The partitions are loaded into separate tables first, which have no such column.
+    """
     star = Star(f"sqlite:///{tmp_path}/source.sqlite", warehouse_url, tmp_path)
     star.write(SALES, [{"sale_id": number, "price": number} for number in range(20)])
     query = "SELECT sale_id, sale_id AS thing_fk, price FROM sales"
@@ -243,7 +259,10 @@ def test_parts_of_a_fact_tell_it(warehouse_url: str, tmp_path: Path) -> None:
 
 
 def test_what_is_no_whole_number_is_refused(tmp_path: Path) -> None:
-    """The column is known by its name, so another meaning of it is told."""
+    """A column `audit_key` that is not a whole number is refused.
+
+    The engine knows the column by its name, so it reports a column that means something else.
+    """
     create = (
         "CREATE TABLE sale_fact (sale_id INT NOT NULL, thing_fk INT, price INT, audit_key"
         " VARCHAR(10))"

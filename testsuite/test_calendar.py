@@ -1,4 +1,4 @@
-"""The date and time-of-day dimensions: every column against an authority of its own."""
+"""The date and time-of-day dimensions: each column agrees with an independent authority."""
 
 import calendar as months
 from datetime import date, timedelta
@@ -24,7 +24,10 @@ def made(source: Rows) -> list[dict[str, Any]]:
 
 @given(st.dates(date(1900, 1, 1), date(2200, 1, 1)))
 def test_a_day_is_what_the_standard_library_says(day: date) -> None:
-    """Its ISO week and weekday, its number in the year, and whether it ends its month."""
+    """The columns of a day agree with Python's standard library.
+
+    These are its ISO week and weekday, its number in the year, and whether it ends its month.
+    """
     [row] = made(dates(day, day))
     assert (row["iso_year"], row["iso_week"], row["weekday"]) == tuple(day.isocalendar())
     assert row["id"] == int(f"{day:%Y%m%d}")
@@ -35,7 +38,10 @@ def test_a_day_is_what_the_standard_library_says(day: date) -> None:
 
 @given(st.integers(1, 12), st.integers(1999, 2030))
 def test_a_fiscal_year_has_twelve_months_and_ends_in_its_year(starts: int, year: int) -> None:
-    """Whatever month it begins with, also in leap years."""
+    """A fiscal year has twelve months and ends in the calendar year of its name.
+
+    This holds for every first month, and in leap years.
+    """
     every = made(dates(date(year - 1, 1, 1), date(year, 12, 31), fiscal_year_starts=starts))
     days = [row for row in every if row["fiscal_year"] == year]
     assert (
@@ -55,7 +61,7 @@ def test_a_fiscal_year_has_twelve_months_and_ends_in_its_year(starts: int, year:
     ("country", "part"), [("US", None), ("US", "NY"), ("DE", "BY"), ("JP", None)]
 )
 def test_holidays_are_those_of_their_package(country: str, part: str | None) -> None:
-    """For several countries, over years."""
+    """The holidays are those of the package `holidays`, for several countries and years."""
     told = country_holidays(country, subdiv=part, years=range(2013, 2017))
     found = made(
         dates(
@@ -77,7 +83,7 @@ def test_holidays_are_those_of_their_package(country: str, part: str | None) -> 
     ],
 )
 def test_names_are_in_any_locale(locale: str, month: str, weekday: str) -> None:
-    """Of months and weekdays."""
+    """The names of months and weekdays are those of the locale."""
     [row] = made(dates(date(2014, 3, 3), date(2014, 3, 3), locale=locale))
     assert (row["month_name"], row["weekday_name"]) == (month, weekday)
 
@@ -86,7 +92,7 @@ def test_names_are_in_any_locale(locale: str, month: str, weekday: str) -> None:
     "step", [timedelta(seconds=1), timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)]
 )
 def test_times_of_day_divide_the_day(step: timedelta) -> None:
-    """Each once, in order, with keys that grow."""
+    """Each time of day is there once, in order, with increasing keys."""
     found = made(times_of_day(step=step))
     assert len(found) == timedelta(days=1) / step
     keys = [row["id"] for row in found]
@@ -121,13 +127,16 @@ def test_times_of_day_divide_the_day(step: timedelta) -> None:
     ],
 )
 def test_what_there_is_not_is_told(make: Any, told: str) -> None:
-    """With what was given, when it is declared."""
+    """A wrong argument is refused when the source is declared.
+
+    The message has what was given.
+    """
     with pytest.raises(ValueError, match=told):
         make()
 
 
 def test_both_are_dimensions_like_any_other(warehouse_url: str, tmp_path: Path) -> None:
-    """Loaded, and found by facts in their time zone."""
+    """Both dimensions load like any other, and facts find their members in a time zone."""
     case = WarehouseCase(warehouse_url, tmp_path, as_sets=True)
     case.declare(
         DimensionETL(

@@ -1,6 +1,6 @@
-"""Checks stand between a load and its readers.
+"""A load whose check fails is never published.
 
-What they refuse is never published, on any warehouse, either way.
+This holds on every warehouse, in bulk and row by row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,7 +65,7 @@ NOTE = FactETL(
     keys={},
     grain=("note id",),
 )
-# Each with what it says of a table with the rows of `wrong` in it.
+# Each check with its error about a table that has the rows of `wrong`.
 CHECKS: Sequence[tuple[Check, str]] = (
     (
         not_null("price", "its kind"),
@@ -110,7 +110,7 @@ CHECKS: Sequence[tuple[Check, str]] = (
 
 
 def note(number: int, **values: Any) -> dict[str, Any]:
-    """Return a source row of notes that no check has anything against."""
+    """Return a source row of notes that passes every check."""
     usual = {"its_kind": "book", "price": Decimal("1.50"), "weight": 0.5, "thing_fk": 1}
     moments = {
         "written_on": date(2014, 1, 1) + timedelta(days=number),
@@ -124,7 +124,7 @@ def note(number: int, **values: Any) -> dict[str, Any]:
 
 
 def right() -> list[dict[str, Any]]:
-    """Return notes that meet every check."""
+    """Return notes that pass every check."""
     return [
         note(1),
         note(2, its_kind="it's"),
@@ -146,7 +146,10 @@ def wrong() -> list[dict[str, Any]]:
 
 
 def notes(given: Sequence[dict[str, Any]], *checks: Check, own: bool = False) -> FactETL:
-    """Return the ETL that loads these notes; with a class of the user's `own`, row by row."""
+    """Return the ETL that loads these notes.
+
+    With `own`, its table class is the user's, so it loads row by row.
+    """
     made = NOTE.factory
     table_class = type("Own", (made.table_class,), {}) if own else made.table_class
     return replace(
@@ -158,7 +161,7 @@ def notes(given: Sequence[dict[str, Any]], *checks: Check, own: bool = False) ->
 
 
 def failures(star: Star, etl: DimensionETL | FactETL, now: datetime = NOW) -> list[str]:
-    """Return what an ETL's checks say of the table that is there."""
+    """Return the errors of an ETL's checks about the table as it is."""
     project = star.project(*{each.name: each for each in (PERSON, THING, DAY, etl)}.values())
     with project.open_warehouse() as warehouse:
         return [failure.text for failure in run_checks(Load(project, warehouse, now), etl)]
@@ -167,13 +170,13 @@ def failures(star: Star, etl: DimensionETL | FactETL, now: datetime = NOW) -> li
 def happened(
     star: Star, etl: DimensionETL | FactETL, *, rebuild: bool = False
 ) -> Iterator[events.Event]:
-    """Load an ETL and return what happened."""
+    """Load an ETL and return its events."""
     project = star.project(*{each.name: each for each in (PERSON, THING, DAY, etl)}.values())
     return process(project, etl, rebuild=rebuild)
 
 
 def note_ids(star: Star) -> list[int]:
-    """Return which notes are in the warehouse."""
+    """Return the numbers of the notes in the warehouse."""
     with star.project().open_warehouse() as warehouse:
         name, column = warehouse.quote(TABLE), warehouse.quote("note id")
         return [number for (number,) in warehouse.query(f"SELECT {column} FROM {name} ORDER BY 1")]
@@ -200,8 +203,10 @@ def embedded_star(tmp_path: Path) -> Star:
 def test_a_check_passes_what_is_right_and_refuses_what_is_not(
     star: Star, check: Check, told: str
 ) -> None:
-    """A failed check says which it is, how many rows fail, by their grain which, the rule and what
-    to do.
+    """A check passes right rows and refuses wrong ones, and then the old rows stay.
+
+    Its error names the check, how many rows fail, which rows by their grain, the rule and the
+    remedy.
     """
     star.load(notes(right(), check))
     before = note_ids(star)
@@ -210,9 +215,9 @@ def test_a_check_passes_what_is_right_and_refuses_what_is_not(
 
 
 def test_a_check_of_age_passes_a_new_table_and_refuses_an_old_one(star: Star) -> None:
-    """The newest row decides, by the time of the run.
+    """A check of age compares the newest row with the time of the run.
 
-    How old it is is told, and never when it was.
+    The error says how old that row is, and never its date.
     """
     check = fresh("written_at", within=timedelta(days=2))
     star.load(notes([note(1), note(2, written_at=NOW - timedelta(days=1))], check))
@@ -223,7 +228,10 @@ def test_a_check_of_age_passes_a_new_table_and_refuses_an_old_one(star: Star) ->
 
 @pytest.mark.parametrize("own", [False, True])
 def test_all_failures_are_told_at_once(star: Star, own: bool) -> None:
-    """One error has them all, in their order; loaded as sets and row by row alike."""
+    """One error has the failures of all checks in order, in bulk and row by row.
+
+    The table is not created.
+    """
     error = star.failure(notes(wrong(), *(check for check, _ in CHECKS), own=own))
     places = [error.index(told) for _, told in CHECKS]
     assert places == sorted(places)
@@ -233,9 +241,9 @@ def test_all_failures_are_told_at_once(star: Star, own: bool) -> None:
 @pytest.mark.parametrize("rebuild", [False, True])
 @pytest.mark.parametrize("own", [False, True])
 def test_an_error_leaves_the_old_rows_in_place(star: Star, rebuild: bool, own: bool) -> None:
-    """Nothing is published of a load whose check fails.
+    """A load whose check fails publishes nothing, and the old rows stay.
 
-    Not its rows, and not the new table of a rebuild.
+    This holds for its rows, and for the new table of a rebuild.
     """
     star.load(notes([note(1), note(2)]))
     star.failure(notes([note(3), note(4, price=None)], not_null("price"), own=own), rebuild=rebuild)
@@ -245,7 +253,7 @@ def test_an_error_leaves_the_old_rows_in_place(star: Star, rebuild: bool, own: b
 
 @pytest.mark.parametrize("own", [False, True])
 def test_a_warning_publishes_and_is_noted(star: Star, own: bool) -> None:
-    """Severity "warn" tells the very same, and the rows are there all the same."""
+    """A failed check of severity "warn" is reported in a note, and the rows are published."""
     etl = notes(
         [note(1), note(2, price=None)],
         not_null("price", severity="warn"),
@@ -266,7 +274,10 @@ def test_a_warning_publishes_and_is_noted(star: Star, own: bool) -> None:
 
 
 def test_a_warning_beside_an_error_is_noted_too(star: Star) -> None:
-    """Who mends what stops the load learns of the rest as well."""
+    """A load that an error stops also notes its failed warnings.
+
+    Whoever fixes the error then knows of the rest too. The error itself has no warnings.
+    """
     checks = not_null("price", severity="warn"), accepted("its kind", ["book"])
     *before, last = happened(star, notes([note(1, price=None, its_kind="yarn")], *checks))
     assert any("not_null" in event.note for event in before if isinstance(event, events.EtlNoted))
@@ -276,8 +287,10 @@ def test_a_warning_beside_an_error_is_noted_too(star: Star) -> None:
 
 
 def test_null_is_for_not_null_alone(star: Star) -> None:
-    """A NULL is accepted, between all bounds, refers to nobody, and is like no other, also beside
-    what is.
+    """Only `not_null` refuses NULL.
+
+    A NULL is accepted, is between all bounds, refers to no member, and equals no other NULL, even
+    when the other columns are equal.
     """
     nothing = dict.fromkeys(("its_kind", "price", "thing_fk", "written_on"))
     same = {"its_kind": None, "written_on": date(2014, 1, 1)}
@@ -295,8 +308,9 @@ def test_null_is_for_not_null_alone(star: Star) -> None:
 
 
 def test_texts_are_compared_to_the_letter(star: Star) -> None:
-    """Case, accents and blanks at the end matter, whatever the warehouse's collation makes of
-    them.
+    """Checks compare texts exactly, whatever the warehouse's collation.
+
+    Case, accents and blanks at the end count.
     """
     given = [
         note(1, its_kind="book"),
@@ -311,7 +325,11 @@ def test_texts_are_compared_to_the_letter(star: Star) -> None:
 
 
 def test_bounds_are_inclusive_and_mean_the_same_everywhere(star: Star) -> None:
-    """Numbers of any kind, dates and datetimes, also where the warehouse keeps them as text."""
+    """The bounds of `between` are inclusive and mean the same on every warehouse.
+
+    This holds for numbers of any kind, dates and datetimes, also where the warehouse keeps them as
+    text.
+    """
     given = [
         note(1, price=Decimal("0.99"), written_at=datetime(2014, 1, 30, 23, 59, 59)),
         note(2, written_at=datetime(2014, 1, 31)),
@@ -337,8 +355,10 @@ def test_bounds_are_inclusive_and_mean_the_same_everywhere(star: Star) -> None:
 
 
 def test_age_is_counted_to_the_second_and_for_dates_to_the_day(star: Star) -> None:
-    """What is exactly as old as it may be is fresh, a date is as new as the end of its day, and the
-    future is fresh.
+    """Age is counted to the second, and for dates to the day.
+
+    A row that is exactly as old as it may be is fresh. A date is as new as the end of its day. A
+    moment in the future is fresh.
     """
     star.load(notes([note(1), note(2)]))
     for column, now, is_fresh in (
@@ -353,9 +373,9 @@ def test_age_is_counted_to_the_second_and_for_dates_to_the_day(star: Star) -> No
 
 
 def test_nothing_is_not_fresh(star: Star) -> None:
-    """An empty table fails, and one whose column has no value.
+    """An empty table is not fresh, nor is one whose column has no value.
 
-    The other checks have nothing against either.
+    The other checks pass an empty table.
     """
     check = fresh("written_at", within=timedelta(days=9_999))
     star.load(notes([]))
@@ -370,9 +390,9 @@ def test_nothing_is_not_fresh(star: Star) -> None:
 
 
 def test_a_dimension_is_checked_like_a_fact(star: Star) -> None:
-    """Its rows are told by their surrogate and natural keys.
+    """A failed check of a dimension names rows by their surrogate and natural keys.
 
-    No value of another column is ever in a message.
+    The message has no value of another column. The old members stay.
     """
     star.write(THINGS, [{"code": f"C{number}", "title": "a secret"} for number in range(5)])
     checks = (
@@ -391,7 +411,10 @@ def test_a_dimension_is_checked_like_a_fact(star: Star) -> None:
 
 
 def test_a_dimension_may_refer_to_itself(star: Star) -> None:
-    """A column of a table's own keys is looked up in the very table."""
+    """`refers` to the dimension itself looks the keys up in the table that is loaded.
+
+    References to another dimension fail where it has no such keys.
+    """
     etl = replace(THING, checks=[refers("id", to="thing"), refers("id", to="person")])
     star.load(PERSON)
     assert 'refers("id") fails for 2 rows (id=1 code=A, id=2 code=B)' in star.failure(etl)
@@ -414,9 +437,9 @@ def test_a_dimension_may_refer_to_itself(star: Star) -> None:
 def test_a_fact_without_a_grain_is_told_by_its_key(
     embedded_star: Star, create: str, keyrefs: list[str], told: str
 ) -> None:
-    """The DDL's primary key, or else pygrametl's keyrefs, say which rows are meant.
+    """A failed check of a fact without a grain names rows by the DDL's primary key.
 
-    Without any, how many there are.
+    Without one it takes pygrametl's keyrefs. Without these it only says how many rows fail.
     """
     measures = [name for name in "abc" if name not in keyrefs]
     etl = FactETL(
@@ -431,7 +454,10 @@ def test_a_fact_without_a_grain_is_told_by_its_key(
 
 
 def test_a_column_may_have_any_name(star: Star) -> None:
-    """Names are quoted by the warehouse's own rule, also those that pygrametl could not write."""
+    """A check works on a column of any name, even one that pygrametl could not write.
+
+    Names are quoted by the warehouse's own rule.
+    """
     odd = 'odd"`name'
     star.load(notes([note(1)]))
     etl = notes(
@@ -448,10 +474,10 @@ def test_a_column_may_have_any_name(star: Star) -> None:
 
 
 def test_a_check_costs_one_query(star: Star, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many rows fail.
+    """A check costs one query, however many rows fail.
 
-    Other statements are those that set the memory of DuckDB, and those that ask for the types of
-    columns, which a translated SELECT needs.
+    Two kinds of other statements are not counted. One sets the memory of DuckDB. The other asks for
+    the types of columns, which a translated SELECT needs.
     """
     others = ("DESCRIBE", "pg_attribute", "pragma_table_info", "SET memory_limit")
     star.load(notes(wrong()))
@@ -472,7 +498,10 @@ def test_a_check_costs_one_query(star: Star, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_bad_rows_are_found_by_any_select(star: Star) -> None:
-    """WITH, joins, and columns of other names; keys that the SELECT does not give are not told."""
+    """`bad_rows` takes a SELECT with WITH, joins, and columns of other names.
+
+    The error leaves out the keys that the SELECT does not give.
+    """
     sql = f"""
         WITH dear AS (SELECT `its kind`, MAX(price) AS top FROM `{TABLE}` GROUP BY `its kind`)
         SELECT `its kind` AS kind, top, IFNULL(t.title, 'none') FROM dear LEFT JOIN thing_dim t
@@ -486,9 +515,9 @@ def test_bad_rows_are_found_by_any_select(star: Star) -> None:
 
 @pytest.mark.parametrize("severity", ["error", "warn"])
 def test_a_check_that_cannot_be_run_stops_the_load(star: Star, severity: Any) -> None:
-    """A warning too.
+    """A check that cannot run stops the load, even if it is only a warning.
 
-    Nobody knows what it would have said. What failed before it is told as well.
+    Nobody knows its result. The error also has the failures of the checks before it.
     """
     star.load(notes([note(1)]))
     broken = bad_rows(f"SELECT nmae FROM `{TABLE}`", name="no such column", severity=severity)
@@ -502,7 +531,10 @@ def test_a_check_that_cannot_be_run_stops_the_load(star: Star, severity: Any) ->
 
 
 def test_a_fact_in_parts_is_checked_as_a_whole(star: Star) -> None:
-    """A sale that two parts have is found when they meet, and the old fact stays."""
+    """A fact in partitions is checked as a whole.
+
+    A value that two partitions share fails `unique`, and the old fact stays.
+    """
     sales = [
         {"sale_id": number, "seller_id": 1, "sold_at": datetime(2014, 1, 2)} for number in range(9)
     ]
@@ -526,9 +558,10 @@ def test_a_fact_in_parts_is_checked_as_a_whole(star: Star) -> None:
 
 @pytest.mark.parametrize("rebuild", [True, False])
 def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bool) -> None:
-    """In a rebuild with the table that is replaced.
+    """`row_count` compares the number of rows with the number before the load.
 
-    A table that had no rows may have any number.
+    In a rebuild, that is the number in the table that is replaced. A table that had no rows may get
+    any number of them.
     """
 
     def counted(number: int, *checks: Check) -> FactETL:
@@ -611,8 +644,10 @@ def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bo
 def test_a_wrong_check_is_told_before_anything_connects(
     embedded_star: Star, check: Check, told: str
 ) -> None:
-    """With the ETL, the check, what was given, the rule, and the nearest right name where there is
-    one.
+    """A wrong check is reported before anything connects.
+
+    The message names the ETL, the check, what was given and the rule. It suggests the nearest right
+    name where there is one.
     """
     with pytest.raises(ConfigError) as caught:
         embedded_star.project(THING, notes([], check))
@@ -622,7 +657,10 @@ def test_a_wrong_check_is_told_before_anything_connects(
 
 
 def test_every_wrong_check_is_told_at_once(embedded_star: Star) -> None:
-    """One line each; a list does as well as a tuple, and a check alone does not."""
+    """All wrong checks are reported at once, one line each.
+
+    The checks may be a list or a tuple. A check that is not in either is refused.
+    """
     with pytest.raises(ConfigError) as caught:
         embedded_star.project(
             replace(

@@ -1,6 +1,6 @@
-"""Texts that a warehouse takes for one and the engine does not.
+"""Texts that the warehouse's collation considers equal and the engine does not.
 
-Exact where they are written, refused as members.
+Facts keep them exactly. Members that differ in nothing else are refused.
 """
 
 from dataclasses import replace
@@ -22,18 +22,18 @@ from pypelineetl.project.project import Project
 
 TOLD = "which only differ in what the warehouse's collation ignores"
 PAIRS = [("abc", "ABC"), ("abc", "abc "), ("café", "cafe")]
-"""Texts that the default collation of MariaDB takes for one."""
+"""Texts that the default collation of MariaDB considers equal."""
 EXACT = "COLLATE utf8mb4_nopad_bin"
 
 
 @pytest.fixture(params=["as sets", "row by row"])
 def way(request: pytest.FixtureRequest) -> bool:
-    """Whether to load as sets."""
+    """Whether to load in bulk."""
     return bool(request.param == "as sets")
 
 
 def code_fact(**declared: Any) -> FactETL:
-    """Return facts whose grain is a text."""
+    """Return a fact whose grain or period may be a text."""
     return FactETL(
         "sale",
         source=rows(list),
@@ -45,7 +45,7 @@ def code_fact(**declared: Any) -> FactETL:
 
 
 def thing(table_class: type, *, collate: str = "", **declared: Any) -> DimensionETL:
-    """Return a dimension of things, which are found by a text."""
+    """Return a dimension of things, whose natural key is a text."""
     versions = {"versionatt": "version", "fromatt": "since", "toatt": "until"}
     is_versioned = issubclass(table_class, SlowlyChangingDimension)
     more = {**versions, "type1atts": ["title"]} if is_versioned else {}
@@ -71,7 +71,7 @@ def thing(table_class: type, *, collate: str = "", **declared: Any) -> Dimension
 
 
 def sale(**key: Any) -> FactETL:
-    """Return facts of things that they may infer."""
+    """Return a fact that may infer things."""
     return FactETL(
         "sale",
         source=rows(list),
@@ -88,7 +88,10 @@ TEXTS = sorted({text for pair in PAIRS for text in pair})
 def test_facts_of_a_text_grain_are_updated_to_the_letter(
     warehouse_url: str, tmp_path: Path, way: bool
 ) -> None:
-    """One of several facts changes, and then nothing changes, for ever."""
+    """A fact whose grain is a text is updated by its exact text.
+
+    One of several similar facts changes in each load. A load of the same rows changes nothing.
+    """
     case = WarehouseCase(warehouse_url, tmp_path, as_sets=way)
     case.declare(code_fact(grain=("code",)))
     given = [{"code": text, "amount": number} for number, text in enumerate(TEXTS)]
@@ -105,7 +108,10 @@ def test_facts_of_a_text_grain_are_updated_to_the_letter(
 def test_a_period_that_is_a_text_is_replaced_to_the_letter(
     warehouse_url: str, tmp_path: Path, way: bool
 ) -> None:
-    """The facts of jan stay when those of Jan are replaced."""
+    """A period that is a text is replaced by its exact text.
+
+    The facts of jan stay when those of Jan are replaced.
+    """
     case = WarehouseCase(warehouse_url, tmp_path, as_sets=way)
     case.declare(code_fact(period="code"))
     case.load("sale", [{"code": text, "amount": 1} for text in ("jan", "Jan", "jan ")])
@@ -126,9 +132,9 @@ def test_a_period_that_is_a_text_is_replaced_to_the_letter(
 def test_members_that_the_warehouse_takes_for_one_are_refused(
     mariadb_url: str, tmp_path: Path, way: bool, table_class: type, pair: tuple[str, str]
 ) -> None:
-    """In one extract or one after the other.
+    """Members that the collation considers equal are refused, in one extract and in two.
 
-    Nothing of the second is written, and the first stays as it is.
+    Nothing of the second member is written, and the first stays as it is.
     """
     case = WarehouseCase(mariadb_url, tmp_path, as_sets=way)
     case.declare(thing(table_class))
@@ -143,7 +149,10 @@ def test_members_that_the_warehouse_takes_for_one_are_refused(
 
 
 def test_an_exact_collation_holds_them_all(mariadb_url: str, tmp_path: Path, way: bool) -> None:
-    """As the message says: each has a history of its own, and a type-1 change is one member's."""
+    """A column with an exact collation, as the message recommends, takes all these members.
+
+    Each has its own history, and a type-1 change changes one member.
+    """
     case = WarehouseCase(mariadb_url, tmp_path, as_sets=way)
     case.declare(thing(SlowlyChangingDimension, collate=EXACT))
     given: list[dict[str, Any]] = [{"code": text, "title": "old", "price": 1} for text in TEXTS]
@@ -169,7 +178,10 @@ def test_an_exact_collation_holds_them_all(mariadb_url: str, tmp_path: Path, way
 def test_a_fact_infers_no_member_that_the_warehouse_takes_for_another(
     mariadb_url: str, tmp_path: Path, way: bool, table_class: type, pair: tuple[str, str]
 ) -> None:
-    """The real member keeps its version; two names of one such member are refused as well."""
+    """A fact infers no member that the collation considers equal to another.
+
+    The real member keeps its version. Two inferred names of one such member are refused too.
+    """
     case = WarehouseCase(mariadb_url, tmp_path, as_sets=way)
     case.declare(thing(table_class), sale())
     real, other = pair
@@ -190,7 +202,10 @@ def test_a_fact_infers_no_member_that_the_warehouse_takes_for_another(
 def test_junk_members_that_the_warehouse_takes_for_one_are_refused(
     mariadb_url: str, tmp_path: Path, way: bool
 ) -> None:
-    """A junk dimension is found by all its attributes, NULL included."""
+    """Junk members that the collation considers equal are refused.
+
+    A junk dimension is found by all its attributes, NULL included.
+    """
     case = WarehouseCase(mariadb_url, tmp_path, as_sets=way)
     flags = DimensionETL(
         "flags",
@@ -225,7 +240,7 @@ def test_junk_members_that_the_warehouse_takes_for_one_are_refused(
 
 
 class DialectHouse(WarehouseCase):
-    """A house whose SQL is written in the warehouse's own dialect."""
+    """A warehouse case whose SQL is in the warehouse's own dialect."""
 
     dialect = ""
 
@@ -239,8 +254,9 @@ class DialectHouse(WarehouseCase):
 def test_a_collation_that_the_ddl_declares_is_minded(
     postgresql_url: str, tmp_path: Path, way: bool, dialect: str
 ) -> None:
-    """PostgreSQL, SQLite and DuckDB compare to the letter, unless a column is declared
-    otherwise.
+    """A collation that the DDL declares counts on PostgreSQL, SQLite and DuckDB.
+
+    These databases compare texts exactly unless a column declares another collation.
     """
     url = (
         postgresql_url if dialect == "postgres" else f"{dialect}:///{tmp_path}/warehouse.{dialect}"
@@ -249,6 +265,7 @@ def test_a_collation_that_the_ddl_declares_is_minded(
     case.dialect = dialect
     collate = "COLLATE folding" if dialect == "postgres" else "COLLATE NOCASE"
     if dialect == "postgres":
+        # At ICU's level 2, letters that differ only in case are equal.
         case.execute(
             "CREATE COLLATION folding (provider = icu, locale = 'und-u-ks-level2', deterministic ="
             " false)"
