@@ -205,6 +205,7 @@ def test_a_run_that_did_not_come_is_told_once(shop: Checkout, webhook: Webhook) 
     assert "The longest time allowed is 24 hours." in told
     assert run(shop, webhook.url, "--run_dimensions", "--run_facts") == 0
     assert run(shop, webhook.url, "--alert_if_late") == 0
+    # Every load is older than this limit.
     shop.edit("config", "LATE_AFTER_HOURS = 24", "LATE_AFTER_HOURS = 0.000001")
     assert run(shop, webhook.url, "--alert_if_late") == 1
     assert "dimension date was last loaded at 20" in webhook.received[-1]["message"]
@@ -278,6 +279,7 @@ def test_a_refresh_on_celery_alerts_once(shop: Checkout, redis_url: str, webhook
         "import tasks; print(tasks.refresh_data_warehouse.delay(True, False, True).get(timeout=60,"
         " propagate=False))"
     )
+    # A worker imports the flat modules once, so each edit needs a new worker.
     with shop.worker(2):
         shop.run("-c", refresh)
         assert webhook.titles == []

@@ -226,6 +226,7 @@ def test_a_rebuild_gives_every_row_its_key(case: WarehouseCase) -> None:
     request = Request(
         test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=True
     )
+    # The second rebuild replaces tables that have rows.
     for _ in range(2):
         case.refresh(request)
     with case.project.open_warehouse() as warehouse:

@@ -44,6 +44,7 @@ def test_a_fiscal_year_has_twelve_months_and_ends_in_its_year(starts: int, year:
     """
     every = made(dates(date(year - 1, 1, 1), date(year, 12, 31), fiscal_year_starts=starts))
     days = [row for row in every if row["fiscal_year"] == year]
+    # A fiscal year that does not begin in January begins in the year before its name.
     assert (
         len(days)
         == (date(year + (starts == 1), starts, 1) - date(year - (starts > 1), starts, 1)).days
@@ -173,8 +174,10 @@ def test_both_are_dimensions_like_any_other(warehouse_url: str, tmp_path: Path) 
             {"date_fk": date_key("at", tz="US/Eastern"), "time_fk": time_key("at", tz="US/Eastern")}
         ),
     )
+    # 31 days of 2013 and 365 of 2014.
     assert case.load("date").inserted == 396
     assert case.load("time").inserted == 1440
     assert ("2014-07-04", "Independence Day") in case.table("date_dim", "full_date", "holiday_name")
+    # The moment is in UTC. In New York it is 22:04:59 of the day before.
     case.load("sale", [a_sale(1, at="2014-01-01 03:04:59")])
     assert case.table("sale_fact", "sale_id", "date_fk", "time_fk") == [(1, 20131231, 220400)]

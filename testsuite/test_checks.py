@@ -468,6 +468,7 @@ def test_a_column_may_have_any_name(star: Star) -> None:
         between(odd, most=1),
         refers(odd, to="thing"),
     )
+    # No factory fills this column, so it is NULL, and NULL fails `not_null` alone.
     assert [told.partition(" fails")[0] for told in failures(star, etl)] == [
         f'check not_null("{odd}")'
     ]

@@ -1,4 +1,4 @@
-"""Source values are brought to their columns' types exactly, or refused."""
+"""A source value is cast to the type of its column exactly, or refused."""
 
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -13,7 +13,7 @@ from pypelineetl.sql.schema import Column, columns_of
 
 
 def column(kind: str) -> Column:
-    """Return the column `value` of this type."""
+    """Return a column of this type, named `value`."""
     return columns_of(f"CREATE TABLE t (value {kind})", sql_dialect="mysql")["value"]
 
 
@@ -52,7 +52,10 @@ def column(kind: str) -> Column:
     ],
 )
 def test_a_value_that_fits_is_stored_exactly(kind: str, given_value: Any, stored: Any) -> None:
-    """The same value in another database's clothes is the same value, of the column's own type."""
+    """A value that fits is stored exactly, in the column's own type.
+
+    It may come in another Python type, as another database gives it.
+    """
     cast_sql = column(kind).cast(given_value)
     assert cast_sql == stored
     assert type(cast_sql) is type(stored)
@@ -80,9 +83,9 @@ def test_a_value_that_fits_is_stored_exactly(kind: str, given_value: Any, stored
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(kind: str, value: Any) -> None:
-    """Nothing is cut, rounded or wrapped.
+    """A value that does not fit is refused. Nothing is cut, rounded or wrapped.
 
-    The message names the column and the type, and never the value.
+    The message names the column, its type and the type of the value.
     """
     with pytest.raises(LoadError, match='column "value" is') as caught:
         column(kind).cast(value)
@@ -90,7 +93,10 @@ def test_a_value_that_does_not_fit_is_refused(kind: str, value: Any) -> None:
 
 
 def test_a_refused_value_is_not_told() -> None:
-    """A value may be somebody's secret, and error texts are kept in logs and results."""
+    """The message about a refused value does not contain the value.
+
+    A value may be a secret, and logs and results keep the texts of errors.
+    """
     with pytest.raises(LoadError) as caught:
         column("VARCHAR(3)").cast("hunter2")
     assert "hunter2" not in str(caught.value)
@@ -98,24 +104,33 @@ def test_a_refused_value_is_not_told() -> None:
 
 @given(st.decimals(min_value=-99999999, max_value=99999999, places=2))
 def test_every_decimal_survives_a_source_that_only_knows_floats(value: Decimal) -> None:
-    """SQLite keeps DECIMAL(10,2) as a float; what went in comes out."""
+    """A decimal that a source keeps as a float is loaded exactly.
+
+    SQLite keeps DECIMAL(10,2) so.
+    """
     assert column("DECIMAL(10,2)").cast(float(value)) == value
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_every_moment_survives_as_text(value: datetime) -> None:
-    """SQLite keeps timestamps as text; what went in comes out, in UTC."""
+    """A moment that a source keeps as text is loaded exactly, in UTC.
+
+    SQLite keeps timestamps so.
+    """
     assert column("DATETIME(6)").cast(value.isoformat(sep=" ")) == value.replace(tzinfo=None)
 
 
 def test_null_is_null_in_every_column() -> None:
-    """NULL is no value of any type, and always fits."""
+    """NULL fits a column of any type and stays NULL."""
     for kind in ("INT", "DECIMAL(4,2)", "VARCHAR(3)", "DATE", "DATETIME", "JSON", "BLOB"):
         assert column(kind).cast(None) is None
 
 
 def test_required_columns_are_those_without_null() -> None:
-    """NOT NULL and keys, inline or apart, make a column required; a default lets it be left out."""
+    """A column with NOT NULL or in the primary key is required.
+
+    A default lets a source leave the column out.
+    """
     columns = columns_of(
         "CREATE TABLE t (a INT NOT NULL, b INT NULL, c INT, d INT NOT NULL DEFAULT 0, e INT,"
         " PRIMARY KEY (e))",

@@ -45,8 +45,9 @@ def small_shop(checkout: Checkout) -> Checkout:
 
 
 def counts(checkout: Checkout) -> dict[str, int]:
-    """Return the number of rows of every table in the checkout's warehouse but those of the
-    engine's own.
+    """Return the number of rows of every table in the checkout's warehouse.
+
+    The state tables are left out.
     """
     with duckdb.connect(
         checkout.folder / "local" / "warehouse.duckdb", read_only=True
@@ -63,7 +64,7 @@ def counts(checkout: Checkout) -> dict[str, int]:
 
 
 def test_the_star_has_the_counts_of_the_original_and_keeps_them(shop: Checkout) -> None:
-    """A rebuild, and a load into what is there, give the original's nine counts, twice over."""
+    """Two rebuilds and a load into the live tables each give the original's counts of rows."""
     for flags in (["--delete_existing_tables"], ["--delete_existing_tables"], []):
         done = shop.run("run.py", "--run_dimensions", "--run_facts", *flags)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -83,7 +84,11 @@ def test_the_star_has_the_counts_of_the_original_and_keeps_them(shop: Checkout) 
 
 
 def test_run_log_has_the_lines_of_the_original(shop: Checkout) -> None:
-    """Word for word and in its order, but for the elapsed time, for every table."""
+    """The run.log of a rebuild has the original's lines for every table, in its order.
+
+    Only the elapsed time may differ.
+    """
+    # Only the second run has tables to drop.
     for _ in range(2):
         assert shop.run("run.py", "--run_dimensions", "--delete_existing_tables").returncode == 0
     second = shop.log.rpartition("Run started")[2]
@@ -104,7 +109,10 @@ def test_run_log_has_the_lines_of_the_original(shop: Checkout) -> None:
 
 
 def test_bare_run_tests_the_sources_and_changes_nothing(shop: Checkout) -> None:
-    """Without flags the sources of all active ETLs are tested; no warehouse comes to be."""
+    """Without flags, run.py tests the sources of all active ETLs and creates no warehouse.
+
+    The flag for it, in both spellings, does the same.
+    """
     for arguments in ([], ["--test_dimension_source"], ["--test_dimensions_source"]):
         done = shop.run("run.py", *arguments)
         assert done.returncode == 0, done.stdout
@@ -113,7 +121,7 @@ def test_bare_run_tests_the_sources_and_changes_nothing(shop: Checkout) -> None:
 
 
 def test_help_has_the_shape_of_the_original(checkout: Checkout) -> None:
-    """Usage line, options and note, in the original's words."""
+    """--help has the usage line, options and note of the original, in its words."""
     text = " ".join(checkout.run("run.py", "--help").stdout.split())
     for part in (
         "Usage: run.py [options] Options: -h, --help",
@@ -131,7 +139,7 @@ def test_help_has_the_shape_of_the_original(checkout: Checkout) -> None:
 
 
 def test_deleting_deletes_the_configured_tables_and_no_others(shop: Checkout) -> None:
-    """--delete_existing_tables alone leaves the tables of others alone."""
+    """--delete_existing_tables alone deletes the configured tables and no others."""
     assert shop.run("run.py", "--run_dimensions", "--only", "site", "affiliate").returncode == 0
     with duckdb.connect(shop.folder / "local" / "warehouse.duckdb") as warehouse:
         warehouse.execute("CREATE TABLE somebody_elses AS SELECT 1 AS one")
@@ -140,9 +148,9 @@ def test_deleting_deletes_the_configured_tables_and_no_others(shop: Checkout) ->
 
 
 def test_a_build_that_kept_what_it_replaced_can_be_taken_back(shop: Checkout) -> None:
-    """--rollback goes back, and forward again.
+    """--rollback swaps the previous table back, and a second --rollback undoes that.
 
-    With nothing kept it is wrong use, answered with what to do.
+    Without a previous table it is wrong use, answered with the remedy.
     """
     building = ["run.py", "--run_dimensions", "--only", "affiliate", "--delete_existing_tables"]
     assert shop.run(*building).returncode == 0
@@ -162,9 +170,10 @@ def test_a_build_that_kept_what_it_replaced_can_be_taken_back(shop: Checkout) ->
 
 
 def test_only_runs_what_is_named(shop: Checkout) -> None:
-    """--only picks among the active ETLs.
+    """--only runs the named ETLs and no others.
 
-    Any other name is wrong use, answered with the right ones.
+    A name that is unknown, inactive, or of ETLs that the run leaves out is wrong use. The message
+    says so, and no table changes.
     """
     assert shop.run("run.py", "--run_dimensions", "--only", "school", "site").returncode == 0
     assert counts(shop) == {"school_dim": 1687, "site_dim": 1}
@@ -182,9 +191,10 @@ def test_only_runs_what_is_named(shop: Checkout) -> None:
 
 
 def test_a_configuration_with_nothing_switched_on_is_wrong_use(shop: Checkout) -> None:
-    """Nothing is tested or loaded, and so nothing went well.
+    """A configuration without an active ETL is wrong use.
 
-    The same holds for benchmarks that have no contestant.
+    Nothing is tested or loaded, so the run must not succeed. The same holds for benchmarks without
+    a contestant.
     """
     shop.edit("config", "FACTS = [", "DIMENSIONS = DIMENSIONS[-1:]\nFACTS = []\n_ = [")
     shop.edit("config", "factory=dimensions.site)", "factory=dimensions.site, active=False)")
@@ -210,8 +220,9 @@ def test_a_configuration_with_nothing_switched_on_is_wrong_use(shop: Checkout) -
 
 
 def test_the_list_shows_every_etl(checkout: Checkout) -> None:
-    """--list names each ETL, on or off, with its pygrametl class, and says which way it is loaded
-    and why.
+    """--list names each ETL, on or off, with its pygrametl class.
+
+    It says whether the ETL is loaded as sets or row by row, and why.
     """
     listed = checkout.run("run.py", "--list").stdout
     assert re.search(
@@ -239,7 +250,7 @@ def test_the_list_shows_every_etl(checkout: Checkout) -> None:
 
 
 def test_the_facts_that_are_off_work_when_switched_on(shop: Checkout) -> None:
-    """All five facts load, and load again."""
+    """All five facts load when they are switched on, and load again."""
     shop.edit("config", "active=False", "active=True")
     for flags in (["--run_dimensions", "--run_facts"], ["--run_facts"]):
         done = shop.run("run.py", *flags)
@@ -255,9 +266,9 @@ def test_the_facts_that_are_off_work_when_switched_on(shop: Checkout) -> None:
 
 
 def test_a_failed_etl_does_not_stop_the_others(shop: Checkout) -> None:
-    """Exit status 1.
+    """After an ETL fails, the others run, and the exit status is 1.
 
-    The failed table holds what it held; its facts did not run, and the rest did.
+    The failed table stays as it was. The facts that refer to it do not run.
     """
     assert shop.run("run.py", "--run_dimensions", "--run_facts").returncode == 0
     with sqlite3.connect(shop.folder / "local" / "source.db") as source:
@@ -296,9 +307,9 @@ def test_a_failed_etl_does_not_stop_the_others(shop: Checkout) -> None:
 def test_a_source_that_does_not_fit_stops_the_run_before_it_changes_anything(
     shop: Checkout, module: str, old: str, new: str, told: str
 ) -> None:
-    """A run begins with the source tests.
+    """A source that fails its test stops the run before any table of an ETL is created.
 
-    One that fails is told, and nothing but that is written.
+    The run reports the failure. Only state tables are written.
     """
     shop.edit(module, old, new)
     done = shop.run("run.py", "--run_dimensions", "--delete_existing_tables")
@@ -311,9 +322,9 @@ def test_a_source_that_does_not_fit_stops_the_run_before_it_changes_anything(
 
 
 def test_leaving_the_source_tests_out_is_possible(small_shop: Checkout) -> None:
-    """--no-test_dimension_source starts the ETLs at once.
+    """--no-test_dimension_source starts the ETLs without source tests.
 
-    Those that can run do, and nothing is published.
+    The ETLs that can run do. One fails, so nothing is published.
     """
     small_shop.edit("sources", "FROM affiliates", "FROM afiliates")
     done = small_shop.run("run.py", "--run_dimensions", "--no-test_dimension_source")
@@ -325,9 +336,9 @@ def test_leaving_the_source_tests_out_is_possible(small_shop: Checkout) -> None:
 
 
 def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
-    """A DELETE in sources.py is a fault of the configuration.
+    """A DELETE in sources.py is a problem of the configuration, with exit status 2.
 
-    Exit status 2, and every row is still there.
+    Every row of the source stays.
     """
     shop.edit(
         "sources",
@@ -366,7 +377,10 @@ def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
 def test_a_wrong_url_or_a_dead_server_is_one_clear_message(
     shop: Checkout, variables: dict[str, str], status: int, told: str
 ) -> None:
-    """No traceback and no password, on the screen or in the log."""
+    """A wrong URL or an unreachable server gives one clear message.
+
+    Neither the screen nor the log has a traceback or a password.
+    """
     shop.hurry()
     done = shop.run("run.py", "--run_dimensions", "--only", "site", **variables)
     assert done.returncode == status
@@ -377,7 +391,7 @@ def test_a_wrong_url_or_a_dead_server_is_one_clear_message(
 
 
 def test_settings_come_from_a_dotenv_file_below_the_environment(shop: Checkout) -> None:
-    """.env is read beside config.py; a variable of the process goes before it."""
+    """Settings come from .env beside config.py, and the process's variables override it."""
     (shop.folder / ".env").write_text(
         f"ETL_WAREHOUSE_URL=duckdb:///{shop.folder}/other.duckdb\nETL_LOG_HOME=logs\n"
     )
@@ -393,8 +407,9 @@ def test_settings_come_from_a_dotenv_file_below_the_environment(shop: Checkout) 
     "command", [("tests.py",), ("-m", "unittest", "tests"), ("-m", "pytest", "-q", "tests.py")]
 )
 def test_tests_py_validates_every_active_source(shop: Checkout, command: tuple[str, ...]) -> None:
-    """Each of the three ways runs one test per active ETL, reports every fault, and writes
-    nothing.
+    """tests.py runs one test for each active ETL, however it is started.
+
+    It reports every problem and creates no warehouse.
     """
     good = shop.run(*command)
     assert good.returncode == 0, good.stdout + good.stderr
@@ -412,7 +427,10 @@ def test_tests_py_validates_every_active_source(shop: Checkout, command: tuple[s
 
 
 def test_a_superfluous_source_column_is_named_and_no_fault(shop: Checkout) -> None:
-    """It may be there for a reason; a person is told, and the run goes on."""
+    """A source column that nothing uses is reported, and the run goes on.
+
+    The column may be there for a reason.
+    """
     shop.edit(
         "sources",
         "SELECT id AS site_id, name, domain",
@@ -424,7 +442,7 @@ def test_a_superfluous_source_column_is_named_and_no_fault(shop: Checkout) -> No
 
 
 def test_a_newcomer_adds_a_dimension_and_a_fact_as_readme_says(shop: Checkout) -> None:
-    """README's own lines, put into the files they name, make a tenth dimension and a third fact."""
+    """README's own lines, added to the files that they name, load a new dimension and fact."""
     readme = (ROOT / "README.md").read_text()
     pieces = re.findall(r"^# (\w+)\.py\n(.*?)(?=^# \w+\.py|^```)", readme, re.MULTILINE | re.DOTALL)
     assert [module for module, _ in pieces] == [
@@ -440,8 +458,9 @@ def test_a_newcomer_adds_a_dimension_and_a_fact_as_readme_says(shop: Checkout) -
 
 
 def test_the_sql_that_runs_is_shown(shop: Checkout) -> None:
-    """--show_sql prints the source's and the table's SQL in the dialects of the databases at
-    hand.
+    """--show_sql prints the SQL of a source and a table in the dialects of their databases.
+
+    An unknown name is wrong use.
     """
     shown = shop.run("run.py", "--show_sql", "product", "date").stdout
     assert "-- dimension product: source\nSELECT\n  `p`.`id` AS `product_id`,\n" in shown
@@ -458,8 +477,10 @@ def test_the_sql_that_runs_is_shown(shop: Checkout) -> None:
 
 
 def test_the_days_of_the_sample_load_into_the_star(shop: Checkout) -> None:
-    """Moves become versions, renames overwrite, a deleted product stays, and an early order's buyer
-    is inferred.
+    """Three days of the sample load into the star, one after the other.
+
+    Moves become versions, renames overwrite, a deleted product stays, and an early order's buyer is
+    inferred.
     """
     source = f"sqlite:///{shop.folder}/local/source.db"
     for day in (1, 2, 3):
@@ -490,7 +511,10 @@ def test_the_days_of_the_sample_load_into_the_star(shop: Checkout) -> None:
 
 
 def test_several_processes_write_one_log_without_mixing_lines(tmp_path: Path) -> None:
-    """Every line is whole, whoever wrote it, also lines longer than any buffer."""
+    """Every line of a log that several processes write is whole.
+
+    This holds for lines that are longer than any buffer.
+    """
     writer = tmp_path / "writer.py"
     writer.write_text(
         "import sys\n"
@@ -514,8 +538,12 @@ def test_several_processes_write_one_log_without_mixing_lines(tmp_path: Path) ->
 
 
 def test_ctrl_c_leaves_the_tables_as_they_were(shop: Checkout) -> None:
-    """SIGINT in the middle of a load: one line, exit status 130, and the old rows are all there."""
+    """SIGINT in the middle of a load leaves the old rows, with exit status 130.
+
+    The screen has one line, and the history has the reason.
+    """
     assert shop.run("run.py", "--run_dimensions", "--only", "date").returncode == 0
+    # A pause before each row leaves time to send the signal during the load.
     shop.edit(
         "sources", "        yield {\n", "        __import__('time').sleep(0.01)\n        yield {\n"
     )
@@ -542,7 +570,10 @@ def test_ctrl_c_leaves_the_tables_as_they_were(shop: Checkout) -> None:
 def test_a_log_folder_that_cannot_be_written_is_a_fault_of_the_configuration(
     shop: Checkout,
 ) -> None:
-    """Exit status 2, before anything connects, naming the constant."""
+    """A log folder that cannot be written is a problem of the configuration.
+
+    The message names the constant. The exit status is 2, before anything connects.
+    """
     (shop.folder / "taken").write_text("a file")
     done = shop.run("run.py", ETL_LOG_HOME="taken")
     assert done.returncode == 2
@@ -554,7 +585,11 @@ def test_a_log_folder_that_cannot_be_written_is_a_fault_of_the_configuration(
     "arguments", ["--list", "--history", "--help", "--show_sql product", "--run_dimensions"]
 )
 def test_a_reader_that_leaves_fails_nothing(shop: Checkout, arguments: str) -> None:
-    """As `head` does: no traceback, and what was asked for is done to its end."""
+    """A command succeeds when the reader of its output ends early, as `head` does.
+
+    There is no traceback, and the command does its work to the end.
+    """
+    # `true` reads nothing. With pipefail the pipe fails if run.py does.
     piped = f"set -o pipefail; {sys.executable} run.py {arguments} | true"
     done = subprocess.run(
         ["bash", "-c", piped],
@@ -570,7 +605,10 @@ def test_a_reader_that_leaves_fails_nothing(shop: Checkout, arguments: str) -> N
 
 
 def test_a_screen_of_another_encoding_gets_escapes(shop: Checkout) -> None:
-    """A name that it does not have ends no command."""
+    """A character that the screen's encoding lacks is shown as an escape.
+
+    The command succeeds.
+    """
     shop.edit("config", "factory=dimensions.site)", 'factory=dimensions.site, queue="büro")')
     done = shop.run("run.py", "--list", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
@@ -578,7 +616,7 @@ def test_a_screen_of_another_encoding_gets_escapes(shop: Checkout) -> None:
 
 
 def test_an_error_that_nobody_foresaw_is_one_line(shop: Checkout) -> None:
-    """Its traceback is in run.log."""
+    """An unforeseen error gives one line on the screen, and its traceback is in run.log."""
     shop.edit(
         "run",
         "import sys\n",
@@ -595,7 +633,10 @@ def test_an_error_that_nobody_foresaw_is_one_line(shop: Checkout) -> None:
 
 
 def test_deleting_in_a_dead_warehouse_is_one_clear_message(shop: Checkout) -> None:
-    """No traceback, on the screen or in the log."""
+    """A deletion in an unreachable warehouse gives one clear message.
+
+    Neither the screen nor the log has a traceback.
+    """
     shop.hurry()
     done = shop.run(
         "run.py",
@@ -608,7 +649,7 @@ def test_deleting_in_a_dead_warehouse_is_one_clear_message(shop: Checkout) -> No
 
 
 def test_a_plan_tells_and_changes_nothing(shop: Checkout) -> None:
-    """Every table that would be created, every count, and no table after it."""
+    """--plan reports each table that would be created and each count, and changes nothing."""
     done = shop.run("run.py", "--plan", "--run_dimensions", "--run_facts")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "dimension school: table school_dim would be created" in done.stdout
@@ -618,9 +659,9 @@ def test_a_plan_tells_and_changes_nothing(shop: Checkout) -> None:
 
 
 def test_rejected_rows_are_listed_and_loaded_once_their_cause_is_mended(shop: Checkout) -> None:
-    """Facts of sellers who are missing.
+    """--rejects lists facts without their seller, and --replay_rejects loads them later.
 
-    Told by `--rejects`, and loaded by `--replay_rejects` once they are there.
+    They load once their sellers are in the dimension.
     """
     shop.edit(
         "config",
@@ -675,14 +716,17 @@ def test_rejected_rows_are_listed_and_loaded_once_their_cause_is_mended(shop: Ch
 def test_options_that_say_nothing_together_are_wrong_use(
     checkout: Checkout, arguments: list[str], told: str
 ) -> None:
-    """None is dropped without a word."""
+    """Options that do not go together, or that do nothing alone, are wrong use.
+
+    No option is ignored silently.
+    """
     done = checkout.run("run.py", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
 
 
 def test_the_version_is_shown(checkout: Checkout) -> None:
-    """It needs no configuration."""
+    """--version shows the version, even with a config.py that cannot be imported."""
     (checkout.folder / "config.py").write_text("this is no Python\n")
     assert checkout.run("run.py", "--version").stdout == f"PypeLineETL {pypelineetl.__version__}\n"
 
@@ -715,7 +759,10 @@ def test_the_version_is_shown(checkout: Checkout) -> None:
 def test_a_flat_module_that_cannot_be_imported_is_told_with_its_line(
     checkout: Checkout, module: str, old: str, new: str, told: str
 ) -> None:
-    """It is a fault of the configuration: exit status 2, and no traceback."""
+    """A flat module that cannot be imported is reported with its file and line.
+
+    It is a problem of the configuration: exit status 2, and no traceback.
+    """
     checkout.edit(module, old, new)
     done = checkout.run("run.py", "--list")
     assert (done.returncode, done.stdout) == (2, "")
@@ -762,7 +809,10 @@ def test_a_flat_module_that_cannot_be_imported_is_told_with_its_line(
 def test_a_fault_is_told_with_the_file_and_line_of_what_is_wrong(
     checkout: Checkout, module: str, old: str, new: str, expected: tuple[str, str, str]
 ) -> None:
-    """The source, the DDL, the factory, the keys and the ETL itself stand in files of their own."""
+    """A problem of the configuration is reported with its file and line.
+
+    The source, the DDL, the factory, the keys and the ETL itself are each in their own file.
+    """
     checkout.edit(module, old, new)
     done = checkout.run("run.py", "--list")
     file, begins, told = expected
@@ -773,13 +823,19 @@ def test_a_fault_is_told_with_the_file_and_line_of_what_is_wrong(
 
 
 def test_the_module_of_the_command_line_is_a_program_as_well(checkout: Checkout) -> None:
-    """Else `python -m pypelineetl.cli` would do nothing, and end well."""
+    """`python -m pypelineetl.cli` runs the command line.
+
+    Otherwise it would do nothing and succeed.
+    """
     done = checkout.run("-m", "pypelineetl.cli", "--list")
     assert done.stdout.startswith("ETL ")
 
 
 def test_ctrl_c_at_the_very_start_is_no_traceback(checkout: Checkout) -> None:
-    """While modules are imported, nothing has begun."""
+    """Ctrl-C while modules are imported gives one line and exit status 130.
+
+    At that time nothing has begun.
+    """
     checkout.edit("config", "import creates\n", "raise KeyboardInterrupt\n")
     done = checkout.run("run.py", "--run_dimensions")
     assert (done.returncode, done.stdout, done.stderr) == (
@@ -790,7 +846,10 @@ def test_ctrl_c_at_the_very_start_is_no_traceback(checkout: Checkout) -> None:
 
 
 def test_looking_at_a_warehouse_that_is_not_there_makes_none(checkout: Checkout) -> None:
-    """A database that is a file would be made by opening it."""
+    """--history, --rejects and --recover do not create a warehouse that does not exist.
+
+    A database that is a file would be created by opening it.
+    """
     for kind in ("duckdb", "sqlite"):
         url = f"{kind}:///{checkout.folder}/new/warehouse.{kind}"
         for option, told in (
@@ -804,9 +863,9 @@ def test_looking_at_a_warehouse_that_is_not_there_makes_none(checkout: Checkout)
 
 
 def test_the_history_says_what_was_done_and_how_long_it_took(shop: Checkout) -> None:
-    """A load, a rebuild and a deletion are told from each other.
+    """--history says of each ETL whether it was built, updated or deleted, and how long it took.
 
-    The last run is whole, whatever the limit.
+    It shows the whole last run, whatever the limit.
     """
     assert shop.run("run.py", "--run_dimensions", "--only", "site", "affiliate").returncode == 0
     assert shop.run("run.py", "--run_dimensions", "--only", "site").returncode == 0
@@ -825,13 +884,17 @@ def test_the_history_says_what_was_done_and_how_long_it_took(shop: Checkout) -> 
     assert ways == [["succeeded", "deleted"], ["succeeded", "updated"], ["succeeded", "built"]]
     seconds = told[0].index("seconds")
     assert all(re.fullmatch(r"\d+\.\d", line[seconds:].split()[0]) for line in told[1:])
+    # One line is the header. The last run deleted the tables of all 14 ETLs, inactive ones too.
     assert len(shop.run("run.py", "--history", "1").stdout.splitlines()) == 1 + 14
 
 
 def test_deleting_takes_the_tables_of_etls_that_are_off_and_what_builds_have_kept(
     small_shop: Checkout,
 ) -> None:
-    """Else their rows would point to keys that are given again."""
+    """A deletion includes the tables of inactive ETLs and the previous tables.
+
+    Otherwise their rows would point to surrogate keys that are given again.
+    """
     small_shop.edit("config", "KEEP_PREVIOUS = False", "KEEP_PREVIOUS = True")
     building = ["run.py", "--run_dimensions", "--run_facts", "--delete_existing_tables"]
     for _ in range(2):
@@ -852,9 +915,10 @@ def test_deleting_takes_the_tables_of_etls_that_are_off_and_what_builds_have_kep
 
 
 def test_a_full_log_disk_neither_stops_a_load_nor_is_silent(shop: Checkout) -> None:
-    """What cannot be logged is told once on the screen."""
+    """A load goes on when run.log cannot be written, and the screen says so once."""
     logs = shop.folder / "logs"
     logs.mkdir()
+    # Every write to /dev/full fails for lack of space.
     (logs / "run.log").symlink_to("/dev/full")
     done = shop.run(
         "run.py", "--run_dimensions", "--only", "site", "affiliate", ETL_LOG_HOME=str(logs)
@@ -870,7 +934,10 @@ def test_a_full_log_disk_neither_stops_a_load_nor_is_silent(shop: Checkout) -> N
 
 
 def test_a_source_that_cannot_be_reached_is_told_once(checkout: Checkout) -> None:
-    """Not with the same long message for each ETL."""
+    """run.py gives the error of an unreachable source once.
+
+    Its other ETLs refer to the first, without the same long message.
+    """
     done = checkout.run("run.py", ETL_SOURCE_URL="mysql://etl:hunter2@127.0.0.1:1/shop")
     assert done.returncode == 1
     assert done.stdout.count("cannot connect to mysql://etl:***@127.0.0.1:1") == 1
@@ -882,7 +949,10 @@ def test_a_source_that_cannot_be_reached_is_told_once(checkout: Checkout) -> Non
 
 
 def test_tests_py_tells_once_of_a_source_that_cannot_be_reached(checkout: Checkout) -> None:
-    """Without a traceback of the library's own lines for each ETL."""
+    """tests.py gives the error of an unreachable source once.
+
+    There is no traceback of the library's own lines for each ETL.
+    """
     done = checkout.run("tests.py", ETL_SOURCE_URL="mysql://etl:hunter2@127.0.0.1:1/shop")
     assert done.returncode == 1
     assert done.stderr.count("cannot connect to mysql://etl:***@127.0.0.1:1") == 1

@@ -1,6 +1,7 @@
-"""Several at once.
+"""Several runs, steps and loads at once.
 
-Members are numbered in one place, and every load ends with a proof that keys are unique.
+One step at a time numbers the members of a dimension. Every load ends with a check that keys are
+unique.
 """
 
 from collections.abc import Iterator, Mapping
@@ -39,7 +40,7 @@ _NAMES = ("sale", "visit", "call")
 
 
 def customer(key: str = "", *, name: str = "cust", **arguments: Any) -> DimensionETL:
-    """Return a dimension of customers, whose surrogate key the DDL declares as asked."""
+    """Return a dimension of customers; `key` completes the DDL of its surrogate key."""
     made = factory(
         TypeOneSlowlyChangingDimension,
         name=f"{name}_dim",
@@ -53,7 +54,11 @@ def customer(key: str = "", *, name: str = "cust", **arguments: Any) -> Dimensio
 
 
 def fact(name: str, *, missing: str = "infer", dimension: str = "cust") -> FactETL:
-    """Return a fact of 40 rows: half of its customers are everybody's, the others its own."""
+    """Return a fact of 40 rows.
+
+    The customers of 20 rows are those of every fact, and the customers of the others are only its
+    own.
+    """
     first = 1000 * (_NAMES.index(name) + 1)
 
     def given() -> Iterator[Mapping[str, int]]:
@@ -86,9 +91,9 @@ def project_of(url: str, folder: Path, *etls: ETL) -> Project:
 def test_steps_that_infer_into_one_dimension_take_turns(
     warehouse_url: str, tmp_path: Path, key: str
 ) -> None:
-    """Three steps of one run at once, as on three workers.
+    """Three steps that infer into one dimension at once give each customer one member.
 
-    Each customer is one member, with a key of its own.
+    The steps are of one run, as on three workers. Each member has its own key.
     """
     project = project_of(warehouse_url, tmp_path, customer(key), *map(fact, _NAMES))
     run = replace(new_run(project.digest), lease=timedelta(minutes=5))
@@ -112,9 +117,10 @@ def test_steps_that_infer_into_one_dimension_take_turns(
 
 
 def test_facts_that_share_an_inferred_dimension_are_in_stages_of_their_own(tmp_path: Path) -> None:
-    """In configured order, as in run.py.
+    """Facts that share an inferred dimension are in separate stages, in configured order.
 
-    A fact that only reads the dimension has its place too, others need none.
+    This is the order of run.py. A fact that only reads the dimension has its place in it too. Other
+    facts need none.
     """
     people = replace(customer(), unknown={"k": -1, "id": -1})
     other = replace(
@@ -142,12 +148,15 @@ class _Ahead(datetime):
 def test_the_clock_of_the_warehouse_decides_leases(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """A machine whose clock is ahead does not take a live refresh for dead, nor does its own lease
+    """The clock of the warehouse decides when a lease ends.
+
+    A machine whose clock is ahead does not consider a live refresh dead, and its own lease does not
     last longer.
     """
     project = project_of(request.getfixturevalue(place), tmp_path, customer())
     leased, other = (replace(new_run(project.digest), lease=timedelta(minutes=5)) for _ in range(2))
     list(acquire_nowait(project, leased, project.etls))
+    # Every module that could use its own clock for a lease has one that is ahead.
     for module in (base, run_history, locks):
         monkeypatch.setattr(module, "datetime", _Ahead)
     with pytest.raises(BusyError, match=leased.id):
@@ -162,12 +171,15 @@ def test_the_clock_of_the_warehouse_decides_leases(
 
 @pytest.fixture
 def home(warehouse_url: str, tmp_path: Path) -> WarehouseCase:
-    """A warehouse of each kind."""
+    """An empty warehouse of each kind."""
     return WarehouseCase(warehouse_url, tmp_path, as_sets=True)
 
 
 def test_a_surrogate_key_given_twice_is_refused(home: WarehouseCase) -> None:
-    """By a finder of the user's own, to a dimension whose DDL declares no key."""
+    """A load that gives two members one surrogate key is refused.
+
+    Here the user's own idfinder gives it, and the DDL declares no key. Nothing of the load is kept.
+    """
     home.declare(customer(idfinder=lambda _row, _names: 7))
     told = home.failure("cust", [{"id": 1, "city": "a"}, {"id": 2, "city": "b"}])
     assert (
@@ -179,7 +191,10 @@ def test_a_surrogate_key_given_twice_is_refused(home: WarehouseCase) -> None:
 
 
 def test_a_member_that_is_there_twice_is_refused(home: WarehouseCase) -> None:
-    """As when somebody else has written it: the load that adds members of its own names it."""
+    """A load that adds members refuses a dimension in which a member has two rows.
+
+    Somebody else may have written the second row. The error names the member.
+    """
     numbers = count(100)
     home.declare(customer("PRIMARY KEY", idfinder=lambda _row, _names: next(numbers)))
     home.load("cust", [{"id": 1, "city": "a"}])
@@ -190,8 +205,9 @@ def test_a_member_that_is_there_twice_is_refused(home: WarehouseCase) -> None:
 
 
 def test_a_fact_proves_the_members_that_it_infers(home: WarehouseCase) -> None:
-    """Keys that the dimension's own finder gives twice are found by the fact's load, and nothing of
-    it is kept.
+    """A fact's load fails if the members that it infers get a key that is not unique.
+
+    Here the dimension's own idfinder gives one key twice. Nothing of the load is kept.
     """
     home.declare(customer(idfinder=lambda _row, _names: 7), fact("sale"))
     home.load("cust", [{"id": 0, "city": "a"}])
@@ -200,7 +216,7 @@ def test_a_fact_proves_the_members_that_it_infers(home: WarehouseCase) -> None:
 
 
 def test_versions_of_one_number_are_refused(home: WarehouseCase) -> None:
-    """A type-2 member has one version of each number, whoever has written them."""
+    """Two versions of one member with the same number are refused, whoever wrote them."""
     versioned = factory(
         SlowlyChangingDimension,
         name="cust_dim",
@@ -221,9 +237,9 @@ def test_versions_of_one_number_are_refused(home: WarehouseCase) -> None:
 
 
 def test_members_of_a_junk_dimension_with_null_are_one_each(home: WarehouseCase) -> None:
-    """NULL in a natural key proves nothing less.
+    """A member of a junk dimension with NULL is added once.
 
-    A second load finds the combination, and the proof bears it.
+    A second load finds it again, and the check of unique keys accepts the NULL in its natural key.
     """
     flags = factory(
         CachedDimension, name="flag_dim", key="k", attributes=["a", "b"], lookupatts=["a", "b"]

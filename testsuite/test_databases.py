@@ -1,7 +1,4 @@
-"""What the databases promise.
-
-Drift is told, writers queue, TLS verifies, passwords stay where they are.
-"""
+"""What the databases promise about drift, waiting writers, TLS and passwords."""
 
 import os
 import socket
@@ -43,6 +40,7 @@ from pypelineetl.errors import BusyError, TransientError
 from pypelineetl.run import retry
 from pypelineetl.sql import ddl
 
+# It prints a line when it has the file open, and keeps it open until its input ends.
 HOLDS_A_FILE = (
     "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
 )
@@ -50,7 +48,7 @@ HOLDS_A_FILE = (
 
 @pytest.fixture
 def star(warehouse_url: str, tmp_path: Path) -> Star:
-    """The small star on each warehouse with two things in it."""
+    """The small star on each warehouse, with two things in it."""
     made = Star(f"sqlite:///{tmp_path / 'star.sqlite'}", warehouse_url, tmp_path)
     made.write(THINGS, [{"code": "A", "title": "Algebra"}, {"code": "B", "title": "Biology"}])
     made.load(THING)
@@ -74,7 +72,10 @@ def star(warehouse_url: str, tmp_path: Path) -> Star:
 def test_a_table_that_is_not_what_its_ddl_says_is_not_loaded(
     star: Star, altered: str, told: str
 ) -> None:
-    """Drift names each column that is missing, extra or of another type; a rebuild mends it."""
+    """A table that differs from its DDL is not loaded, and a rebuild fixes it.
+
+    The error names each column that is missing, extra or of another type.
+    """
     with star.project().open_warehouse() as warehouse:
         warehouse.catalog.drop("thing_dim")
         created = f"CREATE TABLE thing_dim ({altered})"
@@ -96,7 +97,7 @@ def test_a_table_that_is_not_what_its_ddl_says_is_not_loaded(
 
 
 def test_every_type_of_the_sample_reads_back_as_its_ddl(warehouse_url: str, tmp_path: Path) -> None:
-    """No table that a load has just created is taken for drift."""
+    """A table that a load has just created has no drift."""
     star = Star(f"sqlite:///{tmp_path / 'star.sqlite'}", warehouse_url, tmp_path)
     for table in (PEOPLE, THINGS, SALES):
         star.write(table, [])
@@ -124,8 +125,9 @@ def test_processes_queue_for_a_file(checkout: Checkout, kind: str) -> None:
 
 
 def test_workers_queue_for_a_duckdb_file(checkout: Checkout, redis_url: str) -> None:
-    """A refresh on four worker processes fills an embedded warehouse without one failing for the
-    others.
+    """A refresh on four worker processes fills one DuckDB file.
+
+    No process fails because of another.
     """
     write_small_sample(checkout.folder / "local" / "source.db")
     urls = {"ETL_BROKER_URL": f"{redis_url}/0", "ETL_RESULT_URL": f"{redis_url}/1"}
@@ -139,7 +141,11 @@ def test_workers_queue_for_a_duckdb_file(checkout: Checkout, redis_url: str) -> 
 def test_two_source_databases_and_a_folder_of_files_fill_one_warehouse(
     mariadb_url: str, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """An ETL names its source; the first serves those that name none; files need no database."""
+    """Two source databases and a folder of files fill one warehouse.
+
+    An ETL names its source database. ETLs that name none read from the first. Files need no
+    database.
+    """
     star = Star(f"sqlite:///{tmp_path / 'shop.sqlite'}", warehouse_url, tmp_path)
     star.write(THINGS, [{"code": "A", "title": "Algebra"}])
     crm = Star(mariadb_url, warehouse_url, tmp_path)
@@ -185,7 +191,7 @@ def test_two_source_databases_and_a_folder_of_files_fill_one_warehouse(
 
 @pytest.fixture(scope="module")
 def certificates(server_folder: Path) -> Path:
-    """Two authorities, and a server's certificate for 127.0.0.1 signed by the first."""
+    """Two certificate authorities, and a server's certificate for 127.0.0.1 from the first."""
     folder = server_folder / "certificates"
     folder.mkdir()
     script = """
@@ -206,7 +212,7 @@ def certificates(server_folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def mariadb_with_tls(server_folder: Path, certificates: Path) -> Iterator[Server]:
-    """A MariaDB that shows the certificate."""
+    """A MariaDB server with this certificate."""
     folder = server_folder / "tls"
     folder.mkdir(mode=0o711)
     options = [f"--ssl-cert={certificates}/server.pem", f"--ssl-key={certificates}/server.key"]
@@ -218,9 +224,10 @@ def mariadb_with_tls(server_folder: Path, certificates: Path) -> Iterator[Server
 def test_mysql_tls_refuses_a_server_it_cannot_verify(
     mariadb_with_tls: Server, mariadb: Server, certificates: Path
 ) -> None:
-    """The right authority lets in, encrypted.
+    """MySQL's driver connects by TLS only to a server that it can verify.
 
-    Another, another name, or a server without TLS is refused.
+    With the right authority the connection is encrypted. Another authority, another host name, or a
+    server without TLS is refused.
     """
     url = servers.mariadb_url(mariadb_with_tls, "mysql")
     with open_database(
@@ -242,9 +249,9 @@ def test_mysql_tls_refuses_a_server_it_cannot_verify(
 def test_postgresql_tls_refuses_a_server_it_cannot_verify(
     server_folder: Path, certificates: Path, postgresql: Server
 ) -> None:
-    """verify-full lets the right certificate in and no other.
+    """PostgreSQL's driver accepts only the right certificate with verify-full.
 
-    Modes that do not verify are refused outright.
+    Modes that do not verify are refused before it connects.
     """
     url = servers.postgresql_url(postgresql, "postgres")
     for mode in ("require", "prefer", "allow"):
@@ -271,10 +278,12 @@ def test_postgresql_tls_refuses_a_server_it_cannot_verify(
 def test_a_side_that_is_gone_without_a_word_is_found_out_in_two_minutes(
     mariadb_url: str, postgresql_url: str
 ) -> None:
-    """Ours by both drivers, and our side's end by PostgreSQL.
+    """A side that vanishes without closing its connection is found dead in two minutes.
 
-    MariaDB's own probes are its administrator's.
+    Both drivers probe the server, and PostgreSQL probes the client. MariaDB's own probes are up to
+    its administrator.
     """
+    # 60 s of silence, and then 6 probes at intervals of 10 s, are two minutes.
     probes = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 6}
     for url in (mariadb_url, postgresql_url):
         with open_database(parse_url(url), read_only=False) as database:
@@ -292,8 +301,9 @@ def test_a_side_that_is_gone_without_a_word_is_found_out_in_two_minutes(
 
 
 def test_mariadb_waits_longer_than_by_itself_for_rows_that_are_slow(mariadb_url: str) -> None:
-    """LOAD DATA would be cut after 30 s without a row, and a stream that nobody reads after 60
-    s.
+    """MariaDB waits 600 s for slow rows, not as long as its own defaults.
+
+    These would cut LOAD DATA after 30 s without a row, and a stream that nobody reads after 60 s.
     """
     for read_only in (True, False):
         with open_database(parse_url(mariadb_url), read_only=read_only) as database:
@@ -304,9 +314,9 @@ def test_mariadb_waits_longer_than_by_itself_for_rows_that_are_slow(mariadb_url:
 def test_a_password_may_come_from_the_environment_or_a_file(
     request: pytest.FixtureRequest, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The URL then holds no password.
+    """A URL may name an environment variable or a file that has the password.
 
-    A missing variable or file is told, and what is wrong is never shown.
+    The URL then has no password. A missing variable or file is reported.
     """
     url = sa.make_url(
         request.getfixturevalue("mariadb_url" if kind == "mysql" else "postgresql_url")
@@ -330,7 +340,10 @@ def test_a_password_may_come_from_the_environment_or_a_file(
 
 
 def test_a_wrong_password_is_not_tried_again(postgresql_url: str) -> None:
-    """It will be wrong the next time as well; a server that is not there may be."""
+    """A wrong password is an error that is not retried; an unreachable server is retried.
+
+    The password will be wrong the next time too. The server may be back.
+    """
     wrong = sa.make_url(postgresql_url).set(password="wrong")  # noqa: S106 - that is what it is
     with pytest.raises(DatabaseError) as caught:
         open_database(wrong, read_only=False)
@@ -340,7 +353,10 @@ def test_a_wrong_password_is_not_tried_again(postgresql_url: str) -> None:
 
 
 def test_an_option_that_is_not_known_is_refused(mariadb_url: str, tmp_path: Path) -> None:
-    """A misspelt ssl_ca must not end in a connection without TLS."""
+    """An unknown option of a URL is refused.
+
+    A misspelt ssl_ca must not end in a connection without TLS.
+    """
     with pytest.raises(DatabaseError, match="option ssl_cq is not known"):
         open_database(parse_url(f"{mariadb_url}?ssl_cq=x"), read_only=True)
     with pytest.raises(DatabaseError, match="option mode is not known"):
@@ -348,7 +364,10 @@ def test_an_option_that_is_not_known_is_refused(mariadb_url: str, tmp_path: Path
 
 
 def test_a_second_load_of_a_table_waits_for_the_first(mariadb_url: str) -> None:
-    """Two connections cannot load one table at once; the second has it when the first is closed."""
+    """A second connection gets the lock of a table when the first one closes.
+
+    So two connections cannot load one table at once.
+    """
     first = open_database(parse_url(mariadb_url), read_only=False)
     first.locks.acquire(["thing_dim"])
     code = (
@@ -357,6 +376,7 @@ def test_a_second_load_of_a_table_waits_for_the_first(mariadb_url: str) -> None:
         "database.locks.acquire(['thing_dim'])\n"
     )
     waiting = subprocess.Popen([sys.executable, "-c", code])
+    # The process has time to start and to ask for the lock.
     time.sleep(1.5)
     assert waiting.poll() is None
     first.close()
@@ -367,9 +387,9 @@ def test_a_second_load_of_a_table_waits_for_the_first(mariadb_url: str) -> None:
 def test_a_connection_killed_half_way_leaves_the_old_table(
     mariadb: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str
 ) -> None:
-    """The server drops a connection in the middle of a rebuild.
+    """A rebuild whose connection the server drops leaves the old rows.
 
-    The old rows are there at once, and the error tells.
+    They are there at once, the error gives the reason, and the next rebuild succeeds.
     """
     monkeypatch.setattr(retry, "_FIRST_PAUSE_SECONDS", 0.1)
     with (
@@ -384,7 +404,7 @@ def test_a_connection_killed_half_way_leaves_the_old_table(
         error = ""
         for event in process(star.project(slow), slow, rebuild=True):
             if isinstance(event, events.LoadStarted):
-                # Half a second into a load of two.
+                # The query sleeps for 20,000 rows x 0.1 ms, so half a second is in the middle.
                 database = sa.make_url(url).database or ""
                 threading.Timer(0.5, servers.kill_connections, (mariadb, database)).start()
             if isinstance(event, events.EtlFailed):
@@ -398,7 +418,10 @@ def test_a_connection_killed_half_way_leaves_the_old_table(
 
 
 def test_who_has_a_duckdb_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its process, when waiting for it has been in vain."""
+    """The error about a DuckDB file in use names the process that has it open.
+
+    The load waits for the file first.
+    """
     monkeypatch.setattr(duckdb, "LOCK_WAIT_SECONDS", 0.2)
     path = tmp_path / "w.duckdb"
     command = [sys.executable, "-c", HOLDS_A_FILE, str(path)]
@@ -415,7 +438,10 @@ def test_who_has_a_duckdb_file_is_told(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_warehouse_that_cannot_hold_every_character_is_told(
     mariadb: Server, tmp_path: Path
 ) -> None:
-    """The server's own default is latin1; what a load rejects is kept all the same."""
+    """A note names the columns whose character set lacks some characters.
+
+    The server's own default is latin1. The rows that a load rejects are kept all the same.
+    """
     with servers.mariadb_database(mariadb) as url:
         with open_database(parse_url(url), read_only=False) as database:
             database.execute("ALTER DATABASE CHARACTER SET latin1")

@@ -1,5 +1,6 @@
-"""A configuration with faults is refused whole, each fault told with what was given, the rule and
-the cure.
+"""A configuration with problems is refused as a whole.
+
+Each problem is reported with what was given, the rule and the remedy.
 """
 
 from collections.abc import Callable
@@ -81,30 +82,33 @@ def config(*etls: DimensionETL | FactETL, **constants: Any) -> Any:
 
 
 def faults(*etls: DimensionETL | FactETL, **constants: Any) -> str:
-    """Return what is said of a configuration."""
+    """Return the error of a configuration that has problems."""
     with pytest.raises(ConfigError) as caught:
         read_project(config(*etls, **constants))
     return str(caught.value)
 
 
 def project(*etls: DimensionETL | FactETL) -> Project:
-    """Return the project of a right configuration."""
+    """Return the project of a configuration without problems."""
     return read_project(config(*etls))
 
 
 def with_arguments(etl: Any, **arguments: Any) -> Any:
-    """Return the ETL with other factory arguments."""
+    """Return the ETL with these arguments of its factory replaced."""
     made = etl.factory
     return replace(etl, factory=factory(made.table_class, **{**made.arguments, **arguments}))
 
 
 def test_a_right_configuration_is_a_project() -> None:
-    """What has no fault is read, in configured order."""
+    """A configuration without problems is read, with its ETLs in configured order."""
     assert [etl.name for etl in project(SCHOOL, DAY, VISIT).etls] == ["school", "date", "visit"]
 
 
 def test_all_faults_are_told_at_once() -> None:
-    """A person mends a configuration in one go, not one fault a run."""
+    """All problems are reported at once, one line each.
+
+    A person can then fix them in one go, not one in each run.
+    """
     told = faults(
         replace(SCHOOL, source="DELETE FROM schools"),
         with_arguments(DAY, lookupattss=["day"]),
@@ -234,8 +238,9 @@ Faulty = Callable[[], tuple[Any, ...]]
     ],
 )
 def test_a_fault_says_what_was_given_and_what_to_do(etls: Faulty, told: str) -> None:
-    """Each message names the ETL, what it gives and the rule, with the nearest right name where
-    there is one.
+    """The message of a problem names the ETL, what it gives and the rule.
+
+    It suggests the nearest right name where there is one.
     """
     assert told in faults(*etls())
 
@@ -256,7 +261,10 @@ def test_inferred_members_need_room_for_what_is_unknown() -> None:
 
 
 def test_facts_that_are_looked_up_again_keep_what_they_are_found_by() -> None:
-    """retry needs the unknown member, the natural key's columns, and rows that stay."""
+    """retry needs the unknown member, the natural key's columns, and facts that stay.
+
+    Its key may not be part of the grain.
+    """
     school = replace(SCHOOL, unknown={"id": -1, "name": "?"})
     key = member("school", school_id="code", missing="reject", retry=True)
     told = faults(school, DAY, replace(VISIT, keys={"school_fk": key, "date_fk": date_key("at")}))
@@ -279,9 +287,9 @@ def test_facts_that_are_looked_up_again_keep_what_they_are_found_by() -> None:
 
 
 def test_facts_that_are_deleted_need_a_grain_of_the_source() -> None:
-    """What tells facts apart must be known of a rejected row too.
+    """Deletions of facts need a grain that the source gives, and no watermark.
 
-    Members and facts have different ways.
+    The grain of a rejected row must be known too. Members and facts have different ways to delete.
     """
     told = faults(SCHOOL, DAY, replace(VISIT, deleted=close_deleted(most=2)))
     assert (
@@ -303,8 +311,9 @@ def test_facts_that_are_deleted_need_a_grain_of_the_source() -> None:
 
 
 def test_a_type_1_dimension_of_a_natural_key_alone_infers_no_members() -> None:
-    """pygrametl's class has nothing to overwrite there, and would end with a ValueError when a fact
-    infers.
+    """A type-1 dimension of a natural key alone is refused where a fact would infer members.
+
+    pygrametl's class has nothing to overwrite there, and would raise a ValueError.
     """
     made = factory(
         TypeOneSlowlyChangingDimension,
@@ -347,7 +356,10 @@ VERSIONED = DimensionETL(
 def test_versions_without_a_version_column_are_refused_where_pygrametl_cannot_order_them(
     warehouse: str, refused: bool
 ) -> None:
-    """Trap 1: pygrametl would send NULLS FIRST, which MySQL and MariaDB answer with error 1064."""
+    """A type-2 dimension without versionatt is refused on MySQL and MariaDB.
+
+    Trap 1: pygrametl would send NULLS FIRST, which MySQL and MariaDB answer with error 1064.
+    """
     if refused:
         assert 'lacks "versionatt"' in faults(VERSIONED, WAREHOUSE_URL=warehouse)
     else:
@@ -358,7 +370,10 @@ def test_versions_without_a_version_column_are_refused_where_pygrametl_cannot_or
 
 
 def test_an_uncached_dimension_with_type_1_attributes_is_refused() -> None:
-    """pygrametl 2.9 fails on the first type-1 change of such an object, half way through a load."""
+    """A type-2 dimension with type1atts and cachesize=0 is refused.
+
+    pygrametl 2.9 fails on the first type-1 change of such an object, in the middle of a load.
+    """
     with_version = replace(
         VERSIONED, create=VERSIONED.create.replace("till DATE", "till DATE, version INT")
     )
@@ -380,21 +395,24 @@ def test_an_uncached_dimension_with_type_1_attributes_is_refused() -> None:
     ],
 )
 def test_a_wrong_url_is_told_without_its_password(url: str, told: str) -> None:
-    """The constant is named, and the URL, which may hold a password, is not repeated."""
+    """The message about a wrong URL names its constant and has no password.
+
+    The URL may contain one, so the message does not repeat it.
+    """
     said = faults(SCHOOL, SOURCE_URLS={"shop": url})
     assert f'config.py: SOURCE_URLS["shop"]: {told}' in said
     assert "hunter2" not in said
 
 
 def test_missing_constants_are_all_named() -> None:
-    """A config module without what every run needs is told so before anything else."""
+    """All constants that a config module lacks are named at once."""
     with pytest.raises(ConfigError) as caught:
         read_project(SimpleNamespace(DIMENSIONS=[], FACTS=[]))  # type: ignore[arg-type] # stands for a module
     assert str(caught.value).count("is missing") == 3
 
 
 def test_an_entry_of_another_kind_is_refused() -> None:
-    """A fact among the dimensions, or anything that is no ETL, is named by its type."""
+    """An entry of the wrong kind in DIMENSIONS or FACTS is refused, and its type is named."""
     assert "DIMENSIONS holds a FactETL" in faults(DIMENSIONS=[VISIT])
     assert "FACTS holds a str" in faults(FACTS=["visit"])
 
@@ -417,7 +435,10 @@ def test_an_entry_of_another_kind_is_refused() -> None:
     ],
 )
 def test_an_etl_is_found_by_type_and_name(kind: str, name: str, told: str) -> None:
-    """A name that is not a switched-on ETL is answered with those that are."""
+    """An active ETL is found by its type and name.
+
+    The message about any other name lists the active ETLs.
+    """
     known = project(SCHOOL, replace(DAY, active=False))
     assert known.find("dimension", "school") is SCHOOL
     with pytest.raises(UsageError) as caught:

@@ -1,4 +1,4 @@
-"""A server made from the two lists in deploy/ alone, as the original description says."""
+"""The two lists in deploy/ are all that a server needs, as the original description says."""
 
 import re
 import subprocess
@@ -16,9 +16,7 @@ _DEPLOY = ROOT / "deploy"
 
 
 def server_python(folder: Path) -> str:
-    """Return the Python of a new virtual environment that holds what requirements.txt lists, and
-    nothing else.
-    """
+    """Return the Python of a new virtual environment with requirements.txt and nothing else."""
     python = str(folder / "bin" / "python")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -29,8 +27,9 @@ def server_python(folder: Path) -> str:
 def test_requirements_txt_alone_is_enough_to_load(
     checkout: Checkout, tmp_path: Path, mariadb: Server, mariadb_url: str, redis_url: str
 ) -> None:
-    """Every module imports, run.py and a worker load, and the programs of the systemd units are
-    there.
+    """With requirements.txt alone, every module imports, and run.py and a worker load.
+
+    The programs that the systemd units start are there too.
     """
     imports = (
         "import pkgutil, celery.apps.beat, celery.apps.worker, pypelineetl, tasks\n"
@@ -67,8 +66,9 @@ def test_requirements_txt_alone_is_enough_to_load(
 
 
 def test_packages_txt_is_a_list_that_apt_get_takes() -> None:
-    """`apt-get install $(cat deploy/packages.txt)` takes every word for a package, also those of a
-    comment.
+    """Each line of packages.txt is the name of a package.
+
+    `apt-get install $(cat deploy/packages.txt)` takes every word for a package, even in a comment.
     """
     for line in (_DEPLOY / "packages.txt").read_text().splitlines():
         assert re.fullmatch("[a-z0-9][a-z0-9.+-]+", line), line

@@ -1,4 +1,4 @@
-"""SQL is read, refused, translated and passed through as dialect.py promises."""
+"""SQL is read, refused, translated and passed through as the modules of sql/ promise."""
 
 import sqlite3
 from contextlib import closing
@@ -38,20 +38,29 @@ CREATE TABLE `product_dim` (
     ],
 )
 def test_a_source_is_only_ever_read(sql: str) -> None:
-    """Anything but one SELECT is refused, wherever in the statement the writing is."""
+    """A source that is anything but one SELECT is refused.
+
+    The part that writes may be anywhere in the statement.
+    """
     with pytest.raises(DialectError, match="the SQL must be one SELECT"):
         dialect.require_select(sql, dialect="mysql")
 
 
 @pytest.mark.parametrize("sql", ["SELECT 1; DELETE FROM users", "", "  -- nothing\n"])
 def test_a_source_is_one_statement(sql: str) -> None:
-    """A second statement cannot hide behind the first, and none at all is a fault too."""
+    """A source of two statements, or of none, is refused.
+
+    A second statement cannot hide behind the first.
+    """
     with pytest.raises(DialectError, match="the SQL must be one statement"):
         dialect.require_select(sql, dialect="mysql")
 
 
 def test_sql_in_the_databases_own_dialect_passes_untouched() -> None:
-    """Comments, spacing and hints of the author reach the database as written."""
+    """SQL in the database's own dialect reaches it as written.
+
+    This includes the author's comments, spacing and hints.
+    """
     sql = "SELECT /* hint */  a,\n b FROM `t`  -- why"
     assert dialect.require_select(f"\n{sql}\n", dialect="mysql") == sql
     assert dialect.require_select("SELECT 1;", dialect="mysql") == "SELECT 1"
@@ -59,16 +68,18 @@ def test_sql_in_the_databases_own_dialect_passes_untouched() -> None:
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
 def test_mysql_functions_are_translated(target: str) -> None:
-    """IF, CONCAT and backticks run on the other databases."""
+    """MySQL's IF, CONCAT and backticks are translated for the other databases."""
     sql = "SELECT IF(a > 1, 'x', CONCAT(b, ' ', c)) AS y FROM `order` ORDER BY a"
     translated = dialect.translate(sql, sql_dialect="mysql", target=target, schema=None).sql
     assert "IF(" not in translated.replace("IIF(", "")
+    # In double quotes, SQLite would consider a misspelt name a text.
     assert ('"order"' if target != "sqlite" else "`order`") in translated
 
 
 def test_a_misspelt_column_is_no_text_in_sqlite() -> None:
-    """SQLite takes a name in double quotes that it does not know for a text, so names go in
-    backticks there.
+    """A misspelt column is an error on SQLite.
+
+    SQLite considers an unknown name in double quotes a text, so names are in backticks there.
     """
     translated = dialect.translate(
         "SELECT nmae FROM t", sql_dialect="mysql", target="sqlite", schema=None
@@ -81,7 +92,11 @@ def test_a_misspelt_column_is_no_text_in_sqlite() -> None:
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
 def test_a_function_without_translation_is_told_with_its_place(target: str) -> None:
-    """It is not passed on by its name to a database that has none of it, or another."""
+    """A function without a translation is refused, and the message has its line and column.
+
+    Its name is not passed on to a database that lacks it, or that has another function of that
+    name.
+    """
     with pytest.raises(
         DialectError,
         match=rf"UUID_SHORT\(\) has no translation to {target}. Line 2, column 16. .* native",
@@ -95,7 +110,10 @@ def test_a_function_without_translation_is_told_with_its_place(target: str) -> N
 
 
 def test_a_type_that_no_other_database_has_is_refused() -> None:
-    """A SET has no like elsewhere; the message names the column and its type."""
+    """A type that the target lacks is refused, and the message names the column and type.
+
+    No other database has a type like MySQL's SET.
+    """
     ddl_text = "CREATE TABLE t (a INT, colours SET('red','blue'))"
     with pytest.raises(
         DialectError, match=r'column "colours" is SET\(.*\), for which duckdb has no type'
@@ -105,7 +123,10 @@ def test_a_type_that_no_other_database_has_is_refused() -> None:
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
 def test_zerofill_is_left_out(target: str) -> None:
-    """It says how MySQL's client shows a number, and no other database has it."""
+    """ZEROFILL is left out of the DDL for other databases.
+
+    It says how MySQL's client shows a number, and no other database has it.
+    """
     sql = "CREATE TABLE t (a INT(5) UNSIGNED ZEROFILL NOT NULL)"
     [create] = ddl.create_statements(sql, sql_dialect="mysql", target=target)
     assert create.endswith("NOT NULL)")
@@ -113,7 +134,10 @@ def test_zerofill_is_left_out(target: str) -> None:
 
 
 def test_sql_that_cannot_be_read_tells_the_place() -> None:
-    """The message names the line, so that a person finds it in sources.py."""
+    """The message about SQL that is not valid names the line.
+
+    A person can then find it in sources.py.
+    """
     with pytest.raises(DialectError, match=r"not valid mysql: .*Line 2"):
         dialect.require_select("SELECT a\nFROM (SELECT b FROM t", dialect="mysql")
 
@@ -130,12 +154,12 @@ def test_sql_that_cannot_be_read_tells_the_place() -> None:
     ],
 )
 def test_a_query_is_tried_without_being_read_whole(sql: str, limited: str) -> None:
-    """Trying a source reads one row, also of a query that has a limit of its own."""
+    """A source test reads one row, even of a query that has its own limit."""
     assert queries.limit_one(sql, dialect="mysql") == limited
 
 
 def test_mysql_ddl_runs_untouched_on_mysql() -> None:
-    """The user's own DDL, engine and character set included, is what MySQL gets."""
+    """MySQL gets the user's own DDL, with its engine and character set."""
     assert ddl.create_statements(DDL, sql_dialect="mysql", target="mysql") == (
         DDL.strip().rstrip(";"),
     )
@@ -143,9 +167,10 @@ def test_mysql_ddl_runs_untouched_on_mysql() -> None:
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
 def test_mysql_ddl_becomes_a_table_and_its_indexes_elsewhere(target: str) -> None:
-    """KEY becomes CREATE INDEX, but on DuckDB.
+    """MySQL's DDL becomes a table and its indexes on the other databases.
 
-    Widths, engine, comments, AUTO_INCREMENT are gone; constraints stay.
+    KEY becomes CREATE INDEX, except on DuckDB. Widths, engine, comments and AUTO_INCREMENT are left
+    out. Constraints stay.
     """
     create, *indexes = ddl.create_statements(DDL, sql_dialect="mysql", target=target)
     for word in ("ENGINE", "COMMENT", "AUTO", "(11)", "(1)", "INDEX", "IDENTITY"):
@@ -158,7 +183,7 @@ def test_mysql_ddl_becomes_a_table_and_its_indexes_elsewhere(target: str) -> Non
 
 
 def test_ddl_is_one_create_table() -> None:
-    """A constant in creates.py that is anything else is refused."""
+    """DDL that is anything but one CREATE TABLE is refused."""
     with pytest.raises(DialectError, match="one CREATE TABLE"):
         ddl.table_definition("DROP TABLE product_dim", sql_dialect="mysql")
 
@@ -207,9 +232,9 @@ def test_ddl_is_one_create_table() -> None:
     ],
 )
 def test_a_part_of_a_query_is_the_query_as_it_is_written(sql: str, part: str) -> None:
-    """sqlglot's own writing of it would be other SQL.
+    """A filter is added to a query, and the query's own text does not change.
 
-    REGEXP_LIKE, which MariaDB does not have, 0 for 0x41.
+    sqlglot would write other SQL: REGEXP_LIKE, which MariaDB does not have, or 0 for 0x41.
     """
     names = ["at"]
     assert (
@@ -219,7 +244,7 @@ def test_a_part_of_a_query_is_the_query_as_it_is_written(sql: str, part: str) ->
 
 
 def test_rows_of_a_range_have_the_nulls_with_the_first() -> None:
-    """Each row is in one range."""
+    """Each row is in one range, and rows with NULL are in the first."""
     sql = "SELECT id FROM t"
     ranges = [(None, 3), (3, 9), (9, None), (None, None)]
     assert [queries.range_filter(sql, "id", *each, dialect="postgres") for each in ranges] == [

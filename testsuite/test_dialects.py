@@ -1,7 +1,7 @@
-"""Each dialect that SQL_DIALECT may name, from each source into each warehouse.
+"""Each dialect of SQL_DIALECT loads from each kind of source into each kind of warehouse.
 
-A plan and a first load, a second load, what is new, a plan and a rebuild; drift; and SQL that is
-sent as it is written.
+The tests cover a plan and a first load, a second load, new rows, and a plan and a rebuild. They
+also cover drift, and SQL that is sent as it is written.
 """
 
 import sqlite3
@@ -92,7 +92,7 @@ _SALES = """
 
 
 class Shop:
-    """A source with people, kinds and sales, in any database."""
+    """A source database of any kind, with people, kinds and sales."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -109,7 +109,7 @@ class Shop:
         )
 
     def change(self, *statements: str) -> None:
-        """Run statements, in the words that every database knows."""
+        """Run statements in SQL that every database knows."""
         with open_database(parse_url(self.url), read_only=False) as source, source.transaction():
             for statement in statements:
                 source.execute(statement)
@@ -183,10 +183,9 @@ def project_in(dialect: str, shop: Shop, warehouse_url: str, logs: Path) -> Proj
 def counts(
     project: Project, *, rebuild: bool = False, planned: bool = False
 ) -> dict[str, tuple[int, int, int, int]]:
-    """Run all of a project, and return of each ETL how many rows it read, inserted, updated and
-    left.
+    """Run all ETLs, and return how many rows each read, inserted, updated and left unchanged.
 
-    If it is only planned, that is what the run would do.
+    If the run is only planned, these are the rows of the plan.
     """
     request = Request(run_dimensions=True, run_facts=True, delete_existing_tables=rebuild)
     happened = list((plan if planned else refresh)(project, request))
@@ -211,13 +210,16 @@ def counts(
 def test_a_dialect_loads_from_each_source_into_each_warehouse_again_and_again(
     dialect: str, shop: Shop, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """The table is what its DDL says to the database, whatever words sqlglot would have written it
-    in.
+    """Each load into the same warehouse has the right counts, and finds no drift.
+
+    The database decides what the DDL means, whatever words sqlglot would write it in. A plan has
+    the counts of its rebuild.
     """
     project = project_in(dialect, shop, warehouse_url, tmp_path)
     first = {"person": (2, 2, 0, 0), "kind": (2, 2, 0, 0), "sale": (2, 2, 0, 0)}
     assert counts(project, planned=True) == first
     assert counts(project) == first
+    # A load reads the rows at the watermark too, so it reads the newest sale again.
     unchanged = {"person": (2, 0, 0, 2), "kind": (2, 0, 0, 2), "sale": (1, 0, 0, 1)}
     assert counts(project) == unchanged
     shop.change(
@@ -229,6 +231,7 @@ def test_a_dialect_loads_from_each_source_into_each_warehouse_again_and_again(
     planned = counts(project, rebuild=True, planned=True)
     rebuilt = counts(project, rebuild=True)
     assert planned == rebuilt
+    # A rebuild keeps the versions of members, so no person changes. Facts are loaded again.
     assert rebuilt["person"] == (2, 0, 0, 2)
     assert rebuilt["sale"] == (3, 3, 0, 0)
     assert counts(project) == unchanged
@@ -263,13 +266,13 @@ _AMOUNT = {
     "duckdb": ("INT4", "SIGNED", "VARCHAR(9)"),
     "sqlite": ("INT", "INTEGER", "TEXT"),
 }
-"""The type of a column in a dialect, the same in other words, and another type."""
+"""For each dialect: the type of a column, the same type in other words, and another type."""
 
 
 def drifting(
     dialect: str, columns: str, warehouse_url: str, logs: Path, *attributes: str
 ) -> Project:
-    """Return a dimension of one member, whose table has these columns in a dialect."""
+    """Return a project with one dimension of one member, whose table has these columns."""
     given = {"code": "a", "amount": 1, "more": 2}
     dimension = DimensionETL(
         "thing",
@@ -284,7 +287,7 @@ def drifting(
         ),
     )
     config: Any = SimpleNamespace(
-        # Nothing is asked of it: the rows are Python's.
+        # No ETL reads from this source: the rows come from a Python function.
         SOURCE_URLS={"none": f"sqlite:///{logs}/none.sqlite"},
         WAREHOUSE_URL=warehouse_url,
         WAREHOUSE_DIALECT=dialect,
@@ -296,7 +299,7 @@ def drifting(
 
 
 def drift(project: Project) -> str:
-    """Return what a load tells of a table that is not what its DDL says."""
+    """Return the error of a load whose table is not what its DDL says."""
     happened = list(refresh(project, Request(run_dimensions=True)))
     [error] = [each.error for each in happened if isinstance(each, events.EtlFailed)]
     assert error.startswith('the table "thing_dim" is not what its DDL says: ')
@@ -307,10 +310,11 @@ def drift(project: Project) -> str:
 def test_drift_is_what_the_database_makes_of_the_ddl(
     dialect: str, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """Other words for the same type are none; another type, a column more and one less are told as
-    the database has it.
+    """A table drifts if it differs from what the database makes of the DDL.
 
-    SQLite keeps the words of its own dialect: to it they are another type.
+    Other words for the same type are no drift. Another type, an extra column and a missing column
+    are reported in the database's words. SQLite keeps the words of its own dialect, so there other
+    words are another type.
     """
     kind, synonym, other = _AMOUNT[dialect]
     plain = drifting(dialect, f"{_KEY}, amount {kind}", warehouse_url, tmp_path, "code", "amount")
@@ -337,7 +341,7 @@ def test_drift_is_what_the_database_makes_of_the_ddl(
         dialect, f"{_KEY}, amount {other}", warehouse_url, tmp_path, "code", "amount"
     )
     if has == says:
-        # A whole number is a whole number to SQLite.
+        # SQLite has one kind of whole number, so there the other type is the same.
         assert counts(changed) == {"thing": (1, 0, 0, 1)}
     else:
         assert f'its column "amount" is {has}, and the DDL says {says}' in drift(changed)
@@ -360,7 +364,10 @@ def test_drift_is_what_the_database_makes_of_the_ddl(
 def test_each_source_and_the_ddl_may_have_a_dialect_of_their_own(
     warehouse_url: str, tmp_path: Path
 ) -> None:
-    """Each SELECT is read in the dialect of its source, and sent to it as it is written."""
+    """Each source, and the DDL, may have its own dialect.
+
+    Each SELECT is read in the dialect of its source, and sent to it as it is written.
+    """
     with sqlite3.connect(tmp_path / "shop.sqlite") as shop:
         shop.execute("CREATE TABLE people AS SELECT 1 AS code, '1980-02-29' AS born")
     with duckdb.connect(str(tmp_path / "club.duckdb")) as club:
@@ -416,9 +423,10 @@ def test_each_source_and_the_ddl_may_have_a_dialect_of_their_own(
 def test_sql_of_the_databases_own_dialect_is_never_written_anew(
     mariadb_url: str, tmp_path: Path
 ) -> None:
-    """Bounds and ranges stand in or around the text.
+    """A load from a source in its own dialect never sends SQL that sqlglot has written.
 
-    Sqlglot writes REGEXP as REGEXP_LIKE, which MariaDB lacks.
+    Bounds and ranges are put in or around the text. sqlglot writes REGEXP as REGEXP_LIKE, which
+    MariaDB lacks.
     """
     with open_database(parse_url(mariadb_url), read_only=False) as source:
         source.execute("CREATE TABLE sales (id INT, code VARCHAR(9), n INT)")
@@ -482,8 +490,10 @@ def test_sql_of_the_databases_own_dialect_is_never_written_anew(
     ],
 )
 def test_sqlites_sql_gives_the_rows_that_sqlite_gives(query: str, tmp_path: Path) -> None:
-    """Whether DuckDB may read a query itself depends on the types of what it compares, not on how
-    plain it looks.
+    """A load has the same rows that SQLite gives for the query.
+
+    DuckDB may read a query itself or not. That depends on the types that the query compares, not on
+    how simple it looks.
     """
     source = tmp_path / "s.sqlite"
     with sqlite3.connect(source) as shop:
@@ -526,9 +536,10 @@ def test_sqlites_sql_gives_the_rows_that_sqlite_gives(query: str, tmp_path: Path
 def test_a_type_whose_values_the_warehouse_writes_anew_is_refused(
     postgresql_url: str, tmp_path: Path, kind: str
 ) -> None:
-    """Every load would find another value than it wrote.
+    """A type whose values the warehouse keeps in another form is refused.
 
-    JSONB, and MySQL's JSON, have a form of their own.
+    Every load would find another value than it wrote. JSONB, and MySQL's JSON, have their own form.
+    PostgreSQL's JSON keeps the text, and a second load finds it unchanged.
     """
     source = tmp_path / "s.sqlite"
     with sqlite3.connect(source) as shop:

@@ -1,4 +1,4 @@
-"""The examples in the engine's docstrings give what they show."""
+"""The examples in the docstrings of the engine give the results that they show."""
 
 import doctest
 from importlib import import_module
@@ -23,8 +23,8 @@ def modules_with_examples() -> list[str]:
 
 @pytest.mark.parametrize("name", modules_with_examples())
 def test_examples_give_what_they_show(name: str) -> None:
-    """In every module that has some."""
-    # SQL and tables may be wrapped in an example.
+    """Each example of a module gives the result that it shows."""
+    # An example may wrap SQL and tables over several lines.
     flags = doctest.NORMALIZE_WHITESPACE
     results = doctest.testmod(import_module(name), optionflags=flags)
     assert results.attempted > 0
