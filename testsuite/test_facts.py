@@ -1,5 +1,7 @@
-"""Facts do not depend on the order of their rows, and what cannot be decided is rejected or
-refused.
+"""How facts are loaded: the order of rows, periods, snapshots and deletions in the source.
+
+The order of the source's rows must not change the result. Rows that contradict each other are
+rejected, or they fail the load.
 """
 
 from dataclasses import replace
@@ -21,7 +23,7 @@ def case(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> 
 
 
 def order(**declared: Any) -> FactETL:
-    """Return orders of a grain."""
+    """Return a fact of orders; `declared` gives its grain or its period."""
     return FactETL(
         "order",
         source=rows(nothing),
@@ -39,7 +41,7 @@ def an_order(
     note: str | None = "",
     month: date | None = date(2024, 1, 1),
 ) -> Any:
-    """Return a row of the source."""
+    """Return a source row of an order."""
     return {"id": id, "month": month, "qty": qty, "note": note}
 
 
@@ -64,7 +66,7 @@ def journey(**arguments: Any) -> FactETL:
 
 
 def a_journey(id: int, paid: int | None, shipped: int | None) -> Any:  # noqa: A002 - the column's name
-    """Return a row of the source, whose milestones are days of January."""
+    """Return a source row of a journey whose milestones are days of January 2024."""
     days = [day and date(2024, 1, day) for day in (paid, shipped)]
     return {"id": id, "paid_on": days[0], "shipped_on": days[1]}
 
@@ -73,9 +75,9 @@ def a_journey(id: int, paid: int | None, shipped: int | None) -> Any:  # noqa: A
 def test_the_order_of_rows_does_not_decide_which_row_of_a_grain_holds(
     case: WarehouseCase, step: int
 ) -> None:
-    """Rows that differ are all rejected, also beside a row that was rejected for itself.
+    """Rows of one grain that differ are all rejected, whatever their order.
 
-    Copies are one row.
+    That holds also if one of them is rejected for its own values. Identical rows are loaded once.
     """
     case.declare(order(grain=("id",), most_rejected=0.9))
     given = [
@@ -89,12 +91,16 @@ def test_the_order_of_rows_does_not_decide_which_row_of_a_grain_holds(
     counts = case.load("order", given[::step])
     assert counts == events.Counts(read=6, inserted=1, unchanged=1, rejected=4)
     assert case.table("fact_order", "id", "qty") == [(2, 5)]
+    # NULL and 4 are different values, so the rows of order 4 are rejected as well.
     counts = case.load("order", [*given, an_order(4, None), an_order(4, 4)][::step])
     assert counts == events.Counts(read=8, unchanged=2, rejected=6)
 
 
 def test_rows_of_a_grain_that_differ_fail_a_load_that_may_reject_none(case: WarehouseCase) -> None:
-    """The message names the fact, how often it came, and the columns in which its rows differ."""
+    """Without `most_rejected`, rows of one grain that differ fail the load.
+
+    The message names the fact, the number of its rows, and the columns in which they differ.
+    """
     case.declare(order(grain=("id",)))
     error = case.failure(
         "order", [an_order(8, 1, "a"), an_order(9, 1), an_order(8, 2, "b"), an_order(8, 2, "b")]
@@ -105,7 +111,11 @@ def test_rows_of_a_grain_that_differ_fail_a_load_that_may_reject_none(case: Ware
 
 
 def test_rows_of_no_period_are_replaced_as_a_period(case: WarehouseCase) -> None:
-    """They are not added again by each load, and not touched by a load whose source gives none."""
+    """Rows with a NULL period are replaced together, like the rows of any other period.
+
+    A second load does not add them again. A load whose source gives no such row leaves them
+    unchanged.
+    """
     case.declare(order(period="month"))
     rows_of = [an_order(1, 1), an_order(2, 2, month=None)]
     for _ in range(2):
@@ -116,9 +126,9 @@ def test_rows_of_no_period_are_replaced_as_a_period(case: WarehouseCase) -> None
 
 
 def test_a_period_whose_rows_are_all_rejected_is_replaced(case: WarehouseCase) -> None:
-    """The source gave that period, so the facts that it no longer has are gone.
+    """If all rows of a period are rejected, the load still deletes the period's old facts.
 
-    No other period changes.
+    The source gave that period without those facts. No other period changes.
     """
     case.declare(order(period="month", most_rejected=1))
     february = date(2024, 2, 1)
@@ -132,9 +142,9 @@ def test_a_period_whose_rows_are_all_rejected_is_replaced(case: WarehouseCase) -
 def test_the_order_of_rows_does_not_decide_what_a_snapshot_holds(
     case: WarehouseCase, step: int
 ) -> None:
-    """Rows that add to each other are one fact.
+    """Rows of one snapshot that complete each other are merged into one fact, in any order.
 
-    Rows with two values for one milestone are rejected.
+    Rows with two values for the same milestone are rejected.
     """
     case.declare(journey())
     given = [
@@ -153,9 +163,11 @@ def test_the_order_of_rows_does_not_decide_what_a_snapshot_holds(
 def test_a_milestone_that_is_taken_back_stays_unless_the_factory_says_otherwise(
     case: WarehouseCase,
 ) -> None:
-    """pygrametl takes None for `not known yet`.
+    """A milestone that becomes NULL in the source keeps its value in the warehouse by default.
 
-    With its two arguments None is a value, for keys, lags, measures.
+    pygrametl reads None as "not known yet". With `ignorenonerefs=False` and
+    `ignorenonemeasures=False` None is a value: it overwrites the milestone, and the lag becomes
+    NULL as well.
     """
     case.declare(journey())
     case.load("journey", [a_journey(1, 2, 5)])
@@ -167,8 +179,9 @@ def test_a_milestone_that_is_taken_back_stays_unless_the_factory_says_otherwise(
 
 
 def deletable(way: Any, **declared: Any) -> FactETL:
-    """Return lines of orders, known by a text and a number, whose deletion in the source is
-    noticed.
+    """Return a fact of order lines that handles deletions in the source in the given `way`.
+
+    Its grain is a text and a number.
     """
     flag = [way.flag] if way.flag else []
     return FactETL(
@@ -185,7 +198,7 @@ def deletable(way: Any, **declared: Any) -> FactETL:
 
 
 def a_line(code: str, line: int, qty: Any) -> Any:
-    """Return a row of the source."""
+    """Return a source row of an order line."""
     return {"code": code, "line": line, "qty": qty}
 
 
@@ -198,12 +211,14 @@ FOUR = [
 
 
 def test_facts_that_the_source_deletes_are_removed(case: WarehouseCase) -> None:
-    """One whose row is rejected is in the source.
+    """A fact that the source no longer has is deleted from the warehouse.
 
-    Too many at once are no deletion; a second load writes nothing.
+    A fact whose row is rejected counts as present in the source. If more than the allowed share is
+    missing, the load fails. Another load of the same rows writes nothing.
     """
     case.declare(deletable(remove_deleted(most=0.5), most_rejected=0.5, empty_source="allow"))
     case.load("line", FOUR)
+    # The second line is rejected, but the source still has it: only the third fact is deleted.
     left = [FOUR[0], a_line("O'x", 2, "no number"), FOUR[3]]
     counts = case.load("line", left)
     assert counts == events.Counts(read=3, unchanged=2, rejected=1, closed=1)
@@ -222,7 +237,11 @@ def test_facts_that_the_source_deletes_are_removed(case: WarehouseCase) -> None:
 
 
 def test_facts_that_the_source_deletes_are_flagged(case: WarehouseCase) -> None:
-    """As long as they are gone, also by a rebuild, which reads only what the source has."""
+    """A fact that the source no longer has is flagged until the source has it again.
+
+    A rebuild keeps the flagged facts, although the source does not have them. A NULL flag counts as
+    not flagged. A fact whose row is rejected counts as present.
+    """
     case.declare(deletable(flag_deleted("is_gone", most=0.5), most_rejected=0.5))
     assert case.load("line", FOUR).closed == 0
     columns = ("qty", "code", "line", "is_gone")
@@ -237,6 +256,7 @@ def test_facts_that_the_source_deletes_are_flagged(case: WarehouseCase) -> None:
         assert case.load("line", left, rebuild=rebuild).closed == closed
         assert case.table("fact_line", *columns) == flagged
     assert case.load("line", left, rebuild=True).inserted == 3
+    # A NULL flag counts as 0, so the next load sets it again.
     case.execute("UPDATE fact_line SET is_gone = NULL WHERE qty = 3")
     assert case.load("line", left).closed == 1
     assert case.table("fact_line", *columns) == flagged
@@ -250,7 +270,11 @@ def test_facts_that_the_source_deletes_are_flagged(case: WarehouseCase) -> None:
 
 
 def test_a_snapshot_that_the_source_deletes_is_flagged(case: WarehouseCase) -> None:
-    """An accumulating snapshot has its own rule of what a row brings."""
+    """An accumulating snapshot that the source no longer has is flagged until it returns.
+
+    Snapshots have their own rule for which columns a row updates, so they are tested separately.
+    """
+    # The column of the lag is the flag here, so the lag is not declared.
     flagged = flag_deleted("days", most=1)
     case.declare(replace(journey(), lags={}, deleted=flagged))
     case.load("journey", [a_journey(1, 2, None), a_journey(2, 3, 4)])

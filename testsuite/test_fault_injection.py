@@ -1,6 +1,6 @@
 """A sample of the fault grid, which `make test-faults` runs as a whole.
 
-Whatever strikes, all is old or all is new.
+After any fault, the warehouse has either all of the old data or all of the new data.
 """
 
 import subprocess
@@ -37,17 +37,19 @@ KILLED_CONNECTIONS = [
 
 @pytest.fixture
 def running(mariadb: Server, postgresql: Server, redis: Server) -> dict[str, Server]:
-    """The broker, and the servers of the warehouses that have one."""
+    """The broker, and the servers of the warehouses that need one."""
     return {"mysql": mariadb, "postgresql": postgresql, "redis": redis}
 
 
 @pytest.mark.parametrize(("mode", "point", "fault"), SAMPLE)
 @pytest.mark.parametrize("warehouse", WAREHOUSES)
-def test_a_fault_leaves_all_old_or_all_new(  # noqa: PLR0913, PLR0917 - what a case is made of, and fixtures
+def test_a_fault_leaves_all_old_or_all_new(  # noqa: PLR0913, PLR0917 - parts of a case, and fixtures
     warehouse: str, mode: str, point: str, fault: str, running: dict[str, Server], tmp_path: Path
 ) -> None:
-    """Nothing is left behind, the ledger agrees, and the next run ends as if there had been no
-    fault.
+    """After a fault, the warehouse has all of the old data or all of the new data.
+
+    No object is left behind, the state tables agree with the data, and the next run ends as if the
+    fault had not happened.
     """
     verdict = run(Case(warehouse, mode, point, fault), tmp_path, running)
     assert verdict.struck
@@ -59,7 +61,7 @@ def test_a_fault_leaves_all_old_or_all_new(  # noqa: PLR0913, PLR0917 - what a c
 def test_killed_connections_are_made_again(
     warehouse: str, mode: str, point: str, running: dict[str, Server], tmp_path: Path
 ) -> None:
-    """The server drops every connection: the run begins again where that is safe."""
+    """When the server drops every connection, the run starts again where that is safe."""
     assert run(Case(warehouse, mode, point, "kill connections"), tmp_path, running).broken == []
 
 
@@ -67,21 +69,32 @@ def test_killed_connections_are_made_again(
 def test_another_worker_ends_what_a_killed_one_began(
     warehouse: str, mode: str, point: str, running: dict[str, Server], tmp_path: Path
 ) -> None:
-    """The caller has its result, and there is nothing left for anybody to do."""
+    """When a Celery worker is killed, another worker completes the task.
+
+    The caller receives the result, and no task is left in the queue.
+    """
     verdict = run(Case(warehouse, mode, point, "kill worker"), tmp_path, running)
     assert verdict.struck
     assert verdict.broken == []
 
 
 def test_the_grid_has_every_case_that_exists() -> None:
-    """Two warehouses have servers to kill, a run in place has no staging, and two points are
-    Celery's own.
+    """The grid has exactly the cases that can occur.
+
+    Only two warehouses have servers to kill, an update has no staging, and two points exist only
+    with Celery.
     """
+    # Without Celery, a rebuild has 9 points and an update 5. Warehouses with a server have four
+    # faults there, and the others two. With Celery there are two more points, a worker to kill for
+    # each of four warehouses, and the broker for one.
     assert len(list(cases())) == 2 * (9 + 5) * 4 + 2 * (9 + 5) * 2 + 5 * (11 + 7)
 
 
 def test_words_that_no_case_has_are_an_error() -> None:
-    """The message lists the words that cases have; status 2, as nothing was verified."""
+    """A filter that matches no case is an error with status 2, because nothing was verified.
+
+    The message lists the words that cases have.
+    """
     command = [sys.executable, "-m", "fault_injection", "duckdb", "kill sever"]
     done = subprocess.run(
         command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False

@@ -1,6 +1,4 @@
-"""Random histories against the oracle of docs/history.md, and the small stories that were once told
-differently.
-"""
+"""Random histories against the oracle of docs/history.md, and small examples of past errors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,14 +28,14 @@ from servers import Server
 
 JAN, NOON, EVENING, FEB, MAR, JUNE, LONG_AGO, FUTURE = MOMENTS
 PHASES = [Phase.explicit, Phase.generate]
-"""No making of smaller inputs, which takes minutes: `python -m histories` does that."""
+"""Without shrinking, which takes minutes: `python -m histories` shrinks a failing input."""
 EXAMPLES = {"sqlite": 6, "duckdb": 4, "mysql": 2, "postgresql": 2}
-"""A few, so that the suite stays quick; `python -m histories` runs as many as one likes."""
+"""Few examples keep the suite fast; `python -m histories` runs as many as you ask for."""
 
 
 @pytest.fixture(scope="module", params=["mysql", "postgresql", "duckdb", "sqlite"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """The kind of a warehouse."""
+    """The kind of warehouse; its server is started if it needs one."""
     name: str = request.param
     if name in {"mysql", "postgresql"}:
         request.getfixturevalue("mariadb" if name == "mysql" else name)
@@ -46,7 +44,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @contextmanager
 def warehouse(kind: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
-    """Give the URL of an empty warehouse, and a folder."""
+    """Yield the URL of an empty warehouse, and a folder."""
     with TemporaryDirectory() as folder:
         if kind in {"sqlite", "duckdb"}:
             yield f"{kind}:///{folder}/warehouse.{kind}", Path(folder)
@@ -61,9 +59,10 @@ def warehouse(kind: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, 
 def test_tables_hold_what_the_model_says(
     kind: str, request: pytest.FixtureRequest, *, as_sets: bool
 ) -> None:
-    """After each load of any history, for any declaration.
+    """After each load of a random history, the tables hold what the oracle says.
 
-    Repeated loads write nothing, failed ones change nothing.
+    This holds for any declaration. A repeated load writes nothing, and a failed load changes
+    nothing.
     """
 
     @settings(
@@ -83,9 +82,7 @@ def test_tables_hold_what_the_model_says(
 
 @st.composite
 def dated_extracts(draw: st.DrawFn) -> tuple[Rules, list[Row], int]:
-    """Draw a dated dimension, rows of which no two contradict each other, and where to split
-    them.
-    """
+    """Draw a dated dimension, rows that do not contradict each other, and where to split them."""
     rules = draw(rules_of_type_2)
     rules = replace(
         rules,
@@ -110,9 +107,7 @@ def dated_extracts(draw: st.DrawFn) -> tuple[Rules, list[Row], int]:
 
 @pytest.mark.parametrize("as_sets", [True, False], ids=["as sets", "row by row"])
 def test_neither_the_order_nor_the_split_of_extracts_counts(*, as_sets: bool) -> None:
-    """Shuffled rows, and rows that come in two loads, give the same table, but for the surrogate
-    keys.
-    """
+    """Shuffled rows, or rows split into two loads, give the same table but for surrogate keys."""
 
     @settings(
         max_examples=6,
@@ -134,8 +129,9 @@ def test_neither_the_order_nor_the_split_of_extracts_counts(*, as_sets: bool) ->
 
 
 def loaded(rules: Rules, days: Sequence[Sequence[Row]], *, as_sets: bool) -> list[tuple[Any, ...]]:
-    """Return what a dimension holds after these loads, but for its surrogate keys and who wrote
-    it.
+    """Return the rows of a dimension after these loads.
+
+    The surrogate keys, and the column that names the run, are left out.
     """
     with TemporaryDirectory() as folder:
         case = QuickHouse(f"sqlite:///{folder}/warehouse.sqlite", Path(folder), as_sets=as_sets)
@@ -160,8 +156,9 @@ def a_sale(sale_id: int, person: int, at: datetime) -> Mapping[str, Any]:
 
 @pytest.fixture(params=["as sets", "row by row"])
 def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """A function that loads days of rows into SQLite, compares with the oracle, and returns the
-    versions.
+    """A function that loads the rows of some days into SQLite, and returns the versions.
+
+    It compares every load with the oracle.
     """
 
     def told(
@@ -183,15 +180,17 @@ def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         found = case.table(
             "person_dim", "version", "code", *more.get("columns", ("city", "since", "until"))
         )
+        # The unknown member has no code.
         return [row for row in found if row[1] is not None]
 
     return told
 
 
 def test_versions_that_become_equal_both_stay(tell: Any) -> None:
-    """A late state within the time away gives the version after it the same values.
+    """Two neighbouring versions that become equal are not merged: facts may refer to either.
 
-    Facts may point to either.
+    Here a late state, dated within the member's absence, gives the version after it the same
+    values.
     """
     before = [a_row(1, "A", moved_on=JAN)]
     later = [*before, a_row(1, "B", moved_on=FUTURE)]
@@ -205,8 +204,9 @@ def test_versions_that_become_equal_both_stay(tell: Any) -> None:
 
 
 def test_the_ordering_attribute_alone_begins_no_version(tell: Any) -> None:
-    """It is compared by no type, as in pygrametl, and a version has the value of its first
-    state.
+    """A change of only the ordering attribute begins no version.
+
+    No SCD type compares it, as in pygrametl. A version keeps the value of its first state.
     """
     days = [[a_row(1, "A", cohort=1)], [a_row(1, "A", cohort=2)], [a_row(1, "B", cohort=3)]]
     told = tell(
@@ -219,7 +219,11 @@ def test_the_ordering_attribute_alone_begins_no_version(tell: Any) -> None:
 
 
 def test_a_late_state_changes_what_a_member_came_back_with(tell: Any) -> None:
-    """What is valid at the return is what the source says of that day, whenever it says it."""
+    """A late state also decides the values that a member has when it returns.
+
+    The version of the return has the values that the source gives for that day, even if it gives
+    them later.
+    """
     there = [a_row(1, "A", moved_on=JAN)]
     assert tell(
         Rules(deleted="close"), there, [], there, [*there, a_row(1, "B", moved_on=FEB)]
@@ -231,7 +235,10 @@ def test_a_late_state_changes_what_a_member_came_back_with(tell: Any) -> None:
 
 
 def test_a_member_comes_back_though_its_last_state_is_in_the_future(tell: Any) -> None:
-    """It was deleted on that day, and is back on it; reading it again writes nothing."""
+    """A member whose last state is in the future can be deleted and can return.
+
+    Both happen at the date of that state. Reading the same rows again writes nothing.
+    """
     there = [a_row(1, "A", moved_on=JAN), a_row(1, "B", moved_on=FUTURE)]
     assert tell(Rules(deleted="close"), there, [], there, there) == [
         (1, 1, "A", "1900-01-01", "2015-01-01"),
@@ -241,7 +248,10 @@ def test_a_member_comes_back_though_its_last_state_is_in_the_future(tell: Any) -
 
 
 def test_a_row_without_a_date_beside_dated_ones_holds_from_the_beginning(tell: Any) -> None:
-    """Also when it is read again."""
+    """A row without a date, next to dated rows, is valid from the beginning of the history.
+
+    Reading it again changes nothing.
+    """
     extract = [a_row(1, "B", moved_on=FEB), a_row(1, "A")]
     assert tell(Rules(), extract, extract) == [
         (1, 1, "A", "1900-01-01", "2014-02-01"),
@@ -250,7 +260,10 @@ def test_a_row_without_a_date_beside_dated_ones_holds_from_the_beginning(tell: A
 
 
 def test_rows_below_the_ordering_attribute_say_nothing_new(tell: Any) -> None:
-    """Two rows of an undated member, in their order, however often they are read."""
+    """Rows with an earlier ordering value than the current version add no version.
+
+    Two rows of an undated member are loaded in their order, however often they are read.
+    """
     rules = Rules(dates="", ordering="cohort")
     extract = [a_row(1, "B", cohort=2), a_row(1, "A", cohort=1)]
     assert tell(rules, extract, extract, [a_row(1, "A", cohort=1)], columns=("city", "until")) == [
@@ -260,7 +273,10 @@ def test_rows_below_the_ordering_attribute_say_nothing_new(tell: Any) -> None:
 
 
 def test_both_parts_of_a_split_version_keep_its_latest_value(tell: Any) -> None:
-    """Of a version's type-1 values, only the latest is kept."""
+    """When a back-dated change splits a version, both parts keep its latest type-1 value.
+
+    Only the latest of a version's type-1 values is stored.
+    """
     days = [
         [a_row(1, "A", "x", moved_on=JAN)],
         [a_row(1, "A", "y", moved_on=MAR)],
@@ -274,7 +290,10 @@ def test_both_parts_of_a_split_version_keep_its_latest_value(tell: Any) -> None:
 
 
 def test_changes_of_one_day_have_the_order_of_the_source(tell: Any) -> None:
-    """Where the columns keep days only; the first of them ends on the day on which it begins."""
+    """Several changes on one day are ordered by their times, even if the columns store only days.
+
+    All versions of that day but the last one begin and end on it.
+    """
     extract = [a_row(1, "B", moved_on=EVENING), a_row(1, "A", moved_on=JAN)]
     late = a_row(1, "C", moved_on=NOON)
     assert tell(Rules(), extract, extract, [*extract, late]) == [
@@ -285,7 +304,10 @@ def test_changes_of_one_day_have_the_order_of_the_source(tell: Any) -> None:
 
 
 def test_rows_that_contradict_each_other_are_rejected(tell: Any) -> None:
-    """All of them; their member stays as it was, and is not deleted."""
+    """Rows of one member and one date that differ are all rejected.
+
+    The member does not change, and it does not count as deleted.
+    """
     both = [a_row(1, "B", moved_on=FEB), a_row(1, "C", moved_on=FEB)]
     assert tell(Rules(deleted="close"), [a_row(1, "A", moved_on=JAN)], both) == [
         (1, 1, "A", "1900-01-01", None)
@@ -293,7 +315,10 @@ def test_rows_that_contradict_each_other_are_rejected(tell: Any) -> None:
 
 
 def test_a_rebuild_keeps_versions_and_the_dates_of_their_states(tell: Any) -> None:
-    """So that a state of the past that comes after it finds its place."""
+    """A rebuild keeps the versions and the dates of their states.
+
+    A back-dated state that arrives after the rebuild still gets its right place.
+    """
     days = [
         [a_row(1, "A", moved_on=FEB)],
         [a_row(1, "A", moved_on=FEB)],
@@ -306,7 +331,10 @@ def test_a_rebuild_keeps_versions_and_the_dates_of_their_states(tell: Any) -> No
 
 
 def test_facts_follow_states_that_are_told_late(tell: Any) -> None:
-    """Each to the version that was valid at its moment, also where versions begin on one day."""
+    """A fact with `follows_history` refers to the version that was valid at the fact's moment.
+
+    A late state changes that key. This holds also if several versions begin on one day.
+    """
     fact = FactRules(way="grain", has_moment=True, follows=True)
     days = [
         [a_row(1, "A", moved_on=FEB)],
@@ -322,7 +350,10 @@ def test_facts_follow_states_that_are_told_late(tell: Any) -> None:
 
 
 def test_the_first_state_fills_an_inferred_member(tell: Any) -> None:
-    """The earliest, not the first of the extract; a state before it begins another version."""
+    """The earliest state of an extract fills the inferred member, not its first row.
+
+    A state before it begins another version.
+    """
     fact = FactRules(missing="infer")
     later = [a_row(3, "B", moved_on=MAR), a_row(3, "A", moved_on=FEB)]
     days = [[], later, [*later, a_row(3, "C", moved_on=JAN)]]
@@ -336,7 +367,10 @@ def test_the_first_state_fills_an_inferred_member(tell: Any) -> None:
 
 
 def test_a_row_without_a_date_is_read_again_where_every_date_begins_a_version(tell: Any) -> None:
-    """It says nothing new, so it leaves no event and begins no version."""
+    """With `srcdateatt`, a row without a date that is read again begins no version.
+
+    It has no new values, so no event is stored either.
+    """
     rules, fact = Rules(dates="srcdateatt", precision="DATETIME(6)"), FactRules(missing="unknown")
     assert tell(rules, [a_row(1, "A")], [a_row(1, "A")], fact=fact, columns=("city", "until")) == [
         (1, 1, "A", None)
@@ -344,7 +378,10 @@ def test_a_row_without_a_date_is_read_again_where_every_date_begins_a_version(te
 
 
 def test_every_moment_of_one_day_begins_a_version_where_every_date_does(tell: Any) -> None:
-    """Also where the column holds the day alone, by which pygrametl compares the two dates."""
+    """With `srcdateatt`, each moment of one day begins a version, even if the column stores days.
+
+    pygrametl compares the two dates by the value that the column stores.
+    """
     morning, evening = JAN.replace(hour=8), JAN.replace(hour=17)
     days = [[a_row(1, "A", moved_on=morning)], [a_row(1, "A", moved_on=evening)]]
     told = tell(
@@ -360,7 +397,10 @@ def test_every_moment_of_one_day_begins_a_version_where_every_date_does(tell: An
 def test_a_flagged_member_that_comes_back_with_a_type_1_change_begins_no_version(
     tell: Any, dates: Any
 ) -> None:
-    """The flag is no attribute whose change counts."""
+    """A flagged member that returns with a type-1 change begins no version.
+
+    The deletion flag is not an attribute of type 2.
+    """
     rules = Rules(dates=dates, type1=("email",), deleted="flag")
     days = [[a_row(1, "A", "x", moved_on=JAN)], [], [a_row(1, "A", "y", moved_on=JAN)]]
     assert tell(rules, *days, columns=("email", "is_gone", "until")) == [(1, 1, "y", 0, None)]
@@ -370,8 +410,10 @@ def test_a_flagged_member_that_comes_back_with_a_type_1_change_begins_no_version
 def test_a_row_that_says_a_state_again_does_not_decide_its_first_values(
     tell: Any, step: int
 ) -> None:
-    """Of type 0 the value of the earliest state holds, of type 1 that of the row that is read
-    last.
+    """For two rows of one state, types 0 and 1 take their values by date and by reading order.
+
+    A type-0 attribute takes the value of the earliest state, and a type-1 attribute that of the row
+    that is read last.
     """
     rules = Rules(dates="srcdateatt", original=("cohort",), type1=("email",))
     rows = [a_row(1, "A", "y", cohort=1), a_row(1, "A", "x", cohort=2, moved_on=JAN)]
@@ -385,14 +427,21 @@ def test_a_row_that_says_a_state_again_does_not_decide_its_first_values(
 def test_a_row_without_a_date_may_have_the_date_of_another(
     tell: Any, dates: Any, taken: datetime
 ) -> None:
-    """That of the run, or the beginning: nothing puts the two in an order, so both are rejected."""
+    """A row without a date can collide with a dated row, and then both are rejected.
+
+    Its date is that of the run (`srcdateatt`) or the beginning (`fromfinder`). If another row has
+    the same date, no order of the two is known.
+    """
     days = [[a_row(1, "A"), a_row(1, "B", moved_on=taken), a_row(2, "C")], [a_row(2, "C")]]
     told = tell(Rules(dates=dates), *days, fact=FactRules(missing="unknown"), columns=("city",))
     assert told == [(1, 2, "C")]
 
 
 def test_a_member_that_a_fact_has_made_may_be_deleted_and_come_back(tell: Any) -> None:
-    """Without the flag of inferred members, its empty version is a state like any other."""
+    """A member that was inferred from a fact can be deleted and can return.
+
+    Without the flag of inferred members, its empty version is a state like any other.
+    """
     rules = Rules(deleted="close", precision="DATE")
     sales = [a_sale(1, 1, JAN)]
     days = [[a_row(2, "B", moved_on=JAN)], [], [], [a_row(1, "A", moved_on=JAN)]]

@@ -1,5 +1,6 @@
-"""The model of a member's history (docs/history.md), rule by rule, on the pure function and on
-every warehouse.
+"""The model of a member's history (docs/history.md), rule by rule.
+
+Some rules are tested on the pure function, the others on every warehouse.
 """
 
 import itertools
@@ -42,7 +43,7 @@ def case(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> 
 
 
 def person(dated: str = "moved_on", dates: str = "DATE", **declared: Any) -> DimensionETL:
-    """Return a type-2 dimension of people, dated by the source unless `dated` is empty."""
+    """Return a type-2 dimension of people, with no source dates if `dated` is empty."""
     arguments = {"fromfinder": datereader(dated)} if dated else {}
     more = declared.pop("more", [])
     return DimensionETL(
@@ -79,7 +80,7 @@ def a_person(
 
 
 def told(versions: tuple[Version, ...], states: list[State], now: datetime = NOW) -> History:
-    """Return what a member's history becomes, with a surrogate key for each version."""
+    """Return a member's history after these states, with a surrogate key for each version."""
     history = member_history(versions, states, RULES, now)
     taken = itertools.count(1 + max((version.key or 0 for version in versions), default=0))
     keyed = [
@@ -109,9 +110,9 @@ def told(versions: tuple[Version, ...], states: list[State], now: datetime = NOW
 def test_a_history_does_not_depend_on_the_order_in_which_states_arrive(
     cities: list[str], order: Any, split: int
 ) -> None:
-    """States in any order, in one load or in several, give the same versions.
+    """States give the same versions in any order, in one load or in several.
 
-    Again, they give nothing.
+    The same states again change nothing.
     """
     states = [
         State({"city": city, "email": f"{day}@", "cohort": 2000 + day}, datetime(2024, 1, day))
@@ -139,9 +140,9 @@ def test_a_history_does_not_depend_on_the_order_in_which_states_arrive(
 def test_a_change_at_a_date_that_is_taken_is_a_later_state_of_that_date(
     case: WarehouseCase,
 ) -> None:
-    """The version before it ends on the day on which it began.
+    """A change with the date of an existing version is a later state of that date.
 
-    Which comes first, the version number says.
+    The earlier version ends on the day on which it began. The version number gives the order.
     """
     case.declare(person())
     for city in ("Bonn", "Rome", "Oslo"):
@@ -159,9 +160,9 @@ def test_a_change_at_a_date_that_is_taken_is_a_later_state_of_that_date(
 def test_many_changes_of_one_day_are_versions_in_their_order(
     case: WarehouseCase, dates: str
 ) -> None:
-    """Without a date of the source, for many members.
+    """Several loads on one day, without a source date, give each member one version per change.
 
-    No load is stopped, and the last state is the current one.
+    No load fails, and the last state is the current version.
     """
     case.declare(person(dated="", dates=dates))
     members = range(1, 101)
@@ -178,9 +179,9 @@ def test_many_changes_of_one_day_are_versions_in_their_order(
 
 @pytest.mark.parametrize("dated", ["moved_on", ""])
 def test_rows_that_nothing_puts_in_an_order_are_rejected(case: WarehouseCase, dated: str) -> None:
-    """Equal rows are one.
+    """Rows of one member that differ, and that have no order, fail the load or are all rejected.
 
-    Two of one member that differ fail the load, or are both rejected where that is declared.
+    They are rejected if `most_rejected` allows it. Identical rows count as one.
     """
     both = [a_person("Bonn", date(2014, 3, 1)), a_person("Rome", date(2014, 3, 1))]
     other = a_person("Oslo", date(2014, 3, 1), person_id=2)
@@ -201,7 +202,7 @@ def test_rows_that_nothing_puts_in_an_order_are_rejected(case: WarehouseCase, da
 def test_a_type_1_member_of_which_rows_contradict_each_other_is_rejected(
     case: WarehouseCase,
 ) -> None:
-    """As above, without versions."""
+    """Rows of one type-1 member that differ fail the load; identical rows are loaded once."""
     thing = DimensionETL(
         "thing",
         source=rows(nothing),
@@ -222,7 +223,9 @@ def test_a_type_1_member_of_which_rows_contradict_each_other_is_rejected(
 
 @pytest.mark.parametrize("precision", ["DATE", "DATETIME"])
 def test_a_rejected_row_waits_with_its_date(case: WarehouseCase, precision: str) -> None:
-    """The column of the date is no attribute, and its replay dates the version by it all the
+    """A rejected row keeps its source date, and its replay dates the version by it.
+
+    The date column is not an attribute of the dimension, but it is stored with the reject all the
     same.
     """
     case.declare(person(dates=precision, most_rejected=1.0))
@@ -231,7 +234,7 @@ def test_a_rejected_row_waits_with_its_date(case: WarehouseCase, precision: str)
     assert case.load("person", [a_person("Rome", moved), a_person("O'x\t\\", moved)]).rejected == 2
     replayed = Request(test_sources=False, replay_rejects=True)
     assert case.refresh(replayed)["person"].rejected == 2
-    # Somebody has decided which of the two is right.
+    # Somebody decided which of the two rows is right, and deleted the other reject.
     case.execute("DELETE FROM etl_reject WHERE given LIKE '%Rome%'")
     assert case.refresh(replayed)["person"].inserted == 1
     begins = "2014-03-01" if precision == "DATE" else "2014-03-01 08:30:00"
@@ -239,9 +242,10 @@ def test_a_rejected_row_waits_with_its_date(case: WarehouseCase, precision: str)
 
 
 def test_a_table_without_events_is_taken_by_its_dates(case: WarehouseCase) -> None:
-    """As an older version of this library has left it.
+    """A table without stored events is read by the dates of its versions.
 
-    A state that is confirmed has held since its version began.
+    Older versions of this library stored no events. A state that the source confirms counts as
+    valid since its version began.
     """
     case.declare(person())
     case.load("person", [a_person("A", date(2014, 1, 1))])
@@ -259,7 +263,11 @@ def test_a_table_without_events_is_taken_by_its_dates(case: WarehouseCase) -> No
 
 @pytest.mark.parametrize("removed", ["DELETE FROM person_dim", "DROP TABLE person_dim"])
 def test_events_of_versions_that_are_gone_count_no_more(case: WarehouseCase, removed: str) -> None:
-    """Somebody has removed rows or the table, and their surrogate keys are given again."""
+    """Events of versions that somebody has deleted by hand have no effect.
+
+    The deleted rows' surrogate keys are assigned again, so the old events must not apply to the new
+    versions.
+    """
     case.declare(person())
     case.load("person", [a_person("Bonn", date(2014, 5, 1))])
     case.execute(removed)
@@ -272,8 +280,9 @@ def test_events_of_versions_that_are_gone_count_no_more(case: WarehouseCase, rem
 
 
 def test_a_row_without_a_date_says_nothing_new_twice(case: WarehouseCase) -> None:
-    """Where each date of the source begins a version, only the time of the run could date it, which
-    is no news.
+    """With `srcdateatt`, a row without a date begins a version only if its values are new.
+
+    Only the time of the run could date it, and that time alone is not a change.
     """
     dated = person()
     arguments = {
@@ -292,9 +301,9 @@ def test_a_row_without_a_date_says_nothing_new_twice(case: WarehouseCase) -> Non
 
 
 def test_a_rejected_row_keeps_its_member_from_being_deleted(case: WarehouseCase) -> None:
-    """What the source gave is one thing, what was loaded another.
+    """A member whose row is rejected does not count as deleted.
 
-    For versions that end, and for flags.
+    The source did give it. This holds for `close_deleted` and for `flag_deleted`.
     """
     three = [a_person(city, None, person_id=number) for number, city in enumerate("ABC", 1)]
     too_long = [three[0], a_person("much too long", None, person_id=2), three[2]]
@@ -313,7 +322,10 @@ def test_a_rejected_row_keeps_its_member_from_being_deleted(case: WarehouseCase)
 def test_a_flagged_member_that_returns_with_a_type_1_change_keeps_its_version(
     case: WarehouseCase,
 ) -> None:
-    """The flag is no attribute of type 2."""
+    """A flagged member that returns with a type-1 change keeps its version.
+
+    The deletion flag is not an attribute of type 2.
+    """
     case.declare(person(more=["is_gone"], deleted=flag_deleted("is_gone", most=1.0)))
     case.load("person", [a_person("Bonn", date(2014, 3, 1), "x")])
     assert case.load("person", []).closed == 1
@@ -322,9 +334,10 @@ def test_a_flagged_member_that_returns_with_a_type_1_change_keeps_its_version(
 
 
 def test_a_member_that_returns_with_older_changes_was_away(case: WarehouseCase) -> None:
-    """Its rows are dated before it was deleted.
+    """A member that returns with changes dated before its deletion keeps the gap of its absence.
 
-    They are its history up to then, and the time away stays a gap.
+    The changes become its history up to the deletion. The same rows again, in any order, write
+    nothing, and a rebuild gives the same history.
     """
     case.declare(person(deleted=close_deleted(most=1.0)))
     case.now = datetime(2014, 1, 6)
@@ -352,7 +365,10 @@ def test_a_member_that_returns_with_older_changes_was_away(case: WarehouseCase) 
 
 @pytest.mark.parametrize("value", [20140131, "2014-01-31x", 2.5])
 def test_a_date_that_is_none_is_told_with_its_column(case: WarehouseCase, value: Any) -> None:
-    """By the load, or of the row where rows may be rejected."""
+    """A value that is not a date fails the load; the message names the column and the value.
+
+    Where rows may be rejected, the row is rejected instead.
+    """
     told = (
         f'the source\'s column "moved_on" does not hold a date or timestamp: {value!r}. Return a'
         " DATE or a DATETIME"

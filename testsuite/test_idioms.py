@@ -1,8 +1,8 @@
-"""What MySQL's dialect says gives the same rows on every database, or is refused: a real MariaDB is
-the truth.
+"""SQL in MySQL's dialect gives the same rows on every database, or is refused.
 
-`idioms.txt` has the idioms. t and o are tables whose rows are the edges: NULL, negative, zero,
-halves that are rounded, empty texts, letters beyond ASCII, ends of months and years, midnight.
+A real MariaDB gives the expected rows, and `idioms.txt` has the idioms. The rows of the tables t
+and o are edge cases: NULL, negative numbers, zero, halves that are rounded, empty texts, non-ASCII
+letters, ends of months and years, midnight.
 """
 
 import random
@@ -148,7 +148,7 @@ def _section(name: str) -> list[str]:
 def _rows() -> Iterator[dict[str, Any]]:
     """Yield the rows of t.
 
-    Those by hand, days around each year's end, ends of months, numbers and texts.
+    They are the rows by hand, days around each year's end, ends of months, numbers, and texts.
     """
     chosen = random.Random(7)
     yield from BY_HAND
@@ -203,14 +203,14 @@ class Asked:
     other: Database
     url: str
     session: DuckSession | None = None
-    """What reads SQLite's tables, if DuckDB is to compute."""
+    """The DuckDB session that reads SQLite's tables, if DuckDB computes the query."""
 
     def expected(self, sql: str) -> list[tuple[Any, ...]]:
         """Return what MariaDB answers."""
         return _answers(self.mariadb, sql)
 
     def translation(self, sql: str) -> tuple[str, tuple[str, ...]]:
-        """Return the query for the other database, and what it compares that are texts."""
+        """Return the query for the other database, and the texts that it compares."""
         target = self.other.dialect
         found = dialect.translate(
             sql, sql_dialect="mysql", target=target, schema=self.other.catalog.column_types
@@ -218,7 +218,7 @@ class Asked:
         return found.sql, found.folded
 
     def found(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return what the other database answers, its query written as the load does."""
+        """Return what the other database answers; its query is prepared as a load prepares it."""
         if self.session:
             return self._computed_by_duckdb(sql)
         query, _ = self.translation(sql)
@@ -232,7 +232,7 @@ class Asked:
         query, _ = self.translation(sql)
         scanned = SQLite.scanner.scan(self.session, parse_url(self.url), query, sql)
         if scanned is None:
-            raise DialectError("SQLite computes it itself")  # noqa: EM101, TRY003 - of the test
+            raise DialectError("SQLite computes it itself")  # noqa: EM101, TRY003 - only this test sees it
         rows = self.session.connection.execute(f"SELECT * FROM {scanned.relation}").fetchall()
         return [tuple(map(_plain, row)) for row in rows]
 
@@ -241,7 +241,7 @@ class Asked:
 def asked(
     request: pytest.FixtureRequest, mariadb: Any, postgresql: Any, tmp_path_factory: Any
 ) -> Iterator[Asked]:
-    """MariaDB and each of the other databases, both filled."""
+    """MariaDB and one other database, with the same rows in both."""
     import servers  # noqa: PLC0415 - a module of the tests
 
     folder = tmp_path_factory.mktemp("idioms")
@@ -300,10 +300,7 @@ def _answers(database: Database, sql: str) -> list[tuple[Any, ...]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value in the one form in which all databases give it.
-
-    Numbers, and texts of all else.
-    """
+    """Return a value in one form for all databases: numbers as numbers, everything else as text."""
     if isinstance(value, int | Decimal):
         return Decimal(value) + 0
     return value if value is None or isinstance(value, float) else str(value)
@@ -329,7 +326,7 @@ def _query(idiom: str) -> str:
 
 
 def _sorting(row: tuple[Any, ...]) -> list[str]:
-    """Return what puts the rows of each database in the same order, whatever a number is there."""
+    """Return a sort key that orders the rows of each database alike, whatever its number type."""
     shown = []
     for value in row:
         try:
@@ -340,13 +337,13 @@ def _sorting(row: tuple[Any, ...]) -> list[str]:
 
 
 def _is_ordered(sql: str) -> bool:
-    """Whether a query says the order of its rows, outside all parentheses."""
+    """Return whether a query has an ORDER BY outside all parentheses."""
     before, _, _ = sql.rpartition("ORDER BY")
     return bool(before) and before.count("(") == before.count(")")
 
 
 def _difference(asked: Asked, idiom: str) -> str:
-    """Return how two answers differ; nothing if they are the same."""
+    """Return the difference between two answers, or an empty text if they are the same."""
     sql = _query(idiom)
     expected, found = asked.expected(sql), asked.found(sql)
     if not _is_ordered(sql):
@@ -360,9 +357,9 @@ def _difference(asked: Asked, idiom: str) -> str:
 
 
 def _answer(asked: Asked, idiom: str) -> str | None:
-    """Return how two answers differ.
+    """Return the difference between two answers, or an empty text if they are the same.
 
-    Nothing if they are the same, and None if DuckDB leaves it to SQLite.
+    Return None if DuckDB cannot compute the query and SQLite does.
     """
     if asked.session is None:
         return _difference(asked, idiom)
@@ -373,7 +370,7 @@ def _answer(asked: Asked, idiom: str) -> str | None:
 
 
 def test_what_is_let_through_gives_the_same_rows(asked: Asked) -> None:
-    """Each idiom of the list gives on each database what MariaDB answers."""
+    """Each idiom of the section "equal" gives the same rows on each database as on MariaDB."""
     idioms = _section("equal")
     assert len(idioms) > 250
     answers = [_answer(asked, idiom) for idiom in idioms]
@@ -383,7 +380,10 @@ def test_what_is_let_through_gives_the_same_rows(asked: Asked) -> None:
 
 
 def test_what_mysql_cuts_is_an_error_elsewhere(asked: Asked) -> None:
-    """A value that a type cannot hold ends the query, where MySQL would take another value."""
+    """Where MySQL truncates a value that is too large, another database may fail instead.
+
+    An answer that it does give must be the same.
+    """
     for idiom in _section("loud"):
         try:
             found = _difference(asked, idiom)
@@ -393,20 +393,26 @@ def test_what_mysql_cuts_is_an_error_elsewhere(asked: Asked) -> None:
 
 
 def test_texts_are_ordered_as_the_database_does(asked: Asked) -> None:
-    """The rows are the same."""
+    """A query that sorts by texts gives the same rows on each database.
+
+    Their order depends on the database's collation, so it is not compared.
+    """
     for idiom in _section("ordered"):
         assert sorted(asked.expected(idiom)) == sorted(asked.found(idiom)), idiom
 
 
 def test_texts_that_are_compared_are_told(asked: Asked) -> None:
-    """Which texts are equal is a property of the database; a query for which it matters says so."""
+    """The translation of a query reports the texts that it compares.
+
+    Which texts are equal depends on the database's collation.
+    """
     for idiom in _section("told"):
         _, folded = asked.translation(_query(idiom))
         assert folded, idiom
 
 
 def test_what_is_not_proved_is_refused_with_its_place(asked: Asked) -> None:
-    """It is refused also where the other database would run it."""
+    """SQL without a proven translation is refused, even if the other database would run it."""
     for idiom in _section("refused"):
         with pytest.raises(DialectError, match="has no translation"):
             asked.translation(_query(idiom))
@@ -414,14 +420,15 @@ def test_what_is_not_proved_is_refused_with_its_place(asked: Asked) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_any_expression_gives_the_same_or_is_refused(asked: Asked, seed: int) -> None:
-    """Expressions of expressions, drawn by chance, give what MariaDB answers, or an error."""
+    """Random nested expressions give the same rows as on MariaDB, or an error."""
     drawn = random.Random(seed)
     answers = []
     for _ in range(60):
-        # An error is no wrong answer: what is refused, or what another database cannot hold.
+        # Refused SQL, or a value out of the other database's range, is not a wrong answer.
         with suppress(PypeLineError, duckdb.Error):
             answers.append(_difference(asked, any_expression(drawn)))
     assert [told for told in answers if told] == []
+    # If almost every expression was refused, the test would prove nothing.
     assert len(answers) > 40
 
 
@@ -456,7 +463,10 @@ COMMON = [
 
 @pytest.mark.parametrize("written", ["postgres", "duckdb", "sqlite"])
 def test_what_each_dialect_has_gives_the_same_rows(asked: Asked, written: str) -> None:
-    """SQL that all dialects have is translated from each of them to each, MySQL included."""
+    """SQL that all dialects share gives the same rows, from each dialect to each database.
+
+    MySQL is one of the targets.
+    """
     for database in (asked.mariadb, asked.other):
         for sql in COMMON:
             target, schema = database.dialect, database.catalog.column_types
@@ -472,14 +482,17 @@ def test_what_each_dialect_has_gives_the_same_rows(asked: Asked, written: str) -
 
 @pytest.mark.parametrize("target", PLACES)
 def test_what_is_let_through_is_not_refused_before_types_are_known(target: str) -> None:
-    """config.py is checked before the source is connected; then no column has a wrong type."""
+    """Supported SQL is not refused before the column types are known.
+
+    config.py is checked before the source is connected, so there are no types to check then.
+    """
     for section in ("equal", "loud", "ordered", "told"):
         for idiom in _section(section):
             dialect.translate(_query(idiom), sql_dialect="mysql", target=target, schema=None)
 
 
 def test_each_function_that_is_let_through_is_proved() -> None:
-    """The list of the docs names no function that no idiom asks."""
+    """Each function and date format that the documentation lists is used by an idiom."""
     called = (
         {name for name, _ in (*functions.BY_NAME, *calls.SPECIAL)} | WINDOW_FUNCTIONS | AGGREGATES
     )
@@ -494,5 +507,5 @@ def test_each_function_that_is_let_through_is_proved() -> None:
 
 
 def test_the_list_of_the_docs_is_what_is_let_through() -> None:
-    """docs/databases.md has what `python -m pypelineetl.sql.translation.listing` prints."""
+    """docs/databases.md contains what `python -m pypelineetl.sql.translation.listing` prints."""
     assert listing() in (ROOT / "docs" / "databases.md").read_text()

@@ -1,4 +1,4 @@
-"""Incremental extraction, the plan of a run, and rejects by the command line, on real sources."""
+"""Incremental extraction, the plan of a run, and rejected values, on real sources."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ _START = datetime(2014, 1, 1, 12)
 
 
 def visit(**declared: Any) -> FactETL:
-    """Return a fact of visits, of which a load reads those that were changed."""
+    """Return a fact of visits with the declared extraction, such as a watermark."""
     return FactETL(
         "visit",
         source="SELECT visit_id, guests, changed_at FROM visits",
@@ -49,7 +49,7 @@ def visit(**declared: Any) -> FactETL:
 
 @pytest.fixture
 def visits(source_url: str, warehouse_url: str, tmp_path: Path) -> WarehouseCase:
-    """A warehouse of visits, whose source is a database."""
+    """A warehouse of visits whose source is a real database."""
     return _visits(source_url, warehouse_url, tmp_path, as_sets=True)
 
 
@@ -62,13 +62,13 @@ def _visits(source_url: str, warehouse_url: str, folder: Path, *, as_sets: bool)
 
 @contextmanager
 def written(url: str) -> Iterator[sa.Connection]:
-    """Give a transaction in the source."""
+    """Yield a connection to the source, within a transaction."""
     with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
         yield connection
 
 
 def a_visit(visit_id: int, minutes: int, guests: int = 1) -> dict[str, Any]:
-    """Return a row of the source that was changed so many minutes after the start."""
+    """Return a source row that was changed so many minutes after the start."""
     return {
         "visit_id": visit_id,
         "guests": guests,
@@ -77,15 +77,15 @@ def a_visit(visit_id: int, minutes: int, guests: int = 1) -> dict[str, Any]:
 
 
 def test_a_load_reads_what_is_new(visits: WarehouseCase, source_url: str) -> None:
-    """From the overlap below the last mark.
+    """A load with a watermark reads only rows at or above the watermark less the overlap.
 
-    A rerun loses nothing and doubles nothing; `full` reads all.
+    A second load loses no row and adds none twice. `full` and a rebuild read everything.
     """
     _reads_what_is_new(visits, source_url)
 
 
 def test_a_load_row_by_row_reads_what_is_new(warehouse_url: str, tmp_path: Path) -> None:
-    """The same rows as a load of sets."""
+    """A load row by row reads the same rows as a load in bulk."""
     source_url = f"sqlite:///{tmp_path}/source.sqlite"
     _reads_what_is_new(_visits(source_url, warehouse_url, tmp_path, as_sets=False), source_url)
 
@@ -95,11 +95,13 @@ def _reads_what_is_new(visits: WarehouseCase, source_url: str) -> None:
         source.execute(_VISITS.insert(), [a_visit(number, number * 5) for number in range(10)])
     assert visits.load("visit").inserted == 10
     again = visits.load("visit")
+    # The rows of minutes 35, 40 and 45 are within the overlap of ten minutes.
     assert (again.read, again.unchanged) == (3, 3)
     with written(source_url) as source:
         source.execute(_VISITS.insert(), [a_visit(10, 60)])
         source.execute(_VISITS.update().where(_VISITS.c.visit_id == 0), a_visit(0, 61, guests=9))
     counts = visits.load("visit")
+    # These three, the new row, and the row that was changed.
     assert (counts.read, counts.inserted, counts.updated) == (5, 1, 1)
     assert visits.load("visit", full=True).read == 11
     assert visits.load("visit", rebuild=True).inserted == 11
@@ -117,9 +119,12 @@ def _reads_what_is_new(visits: WarehouseCase, source_url: str) -> None:
 def test_rows_committed_late_are_loaded_by_the_next_run(
     visits: WarehouseCase, source_url: str
 ) -> None:
-    """A transaction that was open during an extract, and whose rows are older than what was read,
-    is not lost.
+    """Rows that were committed after an extract, with an older watermark value, are not lost.
+
+    Their transaction was open during the extract. They are within the overlap, so the next load
+    reads them.
     """
+    # SQLite has one writer at a time, so here the older row is simply inserted later.
     if source_url.startswith("sqlite"):
         with written(source_url) as source:
             source.execute(_VISITS.insert(), [a_visit(1, 0), a_visit(2, 20)])
@@ -137,7 +142,10 @@ def test_rows_committed_late_are_loaded_by_the_next_run(
 
 
 def test_a_failed_load_does_not_move_the_mark(visits: WarehouseCase, source_url: str) -> None:
-    """The mark is stored with the data, in one transaction."""
+    """A failed load leaves the watermark as it was.
+
+    The watermark is stored in the same transaction as the data.
+    """
     with written(source_url) as source:
         source.execute(_VISITS.insert(), [a_visit(1, 0)])
     visits.load("visit")
@@ -150,7 +158,7 @@ def test_a_failed_load_does_not_move_the_mark(visits: WarehouseCase, source_url:
 
 
 def broken() -> FactETL:
-    """Return the fact with a source that gives a value that does not fit."""
+    """Return the fact with a source value that is too large for its column."""
     etl = visit(watermark=watermark("changed_at"))
     return replace(
         etl, source="SELECT visit_id, guests * 3000000000 AS guests, changed_at FROM visits"
@@ -160,7 +168,10 @@ def broken() -> FactETL:
 def test_a_watermark_may_be_of_numbers_and_of_several_columns(
     visits: WarehouseCase, source_url: str
 ) -> None:
-    """A row is new if any of them is beyond its mark."""
+    """A row is read if any of the watermark's columns is at or beyond its watermark.
+
+    The columns may be numbers.
+    """
     visits.declare(visit(watermark=watermark("visit_id", "guests")))
     with written(source_url) as source:
         source.execute(_VISITS.insert(), [a_visit(1, 0, guests=5), a_visit(2, 0, guests=1)])
@@ -169,11 +180,12 @@ def test_a_watermark_may_be_of_numbers_and_of_several_columns(
         source.execute(_VISITS.update().where(_VISITS.c.visit_id == 1), {"guests": 7})
         source.execute(_VISITS.insert(), [a_visit(3, 0, guests=0)])
     counts = visits.load("visit")
+    # Row 2 is at the watermark of "visit_id", so it is read again.
     assert (counts.read, counts.inserted, counts.updated, counts.unchanged) == (3, 1, 1, 1)
 
 
 def test_what_a_watermark_cannot_be_told(tmp_path: Path) -> None:
-    """Each fault at configuration time."""
+    """Each problem in a watermark's declaration is reported when the configuration is read."""
     case = WarehouseCase(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, as_sets=True)
     case.declare(
         replace(visit(watermark=watermark("changed_at", overlap=-1)), grain=()),
@@ -214,9 +226,9 @@ sales = st.lists(st.integers(1, 6), max_size=6).map(
 def test_a_plan_tells_what_the_run_then_does(
     warehouse: str, as_sets: bool, days: list[tuple[Any, Any]], rebuild: bool
 ) -> None:
-    """Every count of every ETL, also of facts whose members the same run makes.
+    """A plan gives every count that the run then gives, and changes nothing.
 
-    And it changes nothing.
+    That includes facts whose members the same run inserts.
     """
     with TemporaryDirectory() as folder:
         case = WarehouseCase(f"{warehouse}:///{folder}/w.db", Path(folder), as_sets=as_sets)
@@ -226,7 +238,10 @@ def test_a_plan_tells_what_the_run_then_does(
 def test_a_plan_tells_what_the_run_then_does_on_every_warehouse(
     warehouse_url: str, tmp_path: Path
 ) -> None:
-    """The same for one story, into a new table, one that is there, and a rebuilt one."""
+    """On every warehouse, a plan gives the counts that the run then gives.
+
+    The table is new, already there, or rebuilt.
+    """
     days = [
         (
             [a_person(1, "Bonn", None), a_person(2, None, None)],
@@ -289,7 +304,10 @@ _COLUMNS = {
 def test_values_that_do_not_fit_are_rejected_from_every_source(
     source_url: str, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """Whichever way they are read, with the values that the source gave."""
+    """A value that does not fit its column is rejected, whatever database the source is.
+
+    The reject keeps the values that the source gave.
+    """
     case = _visits(source_url, warehouse_url, tmp_path, as_sets=True)
     too_many = (
         "SELECT visit_id, CASE WHEN guests = 9 THEN 3000000000 ELSE guests END AS guests FROM"
@@ -310,7 +328,10 @@ def test_values_that_do_not_fit_are_rejected_from_every_source(
 def test_dimensions_rebuilt_side_by_side_do_not_meet(
     server: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """What the warehouse remembers of each is written at the same time, as four workers do."""
+    """Four dimensions can be rebuilt at the same time in one warehouse.
+
+    Each rebuild writes its own rows to the same state tables, as four Celery workers do.
+    """
     case = WarehouseCase(request.getfixturevalue(server), tmp_path, as_sets=True)
     made = [{**thing().factory.arguments, "name": f"thing_{number}"} for number in range(4)]
     for number, arguments in enumerate(made):

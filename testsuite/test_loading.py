@@ -1,4 +1,4 @@
-"""What a load writes, on every warehouse: the same promises hold on all four."""
+"""What a load writes, on every warehouse."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,9 +33,7 @@ NASTY = [
 
 @pytest.fixture
 def star(warehouse_url: str, tmp_path: Path) -> Star:
-    """The small star on each warehouse, its source in SQLite, with three people, two things and two
-    sales.
-    """
+    """The small star on each warehouse: three people, two things and two sales in SQLite."""
     made = Star(f"sqlite:///{tmp_path / 'star.sqlite'}", warehouse_url, tmp_path)
     made.write(PEOPLE, [person(1, "Ann", "Rome"), person(2, "Bob", "Oslo"), person(3, None, None)])
     made.write(THINGS, [{"code": "A", "title": "Algebra"}, {"code": "B", "title": "Biology"}])
@@ -49,10 +47,7 @@ def person(person_id: int, name: str | None, city: str | None) -> dict[str, Any]
 
 
 def sale(sale_id: int, **values: Any) -> Mapping[str, Any]:
-    """Return a source row of sales.
-
-    At half past two in the night, which is still the day before in New York.
-    """
+    """Return a source row of a sale at 02:30, which is still the day before in New York."""
     usual = {
         "seller_id": 1,
         "buyer_id": 3,
@@ -64,12 +59,12 @@ def sale(sale_id: int, **values: Any) -> Mapping[str, Any]:
 
 
 def as_date(value: Any) -> Any:
-    """Return a date as every warehouse gives it; SQLite has text."""
+    """Return a date as every other warehouse gives it; SQLite gives text."""
     return date.fromisoformat(value) if isinstance(value, str) else value
 
 
 def test_a_first_load_fills_the_star(star: Star) -> None:
-    """Members get keys from 1 in the source's order, facts the keys of their members.
+    """A first load numbers the members from 1 in source order, and facts get those keys.
 
     NULL stays NULL.
     """
@@ -97,7 +92,10 @@ def test_a_first_load_fills_the_star(star: Star) -> None:
 
 
 def test_an_unchanged_source_changes_nothing(star: Star) -> None:
-    """Members are ensured by their lookup attributes, never inserted twice."""
+    """A second load of the same rows writes nothing.
+
+    Members are found by their lookup attributes and are never inserted twice.
+    """
     star.load()
     before = star.table(
         "person_dim", "id", "person_id", "name", "city", "valid_from", "valid_to", "version"
@@ -116,9 +114,9 @@ def test_an_unchanged_source_changes_nothing(star: Star) -> None:
 
 
 def test_a_rebuild_starts_anew(star: Star) -> None:
-    """What no source gives and no fact points to is gone after a rebuild, not after a load.
+    """A rebuild removes members that the source no longer gives and no fact refers to.
 
-    Keys stay as they were.
+    A load keeps them. The other members keep their keys.
     """
     star.load(THING)
     star.write(THINGS, [{"code": "B", "title": "Biology"}])
@@ -129,9 +127,9 @@ def test_a_rebuild_starts_anew(star: Star) -> None:
 
 
 def test_type_1_changes_overwrite_and_type_2_changes_add_a_version(star: Star) -> None:
-    """A rename touches every version in place.
+    """A type-1 change overwrites the value in every version of the member.
 
-    A move ends one version today and begins the next.
+    A type-2 change ends the current version today and begins the next.
     """
     star.load()
     star.write(
@@ -150,20 +148,22 @@ def test_type_1_changes_overwrite_and_type_2_changes_add_a_version(star: Star) -
 
 
 def test_a_fact_finds_the_version_of_its_own_time(star: Star) -> None:
-    """as_of takes the version valid then, also long before the first load.
+    """With `as_of`, a fact refers to the version that was valid at its time.
 
-    Without it, the current one.
+    That holds also for times long before the first load. Without `as_of`, it refers to the current
+    version.
     """
     star.load()
     star.write(PEOPLE, [person(1, "Ann", "Paris"), person(2, "Bob", "Oslo"), person(3, None, None)])
     star.load(PERSON)
     star.write(SALES, [sale(1, buyer_id=1)])
     star.load(SALE)
+    # Only "seller_fk" has as_of; "buyer_fk" refers to the current version.
     assert star.table("sale_fact", "seller_fk", "buyer_fk") == [(1, 4)]
 
 
 def test_a_fact_without_grain_is_replaced(star: Star) -> None:
-    """Two loads of the same facts are the same facts once."""
+    """Without a grain, each load replaces all facts."""
     star.load()
     star.write(SALES, [sale(2), sale(3)])
     assert star.load(SALE) == [Counts(2, inserted=2)]
@@ -171,7 +171,7 @@ def test_a_fact_without_grain_is_replaced(star: Star) -> None:
 
 
 def test_a_fact_with_a_grain_is_brought_up_to_date(star: Star) -> None:
-    """Rows of a known grain are updated where they differ, others added, and none deleted."""
+    """With a grain, changed facts are updated, new facts are inserted, and none is deleted."""
     by_sale = replace(SALE, grain=("sale_id",))
     star.load()
     star.write(
@@ -187,9 +187,9 @@ def test_a_fact_with_a_grain_is_brought_up_to_date(star: Star) -> None:
 
 
 def test_an_unknown_buyer_is_inferred_once(star: Star) -> None:
-    """missing="infer" makes a member that knows its natural key alone, for all its facts.
+    """With `missing="infer"`, an unmatched key inserts one member for all facts that have it.
 
-    Its row fills it later.
+    The inferred member has only its natural key. Another load does not insert it again.
     """
     star.load(PERSON, THING, DAY)
     star.write(SALES, [sale(1, buyer_id=7), sale(2, buyer_id=7), sale(3, buyer_id=8)])
@@ -204,9 +204,9 @@ def test_an_unknown_buyer_is_inferred_once(star: Star) -> None:
 
 
 def test_facts_without_a_member_fail_the_load_and_are_all_counted(star: Star) -> None:
-    """Nothing is lost in silence.
+    """Unmatched keys fail the load, and nothing is written.
 
-    The error says which key, how many rows, which natural keys; nothing is written.
+    The error names the key column, the number of rows, and the natural keys.
     """
     star.load()
     star.write(
@@ -218,14 +218,14 @@ def test_facts_without_a_member_fail_the_load_and_are_all_counted(star: Star) ->
 
 
 def test_a_day_outside_the_date_dimension_is_told(star: Star) -> None:
-    """A date key that finds no day fails the load and names the day."""
+    """A date that is not in the date dimension fails the load, and the error names the day."""
     star.load()
     star.write(SALES, [sale(1, sold_at=datetime(2019, 5, 4, 12, 0))])
     assert 'dimension "day" (2019-05-04)' in star.failure(SALE)
 
 
 def test_a_natural_key_of_another_type_finds_its_member(star: Star) -> None:
-    """Trap 4: '1' and 1 are the same natural key."""
+    """A natural key of another type still finds its member: '1' and 1 are equal (trap 4)."""
     star.load(PERSON, THING, DAY)
     star.load(
         replace(
@@ -238,7 +238,7 @@ def test_a_natural_key_of_another_type_finds_its_member(star: Star) -> None:
 
 @pytest.mark.parametrize("rebuild", [True, False])
 def test_a_source_that_fails_half_way_changes_nothing(star: Star, rebuild: bool) -> None:
-    """All or nothing: the table holds what it held, whichever way it was being loaded."""
+    """If the source fails while it is read, a load and a rebuild leave the table unchanged."""
 
     def breaking() -> Any:
         yield {"code": "C", "title": "Chemistry"}
@@ -255,14 +255,14 @@ def test_a_source_that_fails_half_way_changes_nothing(star: Star, rebuild: bool)
 
 
 def test_a_first_load_that_fails_leaves_no_table(star: Star) -> None:
-    """Nothing was there before, and nothing is there after."""
+    """A first load that fails leaves no table behind."""
     star.write(THINGS, [{"code": "A", "title": "x" * 61}])
     assert 'column "title" is VARCHAR(60)' in star.failure(THING)
     assert not star.exists("thing_dim")
 
 
 def test_a_null_natural_key_is_refused(star: Star) -> None:
-    """Trap 6: it would match nothing, and be a new member on every load."""
+    """A NULL natural key fails the load: each load would insert a new member for it (trap 6)."""
     star.load()
     nameless = replace(THING, source="SELECT NULL AS code, 'x' AS title")
     assert 'NULL in "code"' in star.failure(nameless)
@@ -270,13 +270,16 @@ def test_a_null_natural_key_is_refused(star: Star) -> None:
 
 
 def test_a_fact_needs_its_dimensions_first(star: Star) -> None:
-    """The error names the table, the dimension and the flag that loads it."""
+    """A fact whose dimension table does not exist fails.
+
+    The error names the table, the dimension and the flag that loads it.
+    """
     error = star.failure(SALE)
     assert "does not exist yet; load that dimension first (run.py --run_dimensions)" in error
 
 
 def test_an_empty_source_loads_an_empty_table(star: Star) -> None:
-    """No rows are a right answer, from SQL and from Python."""
+    """An empty source, in SQL or in Python, gives an empty table and no error."""
     star.write(THINGS, [])
     assert star.load(THING, replace(DAY, source=rows(list))) == [Counts(), Counts()]
     assert star.table("thing_dim", "id") == []
@@ -284,7 +287,10 @@ def test_an_empty_source_loads_an_empty_table(star: Star) -> None:
 
 
 def test_every_text_arrives_as_it_is(star: Star) -> None:
-    """Quotes, backslashes, tabs, placeholders, other scripts and emoji go through unharmed."""
+    """Quotes, backslashes, tabs, placeholders, other scripts and emoji are stored unchanged.
+
+    A second load finds them equal.
+    """
     star.write(PEOPLE, [person(number, text, text) for number, text in enumerate(NASTY)])
     star.load(PERSON)
     assert [name for _, name in star.table("person_dim", "person_id", "name")] == NASTY
@@ -292,7 +298,7 @@ def test_every_text_arrives_as_it_is(star: Star) -> None:
 
 
 def test_names_in_sql_are_quoted(star: Star) -> None:
-    """A table and columns named after SQL's own words load like any other."""
+    """A table and columns that are named like SQL keywords load like any other."""
     odd = DimensionETL(
         "order",
         source="SELECT code AS `select`, title AS `group by` FROM things ORDER BY code",
@@ -314,7 +320,7 @@ def test_names_in_sql_are_quoted(star: Star) -> None:
 
 
 def test_an_accumulating_snapshot_is_updated_by_its_keys(star: Star) -> None:
-    """Milestones that come later fill the row that is there."""
+    """Milestones that arrive later update the existing row of an accumulating snapshot."""
     create = "CREATE TABLE sale_fact (sale_id INT NOT NULL, thing_fk INT, price DECIMAL(10,2))"
     made = factory(
         AccumulatingSnapshotFactTable,
@@ -335,7 +341,7 @@ def test_an_accumulating_snapshot_is_updated_by_its_keys(star: Star) -> None:
 
 
 def test_a_batch_fact_table_counts_every_row(star: Star) -> None:
-    """pygrametl's own batches are written to the last row, and accounted for."""
+    """With pygrametl's BatchFactTable, the last incomplete batch is written and counted as well."""
     batched = replace(
         SALE, factory=factory(BatchFactTable, **{**SALE.factory.arguments, "batchsize": 3})
     )
@@ -346,7 +352,7 @@ def test_a_batch_fact_table_counts_every_row(star: Star) -> None:
 
 
 def test_many_rows_are_written_in_batches(star: Star) -> None:
-    """More rows than one batch of any stage holds all arrive, once."""
+    """More rows than any batch holds are all written, each exactly once."""
     star.load(PERSON, DAY, THING)
     star.write(SALES, [sale(number) for number in range(25_000)])
     assert star.load(SALE) == [Counts(25_000, inserted=25_000)]
@@ -355,7 +361,7 @@ def test_many_rows_are_written_in_batches(star: Star) -> None:
 
 
 def test_any_source_gives_the_same_star(source_url: str, tmp_path: Path) -> None:
-    """SQLite, MariaDB and PostgreSQL sources, each with types of its own, fill the same tables."""
+    """Sources in SQLite, MariaDB and PostgreSQL, with their own types, fill the same tables."""
     star = Star(source_url, f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path)
     star.write(PEOPLE, [person(number, text, text) for number, text in enumerate(NASTY)])
     star.write(THINGS, [{"code": "A", "title": None}])
@@ -369,7 +375,7 @@ def test_any_source_gives_the_same_star(source_url: str, tmp_path: Path) -> None
 
 
 def test_a_source_cannot_be_written(source_url: str, tmp_path: Path) -> None:
-    """The session itself refuses, should a writing query ever get past the parser."""
+    """The source's session is read-only, in case a writing query passes the parser."""
     star = Star(source_url, f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path)
     star.write(THINGS, [{"code": "A", "title": None}])
     with (

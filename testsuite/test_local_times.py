@@ -1,6 +1,6 @@
-"""A source database whose moments without a zone are local times (SOURCE_TIME_ZONES).
+"""Sources whose timestamps without a zone are local times (SOURCE_TIME_ZONES).
 
-The warehouse has them in UTC.
+The warehouse stores them in UTC.
 """
 
 from collections.abc import Iterator
@@ -48,8 +48,8 @@ ZONED = {"mysql": "TIMESTAMP(6) NULL", "postgresql": "TIMESTAMPTZ", "duckdb": "T
 TIMES = [
     datetime(2024, 7, 1, 12, 30, 15, 250000),
     datetime(2024, 1, 1, 0, 30),
-    datetime(2024, 3, 31, 2, 30),  # which the clock of Berlin leaves out
-    datetime(2024, 10, 27, 2, 30),  # which it shows twice
+    datetime(2024, 3, 31, 2, 30),  # does not exist in Berlin: the clock skips it
+    datetime(2024, 10, 27, 2, 30),  # occurs twice in Berlin
     datetime(9999, 12, 31, 23, 59, 59),
 ]
 
@@ -67,8 +67,9 @@ def source_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 class Visits:
-    """Visits with a local time and a moment with a zone, in a source in Berlin, and the fact of
-    them in DuckDB.
+    """Visits with a local time and a time with a zone, in a source in Berlin.
+
+    Their fact is in DuckDB.
     """
 
     def __init__(self, url: str, folder: Path, *, as_sets: bool = True, **declared: Any) -> None:
@@ -87,7 +88,7 @@ class Visits:
 
     @contextmanager
     def source(self) -> Iterator[Database]:
-        """Open the source to change it."""
+        """Open the source for writing."""
         with open_database(parse_url(self._url), read_only=False) as source, source.transaction():
             yield source
 
@@ -95,7 +96,7 @@ class Visits:
         """Add a visit."""
         moment = "NULL" if at is None else f"'{at}'"
         with self.source() as source:
-            # A session of MySQL's is in UTC, and writes no offset.
+            # The MySQL session is in UTC, and a literal there has no offset.
             zone = "" if self._url.startswith("mysql") else "+00:00"
             source.execute(
                 f"INSERT INTO visits VALUES ({number}, {moment}, '2024-07-01 12:00:00{zone}',"
@@ -104,7 +105,7 @@ class Visits:
 
     @property
     def project(self) -> Project:
-        """The project."""
+        """The project with the fact of visits."""
         fact = FactETL(
             "visit",
             source="SELECT id, came, seen, day FROM visits",
@@ -123,7 +124,7 @@ class Visits:
         return read_project(config)
 
     def load(self) -> tuple[events.Counts, list[str]]:
-        """Load, which must succeed; return the counts and the notes."""
+        """Load, require success, and return the counts and the notes."""
         happened = list(refresh(self.project, Request(test_sources=False, run_facts=True)))
         failed = [event.error for event in happened if isinstance(event, events.EtlFailed)]
         assert not failed, failed
@@ -140,15 +141,15 @@ class Visits:
 
 
 def in_utc(local: datetime, zone: str) -> datetime:
-    """Return the moment of a local time, as Python has it."""
+    """Return a local time in UTC, computed by Python's zoneinfo."""
     return local.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC).replace(tzinfo=None)
 
 
 @pytest.mark.parametrize("as_sets", [True, False])
 def test_local_times_are_brought_to_utc(source_url: str, tmp_path: Path, *, as_sets: bool) -> None:
-    """Moments with a zone and days stay, and so do NULL and the last moment that there is.
+    """Local times are converted to UTC; timestamps with a zone and dates stay as they are.
 
-    Again nothing is written.
+    NULL and the last possible timestamp stay as well. A second load writes nothing.
     """
     visits = Visits(source_url, tmp_path, as_sets=as_sets)
     for number, local in enumerate([*TIMES, None]):
@@ -172,8 +173,9 @@ def test_local_times_are_brought_to_utc(source_url: str, tmp_path: Path, *, as_s
 def test_python_and_duckdb_agree_on_local_times(
     zone: str, local: datetime, near: datetime | None, seconds: int
 ) -> None:
-    """From 1900 to 2100 as Python's zoneinfo has them, and before and after that with each
-    other.
+    """Python and DuckDB convert each local time to the same moment.
+
+    From 1902 to 2036 both also agree with Python's zoneinfo.
     """
     local = near + timedelta(seconds=seconds) if near else local
     times = LocalTimes(zone)
@@ -188,14 +190,15 @@ def test_python_and_duckdb_agree_on_local_times(
 def test_a_watermark_of_local_times_reads_the_hour_that_comes_twice(
     source_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The source's clock shows 02:30, an hour later 02:10, and then 03:05.
+    """A watermark of local times misses no row when the clock goes back, and gives no warning.
 
-    No row is missed, and nobody is warned.
+    The source's clock shows 02:30, an hour later 02:10, and then 03:05.
     """
     visits = Visits(source_url, tmp_path, watermark=watermark("came"))
     clock = {"now": datetime(2024, 10, 27, 0, 40)}
     for made in Database.__subclasses__():
         monkeypatch.setattr(made, "clock", lambda _: clock["now"])
+    # Each visit's local time, and the time of its load in UTC.
     steps = [
         (datetime(2024, 10, 27, 2, 30), datetime(2024, 10, 27, 0, 40)),
         (datetime(2024, 10, 27, 2, 10), datetime(2024, 10, 27, 1, 15)),
@@ -211,9 +214,10 @@ def test_a_watermark_of_local_times_reads_the_hour_that_comes_twice(
 
 
 def test_a_fact_that_appends_is_not_read_by_local_times(source_url: str, tmp_path: Path) -> None:
-    """It would miss rows of the hour that comes twice.
+    """A fact that appends cannot have a watermark of local times that go back.
 
-    Where the clock never goes back, it may be.
+    It would miss rows of the hour that comes twice. In a zone whose clock never goes back, it is
+    allowed.
     """
     visits = Visits(source_url, tmp_path, grain=(), append=True, watermark=watermark("came"))
     visits.add(1, TIMES[0])
@@ -229,7 +233,11 @@ def test_a_fact_that_appends_is_not_read_by_local_times(source_url: str, tmp_pat
 
 
 def test_a_fault_of_the_zones_is_told(tmp_path: Path) -> None:
-    """A source that is not there, a zone that is not, and SQLite, whose moments are texts."""
+    """Each problem in SOURCE_TIME_ZONES is reported.
+
+    The problems are an unknown source, an unknown zone, and SQLite, which stores timestamps as
+    text.
+    """
     project = Visits(f"duckdb:///{tmp_path}/source.duckdb", tmp_path).project
     config: Any = SimpleNamespace(
         SOURCE_URLS={"shop": "sqlite:///shop.sqlite"},

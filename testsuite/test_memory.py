@@ -1,7 +1,4 @@
-"""What a load may have of memory.
-
-By the setting, the machine, and the control groups of the process.
-"""
+"""How much memory a load may use: MEMORY_LIMIT, the machine, and the process's control groups."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +23,7 @@ LINES = FactETL(
 
 
 def project(folder: Path, memory: str, fact: FactETL = LINES) -> Project:
-    """Return the project of the fact in a DuckDB warehouse."""
+    """Return a project with the fact in a DuckDB warehouse and this MEMORY_LIMIT."""
     config: Any = SimpleNamespace(
         SOURCE_URLS={"shop": f"sqlite:///{folder}/source.db"},
         WAREHOUSE_URL=f"duckdb:///{folder}/warehouse.duckdb",
@@ -41,10 +38,10 @@ def project(folder: Path, memory: str, fact: FactETL = LINES) -> Project:
 @pytest.mark.parametrize(
     ("groups", "files", "expected"),
     [
-        # A container of version 2 sees its own group as the outermost.
+        # With version 2, a container sees its own group as the root group.
         ("0::/\n", {"memory.max": "1073741824"}, [1073741824]),
         ("0::/\n", {"memory.max": "max"}, []),
-        # A unit of systemd is in a group of its own, and its slice may have a limit as well.
+        # A systemd unit has its own group, and its slice may have a limit as well.
         (
             "0::/system.slice/etl.service\n",
             {"system.slice/etl.service/memory.max": "max", "system.slice/memory.max": "2147483648"},
@@ -58,7 +55,7 @@ def project(folder: Path, memory: str, fact: FactETL = LINES) -> Project:
             },
             [536870912, 9223372036854771712],
         ),
-        # Docker with version 1 names a group that the container itself does not see.
+        # With version 1, Docker names a group that the container itself cannot see.
         ("4:memory:/docker/1f\n", {"memory/memory.limit_in_bytes": "536870912"}, [536870912]),
         ("", {}, []),
     ],
@@ -66,7 +63,10 @@ def project(folder: Path, memory: str, fact: FactETL = LINES) -> Project:
 def test_the_limits_of_a_process_are_those_of_all_its_groups(
     groups: str, files: dict[str, str], expected: list[int], tmp_path: Path
 ) -> None:
-    """In both versions of control groups, in containers and in units of systemd."""
+    """The memory limits of a process are those of all its control groups.
+
+    This holds in both versions of control groups, in containers and in systemd units.
+    """
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,18 +75,23 @@ def test_the_limits_of_a_process_are_those_of_all_its_groups(
 
 
 def test_a_load_without_enough_memory_names_the_setting(tmp_path: Path) -> None:
-    """A key of DuckDB's does not spill, and DuckDB finds that out when it commits."""
+    """A load that runs out of memory fails with a message that names MEMORY_LIMIT.
+
+    DuckDB's index of a primary key cannot spill to disk, and DuckDB notices that only at the
+    commit.
+    """
     last = list(process(project(tmp_path, "16MiB"), LINES, rebuild=True))[-1]
     assert isinstance(last, events.EtlFailed)
     assert "raise MEMORY_LIMIT in config.py" in last.error
-    # DuckDB advises to set what cannot be set here.
+    # DuckDB's advice to use SET is left out, because the user cannot use it here.
     assert "SET " not in last.error
 
 
 def test_a_rebuild_needs_no_more_memory_than_the_first_load(tmp_path: Path) -> None:
-    """The new table takes the old one's name.
+    """A rebuild succeeds within the memory that the first load needed.
 
-    Its rows do not move, so its key is not made once more.
+    The swap renames the staged table and does not copy its rows, so its primary key is not built
+    again.
     """
     within = project(tmp_path, "40MiB")
     for _ in range(2):
@@ -99,7 +104,7 @@ def test_a_rebuild_needs_no_more_memory_than_the_first_load(tmp_path: Path) -> N
 
 
 def test_what_people_have_given_a_table_outlives_a_rebuild(tmp_path: Path) -> None:
-    """An index or a comment of somebody's own, which the DDL does not have."""
+    """An index and a comment that the DDL does not have are still there after a rebuild."""
     few = replace(LINES, source=rows(lambda: [{"id": 1, "kind": 2}]))
     within = project(tmp_path, "100MiB", few)
     list(process(within, few, rebuild=True))

@@ -1,4 +1,4 @@
-"""What a dimensional modeller declares, on every warehouse, as sets and row by row alike."""
+"""What a dimensional modeller declares, on every warehouse, in bulk and row by row."""
 
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
@@ -42,7 +42,7 @@ def case(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> 
 
 
 def thing(**declared: Any) -> DimensionETL:
-    """Return a type-1 dimension of things."""
+    """Return a dimension of things, of type 1 unless `table_class` says otherwise."""
     return DimensionETL(
         "thing",
         source=rows(nothing),
@@ -65,7 +65,7 @@ def thing(**declared: Any) -> DimensionETL:
 
 
 def person(*more: str, type1: tuple[str, ...] = ("email",), **declared: Any) -> DimensionETL:
-    """Return a type-2 dimension of people, whose versions begin when they moved."""
+    """Return a type-2 dimension of people whose versions begin when they moved."""
     return DimensionETL(
         "person",
         source=rows(nothing),
@@ -143,8 +143,9 @@ def a_sale(sale_id: int, price: Any = 1, **more: Any) -> dict[str, Any]:
 
 
 def test_special_members_stand_for_what_is_not_there(case: WarehouseCase) -> None:
-    """An unknown code and a NULL have their own members, seeded once, counted by no load and
-    touched by none.
+    """An unmatched code and a NULL refer to their own special members.
+
+    The special members are inserted once. No load counts or changes them.
     """
     special = {
         "unknown": {"id": -1, "title": "Unknown"},
@@ -167,12 +168,17 @@ def test_special_members_stand_for_what_is_not_there(case: WarehouseCase) -> Non
 
 
 def test_dates_out_of_bounds_have_the_error_member(case: WarehouseCase) -> None:
-    """In its own time zone; a day between the bounds that the dimension lacks is unknown."""
+    """A date outside the bounds refers to the error member.
+
+    A date within the bounds that the dimension lacks refers to the unknown member. The day is that
+    of the declared time zone.
+    """
     key = date_key(
         "at", tz="US/Eastern", missing="unknown", first=date(2013, 1, 1), last=date(2100, 1, 1)
     )
     case.declare(day(unknown={"id": -1}, error={"id": -3}), sale({"date_fk": key}))
     assert case.load("date").inserted == 31
+    # Midnight of January 2 in US/Eastern is 05:00 in UTC.
     moments = [
         datetime(2014, 1, 2, 4, 59),
         datetime(2014, 1, 2, 5),
@@ -191,7 +197,10 @@ def test_dates_out_of_bounds_have_the_error_member(case: WarehouseCase) -> None:
 
 
 def test_times_of_day_are_found_in_any_time_zone(case: WarehouseCase) -> None:
-    """To the step below, on both sides of a change of the clock."""
+    """A time key rounds the local time of its zone down to its step.
+
+    The test has moments before and after a change of the clock.
+    """
     hours = [{"id": hour * 100, "time": time(hour)} for hour in range(24)]
     case.declare(
         DimensionETL(
@@ -205,6 +214,7 @@ def test_times_of_day_are_found_in_any_time_zone(case: WarehouseCase) -> None:
         sale({"time_fk": time_key("at", tz="US/Eastern", step=timedelta(hours=1))}),
     )
     case.load("time")
+    # On 2014-03-09 at 07:00 in UTC, the clock of US/Eastern goes from 02:00 to 03:00.
     moments = [
         datetime(2014, 3, 9, 6, 59, 59),
         datetime(2014, 3, 9, 7),
@@ -221,7 +231,10 @@ def test_times_of_day_are_found_in_any_time_zone(case: WarehouseCase) -> None:
 
 
 def test_junk_members_are_made_of_the_facts_own_columns(case: WarehouseCase) -> None:
-    """Each combination once, NULL being a value like any other; the dimension has no source."""
+    """A load inserts each new combination of the fact's columns into a junk dimension once.
+
+    NULL is a value like any other. The junk dimension has no source.
+    """
     case.declare(
         DimensionETL(
             "kind",
@@ -251,7 +264,10 @@ def test_junk_members_are_made_of_the_facts_own_columns(case: WarehouseCase) -> 
 
 @pytest.mark.parametrize("table_class", [CachedDimension, TypeOneSlowlyChangingDimension])
 def test_an_inferred_member_is_filled_in_place(case: WarehouseCase, table_class: type) -> None:
-    """It carries its flag and natural key until its row comes, and keeps its surrogate key then."""
+    """An inferred member is updated when its row arrives, and keeps its surrogate key.
+
+    Before that, the member has only its flag and its natural key.
+    """
     case.declare(
         thing(table_class=table_class, inferred="is_guess", more=["is_guess"]),
         sale({"thing_fk": member("thing", code="code", missing="infer")}),
@@ -271,7 +287,10 @@ def test_an_inferred_member_is_filled_in_place(case: WarehouseCase, table_class:
 
 
 def test_an_inferred_member_of_a_type_2_dimension_is_filled_in_place(case: WarehouseCase) -> None:
-    """Its one version gets what its row says; only what comes after is a new version."""
+    """When the row of an inferred type-2 member arrives, it updates the member's only version.
+
+    Only a later change begins a new version.
+    """
     case.declare(
         person("is_guess", inferred="is_guess"),
         sale({"person_fk": member("person", person_id="person", missing="infer")}),
@@ -292,9 +311,10 @@ def test_an_inferred_member_of_a_type_2_dimension_is_filled_in_place(case: Wareh
 
 
 def test_each_attribute_changes_as_its_type_says(case: WarehouseCase) -> None:
-    """In one dimension.
+    """Attributes of SCD types 0, 1, 2, 3 and 6 in one dimension each change as their type says.
 
-    0 stays, 1 is overwritten, 2 begins a version, 3 keeps the value before, 6 is the latest.
+    Type 0 keeps the first value, 1 overwrites, 2 begins a version, 3 keeps the previous value in a
+    column, and 6 also has the current value in each version.
     """
     case.declare(
         person(
@@ -342,7 +362,7 @@ def test_each_attribute_changes_as_its_type_says(case: WarehouseCase) -> None:
 
 
 def test_a_type_1_dimension_keeps_original_and_previous_values(case: WarehouseCase) -> None:
-    """Type 0 and type 3 need no versions."""
+    """Type-0 and type-3 attributes work in a dimension without versions."""
     case.declare(thing(more=["old_title"], original=("price",), previous={"old_title": "title"}))
     for title in ("One", "Two", "Two", "Three"):
         case.load("thing", [{"code": "A", "title": title, "price": len(title)}])
@@ -350,7 +370,10 @@ def test_a_type_1_dimension_keeps_original_and_previous_values(case: WarehouseCa
 
 
 def test_members_that_are_gone_are_flagged_and_come_back(case: WarehouseCase) -> None:
-    """Within the declared share; more of them are the brake's, and change nothing."""
+    """Members that the source lacks are flagged, and the flag is removed when they return.
+
+    If more than the allowed share is missing, the load fails and changes nothing.
+    """
     case.declare(thing(more=["is_gone"], deleted=flag_deleted("is_gone", most=0.5)))
     every = [{"code": code, "title": code, "price": 1} for code in "ABCD"]
     case.load("thing", every)
@@ -364,7 +387,10 @@ def test_members_that_are_gone_are_flagged_and_come_back(case: WarehouseCase) ->
 
 
 def test_members_that_are_gone_are_closed_and_come_back(case: WarehouseCase) -> None:
-    """The current version ends with the load; a member that returns begins another, after a gap."""
+    """The current version of a member that the source lacks ends at the time of the load.
+
+    A member that returns begins another version, after a gap.
+    """
     case.declare(person(deleted=close_deleted(most=0.5)))
     both = [a_person(1, "Bonn", None), a_person(2, "Rome", None)]
     case.load("person", both)
@@ -386,7 +412,10 @@ def test_members_that_are_gone_are_closed_and_come_back(case: WarehouseCase) -> 
 
 
 def test_a_member_that_comes_back_unchanged_was_away_meanwhile(case: WarehouseCase) -> None:
-    """Its new version begins with the load, though its last change is dated before it went."""
+    """A member that returns unchanged begins its new version at the time of the load.
+
+    Its last change is dated before its deletion, but that date must not close the gap.
+    """
     case.declare(person(deleted=close_deleted(most=1)))
     moved = [a_person(1, "Bonn", date(2014, 3, 1))]
     case.load("person", moved)
@@ -402,9 +431,9 @@ def test_a_member_that_comes_back_unchanged_was_away_meanwhile(case: WarehouseCa
 
 
 def test_a_change_of_the_past_is_spliced_into_history(case: WarehouseCase) -> None:
-    """Its version lasts to where the next began.
+    """A back-dated change begins a version that ends where the next one begins.
 
-    The current one stays current, and versions are numbered by time.
+    The current version stays current, and versions are numbered by time.
     """
     case.declare(person())
     case.load("person", [a_person(1, "Bonn", None), a_person(2, "Oslo", None)])
@@ -433,9 +462,9 @@ def test_a_change_of_the_past_is_spliced_into_history(case: WarehouseCase) -> No
 
 
 def test_facts_follow_a_change_of_the_past_where_that_is_declared(case: WarehouseCase) -> None:
-    """Those between the spliced date and the version after it.
+    """With `follows_history`, facts refer to the version that a back-dated change has added.
 
-    The others stay, and so do keys that do not say so.
+    Only facts between its date and the next version change. Keys without `follows_history` stay.
     """
     keys = {
         "person_fk": member("person", person_id="person", as_of="month", follows_history=True),
@@ -463,9 +492,10 @@ CODES = ("O'Hara", "tab\there", "back\\slash", "\N{GRINNING FACE}", "B")
 def test_facts_of_the_unknown_member_find_their_own_later(
     case: WarehouseCase, way: dict[str, Any]
 ) -> None:
-    """By the natural key that the fact keeps.
+    """With `retry`, a fact of the unknown member refers to the right member once that is loaded.
 
-    A key that says nothing of that stays, and a NULL has a member.
+    The fact keeps the natural key for that. A key without `retry` stays, and so does a NULL, which
+    has the member "not applicable".
     """
     keys = {
         "thing_fk": member("thing", code="code", missing="unknown", retry=True),
@@ -489,6 +519,7 @@ def test_facts_of_the_unknown_member_find_their_own_later(
         for number, code in enumerate(("A", *CODES, "C", None))
     ]
     counts = case.load("sale", sales)
+    # Six codes are unmatched, in both keys.
     assert (counts.inserted, counts.unknown, counts.rekeyed) == (8, 12, 0)
     case.load("thing", things)
     assert case.load("sale", []).rekeyed == 5
@@ -502,7 +533,10 @@ def test_facts_of_the_unknown_member_find_their_own_later(
 
 
 def test_facts_of_the_unknown_member_find_the_version_of_their_own_day(case: WarehouseCase) -> None:
-    """Those without a moment find the current one, as they do when they are read."""
+    """With `retry` and `as_of`, such a fact refers to the version of its own day.
+
+    A fact without a day refers to the current version, as it does when it is loaded.
+    """
     key = member("person", person_id="kind_fk", as_of="month", missing="unknown", retry=True)
     unknown = {"id": -1, "since": None}
     case.declare(person(unknown=unknown), sale({"person_fk": key}, "kind_fk", "month", append=True))
@@ -516,7 +550,7 @@ def test_facts_of_the_unknown_member_find_the_version_of_their_own_day(case: War
 
 
 def test_rows_of_a_member_are_taken_in_the_order_of_their_dates(case: WarehouseCase) -> None:
-    """However the source gives them."""
+    """Rows of one member are loaded by their dates, whatever their order in the source."""
     case.declare(person())
     case.load(
         "person", [a_person(1, "Rome", date(2014, 4, 1)), a_person(1, "Bonn", date(2014, 2, 1))]
@@ -528,9 +562,9 @@ def test_rows_of_a_member_are_taken_in_the_order_of_their_dates(case: WarehouseC
 
 
 def test_a_rebuilt_dimension_gives_each_member_its_old_key(case: WarehouseCase) -> None:
-    """In whatever order its rows come.
+    """A rebuild gives each member the surrogate key that it had, in whatever order the rows come.
 
-    A key is never given to another member, also when its own is gone.
+    A key is never given to another member, even if its own member is deleted.
     """
     case.declare(thing())
     case.load("thing", [{"code": code, "title": code, "price": 1} for code in "ABC"])
@@ -546,9 +580,9 @@ def test_a_rebuilt_dimension_gives_each_member_its_old_key(case: WarehouseCase) 
 
 
 def test_a_rebuilt_type_2_dimension_keeps_its_history(case: WarehouseCase) -> None:
-    """What its source no longer knows.
+    """A rebuild keeps versions that the source no longer knows.
 
-    Facts that were not loaded again point to the versions they pointed to.
+    Facts that are not loaded again refer to the same versions as before.
     """
     case.declare(person(), sale({"person_fk": member("person", person_id="person", as_of="at")}))
     case.load("person", [a_person(2, "Oslo", None), a_person(1, "Bonn", None)])
@@ -571,7 +605,7 @@ def test_a_rebuilt_type_2_dimension_keeps_its_history(case: WarehouseCase) -> No
 
 
 def test_facts_are_appended_where_that_is_declared(case: WarehouseCase) -> None:
-    """Every load adds what its source gives."""
+    """With `append`, each load adds its source rows to the table."""
     case.declare(sale({}, append=True))
     case.load("sale", [a_sale(1)])
     case.load("sale", [a_sale(2)])
@@ -579,7 +613,7 @@ def test_facts_are_appended_where_that_is_declared(case: WarehouseCase) -> None:
 
 
 def test_a_periodic_snapshot_replaces_whole_periods(case: WarehouseCase) -> None:
-    """Those that the source gives, and no others."""
+    """A load replaces all rows of the periods that its source gives, and no others."""
     january, february = date(2014, 1, 1), date(2014, 2, 1)
     case.declare(sale({}, "month", period="month"))
     case.load(
@@ -590,7 +624,7 @@ def test_a_periodic_snapshot_replaces_whole_periods(case: WarehouseCase) -> None
 
 
 def test_gaps_of_a_periodic_snapshot_are_named(case: WarehouseCase) -> None:
-    """Between its first and its last period, counted by the calendar."""
+    """A note names each calendar period that is missing between the first and the last one."""
     case.declare(sale({}, "month", period="month", every="month"))
     case.give("sale", [a_sale(1, month=date(2014, 1, 31)), a_sale(2, month=date(2014, 2, 28))])
     assert not case.notes("sale")
@@ -601,7 +635,10 @@ def test_gaps_of_a_periodic_snapshot_are_named(case: WarehouseCase) -> None:
 
 
 def test_lags_are_computed_between_milestones(case: WarehouseCase) -> None:
-    """Days by the calendar, hours as they passed; NULL until both milestones are reached."""
+    """A lag in days counts calendar days, and a lag in hours counts elapsed hours.
+
+    It is NULL until both milestones are reached.
+    """
     case.declare(
         sale(
             {},
@@ -614,13 +651,15 @@ def test_lags_are_computed_between_milestones(case: WarehouseCase) -> None:
     ordered = datetime(2014, 1, 1, 23, 59)
     case.load("sale", [a_sale(1, ordered=ordered, paid=None)])
     assert case.table("sale_fact", "sale_id", "days", "hours") == [(1, None, None)]
+    # 1 hour and 59 minutes later, which is the next calendar day.
     case.load("sale", [a_sale(1, ordered=ordered, paid=datetime(2014, 1, 2, 1, 58))])
     assert case.table("sale_fact", "sale_id", "days", "hours") == [(1, 1, 1)]
 
 
 def test_rejected_rows_are_kept_accounted_for_and_loaded_later(case: WarehouseCase) -> None:
-    """Unknown members, values that do not fit and rows of a grain that differ, up to the declared
-    share of rows.
+    """Unmatched keys, values that do not fit and rows of a grain that differ are rejected.
+
+    They are counted and stored up to the declared share, and a replay loads those that pass then.
     """
     case.declare(
         thing(),
@@ -632,7 +671,7 @@ def test_rejected_rows_are_kept_accounted_for_and_loaded_later(case: WarehouseCa
         a_sale(5, code="B"),
         a_sale(6, "1e9", code="A"),
         a_sale(0, 2, code="A"),
-        a_sale(None, code="A"),  # type: ignore[arg-type] # that is the fault
+        a_sale(None, code="A"),  # type: ignore[arg-type] # NULL in the grain is the point
     ]
     counts = case.load("sale", given)
     assert (counts.read, counts.inserted, counts.rejected) == (9, 4, 5)
@@ -652,7 +691,10 @@ def test_rejected_rows_are_kept_accounted_for_and_loaded_later(case: WarehouseCa
 
 
 def test_too_many_rejects_fail_the_load(case: WarehouseCase) -> None:
-    """The error tells how many, and why; nothing is loaded."""
+    """More rejects than the declared share fail the load, and nothing is loaded.
+
+    The error gives their number and the reasons.
+    """
     case.declare(thing(most_rejected=0.2))
     error = case.failure(
         "thing", [{"code": code, "title": "x", "price": 1} for code in ("A", "B", None)]

@@ -1,7 +1,4 @@
-"""Shapes that need no declaration of their own.
-
-A bridge, a mini-dimension, an outrigger or snowflake.
-"""
+"""Patterns that need no declaration of their own: bridge, mini-dimension, outrigger, snowflake."""
 
 from datetime import date, datetime
 from pathlib import Path
@@ -21,7 +18,10 @@ def case(warehouse_url: str, tmp_path: Path) -> WarehouseCase:
 
 
 def test_a_bridge_is_a_fact_with_two_keys_and_a_weight(case: WarehouseCase) -> None:
-    """An account of several people: its balance by person adds up to the whole."""
+    """A bridge is a fact with two keys and a weight.
+
+    Here, the weights of an account's holders add up to 1.
+    """
     case.declare(
         person(),
         DimensionETL(
@@ -64,8 +64,9 @@ def test_a_bridge_is_a_fact_with_two_keys_and_a_weight(case: WarehouseCase) -> N
 
 
 def test_a_mini_dimension_is_a_junk_dimension_with_a_key_in_the_fact(case: WarehouseCase) -> None:
-    """What changes often about a person is a key of the fact's own, and the person needs no new
-    version for it.
+    """A mini-dimension is a junk dimension that the fact refers to with its own key.
+
+    A person whose profile changes needs no new version.
     """
     case.declare(
         person(),
@@ -102,7 +103,10 @@ def test_a_mini_dimension_is_a_junk_dimension_with_a_key_in_the_fact(case: Wareh
 
 
 def test_an_outrigger_is_a_dimension_whose_natural_key_another_keeps(case: WarehouseCase) -> None:
-    """A country, described once, of the city that each version of a person has."""
+    """An outrigger is a dimension whose natural key is an attribute of another dimension.
+
+    Here, each version of a person has a city, and the city's country is described once.
+    """
     case.declare(
         person(),
         DimensionETL(

@@ -1,9 +1,8 @@
-"""The oracle: a load through the engine writes exactly what a plain pygrametl program writes,
-surrogate keys included.
+"""A load writes exactly what a plain pygrametl program writes, surrogate keys included.
 
-Each declaration is loaded as sets, row by row (as a user's subclass is), and by the plain program,
-over several days of rows that repeat, change and come back. Where pygrametl itself is wrong, tests
-elsewhere say what is right.
+Each declaration is loaded in bulk, row by row (like a user's subclass), and by the plain program,
+over several days of rows that repeat, change and return. Where pygrametl itself is wrong, other
+tests say what is right.
 """
 
 import sqlite3
@@ -73,7 +72,7 @@ SOURCE_DATED: Row = {
 FACT: Row = {"name": "t", "keyrefs": ["code"], "measures": ["colour", "size"]}
 SNAPSHOT: Row = {"name": "t", "keyrefs": ["code"], "otherrefs": ["size"], "measures": ["colour"]}
 
-# Few codes and values, so that rows meet again, within a day and from one day to the next.
+# Few codes and values, so that rows repeat within a day and from one day to the next.
 row = st.fixed_dictionaries(
     {
         "code": st.sampled_from(["a", "b", "c", "it's", "ü😀", ""]),
@@ -92,16 +91,16 @@ def story_of(drawn: list[Day]) -> list[Day]:
 
 
 def decided(day: Day, natural_key: list[str]) -> Day:
-    """Return the rows of a day that a load takes.
+    """Return the rows of a day that a load accepts: the last row of each natural key without NULL.
 
-    Pygrametl takes several of one member in the order of the extract.
+    With several rows of one member, pygrametl's result would depend on their order.
     """
     once = {tuple(each[name] for name in natural_key): each for each in day}
     return [each for key, each in once.items() if None not in key]
 
 
 def agreeing(day: Day, arguments: Row) -> Day:
-    """Return the rows of a day that no earlier row of the same fact contradicts."""
+    """Return the rows of a day that do not contradict an earlier row of the same fact."""
     kept: Day = []
     for each in day:
         same = [other for other in kept if other["code"] == each["code"]]
@@ -122,7 +121,10 @@ def _contradict(left: Row, right: Row, arguments: Row) -> bool:
 
 
 def by_engine(path: Path, etl: Any, *, as_sets: bool = True) -> None:
-    """Load one ETL through the runner, the way that is expected; a day may have no rows."""
+    """Load one ETL through the engine, and check that it loads in bulk or row by row as expected.
+
+    A day may have no rows.
+    """
     etl = replace(etl, empty_source="allow")
     config: Any = SimpleNamespace(
         SOURCE_URLS={"shop": f"sqlite:///{path}"},
@@ -140,18 +142,18 @@ def by_engine(path: Path, etl: Any, *, as_sets: bool = True) -> None:
 
 @contextmanager
 def plain_pygrametl(path: Path, made: Factory, ddl: str = DDL) -> Iterator[Any]:
-    """Give the pygrametl object of a plain program on SQLite, and commit at the end."""
+    """Yield the pygrametl object of a plain program on SQLite, and commit at the end."""
     with closing(sqlite3.connect(path)) as connection:
         wrapper = pygrametl.ConnectionWrapper(connection)
         connection.execute(ddl.replace("TABLE", "TABLE IF NOT EXISTS"))
         yield made.table_class(**made.arguments, targetconnection=wrapper)
         wrapper.commit()
         wrapper.close()
-        pygrametl._alltables.clear()  # noqa: SLF001 - the plain program would end here, its process with it
+        pygrametl._alltables.clear()  # noqa: SLF001 - the process of a plain program would end here
 
 
 def content(path: Path, order: str = "rowid") -> list[tuple[Any, ...]]:
-    """Return the whole table in the order it was written; times are text in SQLite."""
+    """Return the whole table in the order in which it was written; SQLite's dates are text."""
     with closing(sqlite3.connect(path)) as connection:
         return [
             tuple(map(str, values))
@@ -160,7 +162,7 @@ def content(path: Path, order: str = "rowid") -> list[tuple[Any, ...]]:
 
 
 def own(made: Factory) -> Factory:
-    """Return the same declaration with a class of the user's own, which loads row by row."""
+    """Return the same declaration with a user's subclass, which loads row by row."""
     return Factory(type("Own", (made.table_class,), {}), made.arguments)
 
 
@@ -193,7 +195,10 @@ DIMENSIONS = [
 def test_a_dimension_is_what_pygrametl_writes(
     table_class: type, arguments: Row, drawn: list[Day], closed: str
 ) -> None:
-    """Every class, as sets and row by row; between days somebody closes a member."""
+    """A load writes the same dimension rows as pygrametl, for every class, in bulk and row by row.
+
+    After each day the test closes the current version of one member, as another program could.
+    """
     known = [decided(day, arguments["lookupatts"]) for day in drawn]
     made = factory(table_class, **arguments)
     with TemporaryDirectory() as folder:
@@ -240,10 +245,10 @@ def test_a_dimension_is_what_pygrametl_writes(
 def test_a_fact_table_is_what_pygrametl_writes(
     table_class: type, arguments: Row, drawn: list[Day]
 ) -> None:
-    """Facts are inserted in their order; a snapshot's row is found by its keys and filled in.
+    """A load writes the same fact rows as pygrametl, in the same order.
 
-    Rows of one fact that contradict are not drawn: pygrametl would apply them in the order of the
-    extract.
+    A snapshot's row is found by its keys and updated. Rows of one fact that contradict each other
+    are left out, because pygrametl would apply them in source order.
     """
     made = factory(table_class, **arguments)
     snapshot, bulk = table_class is AccumulatingSnapshotFactTable, table_class is BulkFactTable
@@ -251,11 +256,12 @@ def test_a_fact_table_is_what_pygrametl_writes(
         as_sets, as_rows, theirs = (
             Path(folder, f"{name}.sqlite") for name in ("sets", "rows", "theirs")
         )
+        # A second load without a grain replaces the facts, and pygrametl would add to them. So only
+        # a snapshot is loaded on several days.
         for day in [agreeing(each, arguments) for each in drawn] if snapshot else drawn[:1]:
             source = rows(lambda day=day: [dict(each) for each in day])
             by_engine(as_sets, FactETL("t", source=source, create=FACT_DDL, factory=made, keys={}))
-            # pygrametl's bulk class only writes files; what it means is what its plain class
-            # writes.
+            # pygrametl's bulk class only writes files, so its plain class gives the expected rows.
             plain = factory(FactTable, **arguments) if bulk else made
             etl = FactETL("t", source=source, create=FACT_DDL, factory=own(plain), keys={})
             by_engine(as_rows, etl, as_sets=False)
@@ -269,14 +275,16 @@ def test_a_fact_table_is_what_pygrametl_writes(
 @settings(max_examples=12, deadline=None)
 @given(drawn=days)
 def test_facts_of_a_grain_are_the_same_either_way(drawn: list[Day]) -> None:
-    """pygrametl has no upsert to compare with.
+    """Facts with a grain are the same whether they are loaded in bulk or row by row.
 
-    Rows that are new, changed and unchanged, by a text and a number.
+    pygrametl has no upsert to compare with. The rows are new, changed and unchanged, and the grain
+    is a text and a number.
     """
     made = factory(FactTable, **{**FACT, "keyrefs": ["code", "size"], "measures": ["colour"]})
     with TemporaryDirectory() as folder:
         as_sets, as_rows = Path(folder, "sets.sqlite"), Path(folder, "rows.sqlite")
         for day in drawn:
+            # NULL in a grain is refused, and rows of one grain that differ are rejected.
             once = {(each["code"], each["size"]): each for each in day if each["size"] is not None}
             source = rows(lambda once=once: list(once.values()))
             for path, each in ((as_sets, made), (as_rows, own(made))):
@@ -293,16 +301,15 @@ def test_facts_of_a_grain_are_the_same_either_way(drawn: list[Day]) -> None:
 
 
 def _pygrametl_state() -> tuple[Any, ...]:
-    """Return what pygrametl keeps in its modules."""
+    """Return what pygrametl keeps in module variables."""
     tables = list(pygrametl._alltables)  # noqa: SLF001 - pygrametl has no other way to it
     return tables, pygrametl.getdefaulttargetconnection(), pygrametl.tables._quote  # noqa: SLF001
 
 
 def test_a_load_leaves_nothing_of_itself_in_pygrametl(tmp_path: Path) -> None:
-    """Trap 13.
+    """After a load, pygrametl's module variables are as they were (trap 13).
 
-    No object stays on pygrametl's list of all tables, no default connection, no quoting, after any
-    load.
+    No object stays in its list of all tables, and no default connection or quoting function is set.
     """
     before = _pygrametl_state()
     made = own(factory(CachedDimension, **SIMPLE))

@@ -1,4 +1,4 @@
-"""The sample's warehouse is the same whatever database it comes from and goes to."""
+"""The sample's warehouse is the same for every pair of source and warehouse databases."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -41,7 +41,7 @@ def sources(
 
 
 def copy_to_duckdb(source_url: str, path: Path) -> None:
-    """Copy the sample to DuckDB, for which SQLAlchemy has no driver of its own."""
+    """Copy the sample to DuckDB, for which SQLAlchemy has no built-in driver."""
     engine = sa.create_engine(source_url, poolclass=sa.NullPool)
     with engine.connect() as source, duckdb.connect(path) as target:
         for table in schema.metadata.sorted_tables:
@@ -55,13 +55,13 @@ def copy_to_duckdb(source_url: str, path: Path) -> None:
 def expected(
     sources: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[str, Fingerprint]:
-    """The tables of the embedded default, SQLite into DuckDB."""
+    """The fingerprints of the default pair, SQLite into DuckDB."""
     folder = tmp_path_factory.mktemp("expected")
     return loaded(sources["sqlite"], f"duckdb:///{folder}/warehouse.duckdb", folder)
 
 
 def loaded(source_url: str, warehouse_url: str, logs: Path) -> dict[str, Fingerprint]:
-    """Load the whole star, with the facts that are off, and return each table's fingerprint."""
+    """Load the whole star, inactive facts included, and return each table's fingerprint."""
     constants = {
         **vars(config),
         "SOURCE_URLS": {"shop": source_url},
@@ -90,7 +90,7 @@ def loaded(source_url: str, warehouse_url: str, logs: Path) -> dict[str, Fingerp
 
 
 def checksum(rows: list[list[Any]]) -> str:
-    """Return a checksum of rows in any order."""
+    """Return a checksum of rows that does not depend on their order."""
     total = sum(int.from_bytes(sha256(repr(row).encode()).digest()) for row in rows)
     return f"{total % 2**64:016x}"
 
@@ -103,9 +103,7 @@ def test_every_pairing_gives_the_same_star(
     expected: Mapping[str, Fingerprint],
     tmp_path: Path,
 ) -> None:
-    """Fourteen tables, each with the same number of rows and the same checksum, in all sixteen
-    pairings.
-    """
+    """In all sixteen pairs, each of the fourteen tables has the same row count and checksum."""
     found = loaded(sources[source], warehouse_url, tmp_path)
     for table, (count, digest) in found.items():
         print(  # noqa: T201 - for pytest -s

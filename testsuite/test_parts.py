@@ -1,6 +1,6 @@
-"""One big fact in parts.
+"""A big fact that is loaded in partitions has the same rows as one that is not.
 
-The same rows as in one, all of them or none, by run.py's runner and on Celery workers.
+All partitions are loaded or none, in one process and on Celery workers.
 """
 
 from dataclasses import replace
@@ -46,7 +46,7 @@ def sale(number: int) -> dict[str, object]:
 
 
 def leftovers(star: Star) -> list[str]:
-    """Return the tables of parts that are still there."""
+    """Return the partitions' tables that still exist."""
     with star.project().open_warehouse() as warehouse:
         tables = "sqlite_master" if warehouse.dialect == "sqlite" else "information_schema.tables"
         name = "name" if warehouse.dialect == "sqlite" else "table_name"
@@ -58,7 +58,7 @@ def leftovers(star: Star) -> list[str]:
 
 
 def test_parts_make_the_same_fact(star: Star) -> None:
-    """Rebuilt, and loaded again into the table that is there."""
+    """Partitions give the same fact as a whole load, in a rebuild and in a second load."""
     star.load(WHOLE)
     whole = star.table("sale_fact", *COLUMNS)
     for rebuild in (True, False):
@@ -69,7 +69,10 @@ def test_parts_make_the_same_fact(star: Star) -> None:
 
 
 def test_a_part_that_fails_leaves_the_old_fact(star: Star) -> None:
-    """The last part has a sale of nothing that is known: the other parts' rows are gone with it."""
+    """If one partition fails, the fact keeps its old rows and no partition's table is left.
+
+    Only the last partition has an unmatched key. The rows of the other partitions are discarded.
+    """
     star.load(IN_PARTS)
     before = star.table("sale_fact", *COLUMNS)
     star.write(SALES, [*map(sale, range(1_000)), {**sale(1_000), "thing_code": "X"}])
@@ -79,7 +82,7 @@ def test_a_part_that_fails_leaves_the_old_fact(star: Star) -> None:
 
 
 def test_an_empty_source_is_one_empty_part(tmp_path: Path) -> None:
-    """There is no least number to split by."""
+    """An empty source gives one empty partition, because it has no smallest number to split by."""
     star = Star(
         f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path
     )
@@ -115,12 +118,15 @@ def test_an_empty_source_is_one_empty_part(tmp_path: Path) -> None:
     ],
 )
 def test_the_range_stands_where_it_means_the_same(query: str, expected: str) -> None:
-    """In the query's own WHERE where that changes no other row, else around it."""
+    """The range filter is added to the query's own WHERE where that gives the same rows.
+
+    Otherwise it is put around the query.
+    """
     assert queries.range_filter(query, "n", 10, 20, dialect="mysql").endswith(expected)
 
 
 def test_null_is_in_the_first_part() -> None:
-    """A row without the number is still loaded, once."""
+    """A row whose `split_by` value is NULL is in the first partition, and only there."""
     first, last = (
         queries.range_filter("SELECT n FROM s", "n", *edges, dialect="mysql")
         for edges in ((None, 5), (5, None))
@@ -140,7 +146,7 @@ def test_null_is_in_the_first_part() -> None:
     ],
 )
 def test_what_cannot_be_split_is_refused(tmp_path: Path, etl: FactETL, fault: str) -> None:
-    """Before anything runs, with what to do."""
+    """A fact that cannot be partitioned is refused before the run, with a message that says why."""
     star = Star(
         f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path
     )
@@ -152,16 +158,16 @@ def test_what_cannot_be_split_is_refused(tmp_path: Path, etl: FactETL, fault: st
     "message", [("0; DROP TABLE x", []), ("0123abcd", ["1"]), (None, []), ("0123abcd", "12")]
 )
 def test_a_message_cannot_name_other_tables(message: tuple[object, object]) -> None:
-    """What arrives by the broker is checked.
+    """A partition message from the broker that is not a hexadecimal id and numbers is refused.
 
-    Nothing of it gets into SQL but hexadecimal digits and numbers.
+    Nothing else from the message gets into SQL.
     """
     with pytest.raises(UsageError):
         parse_partitions(*message)
 
 
 def test_a_column_of_other_values_is_told(tmp_path: Path) -> None:
-    """A split by a price in cents and halves is refused, naming the column."""
+    """A `split_by` column with values that are not whole numbers fails; the error names it."""
     star = Star(
         f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path
     )
@@ -174,9 +180,9 @@ def test_a_column_of_other_values_is_told(tmp_path: Path) -> None:
 
 
 def test_workers_share_a_fact(checkout: Checkout, mariadb_url: str, redis_url: str) -> None:
-    """Two workers, four parts.
+    """Two Celery workers that load four partitions give the same rows as one unpartitioned load.
 
-    The refresh has the same result, and the table the same rows, as in one.
+    The result of the refresh is the same as well.
     """
     source = f"sqlite:///{checkout.folder / 'source.db'}"
     checkout.run("-m", "sample", "--url", source)
@@ -203,7 +209,10 @@ def test_workers_share_a_fact(checkout: Checkout, mariadb_url: str, redis_url: s
 
 
 def test_the_source_test_knows_the_column_that_splits(star: Star) -> None:
-    """One that is not there is told before the run, and one that is there is used."""
+    """The source test reports a `split_by` column that the source lacks.
+
+    It does not report an existing one as an unused column.
+    """
     for split_by, told in (("sale_id", ""), ("sale", 'the source does not give the column "sale"')):
         etl = replace(IN_PARTS, split_by=split_by)
         tested = try_source(star.project(PERSON, THING, DAY, etl), etl)

@@ -1,6 +1,6 @@
 """PostgreSQL behind a real PgBouncer.
 
-A pool of sessions is a server like any other, one of transactions is refused.
+Session pooling works like a direct connection; transaction pooling is refused.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from pypelineetl.errors import DatabaseError
 
 @contextmanager
 def pooled(url: str, postgresql: Server, folder: Path, mode: str) -> Iterator[str]:
-    """Give the URL of a database through a pooler in this mode."""
+    """Yield the URL of a database through a pooler in this mode."""
     pooler = servers.start_pgbouncer(folder, postgresql, mode)
     try:
         yield sa.make_url(url).set(port=pooler.port).render_as_string(hide_password=False)
@@ -31,9 +31,10 @@ def pooled(url: str, postgresql: Server, folder: Path, mode: str) -> Iterator[st
 def test_a_pool_of_transactions_is_refused(
     postgresql: Server, postgresql_url: str, server_folder: Path, *, read_only: bool
 ) -> None:
-    """A run would wait for its own lock for ever, and what it sets would be others' setting.
+    """A pooler with transaction pooling is refused, for a source and for a warehouse.
 
-    A source read-only.
+    A run would wait for its own lock for ever, and its session settings would apply to other
+    clients.
     """
     with pooled(postgresql_url, postgresql, server_folder, "transaction") as url:
         with pytest.raises(
@@ -47,7 +48,10 @@ def test_a_pool_of_transactions_is_refused(
 def test_a_pool_of_sessions_is_a_server_like_any_other(
     postgresql: Server, postgresql_url: str, server_folder: Path, tmp_path: Path
 ) -> None:
-    """Source and warehouse are one database behind it; a build, and a load into what is there."""
+    """Behind session pooling, a load into existing tables and a rebuild work.
+
+    Source and warehouse are the same database.
+    """
     with pooled(postgresql_url, postgresql, server_folder, "session") as url:
         star = Star(url, url, tmp_path)
         star.write(PEOPLE, [{"person_id": 1, "name": "x", "city": None}])

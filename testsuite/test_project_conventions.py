@@ -1,7 +1,4 @@
-"""The project's own habits.
-
-What the wheel holds, what an import does, and what must agree with what.
-"""
+"""The project's own conventions: the wheel, imports, and texts that must agree."""
 
 import ast
 import importlib
@@ -35,7 +32,7 @@ FLAT_MODULES = {
 
 
 def test_the_wheel_holds_the_engine_alone(tmp_path: Path) -> None:
-    """A user's `config` and `tests` must never meet ours in site-packages."""
+    """The wheel has only the engine, so a user's `config` and `tests` cannot collide with ours."""
     command = [
         sys.executable,
         "-m",
@@ -56,7 +53,7 @@ def test_the_wheel_holds_the_engine_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["pypelineetl", "config", "tasks", "tests", "run"])
 def test_an_import_opens_nothing(checkout: Checkout, module: str) -> None:
-    """No connection to a database or a broker, and no file of theirs, comes from an import."""
+    """Importing a module opens no connection to a database or broker, and creates no folder."""
     code = (
         "import sys\nopened = []\ndef watch(event, args):\n    if event in {'socket.connect',"
         " 'sqlite3.connect', 'os.mkdir'} and 'pycache' not in str(args):\n       "
@@ -68,7 +65,7 @@ def test_an_import_opens_nothing(checkout: Checkout, module: str) -> None:
 
 
 def test_the_public_interface_is_whole() -> None:
-    """Every public name is there and documented, and no other name passes for public."""
+    """Every name in `__all__` exists and has a docstring, and no name is listed twice."""
     for name in pypelineetl.__all__:
         assert getattr(pypelineetl, name).__doc__, name
     assert len(set(pypelineetl.__all__)) == len(pypelineetl.__all__)
@@ -77,7 +74,7 @@ def test_the_public_interface_is_whole() -> None:
 
 
 def test_the_engine_knows_nothing_of_the_flat_modules() -> None:
-    """Flat modules import the engine, never the reverse."""
+    """The engine imports none of the flat modules."""
     for path in (ROOT / "pypelineetl").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -107,7 +104,7 @@ def test_only_the_databases_know_which_database_it_is() -> None:
 
 
 def test_the_two_lists_of_requirements_agree() -> None:
-    """deploy/requirements.txt is what pyproject.toml says a server needs, with all extras."""
+    """deploy/requirements.txt has what pyproject.toml says a server needs, with all extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     declared = [*project["dependencies"]]
@@ -133,7 +130,8 @@ def test_the_two_lists_of_requirements_agree() -> None:
     ],
 )
 def test_a_missing_package_is_named_with_its_extra(missing: str, code: str, extra: str) -> None:
-    """Whoever installs `pypelineetl` alone learns what else a setting needs."""
+    """A setting that needs a missing package gives an error with the pip command for its extra."""
+    # None in sys.modules makes the import of that package fail, as if it were not installed.
     program = (
         f"import sys\nsys.modules[{missing!r}] = None\n"
         "from types import SimpleNamespace\n"
@@ -151,12 +149,13 @@ def test_a_missing_package_is_named_with_its_extra(missing: str, code: str, extr
 def test_the_demo_leaves_a_users_own_warehouse_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It deletes tables, and so must not follow an environment or a .env file that names another
-    warehouse.
+    """`make demo` uses its own databases, whatever the environment or a .env file says.
+
+    It deletes tables, so it must not use a user's warehouse.
     """
     monkeypatch.setenv("ETL_SOURCE_URL", "mysql://theirs/shop")
     monkeypatch.setenv("ETL_WAREHOUSE_URL", "mysql://theirs/warehouse")
-    # In place of Python each command of the recipe prints the environment that it would run in.
+    # Instead of running Python, each command of the recipe prints its environment.
     command = ["make", "--file", str(ROOT / "Makefile"), "demo", "READY=", "RUN=env #"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -165,7 +164,7 @@ def test_the_demo_leaves_a_users_own_warehouse_alone(
 
 
 def test_a_test_run_that_is_killed_leaves_no_server(server_folder: Path) -> None:
-    """The next run, and the machine, must not find servers that nobody stops."""
+    """The servers of a killed test run stop by themselves."""
     code = (
         "import pathlib, sys, time, servers\n"
         "print(servers.start_redis(pathlib.Path(sys.argv[1])).port, flush=True)\n"
@@ -176,7 +175,9 @@ def test_a_test_run_that_is_killed_leaves_no_server(server_folder: Path) -> None
         command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True
     ) as run:
         assert run.stdout
+        # The program reports its port once the server answers.
         address = ("127.0.0.1", int(run.stdout.readline()))
+        # SIGKILL leaves the program no time to stop its server.
         run.kill()
     deadline = time.monotonic() + 10
     while _listens(address):
@@ -190,7 +191,7 @@ def _listens(address: tuple[str, int]) -> bool:
 
 
 def test_the_code_host_runs_what_the_readme_says() -> None:
-    """The workflow and .ci/run call the very targets that README names."""
+    """The CI workflow and .ci/run call the make targets that README names."""
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"run: make (\w+)", workflow):
@@ -202,12 +203,12 @@ def test_the_code_host_runs_what_the_readme_says() -> None:
 
 
 def test_readme_shows_the_help_that_comes_out(checkout: Checkout) -> None:
-    """README's help block is run.py's own, to the letter."""
+    """README contains the exact output of `run.py --help`."""
     assert checkout.run("run.py", "--help").stdout in (ROOT / "README.md").read_text()
 
 
 def test_readme_shows_what_the_demo_ends_with(checkout: Checkout) -> None:
-    """The answers in README are those of the star that `make demo` loads, to the letter."""
+    """README contains the exact answers of the star that `make demo` loads."""
     write_sample(checkout.folder / "local" / "source.db")
     loaded = checkout.run("run.py", "--run_dimensions", "--run_facts", "--delete_existing_tables")
     assert loaded.returncode == 0, loaded.stdout
@@ -217,7 +218,7 @@ def test_readme_shows_what_the_demo_ends_with(checkout: Checkout) -> None:
 
 
 def test_every_module_and_every_test_says_what_it_is_for() -> None:
-    """A module has a docstring; a test's docstring is the promise it keeps."""
+    """Every module and every test has a docstring."""
     for path in [
         *(ROOT / "pypelineetl").rglob("*.py"),
         *(ROOT / "testsuite").glob("*.py"),
@@ -231,7 +232,7 @@ def test_every_module_and_every_test_says_what_it_is_for() -> None:
 
 
 def test_every_error_is_drawn_in_the_tree() -> None:
-    """errors.py draws the whole tree of errors in its docstring."""
+    """The docstring of errors.py names every error class."""
     errors = importlib.import_module("pypelineetl.errors")
     for name, value in vars(errors).items():
         if isinstance(value, type) and issubclass(value, Exception):

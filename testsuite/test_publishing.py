@@ -1,6 +1,7 @@
-"""A run is all or nothing for the whole star.
+"""A run publishes the whole star or nothing.
 
-What hangs on its tables survives, and readers see whole generations.
+Views, triggers, grants and foreign keys of its tables survive, and readers never see rows of two
+runs at the same time.
 """
 
 import os
@@ -46,14 +47,14 @@ TABLES = ("person_dim", "thing_dim", "day_dim", "sale_fact")
 
 @pytest.fixture
 def star(warehouse_url: str, tmp_path: Path) -> Star:
-    """A star with a thing that was sold."""
+    """A star with one thing that was sold three times."""
     star = Star(f"sqlite:///{tmp_path}/source.sqlite", warehouse_url, tmp_path)
     supply(star, "Algebra")
     return star
 
 
 def supply(star: Star, title: str, sales: int = 3) -> None:
-    """Make the source one thing of this title that was sold so often."""
+    """Replace the source's rows: one thing with this title, sold so many times."""
     star.write(PEOPLE, [{"person_id": 1, "name": title, "city": "Bonn"}])
     star.write(THINGS, [{"code": "A", "title": title}])
     sold = {
@@ -67,20 +68,20 @@ def supply(star: Star, title: str, sales: int = 3) -> None:
 
 
 def run(star: Star, request: Request, *etls: Any, **project: Any) -> list[events.Event]:
-    """Refresh the star, with these ETLs in the place of its own, and return what happened."""
+    """Refresh the star and return the events; these ETLs replace those of the same name."""
     chosen = {etl.name: etl for etl in (PERSON, THING, DAY, SALE, *etls)}.values()
     return list(refresh(replace(star.project(*chosen), **project), request))
 
 
 def succeeds(star: Star, request: Request, *etls: Any, **project: Any) -> None:
-    """Refresh the star, which must go well."""
+    """Refresh the star, and require success."""
     last = run(star, request, *etls, **project)[-1]
     assert isinstance(last, events.RunFinished)
     assert last.succeeded, last
 
 
 def content(star: Star) -> dict[str, list[tuple[Any, ...]]]:
-    """Return all rows of the star that a new title would change."""
+    """Return the rows of the star that change with the title."""
     columns: dict[str, tuple[str, ...]] = {
         "person_dim": ("id", "name", "version"),
         "thing_dim": ("id", "code", "title"),
@@ -92,13 +93,13 @@ def content(star: Star) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def records(star: Star) -> list[RunRecord]:
-    """Return what the ledger knows, the latest run first."""
+    """Return the run history, the latest run first."""
     with star.project().open_warehouse() as warehouse:
         return RunHistory(warehouse).latest()
 
 
 def own_tables(star: Star) -> set[str]:
-    """Return the tables that are not the star's."""
+    """Return the tables that belong neither to the star nor to the state tables."""
     with star.project().open_warehouse() as warehouse:
         return {
             table
@@ -108,7 +109,7 @@ def own_tables(star: Star) -> set[str]:
 
 
 def execute(star: Star, *statements: str) -> None:
-    """Run statements in the warehouse, as somebody else."""
+    """Run statements in the warehouse, as another program would."""
     with star.project().open_warehouse() as warehouse, warehouse.transaction():
         for statement in statements:
             warehouse.execute(statement)
@@ -116,7 +117,10 @@ def execute(star: Star, *statements: str) -> None:
 
 @pytest.mark.parametrize("request_", [BUILD, UPDATE])
 def test_one_etl_that_fails_leaves_the_whole_star(star: Star, request_: Request) -> None:
-    """The dimensions before it were loaded without a fault, and nobody ever sees that."""
+    """If one ETL fails, nothing of the run is published, although other ETLs succeeded.
+
+    The run history records which ETL failed, and a later run succeeds.
+    """
     succeeds(star, BUILD)
     before = content(star)
     supply(star, "Biology")
@@ -134,7 +138,7 @@ def test_one_etl_that_fails_leaves_the_whole_star(star: Star, request_: Request)
 
 
 def test_a_first_load_that_fails_leaves_no_table(star: Star) -> None:
-    """There was nothing, and there is nothing."""
+    """If an ETL of the first load fails, no table exists afterwards."""
     broken = replace(SALE, source=str(SALE.source).replace("thing_code", "'X' AS thing_code"))
     run(star, UPDATE, broken)
     assert content(star) == {}
@@ -142,7 +146,7 @@ def test_a_first_load_that_fails_leaves_no_table(star: Star) -> None:
 
 
 def test_what_hangs_on_tables_survives(star: Star) -> None:
-    """Views and triggers, and foreign keys within the star, are as they were after a build."""
+    """Views and triggers of a table still work after a rebuild."""
     succeeds(star, BUILD)
     joined = "sale_fact f JOIN thing_dim t ON t.id = f.thing_fk GROUP BY t.title"
     execute(star, f"CREATE VIEW titles AS SELECT t.title, COUNT(*) AS sold FROM {joined}")
@@ -157,7 +161,10 @@ def test_what_hangs_on_tables_survives(star: Star) -> None:
 
 
 def _make_trigger(star: Star) -> bool:
-    """Have every title that is set by hand end with an exclamation mark."""
+    """Create a trigger that appends "!" to each title that an UPDATE sets.
+
+    Return whether the database has triggers.
+    """
     with star.project().open_warehouse() as warehouse:
         dialect = warehouse.dialect
     statements = {
@@ -187,7 +194,7 @@ def _make_trigger(star: Star) -> bool:
 
 
 def test_foreign_keys_within_the_star_survive(star: Star) -> None:
-    """Declared in the DDL, they hold between the new tables as between the old."""
+    """Foreign keys between the star's tables refer to the new tables after a rebuild."""
     key = ", FOREIGN KEY (thing_fk) REFERENCES thing_dim (id)\n        )"
     child = replace(SALE, create=SALE.create.rstrip()[:-1].rstrip() + key)
     for title in ("Algebra", "Biology", "Chemistry"):
@@ -201,7 +208,11 @@ def test_foreign_keys_within_the_star_survive(star: Star) -> None:
 
 
 def test_a_foreign_key_from_elsewhere_is_refused_before_the_start(star: Star) -> None:
-    """It would hold on to the old rows: one message names it, and nothing is changed."""
+    """A rebuild is refused if a foreign key of another table refers to one of its tables.
+
+    After the swap it would still refer to the old rows. The message names that table, and nothing
+    is changed.
+    """
     succeeds(star, BUILD)
     execute(
         star, "CREATE TABLE notes (thing_id INT, FOREIGN KEY (thing_id) REFERENCES thing_dim (id))"
@@ -219,7 +230,10 @@ def test_a_foreign_key_from_elsewhere_is_refused_before_the_start(star: Star) ->
 def test_a_view_on_a_table_whose_ddl_changes_is_refused(
     postgresql_url: str, tmp_path: Path, changed: str
 ) -> None:
-    """PostgreSQL's views belong to the table and not to its name."""
+    """A rebuild is refused if a view depends on a table whose DDL has changed.
+
+    A PostgreSQL view depends on the table itself and not on its name, so it would be lost.
+    """
     star = Star(f"sqlite:///{tmp_path}/source.sqlite", postgresql_url, tmp_path)
     supply(star, "Algebra")
     succeeds(star, BUILD)
@@ -235,7 +249,10 @@ def test_a_view_on_a_table_whose_ddl_changes_is_refused(
 
 @pytest.mark.parametrize("first", [BUILD, UPDATE])
 def test_a_build_makes_tables_by_their_ddl_of_now(star: Star, first: Request) -> None:
-    """Also if no column changes: what is new may be a key or a rule."""
+    """A rebuild creates tables by their present DDL, even if no column has changed.
+
+    The change may be a key or a constraint.
+    """
     succeeds(star, first)
     stricter = replace(
         THING, create=THING.create.replace("title VARCHAR(60)", "title VARCHAR(60) NOT NULL")
@@ -250,9 +267,7 @@ def test_a_build_makes_tables_by_their_ddl_of_now(star: Star, first: Request) ->
 
 
 def test_grants_outlive_new_columns(postgresql_url: str, tmp_path: Path) -> None:
-    """A table that is made anew because its columns change can be read by whoever could read the
-    old one.
-    """
+    """A rebuild that creates a table again for changed columns copies its grants."""
     star = Star(f"sqlite:///{tmp_path}/source.sqlite", postgresql_url, tmp_path)
     supply(star, "Algebra")
     succeeds(star, BUILD)
@@ -274,7 +289,11 @@ def test_grants_outlive_new_columns(postgresql_url: str, tmp_path: Path) -> None
 
 
 def test_back_to_the_generation_before_and_forward_again(star: Star) -> None:
-    """Rows of all tables, and as often as one likes."""
+    """A rollback restores the rows of all tables, and a second rollback undoes the first.
+
+    It is refused if a load has changed the tables since the rebuild, or if no previous tables are
+    kept.
+    """
     contents = []
     for title in ("Algebra", "Biology"):
         supply(star, title, sales=len(title))
@@ -295,9 +314,10 @@ def test_back_to_the_generation_before_and_forward_again(star: Star) -> None:
 
 
 def test_a_second_run_waits_or_names_the_first(star: Star) -> None:
-    """One run is half way.
+    """A run that needs the tables of another run waits for it.
 
-    The second fails when it has waited long enough, or goes on when the first has ended.
+    It fails with the other run's id and process when its waiting time is over. It continues when
+    the other run has ended.
     """
     succeeds(star, BUILD)
     with closing(refresh(star.project(), BUILD)) as first:
@@ -322,7 +342,7 @@ def test_a_second_run_waits_or_names_the_first(star: Star) -> None:
 
 
 def test_an_etl_that_kills_its_process_is_begun_three_times(star: Star) -> None:
-    """Whoever begins a run again that died is told so at the fourth time."""
+    """A run whose process died three times is not started a fourth time."""
     project = star.project()
     begun = replace(new_run(project.digest), lease=timedelta(seconds=0))
 
@@ -339,9 +359,10 @@ def test_an_etl_that_kills_its_process_is_begun_three_times(star: Star) -> None:
 
 
 def test_a_lease_keeps_others_out_until_it_is_over(star: Star) -> None:
-    """Between the tasks of a refresh on Celery nobody holds its name.
+    """A run with a valid lease keeps its table locks, although no process holds its name.
 
-    It is taken for dead only after a while.
+    Celery refreshes need that between two tasks. The run counts as lost only when the lease is
+    over.
     """
     project = star.project()
     leased = Run("leased", project.digest, lease=timedelta(minutes=5))
@@ -352,6 +373,7 @@ def test_a_lease_keeps_others_out_until_it_is_over(star: Star) -> None:
             else:
                 with pytest.raises(BusyError, match="run leased"):
                     acquire(warehouse, other, [THING], ["thing_dim"])
+    # The lease now ends at the start of the lock, which has passed.
     execute(star, "UPDATE etl_lock SET lease = since")
     succeeds(star, BUILD)
     assert {record.status for record in records(star) if record.run_id == "leased"} == {"lost"}
@@ -361,10 +383,11 @@ def test_a_lease_keeps_others_out_until_it_is_over(star: Star) -> None:
 def test_a_run_that_renews_its_lease_while_another_looks_is_not_dead(
     star: Star, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A task has its first step sent and lets go of the name, between the other's look at the lease
-    and at the name.
+    """A run that renews its lease while another run checks it does not count as lost.
 
-    SQLite lets nobody write while another looks.
+    The other run reads the lease first and checks the name then. Between the two, a task may renew
+    the lease and release the name. SQLite is left out, because there nobody can write during the
+    check.
     """
     project = star.project()
     leased = Run("leased", project.digest, lease=timedelta(minutes=5))
@@ -384,7 +407,7 @@ def test_a_run_that_renews_its_lease_while_another_looks_is_not_dead(
 
 
 def test_a_load_that_outlasts_the_lease_begins_it_anew(star: Star) -> None:
-    """So that nobody takes its run for dead before the next task begins."""
+    """A load that takes longer than the lease renews it, so its run does not count as lost."""
     project = star.project()
     leased = Run("leased", project.digest, lease=timedelta(seconds=2))
     etls = project.etls
@@ -392,6 +415,7 @@ def test_a_load_that_outlasts_the_lease_begins_it_anew(star: Star) -> None:
         acquire(warehouse, leased, etls, [etl.table for etl in etls])
     for event in rebuild_etl(begin_rebuild(project, leased, etls), leased, THING):
         if isinstance(event, events.LoadStarted):
+            # Longer than the lease.
             time.sleep(2.5)
     now = datetime.now(UTC).replace(tzinfo=None)
     with project.open_warehouse() as warehouse:
@@ -400,7 +424,10 @@ def test_a_load_that_outlasts_the_lease_begins_it_anew(star: Star) -> None:
 
 
 def test_the_ledger_tells_of_every_run(star: Star) -> None:
-    """Counts, watermarks' absence, host, and the hash of a configuration, which changes with it."""
+    """The run history has each run's status, way and counts, and a hash of the configuration.
+
+    The hash changes with the configuration.
+    """
     succeeds(star, BUILD)
     supply(star, "Biology")
     succeeds(star, UPDATE)
@@ -418,7 +445,7 @@ def test_the_ledger_tells_of_every_run(star: Star) -> None:
 
 @pytest.fixture(params=["mysql", "postgresql"])
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Star:
-    """A star on a server, where others read while it is refreshed."""
+    """A star on a server, where others can read during a refresh."""
     url = request.getfixturevalue("mariadb_url" if request.param == "mysql" else "postgresql_url")
     star = Star(f"sqlite:///{tmp_path}/source.sqlite", url, tmp_path)
     supply(star, "0", sales=100)
@@ -427,9 +454,9 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Star:
 
 
 def test_a_dashboard_sees_whole_generations_only(served: Star) -> None:
-    """One query after the other while the star is built anew again and again.
+    """A reader that queries during rebuilds and updates sees the rows of one run only.
 
-    No error, and no row of two runs.
+    No query fails.
     """
     query = (
         "SELECT MIN(t.title), MAX(t.title), COUNT(*) FROM sale_fact f JOIN thing_dim t ON t.id ="
@@ -443,6 +470,7 @@ def test_a_dashboard_sees_whole_generations_only(served: Star) -> None:
             with engine.connect() as connection:
                 least, most, rows = connection.execute(sa.text(query)).one()
             queries[0] += 1
+            # `supply` gives the title N and 100 + N sales, so both must be of the same run.
             if not (least == most and rows == 100 + int(least)):
                 wrong.append((least, most, rows))
 

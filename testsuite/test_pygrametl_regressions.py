@@ -1,9 +1,8 @@
-"""The traps of pygrametl 2.9, each seen running: first that a plain program falls in, then that a
-load does not.
+"""The traps of pygrametl 2.9: a plain program runs into each, and a load does not.
 
-The plain half fails once a later pygrametl mends the fault; then that trap's promise may become
-pygrametl's own. The other half holds for both ways of loading, and on every warehouse where the
-trap shows.
+The plain half of a test fails once a later pygrametl fixes the error; then its promise may become
+pygrametl's own. The other half holds in bulk and row by row, on every warehouse where the trap
+occurs.
 """
 
 import os
@@ -67,7 +66,7 @@ FACT: Row = {"name": "f", "keyrefs": ["number", "t_fk"], "measures": ["sold_on",
 def dimension(
     table_class: type = SlowlyChangingDimension, create: str = DDL, **arguments: Any
 ) -> DimensionETL:
-    """Return the dimension of this file, versioned unless a class and arguments say otherwise."""
+    """Return the dimension of this file, versioned by default."""
     return DimensionETL(
         "t",
         source=rows(list),
@@ -77,7 +76,7 @@ def dimension(
 
 
 def fact(table_class: type = FactTable, **declared: Any) -> FactETL:
-    """Return the fact of this file, which points to the dimension's member or version."""
+    """Return the fact of this file, which refers to the dimension's member or version."""
     keys = {"t_fk": member("t", code="code", as_of="sold_on")}
     made = factory(table_class, **{**FACT, **declared.pop("arguments", {})})
     return FactETL(
@@ -86,13 +85,13 @@ def fact(table_class: type = FactTable, **declared: Any) -> FactETL:
 
 
 def person(**values: Any) -> Row:
-    """Return a row of the dimension's source."""
+    """Return a source row of the dimension."""
     seen = {"size": 60, "price": Decimal("0.10"), "seen_at": datetime(2014, 1, 2, 3, 4, 5)}
     return {"code": "a", "city": "Rome", **seen, "moved_on": date(2014, 1, 1), **values}
 
 
 def sale(**values: Any) -> Row:
-    """Return a row of the fact's source."""
+    """Return a source row of the fact."""
     return {
         "number": 1,
         "code": "a",
@@ -105,27 +104,27 @@ def sale(**values: Any) -> Row:
 
 @dataclass(frozen=True)
 class Way:
-    """A warehouse, and one of the two ways of loading into it."""
+    """A warehouse, and whether it is loaded in bulk or row by row."""
 
     star: Star
     as_sets: bool
 
     def load(self, etl: Any, *given: Row) -> tuple[int, int, int]:
-        """Load these rows, and return how many were inserted, updated and unchanged."""
+        """Load these rows, and return the numbers of inserted, updated and unchanged rows."""
         last = self._last(etl, given)
         assert isinstance(last, events.EtlFinished), last
         return last.counts.inserted, last.counts.updated, last.counts.unchanged
 
     def refusal(self, etl: Any, *given: Row) -> str:
-        """Load these rows, which must fail, and return the error."""
+        """Load these rows, require a failure, and return the error."""
         last = self._last(etl, given)
         assert isinstance(last, events.EtlFailed), last
         return last.error
 
     def history(self, *columns: str) -> list[tuple[Any, ...]]:
-        """Return the dimension's versions in the order of their beginnings.
+        """Return the dimension's versions in the order of their effective dates.
 
-        SQLite's dates are text.
+        SQLite's dates are text, so they are parsed.
         """
         found = self.star.table("t", "since", "till", *columns)
         return [
@@ -145,7 +144,7 @@ class Way:
 
 @pytest.fixture(params=["sets", "rows"])
 def way(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> Way:
-    """Each warehouse, empty, as sets and row by row."""
+    """Each warehouse, empty, loaded in bulk and row by row."""
     return Way(
         Star(f"sqlite:///{tmp_path / 's.sqlite'}", warehouse_url, tmp_path), request.param == "sets"
     )
@@ -153,9 +152,9 @@ def way(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> W
 
 @contextmanager
 def plain(url: str = "", *ddl: str) -> Iterator[Any]:
-    """Give a plain pygrametl program's connection, to DuckDB in memory or MariaDB.
+    """Yield the connection of a plain pygrametl program, to DuckDB in memory or to MariaDB.
 
-    Nothing of it stays in pygrametl.
+    Afterwards pygrametl's list of all tables is as before.
     """
     before = list(pygrametl._alltables)  # noqa: SLF001 - here and below: pygrametl has no other way to it
     at = sa.make_url(url).translate_connect_args(username="user") if url else None
@@ -171,15 +170,15 @@ def plain(url: str = "", *ddl: str) -> Iterator[Any]:
 
 
 def asked(wrapper: Any, query: str) -> list[tuple[Any, ...]]:
-    """Return what a plain program's table holds."""
+    """Return the rows of a query in a plain program's database."""
     wrapper.execute(query)
     return list(wrapper.fetchalltuples())
 
 
 def test_trap_01_versions_without_a_version_column(way: Way, other_mysql_url: str) -> None:
-    """Where NULLS FIRST is no SQL the config is refused and names the missing argument.
+    """A type-2 dimension without `versionatt` loads, or is refused where NULLS FIRST is not SQL.
 
-    Elsewhere versions load.
+    The refusal names the missing argument.
     """
     unnumbered: Row = {**MOVING, "attributes": [*OWN, "since", "till"], "versionatt": None}
     with plain(other_mysql_url, DDL) as theirs:
@@ -203,11 +202,12 @@ def test_trap_01_versions_without_a_version_column(way: Way, other_mysql_url: st
 
 
 def test_trap_02_a_process_that_lives_for_long(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Versions begin on the day of their own run (UTC), however long ago the process loaded
-    first.
+    """Versions begin on the day of their own run (UTC), however old the process is.
+
+    pygrametl keeps the day of its first call for the life of the process.
     """
     assert pygrametl.now() is pygrametl.now()
-    # What the first load of a worker leaves in pygrametl, had it been in 2014.
+    # This is the state that a worker's first load would have left in pygrametl in 2014.
     monkeypatch.setattr(pygrametl, "_today", date(2014, 1, 1))
     with plain("", DDL) as theirs:
         SlowlyChangingDimension(**VERSIONED, targetconnection=theirs).scdensure(person())
@@ -219,10 +219,11 @@ def test_trap_02_a_process_that_lives_for_long(way: Way, monkeypatch: pytest.Mon
 
 
 def test_trap_03_two_that_hand_out_keys_at_once(way: Way) -> None:
-    """Loads of one dimension at the same time never give a surrogate key twice."""
+    """Simultaneous loads of one dimension never assign the same surrogate key twice."""
     with plain("", DDL) as theirs:
         for table in [CachedDimension(**SIMPLE, targetconnection=theirs) for _ in range(2)]:
             table.insert(person())
+        # Each object has read the largest key of the empty table when it was created.
         assert asked(theirs, "SELECT id FROM t") == [(1,), (1,)]
     etl = dimension(CachedDimension, **SIMPLE)
     way.load(etl, person())
@@ -237,11 +238,10 @@ def test_trap_03_two_that_hand_out_keys_at_once(way: Way) -> None:
 
 
 def test_trap_04_the_same_value_in_another_type(way: Way, other_mysql_url: str) -> None:
-    """Values are brought to the types of their columns before they are compared: what is equal
-    there is no change.
+    """Values are cast to the types of their columns before they are compared.
 
-    What a column would cut is refused, so that it cannot differ from what the source says on every
-    load.
+    Values that are equal after the cast are no change. A value that the column would truncate is
+    refused, because it would differ from the source at each load.
     """
     odd: Row = {"size": "60", "price": 0.1, "seen_at": datetime(2014, 1, 2, 3, 4, 5, 250_000)}
     for name, value in odd.items():
@@ -251,6 +251,7 @@ def test_trap_04_the_same_value_in_another_type(way: Way, other_mysql_url: str) 
                     person(**{name: value})
                 )
             assert asked(theirs, "SELECT COUNT(*) FROM t") == [(3,)], name
+    # The DATETIME column has no fractions of a second, so this value must be refused.
     moment = odd.pop("seen_at")
     assert way.load(dimension(), person(**odd)) == (1, 0, 0)
     assert way.load(dimension(), person(**odd)) == (0, 0, 1)
@@ -260,9 +261,9 @@ def test_trap_04_the_same_value_in_another_type(way: Way, other_mysql_url: str) 
 
 @pytest.mark.parametrize("at_once", [False, True])
 def test_trap_05_a_change_that_comes_late(way: Way, at_once: bool) -> None:
-    """A change of an earlier date is spliced into history.
+    """A back-dated change is put into its place in the history.
 
-    No version ends before it begins, no overlap, no gap.
+    No version ends before it begins, and there is no overlap and no gap.
     """
     months = {"Rome": 1, "Oslo": 6, "Paris": 3}
     moves = [person(city=city, moved_on=date(2020, month, 1)) for city, month in months.items()]
@@ -271,7 +272,7 @@ def test_trap_05_a_change_that_comes_late(way: Way, at_once: bool) -> None:
         for each in moves:
             table.scdensure(dict(each))
         assert (date(2020, 6, 1), date(2020, 3, 1)) in asked(theirs, "SELECT since, till FROM t")
-    # What came late may come again.
+    # A back-dated row may be given again by a later load.
     for load in [moves] if at_once else [moves[:1], moves[1:2], moves[2:], moves[2:]]:
         way.load(dimension(**MOVING), *load)
     first, late, last = date(1900, 1, 1), date(2020, 3, 1), date(2020, 6, 1)
@@ -280,8 +281,9 @@ def test_trap_05_a_change_that_comes_late(way: Way, at_once: bool) -> None:
 
 
 def test_trap_06_a_natural_key_that_is_null(way: Way) -> None:
-    """What would match nothing, and so be new on every load, is refused with one message that names
-    the column.
+    """A NULL in a natural key or a grain is refused with one message that names the column.
+
+    It would match no row, and so be inserted again by each load.
     """
     with plain("", DDL.replace("VARCHAR(9) NOT NULL", "VARCHAR(9)"), FACT_DDL) as theirs:
         for _ in range(2):
@@ -308,11 +310,11 @@ def test_trap_06_a_natural_key_that_is_null(way: Way) -> None:
 def test_trap_07_texts_that_only_the_database_takes_for_equal(
     way: Way, other_mysql_url: str
 ) -> None:
-    """'ABC' and 'abc' where a UNIQUE key takes them for equal: a load fails as a whole and leaves
-    what was there.
+    """If a UNIQUE key treats 'ABC' and 'abc' as equal, the load of both fails as a whole.
 
-    As sets the server's error 1062 ends it. Row by row a class of the user's own asks MariaDB,
-    which finds 'ABC': the load is refused. Keys of facts are always exact.
+    The table keeps its rows. In bulk, the server's error 1062 ends the load. Row by row, a user's
+    class asks MariaDB, which finds 'ABC', and the load is refused. Key lookups of facts are always
+    exact.
     """
     unique = DDL.replace("version INT", "version INT, UNIQUE KEY by_code (code)")
     with plain(other_mysql_url, unique) as theirs:
@@ -329,7 +331,7 @@ def test_trap_07_texts_that_only_the_database_takes_for_equal(
 
 @MARIADB
 def test_trap_07_texts_that_no_key_keeps_apart(way: Way) -> None:
-    """Without a UNIQUE key nothing is silently doubled either."""
+    """Without a UNIQUE key, 'abc' beside 'ABC' is refused as well, so no member is duplicated."""
     folding = dimension(CachedDimension, **SIMPLE)
     way.load(folding, person(code="ABC"))
     assert "COLLATE" in way.refusal(folding, person(code="abc"))
@@ -338,17 +340,21 @@ def test_trap_07_texts_that_no_key_keeps_apart(way: Way) -> None:
 
 @MARIADB
 def test_trap_07_texts_that_the_column_tells_apart(way: Way) -> None:
-    """With a binary collation in the DDL 'ABC' and 'abc' are two members, either way."""
+    """With a binary collation in the DDL, 'ABC' and 'abc' load as two members.
+
+    This holds in bulk and row by row.
+    """
     exact = DDL.replace("code VARCHAR(9)", "code VARCHAR(9) COLLATE utf8mb4_bin UNIQUE")
     for code in ("ABC", "abc"):
         assert way.load(dimension(CachedDimension, exact, **SIMPLE), person(code=code)) == (1, 0, 0)
 
 
 def test_trap_08_values_written_into_the_sql(way: Way, other_mysql_url: str) -> None:
-    """Whatever `usemultirow` says, dates, quotes and backslashes arrive as they are."""
+    """With `usemultirow`, dates, quotes and backslashes are stored unchanged."""
     with plain(other_mysql_url, FACT_DDL) as theirs:
         table = BatchFactTable(**FACT, batchsize=1, usemultirow=True, targetconnection=theirs)
         table.insert(sale(t_fk=1, sold_on=None, words=date(2020, 1, 2)))
+        # pygrametl writes the date without quotes, and the subtraction 2020-01-02 is 2017.
         assert asked(theirs, "SELECT words FROM f") == [("2017",)]
         with pytest.raises(pymysql.err.ProgrammingError, match="1064"):
             table.insert(sale(t_fk=1, sold_on=None, words="back\\"))
@@ -363,10 +369,11 @@ def test_trap_08_values_written_into_the_sql(way: Way, other_mysql_url: str) -> 
 
 
 def test_trap_09_a_measure_that_changed(way: Way) -> None:
-    """A fact of a known grain is brought up to date."""
+    """A changed measure of a fact with a grain is updated."""
     with plain("", FACT_DDL) as theirs:
         for price in (1, 2):
             FactTable(**FACT, targetconnection=theirs).ensure(sale(t_fk=1, price=price))
+        # pygrametl's `ensure` finds the fact by its keys, and does not compare its measures.
         assert asked(theirs, "SELECT price FROM f") == [(1,)]
     by_number = fact(grain=("number",))
     way.load(dimension(), person())
@@ -376,7 +383,10 @@ def test_trap_09_a_measure_that_changed(way: Way) -> None:
 
 
 def test_trap_10_a_member_that_is_not_there(way: Way) -> None:
-    """The fact's key says what a miss means; it never becomes a NULL foreign key in silence."""
+    """An unmatched key fails the load or infers a member, as the key declares.
+
+    It never silently becomes a NULL foreign key.
+    """
     with plain("", DDL) as theirs:
         assert (
             SlowlyChangingDimension(**VERSIONED, targetconnection=theirs).lookup(person()) is None
@@ -393,7 +403,7 @@ def test_trap_10_a_member_that_is_not_there(way: Way) -> None:
 
 
 def test_trap_11_a_fact_older_than_the_dimension(way: Way) -> None:
-    """A first version is valid from the beginning of time, so that a fact of long ago finds it."""
+    """A member's first version is valid from the beginning, so that older facts find it."""
     with plain("", DDL) as theirs:
         table = SlowlyChangingDimension(**VERSIONED, targetconnection=theirs)
         table.scdensure(person())
@@ -408,9 +418,9 @@ def test_trap_11_a_fact_older_than_the_dimension(way: Way) -> None:
 
 @MARIADB
 def test_trap_12_as_many_facts_as_there_are(way: Way) -> None:
-    """The versions of a time are read once, whatever the number of facts.
+    """A load of 1,000 facts sends no more queries than a load of 10.
 
-    The server counts the queries.
+    The versions are read once per load. The server counts the queries.
     """
     way.load(dimension(), *(person(code=str(number)) for number in range(10)))
     with plain(way.star.urls[1]) as theirs:
@@ -436,8 +446,9 @@ def _selects(wrapper: Any) -> int:
 
 
 def test_trap_13_what_a_failed_run_left_behind(way: Way) -> None:
-    """No run ends the load of another's objects, nor writes what an earlier one, that failed, had
-    waiting.
+    """A load neither writes nor discards the waiting rows of another pygrametl object.
+
+    The other object may belong to a load that is still running or has failed.
     """
     with plain("", FACT_DDL) as theirs, plain("", FACT_DDL) as others:
         failed = BatchFactTable(**FACT, targetconnection=theirs)
@@ -456,9 +467,9 @@ def test_trap_13_what_a_failed_run_left_behind(way: Way) -> None:
 
 @pytest.mark.parametrize("rule", ["till > '2010-01-01'", "city <> 'Oslo'"])
 def test_trap_14_a_version_that_is_half_written(way: Way, rule: str) -> None:
-    """A version's end and its successor are one transaction.
+    """The end of a version and its successor are written in one transaction.
 
-    Where the warehouse refuses one, neither is there.
+    If the warehouse refuses one of them, neither is stored.
     """
     late = "till > '2010-01-01'"
     refusing = [DDL.replace("version INT", f"version INT, CHECK ({each})") for each in (rule, late)]
@@ -476,10 +487,10 @@ def test_trap_14_a_version_that_is_half_written(way: Way, rule: str) -> None:
 
 
 def test_trap_15_processes_that_do_not_fork(tmp_path: Path) -> None:
-    """A load needs nothing of pygrametl.parallel, whose import alone makes fork the whole process's
-    start method.
+    """With SPHINX_BUILD set, a load keeps the start method "spawn" and starts no process.
 
-    A variable, which is there for its documentation's build, keeps it from that.
+    Importing pygrametl.tables also imports pygrametl.parallel, which sets the start method of the
+    whole process to "fork". pygrametl has that variable for the build of its documentation.
     """
     assert "context has already been set" in _spawning(tmp_path, "import pygrametl.tables").stderr
     code = """

@@ -49,7 +49,7 @@ def case(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> 
 
 @pytest.fixture
 def home(tmp_path: Path) -> WarehouseCase:
-    """The embedded warehouse, where the way and the kind make no difference."""
+    """A DuckDB warehouse, for tests that do not depend on the kind or the way of loading."""
     return WarehouseCase(f"duckdb:///{tmp_path / 'warehouse.duckdb'}", tmp_path, as_sets=True)
 
 
@@ -76,7 +76,7 @@ def shop(
 
 
 def customer(*more: str, city: str = "city", ddl: str = "", **declared: Any) -> DimensionETL:
-    """Return a dimension of customers with versions."""
+    """Return the dimension of shops with versions, as customers have."""
     return DimensionETL(
         "shop",
         source=rows(nothing),
@@ -117,9 +117,10 @@ def a_shop(code: str, city: str | None = "Oslo", **more: Any) -> dict[str, Any]:
 
 
 def test_a_rebuild_keeps_attributes_of_type_0_and_3(case: WarehouseCase) -> None:
-    """The source knows only today.
+    """A rebuild keeps the values of type-0 and type-3 attributes.
 
-    Other attributes are read anew, and a change that it brings is the last one.
+    The source no longer has these values. Other attributes take the source's values. If the rebuild
+    finds a change, it becomes the last change.
     """
     case.declare(
         shop(
@@ -144,7 +145,10 @@ def test_a_rebuild_keeps_attributes_of_type_0_and_3(case: WarehouseCase) -> None
 
 
 def test_a_class_that_leaves_members_takes_todays_values(home: WarehouseCase) -> None:
-    """Its attributes are read anew by a rebuild; one that must stay is declared as `original`."""
+    """A CachedDimension never updates members, but a rebuild takes the source's present values.
+
+    An attribute declared as `original` keeps its value.
+    """
     home.declare(
         shop("opened", ddl=", opened INT", table_class=CachedDimension, original=("opened",))
     )
@@ -156,8 +160,10 @@ def test_a_class_that_leaves_members_takes_todays_values(home: WarehouseCase) ->
 
 
 def test_members_that_facts_point_to_outlive_a_rebuild_without_them(case: WarehouseCase) -> None:
-    """Those that facts have made, without a column that says so, and those that the source has
-    lost.
+    """A rebuild keeps members that facts refer to and the source does not give.
+
+    They are inferred members, without a column that says so, and members that the source has lost.
+    A note gives their number.
     """
     case.declare(shop(), sale(keys={"shop_fk": member("shop", code="code", missing="infer")}))
     case.load("shop", [a_shop("A"), a_shop("B"), a_shop("C")])
@@ -182,9 +188,9 @@ def test_members_that_facts_point_to_outlive_a_rebuild_without_them(case: Wareho
 
 
 def test_a_member_whose_row_is_rejected_outlives_a_rebuild(case: WarehouseCase) -> None:
-    """Its row is in the source, so the source has not dropped it.
+    """A rebuild keeps a member whose row is rejected, because the source still has it.
 
-    A member without a row is gone.
+    A member without a source row is deleted.
     """
     case.declare(shop(most_rejected=1))
     case.load("shop", [{"code": code, "city": "Bonn"} for code in ("a", "b", "c", "d's")])
@@ -201,7 +207,10 @@ def test_a_member_whose_row_is_rejected_outlives_a_rebuild(case: WarehouseCase) 
 def test_rows_that_differ_in_what_no_dimension_reads_are_one(
     warehouse_url: str, tmp_path: Path
 ) -> None:
-    """In both ways, where the class is pygrametl's own."""
+    """Rows that differ only in columns that the dimension does not read count as one member.
+
+    This holds in bulk and row by row, with pygrametl's own classes.
+    """
     case = WarehouseCase(warehouse_url, tmp_path, as_sets=True)
     for table_class in (TypeOneSlowlyChangingDimension, Dimension):
         case.declare(shop(table_class=table_class))
@@ -214,7 +223,10 @@ def test_rows_that_differ_in_what_no_dimension_reads_are_one(
 
 
 def test_rows_that_differ_in_the_key_that_the_source_gives_are_two(home: WarehouseCase) -> None:
-    """Nothing says which surrogate key is right; row by row, with pygrametl's own class."""
+    """Rows of one member with different surrogate keys from the source are all rejected.
+
+    Nothing says which key is right. The dimension loads row by row, with pygrametl's own class.
+    """
     etl = shop(table_class=CachedDimension, most_rejected=1)
     arguments = {**etl.factory.arguments, "defaultidvalue": -1}
     home.declare(replace(etl, factory=replace(etl.factory, arguments=arguments)))
@@ -224,7 +236,10 @@ def test_rows_that_differ_in_the_key_that_the_source_gives_are_two(home: Warehou
 
 
 def test_junk_members_outlive_a_rebuild(case: WarehouseCase) -> None:
-    """A dimension without a source has only them, and a NULL may be a value of theirs."""
+    """A rebuild keeps the members of a junk dimension, which has no source.
+
+    One of their values may be NULL.
+    """
     kind = DimensionETL(
         "kind",
         create=(
@@ -249,9 +264,9 @@ def test_junk_members_outlive_a_rebuild(case: WarehouseCase) -> None:
 
 
 def test_members_are_kept_with_a_flag_that_joins_late(case: WarehouseCase) -> None:
-    """A member is neither gone nor inferred until a load says so.
+    """A deletion flag that is added later is 0 for each member until a load sets it.
 
-    Then it counts as any other does.
+    The rebuild that adds it already flags the member that the source lacks.
     """
     case.declare(shop())
     case.load("shop", [a_shop("A"), a_shop("B"), a_shop("C")])
@@ -261,7 +276,11 @@ def test_members_are_kept_with_a_flag_that_joins_late(case: WarehouseCase) -> No
 
 
 def test_a_type_1_dimension_becomes_one_with_versions(case: WarehouseCase) -> None:
-    """Its members are first versions, valid since ever; so a flag that joins with them is 0."""
+    """When a type-1 dimension gets versions, each member becomes a first version.
+
+    It is valid from the beginning of the history. A deletion flag that is added at the same time is
+    0.
+    """
     case.now = datetime(2024, 1, 1)
     case.declare(shop())
     case.load("shop", [a_shop("A"), a_shop("B")])
@@ -280,7 +299,10 @@ def test_a_type_1_dimension_becomes_one_with_versions(case: WarehouseCase) -> No
 
 
 def test_versions_that_nobody_has_dated_are_refused(home: WarehouseCase) -> None:
-    """Several versions of a member cannot all have begun at the beginning."""
+    """A rebuild of several versions without effective dates is refused.
+
+    Several versions of a member cannot all begin at the beginning.
+    """
     home.declare(customer())
     home.load("shop", [a_shop("A")])
     home.load("shop", [a_shop("A", "Bonn")])
@@ -292,7 +314,11 @@ def test_versions_that_nobody_has_dated_are_refused(home: WarehouseCase) -> None
 
 
 def test_a_renamed_column_of_a_history_is_not_emptied(case: WarehouseCase) -> None:
-    """The message names the statement that renames it, which is all that there is to do."""
+    """A renamed type-2 column is refused, because a rebuild would lose its history.
+
+    The message gives the statement that renames it. After that statement, a rebuild keeps the
+    values.
+    """
     case.declare(customer())
     case.load("shop", [a_shop("A")])
     case.load("shop", [a_shop("A", "Bonn")])
@@ -316,7 +342,7 @@ def test_a_renamed_column_of_a_history_is_not_emptied(case: WarehouseCase) -> No
 
 
 def test_a_column_that_is_to_go_is_dropped_first(home: WarehouseCase) -> None:
-    """Who has really another attribute says so by dropping the old one."""
+    """If the old column is dropped by hand, the new attribute is accepted as another one."""
     home.declare(customer())
     home.load("shop", [a_shop("A")])
     home.declare(customer(city="fax"))
@@ -327,7 +353,7 @@ def test_a_column_that_is_to_go_is_dropped_first(home: WarehouseCase) -> None:
 
 
 def test_a_rollback_brings_back_other_columns(warehouse_url: str, tmp_path: Path) -> None:
-    """And forward again, whatever the columns are."""
+    """A rollback restores a table with other columns, and a second rollback undoes it."""
     case = WarehouseCase(warehouse_url, tmp_path, as_sets=True)
     case.declare(shop(ddl=", KEY by_city (city)"))
     case.give("shop", [a_shop("A")])
@@ -348,7 +374,10 @@ def test_a_rollback_brings_back_other_columns(warehouse_url: str, tmp_path: Path
 
 @pytest.mark.parametrize("rebuild", [True, False])
 def test_a_source_that_is_empty_now_fails_the_load(case: WarehouseCase, rebuild: bool) -> None:
-    """It is more often broken than empty. Members that facts have made do not count as rows."""
+    """A source that had rows and now gives none fails a load and a rebuild.
+
+    It is more often broken than empty. Inferred members do not count as loaded rows.
+    """
     case.declare(shop(), sale(keys={"shop_fk": member("shop", code="code", missing="infer")}))
     case.load("sale", [{"sale": 1, "code": "A"}])
     case.load("shop", [])
@@ -362,9 +391,9 @@ def test_a_source_that_is_empty_now_fails_the_load(case: WarehouseCase, rebuild:
 
 
 def test_a_source_may_be_declared_to_be_empty(home: WarehouseCase) -> None:
-    """The facts are then gone, as declared.
+    """With `empty_source="allow"`, an empty source deletes all facts.
 
-    The members that were gone are closed by their own rule.
+    A dimension with `close_deleted` follows its own rule, and its members are closed.
     """
     home.declare(customer(deleted=close_deleted(most=1.0)), sale(empty_source="allow"))
     home.load("shop", [a_shop("A")])
@@ -379,7 +408,10 @@ def test_a_source_may_be_declared_to_be_empty(home: WarehouseCase) -> None:
 def test_a_fact_that_only_adds_may_get_nothing(
     home: WarehouseCase, declared: dict[str, Any]
 ) -> None:
-    """Nothing new is no loss; but a rebuild would leave an empty table."""
+    """A load of no rows leaves an appended or periodic fact unchanged.
+
+    A rebuild fails, because it would leave an empty table.
+    """
     home.declare(sale(**declared))
     home.load("sale", [{"sale": 1}])
     home.load("sale", [])
@@ -389,7 +421,7 @@ def test_a_fact_that_only_adds_may_get_nothing(
 
 
 def test_an_incremental_load_may_get_nothing(tmp_path: Path) -> None:
-    """Only a load that reads all of its source can find it empty."""
+    """An incremental load may read no rows; a rebuild, which reads everything, fails then."""
     fact = FactETL(
         "sale",
         source="SELECT sale, at FROM sales",
@@ -420,7 +452,10 @@ def test_an_incremental_load_may_get_nothing(tmp_path: Path) -> None:
 
 
 def test_an_empty_fact_in_parts_fails(tmp_path: Path) -> None:
-    """Its parts meet in another place than other loads."""
+    """A partitioned fact whose source is now empty fails and keeps its rows.
+
+    Partitions are merged by other code than other loads, so this is tested separately.
+    """
     fact = FactETL(
         "sale",
         source="SELECT sale FROM sales",
@@ -447,7 +482,7 @@ def test_an_empty_fact_in_parts_fails(tmp_path: Path) -> None:
 
 
 def test_empty_source_is_one_of_two_words(home: WarehouseCase) -> None:
-    """A misspelt word is told before anything connects."""
+    """A misspelt `empty_source` is reported before anything connects."""
     wrong: Any = "alow"
     home.declare(sale(empty_source=wrong))
     with pytest.raises(
@@ -458,7 +493,10 @@ def test_empty_source_is_one_of_two_words(home: WarehouseCase) -> None:
 
 @pytest.mark.parametrize("rebuild", [True, False])
 def test_a_special_member_of_another_key_is_refused(case: WarehouseCase, rebuild: bool) -> None:
-    """It would stay as a member like others, and facts would point to it."""
+    """A load fails if the table has a special member with another key than the declared one.
+
+    That member would stay as an ordinary one, and facts would refer to it.
+    """
     case.declare(shop(unknown={"id": -1, "city": "Unknown"}))
     case.load("shop", [a_shop("A")])
     case.declare(shop(unknown={"id": 0, "city": "Unknown"}))
@@ -473,7 +511,7 @@ def test_a_special_member_of_another_key_is_refused(case: WarehouseCase, rebuild
 
 
 def test_keys_below_1_that_the_source_gives_are_no_special_members(home: WarehouseCase) -> None:
-    """They are the source's own business."""
+    """Surrogate keys below 1 that the source gives are loaded like any other key."""
     home.declare(shop())
     for _ in range(2):
         home.load("shop", [a_shop("A", id=-5), a_shop("B", id=3)])
@@ -481,8 +519,9 @@ def test_keys_below_1_that_the_source_gives_are_no_special_members(home: Warehou
 
 
 def test_a_key_without_a_moment_is_told(home: WarehouseCase) -> None:
-    """By the source test and by the plan, as each load that reads a fact again points it to another
-    version.
+    """The source test and the plan warn of a key without `as_of` to a dimension with versions.
+
+    Each load that reads such a fact again would make it refer to another version.
     """
     home.declare(customer(), sale(keys={"shop_fk": member("shop", code="code")}))
     home.load("shop", [a_shop("A")])

@@ -1,7 +1,4 @@
-"""What a warehouse keeps of its runs.
-
-No audit key is given twice, and old records go when they are told to.
-"""
+"""The run history: audit keys, pruning, and how runs and errors are shown."""
 
 import threading
 import time
@@ -38,7 +35,7 @@ def case(warehouse_url: str, tmp_path: Path) -> WarehouseCase:
 
 
 def test_an_audit_key_is_never_given_again(case: WarehouseCase) -> None:
-    """Also when the records of all runs before are deleted, and when all tables are."""
+    """An audit key is never used twice, even if the records of all earlier runs are deleted."""
     case.declare(THING, PERSON)
     given = []
     for _ in range(3):
@@ -52,9 +49,9 @@ def test_an_audit_key_is_never_given_again(case: WarehouseCase) -> None:
 
 
 def test_a_warehouse_of_an_older_version_is_taken_over(case: WarehouseCase) -> None:
-    """It has no largest key yet, or was used by an older version since.
+    """In a warehouse of an older version, audit keys continue after the largest key in its records.
 
-    Its records have the largest.
+    An older version has no table of audit keys, or leaves it out of date.
     """
     case.declare(THING)
     case.load("thing", [ROW])
@@ -68,7 +65,10 @@ def test_a_warehouse_of_an_older_version_is_taken_over(case: WarehouseCase) -> N
 
 
 def test_runs_that_begin_at_once_have_keys_of_their_own(case: WarehouseCase) -> None:
-    """Eight begin three runs each, at the same moment, on connections of their own."""
+    """Runs that start at the same moment have different audit keys without gaps.
+
+    Eight threads start three runs each, on separate connections.
+    """
     case.declare(THING, PERSON, SALE)
     project = case.project
     start = threading.Barrier(8)
@@ -88,7 +88,7 @@ def test_runs_that_begin_at_once_have_keys_of_their_own(case: WarehouseCase) -> 
     def tried(number: int) -> None:
         try:
             begin(number)
-        except BaseException as error:  # noqa: BLE001 - which the test would not see otherwise
+        except BaseException as error:  # noqa: BLE001 - the main thread would not see it
             failed.append(error)
 
     case.load("thing", [ROW])
@@ -100,13 +100,14 @@ def test_runs_that_begin_at_once_have_keys_of_their_own(case: WarehouseCase) -> 
     assert failed == []
     with project.open_warehouse() as warehouse:
         found = warehouse.query("SELECT audit_key FROM etl_run ORDER BY audit_key")
+    # One key of the load, and one for each of three ETLs in 8 * 3 runs.
     assert found == [(number,) for number in range(1, 1 + 1 + 8 * 3 * 3)]
 
 
 def test_old_records_go_but_for_those_that_are_asked_for(case: WarehouseCase) -> None:
-    """Kept are unfinished runs, and of each ETL the last that others look for.
+    """Pruning keeps unfinished runs and, for each ETL, the latest records that are still needed.
 
-    Later runs change nothing of that.
+    It deletes the other old records.
     """
     with case.project.open_warehouse() as warehouse:
         with warehouse.transaction():
@@ -146,7 +147,10 @@ def test_old_records_go_but_for_those_that_are_asked_for(case: WarehouseCase) ->
 def test_a_long_history_goes_in_several_steps(
     case: WarehouseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest first; a run that begins does not wait for all of them to go."""
+    """A long history is pruned in several steps, the oldest records first.
+
+    So a run that starts does not wait until all of them are deleted.
+    """
     monkeypatch.setattr(history_pruning, "_MOST_PRUNED", 2)
     with case.project.open_warehouse() as warehouse:
         with warehouse.transaction():
@@ -162,9 +166,9 @@ def test_a_long_history_goes_in_several_steps(
 
 
 def test_a_run_prunes_as_the_setting_says(case: WarehouseCase) -> None:
-    """KEEP_RUNS_DAYS.
+    """With KEEP_RUNS_DAYS, a run prunes the history; without it, no record is deleted.
 
-    Without it nothing ever goes. The tables stay right, and so do keys that are given later.
+    The audit keys of later runs continue as before.
     """
     case.declare(THING)
     for _ in range(4):
@@ -179,12 +183,15 @@ def test_a_run_prunes_as_the_setting_says(case: WarehouseCase) -> None:
     project = replace(case.project, keep_runs=timedelta(days=30))
     [etl] = project.etls
     assert isinstance(list(process(project, etl, rebuild=False))[-1], events.EtlFinished)
-    # The first has made the table, and the third and fourth ended last.
+    # Record 1 created the table, and 3 and 4 are the last two old ones that ended.
     assert sorted(keys(case)) == [1, 3, 4, 5, 6]
 
 
 def test_the_history_shows_the_latest_run_whole(case: WarehouseCase) -> None:
-    """However many ETLs it has; of those before it as many records as there is room for."""
+    """The history shows all records of the latest run, even more than the limit.
+
+    Of earlier runs it shows as many records as the limit leaves.
+    """
     with case.project.open_warehouse() as warehouse:
         etls = [replace(THING, name=f"thing {number}") for number in range(8)]
         with warehouse.transaction():
@@ -200,7 +207,7 @@ def test_the_history_shows_the_latest_run_whole(case: WarehouseCase) -> None:
 
 
 def add(warehouse: Database, run: str, days_ago: float, *etls: ETL, **columns: Any) -> None:
-    """Add the records of a run that began and ended so long ago."""
+    """Add the records of a run that began and ended so many days ago."""
     moment = warehouse.clock() - timedelta(days=days_ago)
     status = columns.setdefault("status", SUCCEEDED)
     written = {
@@ -221,15 +228,16 @@ def add(warehouse: Database, run: str, days_ago: float, *etls: ETL, **columns: A
 
 
 def test_counts_below_0_do_not_add_up() -> None:
-    """Two faults that cancel out in the sum are told as well."""
+    """A negative count does not add up, even if another wrong count balances the sum."""
     assert events.Counts(read=3, inserted=1, updated=1, unchanged=1).adds_up
     assert not events.Counts(read=3, inserted=4, unchanged=-1).adds_up
     assert not events.Counts(read=1, inserted=1, versions=-1).adds_up
 
 
 def test_a_traceback_in_the_log_is_indented(tmp_path: Path) -> None:
-    """So that no line of it, and of the values that it may show, can pass for one of the log's
-    own.
+    """A traceback in the log is indented.
+
+    So no line of it, or of the values in it, can look like an entry of the log.
     """
     with RunLog(tmp_path / "run.log") as run_log:
         run_log(
@@ -259,7 +267,10 @@ def test_a_traceback_in_the_log_is_indented(tmp_path: Path) -> None:
 def test_the_closing_table_never_cuts_a_number(
     width: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is too narrow for a table gets a line for each ETL."""
+    """The summary never truncates a number, at any width.
+
+    If the table would be too wide, each ETL gets its own line.
+    """
     display = Display(width)
     numbers = {
         title: 1_234_567_000 + number
@@ -282,7 +293,7 @@ def test_the_closing_table_never_cuts_a_number(
 
 
 def test_a_fact_needs_no_keys(case: WarehouseCase) -> None:
-    """A fact of degenerate dimensions and measures alone."""
+    """A fact of only degenerate dimensions and measures loads without `keys`."""
     columns = {"keyrefs": ["sale_id"], "measures": ["price"]}
     case.declare(
         FactETL(
@@ -309,9 +320,9 @@ def test_a_fact_needs_no_keys(case: WarehouseCase) -> None:
     ],
 )
 def test_an_error_that_nobody_foresaw_says_where_and_what_to_do(module: str, step: str) -> None:
-    """The ETL, the step, and with which file it is to be reported."""
+    """An unexpected error names the ETL and the step, and says what to report."""
     names: dict[str, Any] = {"__name__": module}
-    exec("def fails():\n    zip([1], [], strict=True).__next__()", names)  # noqa: S102 - code as if of that module
+    exec("def fails():\n    zip([1], [], strict=True).__next__()", names)  # noqa: S102 - the code must look like that of the module
     try:
         names["fails"]()
     except ValueError as error:
@@ -327,7 +338,7 @@ def test_an_error_that_nobody_foresaw_says_where_and_what_to_do(module: str, ste
 
 
 def test_an_error_of_the_projects_own_code_says_where_that_is(tmp_path: Path) -> None:
-    """It is not this library's to mend."""
+    """An error in the project's own code names the function and the file to fix."""
 
     def source() -> Iterator[Mapping[str, Any]]:
         yield ROW

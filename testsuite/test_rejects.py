@@ -1,4 +1,4 @@
-"""Rejected rows that wait: counted and listed once, and never loaded over what came later."""
+"""Stored rejects are counted and listed once, and a replay never overwrites later rows."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,7 +27,7 @@ from pypelineetl.state.load_state import LoadState
 
 
 class Shop:
-    """A source of members and orders, and the ETLs that load them, as sets or row by row."""
+    """A source of members and orders, and the ETLs that load them, in bulk or row by row."""
 
     def __init__(self, warehouse_url: str, folder: Path, *, as_sets: bool) -> None:
         self.source_url = f"sqlite:///{folder / 'shop.sqlite'}"
@@ -56,7 +56,7 @@ class Shop:
 
     @property
     def project(self) -> Project:
-        """The project."""
+        """The project with two dimensions and a fact."""
         orders, members, things = map(self._own, self._made)
         config: Any = SimpleNamespace(
             SOURCE_URLS={"shop": self.source_url},
@@ -123,10 +123,7 @@ class Shop:
                     )
 
     def run(self, *names: str, replay: bool = False) -> tuple[dict[str, events.Counts], list[str]]:
-        """Run these ETLs, which must succeed.
-
-        Return what became of their rows, and what was noted.
-        """
+        """Run these ETLs, require success, and return their counts and the notes."""
         request = Request(
             test_sources=False,
             run_dimensions=not replay,
@@ -147,14 +144,14 @@ class Shop:
         return counts, [each.note for each in happened if isinstance(each, events.EtlNoted)]
 
     def waiting(self) -> list[str]:
-        """Return the rows that wait, by the first of their values."""
+        """Return the stored rejects, each by its first value."""
         with self.project.open_warehouse() as warehouse:
             return [
                 str(next(iter(reject.given.values()))) for reject in LoadState(warehouse).rejects()
             ]
 
     def table(self, query: str) -> list[tuple[Any, ...]]:
-        """Return what the warehouse answers."""
+        """Return the rows of a query in the warehouse."""
         with self.project.open_warehouse() as warehouse:
             return [tuple(row) for row in warehouse.query(query)]
 
@@ -169,7 +166,7 @@ def _text(value: Any) -> Any:
 
 @pytest.fixture(params=["as sets", "row by row"])
 def shop(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path) -> Shop:
-    """A shop of each kind, loaded in each way."""
+    """A shop in each kind of warehouse, loaded in each way."""
     return Shop(warehouse_url, tmp_path, as_sets=request.param == "as sets")
 
 
@@ -179,7 +176,10 @@ def at(day: int) -> datetime:
 
 
 def test_a_row_that_waits_counts_once_and_is_listed_once(shop: Shop) -> None:
-    """The newest row is rejected, and so read again at the mark by each load."""
+    """A rejected row that each load reads again at the watermark is stored only once.
+
+    It has the largest watermark value. A replay loads it once its member exists.
+    """
     rows = [(number, 1, number, at(number)) for number in (1, 2, 3)]
     shop.give(members=[(1, "A")], orders=[*rows, (4, 7, 4, at(4))], things=[])
     shop.run()
@@ -195,7 +195,10 @@ def test_a_row_that_waits_counts_once_and_is_listed_once(shop: Shop) -> None:
 
 
 def test_a_fact_that_is_loaded_later_waits_no_more(shop: Shop) -> None:
-    """A replay must not bring its rejected row back."""
+    """When a later load loads a rejected fact, its reject is deleted.
+
+    So a replay cannot overwrite the newer values.
+    """
     shop.give(members=[(1, "A")], orders=[(1, 1, 1, at(1)), (2, 7, 2, at(1))], things=[])
     shop.run()
     assert shop.waiting() == ["2"]
@@ -208,7 +211,10 @@ def test_a_fact_that_is_loaded_later_waits_no_more(shop: Shop) -> None:
 
 
 def test_a_member_that_is_loaded_later_waits_no_more(shop: Shop) -> None:
-    """As above, by its natural key."""
+    """When a later load loads a rejected member, its reject is deleted.
+
+    The reject is found by the natural key.
+    """
     shop.give(members=[], orders=[], things=[(1, "one", at(1)), (2, "much too long", at(1))])
     shop.run("thing")
     assert shop.waiting() == ["2"]
