@@ -1,8 +1,7 @@
-"""The layers of the engine, and the list of its modules. `python testsuite/architecture.py`
-rewrites that list.
+"""The layers of the engine and the list of its modules.
 
-The list in docs/architecture.md has the first sentence of each module's docstring, so that it
-cannot be out of date.
+`python testsuite/architecture.py` rewrites the list in docs/architecture.md. It consists of the
+first sentence of each module's docstring, so that it cannot be out of date.
 """
 
 import ast
@@ -34,22 +33,20 @@ LAYERS = (
     ("testing",),
     ("cli",),
 )
-"""From the lowest layer to the highest.
+"""The layers, from the lowest to the highest.
 
-A module imports its own folder and lower layers, never higher ones.
+A module imports from its own folder and from lower layers, never from higher ones.
 """
 
 
 def upward_imports(package: Path) -> list[str]:
-    """Return each import of a module that is not in the same folder or in a lower layer, as
-    `importer -> imported`.
-    """
+    """Return each import from a higher layer, as `importer -> imported`."""
     rank = {name: number for number, layer in enumerate(LAYERS) for name in layer}
     found = []
     for path in sorted(package.rglob("*.py")):
         importer = path.relative_to(package).with_suffix("").parts[0]
         if importer == "__init__":
-            # The public names are collected from all layers.
+            # The package's own module collects the public names from all layers.
             continue
         for imported in _imported(path):
             is_allowed = importer == imported or rank[imported] < rank[importer]
@@ -77,8 +74,9 @@ def _is_module(name: str) -> bool:
 
 
 def module_list(package: Path) -> str:
-    """Return the modules of the engine as Markdown, a table for each folder, in the order of the
-    layers.
+    """Return the modules of the engine as Markdown, with a table for each folder.
+
+    The folders are in the order of the layers.
     """
     lines = []
     for name in (name for layer in LAYERS for name in layer):
@@ -110,7 +108,7 @@ def _sentence(path: Path) -> str:
 
 
 def with_module_list(page: str, package: Path) -> str:
-    """Return the page with the list of the modules as they are now."""
+    """Return the page with the current list of the modules."""
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     return pattern.sub(lambda _: f"{BEGIN}\n{module_list(package)}\n{END}", page)
 

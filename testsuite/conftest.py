@@ -1,7 +1,6 @@
-"""Fixtures: real servers, started when a test first asks for one, empty databases on them, and a
-user's own project.
+"""Fixtures: servers, empty databases on them, and a copy of the flat modules.
 
-A server that cannot be started is an error, never a skip.
+A server starts when a test first asks for it. A server that cannot start is an error, never a skip.
 """
 
 import os
@@ -32,23 +31,22 @@ _ROOM_IN_BYTES = 6 * 2**30
 _PROGRAM_SECONDS = 120
 _FLAT_MODULES = ("config", "sources", "creates", "dimensions", "facts", "run", "tests", "tasks")
 _started: list[str] = []
-"""What to tell of each server that was started, by this process or by those that share its
-tests.
-"""
+"""One line for the report for each server that this process or its pytest workers started."""
 
 
 def pytest_configure() -> None:
-    """Take the servers and their folder away also when the tests are told to end, as they are at
-    Ctrl-C.
+    """Set the tests up, and stop the servers and delete their folder also at SIGTERM.
+
+    pytest itself does that only at Ctrl-C.
     """
     _keep_files_in_memory()
     _keep_bytecode()
     _read_authorities_once()
-    # How long an example takes is the machine's business.
+    # The time that an example takes depends on the machine.
     hypothesis.settings.register_profile("here", deadline=None)
     hypothesis.settings.load_profile("here")
-    # DuckDB asks for it with every value that is bound; if it is not installed, Python would search
-    # for it each time.
+    # DuckDB imports pandas for every value that is bound. If pandas is not installed, Python would
+    # search for it each time.
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # which says that there is none
     signal.signal(
         signal.SIGTERM, lambda *_: pytest.exit("told to end", returncode=128 + signal.SIGTERM)
@@ -56,7 +54,7 @@ def pytest_configure() -> None:
 
 
 def _keep_files_in_memory() -> None:
-    """Have temporary files, those of the servers among them, in memory where there is room."""
+    """Keep temporary files, including those of the servers, in memory if there is enough space."""
     meminfo = Path("/proc/meminfo")
     if "TMPDIR" in os.environ or not (_MEMORY_FOLDER.is_dir() and meminfo.exists()):
         return
@@ -68,15 +66,15 @@ def _keep_files_in_memory() -> None:
 
 
 def _keep_bytecode() -> None:
-    """Have Python keep what it compiles: the tests start it some hundred times."""
+    """Let Python keep the bytecode that it compiles: the tests start Python some hundred times."""
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def _read_authorities_once() -> None:
-    """Have the connections of SQLAlchemy and of the tests share what PyMySQL reads for each.
+    """Read the system's certificate authorities once for all PyMySQL connections of this process.
 
-    It reads the system's certificate authorities, which takes 70 ms.
+    PyMySQL reads them for each connection, which takes 70 ms.
     """
     connection_class: Any = pymysql.Connection
     read = connection_class._create_ssl_ctx  # noqa: SLF001 - PyMySQL has no setting for it
@@ -107,7 +105,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_report_header() -> str:
-    """Tell which servers the tests will start, if they get so far."""
+    """Report which server programs the tests will use."""
     return f"servers: {servers.available()}"
 
 
@@ -118,20 +116,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand what a process was told of its servers to the one that it works for."""
+    """Send the lines about the servers of a pytest worker to its controller."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["started"] = _started
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take what a process that shared the tests has started."""
+    """Collect the lines about the servers that a pytest worker started."""
     _started.extend(getattr(node, "workeroutput", {}).get("started", []))
 
 
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
-    """A folder the servers' own users may pass through."""
+    """A folder that the users of the server processes may enter."""
     folder = Path(tempfile.mkdtemp(prefix="pypelineetl-test-"))
     folder.chmod(0o711)
     yield folder
@@ -208,17 +206,16 @@ def _database_url(request: pytest.FixtureRequest, folder: Path, name: str) -> st
 
 @dataclass(frozen=True)
 class Checkout:
-    """A copy of the flat modules in a folder of its own, as a user has them, and the environment
-    they run in.
-    """
+    """A copy of the flat modules in a separate folder, as a user has them, and its environment."""
 
     folder: Path
     environment: Mapping[str, str]
     python: str = sys.executable
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `python ARGUMENTS` there, forked from a process that has imported the engine, and
-        wait for it.
+        """Run `python ARGUMENTS` there and wait for it.
+
+        The process is forked from one that has imported the engine.
         """
         combined = {**self.environment, **environment}
         if self.python == sys.executable and shared_fork_server().can_run(combined):
@@ -228,8 +225,9 @@ class Checkout:
     def run_in_new_python(
         self, *arguments: str, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run `python ARGUMENTS` there, where what Python imports is what is tested, and wait for
-        it.
+        """Run `python ARGUMENTS` there in a new Python and wait for it.
+
+        It is for tests of what Python imports.
         """
         return subprocess.run(
             [self.python, *arguments],
@@ -255,22 +253,23 @@ class Checkout:
         )
 
     def edit(self, module: str, old: str, new: str) -> None:
-        """Change a flat module as a user would; the old text must be there."""
+        """Change a flat module as a user would. The old text must be in it."""
         path = self.folder / f"{module}.py"
         text = path.read_text()
         assert old in text, f"{old!r} is not in {module}.py"
         path.write_text(text.replace(old, new))
 
     def hurry(self) -> None:
-        """Have run.py not wait long for a server that is dead, where the waiting is not what is
-        tested.
+        """Let run.py wait only a short time for a dead server.
+
+        It is for tests whose subject is not that wait.
         """
         hurried = "from pypelineetl.run import retry\n\nretry._FIRST_PAUSE_SECONDS = 0.1\n"
         self.edit("run", "import sys\n", f"import sys\n{hurried}")
 
     @property
     def log(self) -> str:
-        """What run.log holds; nothing while no run has begun."""
+        """The content of run.log; empty if no run has begun."""
         path = self.folder / "etl-logs" / "run.log"
         return path.read_text() if path.exists() else ""
 
@@ -278,7 +277,7 @@ class Checkout:
     def worker(
         self, concurrency: int, *options: str
     ) -> Iterator[Program | subprocess.Popen[bytes]]:
-        """Run `celery -A tasks worker` there, from when it is ready until the block ends."""
+        """Run `celery -A tasks worker` there. The block begins when the worker is ready."""
         log_path = self.folder / f"worker-{time.monotonic_ns()}.log"
         command = ["-m", "celery", "-A", "tasks", "worker", "-c", str(concurrency), "-l", "INFO"]
         with log_path.open("wb") as log:

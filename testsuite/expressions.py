@@ -1,4 +1,4 @@
-"""Expressions of MySQL's dialect over the rows of test_idioms.py, drawn by chance."""
+"""Random expressions of MySQL's dialect over the rows of test_idioms.py."""
 
 from random import Random
 
@@ -24,7 +24,7 @@ _COMPARISONS = ("=", "<>", "<", "<=", ">", ">=")
 
 
 def any_expression(drawn: Random) -> str:
-    """Return an expression with up to three others within each other."""
+    """Return a random expression, nested up to three levels deep."""
     kind = drawn.choice((_number, _number, _text, _date, _condition))
     return kind(drawn, drawn.randrange(1, 4))
 

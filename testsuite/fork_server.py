@@ -1,9 +1,9 @@
-"""Runs Python programs in processes that are forked from one which has imported the engine.
+"""Runs Python programs in processes that are forked from one that has imported the engine.
 
-To start Python and import the engine takes about a second, and the tests run some hundreds of
-programs. A forked program is a process of its own: it has its own arguments, environment, working
-folder, standard streams, signals and exit status. Only the imports of the engine and of its
-libraries are done already. A test whose subject is an import starts Python itself.
+To start Python and import the engine takes about a second, and the tests run some hundred programs.
+A forked program is a separate process: it has its own arguments, environment, working folder,
+standard streams, signals and exit status. Only the imports of the engine and of its libraries are
+already done. A test of an import starts a new Python instead.
 """
 
 import atexit
@@ -34,14 +34,14 @@ _READY_SECONDS = 60
 _LIBRARIES = ("celery.bin.celery", "celery.apps.worker", "kombu.transport.redis", "pyarrow", "rich")
 _LENGTH_BYTES = 8
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
-# Python, the dynamic linker and the C library read these only when a process starts.
+# Python, the dynamic linker and the C library read these variables only when a process starts.
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_")
 
 Request = Mapping[str, Any]
 
 
 class Program:
-    """A program that runs in a forked process; it has what the tests need of a Popen."""
+    """A program in a forked process, with the part of Popen that the tests need."""
 
     def __init__(self, connection: socket.socket, arguments: Sequence[str]) -> None:
         self.args = arguments
@@ -53,7 +53,7 @@ class Program:
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit status, negative if a signal has ended the program.
 
-        Raises TimeoutExpired if it still runs after `timeout` seconds.
+        Raises TimeoutExpired if the program still runs after `timeout` seconds.
         """
         if self.returncode is None:
             readable, _, _ = select.select([self._connection], [], [], timeout)
@@ -65,27 +65,27 @@ class Program:
         return self.returncode
 
     def poll(self) -> int | None:
-        """Return the exit status, None while the program runs."""
+        """Return the exit status, or None while the program runs."""
         with suppress(subprocess.TimeoutExpired):
             return self.wait(0)
         return None
 
     def send_signal(self, number: int) -> None:
-        """Send the program a signal, if it runs."""
+        """Send the program a signal if it still runs."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """Ask the program to end."""
+        """Send the program SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the program at once."""
+        """Send the program SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
 
 class ForkServer:
-    """The process from which programs are forked, as its users see it."""
+    """The client of the process from which programs are forked."""
 
     def __init__(self, root: Path) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fork-server-")
@@ -103,7 +103,10 @@ class ForkServer:
             time.sleep(0.02)
 
     def can_run(self, environment: Mapping[str, str]) -> bool:
-        """Whether a process that runs already can have this environment."""
+        """Return whether a forked process can have this environment.
+
+        It cannot if a variable differs that is read only when a process starts.
+        """
         names = {*environment, *self._environment}
         return not any(
             environment.get(name) != self._environment.get(name)
@@ -121,7 +124,7 @@ class ForkServer:
         *,
         new_session: bool = False,
     ) -> Program:
-        """Start `python ARGUMENTS` in a folder, if asked in a process group of its own."""
+        """Start `python ARGUMENTS` in a folder, with `new_session` in a new process group."""
         request = {
             "new_session": new_session,
             "arguments": list(arguments),
@@ -153,7 +156,7 @@ class ForkServer:
                 raise
             out.seek(0)
             err.seek(0)
-            # As subprocess reads them with text=True.
+            # subprocess decodes and translates line ends in this way with text=True.
             said, complained = (
                 stream.read().decode().replace("\r\n", "\n").replace("\r", "\n")
                 for stream in (out, err)
@@ -161,7 +164,7 @@ class ForkServer:
             return subprocess.CompletedProcess(list(arguments), status, said, complained)
 
     def stop(self) -> None:
-        """End the process."""
+        """Stop the process."""
         self._process.terminate()
         self._process.wait()
         self._folder.cleanup()
@@ -169,7 +172,7 @@ class ForkServer:
 
 @cache
 def shared_fork_server() -> ForkServer:
-    """Return the fork server of this process, started when it is first asked for."""
+    """Return the fork server of this process, which starts at the first call."""
     server = ForkServer(Path(__file__).parent.parent)
     atexit.register(server.stop)
     return server
@@ -178,15 +181,19 @@ def shared_fork_server() -> ForkServer:
 def serve(address: str) -> Request:
     """Import the engine, and fork a process for each request.
 
-    Returns the request in the forked process; the server itself never returns.
+    Returns the request in the forked process. The server itself never returns.
     """
     _import_all()
+    # The garbage collector then leaves the imported objects alone, so that forked processes share
+    # their memory.
     gc.collect()
     gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
+    # The clients wait until the address exists, so it appears only when the server listens.
     listener.bind(f"{address}.new")
     listener.listen()
     Path(f"{address}.new").rename(address)
+    # A pidfd is readable when its process has ended.
     callers: dict[int, tuple[int, socket.socket]] = {}
     while True:
         watched: list[Any] = [listener, *callers]
@@ -234,7 +241,7 @@ def _import_all() -> None:
 
 def become(request: Request) -> None:
     """Run in this process what `python ARGUMENTS` would run."""
-    # As the server itself, it ends with the tests if they are killed.
+    # Like the server itself, the program ends with the tests if they are killed.
     ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if request["new_session"]:
         os.setsid()
@@ -259,10 +266,10 @@ def become(request: Request) -> None:
 
 
 def main(address: str) -> NoReturn:
-    """Serve; in a forked process, run the program and end as Python ends.
+    """Serve. In a forked process, run the program and exit as Python exits.
 
-    DuckDB and pyarrow start threads when they are imported. A forked process does not have them,
-    so the C++ of these libraries must not end them: `os._exit` leaves that out.
+    DuckDB and pyarrow start threads when they are imported. A forked process does not have these
+    threads, so the C++ code of the libraries must not try to end them. `os._exit` skips that.
     """
     request = serve(address)
     status: Any = 0

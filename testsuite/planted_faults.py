@@ -1,7 +1,7 @@
-"""Faults planted in a copy of the loader, each of which the random histories must find.
+"""Faults planted in a copy of the engine; the random histories must find each of them.
 
-`cd testsuite && python -m planted_faults` says after how many stories each was found, and by which
-way of loading: some faults are of what one of the two alone does.
+`cd testsuite && python -m planted_faults` prints after how many stories each fault was found, and
+by which way of loading. Some faults are in code that only one of the two ways uses.
 """
 
 import os
@@ -14,12 +14,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MOST = 200
-"""How many stories there are to find a fault in."""
+"""The largest number of stories that are run to find a fault."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Text of the loader, and what is put in its place."""
+    """A text of the engine, and the wrong text that replaces it."""
 
     name: str
     path: str
@@ -80,8 +80,9 @@ FAULTS = (
 
 
 def found_after(fault: Fault, folder: Path) -> str:
-    """Return the last line of the histories that are run with a fault planted, until one way finds
-    it.
+    """Plant a fault in a copy of the engine, run the histories, and return their last line.
+
+    The load row by row runs only if the load in bulk does not find the fault.
     """
     for name in ("pypelineetl", "testsuite"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -122,7 +123,7 @@ def _told_by_histories(folder: Path, way: str) -> str:
 
 
 def main() -> int:
-    """Plant one fault after the other; the status is 1 if one was not found."""
+    """Plant each fault in turn; the exit status is 1 if one was not found."""
     missed = 0
     for fault in FAULTS:
         with tempfile.TemporaryDirectory(prefix="planted-") as folder:

@@ -1,4 +1,4 @@
-"""The sample's shop as a SQLite file: whole, or small where a test does not need 37,000 rows.
+"""The sample's shop as a SQLite file: complete, or small for tests that do not need 37,000 rows.
 
 Each process writes the files once, and the tests copy them.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import sample
 
 _STORY_DAYS = 5
-# Ten products, and of every other table only what belongs to them.
+# Ten products, and of every other table only the rows that belong to them.
 _SMALL = (
     "DELETE FROM products WHERE id > 10",
     "DELETE FROM order_lines WHERE product_id NOT IN (SELECT id FROM products)",
@@ -47,13 +47,13 @@ _SMALL = (
 
 
 def write_sample(path: Path) -> None:
-    """Write the first day of the sample, whole."""
+    """Write the complete sample of the first day."""
     path.parent.mkdir(exist_ok=True)
     shutil.copy(_whole(), path)
 
 
 def write_small_sample(path: Path) -> None:
-    """Write ten products of the sample, and what belongs to them."""
+    """Write ten products of the sample, and the rows that belong to them."""
     path.parent.mkdir(exist_ok=True)
     shutil.copy(_small(), path)
 
@@ -61,7 +61,7 @@ def write_small_sample(path: Path) -> None:
 def write_sample_with_few_courses(path: Path) -> None:
     """Write the sample with 850 of its 30,418 courses.
 
-    They are those that a product belongs to on one of the first days.
+    These are the courses of the products that the sample has on any of its first five days.
     """
     shutil.copy(_few_courses(), path)
 

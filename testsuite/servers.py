@@ -1,10 +1,9 @@
-"""The real servers the tests run against: MariaDB, PostgreSQL and Redis, each on a free port of
-this machine only.
+"""The servers that the tests run against: MariaDB, PostgreSQL, Redis and PgBouncer.
 
-They live in a temporary folder, belong to an unprivileged user where the tests run as root, and
-have nothing to do with servers the system may have. The environment variable SERVER_PROGRAMS names
-folders of programs that are taken before the installed ones: with a folder of MySQL there, MySQL
-stands where MariaDB does.
+Each listens on a free port of this machine only and keeps its data in a temporary folder. It runs
+as an unprivileged user if the tests run as root. It is independent of the servers that the system
+has. The environment variable SERVER_PROGRAMS names folders of programs that are used before the
+installed ones. With a folder of MySQL in it, the tests run MySQL instead of MariaDB.
 """
 
 import base64
@@ -29,11 +28,11 @@ import redis
 from sqlalchemy import URL
 
 _READY_SECONDS = 60
-# A test run that is killed cannot stop what it started; then the kernel does.
+# A test run that is killed cannot stop the servers that it started; the kernel then kills them.
 DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 _CHOSEN = "SERVER_PROGRAMS"
 _MARIADB, _MYSQL, _POSTGRESQL = "mariadbd", "mysqld", "postgres"
-# These servers hold nothing that a crash of the machine may not take.
+# These servers hold nothing that must survive a crash of the machine.
 _MARIADB_WITHOUT_SAFETY = (
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-flush-method=nosync",
@@ -68,17 +67,17 @@ class Server:
     system_user: str | None
     folder: Path
     is_ready: Callable[["Server"], str]
-    """Returns the server's version, or raises while it is not up yet."""
+    """Returns the server's version; raises while the server is not ready."""
     stop_signal: signal.Signals = signal.SIGTERM
     version: str = ""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     empty_databases: list[str] = field(default_factory=list)
-    """Databases that a test is done with, and that were emptied for the next."""
+    """Databases that a test no longer uses and that were emptied for the next test."""
 
     def start(self) -> None:
         """Start the process and wait until it answers.
 
-        Raises RuntimeError with its log if it does not.
+        Raises RuntimeError with the server's log if the process does not answer.
         """
         log = (self.folder / f"{self.name}.log").open("ab")
         with log:
@@ -99,7 +98,7 @@ class Server:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop the process in good order."""
+        """Stop the process with its stop signal and wait for it."""
         self._signal(self.stop_signal)
 
     def kill(self) -> None:
@@ -119,28 +118,28 @@ class Server:
 
 
 def start_mariadb(folder: Path, *options: str, zone: str = "") -> Server:
-    """Start MariaDB, or the MySQL of SERVER_PROGRAMS, with an account that URLs must encode.
+    """Start MariaDB, or the MySQL of SERVER_PROGRAMS.
 
-    Maybe in a time zone.
+    Its account has a password that URLs must encode. `zone` is the time zone of its machine.
     """
     name = "mysql" if _mysql_or_mariadb() == _MYSQL else "mariadb"
     data, port = folder / name, free_port()
     user = "mysql" if os.geteuid() == 0 else None
     if name == "mysql":
         _make_mysql_data(data, user)
-        # What MySQL has and MariaDB has not: a second port, and a folder for files that must be
-        # there; and what its administrators must allow, as docs/databases.md says.
+        # MySQL has a second port, and a folder for files that must exist; MariaDB has neither.
+        # LOCAL INFILE must be allowed by an administrator of MySQL, as docs/databases.md says.
         options = ("--mysqlx=OFF", "--secure-file-priv=NULL", "--local-infile=1", *options)
     else:
         _make_mariadb_data(data, user)
     command = [
-        # Of the names of time zones a server knows none but its machine's, until somebody loads
-        # them.
+        # A server knows the name of its machine's time zone only, until somebody loads the others.
         *(["env", f"TZ={zone}"] if zone else []),
         _program(_mysql_or_mariadb()),
         "--no-defaults",
         f"--datadir={data}",
-        # Where several share one, the next that starts removes the temporary tables of the others.
+        # If several servers share one, each server that starts removes the temporary tables of the
+        # others.
         f"--tmpdir={data}",
         f"--port={port}",
         "--bind-address=127.0.0.1",
@@ -172,7 +171,7 @@ def _make_mariadb_data(data: Path, user: str | None) -> None:
 
 
 def _make_mysql_data(data: Path, user: str | None) -> None:
-    # By itself root would be let in by the socket alone.
+    # Without this account, root could connect through the socket only.
     accounts = data.with_suffix(".sql")
     accounts.write_text(
         "CREATE USER root@'127.0.0.1'; GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;"
@@ -188,7 +187,7 @@ def _make_mysql_data(data: Path, user: str | None) -> None:
 def start_postgresql(folder: Path, certificates: Path | None = None, *options: str) -> Server:
     """Start PostgreSQL with the same account.
 
-    With TLS if there are certificates (server.pem and server.key).
+    It uses TLS if there are certificates (server.pem and server.key).
     """
     data, port = folder / "postgresql", free_port()
     user = "postgres" if os.geteuid() == 0 else None
@@ -223,7 +222,7 @@ def start_postgresql(folder: Path, certificates: Path | None = None, *options: s
     ]
     command += ["-c", "unix_socket_directories=", *_POSTGRESQL_WITHOUT_SAFETY]
     if certificates:
-        # PostgreSQL takes no key that others may read.
+        # PostgreSQL refuses a key that other users may read.
         key = shutil.copy(certificates / "server.key", data)
         Path(key).chmod(0o600)
         shutil.chown(key, user) if user else None
@@ -236,7 +235,7 @@ def start_postgresql(folder: Path, certificates: Path | None = None, *options: s
             f"ssl_key_file={key}",
         ]
     command += options
-    # At SIGTERM it would wait for its clients to leave.
+    # At SIGTERM, PostgreSQL would wait until its clients disconnect.
     server = Server(
         "postgresql", port, command, user, folder, _postgresql_version, stop_signal=signal.SIGINT
     )
@@ -249,7 +248,7 @@ def start_postgresql(folder: Path, certificates: Path | None = None, *options: s
 def _quick_password() -> str:
     """Return the password as PostgreSQL stores it, hashed once.
 
-    By itself PostgreSQL has each connection hash it 4,096 times, on both sides, which is a third
+    By default, PostgreSQL lets each connection hash it 4,096 times on both sides, which is a third
     of the time that a connection takes.
     """
     salt = os.urandom(16)
@@ -263,7 +262,7 @@ def _quick_password() -> str:
 
 
 def start_pgbouncer(folder: Path, postgresql: Server, mode: str) -> Server:
-    """Start PgBouncer before a PostgreSQL server, in mode `session` or `transaction`."""
+    """Start PgBouncer in front of a PostgreSQL server, in mode `session` or `transaction`."""
     port = free_port()
     user = "postgres" if os.geteuid() == 0 else None
     settings = folder / f"pgbouncer-{mode}.ini"
@@ -319,7 +318,7 @@ def postgresql_url(server: Server, database: str) -> str:
 
 @contextlib.contextmanager
 def mariadb_database(server: Server) -> Iterator[str]:
-    """Make an empty database, give its URL, and drop it."""
+    """Create an empty database, yield its URL, and drop the database."""
     name = f"test_{uuid4().hex}"
     with _mariadb_root(server) as cursor:
         cursor.execute(f"CREATE DATABASE {name}")
@@ -330,10 +329,10 @@ def mariadb_database(server: Server) -> Iterator[str]:
 
 @contextlib.contextmanager
 def postgresql_database(server: Server) -> Iterator[str]:
-    """Give the URL of an empty database.
+    """Yield the URL of an empty database.
 
-    Afterwards it is emptied and kept for the next test: to create and drop one takes longer than
-    most tests, for PostgreSQL copies a thousand files.
+    The database is then emptied and kept for the next test. To create and drop a database takes
+    longer than most tests, because PostgreSQL copies a thousand files.
     """
     if server.empty_databases:
         name = server.empty_databases.pop()
@@ -350,13 +349,13 @@ def postgresql_database(server: Server) -> Iterator[str]:
 
 
 def _emptied(server: Server, database: str) -> bool:
-    """Drop all that a database holds.
+    """Drop everything that a database holds, and return whether the database can be used again.
 
-    Return whether it is as good as new; it is not if a test has changed the database itself.
+    It cannot if a test has changed the database itself.
     """
     with contextlib.suppress(psycopg.Error), _postgresql_admin(server, database) as connection:
         [changed] = connection.execute(_IS_CHANGED).fetchone() or (True,)
-        # Before version 15, other people may do other things in a schema named public.
+        # Before version 15, other users have other privileges in a schema named public.
         if changed or connection.info.server_version < 150_000:
             return False
         connection.execute(_END_OTHER_SESSIONS)
@@ -386,16 +385,16 @@ _SCHEMAS = r"""
 
 
 def available() -> str:
-    """Return the server programs the tests will start and their versions.
+    """Return the server programs that the tests will start and their versions.
 
-    One that is missing fails its tests.
+    The tests that need a missing program will fail.
     """
     programs = (_mysql_or_mariadb(), _POSTGRESQL, "pgbouncer", "redis-server")
     return ", ".join(f"{name} {_program_version(name)}" for name in programs)
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on."""
+    """Return a port that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -423,10 +422,10 @@ def _program(name: str) -> str:
 
 
 def _chosen() -> list[Path]:
-    """Return the folders of SERVER_PROGRAMS. Raises RuntimeError for one whose servers would not be
-    the ones that run.
+    """Return the folders of SERVER_PROGRAMS.
 
-    Without a word the installed servers would be tested again.
+    Raises RuntimeError for a folder whose servers would not be the ones that run. Without this
+    error, the tests would silently run against the installed servers.
     """
     folders = [Path(each) for each in os.environ.get(_CHOSEN, "").split(os.pathsep) if each]
     for folder in folders:
@@ -441,12 +440,12 @@ def _chosen() -> list[Path]:
 
 
 def _mysql_or_mariadb() -> str:
-    """Return the name of the program that stands for both.
+    """Return the name of the server program that is started for `mysql` URLs.
 
-    MariaDB's, unless SERVER_PROGRAMS names a MySQL.
+    It is MariaDB's, unless SERVER_PROGRAMS names a MySQL.
     """
     for folder in _chosen():
-        # MariaDB calls itself mysqld too.
+        # MariaDB too has a program named mysqld.
         for name in (_MARIADB, _MYSQL):
             if shutil.which(name, path=str(folder)):
                 return name
@@ -465,7 +464,7 @@ def _program_version(name: str) -> str:
         ).stdout
     except RuntimeError:
         return "is missing"
-    # Not of a program's path, which it may tell too.
+    # The digits must not be those of the program's path, which the program may also print.
     found = re.search(r"[ =](\d+(?:\.\d+)+)", said)
     return found[1] if found else said.strip()
 
@@ -479,7 +478,7 @@ def _run(command: Sequence[str], user: str | None = None) -> None:
 
 @contextlib.contextmanager
 def _mariadb_root(server: Server) -> Iterator[pymysql.cursors.Cursor]:
-    # For TLS, PyMySQL would read the system's authorities first, which takes 70 ms.
+    # With TLS, PyMySQL would first read the system's certificate authorities, which takes 70 ms.
     connection = pymysql.connect(host="127.0.0.1", port=server.port, user="root", ssl_disabled=True)
     with connection, connection.cursor() as cursor:
         yield cursor
@@ -522,7 +521,7 @@ def _redis_version(server: Server) -> str:
 
 
 def kill_connections(server: Server, database: str) -> None:
-    """Have MariaDB drop every connection to a database, as an administrator or a crash would."""
+    """Kill every connection to a MariaDB database, as an administrator or a crash would."""
     with _mariadb_root(server) as cursor:
         cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", (database,))
         for (connection,) in cursor.fetchall():

@@ -1,6 +1,6 @@
-"""A small star for tests.
+"""A small star for tests: people buy things on days.
 
-People who buy things on days, in a source that any test may write row by row.
+A test may write the rows of the source.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +61,7 @@ SALES = sa.Table(
 
 
 def days(first: date, count: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a small date dimension, keyed yyyymmdd."""
+    """Yield the rows of a small date dimension with yyyymmdd keys."""
     for number in range(count):
         day = first + timedelta(days=number)
         yield {"id": int(f"{day:%Y%m%d}"), "day": day, "weekday": f"{day:%A}"}
@@ -162,7 +162,7 @@ class Star:
         metadata.create_all(self.engine)
 
     def project(self, *etls: DimensionETL | FactETL) -> Project:
-        """Return the project of these ETLs; without any, of the whole star."""
+        """Return the project of these ETLs; without arguments, of the whole star."""
         chosen = etls or (PERSON, THING, DAY, SALE)
         config: Any = SimpleNamespace(
             SOURCE_URLS={"shop": self.urls[0]},
@@ -181,9 +181,9 @@ class Star:
                 connection.execute(table.insert(), list(rows))
 
     def load(self, *etls: DimensionETL | FactETL, rebuild: bool = False) -> list[events.Counts]:
-        """Load these ETLs, all of the star without any, and return what became of their rows.
+        """Load these ETLs (without arguments, the whole star) and return the counts of each.
 
-        Fail if one fails.
+        The test fails if a load fails.
         """
         project = self.project(
             *{etl.name: etl for etl in (PERSON, THING, DAY, SALE, *etls)}.values()
@@ -196,7 +196,7 @@ class Star:
         return counts
 
     def clear(self) -> None:
-        """Delete all tables of the star, and what the warehouse remembers of their keys."""
+        """Delete all tables of the star, and the keys that the warehouse has stored for them."""
         last = list(
             refresh(self.project(), Request(test_sources=False, delete_existing_tables=True))
         )[-1]
@@ -204,7 +204,7 @@ class Star:
         assert last.succeeded, last
 
     def failure(self, etl: DimensionETL | FactETL, *, rebuild: bool = False) -> str:
-        """Load an ETL that must fail, and return its error."""
+        """Load an ETL, which must fail, and return its error."""
         project = self.project(
             *{each.name: each for each in (PERSON, THING, DAY, SALE, etl)}.values()
         )
@@ -213,13 +213,13 @@ class Star:
         return last.error
 
     def table(self, name: str, *columns: str) -> list[tuple[Any, ...]]:
-        """Return these columns of a warehouse table, in the order of the first."""
+        """Return these columns of a warehouse table, ordered by the first column."""
         with self._warehouse() as warehouse:
             names = ", ".join(columns)
             return warehouse.query(f"SELECT {names} FROM {name} ORDER BY {columns[0]}")
 
     def exists(self, name: str) -> bool:
-        """Whether the warehouse has this table."""
+        """Return whether the warehouse has this table."""
         with self._warehouse() as warehouse:
             return bool(warehouse.catalog.columns(name))
 

@@ -1,5 +1,6 @@
-"""Every type of the DDL with values at its edges, how each kind of source declares it, and what
-Python makes of it.
+"""Every column type of the DDL with values at its limits.
+
+For each type: how each kind of source declares it, and which Python value a test compares.
 """
 
 import math
@@ -14,31 +15,31 @@ ALL: frozenset[str] = frozenset()
 
 @dataclass(frozen=True)
 class Change:
-    """Two values that a source gives for one column, one load after the other."""
+    """Two values that a source gives for one column in two loads."""
 
     before: Any
     after: Any
     lacking: frozenset[str] = ALL
-    """The databases and files that cannot hold one of them."""
+    """The databases and files that cannot hold one of the two values."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One type of the DDL."""
+    """One column type of the DDL."""
 
     name: str
     ddl: str
     sort: str
-    """What Python makes of its values: see `plain`."""
+    """How `plain` converts its values."""
     changes: Sequence[Change]
     postgresql: str
     duckdb: str
     sqlite: str
     unscanned: frozenset[str] = ALL
-    """The sources from which DuckDB has no exact conversion into this type."""
+    """The sources from which DuckDB has no exact cast to this type."""
     as_sets: bool = True
     mariadb_only: bool = False
-    """MySQL has no such type, or one that does not keep its values as they are written."""
+    """MySQL has no such type, or its type does not keep the values exactly."""
 
     def declared(self, source: str) -> str:
         """Return the type of this column in a source of this kind."""
@@ -88,9 +89,7 @@ _PLAIN: Mapping[str, Callable[[Any], Any]] = {
 
 
 def plain(sort: str, value: Any) -> Any:
-    """Return a value in the one form in which it is compared, whatever driver or source it came
-    from.
-    """
+    """Return a value in the one form that tests compare, whatever driver or source it is from."""
     return None if value is None else _PLAIN[sort](value)
 
 
@@ -119,7 +118,7 @@ def _moments(name: str, kind: str, digits: int) -> Kind:
 
 NO_SQLITE = frozenset({"sqlite"})
 NO_INFINITY = frozenset({"mysql", "sqlite", "jsonl", "csv"})
-# As a decimal number that is written out, it has more digits than a DOUBLE that small keeps.
+# Written out in decimal, it has more digits than a DOUBLE of that size keeps.
 NO_SUBNORMAL = frozenset({"jsonl", "csv"})
 NO_BINARY = frozenset({"csv", "jsonl"})
 _TEXTS = [
@@ -194,7 +193,7 @@ KINDS: Sequence[Kind] = [
         "NUMERIC(38,0)",
         "DECIMAL(38,0)",
         "NUMERIC",
-        # Its scanner has 37 digits for them.
+        # The MySQL scanner reads them with 37 digits only.
         unscanned=frozenset({"mysql"}),
     ),
     Kind(
@@ -212,7 +211,7 @@ KINDS: Sequence[Kind] = [
         "NUMERIC(38,10)",
         "DECIMAL(38,10)",
         "NUMERIC",
-        # Its scanner has 37 digits for them.
+        # The MySQL scanner reads them with 37 digits only.
         unscanned=frozenset({"mysql"}),
     ),
     Kind(

@@ -1,5 +1,6 @@
-"""A warehouse for tests of single declarations, whose sources are Python rows that are given load
-by load.
+"""A warehouse for tests of single declarations, with Python rows as the sources.
+
+The test gives the rows load by load.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +29,10 @@ Row = Mapping[str, Any]
 
 
 class WarehouseCase:
-    """A warehouse, the ETLs that fill it, and whether they do so as sets or, as classes of a user's
-    own, row by row.
+    """A warehouse and the ETLs that load it, in bulk or row by row.
+
+    For a load row by row, each factory gets a subclass of its pygrametl class, as a user's own
+    class would be.
     """
 
     def __init__(self, url: str, folder: Path, *, as_sets: bool, source_url: str = "") -> None:
@@ -42,16 +45,16 @@ class WarehouseCase:
         self._given: dict[str, Sequence[Row]] = {}
 
     def declare(self, *etls: DimensionETL | FactETL) -> None:
-        """Declare ETLs; those whose source is empty Python rows take what `load` gives."""
+        """Declare ETLs. The rows that `load` and `give` name replace the source."""
         self._etls |= {etl.name: etl if self._as_sets else _own(etl) for etl in etls}
 
     def give(self, name: str, given: Sequence[Row]) -> None:
-        """Let an ETL's source give these rows from now on."""
+        """Make these rows the source of an ETL from now on."""
         self._given[name] = given
 
     @property
     def project(self) -> Project:
-        """The project of all ETLs."""
+        """The project of all declared ETLs, as it is read from their declarations."""
         etls = [self._with_source(etl) for etl in self._etls.values()]
         config: Any = SimpleNamespace(
             SOURCE_URLS={"shop": self._source_url},
@@ -70,13 +73,13 @@ class WarehouseCase:
         rebuild: bool = False,
         full: bool = False,
     ) -> events.Counts:
-        """Load one ETL, which must succeed, and return what became of its rows."""
+        """Load one ETL, which must succeed, and return its counts."""
         last = self._last(name, given, rebuild=rebuild, full=full)
         assert isinstance(last, events.EtlFinished), getattr(last, "error", last)
         return last.counts
 
     def notes(self, name: str) -> list[str]:
-        """Load one ETL, and return what is noted of it."""
+        """Load one ETL, and return the notes that it reports."""
         project = self.project
         etl = next(etl for etl in project.etls if etl.name == name)
         return [
@@ -93,16 +96,17 @@ class WarehouseCase:
         return last.error
 
     def refresh(self, request: Request) -> dict[str, events.Counts]:
-        """Run ETLs, which must succeed, and return what became of the rows of each."""
+        """Run ETLs, which must succeed, and return the counts of each."""
         return _counts(refresh(self.project, request))
 
     def plan(self, request: Request) -> dict[str, events.Counts]:
-        """Return what a run would do."""
+        """Plan a run, which must succeed, and return the counts of each ETL."""
         return _counts(plan(self.project, request))
 
     def table(self, name: str, *columns: str) -> list[tuple[Any, ...]]:
-        """Return these columns of a table in the order of the first, dates and decimals alike on
-        every warehouse.
+        """Return these columns of a table, sorted by their values.
+
+        Dates and decimals have the same Python type on every warehouse.
         """
         with self.project.open_warehouse() as warehouse:
             found = warehouse.query(
@@ -111,7 +115,7 @@ class WarehouseCase:
         return sorted((tuple(map(_plain, row)) for row in found), key=repr)
 
     def execute(self, statement: str) -> None:
-        """Change the warehouse as somebody else would."""
+        """Change the warehouse outside of any load, as another program would."""
         with self.project.open_warehouse() as warehouse, warehouse.transaction():
             warehouse.execute(statement)
 
@@ -154,9 +158,9 @@ def _counts(happening: Iterator[events.Event]) -> dict[str, events.Counts]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as every warehouse has it.
+    """Return a value in the one form that tests compare, whatever the warehouse.
 
-    Moments and days as SQLite's texts, decimals and truths as numbers.
+    Dates and times become texts as SQLite has them, decimals become floats.
     """
     if isinstance(value, datetime):
         return value.isoformat(sep=" ")
