@@ -1,7 +1,7 @@
 """Random histories of a source, loaded day by day and compared with the oracle after every load.
 
-`cd testsuite && python -m histories --examples 1000 --warehouse duckdb --way sets` runs as many as
-one likes.
+`cd testsuite && python -m histories --examples 1000 --warehouse duckdb --way sets` runs as many
+histories as you want.
 """
 
 import argparse
@@ -72,32 +72,35 @@ MOMENTS = [
     datetime(1850, 1, 1),
     datetime(2015, 1, 1),
 ]
-"""Two of one day, one between two loads, one before a version's usual beginning, one in the
-future.
+"""The effective dates from which a story's rows are drawn.
+
+Several are of one day, one is between two loads, one is before the usual beginning of a version,
+one is in the future.
 """
 LATE = datetime(2014, 12, 1)
-"""After all loads of a story."""
+"""A date after all loads of a story."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What happens on one day: an extract is loaded, and then facts."""
+    """One day of a story: an extract of the dimension is loaded, and then facts."""
 
     given: tuple[int, ...]
-    """Which of the story's rows the source gives."""
+    """The indexes of the story's rows that the source gives."""
     facts: tuple[int, ...] | None
-    """Which of the story's sales; without any word of them the fact is not loaded."""
+    """The indexes of the story's sales that the source gives; None loads no facts."""
     how: str
-    """`load`, `rebuild`, `full`, `fail` (the source raises), `replay`, or `again`, which repeats
-    the day before.
+    """`load`, `rebuild`, `full`, `fail`, `replay` or `again`.
+
+    `fail` lets the source raise an error; `again` repeats the last extract.
     """
     hours: int
-    """How much later than the step before."""
+    """The hours since the step before."""
 
 
 @dataclass(frozen=True)
 class Story:
-    """A declaration and the days of its source."""
+    """A declaration, and the days of its source."""
 
     rules: Rules
     fact: FactRules
@@ -146,7 +149,7 @@ fact_rules = st.builds(
 
 
 def rows_at(moments: Sequence[datetime | None]) -> st.SearchStrategy[dict[str, Any]]:
-    """Return what draws a row of the source that is dated to one of these moments."""
+    """Return the strategy for a row of the source whose date is one of these moments."""
     return st.fixed_dictionaries(
         {
             "code": st.sampled_from([1] * 9 + [2] * 5 + [None]),
@@ -175,7 +178,7 @@ HOWS = ["load", "load", "load", "load", "again", "again", "rebuild", "full", "fa
 
 @st.composite
 def stories(draw: st.DrawFn, all_rules: st.SearchStrategy[Rules]) -> Story:
-    """Draw a declaration, and days of a source that gives some of few rows each day."""
+    """Draw a declaration, and days on which a source gives some rows of a small pool."""
     rules = draw(all_rules)
     if rules.type1:
         rules = replace(rules, latest=())
@@ -184,7 +187,7 @@ def stories(draw: st.DrawFn, all_rules: st.SearchStrategy[Rules]) -> Story:
     fact = draw(fact_rules)
     fact = replace(fact, has_moment=fact.has_moment and rules.kind == "type 2")
     if rules.dates == "srcdateatt" and fact.missing == "infer":
-        # From when its version is valid is not said.
+        # With srcdateatt, an inferred member has no date from which its version is valid.
         fact = replace(fact, missing="unknown")
     fact = replace(
         fact,
@@ -194,7 +197,7 @@ def stories(draw: st.DrawFn, all_rules: st.SearchStrategy[Rules]) -> Story:
     )
     is_one_day = draw(st.sampled_from([False, False, False, True]))
     if is_one_day:
-        # Several versions begin on one date, as its column has it.
+        # In a DATE column, several versions then begin on one date.
         rules = replace(rules, precision="DATE")
     pool = tuple(draw(st.lists(row_of_one_day if is_one_day else row, min_size=3, max_size=7)))
     sales = tuple(draw(st.lists(sale, min_size=1, max_size=4)))
@@ -217,14 +220,17 @@ def stories(draw: st.DrawFn, all_rules: st.SearchStrategy[Rules]) -> Story:
 
 
 def _mostly_once(step: Step, pool: Sequence[Row]) -> Step:
-    """Return a day of an undated dimension in which mostly no member has two rows."""
+    """Return the same day with at most one row for each member, for most days.
+
+    It is for dimensions without dates, which reject several rows of one member.
+    """
     if step.hours == 1:
         return step
     return replace(step, given=tuple({pool[index]["code"]: index for index in step.given}.values()))
 
 
 class QuickHouse(WarehouseCase):
-    """A house whose declarations are read once, not again for each load."""
+    """A warehouse case that reads its declarations once instead of for each load."""
 
     @cached_property
     def project(self) -> Project:
@@ -234,7 +240,7 @@ class QuickHouse(WarehouseCase):
     def tables(self, *wanted: tuple[str, tuple[str, ...]]) -> list[list[tuple[Any, ...]]]:
         """Return these columns of these tables, as plain values.
 
-        Nothing of a table that is not there.
+        A table that does not exist has no rows.
         """
         with self.project.open_warehouse() as warehouse:
             queries = [
@@ -249,7 +255,7 @@ class QuickHouse(WarehouseCase):
         return [[plain(each) for each in rows_of_table] for rows_of_table in found]
 
     def last(self, name: str) -> events.Event:
-        """Load one ETL, and return how that ended."""
+        """Load one ETL, and return its last event."""
         return list(process(self.project, self._etl(name), rebuild=False))[-1]
 
     def _etl(self, name: str) -> Any:
@@ -260,7 +266,7 @@ class QuickHouse(WarehouseCase):
 
 
 class Machine:
-    """One story in one warehouse, beside its oracle."""
+    """One story in one warehouse, and the oracle for it."""
 
     def __init__(self, case: QuickHouse, story: Story) -> None:
         self.case = case
@@ -273,26 +279,26 @@ class Machine:
         self._owners: dict[Any, Any] = {}
         self._facts_there = False
         self._rows: list[tuple[Any, ...]] = []
-        """The dimension's table when it was read last."""
+        """The rows of the dimension's table, as they were last read."""
         self._facts: list[tuple[Any, ...]] = []
         self._loaded = False
         self._has_made = False
-        """Whether facts have made members since the last load."""
+        """Whether facts have inferred members since the last load of the dimension."""
         case.now = BEGIN
         case.declare(dimension_etl(story.rules), fact_etl(story.fact))
 
     def run(self) -> None:
-        """Take the story's days, and compare the tables after each."""
+        """Run the story's days, and compare the tables after each."""
         for number, step in enumerate(self.story.steps):
             self.case.now += timedelta(hours=step.hours)
             self.take(step, is_first=number == 0)
-        # The same once more, in another order and later, writes nothing.
+        # The same extract once more, later and in another order, must write nothing.
         self.case.now += timedelta(hours=1)
         if self._loaded:
             self._repeat()
 
     def take(self, step: Step, *, is_first: bool) -> None:
-        """Take one day."""
+        """Run one day."""
         if step.how == "fail":
             self._fail()
         elif step.how == "replay" and self._loaded:
@@ -305,8 +311,7 @@ class Machine:
             self._load_facts([self.story.sales[index] for index in step.facts])
 
     def _load(self, step: Step, *, is_rebuild: bool) -> None:
-        # A user's own class may read any column, so the rows have none that the dimension does not
-        # have.
+        # A user's own class may read any column, so the rows have only columns of the dimension.
         names = ["code", *self.rules.attributes, *(["moved_on"] if self.rules.is_dated else [])]
         given: list[Row] = [
             {name: self.story.pool[index][name] for name in names} for index in step.given
@@ -332,10 +337,10 @@ class Machine:
         self.compare({} if is_rebuild else before)
 
     def _repeat(self) -> None:
-        """Load the last extract again in another order: nothing may be written.
+        """Load the last extract again in another order, which must write nothing.
 
-        But for members that facts have made since, and that nothing tells from those which the
-        source has deleted.
+        Only members that facts have inferred since may change: without a flag for inferred members,
+        they look like members that the source has deleted.
         """
         before = sorted(self._rows, key=repr)
         given = list(reversed(self._given))
@@ -349,7 +354,7 @@ class Machine:
         assert sorted(self._rows, key=repr) == before, "a repeated load wrote something"
 
     def _fail(self) -> None:
-        """Let the source break down in the middle."""
+        """Let the source fail in the middle of its rows, which must change nothing."""
         before = self._audits()
         case = self.case
         given = self._given
@@ -366,9 +371,10 @@ class Machine:
             self.compare(before)
 
     def _replay(self) -> None:
-        """Load the rejects again.
+        """Replay the rejects.
 
-        None of the dimension's has become right, but a fact's member may be there now.
+        No rejected row of the dimension has become valid, but the member of a rejected fact may
+        exist now.
         """
         before = sorted(self._rows, key=repr)
         names = ["person"]
@@ -381,7 +387,7 @@ class Machine:
 
     def _load_facts(self, given: Sequence[Row]) -> None:
         if self.story.fact.missing == "infer":
-            # A row that is rejected makes a member all the same, or not: nobody needs to know.
+            # Whether a rejected row infers a member is not specified, so no sale comes twice here.
             given = list({each["sale_id"]: each for each in given}.values())
         before = self._audits()
         rejected = self.fact.load(given)
@@ -393,7 +399,7 @@ class Machine:
         self.compare(before)
 
     def read(self) -> list[tuple[Any, ...]]:
-        """Read both tables, and return the dimension's, but for its unknown member."""
+        """Read both tables, and return the dimension's rows without its unknown member."""
         held, self._facts = self.case.tables(
             ("person_dim", self.columns), ("sale_fact", _FACT_COLUMNS)
         )
@@ -402,7 +408,7 @@ class Machine:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The dimension's columns that its rules use."""
+        """The columns of the dimension that its rules use."""
         return ("id", "code", *self._valued, *self._versioned, "audit_key")
 
     @property
@@ -421,11 +427,16 @@ class Machine:
         return ("since", "until", "version") if self.rules.kind == "type 2" else ()
 
     def _audits(self) -> dict[tuple[Any, ...], Any]:
-        """Return which load wrote each row of the dimension."""
+        """Return the audit key of each row, which is that of the load that wrote the row."""
         return {each[:-1]: each[-1] for each in self._rows}
 
     def compare(self, before: Mapping[tuple[Any, ...], Any]) -> None:
-        """Compare the tables with the oracle, surrogate keys by whether they stay."""
+        """Compare the tables with the oracle.
+
+        The oracle does not know surrogate keys. So each version must keep the key that it had, and
+        no key may move to another member or version. A row that has not changed must keep its audit
+        key, so that nobody has written it.
+        """
         found = self.read()
         expected = sorted(
             (self._expected(version) for version in self.dimension.versions), key=repr
@@ -500,9 +511,9 @@ class Machine:
 
 
 def plain(found: Sequence[Any]) -> tuple[Any, ...]:
-    """Return a row's values as the oracle has them, from whatever warehouse.
+    """Return a row's values as the oracle has them, whatever the warehouse.
 
-    Moments and days as texts.
+    Dates and times become texts.
     """
     values = [str(each) if isinstance(each, date) else each for each in found]
     values = [each.removesuffix(".000000") if isinstance(each, str) else each for each in values]
@@ -616,7 +627,7 @@ def check(story: Story, url: str, folder: Path, *, as_sets: bool) -> None:
 
 @contextmanager
 def files(kind: str) -> Iterator[Callable[[], str]]:
-    """Give a function that returns the URL of a new warehouse in a file."""
+    """Yield a function that returns the URL of a new warehouse file."""
     with tempfile.TemporaryDirectory(prefix="histories-") as folder:
         counted = iter(range(10**9))
 
@@ -629,7 +640,7 @@ def files(kind: str) -> Iterator[Callable[[], str]]:
 
 
 def main() -> int:
-    """Run as many stories as the command line asks for."""
+    """Run as many stories as the command line requests."""
     parser = argparse.ArgumentParser(
         prog="histories", description="Compare random histories with the oracle."
     )
@@ -679,7 +690,7 @@ def main() -> int:
 
 @contextmanager
 def warehouses(kind: str) -> Iterator[Callable[[], Any]]:
-    """Give a function that opens a new warehouse; a server is started if it needs one."""
+    """Yield a function that opens a new warehouse; start a server if the warehouse needs one."""
     if kind in {"duckdb", "sqlite"}:
         with files(kind) as new_file:
 
@@ -701,7 +712,7 @@ def warehouses(kind: str) -> Iterator[Callable[[], Any]]:
 
 
 if __name__ == "__main__":
-    # DuckDB asks for it with every value that is bound; if it is not installed, Python would search
-    # for it each time.
+    # DuckDB imports pandas for every value that is bound. If pandas is not installed, Python would
+    # search for it each time.
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # which says that there is none
     sys.exit(main())

@@ -1,9 +1,9 @@
 """An oracle of dimensions and facts: what their tables must hold after a sequence of loads.
 
 It is written from docs/history.md and docs/declaring.md alone, and shares no code with the engine.
-It is slow and plain: it keeps all events of every member, and computes a member's versions from all
-of them each time. The warehouse gives out the surrogate keys; the oracle says which versions must
-keep theirs, by handles.
+It is slow and simple: it keeps all events of every member, and computes the versions of a member
+from all of them each time. The warehouse assigns the surrogate keys. The oracle uses handles to say
+which versions must keep their keys.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,43 +16,43 @@ T = TypeVar("T")
 Row = Mapping[str, Any]
 
 EVER = datetime(1900, 1, 1)
-"""From when the first version of a member is valid, unless the factory says otherwise."""
+"""The date from which a first version is valid, unless the factory has another one."""
 LONGEST = 9
-"""How many characters a text column of the tests holds."""
+"""The number of characters that a text column of the tests can hold."""
 UNKNOWN = -1
-"""The handle and the surrogate key of the dimension's unknown member."""
+"""The handle, and the surrogate key, of the dimension's unknown member."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What is declared of a dimension."""
+    """The declaration of a dimension."""
 
     kind: Literal["type 2", "type 1", "cached"] = "type 2"
-    """By which class its members change."""
+    """The pygrametl class, which decides how members change."""
     dates: Literal["", "fromfinder", "srcdateatt"] = "fromfinder"
-    """What dates the states of a type-2 member; nothing in an undated dimension."""
+    """The argument that dates the states of a type-2 member; empty in a dimension without dates."""
     precision: Literal["DATE", "DATETIME(6)"] = "DATE"
-    """The type of the columns of its versions' dates."""
+    """The type of the columns with the dates of versions."""
     type1: tuple[str, ...] = ()
-    """Attributes of type 1, in all versions."""
+    """Attributes of type 1 that change in all versions."""
     latest: tuple[str, ...] = ()
-    """Attributes of type 1, in the latest state's version only."""
+    """Attributes of type 1 that change only in the version of the latest state."""
     original: tuple[str, ...] = ()
     """Attributes of type 0."""
     previous: Mapping[str, str] = field(default_factory=dict)
-    """Columns of type 3, and the attributes whose value before they have."""
+    """The columns of type 3, each with the attribute whose previous value it holds."""
     current: Mapping[str, str] = field(default_factory=dict)
-    """Columns of type 6, and the attributes whose latest value they have."""
+    """The columns of type 6, each with the attribute whose latest value it holds."""
     ordering: str = ""
-    """The attribute that orders the rows of a member in an undated dimension."""
+    """The attribute that orders the rows of a member in a dimension without dates."""
     inferred: bool = False
     """Whether a column flags inferred members."""
     deleted: Literal["", "close", "flag"] = ""
-    """What becomes of members that the source no longer has."""
+    """What a load does with members that the source no longer has."""
     collect_errors: bool = True
-    """Whether rows may be rejected."""
+    """Whether a load may reject rows; otherwise it fails."""
     attributes: tuple[str, ...] = ("city", "email", "cohort")
-    """The attributes that the source gives, but for the natural key."""
+    """The attributes that the source gives, without the natural key."""
 
     @property
     def overwritten(self) -> tuple[str, ...]:
@@ -67,18 +67,18 @@ class Rules:
 
     @property
     def is_dated(self) -> bool:
-        """Whether the source dates its states."""
+        """Whether the source gives a date for each state."""
         return bool(self.dates)
 
     @property
     def minfrom(self) -> datetime | None:
-        """From when a first version is valid."""
+        """The date from which a first version is valid; None if its own row gives it."""
         return None if self.dates == "srcdateatt" else EVER
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a member: a state was given, it was deleted, or it came back."""
+    """An event of a member: a state was given, or the member was deleted, or it came back."""
 
     at: datetime
     arrival: int
@@ -87,7 +87,7 @@ class Event:
 
     @property
     def place(self) -> tuple[datetime, int]:
-        """Its place in the order of the member's events."""
+        """The sort key among the member's events."""
         return self.at, self.arrival
 
 
@@ -104,27 +104,27 @@ class Version:
     is_inferred: bool = False
     is_gone: bool = False
     handle: int = 0
-    """Which version it is: it stands for the surrogate key."""
+    """The identity of this version, in place of the surrogate key."""
 
 
 class Refused(Exception):  # noqa: N818 - it is no error of the oracle
-    """The load must fail and change nothing."""
+    """Raised if the load must fail and change nothing."""
 
 
 @dataclass
 class _Member:
-    """All that is known of one member."""
+    """Everything that the oracle knows of one member."""
 
     code: Any
     events: list[Event] = field(default_factory=list)
     handles: dict[int, int] = field(default_factory=dict)
     """The handle of each version, by the arrival of its first event."""
     inferred_handle: int | None = None
-    """The handle of the version without a state that a fact has made."""
+    """The handle of a version that a fact has inferred and that has no state yet."""
     gone: set[int] = field(default_factory=set)
-    """The handles of the versions whose flag says that the source no longer has the member."""
+    """The handles of the versions that are flagged as deleted in the source."""
     kept: dict[str, Any] = field(default_factory=dict)
-    """Values of type 3 of attributes of type 1, by column."""
+    """The values of type-3 columns whose attribute is of type 1, by column."""
 
     def copy(self) -> "_Member":
         return replace(
@@ -149,7 +149,7 @@ class _Member:
 
 
 class DimensionOracle:
-    """What a dimension's table must hold."""
+    """The expected content of a dimension's table."""
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
@@ -159,7 +159,7 @@ class DimensionOracle:
 
     @property
     def versions(self) -> list[Version]:
-        """The rows that the table must hold, but for its unknown member."""
+        """The rows that the table must hold, without the unknown member."""
         return [version for member in self._members.values() for version in self._versions(member)]
 
     def load(
@@ -170,10 +170,10 @@ class DimensionOracle:
         is_rebuild: bool = False,
         pointed: Collection[int | None] = (),
     ) -> int:
-        """Take a whole extract, and return how many rows are rejected. Raises Refused if the load
-        must fail.
+        """Load a complete extract, and return how many rows are rejected.
 
-        A rebuild keeps what only the warehouse knows, and the members to which facts point.
+        Raises Refused if the load must fail. A rebuild keeps what only the warehouse knows, and the
+        members to which facts point.
         """
         read = ["code", *self.rules.attributes, *(["moved_on"] if self.rules.is_dated else [])]
         distinct = [row for row in given if row is _first_alike(given, row, read)]
@@ -192,7 +192,7 @@ class DimensionOracle:
                     member, rows, self._dates(by_member[code], now), now, is_rebuild=is_rebuild
                 )
         self._members = members
-        # A rejected row is in the source.
+        # A member is not missing from the source if only its rows are rejected.
         present = {row["code"] for row in distinct}
         for code, member in list(members.items()):
             if not member.events:
@@ -209,7 +209,7 @@ class DimensionOracle:
         return sum(1 for row in given if _first_alike(loaded, row, read) is None)
 
     def infer(self, code: Any) -> None:
-        """Make a member that only a fact names."""
+        """Infer a member that only a fact names."""
         member = self._members[code] = _Member(code)
         if self.rules.inferred:
             member.inferred_handle = next(self._handles)
@@ -219,9 +219,9 @@ class DimensionOracle:
             self._settle(member)
 
     def find(self, code: Any, moment: datetime | None = None) -> int | None:
-        """Return the handle of a member's version, the current one without a moment.
+        """Return the handle of a member's version, or None if there is no such member.
 
-        None if there is no member.
+        Without a moment, it is the current version.
         """
         if code not in self._members:
             return None
@@ -236,7 +236,7 @@ class DimensionOracle:
         return (began or versions[:1])[-1].handle
 
     def _dates(self, rows: Sequence[Row], now: datetime) -> dict[int, datetime]:
-        """Return the effective date of each row of a member's extract, by the row's `id`."""
+        """Return the effective date of each row of a member's extract, by the row's `id()`."""
         known = self._members.get(rows[0]["code"])
         is_dated = self.rules.is_dated
         has_dates = is_dated and any(row["moved_on"] is not None for row in rows)
@@ -245,7 +245,10 @@ class DimensionOracle:
         return {id(row): (row["moved_on"] if is_dated else None) or undated for row in rows}
 
     def _orderable(self, rows: Sequence[Row], now: datetime) -> list[Row]:
-        """Return those of a member's different rows that can be put in an order, in it."""
+        """Return, in order, those different rows of a member that have an order.
+
+        Rows with the same effective date and the same ordering value have none.
+        """
         dates = self._dates(rows, now)
         places = {
             id(row): (dates[id(row)], row[self.rules.ordering] if self.rules.ordering else 0)
@@ -263,7 +266,7 @@ class DimensionOracle:
         *,
         is_rebuild: bool,
     ) -> None:
-        """Take the rows of one member, which are in their order."""
+        """Apply the ordered rows of one member."""
         if self.rules.kind != "type 2":
             self._overwrite(member, rows[0], now, is_rebuild=is_rebuild)
             return
@@ -276,11 +279,11 @@ class DimensionOracle:
             if latest:
                 self._keep_previous(member, latest.values, member.states[-1].values)
         if member.is_away:
-            # It is given, and none of its states is later than its deletion.
+            # The source gives the member again, but none of its states is later than the deletion.
             self._add(member, max(now, member.ordered[-1].at), "returned")
 
     def _take_state(self, member: _Member, row: Row, at: datetime, *, is_dated: bool) -> None:
-        """Take one state of a member."""
+        """Apply one state of a member of type 2."""
         values = {name: row[name] for name in self.rules.attributes}
         ordering = self.rules.ordering
         if ordering and member.states and row[ordering] < member.states[-1].values[ordering]:
@@ -289,7 +292,7 @@ class DimensionOracle:
             compared = [state for state in member.states if state.at == at]
         else:
             before = [event for event in member.ordered if event.at <= at]
-            # While a member is away, no state is valid.
+            # Between a deletion and a return, no state is valid.
             is_there = before and before[-1].kind != "deleted"
             compared = [event for event in before if event.kind == "state"] if is_there else []
         if not compared or self._differ(compared[-1].values, values):
@@ -302,7 +305,7 @@ class DimensionOracle:
         )
 
     def _overwrite(self, member: _Member, row: Row, now: datetime, *, is_rebuild: bool) -> None:
-        """Take the row of a member that has no versions."""
+        """Apply the row of a member that has no versions."""
         values = {name: row[name] for name in self.rules.attributes}
         if not member.states:
             self._add(member, now, "state", values)
@@ -325,7 +328,7 @@ class DimensionOracle:
                 member.kept[column] = before[name]
 
     def _miss(self, member: _Member, now: datetime) -> None:
-        """Do what is declared of a member that the source does not give."""
+        """Apply what the rules declare for a member that the source does not give."""
         if self.rules.deleted == "flag":
             member.gone |= {self._settle(member)[-1].handle}
         elif self.rules.deleted == "close" and not member.is_away:
@@ -338,7 +341,10 @@ class DimensionOracle:
         return any(one[name] != other[name] for name in self.rules.type2)
 
     def _settle(self, member: _Member) -> list[Version]:
-        """Give every version its handle, and return them."""
+        """Assign a handle to every version of a member, and return the versions.
+
+        A version keeps the handle that one of its events already has.
+        """
         versions = self._begun(member)
         handles = {}
         for number, version in enumerate(versions):
@@ -357,9 +363,9 @@ class DimensionOracle:
         return versions
 
     def _share(self, member: _Member, version: Version) -> None:
-        """Give all states of a version the values of type 1 of its latest.
+        """Give all states of a version the type-1 values of its latest state.
 
-        Of the others none are kept.
+        The earlier values are not kept.
         """
         states = [event for event in version.events if event.kind == "state"]
         if not states:
@@ -371,7 +377,7 @@ class DimensionOracle:
             member.events[place] = replace(state, values={**state.values, **shared})
 
     def _begun(self, member: _Member) -> list[Version]:
-        """Return a member's versions, with their states and dates."""
+        """Return a member's versions with their events, values and dates."""
         versions: list[Version] = []
         values: Row = {}
         is_away = False
@@ -395,11 +401,11 @@ class DimensionOracle:
         return versions
 
     def _begins(self, member: _Member, event: Event, before: Row, version: Version) -> bool:
-        """Return whether a version begins with an event after a state."""
+        """Return whether an event begins a new version after a given one."""
         if event.arrival in member.handles and any(
             each.arrival in member.handles for each in version.events
         ):
-            # Two versions that were there, and have become equal, both stay.
+            # Two stored versions whose values have become equal both stay.
             return True
         if event.kind != "state":
             return False
@@ -407,7 +413,7 @@ class DimensionOracle:
         return is_other_date or self._differ(before, event.values)
 
     def _versions(self, member: _Member) -> list[Version]:
-        """Return a member's versions with all their values."""
+        """Return a member's versions, with the values of all columns."""
         rules = self.rules
         if not member.events:
             empty = dict.fromkeys([*rules.attributes, *rules.previous, *rules.current])
@@ -436,47 +442,50 @@ class DimensionOracle:
 
 @dataclass(frozen=True)
 class FactRules:
-    """What is declared of a fact."""
+    """The declaration of a fact."""
 
     way: Literal["whole", "grain", "append", "period"] = "grain"
     has_moment: bool = True
-    """Whether it finds the version that was valid at its moment."""
+    """Whether its key finds the version that was valid at the fact's moment."""
     follows: bool = False
-    """Whether facts that are there follow a change of the past."""
+    """Whether stored facts follow a back-dated change (`follows_history`)."""
     missing: Literal["reject", "unknown", "infer"] = "infer"
     retry: bool = False
-    """Whether facts of the unknown member are looked up again."""
+    """Whether facts of the unknown member are looked up again (`retry`)."""
     deleted: Literal["", "flag", "remove"] = ""
-    """What becomes of facts that the source no longer has."""
+    """What a load does with facts that the source no longer has."""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A row of a fact table; `handle` says which version of its member it points to."""
+    """A row of a fact table.
+
+    `handle` is the version of the member to which the row points.
+    """
 
     sale_id: Any
     at: datetime
     price: Any
     handle: int | None
     code: Any = field(compare=False)
-    """The natural key that it was found by; None if it was not."""
+    """The natural key by which its member was found; None if none was found."""
     named: Any = field(compare=False, default=None)
-    """The natural key that its row gave."""
+    """The natural key that the source row has."""
     is_gone: bool = False
 
 
 class FactOracle:
-    """What a fact's table must hold."""
+    """The expected content of a fact's table."""
 
     def __init__(self, rules: FactRules, dimension: DimensionOracle) -> None:
         self.rules = rules
         self.facts: list[Fact] = []
         self._waiting: list[Row] = []
-        """The rejected rows of the last load, which read all of its source."""
+        """The rejected rows of the last load, which read its complete source."""
         self._dimension = dimension
 
     def load(self, given: Sequence[Row]) -> int:
-        """Take an extract, and return how many rows are rejected."""
+        """Load an extract, and return how many rows are rejected."""
         loaded = self._kept(given)
         if self.rules.way == "whole":
             self.facts = loaded
@@ -492,7 +501,7 @@ class FactOracle:
         return len(self._waiting)
 
     def replay(self) -> None:
-        """Load those rejected rows whose member is there now."""
+        """Load those rejected rows whose member exists now."""
         if not self._waiting:
             return
         loaded = self._kept(self._waiting)
@@ -507,7 +516,8 @@ class FactOracle:
         rows = different(given) if self.rules.way == "grain" else given
         found = [(row, self._found(row)) for row in rows]
         if self.rules.way == "grain":
-            # Nothing says which of several rows of a fact is right.
+            # If several different rows have the same grain, nothing says which one is right, so all
+            # are rejected.
             facts = {
                 sale_id: [fact for row, fact in found if row["sale_id"] == sale_id]
                 for sale_id in _ids(rows)
@@ -523,19 +533,19 @@ class FactOracle:
         return different(loaded) if self.rules.way == "grain" else loaded
 
     def _bring(self, loaded: Sequence[Fact]) -> None:
-        """Bring the facts of a grain up to date, and add the others."""
+        """Update the stored facts by their grain, and insert the others."""
         known = {fact.sale_id: fact for fact in self.facts}
         self.facts = list((known | {fact.sale_id: fact for fact in loaded}).values())
 
     def _miss(self, present: Collection[Any]) -> None:
-        """Do what is declared of facts that the source does not give."""
+        """Apply what the rules declare for facts that the source does not give."""
         if self.rules.deleted == "remove":
             self.facts = [fact for fact in self.facts if fact.sale_id in present]
         elif self.rules.deleted == "flag":
             self.facts = [replace(fact, is_gone=fact.sale_id not in present) for fact in self.facts]
 
     def _looked_up(self, fact: Fact) -> Fact:
-        """Return a fact of the unknown member as its own, if that is there now."""
+        """Return a fact of the unknown member with its own member, if that exists now."""
         if fact.handle != UNKNOWN or fact.named is None:
             return fact
         found = self._find(fact.named, fact.at)
@@ -548,7 +558,7 @@ class FactOracle:
             self.facts = [self._followed(fact) for fact in self.facts]
 
     def _found(self, row: Row) -> Fact | None:
-        """Return the fact of a row; None if it is rejected."""
+        """Return the fact of a row, or None if the row is rejected."""
         code, handle = row["person"], None
         if code is not None:
             handle = self._find(code, row["at"])
@@ -575,28 +585,28 @@ def _ids(rows: Sequence[Row]) -> list[Any]:
 
 
 def _first_alike(given: Sequence[Row], row: Row, read: Sequence[str]) -> Row | None:
-    """Return the first of some rows that has the same values in the columns that are read."""
+    """Return the first row that has the same values in these columns."""
     return next((each for each in given if all(each[name] == row[name] for name in read)), None)
 
 
 def different(given: Sequence[T]) -> list[T]:
-    """Return equal rows once."""
+    """Return each of several equal rows once."""
     return [row for number, row in enumerate(given) if row not in given[:number]]
 
 
 def fits(row: Row, rules: Rules) -> bool:
-    """Return whether a row's values fit its columns, and its natural key is there."""
+    """Return whether a row has a natural key, and values that its columns can hold."""
     texts = [row[name] for name in rules.attributes if isinstance(row[name], str)]
     return row["code"] is not None and all(len(text) <= LONGEST for text in texts)
 
 
 def cut(moment: datetime, rules: Rules) -> datetime:
-    """Return a moment as the columns of the versions' dates keep it."""
+    """Return a moment with the precision of the version dates."""
     return datetime.combine(moment.date(), time()) if rules.precision == "DATE" else moment
 
 
 def shown(moment: datetime | None, rules: Rules) -> str | None:
-    """Return a moment as `House.table` has it."""
+    """Return a moment as `WarehouseCase.table` returns it."""
     if moment is None:
         return None
     held: date = moment.date() if rules.precision == "DATE" else moment

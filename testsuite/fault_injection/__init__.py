@@ -1,4 +1,1 @@
-"""The fault grid.
-
-A small star is refreshed, a fault strikes at a point of it, and what is left is judged.
-"""
+"""Fault injection: refresh a small star, inject a fault at a point of it, and verify the result."""

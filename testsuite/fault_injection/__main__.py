@@ -1,6 +1,6 @@
-"""`make test-faults`.
+"""`make test-faults`: run all cases of fault injection, and many refreshes, and print the results.
 
-The whole fault grid and many refreshes, tables of them, and a closing line `N cases, M broken`.
+It prints tables and a closing line `N cases, M broken`.
 """
 
 import multiprocessing
@@ -20,17 +20,16 @@ _LOAD = "load"
 
 
 def main(words: list[str]) -> int:
-    """Run the cases whose text has all of these words, or the many refreshes (`load`); all without
-    any words.
+    """Run the cases whose text has all of these words; `load` runs the many refreshes.
 
-    Return the exit status, which is 2 if no case has them.
+    Without words, everything runs. Returns the exit status, which is 2 if no case has the words.
     """
     if words != [_LOAD] and not fits_any(words):
         sys.stderr.write(f"no case has all of these words: {', '.join(words)}. {_there_is()}\n")
         return 2
     started = time.monotonic()
-    # A process for each warehouse, with servers of its own; forked, as pygrametl cannot be imported
-    # in a spawned one.
+    # One process for each warehouse, with its own servers. It is forked, because pygrametl cannot
+    # be imported in a spawned one.
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork")) as processes:
         struck = [] if words == [_LOAD] else WAREHOUSES
         ended = [each for group in processes.map(run_all, struck, repeat(words)) for each in group]
@@ -47,7 +46,7 @@ def main(words: list[str]) -> int:
 
 
 def _there_is() -> str:
-    """Return which words there are."""
+    """Return the message that lists the valid words."""
     kinds = {
         "warehouses": WAREHOUSES,
         "modes": MODES,
@@ -59,9 +58,10 @@ def _there_is() -> str:
 
 
 def _tell_of_load(endured: Sequence[Endured]) -> None:
-    """Tell of many refreshes.
+    """Print the results of many refreshes.
 
-    What a reader saw meanwhile, and what is held after the first of them and after all.
+    They are what a reader observed meanwhile, and what was held after the first refreshes and after
+    all.
     """
     held = ("memory, MiB", "files", "connections", "tables")
     names = "".join(f"{name:>16}" for name in held)

@@ -1,11 +1,11 @@
-"""One case of the fault grid."""
+"""One case of fault injection."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Case:
-    """A fault at a point of one way to run, on one warehouse."""
+    """A fault at a point of a run, in one mode, on one warehouse."""
 
     warehouse: str
     mode: str

@@ -1,8 +1,7 @@
-"""The Celery application of the star, and of workers in which a fault strikes: `celery -A
-fault_injection.celery_app worker`.
+"""The star's Celery application, whose workers may contain a fault.
 
-A worker reads its case from TORTURE_CASE. What strikes kills the broker, or all processes of the
-worker, as the end of its machine would.
+`celery -A fault_injection.celery_app worker` starts a worker. It reads its case from TORTURE_CASE.
+The fault kills the broker, or all processes of the worker, as a crash of its machine would.
 """
 
 import json
@@ -28,7 +27,7 @@ _LOOK_EACH_SECONDS = 1
 
 
 def refreshes(case: dict[str, Any]) -> Refreshes:
-    """Return the star's application and its task `fault_injection.refresh`."""
+    """Return the star's application with its task `fault_injection.refresh`."""
     star = Star(case["source"], case["warehouse"], Path(case["folder"]), case["lock_wait"])
     made = Refreshes(star.config(BROKER_URL=case["broker"], RESULT_URL=case["broker"]))
     made.project = star.project(case["generation"])
@@ -48,7 +47,10 @@ def refreshes(case: dict[str, Any]) -> Refreshes:
 
 
 def marker(case: dict[str, Any]) -> Path:
-    """Return the file that tells that the fault has struck; in one of the workers, and once."""
+    """Return the file that exists once the fault was injected.
+
+    It ensures that only one of the workers injects the fault, and only once.
+    """
     return Path(case["folder"]) / "struck"
 
 
@@ -63,11 +65,10 @@ def _strike(app: Celery, case: dict[str, Any]) -> None:
 
 
 def _take_the_lock_of_deliveries(app: Celery) -> None:
-    """Take what each worker takes for a moment now and then, to hand out the messages of dead
-    workers again.
+    """Acquire the lock under which Celery workers redeliver the messages of dead workers.
 
-    The worst that a worker's end can do to the others: until that lock expires, they get nothing of
-    what it left.
+    Each worker acquires it briefly from time to time. A worker that dies while it holds this lock
+    is the worst case for the others: until the lock expires, they get none of its messages.
     """
     with app.connection_for_read() as connection:
         channel: Any = connection.default_channel  # one for Redis, which Kombu does not say
@@ -77,11 +78,11 @@ def _take_the_lock_of_deliveries(app: Celery) -> None:
 
 
 def _arm(app: Celery, case: dict[str, Any]) -> None:
-    """Have the worker killed at the case's point, which may be one of Celery's own."""
+    """Inject the fault at the case's point, which may be in Celery's own code."""
     fault = partial(_strike, app, case)
     arm(case["point"], fault, ExitStack())
     if case["point"] == "result stored, not acknowledged":
-        # Of the task with which the refresh ends.
+        # The condition selects the task with which the refresh ends.
         _after(
             Backend,
             "mark_as_done",
@@ -112,7 +113,7 @@ def _after(owner: Any, name: str, fault: Callable[[], None], applies: Callable[.
 
 if "TORTURE_CASE" in os.environ:
     _case = json.loads(os.environ["TORTURE_CASE"])
-    # The next run would otherwise wait for minutes.
+    # With the default lease, the next run would wait for minutes.
     task_run.LEASE = timedelta(seconds=_case["lease"])
     app = refreshes(_case).app
     _arm(app, _case)

@@ -1,4 +1,4 @@
-"""A star in which every row of every table tells which generation of the source it comes from."""
+"""A star in which every row of every table has the generation of the source that it is from."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ TABLES = {
 
 
 def strike(point: str) -> None:
-    """Be replaced by what makes a fault happen at a point within a source."""
+    """Mark a point within a source; fault injection replaces this function."""
 
 
 def _days() -> Iterator[dict[str, Any]]:
@@ -133,7 +133,7 @@ SALE = FactETL(
 
 @dataclass(frozen=True)
 class Star:
-    """Where the star's source and warehouse are."""
+    """The star's source and warehouse."""
 
     source_url: str
     warehouse_url: str
@@ -141,14 +141,14 @@ class Star:
     lock_wait: int = 20
 
     def project(self, generation: int) -> Project:
-        """Return the project, at a time that belongs to a generation of the source."""
+        """Return the project with a clock that depends on the generation of the source."""
         return replace(
             read_project(self.config()),
             clock=lambda: datetime(2014, 3, 1) + timedelta(days=generation),
         )
 
     def config(self, **more: str) -> Any:
-        """Return what config.py would hold, and more settings."""
+        """Return the content of config.py, with additional settings."""
         return SimpleNamespace(
             SOURCE_URLS={"shop": self.source_url},
             WAREHOUSE_URL=self.warehouse_url,
@@ -164,7 +164,7 @@ class Star:
         return open_database(parse_url(self.warehouse_url), read_only=False)
 
     def supply(self, generation: int) -> None:
-        """Make the source what it is in a generation."""
+        """Write the rows of a generation into the source."""
         os.environ["TORTURE_GENERATION"] = str(generation)
         people = [
             (number, f"person {number} of {generation // 2}", generation) for number in range(10)
@@ -194,7 +194,7 @@ class Star:
     def content(self) -> dict[str, list[tuple[str, ...]]]:
         """Return all rows of the star's tables, as texts.
 
-        An empty dict if none of the tables is there.
+        The result is empty if none of the tables exists.
         """
         with self.warehouse() as warehouse:
             there = set(warehouse.catalog.tables())

@@ -1,6 +1,6 @@
-"""Which faults strike where.
+"""The cases of fault injection: which faults are injected at which points.
 
-The cases of the grid, and the loop that fails the Nth call of a database.
+Besides, cases let the Nth database call of a run fail.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,34 +34,37 @@ WAREHOUSES = ("mysql", "postgresql", "duckdb", "sqlite")
 MODES = ("build", "update")
 _WITH_BROKER = "mysql"
 _SERVERS = {"mysql", "postgresql"}
-# A run in place has no staging, and its publication is the commit itself.
+# An update has no staged tables, and it is published by the commit itself.
 _ONLY_BUILDING = {"staging made", "before publish", "inside publish", "committed, not recorded"}
 _ONLY_ON_CELERY = {"result stored, not acknowledged", "acknowledged"}
 
 
 def every() -> Iterator[Case]:
-    """Yield every warehouse, mode, point and fault together, also where there is no such thing."""
+    """Yield every combination of warehouse, mode, point and fault, also the impossible ones."""
     yield from (Case(*each) for each in product(WAREHOUSES, MODES, POINTS, FAULTS))
 
 
 def cases() -> Iterator[Case]:
-    """Yield every case of the grid that exists."""
+    """Yield every case that is possible."""
     yield from (case for case in every() if not left_out(case))
 
 
 def fits(case: Case, words: Sequence[str]) -> bool:
-    """Whether a case has all of these words."""
+    """Return whether a case has all of these words."""
     return all(word in str(case) for word in words)
 
 
 def fits_any(words: Sequence[str]) -> bool:
-    """Whether any case has all of these words; calls are chosen all together, by the word call."""
+    """Return whether any case has all of these words.
+
+    The word `call` selects all cases in which a database call fails.
+    """
     first_calls = (next(calls(warehouse, mode)) for warehouse, mode in product(WAREHOUSES, MODES))
     return any(fits(case, words) for case in (*cases(), *first_calls))
 
 
 def left_out(case: Case) -> str:
-    """Return why a case does not exist, if it does not."""
+    """Return why a case is not possible; empty if it is."""
     if case.fault in {"kill connections", "kill server"} and case.warehouse not in _SERVERS:
         return "there is no server"
     if case.mode == "update" and case.point in _ONLY_BUILDING:
@@ -74,10 +77,7 @@ def left_out(case: Case) -> str:
 
 
 def calls(warehouse: str, mode: str) -> Iterator[Case]:
-    """Yield the cases in which the first call of a database fails, the second, and so on.
-
-    For ever.
-    """
+    """Yield endless cases: the first call of a database fails, then the second, and so on."""
     number = 0
     while True:
         number += 1

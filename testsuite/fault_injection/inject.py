@@ -1,8 +1,7 @@
-"""One refresh in a process of its own, in which a fault strikes at a named point: `python -m
-fault_injection.inject CASE`.
+"""One refresh in which a fault is injected at a named point.
 
-The engine's own functions are wrapped at that point; what happens there is real: an exception, a
-killed process, a killed connection, a killed server.
+`python -m fault_injection.inject CASE` runs it in a separate process. It wraps the engine's own
+functions at that point. The fault is real: an exception, or a killed process, connection or server.
 """
 
 import json
@@ -45,13 +44,13 @@ class InjectedError(RuntimeError):
 
 
 def main(case: dict[str, Any]) -> None:
-    """Refresh the star, with the fault of the case, and print what came of it as JSON."""
+    """Refresh the star with the fault of the case, and print the result as JSON."""
     os.environ["TORTURE_GENERATION"] = str(case["generation"])
     print(json.dumps(refreshed(case)))  # noqa: T201 - that is how it tells
 
 
 def refreshed(case: dict[str, Any]) -> dict[str, Any]:
-    """Refresh the star in this process, with the fault of the case; return what came of it."""
+    """Refresh the star in this process with the fault of the case, and return the result."""
     star = Star(case["source"], case["warehouse"], Path(case["folder"]))
     request = Request(
         test_sources=False,
@@ -61,7 +60,7 @@ def refreshed(case: dict[str, Any]) -> dict[str, Any]:
     )
     said, last = [], None
     with ExitStack() as patches:
-        # The pauses of a real run would make the grid long.
+        # With the pauses between real retries, all cases would take too long.
         _put(patches, retry, "_FIRST_PAUSE_SECONDS", 0.2)
         struck = _armed(case, patches)
         with suppress(InjectedError):
@@ -79,7 +78,7 @@ def _armed(case: dict[str, Any], patches: ExitStack) -> list[str]:
 
 
 def _put(patches: ExitStack, owner: Any, name: str, value: Any) -> Any:
-    """Replace an attribute for as long as the patches last; return what it was."""
+    """Replace an attribute until the patches end, and return its original value."""
     original = getattr(owner, name)
     setattr(owner, name, value)
     patches.callback(setattr, owner, name, original)
@@ -126,9 +125,9 @@ def _kill_connections(text: str) -> None:
 
 
 def arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
-    """Have a fault happen when a point is reached for the first time.
+    """Inject a fault when a point is reached for the first time.
 
-    Return the list that will tell of it.
+    Returns a list that is not empty once the fault was injected.
     """
     struck: list[str] = []
 
@@ -143,7 +142,7 @@ def arm(point: str, fault: Callable[[], None], patches: ExitStack) -> list[str]:
     after(run_status.RunStatus, "loaded", "history written")
     after(run_status.RunStatus, "publishing", "inside publish")
     after(Catalog, "empty", "inside publish")
-    # DuckDB empties no table: the staged one takes the name of the live one.
+    # DuckDB empties no table in a swap: the staged table takes the name of the live one.
     after(duckdb_catalog.DuckDBSwap, "swap_in", "inside publish")
     before(publication, "_publish", "before publish")
     before(publication, "drop_orphans_alone", "committed, not recorded")
@@ -186,9 +185,9 @@ def _wrap(  # noqa: PLR0913, PLR0917 - the first three are the same for all
 
 
 def _fail_nth_call(number: int, patches: ExitStack) -> list[str]:
-    """Have the Nth call of a database fail, as its driver tells it.
+    """Let the Nth database call fail with an error of its driver.
 
-    Return the list that will tell of it.
+    Returns a list that is not empty once the call has failed.
     """
     struck: list[str] = []
     calls = count(1)

@@ -1,5 +1,6 @@
-"""A reader that asks all the time, as a dashboard does, and may see one whole generation after
-another.
+"""A reader that queries all the time, as a dashboard does.
+
+Every query must return one complete generation.
 """
 
 import threading
@@ -21,7 +22,7 @@ _POLL = """
 
 @dataclass
 class Poller:
-    """What a reader saw that it must not, and how long it waited."""
+    """What a reader observed, its errors, and the longest time of a query in seconds."""
 
     url: str
     excuses_errors: bool
@@ -31,7 +32,10 @@ class Poller:
 
     @contextmanager
     def polling(self) -> Iterator[None]:
-        """Poll while the block runs; a DuckDB file that another process writes cannot be read."""
+        """Query while the block runs.
+
+        DuckDB is left out: a file that another process writes cannot be read.
+        """
         if self.url.startswith("duckdb"):
             yield
             return

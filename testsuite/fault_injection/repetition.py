@@ -1,6 +1,6 @@
-"""Many refreshes, in a row and at once.
+"""Many refreshes, one after another and concurrently.
 
-Nothing that is held may grow, and a reader sees whole generations alone.
+Memory, files, connections and tables may not grow, and a reader sees complete generations only.
 """
 
 import os
@@ -29,7 +29,7 @@ from pypelineetl.databases.base import Database
 IN_A_ROW, WARM = 200, 50
 AT_ONCE, PROCESSES = 20, 4
 _GROWTH = 1.1
-"""Of the memory, whose use depends on when it is looked at."""
+"""The allowed growth of the memory, which depends on the moment at which it is measured."""
 _ASKS_CONNECTIONS = {
     "mysql": "SELECT COUNT(*) - 1 FROM information_schema.processlist WHERE db = DATABASE()",
     "postgres": "SELECT COUNT(*) - 1 FROM pg_stat_activity WHERE datname = current_database()",
@@ -37,7 +37,7 @@ _ASKS_CONNECTIONS = {
 
 
 class Held(NamedTuple):
-    """What some processes and their warehouse hold; the memory in MiB."""
+    """What some processes and their warehouse hold; the memory is in MiB."""
 
     memory: float
     files: int
@@ -47,9 +47,9 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Endured:
-    """What came of many refreshes of one warehouse.
+    """The result of many refreshes of one warehouse.
 
-    What was held after the first of them and after all.
+    It has what was held after the first refreshes and after all.
     """
 
     warehouse: str
@@ -62,7 +62,7 @@ class Endured:
 
 
 def endure(warehouse: str) -> list[Endured]:
-    """Refresh a star in a row and, if its warehouse has a server, at once."""
+    """Refresh a star many times in a row and, if its warehouse has a server, concurrently."""
     with tempfile.TemporaryDirectory(prefix="pypelineetl-faults-") as name:
         folder = Path(name)
         folder.chmod(0o711)
@@ -76,7 +76,7 @@ def endure(warehouse: str) -> list[Endured]:
 
 
 def _in_a_row(warehouse: str, star: Star) -> Endured:
-    """Build and update in turn, in this process, to one generation and another."""
+    """Rebuild and update in turn in this process, with alternating generations."""
     poller, broken, started = (
         Poller(star.warehouse_url, excuses_errors=False),
         _first(star),
@@ -88,7 +88,7 @@ def _in_a_row(warehouse: str, star: Star) -> Endured:
                 before = _held(star, [os.getpid()])
             generation = 2 + number % 2
             star.supply(generation)
-            # Time goes on, whatever comes back.
+            # The generations alternate, but the clock always goes forward.
             project = replace(star.project(generation), clock=partial(_moment, number))
             broken.extend(refresh_here(project, "update" if number % 4 > 1 else "build"))
     after, seconds = _held(star, [os.getpid()]), time.monotonic() - started
@@ -97,7 +97,7 @@ def _in_a_row(warehouse: str, star: Star) -> Endured:
 
 
 def _first(star: Star) -> list[str]:
-    """Load a star that readers are to find, and return what went wrong."""
+    """Load a star for the readers to find, and return the errors."""
     star.supply(2)
     return refresh_here(star.project(2), "build")
 
@@ -107,13 +107,13 @@ def _moment(number: int) -> datetime:
 
 
 def _at_once(warehouse: str, star: Star, running: dict[str, Server]) -> Endured:
-    """Have the processes of a worker refresh the star.
+    """Refresh the star in all processes of a worker at once.
 
-    What is told is of the second time, as the first warms them.
+    Only the second time is measured, because the first warms the processes up.
     """
     poller, broken = Poller(star.warehouse_url, excuses_errors=False), _first(star)
     told = as_told(replace(star, lock_wait=600), Case(warehouse, "update", "", ""), running)
-    # As long as in earnest: what waits behind so many others is not dead.
+    # As long as in production: a message that waits behind so many others is not lost.
     told |= {"visible": 3600, "lease": 300}
     with (
         redis.Redis.from_url(told["broker"]) as client,
@@ -167,10 +167,10 @@ def _connections(warehouse: Database) -> int:
 
 
 def _of_group(group: int) -> list[int]:
-    """Return the processes of a process group."""
+    """Return the ids of the processes in a process group."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
-        # Others end meanwhile.
+        # A process may end meanwhile.
         with suppress(ProcessLookupError):
             found += [int(place.name)] if os.getpgid(int(place.name)) == group else []
     return found
@@ -179,7 +179,7 @@ def _of_group(group: int) -> list[int]:
 def _grown(before: Held, after: Held) -> Iterator[str]:
     if after.memory > before.memory * _GROWTH:
         yield f"the memory has grown from {before.memory:.0f} to {after.memory:.0f} MiB"
-    # The reader has a connection now and then, and each process of a worker one to the broker.
+    # The reader has a connection now and then, and each worker process has one to the broker.
     for what, more in (("files", PROCESSES), ("connections", 1), ("tables", 0)):
         if getattr(after, what) > getattr(before, what) + more:
             yield f"there were {getattr(before, what)} {what}, and there are {getattr(after, what)}"

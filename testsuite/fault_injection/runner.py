@@ -1,6 +1,4 @@
-"""One case on new, empty databases of servers that run, and all cases of a warehouse on servers of
-their own.
-"""
+"""Runs one case on new, empty databases, or all cases of a warehouse on separate servers."""
 
 import sys
 import tempfile
@@ -19,7 +17,7 @@ from fault_injection.grid import MODES, calls, cases, fits
 from fault_injection.verify import Verdict, is_learnt, judged, learn
 
 Ended = tuple[Case, Verdict, float]
-"""A case, what came of it, and the seconds that it took."""
+"""A case, its verdict, and the seconds that it took."""
 
 
 def run(case: Case, folder: Path, running: dict[str, Server]) -> Verdict:
@@ -33,7 +31,7 @@ def run(case: Case, folder: Path, running: dict[str, Server]) -> Verdict:
 
 @contextmanager
 def star_on(warehouse: str, folder: Path, running: dict[str, Server]) -> Iterator[Star]:
-    """Give a star on new, empty databases."""
+    """Yield a star on new, empty databases."""
     own = folder / uuid4().hex
     own.mkdir()
     source = f"sqlite:///{own}/source.sqlite"
@@ -68,7 +66,7 @@ def _ended(
                 break
             yield (ended := _timed(case, folder, running))
             if not ended[1].struck:
-                # The run has fewer calls than that, and went well.
+                # The run has fewer calls than this number, so it succeeded.
                 break
 
 
@@ -89,9 +87,9 @@ def _told(ended: Iterator[Ended]) -> Iterator[Ended]:
 
 @contextmanager
 def servers_of(warehouse: str, folder: Path) -> Iterator[dict[str, Server]]:
-    """Start the broker, and the server of a warehouse that has one."""
+    """Start the broker, and the server of a warehouse that needs one."""
     running = {"redis": servers.start_redis(folder)}
-    # Other tests' servers may forget their last second when they are killed; these must not.
+    # The servers of other tests may lose their last second when they are killed; these may not.
     if warehouse == "mysql":
         running[warehouse] = servers.start_mariadb(folder, "--innodb-flush-log-at-trx-commit=2")
     elif warehouse == "postgresql":

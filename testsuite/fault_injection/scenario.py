@@ -1,4 +1,4 @@
-"""Having a fault strike a refresh: in this process, in one of its own, or in one of two workers."""
+"""Run a refresh with a fault: in this process, in a separate one, or in one of two workers."""
 
 import json
 import os
@@ -23,16 +23,13 @@ from fault_injection.generations import Star
 ON_CELERY = {"kill worker", "kill broker"}
 BOUND_SECONDS = 90
 _PATIENCE_SECONDS = 15
-# Long enough for each task of the star, and short enough not to wait for.
+# Longer than any task of the star takes, and short enough for a test to wait for.
 _VISIBLE_SECONDS, _LEASE_SECONDS = 8, 12
 _TESTSUITE = Path(__file__).parent.parent
 
 
 def drive(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
-    """Refresh the star to its second generation, in which the fault of the case strikes.
-
-    Return what came of it.
-    """
+    """Refresh the star to its second generation with a fault, and return the result."""
     server = running.get(
         {"kill server": case.warehouse, "kill broker": "redis"}.get(case.fault, "")
     )
@@ -44,7 +41,7 @@ def drive(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
 
 
 def as_told(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
-    """Return a case as other processes are told of it, in values that JSON has."""
+    """Return a case in JSON values, for other processes."""
     return {
         "source": star.source_url,
         "warehouse": star.warehouse_url,
@@ -67,7 +64,7 @@ def _in_a_process(told: dict[str, Any], server: Server | None) -> dict[str, Any]
         )
         while process.poll() is None:
             time.sleep(0.02)
-            # In this thread: a server dies with the thread that started it.
+            # It must be this thread, because a server dies with the thread that started it.
             _revive(server)
         out.seek(0)
         err.seek(0)
@@ -79,7 +76,7 @@ def _in_a_process(told: dict[str, Any], server: Server | None) -> dict[str, Any]
 
 
 def _revive(server: Server | None) -> None:
-    """Start a server again that was killed; the old one may still have its files for a moment."""
+    """Restart a server if it was killed; the old process may still lock its files for a moment."""
     for pause in (0.2, 1.0, 5.0):
         if not server or not server.process or server.process.poll() is None:
             return
@@ -91,7 +88,7 @@ def _revive(server: Server | None) -> None:
 def _on_workers(told: dict[str, Any], broker: Server) -> dict[str, Any]:
     """Call the task as a user's shell would.
 
-    The fault strikes the worker that comes to the point first.
+    The fault hits the worker that reaches the point first.
     """
     with redis.Redis.from_url(told["broker"]) as client, worker("one", told), worker("other", told):
         client.flushall()
@@ -105,10 +102,10 @@ def _on_workers(told: dict[str, Any], broker: Server) -> dict[str, Any]:
 
 
 def _waited_for(result: AsyncResult[Any], told: dict[str, Any], broker: Server) -> list[str]:
-    """Wait for a task as a caller does, and return what it is told instead of a result; start a
-    killed broker again.
+    """Wait for a task as a caller does, and return the error that it gets instead of a result.
 
-    A broker that forgets all when it dies may take the result, or the next step, with it.
+    A killed broker is restarted. It has no persistence, so the result, or the next step, may be
+    lost with it.
     """
     patience = _PATIENCE_SECONDS if told["fault"] == "kill broker" else BOUND_SECONDS
     with ThreadPoolExecutor(1) as caller:
@@ -122,7 +119,7 @@ def _waited_for(result: AsyncResult[Any], told: dict[str, Any], broker: Server) 
 
 
 def undone(broker: redis.Redis) -> list[str]:
-    """Wait for the workers to do all that there is to do, and return what they leave undone."""
+    """Wait until the workers have handled all messages, and return what is left."""
     for _ in range(200):
         left = [name for name in ("celery", "unacked") if broker.exists(name)]
         if not left:
@@ -133,7 +130,7 @@ def undone(broker: redis.Redis) -> list[str]:
 
 @contextmanager
 def worker(name: str, told: dict[str, Any], processes: int = 1) -> Iterator[int]:
-    """Run a worker, and give its process group."""
+    """Run a worker, and yield its process group."""
     command = ["-m", "celery", "-A", "fault_injection.celery_app", "worker", "-c", str(processes)]
     with (Path(told["folder"]) / f"{name}.log").open("wb") as log:
         process = shared_fork_server().start(

@@ -1,6 +1,7 @@
-"""What must hold after a fault.
+"""Verifies the warehouse after a fault.
 
-The old or the new content, whole; a ledger that agrees; and nothing left behind.
+It must hold the complete old or the complete new content, a run history that agrees with it, and no
+leftovers.
 """
 
 import time
@@ -23,14 +24,14 @@ from pypelineetl.state.run_record import FAILED, LOST, NOT_PUBLISHED, NOT_RUN, S
 
 @dataclass(frozen=True)
 class Verdict:
-    """The invariants that a case broke, and whether the fault has struck at all."""
+    """The invariants that a case broke, and whether the fault was injected at all."""
 
     broken: list[str]
     struck: bool
 
 
 def judged(case: Case, star: Star, running: dict[str, Server]) -> Verdict:
-    """Run one case, and the refresh after it."""
+    """Run one case and the refresh after it, and return the verdict."""
     star.supply(1)
     if failures := refresh_here(star.project(1), "build"):
         return Verdict([f"the first load failed: {failures}"], struck=False)
@@ -56,7 +57,7 @@ def judged(case: Case, star: Star, running: dict[str, Server]) -> Verdict:
     if star.content() != new:
         broken.append("the next run's result is another than without a fault")
     broken += _leftovers(star, held == new)
-    # What did not live to tell was struck.
+    # A process that could not report its result was killed by the fault.
     return Verdict(broken, struck=struck.get("struck", True))
 
 
@@ -91,7 +92,7 @@ def _leftovers(star: Star, was_new: bool) -> Iterator[str]:
     succeeded = [
         all(each.status == SUCCEEDED for each in records if each.run_id == run) for run in runs
     ]
-    # The first load, perhaps the one that was struck, and the one after it.
+    # The first load, perhaps the one with the fault, and the one after it.
     if sum(succeeded) != (3 if was_new else 2):
         yield (
             f"the ledger tells of {sum(succeeded)} runs that succeeded, and the new rows were"
@@ -105,12 +106,12 @@ _known: dict[tuple[str, str], Any] = {}
 
 
 def _expected(case: Case) -> Any:
-    """Return what a refresh of this kind gives without a fault, which is found once."""
+    """Return the content after a refresh of this mode without a fault."""
     return _known[case.warehouse, case.mode]
 
 
 def learn(case: Case, star: Star) -> None:
-    """Find what a refresh of this kind gives without a fault."""
+    """Find the content after a refresh of this mode without a fault, and keep it."""
     star.supply(1)
     failures = refresh_here(star.project(1), "build")
     star.supply(2)
@@ -120,12 +121,12 @@ def learn(case: Case, star: Star) -> None:
 
 
 def is_learnt(case: Case) -> bool:
-    """Whether that is known already."""
+    """Return whether `learn` has already found it."""
     return (case.warehouse, case.mode) in _known
 
 
 def refresh_here(project: Project, mode: str) -> list[str]:
-    """Refresh a star in this process, without a fault, and return the errors."""
+    """Refresh a star in this process without a fault, and return the errors."""
     request = Request(
         test_sources=False,
         run_dimensions=True,
