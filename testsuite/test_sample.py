@@ -1,6 +1,6 @@
-"""The sample marketplace.
+"""The sample marketplace: its rows are the same on every database, at every run and on every day.
 
-The same rows on every database and every time, day after day, and what wrong use is told.
+A wrong use gets a clear message.
 """
 
 import sqlite3
@@ -22,7 +22,8 @@ from sample.days import DayError
 
 import sources
 
-# SQLite has no decimals, and SQLAlchemy says so each time it reads one; to the cent they are exact.
+# SQLite has no decimals, and SQLAlchemy warns each time it reads one. The values are exact to the
+# cent.
 pytestmark = pytest.mark.filterwarnings("ignore:Dialect sqlite")
 
 _SECRET = "s3cret"  # noqa: S105 - what no message may show
@@ -54,22 +55,20 @@ Snapshot = Mapping[str, Mapping[Key, Mapping[str, Any]]]
 
 @pytest.fixture
 def shop_url(tmp_path: Path) -> str:
-    """The URL of a SQLite file that is not there yet."""
+    """The URL of a SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'shop.db'}"
 
 
 @pytest.fixture(scope="module")
 def first_day(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    """What the sample holds on its first day at scale 1."""
+    """The content of the sample on its first day at scale 1."""
     url = f"sqlite:///{tmp_path_factory.mktemp('first_day') / 'shop.db'}"
     sample.write(url)
     return _snapshot(url)
 
 
 def test_every_database_holds_the_same_rows(source_url: str, tmp_path: Path) -> None:
-    """One definition gives the same tables, to the last value, on SQLite, MariaDB and PostgreSQL,
-    day after day.
-    """
+    """On each of four days, the sample has the same rows on SQLite, MariaDB and PostgreSQL."""
     reference_url = f"sqlite:///{tmp_path / 'reference.db'}"
     for day in range(1, 5):
         assert sample.write(source_url, day=day) == sample.write(reference_url, day=day)
@@ -77,7 +76,7 @@ def test_every_database_holds_the_same_rows(source_url: str, tmp_path: Path) -> 
 
 
 def test_the_first_day_is_written_afresh(shop_url: str) -> None:
-    """Day 1 gives the same rows again, whatever later days have made of the database."""
+    """Writing day 1 again gives the rows of day 1, although day 2 was written between."""
     sample.write(shop_url)
     first = _snapshot(shop_url)
     sample.write(shop_url, day=2)
@@ -87,7 +86,7 @@ def test_the_first_day_is_written_afresh(shop_url: str) -> None:
 
 
 def test_the_rows_written_are_counted(shop_url: str) -> None:
-    """`write` returns what each table really holds, and keeps its own book of days to itself."""
+    """`write` returns the number of rows of each table, without its own table of days."""
     written = sample.write(shop_url)
     held = {table: len(rows) for table, rows in _snapshot(shop_url).items()}
     assert held.pop("sample_days") == 1
@@ -95,8 +94,9 @@ def test_the_rows_written_are_counted(shop_url: str) -> None:
 
 
 def test_scale_one_gives_the_rows_of_the_original_description(tmp_path: Path) -> None:
-    """The source queries of the nine dimensions return the seed's counts, and its first three
-    schools.
+    """The source queries of the nine dimensions return the original's number of rows.
+
+    The first three schools are those of the original.
     """
     path = tmp_path / "shop.db"
     sample.write(f"sqlite:///{path}")
@@ -110,9 +110,9 @@ def test_scale_one_gives_the_rows_of_the_original_description(tmp_path: Path) ->
 
 
 def test_scale_multiplies_what_customers_make(tmp_path: Path) -> None:
-    """Users, products and orders grow with the scale.
+    """At scale 3 there are three times as many users, products and orders.
 
-    What schools offer and the shop itself do not.
+    The tables of the schools and of the shop itself stay the same.
     """
     once = sample.write(f"sqlite:///{tmp_path / 'once.db'}")
     thrice = sample.write(f"sqlite:///{tmp_path / 'thrice.db'}", scale=3)
@@ -123,8 +123,9 @@ def test_scale_multiplies_what_customers_make(tmp_path: Path) -> None:
 
 
 def test_rows_are_made_as_they_are_written() -> None:
-    """At any scale the first row of each table is there at once, and no table is ever held
-    whole.
+    """Even at scale 1,000,000, the first row of each table is available at once.
+
+    So no table is ever held in memory as a whole.
     """
     firsts = {table.name: next(rows) for table, rows in generate.first_day(1_000_000)}
     assert set(firsts) == set(schema.metadata.tables) - {"sample_days"}
@@ -132,8 +133,9 @@ def test_rows_are_made_as_they_are_written() -> None:
 
 
 def test_the_first_day_refers_only_to_what_is_there(first_day: Snapshot) -> None:
-    """On day 1 every buyer, and every product sold or reviewed, exists, though no foreign key says
-    so.
+    """On day 1, every buyer and every product that was sold or reviewed exists.
+
+    No foreign key enforces this.
     """
     buyers = {
         (row["buyer_id"],) for row in first_day["orders"].values() if row["buyer_id"] is not None
@@ -161,7 +163,10 @@ def test_the_first_day_refers_only_to_what_is_there(first_day: Snapshot) -> None
     ],
 )
 def test_values_are_missing_where_life_has_none(column: str, first_day: Snapshot) -> None:
-    """Schools abroad, guests, unpaid orders and the like leave NULLs, and never in every row."""
+    """Some rows of these columns are NULL, but not all.
+
+    Examples are schools abroad, guests and unpaid orders.
+    """
     table, name = column.split(".")
     missing = [row[name] is None for row in first_day[table].values()]
     assert any(missing)
@@ -169,8 +174,9 @@ def test_values_are_missing_where_life_has_none(column: str, first_day: Snapshot
 
 
 def test_names_are_as_awkward_as_real_ones(first_day: Snapshot) -> None:
-    """There are accents, both quotes, backslashes, percent signs, emoji, and every first name that
-    is known.
+    """The texts contain accents, both quotes, backslashes, percent signs and emoji.
+
+    Every known first name occurs.
     """
     values = [
         value for rows in first_day.values() for row in rows.values() for value in row.values()
@@ -183,9 +189,10 @@ def test_names_are_as_awkward_as_real_ones(first_day: Snapshot) -> None:
 
 
 def test_a_day_changes_what_real_days_change(shop_url: str) -> None:
-    """Each later day is told whole.
+    """Each later day adds, changes and deletes the expected rows, and nothing else.
 
-    Who came, moved and paid, what was renamed and deleted, and nothing besides.
+    New users and orders are dated to that day; users move, orders are paid, courses are renamed and
+    one product is deleted.
     """
     sample.write(shop_url)
     before = _snapshot(shop_url)
@@ -214,7 +221,7 @@ def test_a_day_changes_what_real_days_change(shop_url: str) -> None:
 
 
 def test_an_order_comes_in_before_its_buyer(shop_url: str) -> None:
-    """A later day has one order whose buyer has no row yet; the next day brings that user."""
+    """Each later day has one order whose buyer has no row yet; the next day adds that user."""
     sample.write(shop_url)
     awaited: set[Key] = set()
     for day in range(2, 5):
@@ -229,7 +236,7 @@ def test_an_order_comes_in_before_its_buyer(shop_url: str) -> None:
 
 
 def test_every_day_deletes_another_product_and_keeps_its_sales(shop_url: str) -> None:
-    """A product deleted yesterday is not deleted again, and lines go on naming what is gone."""
+    """Each day deletes one more product, and its order lines stay."""
     left = sample.write(shop_url)["products"]
     for day in range(2, 41):
         left -= 1
@@ -239,7 +246,7 @@ def test_every_day_deletes_another_product_and_keeps_its_sales(shop_url: str) ->
 
 
 def test_the_tables_of_others_stay(source_url: str) -> None:
-    """Writing afresh drops the sample's own tables and no other."""
+    """Writing day 1 again drops the sample's own tables and no other table."""
     with _connection(source_url) as connection:
         connection.exec_driver_sql("CREATE TABLE payroll (id INT PRIMARY KEY)")
         connection.exec_driver_sql("INSERT INTO payroll VALUES (7)")
@@ -252,7 +259,7 @@ def test_the_tables_of_others_stay(source_url: str) -> None:
 
 @pytest.mark.parametrize("name", ["mysql", "mariadb", "postgresql"])
 def test_a_url_need_not_name_its_driver(name: str, request: pytest.FixtureRequest) -> None:
-    """`mysql://`, `mariadb://` and `postgresql://` find the driver that is installed."""
+    """`mysql://`, `mariadb://` and `postgresql://` find the installed driver."""
     fixture = "postgresql_url" if name == "postgresql" else "mariadb_url"
     url = make_url(request.getfixturevalue(fixture)).set(drivername=name)
     assert sample.write(url.render_as_string(hide_password=False))["users"] == 279
@@ -264,8 +271,9 @@ def test_a_url_need_not_name_its_driver(name: str, request: pytest.FixtureReques
 def test_a_day_that_does_not_follow_changes_nothing(
     day: int, scale: int, reason: str, shop_url: str
 ) -> None:
-    """A day twice, a day left out and another scale are refused, and the database stays as it
-    was.
+    """A repeated day, a skipped day and another scale are refused.
+
+    The database does not change.
     """
     sample.write(shop_url)
     sample.write(shop_url, day=2)
@@ -276,7 +284,7 @@ def test_a_day_that_does_not_follow_changes_nothing(
 
 
 def test_the_command_prints_the_rows_of_each_table(checkout: Checkout) -> None:
-    """`python -m sample` ends with a line for each table and exit status 0."""
+    """`python -m sample` prints a line for each table and returns exit status 0."""
     done = checkout.run("-m", "sample", "--url", "sqlite:///shop.db")
     assert done.returncode == 0, done.stderr
     assert "orders                     1,200 rows\n" in done.stdout
@@ -309,8 +317,9 @@ def test_the_command_prints_the_rows_of_each_table(checkout: Checkout) -> None:
 def test_wrong_use_gets_one_clear_line(
     arguments: list[str], reason: str, checkout: Checkout
 ) -> None:
-    """A wrong argument or a dead server gives exit status 2 and one line, without traceback and
-    without password.
+    """A wrong argument or a dead server gives exit status 2 and one line.
+
+    The output has no traceback and no password.
     """
     done = checkout.run("-m", "sample", *arguments)
     assert done.returncode == 2, done.stderr
@@ -324,7 +333,7 @@ def test_wrong_use_gets_one_clear_line(
 def test_a_refused_login_is_told_without_the_password(
     mariadb_url: str, postgresql_url: str, checkout: Checkout
 ) -> None:
-    """A wrong password gives exit status 2, and the message does not show it."""
+    """A wrong password gives exit status 2, and the message does not show the password."""
     for url in (mariadb_url, postgresql_url):
         wrong = make_url(url).set(password=_SECRET).render_as_string(hide_password=False)
         done = checkout.run("-m", "sample", "--url", wrong)
@@ -375,6 +384,6 @@ def _source_rows(path: Path, source: str | Rows) -> list[Any]:
 
 
 def test_the_story_ends_with_its_calendar(shop_url: str) -> None:
-    """No day comes that the date dimension of the sample's warehouse does not have."""
+    """Day 186 is refused, because the sample's date dimension ends with day 185."""
     with pytest.raises(sample.DayError, match="the story ends on day 185"):
         sample.write(shop_url, day=186)

@@ -1,7 +1,4 @@
-"""The first days of the sample's marketplace, followed by hand.
-
-What users and facts are after each.
-"""
+"""The first days of the sample's marketplace, with the members and facts after each day."""
 
 from datetime import date, datetime
 from pathlib import Path
@@ -22,7 +19,7 @@ ORDER, LINE, USER = 900_001, 1, 900_001
 
 
 class Shop:
-    """A shop of the sample and its warehouse."""
+    """The sample's shop and its warehouse."""
 
     def __init__(self, folder: Path, warehouse_url: str) -> None:
         self.source_url = f"sqlite:///{folder}/shop.db"
@@ -30,14 +27,14 @@ class Shop:
         self._folder = folder
 
     def at(self, day: int) -> None:
-        """Let the shop live through one more day."""
+        """Write one more day into the shop."""
         if day == 1:
             write_sample_with_few_courses(self._folder / "shop.db")
         else:
             sample.write(self.source_url, day=day)
 
     def change(self, *statements: Any) -> None:
-        """Do what the story's own user does."""
+        """Apply the changes of the story's own user to the source."""
         with sa.create_engine(self.source_url, poolclass=sa.NullPool).begin() as connection:
             for statement in statements:
                 connection.execute(statement)
@@ -60,7 +57,7 @@ class Shop:
     def user(self) -> list[tuple[Any, ...]]:
         """Return the versions of the story's own user.
 
-        School, e-mail, whether inferred, since and until.
+        The columns are school, e-mail, whether inferred, since and until.
         """
         return self.query(
             "SELECT school_name, email, is_inferred, valid_from, valid_to FROM user_dim"
@@ -70,7 +67,7 @@ class Shop:
     def sales(self) -> list[tuple[Any, ...]]:
         """Return what that user bought.
 
-        The order's line, and the school of the version that bought it.
+        The columns are the order's line, and the school of the version to which the fact points.
         """
         return self.query(
             "SELECT f.order_id, u.school_name FROM product_sale_fact f JOIN user_dim u ON u.id ="
@@ -78,7 +75,7 @@ class Shop:
         )
 
     def products(self) -> dict[int, int]:
-        """Return the number of products that are not deleted (0) and that are (1)."""
+        """Return the number of products that are not deleted (0) and that are deleted (1)."""
         return dict(
             self.query(
                 "SELECT is_deleted, COUNT(*) FROM product_dim WHERE is_inferred = 0 GROUP BY"
@@ -92,7 +89,7 @@ class Shop:
         return lines, round(float(revenue), 2)
 
     def source_totals(self) -> tuple[Any, ...]:
-        """Return the same of the source."""
+        """Return the number of order lines and their revenue in the source."""
         with sa.create_engine(self.source_url, poolclass=sa.NullPool).connect() as connection:
             query = "SELECT COUNT(*), SUM(quantity * unit_price - discount) FROM order_lines"
             [(lines, revenue)] = connection.exec_driver_sql(query).all()
@@ -104,7 +101,7 @@ class Shop:
             return [tuple(map(_plain, row)) for row in warehouse.query(query)]
 
     def project(self) -> Any:
-        """Return the sample's own project, between this shop and this warehouse."""
+        """Return the sample's own project, with this shop and this warehouse."""
         own: Any = SimpleNamespace(
             **{
                 name: getattr(config, name)
@@ -164,18 +161,20 @@ def moves(school_id: int, at: datetime) -> Any:
 
 
 def test_five_days(shop: Shop) -> None:
-    """An order before its user, a move, one that is told late, a rename, a deletion, and a day
-    loaded again.
+    """The warehouse is right after each of five days, on every kind of warehouse.
+
+    The days have an order before its user's row, a move, a back-dated move, a rename, a deletion,
+    and a day that is loaded twice.
     """
     users = schema.metadata.tables["users"]
-    # Day 1: an order of somebody who has no row yet. He is inferred.
+    # Day 1: an order of a user who has no row yet. The user is inferred.
     shop.change(*an_order(ORDER, datetime(2015, 6, 30, 10)))
     shop.load()
     assert shop.user() == [(None, None, 1, "1900-01-01", None)]
     assert shop.sales() == [(ORDER, None)]
     assert shop.products() == {0: 850}
-    # Day 2: his row comes; he is filled in place, and the sale of before is his. A product is
-    # deleted.
+    # Day 2: the user's row arrives. It fills the inferred member in place, so that the earlier sale
+    # is this user's. A product is deleted.
     shop.at(2)
     shop.change(
         sa.insert(users).values(
@@ -196,7 +195,7 @@ def test_five_days(shop: Shop) -> None:
     assert shop.user() == [(abilene, "zoe@old.example", 0, "1900-01-01", None)]
     assert shop.sales() == [(ORDER, abilene)]
     assert shop.products() == {0: 849, 1: 1}
-    # Day 3: she moves (type 2), has a new e-mail (type 1), and orders once more.
+    # Day 3: the user moves (type 2), has a new e-mail (type 1), and places another order.
     shop.at(3)
     shop.change(
         moves(995, datetime(2015, 7, 2, 8)),
@@ -217,8 +216,8 @@ def test_five_days(shop: Shop) -> None:
     again = shop.load()
     assert (again["user"].inserted, again["user"].updated) == (0, 0)
     assert shop.user() == history
-    # Day 4: a move of 1 July is told late. It lasts to the one of 2 July, and the order of 30 June
-    # stays before it.
+    # Day 4: a back-dated move of 1 July arrives. It is valid until the move of 2 July, and the
+    # order of 30 June stays with the version before it.
     shop.at(4)
     shop.change(moves(996, datetime(2015, 7, 1, 8)), *an_order(ORDER + 2, datetime(2015, 7, 1, 20)))
     shop.load()
@@ -228,8 +227,8 @@ def test_five_days(shop: Shop) -> None:
         (academy, "zoe@new.example", 0, "2015-07-02", None),
     ]
     assert shop.sales() == [(ORDER, abilene), (ORDER + 1, academy), (ORDER + 2, adams)]
-    # Day 5: her account is deleted; a dimension that does not declare deletions keeps her, and her
-    # sales.
+    # Day 5: the user's account is deleted. A dimension that does not declare deletions keeps the
+    # user, and the facts keep their keys.
     shop.at(5)
     shop.change(sa.delete(users).where(users.c.id == USER))
     shop.load()
@@ -240,9 +239,10 @@ def test_five_days(shop: Shop) -> None:
 
 
 def test_no_fact_points_to_a_wrong_member_after_a_rebuild_of_every_dimension(shop: Shop) -> None:
-    """The facts are left alone.
+    """After a rebuild of every dimension alone, each fact still points to the same member.
 
-    Each of their keys has the natural key and, of users, the school that it had before.
+    The facts are not loaded. Each of their keys has the same natural key as before and, for users,
+    the same school.
     """
     for day in (2, 3):
         shop.load()

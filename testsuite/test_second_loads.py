@@ -1,11 +1,10 @@
-"""Second loads of every type: only what changed is written, and the table holds what Python says it
-must.
+"""Second loads of every type write only what changed, and the table holds the expected values.
 
 Each pair of a source and a warehouse has three tables: a dimension of type 1, one of type 2, and a
-fact of a grain. Every type is a column of each of them. A row is for one type: its other columns
+fact with a grain. Every type is a column of each of them. A row is for one type: its other columns
 never change. The three tables are loaded in three ways: read by DuckDB's scanners, through the
-drivers, and row by row. Which table has which way turns from pair to pair, so that each way meets
-each source, each warehouse and each kind of table.
+drivers, and row by row. The ways rotate over the tables from pair to pair, so that each way is
+combined with each source, each warehouse and each kind of table.
 """
 
 import json
@@ -59,15 +58,15 @@ Row = dict[str, Any]
 
 @dataclass
 class Table:
-    """One table of the warehouse: what it is, how it is loaded, and what its source gives."""
+    """One table of the warehouse, the way in which it is loaded, and its source."""
 
     shape: str
     way: str
     source: str
-    """The kind of database that it is read from, or the format of its files, or `rows`."""
+    """The kind of database, the format of the files, or `rows`."""
     warehouse: str
     histories: list[list[Row]] = field(default_factory=list)
-    """What Python expects of each member: its states, in the order in which they came."""
+    """The expected states of each member, in the order in which they arrived."""
 
     @property
     def name(self) -> str:
@@ -76,7 +75,7 @@ class Table:
 
     @property
     def kinds(self) -> list[Kind]:
-        """The types that are columns of it: those that its source and its way can have."""
+        """The types of its columns: those that its source and its way support."""
         return [kind for kind in KINDS if self._has(kind)]
 
     def _has(self, kind: Kind) -> bool:
@@ -89,10 +88,10 @@ class Table:
         return kind.as_sets or self.way == "row by row"
 
     def states(self) -> tuple[list[Row], list[Row]]:
-        """Return the rows that the source gives at first, and those that it gives later.
+        """Return the rows that the source gives first, and those that it gives later.
 
-        Of each change of a type there is a row in which one value becomes the other, and of each
-        type one in which a value becomes NULL. The last row stays as it is.
+        For each change of a type, one row replaces the first value by the second; for each type,
+        one row replaces a value by NULL. The last row does not change.
         """
         kinds, lacking = self.kinds, {self.source, self.warehouse}
         base: Row = {kind.name: kind.changes[0].before for kind in kinds}
@@ -110,7 +109,10 @@ class Table:
         return first, later
 
     def expected(self, given: Sequence[Row]) -> int:
-        """Note what a load must make of these rows, and return how many of them it must write."""
+        """Record the states that a load must make of these rows.
+
+        Returns how many rows the load must write.
+        """
         kinds = self.kinds
         plain_rows = [
             {"number": row["number"]}
@@ -128,7 +130,7 @@ class Table:
         return changed
 
     def counts(self, step: str, written: int) -> Counts:
-        """Return what the load must tell of a step that has to write so many rows."""
+        """Return the expected counts of a step that has to write this many rows."""
         read = len(self.histories)
         if step == "first" or (step == "rebuild" and self.shape != "type 2"):
             return Counts(read=read, inserted=read)
@@ -137,7 +139,7 @@ class Table:
         return Counts(read=read, updated=written, unchanged=read - written)
 
     def content(self) -> list[Row]:
-        """Return what the table must hold: of type 2 each version of each member."""
+        """Return the expected rows; of type 2, each version of each member."""
         if self.shape != "type 2":
             return [history[-1] for history in self.histories]
         return [
@@ -180,12 +182,12 @@ def connected(url: str) -> Any:
 
 
 def quoted(database: str, name: str) -> str:
-    """Return a name as a database quotes it."""
+    """Return a name quoted for a database."""
     return f"`{name}`" if database == "mysql" else f'"{name}"'
 
 
 def write(url: str, database: str, table: Table) -> None:
-    """Write both states of a table's source into a database, in the database's own types."""
+    """Write both states of a table's source into a database, with the database's own types."""
     mark = "?" if database in {"duckdb", "sqlite"} else "%s"
     kinds = table.kinds
     name = quoted(database, f"source_of_{table.name}")
@@ -204,7 +206,7 @@ def write(url: str, database: str, table: Table) -> None:
 
 
 def taken(database: str, value: Any) -> Any:
-    """Return a value as the driver takes it: SQLite keeps texts for moments, and no decimals."""
+    """Return a value for the driver: SQLite has texts for dates and times, and no decimals."""
     if database != "sqlite":
         return value
     if isinstance(value, Decimal):
@@ -215,10 +217,10 @@ def taken(database: str, value: Any) -> Any:
 
 
 def write_file(path: Path, table: Table, given: Sequence[Row]) -> None:
-    """Write rows into a file, by the end of its name."""
+    """Write rows into a file, in the format of its suffix."""
     names = ["number", *(kind.name for kind in table.kinds)]
     if path.suffix == ".csv":
-        # Each text is quoted, for an empty field is NULL.
+        # Each text is quoted, because an empty field is NULL.
         with path.open("w", encoding="utf-8", newline="") as opened:
             opened.write(",".join(names) + "\n")
             for row in given:
@@ -249,7 +251,7 @@ def _csv(value: Any) -> str:
 
 
 def read(url: str, table: Table) -> list[Row]:
-    """Return what the warehouse's table holds, read by the database's own driver."""
+    """Return the rows of the warehouse's table, read by the database's own driver."""
     database, kinds = table.warehouse, table.kinds
     keys = ["number", "version"] if table.shape == "type 2" else ["number"]
     names = ", ".join([*keys, *(_selected(database, kind) for kind in kinds)])
@@ -271,10 +273,10 @@ def read(url: str, table: Table) -> list[Row]:
 def _selected(database: str, kind: Kind) -> str:
     name = quoted(database, kind.name)
     if database == "mysql" and kind.ddl == "FLOAT":
-        # MySQL writes a FLOAT with 6 digits.
+        # MySQL returns a FLOAT with 6 digits only.
         return f"{name} + 0e0"
     if database == "postgresql" and kind.ddl == "FLOAT":
-        # Its driver takes the shortest text for the number.
+        # The driver returns the shortest text that stands for the number.
         return f"{name}::double precision"
     if database == "postgresql" and kind.ddl == "JSON":
         return f"{name}::text"
@@ -317,7 +319,7 @@ def declared(table: Table, source: Any) -> DimensionETL | FactETL:
 
 
 class Pair:
-    """A source and a warehouse, and the three tables that go from one to the other."""
+    """A source and a warehouse, and the three tables that are loaded from one into the other."""
 
     def __init__(
         self, source: str, source_url: str, warehouse: str, url: str, folder: Path
@@ -376,7 +378,7 @@ class Pair:
         *,
         rebuild: bool,
     ) -> dict[str, Counts]:
-        """Load or plan all three tables, and return what became of the rows of each."""
+        """Load or plan all three tables, and return the counts of each."""
         request = Request(
             test_sources=False, run_dimensions=True, run_facts=True, delete_existing_tables=rebuild
         )
@@ -389,7 +391,7 @@ class Pair:
             if isinstance(event, events.EtlNoted) and "read through the driver" in event.note
         }
         for table in self.tables:
-            # Otherwise another way would be tested than the one that is meant.
+            # The load must not fall back to another way than the one that is tested.
             assert table.way != "scanned" or table.name not in noted
         return {
             event.etl.name: event.counts
@@ -398,7 +400,7 @@ class Pair:
         }
 
 
-# The state of the source in each step, and whether its load is planned before.
+# For each step, the state of the source, and whether the load is planned first.
 STEPS = {
     "first": (0, True),
     "same": (0, False),
@@ -423,9 +425,10 @@ def pair(request: pytest.FixtureRequest, warehouse_url: str, tmp_path: Path, sou
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_second_load_writes_what_changed_and_nothing_else(pair: Pair) -> None:
-    """Of every type.
+    """A second load of every type writes the changed rows only, and its plan gives the same counts.
 
-    The same again, another value, NULL and back, a rebuild, and the plan of each.
+    The steps are: the same rows, other values, NULL and back, a rebuild, and the same rows after
+    it. After each step the table holds the expected values.
     """
     cells = 0
     for step, (state, is_planned) in STEPS.items():
@@ -444,10 +447,7 @@ def test_a_second_load_writes_what_changed_and_nothing_else(pair: Pair) -> None:
 
 
 def differences(found: Sequence[Row], expected: Sequence[Row]) -> list[tuple[int, str, Any, Any]]:
-    """Return the first values that are not as expected.
-
-    The row's number, the column, both values.
-    """
+    """Return the first nine differences: the row's number, the column, and both values."""
     assert len(found) == len(expected)
     pairs = zip(found, expected, strict=True)
     each = chain.from_iterable(_differing(ours, theirs) for ours, theirs in pairs if ours != theirs)
@@ -478,7 +478,10 @@ def _differing(found: Row, expected: Row) -> list[tuple[int, str, Any, Any]]:
 def test_what_only_postgresql_has_is_refused(
     postgresql_url: str, tmp_path: Path, kind: str, value: str, beside: str
 ) -> None:
-    """By the scanner and by the driver: the message has the column and the reason."""
+    """A value that only PostgreSQL has is refused by the scanner and by the driver.
+
+    The message has the column and the reason.
+    """
     reason = _REASONS[kind]
     etl = FactETL(
         "t",
@@ -531,8 +534,9 @@ _ALL = Request(test_sources=False, run_dimensions=True, run_facts=True)
 def test_a_type_becomes_one_that_holds_all_its_values(
     written: str, kind: str, target: str, made: str
 ) -> None:
-    """By what the type is in the dialect that it is written in, whatever other dialects take the
-    word for.
+    """A type becomes one of the target's types that holds all its values.
+
+    The dialect of the SQL decides what a type means, whatever the same word means in others.
     """
     [statement] = create_statements(
         f"CREATE TABLE t (v {kind})", sql_dialect=written, target=target
@@ -541,14 +545,14 @@ def test_a_type_becomes_one_that_holds_all_its_values(
 
 
 def test_a_real_of_mysql_keeps_all_digits_of_a_double() -> None:
-    """It is a DOUBLE there, though sqlglot takes it for a single."""
+    """A REAL of MySQL is a DOUBLE, although sqlglot reads it as single precision."""
     column = columns_of("CREATE TABLE t (v REAL)", sql_dialect="mysql")["v"]
     assert column.cast(0.1) == 0.1
 
 
 @pytest.mark.parametrize("kind", ["FLOAT(10,2)", "DOUBLE(10,2)", "REAL(10,2)"])
 def test_a_float_that_mysql_rounds_is_refused(kind: str) -> None:
-    """The message names the column and what to declare."""
+    """A FLOAT or DOUBLE with a scale is refused, and the message says which type to declare."""
     with pytest.raises(DialectError, match=r'column "v" is .*declare DECIMAL\(10,2\)'):
         columns_of(f"CREATE TABLE t (v {kind})", sql_dialect="mysql")
 
@@ -556,7 +560,10 @@ def test_a_float_that_mysql_rounds_is_refused(kind: str) -> None:
 def test_a_decimal_that_the_scanner_cannot_read_comes_by_the_driver(
     mariadb_url: str, tmp_path: Path
 ) -> None:
-    """For a DECIMAL(38) of MySQL, DuckDB's scanner takes one of 37 digits."""
+    """A DECIMAL(38) of MySQL is loaded exactly, through the driver.
+
+    DuckDB's scanner would read it with 37 digits.
+    """
     digits = "9" * 38
     etl = FactETL(
         "t",

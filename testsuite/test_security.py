@@ -1,7 +1,4 @@
-"""Nothing lost, nobody let in.
-
-Secrets stay where they are, and what comes from outside does nothing it must not.
-"""
+"""Security: secrets stay secret, and hostile input cannot change what it must not."""
 
 import json
 import os
@@ -42,11 +39,14 @@ from pypelineetl.errors import DatabaseError, PypeLineError
 from pypelineetl.extract.source_check import check_source as try_source
 
 CANARY = "canary7Zq"
-"""In every secret of these tests, and nowhere else."""
+"""A text in every secret of these tests, and nowhere else."""
 
 
 def test_a_password_may_come_from_a_command(postgresql_url: str, tmp_path: Path) -> None:
-    """Run without a shell; what a command says when it fails is never repeated."""
+    """A password command gives the password; it is run without a shell.
+
+    If the command fails, the error does not repeat its output.
+    """
     url = sa.make_url(postgresql_url)
     (tmp_path / "secret").write_text(f"{url.password}\nnot this\n")
     bare = url.set(password=None).render_as_string()
@@ -78,7 +78,10 @@ def test_a_password_may_come_from_a_command(postgresql_url: str, tmp_path: Path)
 def test_a_password_loses_nothing_but_its_newline(
     option: str, told: str, password: str, tmp_path: Path
 ) -> None:
-    """What other separators of lines there are, and blanks, may be a part of it."""
+    """A password keeps its blanks and other line separators.
+
+    Only the newline after it is removed.
+    """
     secret = tmp_path / "secret"
     secret.write_bytes(told.encode())
     where = f"cat {secret}" if option == "password_command" else str(secret)
@@ -87,7 +90,7 @@ def test_a_password_loses_nothing_but_its_newline(
 
 
 def test_a_password_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    """Without a byte of it in the message."""
+    """A password that is not UTF-8 is refused, and the message shows none of its bytes."""
     (tmp_path / "secret").write_bytes(b"p\xff\n")
     url = sa.make_url("mysql://etl@127.0.0.1/shop").update_query_dict(
         {"password_file": f"{tmp_path}/secret"}
@@ -101,9 +104,10 @@ def test_a_password_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_a_password_command_is_run_once_and_again_when_the_password_was_refused(
     server: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """In one process, however many connections it makes.
+    """A process runs the password command once, and again only if the server refuses the password.
 
-    What is told no more is not tried twice.
+    Further connections use the same password. If the password changes, the first refused connection
+    runs the command again.
     """
     given = sa.make_url(request.getfixturevalue(server))
     admin = given.set(username="root", password="") if "mariadb" in server else given
@@ -160,7 +164,10 @@ def test_a_password_command_is_run_once_and_again_when_the_password_was_refused(
 def test_an_account_that_can_write_is_told(
     mariadb_url: str, postgresql_url: str, tmp_path: Path
 ) -> None:
-    """Once for each source, with what it may do too much; a file has no accounts."""
+    """The test of a source warns of an account that may write, once for each source.
+
+    The warning names the excess privileges. A file has no accounts, so there is no warning.
+    """
     for source_url, told in (
         (mariadb_url, "ALL PRIVILEGES"),
         (postgresql_url, "CREATE, DELETE, INSERT, SUPERUSER"),
@@ -177,8 +184,9 @@ def test_an_account_that_can_write_is_told(
 
 
 class Rogue:
-    """A server that speaks just enough of MySQL's protocol to ask, in answer to a query, for a file
-    of the client's.
+    """A server that speaks a minimal MySQL protocol and answers a query by a request for a file.
+
+    The requested file is on the client's machine.
     """
 
     def __init__(self, asks_at: str) -> None:
@@ -237,7 +245,10 @@ class Rogue:
     ("read_only", "asks_at"), [(True, "SELECT 1"), (False, "SELECT 1"), (False, "LOAD DATA")]
 )
 def test_a_server_gets_no_file_that_it_asks_for(read_only: bool, asks_at: str) -> None:
-    """Neither in answer to a query, nor another file than the one that is being loaded."""
+    """A MySQL server cannot read a local file.
+
+    It gets none in answer to a query, and while a file is loaded, it gets no other file.
+    """
     rogue = Rogue(asks_at)
     try:
         with pytest.raises((DatabaseError, RuntimeError)):
@@ -263,8 +274,9 @@ NAMES = ["order by", "a'b", "semi;colon", "sélect ✓", "DROP TABLE x; --"]
 def test_names_are_quoted_wherever_they_stand(
     name: str, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """Tables and columns may be called what they like, but for the characters that pygrametl cannot
-    quote.
+    """Tables and columns may have any name with characters that pygrametl can quote.
+
+    A dimension and a fact with such names are loaded and rebuilt.
     """
     star = Star(f"sqlite:///{tmp_path}/s.sqlite", warehouse_url, tmp_path)
     star.write(THINGS, [{"code": "A", "title": "'; DROP TABLE things; --"}])
@@ -312,8 +324,9 @@ HOSTILE = [
 
 
 def test_values_arrive_to_the_letter(source_url: str, warehouse_url: str, tmp_path: Path) -> None:
-    """Whatever is in a text, and whichever way it goes through pipes, bulk loaders and
-    statements.
+    """Every text arrives unchanged, by a rebuild and by an update.
+
+    The texts go through the pipes, bulk loaders and statements of each source and each warehouse.
     """
     star = Star(source_url, warehouse_url, tmp_path)
     star.write(
@@ -327,7 +340,10 @@ def test_values_arrive_to_the_letter(source_url: str, warehouse_url: str, tmp_pa
 
 
 def test_invalid_utf8_is_refused_in_words(warehouse_url: str, tmp_path: Path) -> None:
-    """SQLite keeps any bytes as a text; the table holds what it held before."""
+    """A text with invalid UTF-8 is refused with a clear message, and the table does not change.
+
+    SQLite can store any bytes as a text.
+    """
     star = Star(f"sqlite:///{tmp_path}/s.sqlite", warehouse_url, tmp_path)
     star.write(THINGS, [{"code": "A", "title": "good"}])
     star.load(THING)
@@ -351,8 +367,9 @@ NO_UTF8 = {"mysql": "CAST(x'ff41fe' AS BINARY(3))", "postgresql": "decode('ff41f
 def test_a_hostile_source_changes_nothing(
     source: str, other_mysql_url: str, other_postgresql_url: str, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """Bytes that are no text, other columns or too much of them are refused in words, and the table
-    is as it was.
+    """Invalid texts, and missing, duplicate or too long values are refused with a clear message.
+
+    The table does not change.
     """
     star = Star(
         other_mysql_url if source == "mysql" else other_postgresql_url, warehouse_url, tmp_path
@@ -369,7 +386,7 @@ def test_a_hostile_source_changes_nothing(
 
 @pytest.fixture
 def shop(checkout: Checkout, redis_url: str) -> Checkout:
-    """A checkout whose secrets all have the canary in them, with Redis and its source."""
+    """A checkout with Redis and a source, in which every secret contains the canary."""
     name = f"{CANARY}_broker"
     port = sa.make_url(redis_url).port
     with redis_client.Redis(port=port or 6379) as admin:
@@ -443,7 +460,10 @@ def _told_by_redis(shop: Checkout) -> str:
 def test_no_secret_is_told_by_the_command_line(
     shop: Checkout, spoilt: dict[str, str], arguments: list[str]
 ) -> None:
-    """On the screen, in the log or in the warehouse, whether all goes well or not."""
+    """No secret appears in the output, in the log or in the warehouse.
+
+    This holds for runs that succeed and for runs that fail.
+    """
     shop.hurry()
     done = shop.run(
         "run.py", *arguments, **{"ETL_WAREHOUSE_URL": f"duckdb:///{shop.folder}/w.duckdb", **spoilt}
@@ -456,8 +476,9 @@ def test_no_secret_is_told_by_the_command_line(
 
 
 def test_no_secret_is_told_by_celery(shop: Checkout) -> None:
-    """In messages, results, the worker's log or what a worker tells of itself, after a success and
-    a failure.
+    """No secret appears in messages, results, the worker's log or the worker's configuration.
+
+    This holds after a success and after a failure.
     """
     with shop.worker(1) as worker:
         for call in (
@@ -476,8 +497,9 @@ def test_no_secret_is_told_by_celery(shop: Checkout) -> None:
 
 
 def test_no_secret_is_in_what_a_debugger_shows(tmp_path: Path) -> None:
-    """The representation of a project, and errors with the values of all variables, as error
-    trackers send them.
+    """The representation of a project shows no secret, nor do the local variables of an error.
+
+    Error trackers send both.
     """
     star = Star(f"sqlite:///{tmp_path}/s.sqlite", f"mysql://etl:{CANARY}@127.0.0.1:1/dw", tmp_path)
     project = star.project()
@@ -502,7 +524,7 @@ def test_no_secret_is_in_what_a_debugger_shows(tmp_path: Path) -> None:
     ],
 )
 def test_messages_are_checked(shop: Checkout, message: dict[str, Any]) -> None:
-    """A wrong one fails in a few words, and the worker goes on."""
+    """A message with wrong arguments fails with a short error, and the worker continues."""
     (shop.folder / "message.json").write_text(json.dumps(message))
     with shop.worker(1):
         code = (
@@ -521,14 +543,14 @@ def test_messages_are_checked(shop: Checkout, message: dict[str, Any]) -> None:
 
 
 class Bomb:
-    """What runs code when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Path.touch, (Path("exploded"),))
 
 
 def test_a_pickled_message_is_not_opened(shop: Checkout) -> None:
-    """A worker throws it away, and goes on."""
+    """A worker drops a pickled message without unpickling it, and continues."""
     message = {
         "body": b64encode(pickle.dumps(((Bomb(),), {}, {}))).decode(),
         "content-encoding": "binary",
@@ -558,7 +580,7 @@ def test_a_pickled_message_is_not_opened(shop: Checkout) -> None:
 
 
 def test_files_are_private_and_removed(tmp_path: Path) -> None:
-    """Locks, pipes and spilt rows are for their owner alone, and gone when the load is."""
+    """Lock files are readable by their owner only, and are removed when the load ends."""
     star = Star(f"sqlite:///{tmp_path}/s.sqlite", f"duckdb:///{tmp_path}/w.duckdb", tmp_path)
     star.write(PEOPLE, [{"person_id": 1, "name": "x", "city": None}])
     modes = {}
@@ -573,7 +595,10 @@ def test_files_are_private_and_removed(tmp_path: Path) -> None:
 
 
 def test_an_extension_that_somebody_changed_is_refused(tmp_path: Path) -> None:
-    """Its signature is checked once in a process, although a bench would take one without."""
+    """DuckDB does not load an extension whose signature is wrong.
+
+    The signature is checked once in a process, although a session accepts unsigned extensions.
+    """
     code = bytearray(Path(str(extension("sqlite"))).read_bytes())
     code[len(code) // 2] ^= 1
     changed = tmp_path / "sqlite_scanner.duckdb_extension"
@@ -589,7 +614,10 @@ def test_an_extension_that_somebody_changed_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_a_killed_process_left_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that a living process uses stays, however old it is, and one that is quite new."""
+    """A DuckDB session deletes the old spill folder of a dead process.
+
+    It keeps the folder of a living process, however old, and a new one.
+    """
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     left, young = tmp_path / "pypelineetl-spill-left", tmp_path / "pypelineetl-spill-young"
     for folder in (left, young):
@@ -607,7 +635,7 @@ def test_a_folder_that_a_killed_process_left_is_removed(
 
 
 def statements(database: str, role: str, names: dict[str, str]) -> list[str]:
-    """Return the statements that docs/security.md has for an account, with other names."""
+    """Return the statements of docs/security.md for an account, with other names."""
     found = re.search(
         rf"```sql\n-- {database}: {role}\n(.*?)```",
         (ROOT / "docs" / "security.md").read_text(),
@@ -626,7 +654,7 @@ def _as(url: str, user: str) -> str:
 
 
 def _refused(url: str, *attempts: str) -> None:
-    """Try statements, each of which must be refused."""
+    """Run statements, each of which the database must refuse."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     for attempt in attempts:
         with (
@@ -640,11 +668,12 @@ def _refused(url: str, *attempts: str) -> None:
 
 @pytest.fixture
 def accounts_on_mariadb(mariadb_url: str, other_mysql_url: str) -> Iterator[tuple[str, str, str]]:
-    """The accounts of the guide.
+    """The accounts of the guide on MariaDB.
 
-    The URLs of the source and the warehouse as these, and of the source as the owner.
+    They are the URLs of the source and of the warehouse with these accounts, and the URL of the
+    source with its owner's account.
     """
-    # As the administrator: the tests' own account may do all, but grant nothing.
+    # Only root can grant: the tests' own account has all privileges without the grant option.
     admin = sa.create_engine(
         sa.make_url(other_mysql_url).set(username="root", password=""), poolclass=sa.NullPool
     )
@@ -667,9 +696,9 @@ def accounts_on_mariadb(mariadb_url: str, other_mysql_url: str) -> Iterator[tupl
 def accounts_on_postgresql(
     postgresql_url: str, other_postgresql_url: str
 ) -> Iterator[tuple[str, str, str]]:
-    """As on MariaDB."""
+    """The accounts of the guide on PostgreSQL, as on MariaDB."""
     urls = {"source": other_postgresql_url, "warehouse": postgresql_url}
-    # The tables that the reader is to read exist before it is told so.
+    # The tables that the reader may read must exist before the privileges are granted.
     Star(other_postgresql_url, "duckdb:///none", Path())
     for role, url in urls.items():
         with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
@@ -692,9 +721,9 @@ def accounts_on_postgresql(
 def test_the_accounts_of_the_guide_can_do_their_work_and_no_more(
     server: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """A star built, built again with what it replaces kept, and loaded in place.
+    """With the accounts of the guide, a star can be built, rebuilt and updated.
 
-    Then what must be refused is.
+    The second build keeps the previous tables. Statements beyond this work are refused.
     """
     source, warehouse, owner = request.getfixturevalue(f"accounts_on_{server}")
     star = Star(owner, warehouse, tmp_path)
@@ -743,8 +772,9 @@ def test_the_accounts_of_the_guide_can_do_their_work_and_no_more(
 def test_an_anonymous_user_does_not_stand_in_the_way_of_the_accounts(
     accounts_on_mariadb: tuple[str, str, str], mariadb: Server
 ) -> None:
-    """`mariadb-install-db` makes one for localhost, which goes before an account that may come from
-    anywhere.
+    """The accounts of the guide work although there is an anonymous user for localhost.
+
+    `mariadb-install-db` creates one, and MariaDB prefers it to an account for any host.
     """
     _, warehouse, owner = accounts_on_mariadb
     socket = str(mariadb.folder / "mariadb" / "mariadb.sock")

@@ -1,7 +1,4 @@
-"""The settings of config.py.
-
-What is wrong with them is told in one line each, before anything connects.
-"""
+"""The settings of config.py: each problem is reported in one line, before anything connects."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +84,7 @@ from pypelineetl.project.settings import SETTINGS, page
     ],
 )
 def test_a_value_against_its_rule_is_told(name: str, value: Any, told: str) -> None:
-    """What was given, the rule, and no traceback."""
+    """A setting with an invalid value is reported in one line with the value and the rule."""
     given = faults(SCHOOL, DAY, VISIT, **{name: value})
     assert given.startswith(f"config.py: {name}"), given
     assert told in given
@@ -97,7 +94,7 @@ def test_a_value_against_its_rule_is_told(name: str, value: Any, told: str) -> N
 @pytest.mark.parametrize("name", ["SQL_DIALECT", "WAREHOUSE_DIALECT", "SOURCE_DIALECTS"])
 @pytest.mark.parametrize("given", ["mariadb", "postgresql", "postgres", "duckdb", "sqlite"])
 def test_a_dialect_has_the_names_of_the_databases(name: str, given: str) -> None:
-    """The words of the URLs are right, and SQLAlchemy's and sqlglot's name of PostgreSQL alike."""
+    """A dialect may have the name that URLs use, and PostgreSQL also sqlglot's name."""
     value = {"shop": given} if name == "SOURCE_DIALECTS" else given
     project = read_project(config(SCHOOL, DAY, VISIT, **{name: value}))
     written = {"mariadb": "mysql", "postgresql": "postgres"}.get(given, given)
@@ -110,7 +107,10 @@ def test_a_dialect_has_the_names_of_the_databases(name: str, given: str) -> None
 
 
 def test_a_misspelt_setting_is_told_and_a_name_of_the_users_own_is_not() -> None:
-    """Else it would be ignored, and nobody would know."""
+    """A misspelt setting is reported with a suggestion; a name of the user's own is not.
+
+    Otherwise the setting would be ignored, and nobody would notice.
+    """
     given = faults(SCHOOL, KEEP_PREVOIUS=True, HOME="/opt", NEAREST_SHOP="Bonn")
     assert (
         given
@@ -120,7 +120,7 @@ def test_a_misspelt_setting_is_told_and_a_name_of_the_users_own_is_not() -> None
 
 
 def test_all_faults_of_settings_are_told_at_once() -> None:
-    """One a line, with those of the ETLs."""
+    """All problems of settings are reported at once, one in each line, with those of the ETLs."""
     wrong = replace(SCHOOL, active=cast("Any", "no"))
     given = faults(wrong, KEEP_PREVIOUS="no", LOG_HOME=None, SQL_DIALECT="mysqll").splitlines()
     assert [line.split()[1] for line in given] == [
@@ -175,7 +175,7 @@ def test_all_faults_of_settings_are_told_at_once() -> None:
     ],
 )
 def test_a_field_of_a_wrong_type_is_told(etl: Any, changes: Any, told: str) -> None:
-    """Before anything looks into it."""
+    """An ETL's argument of a wrong type is reported in one line with the value and the rule."""
     wrong = replace(etl, **changes)
     given = faults(*(wrong if each is etl else each for each in (SCHOOL, DAY, VISIT)))
     assert given.startswith(f'config.py: {etl.kind} "{etl.name}": {told}'), given
@@ -183,7 +183,7 @@ def test_a_field_of_a_wrong_type_is_told(etl: Any, changes: Any, told: str) -> N
 
 
 def test_a_list_of_a_factory_may_not_be_a_text() -> None:
-    """Python takes a text for a list of characters."""
+    """A factory's list may not be a text, which Python would take for a list of characters."""
     wrong = replace(
         SCHOOL,
         factory=replace(SCHOOL.factory, arguments={**SCHOOL.factory.arguments, "lookupatts": "id"}),
@@ -196,7 +196,7 @@ def test_a_list_of_a_factory_may_not_be_a_text() -> None:
 
 
 def test_a_table_with_a_schema_is_told() -> None:
-    """Both names agree, and neither can be used."""
+    """A table with a schema is reported, even if the CREATE TABLE and the factory agree."""
     create, arguments = (
         SCHOOL.create.replace("school_dim", "dw.school_dim"),
         SCHOOL.factory.arguments,
@@ -212,7 +212,10 @@ def test_a_table_with_a_schema_is_told() -> None:
 
 
 def test_a_misspelt_variable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the run would go to the warehouse of the default, and end well."""
+    """A misspelt environment variable is reported with a suggestion.
+
+    Otherwise the run would load into the default warehouse, and succeed.
+    """
     monkeypatch.setenv("ETL_WAREHOUSE_ULR", "mysql://root:secret@dw/warehouse")
     variables = environment(tmp_path / ".env")
     assert variables.get("ETL_WAREHOUSE_URL") is None
@@ -226,7 +229,10 @@ def test_a_misspelt_variable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_variable_of_somebody_elses_is_no_misspelt_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as the password that a URL names, whose own name is like that of the URL."""
+    """A variable that a URL names is not reported as misspelt.
+
+    The variable of its password has a name similar to that of the URL.
+    """
     monkeypatch.setenv("ETL_WAREHOUSE_URL", "mysql://etl@dw/dw?password_env=ETL_WAREHOUSE_PASSWORD")
     monkeypatch.setenv("ETL_WAREHOUSE_PASSWORD", "secret")
     variables = environment(tmp_path / ".env")
@@ -234,7 +240,10 @@ def test_a_variable_of_somebody_elses_is_no_misspelt_one(
 
 
 def test_a_dotenv_file_that_cannot_be_understood_is_told(tmp_path: Path) -> None:
-    """With the number of the line, and not with the line, which may hold a password."""
+    """An invalid line of a .env file is reported with its number.
+
+    The line itself is not shown, because it may hold a password.
+    """
     path = tmp_path / ".env"
     path.write_text('ETL_SOURCE_URL=mysql://x\nETL_WAREHOUSE_URL="mysql://root:secret@dw\n')
     with pytest.raises(ConfigError) as caught:
@@ -249,7 +258,10 @@ def test_a_dotenv_file_that_cannot_be_understood_is_told(tmp_path: Path) -> None
 
 
 def test_beat_does_not_start_on_a_wrong_configuration(checkout: Checkout) -> None:
-    """It would refresh nothing, night after night, and say nothing."""
+    """Celery beat does not start with a wrong configuration.
+
+    It would refresh nothing, night after night, without an error.
+    """
     checkout.edit("config", "NIGHTLY_REFRESH = None", 'NIGHTLY_REFRESH = {"hours": 3}')
     done = checkout.run("-m", "celery", "-A", "tasks", "beat")
     assert done.returncode != 0
@@ -258,8 +270,9 @@ def test_beat_does_not_start_on_a_wrong_configuration(checkout: Checkout) -> Non
 
 
 def test_the_page_of_the_settings_is_that_of_the_code() -> None:
-    """docs/settings.md is made by `python -m pypelineetl.project.settings`, and its pages are
-    there.
+    """docs/settings.md is the page that `python -m pypelineetl.project.settings` makes.
+
+    The pages that it links to exist.
     """
     assert (ROOT / "docs" / "settings.md").read_text() == page()
     for setting in SETTINGS:
@@ -267,7 +280,7 @@ def test_the_page_of_the_settings_is_that_of_the_code() -> None:
 
 
 def test_every_default_is_right_by_its_own_rule() -> None:
-    """A setting that is left out is no fault."""
+    """The default of every optional setting obeys the setting's own rule."""
     for setting in SETTINGS:
         if not setting.is_required:
             assert list(setting.problems(setting.default)) == [], setting.name

@@ -1,6 +1,6 @@
-"""Loading as sets.
+"""Loading in bulk gives the same tables as loading row by row.
 
-The same tables as row by row, every value as it was, and nothing written that did not change.
+Every value arrives unchanged, and only what changed is written.
 """
 
 import sqlite3
@@ -30,7 +30,7 @@ PERSON_COLUMNS = ("id", "person_id", "name", "city", "valid_from", "valid_to", "
 person = st.fixed_dictionaries(
     {"name": st.sampled_from(["Ann", "Bob", None]), "city": st.sampled_from(["Bonn", "Rome"])},
 )
-# The seller is always there: facts without one are refused, which other tests show.
+# The seller always exists: other tests cover facts without one, which are refused.
 people = st.tuples(person, st.dictionaries(st.integers(2, 4), person)).map(
     lambda drawn: [
         {"person_id": number, **values} for number, values in {1: drawn[0], **drawn[1]}.items()
@@ -56,13 +56,13 @@ sales = st.lists(
 
 
 def own(etl: Any) -> Any:
-    """Return the same ETL with a class of the user's own, which loads row by row."""
+    """Return the same ETL with a user's own class, which is loaded row by row."""
     made = etl.factory
     return replace(etl, factory=Factory(type("Own", (made.table_class,), {}), made.arguments))
 
 
 def tell(star: Star, etl: Any) -> list[str]:
-    """Load an ETL, which must succeed, and return what was noted."""
+    """Rebuild the table of an ETL, which must succeed, and return the notes."""
     happened = list(
         process(
             star.project(PERSON, THING, DAY, *([etl] if etl.name != "thing" else [])),
@@ -79,8 +79,10 @@ def tell(star: Star, etl: Any) -> list[str]:
 def test_a_star_is_the_same_as_sets_and_row_by_row(
     first: list[dict[str, Any]], second: list[dict[str, Any]], sold: list[dict[str, Any]]
 ) -> None:
-    """Two days of versions, then facts as of their moments, with inferred buyers, NULL keys and two
-    time zones.
+    """Random stars are the same in bulk and row by row.
+
+    They have two days of versions, then facts as of their moments, with inferred buyers, NULL keys
+    and two time zones.
     """
     _same_both_ways("duckdb", first, second, sold)
 
@@ -88,7 +90,7 @@ def test_a_star_is_the_same_as_sets_and_row_by_row(
 def test_a_star_is_the_same_on_every_warehouse(
     source_url: str, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """One such story, from every source into every warehouse, by scanners and bulk loaders."""
+    """One star is the same in bulk and row by row, from every source into every warehouse."""
     star = Star(source_url, warehouse_url, tmp_path)
     sold = [
         {
@@ -184,7 +186,7 @@ BLOB = bytes(range(256)) * 62_500  # 16 MB
 def test_nasty_values_arrive_byte_for_byte(
     source_url: str, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """Texts that bulk formats use for themselves, and a blob of 16 MB of every byte."""
+    """Texts with the special characters of bulk formats, and a blob of 16 MB, arrive unchanged."""
     star = Star(source_url, warehouse_url, tmp_path)
     metadata = sa.MetaData()
     table = sa.Table(
@@ -223,7 +225,7 @@ def test_nasty_values_arrive_byte_for_byte(
 def test_a_refresh_in_which_nothing_changed_writes_nothing(
     mariadb: Server, source_url: str, mariadb_url: str, tmp_path: Path, declared: DimensionETL
 ) -> None:
-    """The server itself counts the rows that are written."""
+    """A second load of the same rows writes no row, by the server's own count."""
     star = Star(source_url, mariadb_url, tmp_path)
     star.write(PEOPLE, [{"person_id": number, "name": "x", "city": None} for number in range(500)])
     star.write(THINGS, [{"code": f"{number}", "title": "x"} for number in range(500)])
@@ -237,9 +239,9 @@ def test_a_refresh_in_which_nothing_changed_writes_nothing(
 def test_a_second_load_in_another_order_writes_nothing(
     warehouse_url: str, tmp_path: Path, *, by_own: bool
 ) -> None:
-    """Of every shape of the star.
+    """A second load of the same rows in reverse order leaves each row with its audit key.
 
-    The same rows the other way round leave each row with its audit key.
+    This holds for the dimensions and the fact of the star, in bulk and row by row.
     """
     star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", warehouse_url, tmp_path)
     star.write(
@@ -301,7 +303,10 @@ def _written(server: Server) -> int:
 def test_without_load_data_rows_go_by_insert(
     mariadb: Server, mariadb_url: str, tmp_path: Path
 ) -> None:
-    """A server may refuse LOAD DATA LOCAL: the load is the same, and tells how to allow it."""
+    """If the server refuses LOAD DATA LOCAL, the load inserts the same rows.
+
+    A note says how to allow LOAD DATA LOCAL.
+    """
     star = Star(f"sqlite:///{tmp_path / 'star.sqlite'}", mariadb_url, tmp_path)
     star.write(THINGS, [{"code": f"{number}", "title": 'a "b", \\N\t😀'} for number in range(3)])
     with (
@@ -321,9 +326,9 @@ def test_without_load_data_rows_go_by_insert(
 
 
 def test_what_a_bulk_loader_would_leave_out_is_an_error(mariadb_url: str, tmp_path: Path) -> None:
-    """LOAD DATA LOCAL makes warnings of errors.
+    """Two rows with the same primary key fail the load.
 
-    A second row of a primary key must fail the load, not vanish.
+    LOAD DATA LOCAL turns this error into a warning, and would skip the second row.
     """
     star = Star(f"sqlite:///{tmp_path / 'star.sqlite'}", mariadb_url, tmp_path)
     star.write(SALES, [{"sale_id": number} for number in range(3)])
@@ -338,9 +343,9 @@ def test_what_a_bulk_loader_would_leave_out_is_an_error(mariadb_url: str, tmp_pa
 
 
 def test_what_duckdb_cannot_read_the_driver_reads(tmp_path: Path) -> None:
-    """SQLite keeps a text in a column of whole numbers.
+    """If DuckDB cannot read a value of SQLite, the load starts again through the driver.
 
-    DuckDB stumbles over it half way, and the load begins again.
+    SQLite can store a text in a column of whole numbers. A note reports the driver.
     """
     path = tmp_path / "odd.sqlite"
     with closing(sqlite3.connect(path)) as connection:
@@ -364,9 +369,7 @@ def test_what_duckdb_cannot_read_the_driver_reads(tmp_path: Path) -> None:
 
 
 def test_members_that_bring_their_own_versions_go_row_by_row(tmp_path: Path) -> None:
-    """A source with the version columns in it is what the row-by-row way is for, and the run says
-    so.
-    """
+    """A dimension whose source gives the version columns is loaded row by row, with a note."""
     star = Star(
         f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path
     )
@@ -382,7 +385,10 @@ def test_members_that_bring_their_own_versions_go_row_by_row(tmp_path: Path) -> 
 
 
 def test_members_whose_keys_are_texts_go_row_by_row(warehouse_url: str, tmp_path: Path) -> None:
-    """A source may give the keys itself, and they need not be numbers."""
+    """A dimension whose source gives the keys, as texts, is loaded row by row.
+
+    A second load of the same rows changes nothing.
+    """
     star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", warehouse_url, tmp_path)
     etl = replace(
         THING,
@@ -402,7 +408,10 @@ def test_members_whose_keys_are_texts_go_row_by_row(warehouse_url: str, tmp_path
 def test_rows_keep_their_order_in_surrogate_keys(
     source_url: str, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """The query's order decides the keys, in every database, for more rows than one batch."""
+    """Surrogate keys follow the order of the query, on every database.
+
+    There are more rows than one batch has.
+    """
     star = Star(source_url, warehouse_url, tmp_path)
     star.write(THINGS, [{"code": f"{number:05}", "title": "x"} for number in range(7_000)])
     backwards = replace(THING, source="SELECT code, title FROM things ORDER BY code DESC")
@@ -415,9 +424,10 @@ def test_rows_keep_their_order_in_surrogate_keys(
 def test_another_order_than_declared_is_no_harm(
     source_url: str, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """A first load trusts ORDER BY.
+    """Surrogate keys follow the order of the query even if the source sorts texts in its own way.
 
-    Where a database orders texts by its own alphabet, it gathers them first.
+    A first load relies on ORDER BY. If the order is another than expected, it starts again with a
+    note, and stages the rows first.
     """
     star = Star(source_url, warehouse_url, tmp_path)
     codes = [*(f"{number:05}" for number in range(5_000)), "B", "a", "c", "D"]
@@ -434,7 +444,10 @@ def test_another_order_than_declared_is_no_harm(
 def test_a_member_that_comes_twice_is_one_member(
     source_url: str, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """In order, but not once each: the first load finds out and begins again."""
+    """A member that comes twice in the source's order gets one row.
+
+    The first load detects it and starts again, with a note.
+    """
     star = Star(source_url, warehouse_url, tmp_path)
     star.write(
         PEOPLE,
@@ -448,9 +461,9 @@ def test_a_member_that_comes_twice_is_one_member(
 
 
 def test_texts_that_look_alike_are_not_the_same_member(mariadb_url: str, tmp_path: Path) -> None:
-    """A plain Dimension asks MySQL, which takes abc for ABC.
+    """Texts that MySQL considers equal are one member for a Dimension, which queries the warehouse.
 
-    A cached one compares exactly, if the column does too.
+    A CachedDimension compares exactly, so it fails unless the column has an exact collation.
     """
     star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", mariadb_url, tmp_path)
     star.write(THINGS, [{"code": "abc", "title": "x"}, {"code": "ABC", "title": "y"}])
@@ -464,8 +477,9 @@ def test_texts_that_look_alike_are_not_the_same_member(mariadb_url: str, tmp_pat
 
 
 def test_a_part_of_the_day_decides_the_day(warehouse_url: str, tmp_path: Path) -> None:
-    """To the second, on both sides of midnight and of both changes of the clock, in a zone far from
-    UTC.
+    """Date keys are the same in bulk and row by row, in zones with unusual offsets.
+
+    The moments are to the second, around midnight and around both changes of the clock.
     """
     star = Star(f"sqlite:///{tmp_path / 's.sqlite'}", warehouse_url, tmp_path)
     begin = datetime(2014, 1, 2)
@@ -487,7 +501,10 @@ def test_a_part_of_the_day_decides_the_day(warehouse_url: str, tmp_path: Path) -
 def test_a_miss_names_every_key_and_how_many_rows(
     source_url: str, warehouse_url: str, tmp_path: Path
 ) -> None:
-    """The same words as row by row, although the rows were on their way as a stream."""
+    """Unmatched keys fail the load with a message that names each key and its number of rows.
+
+    The message is the same as row by row, although the rows were streamed.
+    """
     star = Star(source_url, warehouse_url, tmp_path)
     star.write(PEOPLE, [{"person_id": 1, "name": "Ann", "city": "Bonn"}])
     sold = [

@@ -1,6 +1,6 @@
-"""Being told to stop.
+"""Graceful shutdown: a first signal rolls back, a second one ends at once.
 
-In good order at first, at once the second time, and not at all by what is ignored.
+An ignored signal stays ignored.
 """
 
 import signal
@@ -37,7 +37,7 @@ except ShutdownRequested as stopped:
     sys.exit(stopped.status)
 """
 
-# A lock that is taken twice.
+# A lock that is acquired twice blocks in C code, where Python cannot run a signal's handler.
 DEAF = (
     "import ctypes\nlock, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)"
     + CODE.replace("time.sleep(30)", "[library.pthread_mutex_lock(lock) for _ in range(2)]")
@@ -54,7 +54,7 @@ ENDLESS = native("""
 
 
 def start(pause: str, *prefix: str, code: str = CODE) -> "subprocess.Popen[str]":
-    """Start a process that can be stopped, and then takes this many seconds to end."""
+    """Start a process that handles signals and takes this many seconds to clean up."""
     command = [*prefix, sys.executable, "-c", code, pause]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
@@ -65,7 +65,10 @@ def start(pause: str, *prefix: str, code: str = CODE) -> "subprocess.Popen[str]"
 
 
 def test_what_does_not_come_to_its_end_is_ended() -> None:
-    """As when DuckDB waits for ever while it is closed."""
+    """A process that does not end after a signal is killed, with the signal's exit status.
+
+    DuckDB, for example, may block forever while it is closed.
+    """
     with start("30", "env", "--default-signal", code=IMPATIENT) as process:
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -76,7 +79,7 @@ def test_what_does_not_come_to_its_end_is_ended() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_first_signal_ends_in_good_order(number: signal.Signals) -> None:
-    """The exit status is what a shell would tell."""
+    """A first signal lets the process clean up and exit with the status that a shell expects."""
     with start("0", "env", "--default-signal") as process:
         process.send_signal(number)
         said, _ = process.communicate(timeout=20)
@@ -85,7 +88,7 @@ def test_a_first_signal_ends_in_good_order(number: signal.Signals) -> None:
 
 
 def test_a_second_signal_ends_at_once() -> None:
-    """Whoever presses Ctrl-C twice does not want to wait."""
+    """A second signal ends the process at once, also while it cleans up."""
     with start("30", "env", "--default-signal") as process:
         process.send_signal(signal.SIGINT)
         assert process.stdout
@@ -97,8 +100,9 @@ def test_a_second_signal_ends_at_once() -> None:
 
 
 def test_a_second_signal_ends_what_hears_none() -> None:
-    """Who waits in another language's code, as DuckDB waits for a server's answer, runs no handler
-    of Python's.
+    """A second signal ends a process that runs no Python code.
+
+    A process that waits in C code, as DuckDB does for a server's answer, runs no Python handler.
     """
     with start("0", "env", "--default-signal", code=DEAF) as process:
         time.sleep(0.5)
@@ -112,7 +116,7 @@ def test_a_second_signal_ends_what_hears_none() -> None:
 
 
 def test_what_is_ignored_stays_ignored() -> None:
-    """A run under nohup outlives the terminal."""
+    """A signal that was ignored at the start stays ignored, so that a run under nohup continues."""
     with start("0", "env", "--default-signal", "--ignore-signal=HUP") as process:
         process.send_signal(signal.SIGHUP)
         time.sleep(0.5)
@@ -122,7 +126,10 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 
 def test_a_time_limit_is_a_signal_of_its_own() -> None:
-    """And what handled signals before does so again afterwards."""
+    """The time limit raises its own shutdown request, with exit status 142.
+
+    The handlers that were installed before are restored.
+    """
     before = signal.getsignal(signal.SIGTERM)
     with (
         pytest.raises(ShutdownRequested, match="stopped by its time limit") as caught,
@@ -134,7 +141,10 @@ def test_a_time_limit_is_a_signal_of_its_own() -> None:
 
 
 def test_a_signal_that_python_ignores_is_heeded() -> None:
-    """As in what it calls when it collects garbage, where nothing can be raised."""
+    """A shutdown request that Python ignores is raised again.
+
+    Python ignores exceptions in finalizers, which it calls during garbage collection.
+    """
     collected = []
 
     class Garbage:
@@ -154,7 +164,10 @@ def test_a_signal_that_python_ignores_is_heeded() -> None:
 
 
 def test_a_signal_that_others_swallow_is_heeded() -> None:
-    """And what is done because of it is not disturbed."""
+    """A shutdown request that other code swallows is raised again.
+
+    The cleanup that it starts is not interrupted.
+    """
     cleared = []
 
     def work() -> None:
@@ -172,7 +185,10 @@ def test_a_signal_that_others_swallow_is_heeded() -> None:
 
 
 def test_a_computing_bench_is_stopped_as_well() -> None:
-    """DuckDB makes an error of its own of what a signal's handler raises."""
+    """A shutdown request stops a computing DuckDB session.
+
+    DuckDB wraps the exception of a signal's handler in its own error.
+    """
     with (
         pytest.raises(ShutdownRequested),
         graceful_shutdown(timedelta(seconds=0.2)),
@@ -188,13 +204,16 @@ def test_a_computing_bench_is_stopped_as_well() -> None:
 def test_a_refresh_that_takes_too_long_leaves_all_as_it_was(
     warehouse_url: str, tmp_path: Path, *, builds: bool
 ) -> None:
-    """Nothing is left of it, nothing stays locked, and the history says why."""
+    """A refresh that exceeds its time limit changes nothing.
+
+    It leaves no lock and no staged table, and the run history has the reason.
+    """
     star = Star(f"sqlite:///{tmp_path}/source.sqlite", warehouse_url, tmp_path)
     star.write(THINGS, [{"code": "A", "title": "Algebra"}])
     star.load(THING)
     project = star.project(replace(THING, source=ENDLESS), DAY)
     request = Request(test_sources=False, run_dimensions=True, delete_existing_tables=builds)
-    # So much that the load has begun, also where three tests share two cores.
+    # It is long enough for the load to begin, even if three tests share two cores.
     with pytest.raises(ShutdownRequested), graceful_shutdown(timedelta(seconds=3)):
         list(refresh(project, request))
     assert star.table("thing_dim", "title") == [("Algebra",)]

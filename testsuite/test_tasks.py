@@ -1,6 +1,6 @@
-"""The Celery tasks, used as the original's Python shell uses them.
+"""The Celery tasks, used as in the original's Python shell.
 
-Real Redis, real workers, MariaDB on both sides.
+Redis and the workers are real, and source and warehouse are on MariaDB.
 """
 
 import json
@@ -43,7 +43,7 @@ FACTS = [("fact", "product_sale", 2615), ("fact", "product_upload", 850)]
 
 @pytest.fixture(scope="session")
 def mariadb_source(mariadb: Server) -> Iterator[str]:
-    """The sample at scale 1 on MariaDB, which the tests only read."""
+    """The sample at scale 1 on MariaDB. Tests only read it."""
     with mariadb_database(mariadb) as url:
         sample.write(url)
         yield url
@@ -51,7 +51,7 @@ def mariadb_source(mariadb: Server) -> Iterator[str]:
 
 @pytest.fixture
 def shell(checkout: Checkout, mariadb_source: str, mariadb_url: str, redis_url: str) -> Checkout:
-    """A checkout whose source and warehouse are on MariaDB, and whose tasks go through Redis."""
+    """A checkout with source and warehouse on MariaDB, whose tasks go through Redis."""
     variables = {
         "ETL_SOURCE_URL": mariadb_source,
         "ETL_WAREHOUSE_URL": mariadb_url,
@@ -62,9 +62,9 @@ def shell(checkout: Checkout, mariadb_source: str, mariadb_url: str, redis_url: 
 
 
 def call(shell: Checkout, task: str, *args: Any) -> tuple[str, Any, str]:
-    """Send a task as a Python shell does and wait.
+    """Send a task as a Python shell does, and wait for it.
 
-    Return its status, result and the result's text.
+    Returns its status, its result and the result's text.
     """
     code = (
         f"import tasks, time\ntask = tasks.{task}.apply_async(args={list(args)!r})\ndeadline ="
@@ -79,12 +79,12 @@ def call(shell: Checkout, task: str, *args: Any) -> tuple[str, Any, str]:
 
 
 def sent(shell: Checkout, call: str = "refresh_data_warehouse.delay(True, True, True)") -> str:
-    """Send a task, by itself a refresh of everything; return its id."""
+    """Send a task, by default a refresh of everything, and return its id."""
     return shell.run("-c", f"import tasks; print(tasks.{call}.id)").stdout.strip()
 
 
 def ended(shell: Checkout, refresh: str) -> str:
-    """Wait for the end of a refresh; return its status."""
+    """Wait until a refresh has ended, and return its status."""
     code = (
         f"import tasks; refresh = tasks.celery.AsyncResult({refresh!r});"
         " refresh.get(timeout=90, propagate=False); print(refresh.status)"
@@ -94,8 +94,9 @@ def ended(shell: Checkout, refresh: str) -> str:
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_the_shell_of_the_original_gives_its_results(shell: Checkout, concurrency: int) -> None:
-    """process_etl and refresh_data_warehouse end as transcribed, tuples included, with one worker
-    process or many.
+    """The calls of the original's shell give the original's results, including tuples.
+
+    This holds with one worker process and with several.
     """
     with shell.worker(concurrency):
         assert call(shell, "process_etl", "school", "dimension")[:2] == (
@@ -153,7 +154,7 @@ def test_the_shell_of_the_original_gives_its_results(shell: Checkout, concurrenc
 def test_wrong_arguments_are_refused(
     worker_shell: Checkout, task: str, args: tuple[Any, ...], told: str
 ) -> None:
-    """The refusal says what was given, the rule, and the valid names."""
+    """Wrong arguments fail the task; the error has the value, the rule and the valid names."""
     status, error, text = call(worker_shell, task, *args)
     assert (status, error) == ("FAILURE", "UsageError")
     assert told in text
@@ -161,13 +162,16 @@ def test_wrong_arguments_are_refused(
 
 @pytest.fixture
 def worker_shell(shell: Checkout) -> Iterator[Checkout]:
-    """A shell with a worker of one process running."""
+    """A shell with a running worker of one process."""
     with shell.worker(1):
         yield shell
 
 
 def test_a_refresh_that_fails_tells_all_of_it(shell: Checkout) -> None:
-    """FAILURE with one error: what failed and why, what did not run, what succeeded."""
+    """A failed refresh raises one error that lists every ETL.
+
+    It has what failed and why, what did not run, and what succeeded.
+    """
     shell.edit(
         "creates",
         "name VARCHAR(60) NOT NULL,\n      commission",
@@ -181,13 +185,13 @@ def test_a_refresh_that_fails_tells_all_of_it(shell: Checkout) -> None:
     succeeded = text.splitlines()[-1]
     assert succeeded.startswith("succeeded, and not published: dimension product, dimension user")
     assert succeeded.endswith("fact product_upload")
-    # Celery must have nothing to warn of, stage after stage.
+    # Celery must not warn, whatever the number of stages.
     [worker_log] = [path.read_text() for path in shell.folder.glob("worker-*.log")]
     assert "PendingDeprecation" not in worker_log
 
 
 def test_an_etl_that_fails_alone_is_a_failure(shell: Checkout) -> None:
-    """process_etl ends with FAILURE and the ETL's own error, under its name."""
+    """process_etl of a failing ETL is a FAILURE with the ETL's own error, prefixed by its name."""
     shell.edit("sources", "FROM affiliates", "FROM afiliates")
     with shell.worker(1):
         status, error, text = call(shell, "process_etl", "affiliate", "dimension")
@@ -197,9 +201,7 @@ def test_an_etl_that_fails_alone_is_a_failure(shell: Checkout) -> None:
 
 
 def test_an_etl_goes_to_its_own_queue(shell: Checkout) -> None:
-    """queue="…" in config.py sends an ETL there, alone or in a refresh, and the refresh still
-    ends.
-    """
+    """An ETL with queue="…" runs in that queue, alone and in a refresh, and the refresh ends."""
     shell.edit(
         "config", "factory=dimensions.school\n", 'factory=dimensions.school, queue="heavy"\n'
     )
@@ -217,7 +219,7 @@ def test_an_etl_goes_to_its_own_queue(shell: Checkout) -> None:
 
 
 def test_only_json_is_sent_and_accepted(shell: Checkout) -> None:
-    """Task arguments are plain JSON, and a message in pickle is refused."""
+    """Task messages are plain JSON, and the application accepts only JSON."""
     assert (
         shell.run("-c", "import tasks; tasks.process_etl.delay('school', 'dimension')").returncode
         == 0
@@ -233,9 +235,9 @@ def test_only_json_is_sent_and_accepted(shell: Checkout) -> None:
 
 
 def test_a_killed_worker_process_does_not_lose_the_refresh(shell: Checkout) -> None:
-    """SIGKILL of a worker's child half way.
+    """If a worker's child process is killed, the refresh still ends, as a success or a failure.
 
-    The refresh ends, as a failure that says so or as a success.
+    The next refresh succeeds.
     """
     with shell.worker(2) as worker:
         refresh = sent(shell)
@@ -249,10 +251,7 @@ def test_a_killed_worker_process_does_not_lose_the_refresh(shell: Checkout) -> N
 
 
 def test_a_result_outlives_a_restart_of_redis(shell: Checkout, server_folder: Path) -> None:
-    """The task ends while Redis is away.
-
-    Its result is stored when Redis is back, and not turned into a failure.
-    """
+    """A task that ends while Redis is down is a success after Redis has restarted."""
     folder = server_folder / "restarted"
     folder.mkdir(mode=0o777)
     server = start_redis(folder)
@@ -284,9 +283,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @contextmanager
 def name_held(shell: Checkout, refresh: str) -> Iterator[Callable[[], set[str]]]:
-    """Have a refresh's name when all of it is built, as a task that publishes has it.
+    """Hold a refresh's name once all of it is loaded, as a task that publishes does.
 
-    Yield what asks how it is.
+    Yields a function that returns the statuses of the run.
     """
     deadline = time.monotonic() + 60
     with open_database(parse_url(shell.environment["ETL_WAREHOUSE_URL"]), read_only=False) as other:
@@ -304,7 +303,10 @@ def name_held(shell: Checkout, refresh: str) -> Iterator[Callable[[], set[str]]]
 
 
 def test_publishing_that_has_to_wait_is_put_off(shell: Checkout) -> None:
-    """Nothing is given up meanwhile, and it is published afterwards."""
+    """If another process holds the run's name, publishing is retried, and succeeds afterwards.
+
+    Meanwhile the run is not failed.
+    """
     with shell.worker(2):
         refresh = sent(shell)
         with name_held(shell, refresh) as statuses:
@@ -316,7 +318,10 @@ def test_publishing_that_has_to_wait_is_put_off(shell: Checkout) -> None:
 
 
 def test_publishing_that_waits_in_vain_leaves_the_run_to_who_has_it(shell: Checkout) -> None:
-    """The task fails; the run is that of another, which lives, and so nothing of it is given up."""
+    """If publishing waits in vain, the task fails, and the run stays as it is.
+
+    The run belongs to the living process that holds its name.
+    """
     shell.edit("config", "KEEP_PREVIOUS = False", "KEEP_PREVIOUS = False\nLOCK_WAIT_SECONDS = 2")
     with shell.worker(2):
         refresh = sent(shell)
@@ -327,9 +332,9 @@ def test_publishing_that_waits_in_vain_leaves_the_run_to_who_has_it(shell: Check
 
 @pytest.mark.parametrize("what", ["refresh", "step", "process"])
 def test_a_revoked_run_is_given_up_at_once(shell: Checkout, tmp_path: Path, what: str) -> None:
-    """revoke(terminate=True) of a refresh, of a step of it or of a run in place.
+    """revoke(terminate=True) of a refresh, of one of its steps or of an update ends the run.
 
-    One error, one alert, free tables.
+    It ends at once with one error and one alert, and no table stays locked.
     """
     shell.edit(
         "sources", "        yield {\n", "        __import__('time').sleep(0.02)\n        yield {\n"
@@ -363,8 +368,7 @@ def test_a_revoked_run_is_given_up_at_once(shell: Checkout, tmp_path: Path, what
         error = shell.run("-c", code).stdout
         assert time.monotonic() - started < 30
         if what == "process":
-            # Celery's own error, of the worker that was at work, or this library's, of one that was
-            # not.
+            # It is Celery's own error if the task was running, and this library's if it was not.
             assert error.startswith(("TaskRevokedError", "RefreshError"))
         else:
             assert error.startswith(("RefreshError", "ChordError"))
@@ -389,7 +393,10 @@ def test_a_revoked_run_is_given_up_at_once(shell: Checkout, tmp_path: Path, what
 
 
 def test_the_tasks_work_without_a_broker(shell: Checkout) -> None:
-    """Eager mode, which debuggers use, gives the same results in the caller's own process."""
+    """In eager mode, the tasks give the same results in the caller's own process.
+
+    Debuggers use this mode.
+    """
     code = (
         "import tasks\n"
         "tasks.celery.conf.task_always_eager = True\n"
@@ -407,7 +414,7 @@ def test_the_tasks_work_without_a_broker(shell: Checkout) -> None:
 
 
 def test_the_nightly_refresh_is_declared_and_off(checkout: Checkout) -> None:
-    """beat has nothing to do until config.py gives a time, and then one whole refresh a night."""
+    """Celery beat has no schedule by default, and one refresh a night if config.py gives a time."""
     code = (
         "import tasks; print({k: (v['task'], str(v['schedule'])) for k, v in"
         " tasks.celery.conf.beat_schedule.items()})"
@@ -431,8 +438,9 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_every_result_comes_back_as_it_was(value: Any) -> None:
-    """Tuples stay tuples and lists lists, however nested, also in dicts that look like the
-    envelope.
+    """The result serializer returns every value unchanged.
+
+    Tuples and lists stay apart at any depth, also in dicts that look like the serializer's own.
     """
     assert serializer.loads(serializer.dumps(value)) == value
 
@@ -440,9 +448,9 @@ def test_every_result_comes_back_as_it_was(value: Any) -> None:
 def test_a_refresh_that_builds_waits_for_a_warehouse_that_comes_back(
     shell: Checkout, server_folder: Path
 ) -> None:
-    """As a load into tables that are there does.
+    """A refresh that rebuilds waits for a warehouse that comes back, as an update does.
 
-    A warehouse that stays away is an error in run.log, no recovery.
+    If the warehouse stays down, run.log has the connection error, and no recovery runs.
     """
     folder = server_folder / "comes-back"
     folder.mkdir(mode=0o711)

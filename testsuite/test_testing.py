@@ -1,7 +1,4 @@
-"""The kit for users' own tests.
-
-What is drawn is what the source holds, and what differs is told as it is drawn.
-"""
+"""The kit for users' own tests: it loads drawn tables, and draws a difference as a table."""
 
 import re
 import subprocess
@@ -49,9 +46,7 @@ COLUMNS = "| code:int | title:text | price:decimal | made_on:date | seen_at:date
 
 
 def config(*etls: DimensionETL | FactETL, **constants: Any) -> Any:
-    """Return a config module with these ETLs, whose databases are somewhere that no test may
-    reach.
-    """
+    """Return a config module with these ETLs; no test may reach its databases."""
     given = {
         "SOURCE_URLS": {"shop": "mysql://theirs/shop"},
         "WAREHOUSE_URL": "postgresql://theirs/warehouse",
@@ -64,7 +59,7 @@ def config(*etls: DimensionETL | FactETL, **constants: Any) -> Any:
 
 @pytest.fixture
 def story(tmp_path: Path) -> Story:
-    """A story of the small star and of samples, in a folder that is not there yet."""
+    """A story of the small star and of samples, in a folder that does not exist yet."""
     return Story(
         config(PERSON, THING, DAY, replace(SAMPLE, active=False), SALE),
         tmp_path / "new folder, 100% 'mine' #1",
@@ -72,7 +67,7 @@ def story(tmp_path: Path) -> Story:
 
 
 def samples(story: Story, *cells: str) -> None:
-    """Load samples with these titles, as they are drawn."""
+    """Load samples whose titles are these drawn cells."""
     drawn = "\n".join(
         f"| {code} | {cell} | NULL | NULL | NULL |" for code, cell in enumerate(cells)
     )
@@ -81,8 +76,9 @@ def samples(story: Story, *cells: str) -> None:
 
 
 def test_three_days_of_versions_and_facts(story: Story) -> None:
-    """A type-2 member moves, sales before and after find the version of their moment, and no key is
-    a number.
+    """Facts before and after a type-2 change find the versions that were valid at their moments.
+
+    The expected tables contain variables in place of surrogate keys.
     """
     story.day(
         """
@@ -154,9 +150,9 @@ def test_three_days_of_versions_and_facts(story: Story) -> None:
 
 
 def test_a_story_of_two_sources(tmp_path: Path) -> None:
-    """Each name of SOURCE_URLS is a database of its own, drawn by its name.
+    """Each name of SOURCE_URLS is a separate database, in which the story draws tables.
 
-    Tables of one name do not meet.
+    Two sources may have tables of the same name.
     """
     titles = replace(
         THING, name="crm", database="crm", create=THING.create.replace("thing_dim", "crm_dim")
@@ -210,8 +206,9 @@ def test_a_story_of_two_sources(tmp_path: Path) -> None:
     ],
 )
 def test_a_cell_is_the_value_it_draws(story: Story, cell: str, title: str | None) -> None:
-    """Quotes, blanks, backslashes and characters of any script come through source and warehouse as
-    they are.
+    """A drawn cell is loaded, and expected, as exactly the value that it draws.
+
+    The values have quotes, blanks, backslashes and characters of several scripts.
     """
     samples(story, cell)
     assert story.rows("SELECT title FROM sample_dim") == [(title,)]
@@ -222,7 +219,7 @@ def test_a_cell_is_the_value_it_draws(story: Story, cell: str, title: str | None
     st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")), min_size=1)
 )
 def test_any_text_can_be_drawn(texts: list[str]) -> None:
-    """In quotes, with those in it doubled, a text of one line is read as it is."""
+    """Any text of one line can be drawn in single quotes, with the quotes in it doubled."""
     row = " | ".join("'" + text.replace("'", "''") + "'" for text in texts)
     heading = " | ".join(f"c{number}" for number in range(len(texts)))
     [drawn] = read_drawings(f"things\n| {heading} |\n| {row} |\n")
@@ -230,7 +227,7 @@ def test_any_text_can_be_drawn(texts: list[str]) -> None:
 
 
 def test_an_empty_table_is_its_heading(story: Story) -> None:
-    """A source table without rows loads nothing, and an expected one without rows has none."""
+    """A table that is drawn as a heading only has no rows, as a source and as an expectation."""
     samples(story)
     story.expect("sample_dim\n| code | title |")
     samples(story, "one")
@@ -239,9 +236,9 @@ def test_an_empty_table_is_its_heading(story: Story) -> None:
 
 
 def test_columns_without_a_type_are_what_their_cells_look_like(story: Story) -> None:
-    """Whole numbers, decimals, days and moments.
+    """A column without a type gets the type of its cells: INTEGER, DECIMAL, DATE or DATETIME.
 
-    With one cell that is neither, or stands in quotes, texts.
+    If one cell has none of these forms, or is in quotes, the column is TEXT.
     """
     story.day("""
         kinds
@@ -261,8 +258,9 @@ def test_columns_without_a_type_are_what_their_cells_look_like(story: Story) -> 
 
 
 def test_a_column_keeps_its_type_from_day_to_day(story: Story) -> None:
-    """A type once given or seen is that of the days after, also where their cells would look like
-    another.
+    """A column keeps the type of an earlier day, even if its cells look like another type.
+
+    A cell that does not fit this type is an error, until the heading gives another type.
     """
     story.day("things\n| code | seen | later |\n| A7 | 1.5 | NULL |")
     story.day("things\n| code | seen | later |\n| 7 | 1 | 2014-01-05 |")
@@ -337,7 +335,10 @@ def test_a_column_keeps_its_type_from_day_to_day(story: Story) -> None:
     ],
 )
 def test_a_wrong_drawing_is_told_in_one_message(story: Story, drawing: str, told: str) -> None:
-    """It names the table, the line and the rule, and the source is as it was before."""
+    """A wrong drawing is refused with one line, and the source does not change.
+
+    The message names the table, the line and the rule.
+    """
     samples(story, "kept")
     with pytest.raises(Exception, match=re.escape(told)) as caught:
         story.day(f"samples\n{COLUMNS}\n\n{drawing}")
@@ -358,7 +359,7 @@ def test_a_wrong_drawing_is_told_in_one_message(story: Story, drawing: str, told
 def test_an_expectation_that_cannot_be_met_is_a_wrong_drawing(
     story: Story, drawing: str, told: str
 ) -> None:
-    """It is no mismatch: no table could ever be so."""
+    """An expectation that no table could meet is a UsageError, and not a mismatch."""
     samples(story)
     with pytest.raises(UsageError) as caught:
         story.expect(drawing)
@@ -366,8 +367,9 @@ def test_an_expectation_that_cannot_be_met_is_a_wrong_drawing(
 
 
 def test_a_mismatch_is_drawn(story: Story) -> None:
-    """Expected and found stand under one another, rows that differ are marked, and variables have
-    their values.
+    """A mismatch draws the expected rows above the found ones, and marks the rows that differ.
+
+    Variables are shown with their values.
     """
     samples(story, "one", "' two'", "three", "NULL")
     story.expect(
@@ -400,7 +402,7 @@ def test_a_mismatch_is_drawn(story: Story) -> None:
 
 
 def test_what_a_mismatch_draws_can_be_drawn(story: Story) -> None:
-    """Rows found may be copied into the test that is to expect them."""
+    """The rows that a mismatch shows as found can be copied into the expectation."""
     cells = ["''", "'NULL'", "NULL", "'a | b'", "'''x'", "it's", "' y'", "'$z'", "😀", r"\ "]
     samples(story, *(cell.strip() for cell in cells))
     with pytest.raises(AssertionError) as caught:
@@ -410,7 +412,7 @@ def test_what_a_mismatch_draws_can_be_drawn(story: Story) -> None:
 
 
 def test_of_a_large_table_only_what_differs_is_drawn(story: Story) -> None:
-    """Two thousand rows of a calendar would hide the one that matters."""
+    """For a table of 2,000 rows, a mismatch draws only the first rows that differ."""
     samples(story, *(["same"] * 2_000))
     with pytest.raises(AssertionError) as caught:
         story.expect("sample_dim\n| code | title |\n| 0 | same |\n| 1 | other |")
@@ -426,9 +428,9 @@ def test_of_a_large_table_only_what_differs_is_drawn(story: Story) -> None:
 
 
 def test_rows_are_compared_as_often_as_they_are_there(story: Story) -> None:
-    """A row drawn once and found twice is a mismatch, and so is the reverse.
+    """A row that is drawn once and found twice is a mismatch, and so is the reverse.
 
-    Their order is none.
+    The order of the rows is ignored.
     """
     samples(story, "b", "a", "a")
     story.expect("sample_dim\n| title |\n| a |\n| b |\n| a |")
@@ -439,9 +441,9 @@ def test_rows_are_compared_as_often_as_they_are_there(story: Story) -> None:
 
 
 def test_variables_find_the_one_way_in_which_all_rows_fit(story: Story) -> None:
-    """Which of two rows a variable means may be told only by a later row.
+    """If a variable fits several rows, the value with which all rows fit is found.
 
-    A first guess is not the last.
+    Sometimes only a later row decides it, and the value stays for later expectations.
     """
     story.day(f"""
         samples
@@ -459,14 +461,14 @@ def test_variables_find_the_one_way_in_which_all_rows_fit(story: Story) -> None:
 
 
 def test_a_variable_is_never_null(story: Story) -> None:
-    """A key that was not found would otherwise pass for any member."""
+    """A variable does not match NULL; otherwise an unmatched key would pass for any member."""
     samples(story, "NULL")
     with pytest.raises(AssertionError, match=re.escape("- | $title |")):
         story.expect("sample_dim\n| title |\n| $title |")
 
 
 def test_an_expectation_that_fails_teaches_no_variable(story: Story) -> None:
-    """What a wrong drawing would have made of a name is forgotten."""
+    """An expectation that fails assigns no variables."""
     samples(story, "a", "b")
     with pytest.raises(AssertionError):
         story.expect("sample_dim\n| id | title |\n| $x | a |\n| $y | c |")
@@ -474,9 +476,9 @@ def test_an_expectation_that_fails_teaches_no_variable(story: Story) -> None:
 
 
 def test_a_failure_of_an_etl_fails_the_test(story: Story) -> None:
-    """With the ETL's own error, unless the test asked for it.
+    """A load that fails unexpectedly fails the test with the ETL's own error.
 
-    And one that was asked for must come.
+    An expected failure that does not happen also fails the test.
     """
     with pytest.raises(
         AssertionError, match=r'dimension "sample" failed: .*no such table: samples'
@@ -493,7 +495,7 @@ def test_a_failure_of_an_etl_fails_the_test(story: Story) -> None:
 
 
 def test_a_fault_in_the_users_own_python_is_shown_whole(tmp_path: Path) -> None:
-    """The traceback is what tells the line."""
+    """An error in the user's own Python code fails the test with its traceback."""
 
     def read() -> Any:
         return vars(THING)["no such thing"]
@@ -504,13 +506,13 @@ def test_a_fault_in_the_users_own_python_is_shown_whole(tmp_path: Path) -> None:
 
 
 def test_a_table_that_was_never_loaded_is_told_so(story: Story) -> None:
-    """An expectation of a table that is not there is not met, whatever it draws."""
+    """An expectation of a table that was never loaded fails, and the message says so."""
     with pytest.raises(AssertionError, match="sample_dim is not there: nothing was loaded into it"):
         story.expect("sample_dim\n| code |")
 
 
 def test_a_rebuild_starts_anew(story: Story) -> None:
-    """As with --delete_existing_tables, what is no longer in the source is gone."""
+    """A rebuild drops the rows that the source no longer has, as --delete_existing_tables does."""
     samples(story, "a", "b")
     story.day(f"samples\n{COLUMNS}\n| 1 | b | NULL | NULL | NULL |")
     story.load("sample")
@@ -520,7 +522,10 @@ def test_a_rebuild_starts_anew(story: Story) -> None:
 
 
 def test_what_is_switched_off_is_loaded_by_name_only(tmp_path: Path) -> None:
-    """A story without names is what a refresh would do."""
+    """Without names, a story loads the active ETLs, as a refresh does.
+
+    An inactive ETL is loaded by its name only.
+    """
     story = Story(config(DAY, replace(SAMPLE, active=False)), tmp_path)
     assert set(story.load()) == {"day"}
     samples(story, "a")
@@ -540,8 +545,9 @@ def test_what_is_switched_off_is_loaded_by_name_only(tmp_path: Path) -> None:
     "made", [SlowlyChangingDimension, type("Own", (SlowlyChangingDimension,), {})]
 )
 def test_a_story_says_which_day_it_is(tmp_path: Path, at: str | date, made: type) -> None:
-    """New versions begin on that day (UTC), as sets or row by row, and it stays that day until
-    another is said.
+    """New versions begin on the story's day (UTC), in bulk and row by row.
+
+    The day stays the same until the story sets another one.
     """
     story = Story(
         config(replace(PERSON, factory=factory(made, **PERSON.factory.arguments))), tmp_path
@@ -566,13 +572,13 @@ def test_a_story_says_which_day_it_is(tmp_path: Path, at: str | date, made: type
 
 
 def test_a_story_that_says_no_day_is_in_the_present(story: Story) -> None:
-    """Its clock is that of every other run."""
+    """A story without a day uses the current time, as every other run."""
     before = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
     assert before <= story.project.clock() <= datetime.now(UTC).replace(tzinfo=None)
 
 
 def test_files_are_those_of_the_storys_folder(tmp_path: Path) -> None:
-    """A relative path begins there, and not where the real exports are."""
+    """A relative path of a source is in the story's folder, not in that of config.py."""
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "things.csv").write_text("code,title\nA,theirs\n")
@@ -585,7 +591,10 @@ def test_files_are_those_of_the_storys_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["warehouse.duckdb", "shop.sqlite"])
 def test_a_database_that_is_there_is_left_alone(tmp_path: Path, name: str) -> None:
-    """A story in the folder of the user's own warehouse would load into it."""
+    """A story refuses a folder that already has a database, and does not change it.
+
+    Otherwise a story in the folder of the user's own warehouse would load into it.
+    """
     (tmp_path / name).write_text("theirs")
     with pytest.raises(
         UsageError, match="is there already, and may be anybody's; give a story a new folder"
@@ -595,7 +604,7 @@ def test_a_database_that_is_there_is_left_alone(tmp_path: Path, name: str) -> No
 
 
 def test_the_kit_stays_out_of_production() -> None:
-    """The package does not import it, and it does not import pytest."""
+    """The package does not import pypelineetl.testing, which itself does not import pytest."""
     code = (
         "import sys, pypelineetl, pypelineetl.cli, pypelineetl.celery\n"
         "assert 'pypelineetl.testing' not in sys.modules\n"
@@ -609,7 +618,7 @@ def test_the_kit_stays_out_of_production() -> None:
 
 
 def test_the_documented_example_runs(tmp_path: Path) -> None:
-    """The test in docs/testing.md passes, on this repository's own config."""
+    """The test in docs/testing.md passes with this repository's own config."""
     [code] = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL
     )

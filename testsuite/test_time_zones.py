@@ -1,7 +1,4 @@
-"""Servers whose own time zone is New York's.
-
-Sources and warehouses have the same moments there as in UTC.
-"""
+"""Servers whose own time zone is New York's give the same moments as servers in UTC."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -36,13 +33,13 @@ MOMENTS = [
     datetime(2024, 11, 3, 5, 30),  # which is the first of the two
     datetime(2024, 11, 3, 6, 30),  # and this the second
 ]
-"""In UTC, in order."""
+"""Moments in UTC, in ascending order."""
 SOURCE_TYPES = {
     "mysql": ("DATETIME(6)", "TIMESTAMP(6) NULL"),
     "postgresql": ("TIMESTAMP", "TIMESTAMPTZ"),
 }
 AS_STORED = {
-    # Neither looks at the session's time zone.
+    # Neither expression depends on the time zone of the session.
     "mysql": "UNIX_TIMESTAMP(seen)",
     "postgresql": "EXTRACT(EPOCH FROM seen)",
 }
@@ -50,9 +47,7 @@ AS_STORED = {
 
 @pytest.fixture(scope="module")
 def servers_in_new_york(server_folder: Path) -> Iterator[Mapping[str, Server]]:
-    """MariaDB, which takes the zone of its machine, and PostgreSQL, whose configuration names
-    one.
-    """
+    """MariaDB with the zone of its machine, and PostgreSQL with the zone of its configuration."""
     folder = server_folder / "new-york"
     folder.mkdir(mode=0o711)
     running = {
@@ -68,7 +63,7 @@ def servers_in_new_york(server_folder: Path) -> Iterator[Mapping[str, Server]]:
 def source_url(
     request: pytest.FixtureRequest, servers_in_new_york: Mapping[str, Server]
 ) -> Iterator[str]:
-    """The URL of a database whose server is in New York, with the moments in it."""
+    """The URL of a database with the moments, on a server in New York."""
     with _database(servers_in_new_york, request.param) as url:
         moment, zoned = SOURCE_TYPES[request.param]
         with _session_in_utc(url) as connection:
@@ -82,7 +77,7 @@ def source_url(
 def warehouse_url(
     request: pytest.FixtureRequest, servers_in_new_york: Mapping[str, Server], tmp_path: Path
 ) -> Iterator[str]:
-    """The URL of an empty warehouse: on a server in New York, or in a file."""
+    """The URL of an empty warehouse, on a server in New York or in a file."""
     if request.param in {"duckdb", "sqlite"}:
         yield f"{request.param}:///{tmp_path}/w.{request.param}"
         return
@@ -96,7 +91,7 @@ def _database(running: Mapping[str, Server], kind: str) -> Any:
 
 
 def _session_in_utc(url: str) -> Any:
-    """Open a transaction whose session is in UTC by its own words, and not by ours."""
+    """Open a transaction in a session that this module, not the engine, has set to UTC."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
 
     @sa.event.listens_for(engine, "connect")
@@ -110,7 +105,7 @@ def _session_in_utc(url: str) -> Any:
 
 
 def add(url: str, *visits: tuple[int, datetime]) -> None:
-    """Add visits to a source: a moment without a zone, the same with one, and its day."""
+    """Add visits to a source: a moment without a zone, the same one with a zone, and its day."""
     with _session_in_utc(url) as connection:
         for number, at in visits:
             connection.exec_driver_sql(
@@ -121,9 +116,7 @@ def add(url: str, *visits: tuple[int, datetime]) -> None:
 def project_of(
     source_url: str, warehouse_url: str, folder: Path, *, as_sets: bool = True, zone: str = "UTC"
 ) -> Project:
-    """Return the project of a fact of visits, whose source is read by the scanner as sets, or row
-    by row.
-    """
+    """Return the project of a fact of visits, which is loaded by the scanner or row by row."""
     made = factory(
         FactTable,
         name="visit_fact",
@@ -155,20 +148,18 @@ def project_of(
 
 
 def load(project: Project) -> tuple[int, int, int]:
-    """Load, which must succeed; return how many rows were read, inserted and left."""
+    """Load, which must succeed, and return the counts of rows read, inserted and unchanged."""
     happened = list(refresh(project, Request(test_sources=False, run_facts=True)))
     failed = [event.error for event in happened if isinstance(event, events.EtlFailed)]
     assert not failed, failed
-    # Where the driver reads instead of the scanner, a run says so.
+    # A note would say that the driver reads instead of the scanner.
     assert not [event.note for event in happened if isinstance(event, events.EtlNoted)]
     counts = next(event.counts for event in happened if isinstance(event, events.EtlFinished))
     return counts.read, counts.inserted, counts.unchanged
 
 
 def facts(project: Project, url: str) -> list[tuple[Any, ...]]:
-    """Return the facts, with the moment of `seen` as the warehouse's server itself has stored
-    it.
-    """
+    """Return the facts, and the moment of `seen` as the warehouse's server itself has stored it."""
     kind = sa.make_url(url).get_backend_name()
     with project.open_warehouse() as warehouse:
         found = warehouse.query(
@@ -188,19 +179,22 @@ def facts(project: Project, url: str) -> list[tuple[Any, ...]]:
 
 
 def _moment(value: Any) -> datetime:
-    """Return a moment, which SQLite has as a text and DuckDB with its zone, in UTC."""
+    """Return a moment in UTC, from SQLite's text or DuckDB's value with a zone."""
     at = datetime.fromisoformat(value) if isinstance(value, str) else value
     assert isinstance(at, datetime)
     return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
 def expected(number: int, at: datetime, came: datetime | None = None) -> tuple[Any, ...]:
-    """Return the fact of a visit."""
+    """Return the expected fact of a visit."""
     return number, came or at, at, f"{at:%Y-%m-%d}", at.replace(tzinfo=UTC).timestamp()
 
 
 def test_the_servers_are_in_new_york(servers_in_new_york: Mapping[str, Server]) -> None:
-    """For a session that does not say another zone, or these tests would prove nothing."""
+    """A session without its own zone is in New York's, and the engine's clock is in UTC.
+
+    Otherwise the other tests would prove nothing.
+    """
     asked = {
         "mysql": "SELECT TIMESTAMPDIFF(HOUR, NOW(), UTC_TIMESTAMP())",
         "postgresql": "SELECT EXTRACT(HOUR FROM now() AT TIME ZONE 'UTC' - now()::timestamp)",
@@ -224,9 +218,10 @@ def test_the_servers_are_in_new_york(servers_in_new_york: Mapping[str, Server]) 
 def test_moments_are_those_of_utc(
     source_url: str, warehouse_url: str, tmp_path: Path, *, as_sets: bool
 ) -> None:
-    """Again nothing changes, and a mark is the moment that it is.
+    """Moments are loaded in UTC, and a second load changes nothing.
 
-    What is a minute older is not read.
+    The second load begins at the watermark: it reads the last row again and a later one, but none
+    that is a minute older.
     """
     project = project_of(source_url, warehouse_url, tmp_path, as_sets=as_sets)
     loaded = len(MOMENTS)
@@ -248,9 +243,9 @@ def test_moments_are_those_of_utc(
 def test_local_times_are_those_of_the_declared_zone(
     source_url: str, tmp_path: Path, *, as_sets: bool
 ) -> None:
-    """The source keeps local times.
+    """Local times of a source with a declared zone are converted to UTC.
 
-    The moments that it keeps with a zone are brought to UTC once, not twice.
+    Moments that the source stores with a zone are converted only once.
     """
     url = f"duckdb:///{tmp_path}/w.duckdb"
     project = project_of(source_url, url, tmp_path, as_sets=as_sets, zone=ZONE)
@@ -265,7 +260,7 @@ def test_local_times_are_those_of_the_declared_zone(
 def test_the_ledger_is_in_utc(
     kind: str, servers_in_new_york: Mapping[str, Server], tmp_path: Path
 ) -> None:
-    """It says when a run has begun."""
+    """The start of a run in etl_run is in UTC."""
     with _database(servers_in_new_york, kind) as url:
         case = WarehouseCase(url, tmp_path, as_sets=True)
         fact = FactETL(

@@ -1,7 +1,4 @@
-"""Every type makes every trip.
-
-From each kind of source into each kind of warehouse, exactly or not at all.
-"""
+"""Every type is loaded from each kind of source into each warehouse, exactly or not at all."""
 
 import string
 from datetime import date, datetime, time
@@ -25,7 +22,8 @@ from pypelineetl.project.project import Project
 pytestmark = pytest.mark.core
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
-# What every database holds; each is NULL as well. What some do not hold is in EDGES.
+# Values that every database can hold; each column may also be NULL. EDGES has the values that some
+# databases cannot hold.
 TYPES: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "tiny": ("TINYINT", st.integers(-(2**7), 2**7 - 1)),
     "tiny_unsigned": ("TINYINT UNSIGNED", st.integers(0, 2**8 - 1)),
@@ -95,7 +93,7 @@ def project(source: str, warehouse: str, etl: FactETL) -> Project:
 def trip(
     source: str, warehouse: str, given_source: Any, ddl: str = DDL, columns: list[str] = COLUMNS
 ) -> str:
-    """Load one table and return the error, empty for success."""
+    """Rebuild one table, and return the error, which is empty after a success."""
     made = factory(FactTable, name="t", keyrefs=columns[:1], measures=columns[1:])
     etl = FactETL("t", source=given_source, create=ddl, factory=made, keys={})
     last = list(process(project(source, warehouse, etl), etl, rebuild=True))[-1]
@@ -106,7 +104,7 @@ def trip(
 
 
 def content(warehouse: str, ddl: str = DDL, columns: list[str] = COLUMNS) -> list[Row]:
-    """Return what the table holds, in the types of its DDL."""
+    """Return the table's rows, cast to the types of the DDL."""
     made = factory(FactTable, name="t", keyrefs=columns[:1], measures=columns[1:])
     etl = FactETL("t", source=rows(list), create=ddl, factory=made, keys={})
     opened = project("sqlite:///none", warehouse, etl)
@@ -121,13 +119,13 @@ def content(warehouse: str, ddl: str = DDL, columns: list[str] = COLUMNS) -> lis
 
 
 def numbered(given_rows: list[Row]) -> list[Row]:
-    """Return rows with a number each, by which they are found again."""
+    """Return the rows, each with a number to find it by."""
     return [{"number": number, **row} for number, row in enumerate(given_rows)]
 
 
 @pytest.fixture(params=["mysql", "postgresql", "duckdb", "sqlite"])
 def from_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A source of each kind; on the servers a database of its own beside the warehouse's."""
+    """A source of each kind; on a server, it is another database than the warehouse."""
     if request.param in {"duckdb", "sqlite"}:
         return f"{request.param}:///{tmp_path}/from.{request.param}"
     return str(request.getfixturevalue(f"other_{request.param}_url"))
@@ -143,10 +141,7 @@ def from_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_every_type_makes_every_trip(
     from_url: str, warehouse_url: str, given_rows: list[Row]
 ) -> None:
-    """Python rows into the source, the source's SELECT into the warehouse.
-
-    Every value comes out as it went in.
-    """
+    """Random rows are the same after a load into a source and from it into a warehouse."""
     expected = numbered(given_rows)
     assert trip("sqlite:///none", from_url, rows(lambda: expected)) == ""
     assert differences(content(from_url), expected) == []
@@ -155,7 +150,7 @@ def test_every_type_makes_every_trip(
 
 
 def differences(found: list[Row], expected: list[Row]) -> list[tuple[str, Any, Any]]:
-    """Return each column whose value is another, with both values."""
+    """Return each column whose values differ, with both values."""
     assert len(found) == len(expected)
     pairs = zip(found, expected, strict=True)
     return [
@@ -166,7 +161,7 @@ def differences(found: list[Row], expected: list[Row]) -> list[tuple[str, Any, A
     ]
 
 
-# A type, a value, and the warehouses that hold it exactly; the others must refuse it, and nothing
+# A type, a value, and the warehouses that hold the value exactly. The others must refuse it; none
 # may change it.
 ALL = {"mysql", "postgresql", "duckdb", "sqlite"}
 EDGES: list[tuple[str, Any, set[str]]] = [
@@ -214,7 +209,7 @@ EDGES: list[tuple[str, Any, set[str]]] = [
     ("TIMESTAMP(6) NULL", datetime(1900, 1, 1), set()),
     ("TIME", time(1, 2, 3, 4), set()),
     ("JSON", "{not json}", set()),
-    # MySQL's JSON keeps numbers as binary floats; MariaDB's keeps the text.
+    # MySQL's JSON stores numbers as binary floats; MariaDB's stores the text.
     ("JSON", '{"a": 1.1}' if servers.is_mysql() else '{"a": 1.10}', ALL),
     ("BOOLEAN", 2, set()),
     ("INT", "1_000", set()),
@@ -229,9 +224,9 @@ EDGES: list[tuple[str, Any, set[str]]] = [
 def test_what_a_warehouse_cannot_hold_is_refused(
     request: pytest.FixtureRequest, warehouse_url: str, kind: str, value: Any, holders: set[str]
 ) -> None:
-    """Never cut, rounded or wrapped.
+    """A value is stored exactly, or the load fails with the column's name.
 
-    Exactly there, or refused with the column's name, and then nothing is there.
+    No value is truncated, rounded or wrapped.
     """
     ddl = f"CREATE TABLE t (number INT NOT NULL, value {kind})"
     error = trip(
@@ -246,14 +241,14 @@ def test_what_a_warehouse_cannot_hold_is_refused(
         assert content(warehouse_url, ddl, ["number", "value"]) == [{"number": 1, "value": value}]
     else:
         assert "value" in error
-        # A range in the message may have the very digits of a number; texts and moments are never
+        # The range in a message may contain the digits of a short number. Other values are never
         # repeated.
         assert isinstance(value, int) or len(str(value)) < 5 or str(value) not in error
 
 
 @pytest.mark.parametrize("value", ["value", "CONCAT(value, '')"])
 def test_mysql_zero_dates_are_null(mariadb_url: str, tmp_path: Path, value: str) -> None:
-    """A date of zeros is how MySQL writes none, whether DuckDB or the driver reads it.
+    """A zero date of MySQL becomes NULL, read by DuckDB or by the driver.
 
     As a text it is refused.
     """
@@ -322,7 +317,7 @@ FILES = {
 
 @pytest.mark.parametrize("kind", FILES)
 def test_files_are_sources(tmp_path: Path, warehouse_url: str, kind: str) -> None:
-    """CSV, TSV and JSON Lines keep every digit, and tell NULL from the empty text."""
+    """CSV, TSV and JSON Lines files keep every digit, and distinguish NULL from the empty text."""
     path = tmp_path / f"rows.{kind}"
     path.write_text(FILES[kind], encoding="utf-8")
     assert trip("sqlite:///none", warehouse_url, file(str(path)), FILE_DDL, FILE_COLUMNS) == ""
@@ -330,9 +325,7 @@ def test_files_are_sources(tmp_path: Path, warehouse_url: str, kind: str) -> Non
 
 
 def test_arrow_tables_and_parquet_files_are_sources(tmp_path: Path, warehouse_url: str) -> None:
-    """An Arrow table from Python, and a folder of Parquet files by a wildcard, give the same
-    rows.
-    """
+    """An Arrow table from Python, and Parquet files named by a wildcard, give the same rows."""
     import pyarrow as pa  # noqa: PLC0415 - only here
     import pyarrow.parquet as pq  # noqa: PLC0415 - as above
 
@@ -361,7 +354,10 @@ def test_arrow_tables_and_parquet_files_are_sources(tmp_path: Path, warehouse_ur
 def test_a_file_that_does_not_fit_is_told(
     tmp_path: Path, name: str, text: str | None, told: str
 ) -> None:
-    """The message names the file and the line or column, and nothing is loaded."""
+    """A file that is missing or does not fit is refused.
+
+    The message has the line or the column.
+    """
     if text is not None:
         (tmp_path / name).write_text(text)
     error = trip(
@@ -375,7 +371,7 @@ def test_a_file_that_does_not_fit_is_told(
 
 
 def test_nothing_is_guessed_of_a_csv_file(tmp_path: Path) -> None:
-    """A backslash, # and an apostrophe are characters like others, wherever they stand."""
+    """A backslash, a # and an apostrophe in a CSV file are ordinary characters at any position."""
     rows = {1: "#x", 2: "\\0", 3: "'y'", 4: "\\"}
     (tmp_path / "t.csv").write_text(
         "number,value\n" + "".join(f"{number},{text}\n" for number, text in rows.items())
@@ -390,7 +386,7 @@ def test_nothing_is_guessed_of_a_csv_file(tmp_path: Path) -> None:
 
 @given(st.text(string.printable, max_size=30))
 def test_any_printable_text_survives_a_csv_file(text: str) -> None:
-    """Quotes, commas, line ends and blanks in a quoted field come through."""
+    """Quotes, commas, line ends and blanks in a quoted field are loaded unchanged."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "t.csv")
         quoted = text.replace('"', '""')
@@ -423,7 +419,10 @@ _LEAST_DOUBLE = "2.2250738585072014e-308"
 def test_a_number_too_small_or_too_large_is_refused_by_the_scanner_too(
     postgresql_url: str, tmp_path: Path, kind: str, value: str, told: str
 ) -> None:
-    """DuckDB reads these columns itself, and would make 0 or infinity of them."""
+    """A number that a FLOAT or DOUBLE cannot hold is refused also when DuckDB's scanner reads it.
+
+    DuckDB would turn it into 0 or infinity.
+    """
     ddl, columns = f"CREATE TABLE t (number INT, value {kind})", ["number", "value"]
     warehouse = f"duckdb:///{tmp_path}/w.duckdb"
     given_source = native(f"SELECT 1 AS number, {value} AS value")
@@ -463,9 +462,9 @@ _FLOATS = """
 def test_a_float_of_mysql_arrives_with_all_its_digits(
     mariadb_url: str, tmp_path: Path, options: str, order: str
 ) -> None:
-    """MySQL gives 6 digits of a FLOAT.
+    """A FLOAT of MySQL is loaded with all its digits into every type, in the order of the query.
 
-    Into every type of column go all of them, in the order of the source's rows.
+    MySQL itself returns 6 digits only.
     """
     _write_floats(mariadb_url)
     warehouse = f"duckdb:///{tmp_path}/w.duckdb"
@@ -497,9 +496,9 @@ def test_a_float_of_mysql_arrives_with_all_its_digits(
 def test_a_float_in_an_order_that_cannot_be_kept_is_refused(
     mariadb_url: str, tmp_path: Path
 ) -> None:
-    """Rows ordered by what the query does not give.
+    """A FLOAT is refused if the query orders by an expression that it does not select.
 
-    The message says what to write, and that loads.
+    The message says what to write instead, and that query loads.
     """
     _write_floats(mariadb_url)
     warehouse = f"duckdb:///{tmp_path}/w.duckdb"
@@ -542,9 +541,9 @@ def _write_floats(mariadb_url: str) -> None:
 def test_types_that_only_postgresql_has(
     postgresql_url: str, tmp_path: Path, given: str, ddl: str, held: Any
 ) -> None:
-    """They mean the same elsewhere, or are refused.
+    """A value of a type that only PostgreSQL has is loaded with the same meaning, or refused.
 
-    SQLite, which takes anything for a date, gets no other one.
+    SQLite, which would store any text as a date, gets no date outside the years 1 to 9999.
     """
     made = factory(FactTable, name="t", keyrefs=["number"], measures=["v"])
     create = f"CREATE TABLE t (number INT NOT NULL, v {ddl})"

@@ -1,4 +1,4 @@
-"""One word for one concept: words that docs/glossary.md has replaced do not come back."""
+"""One word for one concept: a word that docs/glossary.md has replaced may not come back."""
 
 import ast
 import re
@@ -29,7 +29,7 @@ RETIRED = {
     "TableSets": "StagedRows",
     "KeySets": "KeyLookup",
 }
-"""A retired word or name, and what to write instead."""
+"""Retired words and names, and what to write instead."""
 _PATTERN = re.compile(
     rf"\b({'|'.join(map(re.escape, RETIRED))})s?\b",
     re.IGNORECASE,
@@ -41,7 +41,7 @@ _ALLOWED = re.compile("gone away|^STOPPED = ")
 
 
 def texts() -> list[Path]:
-    """Return the files that the vocabulary is for: the engine, the flat modules and the pages."""
+    """Return the files whose words are checked: the engine, the flat modules and the pages."""
     engine = sorted((ROOT / "pypelineetl").rglob("*.py"))
     pages = sorted((ROOT / "docs").rglob("*.md"))
     return [*engine, *sorted(ROOT.glob("*.py")), *pages, *sorted(ROOT.glob("*.md"))]
@@ -49,7 +49,7 @@ def texts() -> list[Path]:
 
 @pytest.mark.parametrize("path", texts(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_retired_word_comes_back(path: Path) -> None:
-    """The message names the line, and the word to write instead."""
+    """No line of these files has a retired word; the message names the line and the new word."""
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         matches = [] if _ALLOWED.search(line) else _PATTERN.finditer(line)
@@ -78,7 +78,10 @@ def undocumented_fields(tree: ast.Module) -> Iterator[str]:
 
 
 def test_each_field_of_a_public_dataclass_has_a_docstring() -> None:
-    """A reader should not have to guess a unit or a shape."""
+    """Each field of a public dataclass has a docstring.
+
+    So nobody must guess its unit or its shape.
+    """
     found = []
     for path in sorted((ROOT / "pypelineetl").rglob("*.py")):
         fields = undocumented_fields(ast.parse(path.read_text(encoding="utf-8")))

@@ -1,5 +1,6 @@
-"""Marks, rejects and keys that belong to a table, and how far a watermark moves, on real sources
-and warehouses.
+"""Watermarks, rejects and keys belong to one table, and a watermark moves exactly as far as it may.
+
+The tests use real sources and warehouses.
 """
 
 from dataclasses import replace
@@ -28,11 +29,11 @@ from pypelineetl.run.runner import refresh
 from pypelineetl.state.load_state import LoadState
 
 _TOO_MANY = "SELECT visit_id, guests * 2000000000 AS guests, changed_at FROM visits"
-"""More than one guest does not fit the column."""
+"""A query in which more than one guest is too large for the column."""
 
 
 def visit(table: str = "visit_fact", **declared: Any) -> FactETL:
-    """Return a fact of visits that goes into a table of this name."""
+    """Return a fact of visits with a table of this name."""
     return FactETL(
         "visit",
         source="SELECT visit_id, guests, changed_at FROM visits",
@@ -45,7 +46,7 @@ def visit(table: str = "visit_fact", **declared: Any) -> FactETL:
 def a_house(
     warehouse_url: str, folder: Path, etl: FactETL, source: str = "source", **options: bool
 ) -> WarehouseCase:
-    """Return a warehouse of this fact, which has a SQLite source of its own."""
+    """Return a warehouse case of this fact, which has a separate SQLite source."""
     folder.mkdir(exist_ok=True)
     source_url = f"sqlite:///{folder}/{source}.sqlite"
     case = WarehouseCase(
@@ -57,16 +58,13 @@ def a_house(
 
 
 def add(folder: Path, *rows: dict[str, Any], source: str = "source") -> None:
-    """Write rows into the source of a house."""
+    """Write rows into the source of a case."""
     with written(f"sqlite:///{folder}/{source}.sqlite") as connection:
         connection.execute(_VISITS.insert(), list(rows))
 
 
 def made_old(case: WarehouseCase) -> None:
-    """Turn the library's own tables into what an older version has made of them.
-
-    Kept by the name of the ETL.
-    """
+    """Turn the state tables into those of an older version, which named rows by the ETL."""
     with case.project.open_warehouse() as warehouse:
         columns = "etl, rejected_at, reason, given, generation"
         with warehouse.transaction():
@@ -82,7 +80,10 @@ def made_old(case: WarehouseCase) -> None:
 def test_projects_that_share_a_name_share_no_mark_and_no_rejects(
     warehouse_url: str, tmp_path: Path
 ) -> None:
-    """Team b's rows below team a's mark are read, and a replay brings each team its own rows."""
+    """Two projects with an ETL of the same name have separate watermarks and rejects.
+
+    Rows of project b below the watermark of project a are read.
+    """
     a = a_house(warehouse_url, tmp_path / "a", visit("visit_a", most_rejected=0.9))
     b = a_house(warehouse_url, tmp_path / "b", visit("visit_b", most_rejected=0.9))
     for folder, case, table in ((tmp_path / "a", a, "visit_a"), (tmp_path / "b", b, "visit_b")):
@@ -98,14 +99,14 @@ def test_projects_that_share_a_name_share_no_mark_and_no_rejects(
             "fact visit",
         ]
         assert len(LoadState(warehouse).rejects(visit("visit_b"))) == 1
-    # A build of one forgets nothing of the other.
+    # A rebuild of one project keeps the watermark of the other.
     a.load("visit", rebuild=True)
     assert b.load("visit").read == 1
     assert b.table("visit_b", "visit_id") == [(1,), (3,)]
 
 
 def test_keys_of_another_project_outlive_a_deletion(warehouse_url: str, tmp_path: Path) -> None:
-    """Deleting all tables of one project lets the other's go on counting where they were."""
+    """After one project deletes all its tables, the surrogate keys of the other still continue."""
     for name in "ab":
         (tmp_path / name).mkdir()
     a, b = (WarehouseCase(warehouse_url, tmp_path / name, as_sets=True) for name in "ab")
@@ -135,8 +136,9 @@ def thing(table: str = "thing_dim", **declared: Any) -> DimensionETL:
 def test_what_an_older_version_kept_by_name_is_taken_over(
     warehouse_url: str, tmp_path: Path, *, rebuild: bool
 ) -> None:
-    """The mark and the rejects, of which a plan before it tells the same counts and changes
-    nothing.
+    """The watermark and the rejects that an older version stored by name are used.
+
+    A plan before gives the same counts, and changes nothing.
     """
     etl = replace(
         visit(most_rejected=0.9),
@@ -161,7 +163,7 @@ def test_what_an_older_version_kept_by_name_is_taken_over(
 def test_rejects_that_an_older_version_kept_by_name_are_replayed(
     warehouse_url: str, tmp_path: Path
 ) -> None:
-    """Also if the replay is the first thing that this version does."""
+    """Rejects of an older version are replayed, even if the replay is this version's first run."""
     etl = replace(
         visit(most_rejected=0.9),
         source="SELECT visit_id, guests * 2000000000 AS guests, changed_at FROM visits",
@@ -175,7 +177,10 @@ def test_rejects_that_an_older_version_kept_by_name_are_replayed(
 
 
 def test_what_may_be_another_table_s_is_not_taken_over(warehouse_url: str, tmp_path: Path) -> None:
-    """Where runs have made two tables for one name, all is read, and the run says why."""
+    """If two tables were loaded under one name, the old watermark is not used.
+
+    All rows are read, and a note says why.
+    """
     case = a_house(warehouse_url, tmp_path, visit(most_rejected=0.9))
     other = a_house(warehouse_url, tmp_path / "other", visit("visit_other"))
     add(tmp_path, a_visit(1, 0), a_visit(2, 10))
@@ -193,7 +198,7 @@ def test_what_may_be_another_table_s_is_not_taken_over(warehouse_url: str, tmp_p
 def test_a_dimension_that_facts_add_members_to_keeps_its_mark(
     warehouse_url: str, tmp_path: Path
 ) -> None:
-    """A build of the fact alone copies the dimension, and what is remembered of it as well."""
+    """A rebuild of a fact that infers members keeps the watermark of their dimension."""
     etl = visit(keys={"guests": member("thing", code="guests", missing="infer")})
     case = a_house(warehouse_url, tmp_path, etl)
     with written(f"sqlite:///{tmp_path}/source.sqlite") as source:
@@ -212,13 +217,14 @@ _CREATE = "CREATE TABLE visits (visit_id INTEGER, guests INTEGER, changed_at {ki
 
 @pytest.fixture(params=["sqlite", "duckdb", "mysql", "postgresql"])
 def source_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database, of each kind that may be a source."""
+    """The URL of an empty database, for each kind of source."""
     return _database_url(request, tmp_path, "source")
 
 
 class Extracts:
-    """A fact of visits in a DuckDB warehouse, whose source's column of moments has a type of this
-    name.
+    """A fact of visits in a DuckDB warehouse.
+
+    `kind` is the type of the source's column of moments.
     """
 
     def __init__(
@@ -232,7 +238,7 @@ class Extracts:
         self.change(_CREATE.format(kind=kind))
 
     def declare(self, **declared: Any) -> None:
-        """Declare the fact anew."""
+        """Replace the declaration of the fact."""
         self.case.declare(visit(**declared))
 
     def change(self, *statements: str) -> None:
@@ -247,7 +253,7 @@ class Extracts:
         self.change(f"INSERT INTO visits VALUES {', '.join(values)}")
 
     def load(self) -> tuple[int, int]:
-        """Load; return how many rows were read and inserted."""
+        """Load, and return the counts of rows read and inserted."""
         counts = self.case.load("visit")
         return counts.read, counts.inserted
 
@@ -262,9 +268,10 @@ def _sql(at: Any) -> str:
 
 
 def test_a_mark_is_never_beyond_the_clock(source_url: str, tmp_path: Path) -> None:
-    """Rows of the far future are loaded, told, and read again until they are mended.
+    """Rows of the far future are loaded, but do not move the watermark beyond the source's clock.
 
-    Others come as they should.
+    A note counts them, and they are read again until they are corrected. Other rows are read as
+    usual.
     """
     visits = Extracts(
         source_url, tmp_path, "TIMESTAMP" if "duckdb" in source_url else _moments(source_url)
@@ -290,7 +297,7 @@ def _moments(source_url: str) -> str:
 
 
 def test_a_mark_may_be_ahead_of_the_clock_as_far_as_is_declared(tmp_path: Path) -> None:
-    """Nothing is told of rows within it, and the mark moves up to them."""
+    """With `ahead`, the watermark moves up to rows within that time, and there is no note."""
     visits = Extracts(
         f"duckdb:///{tmp_path}/s.duckdb",
         tmp_path,
@@ -304,7 +311,10 @@ def test_a_mark_may_be_ahead_of_the_clock_as_far_as_is_declared(tmp_path: Path) 
 
 
 def test_a_mark_beyond_the_clock_of_an_older_version_is_not_used(tmp_path: Path) -> None:
-    """All is read, and the run says why."""
+    """A stored watermark ahead of the source's clock is not used.
+
+    All rows are read, and a note says why.
+    """
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATETIME")
     visits.add((1, "2024-01-01 10:00:00"))
     visits.load()
@@ -317,8 +327,10 @@ def test_a_mark_beyond_the_clock_of_an_older_version_is_not_used(tmp_path: Path)
 
 
 def test_rows_without_a_value_are_read_each_time(source_url: str, tmp_path: Path) -> None:
-    """Also where another column of the watermark has one that is old, or had none in any row so
-    far.
+    """Rows whose watermark column is NULL are read by each load.
+
+    This holds even if the other column of the watermark has an old value, or has been NULL in all
+    rows so far.
     """
     visits = Extracts(
         source_url, tmp_path, _moments(source_url), watermark=watermark("changed_at", "guests")
@@ -336,9 +348,9 @@ def test_rows_without_a_value_are_read_each_time(source_url: str, tmp_path: Path
 def test_a_source_that_begins_anew_is_read_from_its_beginning(
     source_url: str, tmp_path: Path
 ) -> None:
-    """After a TRUNCATE or a restored backup, whose largest value is less than what was read.
+    """If the largest value of the source is less than the watermark, all rows are read.
 
-    And the run says so.
+    This happens after a TRUNCATE or a restored backup. A note says why.
     """
     visits = Extracts(source_url, tmp_path, "INTEGER", watermark=watermark("changed_at"))
     visits.add((1, 1000))
@@ -361,7 +373,7 @@ def test_a_source_that_begins_anew_is_read_from_its_beginning(
 
 @pytest.mark.parametrize("as_sets", [True, False])
 def test_days_with_an_overlap(source_url: str, tmp_path: Path, *, as_sets: bool) -> None:
-    """Of a day, all of it is read again."""
+    """With a DATE column and an overlap, the whole first day is read again."""
     mark = watermark("changed_at", overlap=timedelta(hours=30))
     visits = Extracts(source_url, tmp_path, "DATE", watermark=mark, as_sets=as_sets)
     visits.add((1, "2024-01-02"), (2, "2024-01-03"), (3, "2024-01-05"))
@@ -373,7 +385,7 @@ def test_days_with_an_overlap(source_url: str, tmp_path: Path, *, as_sets: bool)
 @pytest.mark.parametrize("as_sets", [True, False])
 @pytest.mark.parametrize("source_url", ["duckdb", "postgresql"], indirect=True)
 def test_moments_with_a_zone(source_url: str, tmp_path: Path, *, as_sets: bool) -> None:
-    """Their marks are moments in UTC, whatever the time zone of the source's server."""
+    """Watermarks of moments with a zone are in UTC, whatever the zone of the source's server."""
     if source_url.startswith("postgresql"):
         in_new_york(source_url)
     mark = watermark("changed_at", overlap=timedelta(minutes=10))
@@ -392,7 +404,7 @@ def test_moments_with_a_zone(source_url: str, tmp_path: Path, *, as_sets: bool) 
 
 
 def in_new_york(postgresql_url: str) -> None:
-    """Let the sessions of a PostgreSQL database begin in a time zone that is not UTC."""
+    """Let the sessions of a PostgreSQL database begin in New York's time zone."""
     url = make_url(postgresql_url)
     with open_database(url, read_only=False) as source, source.transaction():
         source.execute(
@@ -442,7 +454,10 @@ TEXTS = {
 def test_texts_of_sqlite_are_compared_as_moments(
     tmp_path: Path, texts: str, kind: str, *, as_sets: bool
 ) -> None:
-    """Whatever ISO forms a column has, all of one or mixed: an hour of overlap is an hour."""
+    """Texts of SQLite in one or several ISO formats are compared as moments.
+
+    So an overlap of an hour is exactly one hour.
+    """
     mark = watermark("changed_at", overlap=timedelta(hours=1))
     visits = Extracts(
         f"sqlite:///{tmp_path}/s.sqlite", tmp_path, kind, watermark=mark, as_sets=as_sets
@@ -459,7 +474,10 @@ def test_texts_of_sqlite_are_compared_as_moments(
 
 @pytest.mark.parametrize("source_url", ["mysql", "postgresql", "duckdb"], indirect=True)
 def test_texts_of_one_form_are_compared_on_every_source(source_url: str, tmp_path: Path) -> None:
-    """And refused where they are of two: no order of texts would be that of the moments."""
+    """Timestamps as texts of one ISO format are compared on every source.
+
+    Texts of two formats are refused, because their order is not that of the moments.
+    """
     mark = watermark("changed_at", overlap=timedelta(hours=1))
     visits = Extracts(source_url, tmp_path, "VARCHAR(40)", watermark=mark)
     visits.add((1, "2024-01-05T10:00:00.25"), (2, "2024-01-05T11:00:00.25"))
@@ -490,7 +508,7 @@ def test_texts_of_one_form_are_compared_on_every_source(source_url: str, tmp_pat
 def test_what_cannot_be_compared_is_refused(
     source_url: str, tmp_path: Path, kind: str, value: str, told: str
 ) -> None:
-    """With the rule, and before anything is read by it."""
+    """A watermark column of a type that cannot be compared exactly is refused with the rule."""
     visits = Extracts(source_url, tmp_path, kind)
     visits.change(f"INSERT INTO visits VALUES (1, 1, {value})")
     error = visits.case.failure("visit")
@@ -514,7 +532,10 @@ def test_what_cannot_be_compared_is_refused(
 def test_what_can_be_compared_exactly_is(
     source_url: str, tmp_path: Path, kind: str, values: tuple[str, str]
 ) -> None:
-    """Numbers with a fraction, of 8 and of 4 bytes, and nanoseconds that are whole microseconds."""
+    """Watermarks of fractions, and of nanoseconds that are whole microseconds, are exact.
+
+    The fractions are in numbers of 8 and of 4 bytes.
+    """
     visits = Extracts(source_url, tmp_path, kind)
     visits.add((1, values[0]), (2, values[1]))
     assert visits.load() == (2, 2)
@@ -527,7 +548,10 @@ def test_what_can_be_compared_exactly_is(
 def test_a_fact_that_appends_reads_each_row_once(
     source_url: str, tmp_path: Path, *, as_sets: bool
 ) -> None:
-    """By a number, or by a moment; loading again writes nothing."""
+    """A fact that appends reads each row once, by a number or by a moment.
+
+    A second load writes nothing.
+    """
     for kind, values in {"INTEGER": (1, 2, 3), _moments(source_url): _DAYS}.items():
         folder = tmp_path / kind
         folder.mkdir()
@@ -547,7 +571,7 @@ _DAYS = ("2024-01-01 10:00:00", "2024-01-02 10:00:00", "2024-01-03 10:00:00")
 
 
 def appending(tmp_path: Path, kind: str) -> Extracts:
-    """Return a fact that appends, into which two rows are loaded."""
+    """Return a fact that appends and that has loaded two rows."""
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, kind, append=True, grain=())
     values: tuple[Any, ...] = (1, 2) if kind == "INTEGER" else _DAYS
     visits.add((1, values[0]), (2, values[1]))
@@ -556,7 +580,10 @@ def appending(tmp_path: Path, kind: str) -> Extracts:
 
 
 def test_a_fact_that_appends_misses_no_row_without_a_word(tmp_path: Path) -> None:
-    """What it would miss, or have twice, is refused with the rule, and its table stays as it is."""
+    """A row that a fact that appends would miss or read twice is refused.
+
+    The message has the rule, and the table does not change.
+    """
     cases: list[tuple[str, list[tuple[int, Any]], str]] = [
         ("INTEGER", [(3, None)], '1 rows of the source have NULL in "changed_at"'),
         ("INTEGER", [(3, 3), (4, 3)], "1 rows of the source have a number in"),
@@ -577,8 +604,9 @@ def test_a_fact_that_appends_misses_no_row_without_a_word(tmp_path: Path) -> Non
 
 
 def test_a_fact_that_appends_never_reads_all_again_into_its_table(tmp_path: Path) -> None:
-    """Neither by --full, nor where the source begins anew, nor where rows are there of which
-    nothing is known.
+    """A fact that appends never reads all rows into a table that already has rows.
+
+    It refuses --full, a source that begins again, and a table without a stored watermark.
     """
     visits = appending(tmp_path, "INTEGER")
     project = visits.case.project
@@ -600,7 +628,10 @@ def test_a_fact_that_appends_never_reads_all_again_into_its_table(tmp_path: Path
 
 
 def test_a_fact_that_appends_leaves_what_is_not_over(tmp_path: Path) -> None:
-    """Rows of today's day, of which more may come, and of the future, which are told, wait."""
+    """A fact that appends does not load rows of today, because more may come, nor of the future.
+
+    A note counts those of the future.
+    """
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATE", append=True, grain=())
     visits.add((1, "2024-01-01"), (2, datetime.now(UTC).date()), (3, "2999-01-01"))
     [note] = visits.case.notes("visit")
@@ -613,7 +644,10 @@ def test_a_fact_that_appends_leaves_what_is_not_over(tmp_path: Path) -> None:
 
 
 def test_what_a_fact_that_appends_cannot_be_told(tmp_path: Path) -> None:
-    """An overlap would read rows twice, and so would a second column."""
+    """A fact that appends may have neither an overlap nor two watermark columns.
+
+    Both would read rows twice. No fact may have a negative `ahead`.
+    """
     case = WarehouseCase(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, as_sets=True)
     for mark in (watermark("changed_at", overlap=1), watermark("changed_at", "guests")):
         case.declare(visit(append=True, grain=(), watermark=mark))
@@ -628,9 +662,9 @@ def test_what_a_fact_that_appends_cannot_be_told(tmp_path: Path) -> None:
 def test_a_row_that_is_committed_in_between_comes_with_the_next_load(
     source_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, append: bool
 ) -> None:
-    """Between the query for the mark and that for the rows.
+    """A row that is committed between the two queries of a load is loaded once, by the next load.
 
-    It is beyond the mark, and is loaded once.
+    These are the query for the watermark and that for the rows. The row is after the watermark.
     """
     visits = Extracts(
         source_url,
@@ -657,7 +691,10 @@ def test_a_row_that_is_committed_in_between_comes_with_the_next_load(
 
 
 def test_the_source_test_knows_a_watermark_s_columns(tmp_path: Path) -> None:
-    """They are used; and one that the source does not give is a fault."""
+    """The source test counts the columns of a watermark as used.
+
+    It reports one that the source does not give.
+    """
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATETIME")
     [etl] = visits.case.project.etls
     tested = check_source(visits.case.project, etl)
@@ -670,7 +707,7 @@ def test_the_source_test_knows_a_watermark_s_columns(tmp_path: Path) -> None:
 
 
 def moment_visit(**declared: Any) -> FactETL:
-    """Return a fact of visits that keeps their moment."""
+    """Return a fact of visits that has a column for their moment."""
     return FactETL(
         "visit",
         **{
@@ -691,9 +728,9 @@ def moment_visit(**declared: Any) -> FactETL:
 def test_sessions_are_in_utc_whatever_the_server_is_in(
     source_url: str, tmp_path: Path, *, as_sets: bool
 ) -> None:
-    """As the scanner reads and as the driver does.
+    """A source's session is in UTC, through the scanner and through the driver.
 
-    A moment with a zone that is cast to one without is in UTC.
+    So a moment with a zone that the query casts to one without is in UTC.
     """
     kind = "TIMESTAMP" if source_url.startswith("mysql") else "TIMESTAMP WITH TIME ZONE"
     visits = Extracts(source_url, tmp_path, kind, as_sets=as_sets)
@@ -712,8 +749,9 @@ def test_sessions_are_in_utc_whatever_the_server_is_in(
 def test_a_warehouse_s_sessions_are_in_utc(
     postgresql_url: str, tmp_path: Path, *, as_sets: bool
 ) -> None:
-    """Moments that it keeps with a zone are the same whoever reads them, so that a second load
-    changes nothing.
+    """A warehouse's session is in UTC, whatever the time zone of its server.
+
+    So a second load finds the same moments and changes nothing.
     """
     in_new_york(postgresql_url)
     case = a_house(postgresql_url, tmp_path, visit(), as_sets=as_sets)
@@ -738,7 +776,7 @@ def test_a_warehouse_s_sessions_are_in_utc(
 def test_offsets_of_sqlite_are_brought_to_utc(
     tmp_path: Path, kind: str, source: str, *, as_sets: bool
 ) -> None:
-    """Whichever way the rows come."""
+    """Texts of SQLite with an offset are converted to UTC, by each way of reading them."""
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, kind, as_sets=as_sets)
     visits.case.declare(moment_visit(source=source.format("changed_at")))
     visits.add(
@@ -759,7 +797,7 @@ def test_offsets_of_sqlite_are_brought_to_utc(
 
 @pytest.mark.parametrize("as_sets", [True, False])
 def test_times_in_a_date_column_of_sqlite_are_not_cut(tmp_path: Path, *, as_sets: bool) -> None:
-    """SQLite keeps them, so they are read as they are."""
+    """The time in a DATE column of SQLite is kept, because SQLite stores it."""
     visits = Extracts(f"sqlite:///{tmp_path}/s.sqlite", tmp_path, "DATE", as_sets=as_sets)
     visits.case.declare(moment_visit())
     visits.add((1, "2024-01-05 10:00:00"), (2, "2024-01-05"))
@@ -772,8 +810,8 @@ def test_times_in_a_date_column_of_sqlite_are_not_cut(tmp_path: Path, *, as_sets
 
 _NOW = datetime(2024, 1, 10, 12)
 _steps = st.one_of(
-    # A row of this number is changed: its moment so many minutes after the last one, or before it,
-    # within the overlap.
+    # The row with this number changes. Its moment is so many minutes after the last one, or before
+    # it but within the overlap.
     st.tuples(st.just("put"), st.integers(1, 5), st.integers(-9, 60)),
     st.tuples(st.just("future"), st.integers(1, 5), st.integers(1, 3)),
     st.tuples(st.just("null"), st.integers(1, 5), st.just(0)),
@@ -789,9 +827,9 @@ _steps = st.one_of(
 def test_no_change_of_a_source_is_missed(
     days: list[list[tuple[str, int, int]]], *, is_mixed: bool
 ) -> None:
-    """After each load the fact has what the source has, and what it had.
+    """After each load, the fact has all rows that the source has or had.
 
-    Late, without a value, future, or anew.
+    The random changes are late, in the future, without a value, or begin the source again.
     """
     with TemporaryDirectory() as folder:
         _follow(f"sqlite:///{folder}/s.sqlite", Path(folder), "DATETIME", days, is_mixed=is_mixed)
@@ -799,7 +837,7 @@ def test_no_change_of_a_source_is_missed(
 
 @pytest.mark.parametrize("source_url", ["mysql", "postgresql"], indirect=True)
 def test_no_change_of_a_server_s_source_is_missed(source_url: str, tmp_path: Path) -> None:
-    """The same on servers."""
+    """No change is missed on database servers either."""
 
     @settings(max_examples=5, deadline=None)
     @given(
@@ -831,7 +869,8 @@ def _follow(
             guests += 1
             if what == "reset":
                 visits.change("DELETE FROM visits")
-                # A restored backup is told by its largest value, which is less than before.
+                # The load detects a restored backup by its largest value, which is less than
+                # before.
                 rows, last = {}, last - timedelta(days=30)
                 continue
             at: str | None = None
