@@ -250,6 +250,7 @@ def become(request: Request) -> None:
     os.environ.update(request["environment"])
     time.tzset()
     first, *rest = request["arguments"]
+    # Python puts the program's own folder first in sys.path. Here it is still that of this file.
     del sys.path[0]
     if first == "-c":
         sys.path.insert(0, "")
@@ -280,6 +281,8 @@ def main(address: str) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - as the interpreter does
         sys.excepthook(type(error), error, error.__traceback__)
         if isinstance(error, KeyboardInterrupt):
+            # Python ends by SIGINT itself after a KeyboardInterrupt, so that its parent sees the
+            # signal.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGINT)
         status = 1

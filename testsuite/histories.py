@@ -181,10 +181,13 @@ def stories(draw: st.DrawFn, all_rules: st.SearchStrategy[Rules]) -> Story:
     """Draw a declaration, and days on which a source gives some rows of a small pool."""
     rules = draw(all_rules)
     if rules.type1:
+        # An attribute can be of one kind only, and both draw `email`.
         rules = replace(rules, latest=())
     if rules.dates or rules.original:
+        # An ordering orders a dimension without dates only, and `cohort` may be of type 0 already.
         rules = replace(rules, ordering="")
     fact = draw(fact_rules)
+    # Only members of type 2 have versions to find by a moment.
     fact = replace(fact, has_moment=fact.has_moment and rules.kind == "type 2")
     if rules.dates == "srcdateatt" and fact.missing == "infer":
         # With srcdateatt, an inferred member has no date from which its version is valid.
@@ -435,7 +438,7 @@ class Machine:
 
         The oracle does not know surrogate keys. So each version must keep the key that it had, and
         no key may move to another member or version. A row that has not changed must keep its audit
-        key, so that nobody has written it.
+        key, because no load may write it again.
         """
         found = self.read()
         expected = sorted(

@@ -286,6 +286,7 @@ class DimensionOracle:
         """Apply one state of a member of type 2."""
         values = {name: row[name] for name in self.rules.attributes}
         ordering = self.rules.ordering
+        # A row that is older by the ordering attribute changes nothing.
         if ordering and member.states and row[ordering] < member.states[-1].values[ordering]:
             return
         if is_dated:
@@ -311,6 +312,8 @@ class DimensionOracle:
             self._add(member, now, "state", values)
             return
         [state] = member.states
+        # Outside a rebuild, a cached dimension overwrites no member, except an inferred one whose
+        # attributes are all NULL.
         is_empty = all(value is None for value in state.values.values())
         if (
             self.rules.kind == "cached"

@@ -221,6 +221,7 @@ class Star:
     def exists(self, name: str) -> bool:
         """Return whether the warehouse has this table."""
         with self._warehouse() as warehouse:
+            # A table that does not exist has no columns.
             return bool(warehouse.catalog.columns(name))
 
     def _warehouse(self) -> Database:

@@ -209,9 +209,7 @@ def test_five_days(shop: Shop) -> None:
     ]
     assert shop.user() == history
     assert shop.sales() == [(ORDER, abilene), (ORDER + 1, academy)]
-    assert (
-        counts["user"].versions == 3
-    )  # hers, and those of the sample's own two who move every day
+    assert counts["user"].versions == 3  # of this user, and of two more who move every day
     # Day 3 again: nothing changes.
     again = shop.load()
     assert (again["user"].inserted, again["user"].updated) == (0, 0)

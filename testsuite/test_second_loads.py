@@ -328,6 +328,7 @@ class Pair:
         self.now = datetime(2014, 6, 1, 12)
         self._source_url = source_url or f"sqlite:///{folder}/none.sqlite"
         self._folder = folder
+        # The sum shifts the ways and the formats over the tables from pair to pair.
         turn = SOURCES.index(source) + DATABASES.index(warehouse)
         self.tables = []
         for place, shape in enumerate(SHAPES):

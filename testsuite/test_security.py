@@ -151,6 +151,8 @@ def test_a_password_command_is_run_once_and_again_when_the_password_was_refused(
         assert times() == 2
         set_password(changed, f"{CANARY} newer")
         (tmp_path / "secret").write_text("wrong\n")
+        # Each refused connection runs the command once, and is not tried again with the same
+        # password.
         for number in (3, 4):
             with pytest.raises(DatabaseError, match="cannot connect") as caught:
                 connect()
@@ -175,6 +177,7 @@ def test_an_account_that_can_write_is_told(
         star = Star(source_url, f"duckdb:///{tmp_path}/w.duckdb", tmp_path)
         project = star.project()
         warnings = [try_source(project, etl).warnings for etl in (PERSON, THING, SALE)]
+        # The second ETL reads from the same source, so it gets no second warning.
         assert warnings[1] == ()
         assert all("may do more" not in warning for warning in warnings[2])
         assert f"may do more than read: {told}" in warnings[0][0]
@@ -222,6 +225,7 @@ class Rogue:
             self._send(client, 2, ok)
             while query := self._packet(client):
                 if self._asks_at.encode() in query[1:]:
+                    # In MySQL's protocol, 0xFB requests a file of the client, whose name follows.
                     self._send(client, 1, b"\xfb/etc/passwd")
                     self.received += self._packet(client)
                     return
@@ -539,6 +543,7 @@ def test_messages_are_checked(shop: Checkout, message: dict[str, Any]) -> None:
     assert (status, int(length) < 2_000) == ("FAILURE", True), done.stdout[:500]
     assert done.stdout.splitlines()[1] == "('dimension', 'site', 1)"
     logs = "".join(path.read_text() for path in shop.folder.rglob("*.log"))
+    # The log may not repeat the 10 MB of text either.
     assert "x" * 5_000 not in logs
 
 

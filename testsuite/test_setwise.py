@@ -317,6 +317,7 @@ def test_without_load_data_rows_go_by_insert(
         try:
             [note] = tell(star, THING)
         finally:
+            # Other tests use the same server.
             cursor.execute("SET GLOBAL local_infile = 1")
     assert "local_infile" in note
     assert star.table("thing_dim", "code", "title") == [

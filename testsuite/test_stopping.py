@@ -172,10 +172,12 @@ def test_a_signal_that_others_swallow_is_heeded() -> None:
 
     def work() -> None:
         try:
+            # This swallows the first exception. The second sleep ends only if it is raised again.
             with suppress(BaseException):
                 time.sleep(20)
             time.sleep(20)
         finally:
+            # It is longer than the pause after which a swallowed exception is raised again.
             time.sleep(2.5)
             cleared.append(True)
 

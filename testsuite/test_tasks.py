@@ -258,7 +258,10 @@ def test_a_result_outlives_a_restart_of_redis(shell: Checkout, server_folder: Pa
     away = dict.fromkeys(("ETL_BROKER_URL", "ETL_RESULT_URL"), f"redis://127.0.0.1:{server.port}/0")
     shell = replace(shell, environment={**shell.environment, **away})
     shell.edit(
-        "sources", "        yield {\n", "        __import__('time').sleep(0.001)\n        yield {\n"
+        # The load then takes two seconds, so that Redis can be killed meanwhile.
+        "sources",
+        "        yield {\n",
+        "        __import__('time').sleep(0.001)\n        yield {\n",
     )
     try:
         with shell.worker(1):
@@ -337,7 +340,10 @@ def test_a_revoked_run_is_given_up_at_once(shell: Checkout, tmp_path: Path, what
     It ends at once with one error and one alert, and no table stays locked.
     """
     shell.edit(
-        "sources", "        yield {\n", "        __import__('time').sleep(0.02)\n        yield {\n"
+        # The load is then slow enough to be revoked while it runs.
+        "sources",
+        "        yield {\n",
+        "        __import__('time').sleep(0.02)\n        yield {\n",
     )
     told = tmp_path / "told"
     hook = f"open({str(told)!r}, 'a').write(body + chr(10))"

@@ -538,6 +538,7 @@ def test_what_is_switched_off_is_loaded_by_name_only(tmp_path: Path) -> None:
         "2014-02-01 23:59:59",
         date(2014, 2, 1),
         datetime(2014, 2, 1, 12),
+        # In UTC, this is still 1 February.
         datetime(2014, 2, 2, 1, tzinfo=timezone(timedelta(hours=2))),
     ],
 )

@@ -261,6 +261,7 @@ def test_mysql_zero_dates_are_null(mariadb_url: str, tmp_path: Path, value: str)
         database=url.database,
     )
     with connection, connection.cursor() as cursor:
+        # MySQL's default mode refuses to store a zero date.
         cursor.execute("SET sql_mode = ''")
         cursor.execute("CREATE TABLE t (number INT, value DATE)")
         cursor.execute("INSERT INTO t VALUES (1, '0000-00-00')")

@@ -117,6 +117,7 @@ def test_keys_of_another_project_outlive_a_deletion(warehouse_url: str, tmp_path
     b.load("thing", [{"code": "X"}], rebuild=True)
     list(refresh(a.project, Request(delete_existing_tables=True)))
     b.load("thing", [{"code": "X"}, {"code": "W"}])
+    # X has kept its key, and W gets the key after the three that were assigned before the rebuild.
     assert b.table("thing_b", "id", "code") == [(1, "X"), (4, "W")]
 
 
@@ -378,6 +379,7 @@ def test_days_with_an_overlap(source_url: str, tmp_path: Path, *, as_sets: bool)
     visits = Extracts(source_url, tmp_path, "DATE", watermark=mark, as_sets=as_sets)
     visits.add((1, "2024-01-02"), (2, "2024-01-03"), (3, "2024-01-05"))
     assert visits.load() == (3, 3)
+    # 30 hours before 5 January are on 3 January, which is read from its beginning.
     visits.add((4, "2024-01-03"), (5, "2024-01-02"))
     assert visits.load() == (3, 1)
 
@@ -397,7 +399,10 @@ def test_moments_with_a_zone(source_url: str, tmp_path: Path, *, as_sets: bool) 
     )
     assert visits.load() == (3, 3)
     visits.add(
-        (4, "2024-03-10 06:50:00+00"), (5, "2024-03-10 06:49:59+00"), (6, "2024-03-10 02:50:00+00")
+        # The last moment is 07:00 in UTC. With the overlap, the next load begins at 06:50.
+        (4, "2024-03-10 06:50:00+00"),
+        (5, "2024-03-10 06:49:59+00"),
+        (6, "2024-03-10 02:50:00+00"),
     )
     assert visits.load() == (3, 1)
     assert visits.numbers == [1, 2, 3, 4]

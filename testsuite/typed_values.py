@@ -121,6 +121,7 @@ NO_INFINITY = frozenset({"mysql", "sqlite", "jsonl", "csv"})
 # Written out in decimal, it has more digits than a DOUBLE of that size keeps.
 NO_SUBNORMAL = frozenset({"jsonl", "csv"})
 NO_BINARY = frozenset({"csv", "jsonl"})
+# Pairs that a collation, a file format or an escape could confuse.
 _TEXTS = [
     Change("abc", "ABC"),
     Change("é", "e\u0301"),

@@ -139,6 +139,7 @@ def nothing() -> Iterator[Row]:
 
 
 def _own(etl: Any) -> Any:
+    # The engine loads in bulk only with pygrametl's own classes.
     made = etl.factory
     return replace(etl, factory=Factory(type("Own", (made.table_class,), {}), made.arguments))
 

@@ -85,6 +85,7 @@ def _tell(ended: Sequence[Ended]) -> None:
     grouped: dict[tuple[str, str], list[Ended]] = {}
     for each in ended:
         case = each[0]
+        # The cases in which the Nth call fails have no point; they are one line of the table.
         grouped.setdefault((case.warehouse, case.fault if case.point else "Nth call"), []).append(
             each
         )

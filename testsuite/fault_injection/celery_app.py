@@ -55,12 +55,14 @@ def marker(case: dict[str, Any]) -> Path:
 
 
 def _strike(app: Celery, case: dict[str, Any]) -> None:
+    # Several workers may reach the point. The one that creates the file injects the fault.
     with suppress(FileExistsError):
         marker(case).touch(exist_ok=False)
         if case["fault"] == "kill broker":
             os.kill(case["server"], signal.SIGKILL)
         else:
             _take_the_lock_of_deliveries(app)
+            # Each worker is started in a new process group, so this kills its child processes too.
             os.killpg(0, signal.SIGKILL)
 
 

@@ -46,7 +46,7 @@ class InjectedError(RuntimeError):
 def main(case: dict[str, Any]) -> None:
     """Refresh the star with the fault of the case, and print the result as JSON."""
     os.environ["TORTURE_GENERATION"] = str(case["generation"])
-    print(json.dumps(refreshed(case)))  # noqa: T201 - that is how it tells
+    print(json.dumps(refreshed(case)))  # noqa: T201 - the caller reads it
 
 
 def refreshed(case: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def drive(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
         {"kill server": case.warehouse, "kill broker": "redis"}.get(case.fault, "")
     )
     told = as_told(star, case, running)
+    # The process with the fault kills the server by this id.
     told["server"] = server.process.pid if server and server.process else 0
     if case.fault in ON_CELERY:
         return _on_workers(told, running["redis"])
@@ -71,6 +72,7 @@ def _in_a_process(told: dict[str, Any], server: Server | None) -> dict[str, Any]
         said, wrong = out.read().decode(), err.read().decode()
     _revive(server)
     with suppress(json.JSONDecodeError, IndexError):
+        # The result is the last line. A process that was killed has printed none.
         return dict(json.loads(said.splitlines()[-1]))
     return {"status": process.returncode, "stderr": wrong[-2000:]}
 
@@ -91,6 +93,7 @@ def _on_workers(told: dict[str, Any], broker: Server) -> dict[str, Any]:
     The fault hits the worker that reaches the point first.
     """
     with redis.Redis.from_url(told["broker"]) as client, worker("one", told), worker("other", told):
+        # The cases share the broker, which may hold messages of an earlier case.
         client.flushall()
         refreshes = celery_app.refreshes(told)
         result = refreshes.app.send_task(

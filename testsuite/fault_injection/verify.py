@@ -39,7 +39,9 @@ def judged(case: Case, star: Star, running: dict[str, Server]) -> Verdict:
     broken: list[str] = []
     star.supply(2)
     poller = Poller(
-        star.warehouse_url, excuses_errors=case.fault in {"kill server", "kill connections"}
+        # A reader loses its connection too if the server or all connections are killed.
+        star.warehouse_url,
+        excuses_errors=case.fault in {"kill server", "kill connections"},
     )
     with poller.polling():
         started = time.monotonic()
@@ -48,6 +50,7 @@ def judged(case: Case, star: Star, running: dict[str, Server]) -> Verdict:
         held = star.content()
         new = _expected(case)
         broken += _wrong_content(case, struck, held, old, new)
+        # The same refresh again must repair whatever the fault has left.
         again = refresh_here(star.project(2), case.mode)
     broken += poller.wrong[:3]
     if elapsed > BOUND_SECONDS:
