@@ -59,7 +59,7 @@ def _keep_files_in_memory() -> None:
     if "TMPDIR" in os.environ or not (_MEMORY_FOLDER.is_dir() and meminfo.exists()):
         return
     [available] = re.findall(r"MemAvailable: +(\d+) kB", meminfo.read_text())
-    # Both limits count: files there take memory, and the folder has a size of its own.
+    # Both limits count: files there take memory, and the folder has its own size.
     room = min(int(available) * 1024, shutil.disk_usage(_MEMORY_FOLDER).free)
     if room > _ROOM_IN_BYTES:
         os.environ["TMPDIR"] = str(_MEMORY_FOLDER)
@@ -82,7 +82,7 @@ def _read_authorities_once() -> None:
     contexts: list[Any] = []
 
     def read_once(connection: Any, options: Any) -> Any:
-        # Options ask for a context of their own, with other certificates.
+        # Options need a separate context, with other certificates.
         if options:
             return read(connection, options)
         if not contexts:

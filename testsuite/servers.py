@@ -133,7 +133,7 @@ def start_mariadb(folder: Path, *options: str, zone: str = "") -> Server:
     else:
         _make_mariadb_data(data, user)
     command = [
-        # A server knows the name of its machine's time zone only, until somebody loads the others.
+        # A server knows the name of its machine's time zone only, until the others are loaded.
         *(["env", f"TZ={zone}"] if zone else []),
         _program(_mysql_or_mariadb()),
         "--no-defaults",

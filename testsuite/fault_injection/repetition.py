@@ -1,6 +1,6 @@
 """Many refreshes, one after another and concurrently.
 
-Memory, files, connections and tables may not grow, and a reader sees complete generations only.
+Memory, files, connections and tables may not grow, and a reader gets complete generations only.
 """
 
 import os
