@@ -1,4 +1,4 @@
-"""Tests of your own ETLs: draw the rows of a source day by day, and the tables to expect.
+"""Tests of your own ETLs: draw the rows of a source day by day, and the expected tables.
 
 A story runs the ETLs of a config module on a new SQLite source and a new DuckDB warehouse, never on
 the databases that the config names. It works with any test framework: a table that differs from its
@@ -47,20 +47,18 @@ _WHOLE, _DAY, _TIME = (
 
 @dataclass(frozen=True)
 class _Kind:
-    """A type of source columns.
-
-    As SQLite declares it, how its values look, and what they are to Python.
-    """
+    """A type of source columns: its name in SQLite, a pattern of its values, and their reader."""
 
     declared: str
     looks: str
     read: Callable[[str], Any]
 
     def fits(self, cell: Cell) -> bool:
+        """Return whether a cell looks like a value of the type."""
         return bool(re.fullmatch(self.looks, cell.text))
 
 
-# In this order they are tried for a column that is drawn without a type.
+# A column without a type gets the first of these that all of its cells look like.
 _KINDS = {
     "int": _Kind("INTEGER", _WHOLE, int),
     "decimal": _Kind("DECIMAL", rf"{_WHOLE}(\.[0-9]+)?", Decimal),
@@ -71,7 +69,7 @@ _KINDS = {
 
 
 class Story:
-    """A source and a warehouse in a new folder, both empty, and what happens to them day by day.
+    """A source and a warehouse in a new folder, both empty, that change day by day.
 
     Args:
         config: The config module whose ETLs to load.
@@ -98,9 +96,15 @@ class Story:
     ) -> None:
         """Replace the rows of the drawn source tables; tables that are not drawn stay as they are.
 
-        `at` is the time (UTC) of every load from now on, which else is the present. `database`
-        names the source in SOURCE_URLS, the first without it. A column keeps the type that it had
-        when it was last drawn.
+        A column keeps the type that it had when it was last drawn.
+
+        Args:
+            drawing: The tables.
+            at: The time (UTC) of this and all later loads. By default a load has the present time.
+            database: The name of the source in SOURCE_URLS; by default the first.
+
+        Raises:
+            UsageError: The drawing is wrong, or there is no such source.
         """
         if at is not None:
             now = moment(at)
@@ -125,10 +129,16 @@ class Story:
                     _write(source, drawn, self._kinds.setdefault((name, drawn.table), {}))
 
     def load(self, *names: str, rebuild: bool = False) -> Mapping[str, Counts]:
-        """Load the ETLs of these names, without any all that are switched on.
+        """Load ETLs, and return the counts of their rows by name.
 
-        Return what became of their rows.
+        Args:
+            names: The names of the ETLs; by default all that are switched on.
+            rebuild: Whether to rebuild the tables.
+
+        Raises:
+            AssertionError: An ETL failed.
         """
+        # pytest leaves this frame out of a traceback, so that the line of the test comes last.
         __tracebackhide__ = True
         counts = {}
         for ended in self._run(names, rebuild=rebuild):
@@ -141,7 +151,11 @@ class Story:
         return counts
 
     def fails(self, name: str, *, rebuild: bool = False) -> str:
-        """Load an ETL that must fail, and return its error."""
+        """Load an ETL that must fail, and return its error.
+
+        Raises:
+            AssertionError: The ETL did not fail.
+        """
         __tracebackhide__ = True
         [ended] = self._run([name], rebuild=rebuild)
         if isinstance(ended, EtlFailed):
@@ -150,9 +164,12 @@ class Story:
         raise AssertionError(message)
 
     def expect(self, drawing: str) -> None:
-        """Compare warehouse tables with drawn ones: all rows in any order, the drawn columns only.
+        """Compare warehouse tables with drawn ones: all rows in any order, only the drawn columns.
 
-        A cell such as `$ann` is any value but NULL, and the same wherever the story has this name.
+        A cell such as `$ann` matches any value except NULL, and the same value in the whole story.
+
+        Raises:
+            AssertionError: A table differs from its drawing.
         """
         __tracebackhide__ = True
         drawings = read_drawings(drawing)
@@ -179,6 +196,7 @@ class Story:
             )
 
     def _columns(self, drawn: Drawing) -> list[Column]:
+        """Return the declared columns of a warehouse table, in the order of its drawing."""
         etls = {etl.table: etl for etl in self.project.etls}
         if drawn.table not in etls:
             message = f'no ETL has a table "{drawn.table}".{did_you_mean(drawn.table, etls)}'
@@ -218,7 +236,7 @@ def _new_database(kind: type[Database], folder: Path, name: str) -> URL:
 def _write(source: Database, drawn: Drawing, kinds: dict[str, str]) -> None:
     """Drop a source table, and create it as it is drawn.
 
-    `kinds` are its columns' types so far; this adds what it learns.
+    `kinds` are the types of its columns in earlier drawings. This adds the new ones.
     """
     columns = []
     for number, heading in enumerate(drawn.columns):
@@ -229,6 +247,7 @@ def _write(source: Database, drawn: Drawing, kinds: dict[str, str]) -> None:
             )
             raise UsageError(message)
         cells = [row[number] for row in drawn.rows if not row[number].is_null]
+        # A heading without a type keeps the earlier type. NULL alone says nothing about a type.
         if given or (cells and name not in kinds):
             kinds[name] = given or _kind_of(cells)
         columns.append((name, kinds.get(name, "text")))
@@ -246,6 +265,7 @@ def _write(source: Database, drawn: Drawing, kinds: dict[str, str]) -> None:
 
 
 def _kind_of(cells: Sequence[Cell]) -> str:
+    """Return the first type that all cells look like; text if one of them is in quotes."""
     if any(cell.is_quoted for cell in cells):
         return "text"
     return next(name for name, kind in _KINDS.items() if all(map(kind.fits, cells)))
