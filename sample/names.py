@@ -1,4 +1,4 @@
-"""Names of people, schools and courses, with accents, quotes and symbols as in real ones."""
+"""Names of people, schools and courses, with accents, quotes and symbols as real ones have."""
 
 from itertools import product
 
@@ -197,7 +197,7 @@ _SCHOOL_NAMES = (
 
 
 def schools(count: int) -> list[tuple[str, str, str | None, str]]:
-    """Return so many schools, alphabetical, as name, city, state and country.
+    """Return so many schools in alphabetical order, each as name, city, state and country.
 
     The first three are always the same.
     """

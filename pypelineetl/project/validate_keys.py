@@ -46,7 +46,7 @@ def key_problems(
 
 
 def _missing_problems(key: Key, dimension: DimensionETL) -> Iterator[str]:
-    """Yield the problems of what a load does with a natural key that no member has."""
+    """Yield the problems of `missing`: what a load does with a natural key that no member has."""
     rules = ["reject", "unknown"]
     if isinstance(key, Member):
         rules.append("infer")
@@ -94,7 +94,7 @@ def _late_problems(column: str, key: Member, fact: FactETL) -> Iterator[str]:
 
 
 def _member_problems(key: Member, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
-    """Yield the problems of a natural key beside its dimension's declaration."""
+    """Yield the problems of a natural key, compared with the declaration of its dimension."""
     factory = dimension.factory
     wanted = factory.natural_key
     if set(key.natural_key) != set(wanted):
@@ -119,7 +119,7 @@ def _member_problems(key: Member, dimension: DimensionETL, sql_dialect: str) -> 
 
 
 def _inferred_problems(dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
-    """Yield the problems of a dimension for which facts make members."""
+    """Yield the problems of a dimension whose members facts may infer."""
     factory, natural_key = dimension.factory, dimension.factory.natural_key
     if factory.name("srcdateatt"):
         yield (
@@ -134,6 +134,7 @@ def _inferred_problems(dimension: DimensionETL, sql_dialect: str) -> Iterator[st
             f' needs an attribute beside the natural key, and dimension "{dimension.name}" has'
             " none; make it a CachedDimension"
         )
+    # An inferred member has values only in these columns, so others must allow NULL.
     filled = {
         factory.name("key"),
         *natural_key,
