@@ -88,6 +88,7 @@ def main() -> int:
     agreed = True
     for pair in arguments.pair:
         with open_place(pair, arguments.rows) as place:
+            # In this order, because W3 changes the users, which W2 loads unchanged.
             works = [work_of(name, place) for name in sorted(arguments.work)]
             prepare_star(place, works)
             changed = False
@@ -173,6 +174,7 @@ def _run(name: str, work: Work, place: Place) -> dict[str, float]:
 
 def _table(place: Place, found: Sequence[Measured]) -> str:
     """Return the ratios of one work as Markdown."""
+    # Without the engine, the ratios are those of the first contestant.
     engine = next((measured for measured in found if measured.contestant == "engine"), found[0])
     libraries = f"DuckDB {duckdb.__version__}, pygrametl {pygrametl.__version__}"
     versions = f"Python {platform.python_version()}, {place.version}, {libraries}"

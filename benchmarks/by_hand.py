@@ -53,6 +53,7 @@ def load(work: Work, place: Place, connection: Any) -> None:
         "W3N": _versions,
     }[work.name](work, place, shop)
     if place.is_file:
+        # DuckDB's driver commits each statement unless a transaction has begun.
         run("BEGIN")
     for statement in statements:
         run(statement)

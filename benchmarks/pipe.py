@@ -65,6 +65,7 @@ def prepare(work: Work, place: Place) -> Any:
     if place.is_file:
         return connection
     moment = "DATETIME" if place.pair == "mysql" else "TIMESTAMP"
+    # For each work, the types of the columns of its source query.
     names = {
         "W1": (
             f"a INT, b INT, c INT, d INT, e INT, f INT, g INT, h {moment}, i INT, j DECIMAL(10,2),"

@@ -147,6 +147,7 @@ def change_users(place: Place) -> None:
         run("UPDATE users SET city = 'Moved' WHERE user_id % 200 = 1")
         run("UPDATE users SET email = 'corrected@example.org' WHERE user_id % 200 = 2")
         run(
+            # The ids of new users are beyond those of the generated ones.
             f"INSERT INTO users (user_id, {columns}) SELECT user_id + 1000000, {columns} FROM users"
             " WHERE user_id % 200 = 3 AND user_id < 1000000"
         )
@@ -223,6 +224,7 @@ def load_file(pair: str, driver: Any, table: str, path: Path) -> None:
         rows_given = (
             [None if value == "\\N" else value for value in row] for row in csv.reader(lines)
         )
+        # The first row shows how many columns the table has.
         first = next(rows_given)
         marks = ", ".join("?" * len(first))
         driver.execute(f"INSERT INTO {table} VALUES ({marks})", first)

@@ -148,6 +148,7 @@ def _generate(folder: Path, scale: float) -> tuple[str, ...]:
     with duckdb.connect(folder / "source.duckdb") as maker:
         maker.execute(f"LOAD '{file}'")
         maker.execute(f"CALL dbgen(sf = {scale})")
+        # A random order that is the same in each run.
         shuffled = "SELECT * FROM lineitem ORDER BY hash(l_orderkey * 8 + l_linenumber)"
         maker.execute(f"CREATE TABLE lineitem_shuffled AS {shuffled}")
         sums = "count(*), sum(l_quantity), sum(l_extendedprice), sum(l_discount), sum(l_tax)"

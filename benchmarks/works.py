@@ -189,6 +189,7 @@ class Work:
             return place.rows
         if self.name == "W4":
             return min(NEW_ROWS, place.rows)
+        # W3 and W3N come after `change_users`, which adds one user for each two hundred.
         return USERS if self.name == "W2" else USERS + USERS // 200
 
     def first(self, rows: int, place: Place) -> First:
@@ -208,6 +209,7 @@ class Work:
         )
 
 
+# The foreign keys and the measures.
 _SALE_SUMS = ", ".join(f"SUM({name})" for name in SALE_KEYREFS[2:9] + SALE_MEASURES)
 _USER_SUMS = "SUM(user_id), SUM(score), SUM(credit), COUNT(school)"
 

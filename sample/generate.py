@@ -63,6 +63,7 @@ def first_day(scale: int) -> Iterator[tuple[Table, Iterator[Row]]]:
 
 def school_id(number: int) -> int:
     """Return the id of the school of this number, counted from 0."""
+    # From the missing school on, ids are larger by one.
     return FIRST_SCHOOL_ID + number + (number >= MISSING_SCHOOL_ID - FIRST_SCHOOL_ID)
 
 

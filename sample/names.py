@@ -208,6 +208,7 @@ def schools(count: int) -> list[tuple[str, str, str | None, str]]:
     every = sorted(
         (name.format(town), town, state, country) for name, (town, state, country) in _pairs(towns)
     )
+    # Only schools after the first three in the alphabet, so that the list stays sorted.
     following = [school for school in every if school[0] > _FIRST_SCHOOLS[-1][0]]
     return [*_FIRST_SCHOOLS, *following[: count - len(_FIRST_SCHOOLS)]]
 

@@ -152,6 +152,7 @@ class _ColumnReader:
     def value_type(self, largest: Any) -> ValueType:
         """Return the type of the values of the column, of which this is the largest."""
         match largest:
+            # A bool is also an int, and a datetime also a date, so these cases come first.
             case bool():
                 self._refuse("booleans")
             case int() | Decimal() | float():
@@ -219,6 +220,8 @@ class _ColumnReader:
             is_below = f"{comparable} <= {value_type.literal(limit)}"
             # The rows that a fact that appends leaves to the next load are not ahead of the clock.
             is_ahead = f"{comparable} > {value_type.literal(clock)}"
+            # The largest value that is not beyond the limit, and the number of rows beyond the
+            # clock.
             largest, rows_ahead = _select(
                 self.source,
                 self.query,

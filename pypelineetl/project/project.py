@@ -72,7 +72,7 @@ class Project:
     )
     """The translations of the sources' SQL so far, by database and SQL."""
     source_zones: Mapping[str, str] = field(default_factory=dict)
-    """By source database, the time zone of its moments without a zone. Default: all in UTC."""
+    """The time zone of each source database with local times. Default: all are in UTC."""
     memory: str = ""
     """The memory that one load uses before it spills to disk, such as 2GB.
 
@@ -202,7 +202,10 @@ class Project:
         assert isinstance(etl.source, str), etl.name  # noqa: S101 - a mistake in the engine
         sql_dialect, target = self.dialect_of_sql(etl), self.source_dialect(etl)
         if sql_dialect == target:
+            # The SQL is not translated, but it must still be a single SELECT.
             return Translation(dialect.require_select(etl.source, dialect=target))
+        # The types of columns differ between databases, and so may the translations of the same
+        # SQL.
         key = (etl.database, str(etl.source))
         if key not in self._translations:
             with ExitStack() as connections:
@@ -256,6 +259,7 @@ class Project:
     def open_source(self, etl: ETL) -> Database:
         """Connect to the database that an ETL's SQL reads, read-only."""
         source = databases.open_database(self.source_url(etl), read_only=True)
+        # Several loads may read sources at the same time, so each gets a share of the memory.
         source.limit_memory(self.memory, is_alone=False)
         return source
 
@@ -267,6 +271,7 @@ class Project:
     def open_warehouse(self) -> Database:
         """Connect to the warehouse, to read and write."""
         warehouse = databases.open_database(self.warehouse_url, read_only=False)
+        # A DuckDB file takes one load at a time, which may use all of the memory.
         warehouse.limit_memory(self.memory, is_alone=True)
         return warehouse
 

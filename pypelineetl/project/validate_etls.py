@@ -135,6 +135,7 @@ def _problems_of_etl(
             f" {quoted(context.sources)}"
         )
         yield "", problem
+    # A dimension may have no source: facts then make its members.
     if etl.source is not None or isinstance(etl, FactETL):
         yield from _in("source", _source_problems(etl.source, _dialect_of(etl, context)))
     factory_problems = list(_factory_problems(etl))

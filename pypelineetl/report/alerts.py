@@ -83,6 +83,7 @@ class Alerts:
         Args:
             etls: The ETLs as `etl_run` has them, such as `fact sale`.
         """
+        # Without ALERTS, the warehouse need not be asked.
         if not self._project.alerts:
             return
         try:

@@ -82,6 +82,7 @@ class Story:
     def __init__(self, config: ModuleType, folder: str | Path) -> None:
         home = Path(folder).absolute()
         home.mkdir(parents=True, exist_ok=True)
+        # A copy, so that the config module itself stays unchanged.
         own: Any = SimpleNamespace(**vars(config))
         own.SOURCE_URLS = {name: _new_database(SQLite, home, name) for name in config.SOURCE_URLS}
         own.WAREHOUSE_URL = _new_database(DuckDB, home, "warehouse")
@@ -179,6 +180,7 @@ class Story:
         values = matched(expected, found, self._values)
         if values is None:
             raise AssertionError(difference(drawings, expected, found, self._values))
+        # Later drawings of the story use the same values.
         self._values = values
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -191,6 +193,7 @@ class Story:
             self.project.named(names) if names else [etl for etl in self.project.etls if etl.active]
         )
         for etl in etls:
+            # The last event says how the ETL has ended.
             yield cast(
                 "EtlFinished | EtlFailed", list(process(self.project, etl, rebuild=rebuild))[-1]
             )
@@ -216,6 +219,7 @@ class Story:
                 message = f"{drawn.table} is not there: nothing was loaded into it"
                 raise AssertionError(message)
             query = f"SELECT {warehouse.quoted(drawn.columns)} FROM {warehouse.quote(drawn.table)}"
+            # Both sides are cast to the types of the DDL, so that they can be compared.
             for row in warehouse.query(query):
                 yield (
                     drawn.table,
@@ -274,6 +278,7 @@ def _kind_of(cells: Sequence[Cell]) -> str:
 def _given(drawn: Drawing, column: str, kind: str, cell: Cell) -> Any:
     if cell.is_null:
         return None
+    # A cell that looks like a date may be none, such as 2024-02-30.
     with suppress(ValueError):
         if _KINDS[kind].fits(cell):
             return _KINDS[kind].read(cell.text)

@@ -199,7 +199,7 @@ class Calls(Operators):
 
     def _extract(self, node: exp.Extract) -> Expression:
         unit = node.name.upper()
-        # EXTRACT(unit FROM moment) is the function that has the name of the unit.
+        # EXTRACT(unit FROM value) is the function that has the name of the unit.
         names = (
             "YEAR",
             "QUARTER",
@@ -223,7 +223,7 @@ class Calls(Operators):
             raise untranslatable(node, "it must have no digits of a second")
         return self.call("CURDATE" if isinstance(node, exp.CurrentDate) else "NOW", node, [])
 
-    # Moments
+    # Dates and datetimes
 
     def interval(
         self, node: exp.Expr, moment: exp.Expr, interval: exp.Interval, sign: str
@@ -268,7 +268,7 @@ class Calls(Operators):
         return Expression(f"CAST({within} AS DATE)" if is_date else within, kind, node)
 
     def between(self, node: exp.Expr, unit: str, begin: exp.Expr, end: exp.Expr) -> Expression:
-        """Return TIMESTAMPDIFF: the whole units of time from one moment to another."""
+        """Return TIMESTAMPDIFF: the whole units of time from one date or datetime to another."""
         first, last = (self.target.datetime(self.moment(each)) for each in (begin, end))
         if unit in _MICROSECONDS:
             return self._whole_units(node, _MICROSECONDS[unit], first, last)
@@ -312,7 +312,7 @@ class Calls(Operators):
         )
 
     def formatted(self, node: exp.Expr, given: str, pattern: str) -> Expression:
-        """Return what DATE_FORMAT shows of a moment, from the SQL of the moment."""
+        """Return the text of DATE_FORMAT, from the SQL of a datetime."""
         if self.has_python:
             return Expression(
                 self._python("date_format", given, self.target.text_literal(pattern)), TEXT, node
@@ -335,6 +335,7 @@ class Calls(Operators):
             "V": functions.WEEK_OF_ITS_SUNDAY,
             "X": functions.YEAR_OF_ITS_SUNDAY,
         }
+        # The database formats most letters itself. The SQL of the others is computed here.
         own = formats.OF_POSTGRESQL if self.target.name == "postgres" else formats.OF_DUCKDB
         if text in own:
             shown = f"TO_CHAR({given}, '{own[text]}')" if own is formats.OF_POSTGRESQL else ""
@@ -498,6 +499,7 @@ def _field(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression
     parts = [
         f"WHEN {one} = {other} THEN {place}" for place, (one, other) in enumerate(pairs, start=1)
     ]
+    # The result is 0 if no value is equal, and if the first one is NULL.
     return Expression(f"CASE {' '.join(parts)} ELSE 0 END", INTEGER, node)
 
 
@@ -703,6 +705,7 @@ def _from_unixtime(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Ex
 def _str_to_date(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     """Return a literal text as a date; no other database parses a column's texts as MySQL does."""
     text, pattern = (self.literal_text(each, node) for each in arguments)
+    # For each of MySQL's letters, the directive of strptime.
     known = {
         "Y": "%Y",
         "m": "%m",

@@ -100,9 +100,11 @@ _SHOWN: Mapping[str, Callable[[datetime], str]] = {
     "X": lambda at: f"{sunday(at).year:04}",
 }
 """For each letter of a specifier, the function that returns what MySQL shows."""
+# Specifiers that stand for several others.
 _ABBREVIATIONS = {"T": "%H:%i:%s", "r": "%h:%i:%s %p"}
 SPECIFIERS = frozenset({*_SHOWN, *_ABBREVIATIONS, "%"})
 """The letters of MySQL's specifiers."""
+# FM removes the zeros and blanks with which TO_CHAR fills a part.
 OF_POSTGRESQL = {
     "Y": "YYYY",
     "y": "YY",
@@ -129,6 +131,7 @@ OF_POSTGRESQL = {
     "x": "IYYY",
 }
 """For each of MySQL's letters, the pattern of PostgreSQL's TO_CHAR with the same result."""
+# A minus removes the leading zero.
 OF_DUCKDB = {
     "Y": "%Y",
     "y": "%y",

@@ -45,6 +45,7 @@ class Function:
 
 def _part(name: str, postgres: str, duckdb: str, *, aliases: tuple[str, ...] = ()) -> Function:
     """Return a function that extracts a part of a datetime, as a whole number."""
+    # PostgreSQL's EXTRACT returns NUMERIC.
     return Function(
         name,
         ("datetime",),
@@ -149,6 +150,7 @@ _MOMENTS = (
         "NOW",
         (),
         DATETIME,
+        # Without a fraction of the second, as in MySQL.
         "DATE_TRUNC('second', CURRENT_TIMESTAMP AT TIME ZONE 'UTC')",
         "DATE_TRUNC('second', CURRENT_TIMESTAMP AT TIME ZONE 'UTC')",
         "datetime('now')",

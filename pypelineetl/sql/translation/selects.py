@@ -144,6 +144,7 @@ class _Queries:
         )
         scope = self._with(tree)
         sides = [_Queries(self.context, scope).query(each) for each in (tree.this, tree.expression)]
+        # The columns of both sides must be known to be cast to common types.
         if any(each.stars or each.has_unknown_star for each in sides):
             raise untranslatable(tree, "name the columns of each side; it must not have *")
         if len(sides[0].columns) != len(sides[1].columns):
@@ -165,6 +166,7 @@ class _Queries:
                 self.context.folded.append(pair[0].node)
         word = "UNION" if tree.args.get("distinct") else "UNION ALL"
         parts = [each.text(values) for each, values in zip(sides, texts, strict=True)]
+        # SQLite allows no parentheses around a side, so a side with them becomes a subquery.
         if any(isinstance(each, exp.Subquery) for each in (tree.this, tree.expression)):
             parts = [
                 f"SELECT * FROM ({part}) AS q{place}" for place, part in enumerate(parts, start=1)
@@ -174,6 +176,7 @@ class _Queries:
         return _Query(
             sides[0].names,
             tuple(columns),
+            # The columns of the sides have their final SQL already.
             lambda _: f"{prefix}{parts[0]}\n{word}\n{parts[1]}{rest}",
         )
 
@@ -384,6 +387,7 @@ class _Queries:
 
     def _check_using(self, join: exp.Join, using: Sequence[exp.Expr], scope: Scope) -> None:
         for each in using:
+            # USING compares the columns without casts, so they must have one type.
             kinds = [
                 kind
                 for columns in scope.tables.values()
@@ -414,6 +418,7 @@ class _Queries:
             _only(given, {"expressions"})
             keys = [self._group_key(each, tree, expressions, aliases) for each in given.expressions]
             text = f"\nGROUP BY {', '.join(expressions.group_key(each) for each in keys)}"
+        # An aggregate without GROUP BY makes one group of all rows.
         is_grouped = bool(keys) or any(_has_aggregate(each) for each in tree.selects)
         if having and not is_grouped:
             raise untranslatable(having, "HAVING without GROUP BY; write WHERE")
@@ -552,6 +557,7 @@ def _only(node: exp.Expr, allowed: frozenset[str] | set[str]) -> None:
 
 
 def _has_aggregate(node: exp.Expr) -> bool:
+    # The aggregates of a subquery are its own.
     if isinstance(node, exp.Query):
         return False
     if isinstance(node, exp.Window):

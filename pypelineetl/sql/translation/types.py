@@ -82,6 +82,7 @@ _KINDS = {
     "usmallint": Kind.INTEGER,
     "uinteger": Kind.INTEGER,
     "ubigint": Kind.INTEGER,
+    # In MySQL, BOOLEAN is TINYINT(1).
     "boolean": Kind.INTEGER,
     "numeric": Kind.DECIMAL,
     "decimal": Kind.DECIMAL,
@@ -114,6 +115,7 @@ def column_type(name: str, *, is_required: bool = False) -> Type:
     >>> column_type("decimal(10,2)").scale
     2
     """
+    # Neither word changes the kind of the type.
     lower = name.lower().replace(" unsigned", "").replace(" zerofill", "")
     if "[" in lower:
         # An array of PostgreSQL or DuckDB.
