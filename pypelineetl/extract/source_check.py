@@ -28,6 +28,7 @@ def check_source(project: Project, etl: ETL) -> SourceTested:
         columns = first_columns(project, etl)
         check_columns(etl, columns)
     except Exception as error:  # noqa: BLE001 - a Python source may raise anything; that is its problem
+        # The source may have wrapped a shutdown request in its own exception.
         raise_if_requested()
         return SourceTested(etl, (error_text(error),))
     warnings = []

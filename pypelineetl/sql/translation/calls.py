@@ -393,7 +393,7 @@ class Calls(Operators):
     def _rounded_double(
         self, node: exp.Expr, given: Expression, digits: int, *, cut: bool
     ) -> Expression:
-        """Return a DOUBLE rounded half to even, as MySQL rounds it."""
+        """Return a DOUBLE rounded half to even, as MySQL rounds it; TRUNCATE is refused."""
         if cut:
             raise untranslatable(
                 node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
@@ -514,7 +514,7 @@ def _round(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression
 
 @special("CEIL", "CEILING", "FLOOR", counts=[1])
 def _whole_beside(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    """Return CEIL or FLOOR: a whole number, but of a DOUBLE a DOUBLE."""
+    """Return CEIL or FLOOR. The result is a whole number, but a DOUBLE for a DOUBLE."""
     given = self.number(arguments[0])
     name = "FLOOR" if node.name.upper() == "FLOOR" else "CEIL"
     if given.kind is Kind.INTEGER:
@@ -563,8 +563,8 @@ def _substring(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expres
     # PostgreSQL's SUBSTR takes INT, and no BIGINT.
     whole = "CAST({} AS INT)" if self.target.name == "postgres" else "{}"
     length = self.target.char_length
-    # SUBSTR has other rules for a start below 1 and for a negative length, so MySQL's are written
-    # out.
+    # The rules of MySQL for a start below 1 and for a negative length are not those of SUBSTR, so
+    # the SQL contains them.
     cut = "".join(
         f", {whole.format(f'CASE WHEN {each} < 0 THEN 0 ELSE {each} END')}" for each in counts
     )
@@ -703,7 +703,10 @@ def _from_unixtime(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Ex
 
 @special("STR_TO_DATE", counts=[2])
 def _str_to_date(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    """Return a literal text as a date; no other database parses a column's texts as MySQL does."""
+    """Return the date in a literal text, in a format of MySQL.
+
+    The text of a column is refused, because no other database reads it exactly as MySQL does.
+    """
     text, pattern = (self.literal_text(each, node) for each in arguments)
     # For each of MySQL's letters, the directive of strptime.
     known = {

@@ -65,7 +65,8 @@ _PARTS: dict[type[exp.Expr], set[str]] = {
 }
 """For each kind of node, the parts that are translated besides its operands.
 
-A node with another part is refused, so that no part is lost that a new sqlglot parses.
+A node with another part is refused. Otherwise a part that only a newer sqlglot parses would be
+lost.
 """
 _UNTYPED = "its type is not known; write CAST(… AS …) around it"
 _BITS_63 = 2**63
@@ -253,6 +254,7 @@ class Operators(ABC):
             # In the target, a BOOLEAN column is a condition already.
             form = Form.CONDITION
         elif kind.kind in MOMENTS and not self.target.has_moments:
+            # SQLite stores a date or datetime as a text in one of several forms.
             form = Form.STORED
         elif kind.kind is Kind.DECIMAL and not kind.name:
             # No table has the column: a subquery has computed it.
@@ -368,7 +370,7 @@ class Operators(ABC):
                 each.sql if each.kind is Kind.NULL else take(each) for each in (one, other)
             )
             return first, second
-        # The collations of two databases may differ, so the caller learns of the comparison.
+        # The collations of two databases may differ, so the comparison is recorded.
         if kinds == {Kind.TEXT}:
             self.context.folded.append(node)
             return target.bare_text(one), target.bare_text(other)
@@ -434,7 +436,7 @@ class Operators(ABC):
         if len(node.expressions) == 1:
             one, other = (self.rounded(self.of(each)) for each in (node.this, node.expressions[0]))
             pairs = [self.comparable(node, one, other)]
-        # The operand may have another form for each value. Then no IN can compare them.
+        # The operand may need another form for each value. Then a single IN cannot compare them.
         if len({one for one, _ in pairs}) == 1:
             return self.truth(
                 f"({pairs[0][0]} IN ({', '.join(other for _, other in pairs)}))", node
@@ -518,6 +520,8 @@ class Operators(ABC):
             if node.this is None:
                 conditions.append(self.condition(each.this))
             else:
+                # CASE value WHEN other is written as conditions, because each pair may need other
+                # casts.
                 one, other = self.comparable(node, self.of(node.this), self.of(each.this))
                 conditions.append(f"{one} = {other}")
         results = [each.args["true"] for each in node.args["ifs"]]
@@ -602,8 +606,7 @@ class Operators(ABC):
     def _computed(self, node: exp.Binary) -> Expression:
         operator = _ARITHMETIC[type(node)]
         if operator in "+-":
-            # Date + INTERVAL and INTERVAL + date are allowed, and of the differences date -
-            # INTERVAL.
+            # These are date + INTERVAL, INTERVAL + date, and date - INTERVAL.
             for moment, interval in ((node.this, node.expression), (node.expression, node.this)):
                 if isinstance(interval, exp.Interval) and (
                     operator == "+" or interval is node.expression

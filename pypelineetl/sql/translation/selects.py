@@ -144,7 +144,7 @@ class _Queries:
         )
         scope = self._with(tree)
         sides = [_Queries(self.context, scope).query(each) for each in (tree.this, tree.expression)]
-        # The columns of both sides must be known to be cast to common types.
+        # The columns of both sides are cast to common types, so they must be known.
         if any(each.stars or each.has_unknown_star for each in sides):
             raise untranslatable(tree, "name the columns of each side; it must not have *")
         if len(sides[0].columns) != len(sides[1].columns):
@@ -234,7 +234,7 @@ class _Queries:
         tables = self._from(tree, scope)
         expressions = _InQuery(self.context, scope)
         expressions.is_grouped = tree.args.get("group") is not None
-        # PARTITION BY and ORDER BY of a window need the aliases to refuse a name with two meanings.
+        # A window is refused if a name in it is also an alias.
         expressions.aliases = {
             each.alias: each for each in tree.selects if isinstance(each, exp.Alias)
         }
