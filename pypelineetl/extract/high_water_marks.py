@@ -113,6 +113,7 @@ def read_high_water_marks(
     expressions = [_column_expression(source, column) for column in columns]
     largest_values = _select(source, query, [f"MAX({name})" for name in expressions])
     null_rows: Sequence[int] = [0] * len(columns)
+    # A fact that appends refuses rows with NULL. Other loads read them each time.
     if is_append:
         null_rows = _select(source, query, [_count(f"{name} IS NULL") for name in expressions])
     columns_in_utc = source.columns_in_utc(query) if local_times else ()
@@ -208,6 +209,7 @@ class _ColumnReader:
         value = self._convert(value_type, largest)
         if isinstance(value_type, NumberType):
             self._refuse_inexact(value_type, largest, value)
+            # A number cannot be ahead of the clock.
             return value, None, 0
         clock = value_type.convert(now)
         limit = clock
@@ -227,6 +229,7 @@ class _ColumnReader:
                 self.query,
                 [f"MAX(CASE WHEN {is_below} THEN {comparable} END)", _count(is_ahead)],
             )
+            # All values are beyond the limit.
             if largest is None:
                 return None, clock, int(rows_ahead)
             value = self._convert(value_type, largest)

@@ -152,4 +152,5 @@ def _python_rows(given: Any) -> Stream:
 
 def _as_tuples(batch: Any) -> list[Row]:
     """Return the rows of an Arrow record batch."""
+    # A batch has columns, and a stream has rows.
     return list(zip(*(column.to_pylist() for column in batch.columns), strict=True))

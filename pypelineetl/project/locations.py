@@ -33,6 +33,7 @@ def place_of(etl: ETL, field: str, home: Path | None) -> str:
                 line = _line_of(module, rf"^{re.escape(name)}\s*(:[^=]+)?=")
                 if line:
                     return f"{_file_of(module)}, line {line}"
+    # The call that declares the ETL, such as `DimensionETL("user"`.
     declaration = rf"^\s*.*\b{type(etl).__name__}\(\s*[\"']{re.escape(etl.name)}[\"']"
     for module in modules:
         line = _line_of(module, declaration)

@@ -292,6 +292,7 @@ def source_text(project: Project, etl: ETL) -> str:
 
 
 def _database_of(project: Project, etl: ETL) -> str:
+    # The first source is the default.
     return etl.database or next(iter(project.source_urls))
 
 

@@ -146,6 +146,7 @@ def apprise_urls(value: Any) -> Problems:
     if not all(isinstance(url, str) for url in value):
         yield None
         return
+    # Without URLs, Apprise need not be installed.
     if not value:
         return
     try:

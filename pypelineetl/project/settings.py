@@ -262,6 +262,7 @@ def _misspelt_names(config: ModuleType) -> Iterator[str]:
 def _unknown_sources(config: ModuleType) -> Iterator[str]:
     """Yield a problem for each source that is not in SOURCE_URLS."""
     sources = getattr(config, "SOURCE_URLS", None)
+    # The rule of the setting reports a value of a wrong type.
     if not isinstance(sources, Mapping):
         return
     for setting in ("SOURCE_DIALECTS", "SOURCE_TIME_ZONES"):

@@ -90,6 +90,7 @@ def _fact_problems(etl: FactETL) -> Iterator[str]:
     ways = [name for name in ("grain", "append", "period") if getattr(etl, name)]
     if len(ways) > 1:
         yield f"it declares {quoted(ways)}, and a fact can have only one of them; leave others out"
+    # An accumulating snapshot finds its rows by its keyrefs, so other declarations contradict it.
     if etl.write_mode == "accumulate":
         if etl.grain:
             yield (
@@ -203,6 +204,7 @@ def _member_problems(
 def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
     """Yield the problems of a dimension's original, previous, current and flag attributes."""
     factory, attributes = etl.factory, etl.factory.names("attributes")
+    # Both the columns that the load fills, and the attributes from which it fills them.
     declared = (
         *etl.flags,
         *etl.original,

@@ -256,6 +256,7 @@ def _argument_problems(table_class: type, arguments: Mapping[str, Any]) -> Itera
 def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
     """Yield the problems of a factory's columns, compared with those of the DDL."""
     written = etl.factory.columns
+    # The engine fills the audit key.
     filled = {*written, AUDIT_KEY}
     for name in written:
         if name not in columns:
@@ -266,6 +267,7 @@ def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
         elif _UNQUOTABLE & set(name):
             yield f'column "{name}" has a character that pygrametl cannot quote; rename it'
     for name, column in columns.items():
+        # A column that allows NULL or has a default need not be filled.
         is_needed = column.required and not column.has_default
         if is_needed and name not in filled:
             yield f'column "{name}" is NOT NULL in its DDL, and its factory does not fill it'

@@ -88,6 +88,7 @@ class Alerts:
             return
         try:
             with self._project.open_warehouse() as warehouse:
+                # The last load of each is that of this run.
                 before = [(name, RunHistory(warehouse).before_last(name)) for name in etls]
         except DatabaseError as error:
             self.undelivered.append(f"whether this run is a recovery is not known: {error.message}")

@@ -139,6 +139,7 @@ class Display:
             self._line(f"FAILED: {event.error}")
         if self._ended:
             self._close(event)
+        # A source test failed, so no ETL was loaded.
         elif failed := sum(bool(tested.faults) for tested in self._tested):
             self._line(f"{failed} of {len(self._tested)} source tests failed; nothing was changed.")
 

@@ -91,6 +91,7 @@ class RunLog:
         except OSError as error:
             self._report_lost(error.strerror or str(error))
         else:
+            # A full disk may accept the beginning of a line.
             if written < len(line):
                 self._report_lost("the disk is full")
 

@@ -82,6 +82,7 @@ def read_drawings(text: str) -> list[Drawing]:
         UsageError: The text is not a drawing.
     """
     lines = [line.strip(" \t\r") for line in text.split("\n")]
+    # A blank line ends a drawing.
     drawings = [_drawing(*block) for is_drawn, block in groupby(lines, bool) if is_drawn]
     if not drawings:
         message = "nothing is drawn"
@@ -208,6 +209,7 @@ def difference(
     A row that is missing is marked `-`, and a row that is not expected `+`.
     """
     missing, rest, extra = [], expected, found
+    # Pair the rows that fit. The other ones are missing or not expected.
     while rest:
         row, choices = _surest(rest, extra, values)
         rest = _without(rest, row)
@@ -236,6 +238,7 @@ def _drawn(
     Of a large table, only marked rows are drawn.
     """
     own, waiting = [row for row in rows if row[0] == drawing.table], Counter(marked)
+    # Of equal rows, only as many are marked as are missing or not expected.
     marks = []
     for row in own:
         marks.append(mark if waiting[row] > 0 else " ")

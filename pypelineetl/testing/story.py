@@ -87,6 +87,7 @@ class Story:
         own.SOURCE_URLS = {name: _new_database(SQLite, home, name) for name in config.SOURCE_URLS}
         own.WAREHOUSE_URL = _new_database(DuckDB, home, "warehouse")
         own.LOG_HOME = home
+        # Relative paths of source files begin in the folder of the config module.
         own.__file__ = str(home / "config.py")
         self.project = read_project(own)
         self._kinds: dict[tuple[str, str], dict[str, str]] = {}

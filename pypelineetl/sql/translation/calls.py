@@ -251,6 +251,7 @@ class Calls(Operators):
         # A date plus days or months is a date. Plus a smaller unit, it is a datetime.
         is_date = given.kind is Kind.DATE and name in ("day", "month")
         kind, take = (DATE, self.target.date) if is_date else (DATETIME, self.target.datetime)
+        # In MySQL, a literal text plus an interval is a text.
         if isinstance(moment, exp.Literal) or given.type.name == FROM_TEXT:
             kind = replace(kind, name=FROM_TEXT)
         if unit == "MICROSECOND" or given.type.scale:

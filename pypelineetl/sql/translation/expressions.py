@@ -46,6 +46,7 @@ class Expression:
 
 def place_of(node: exp.Expr) -> str:
     """Return the line and column of a part of a query as a sentence; empty if not known."""
+    # Not every node has a place. The first part that has one is near.
     for part in node.walk():
         if "line" in part.meta:
             return f"Line {part.meta['line']}, column {part.meta['col']}."

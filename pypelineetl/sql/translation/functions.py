@@ -207,6 +207,7 @@ _TEXTS = (
         "RIGHT({0}, CAST(CASE WHEN {1} < 0 THEN 0 ELSE {1} END AS INT))",
         "RIGHT({0}, CASE WHEN {1} < 0 THEN 0 ELSE {1} END)",
     ),
+    # PostgreSQL's function takes INT, and a whole number is BIGINT here.
     Function(
         "REPEAT", ("text", "integer"), TEXT, "REPEAT({0}, CAST({1} AS INT))", "REPEAT({0}, {1})"
     ),
