@@ -1,10 +1,10 @@
-"""What `make bench` runs.
+"""The benchmarks of `make bench`.
 
-The engine beside other ways to do the same work, on the same machine in the same run.
+They compare the engine with other programs for the same work, on one machine in one run.
 """
 
 import sys
 from pathlib import Path
 
-# The servers are started as the tests start them.
+# `servers` of the test suite starts the database servers.
 sys.path.append(str(Path(__file__).parent.parent / "testsuite"))

@@ -1,9 +1,8 @@
-"""`python -m benchmarks [--work W1 …] [--pair mysql …] [--rows N]`: every contestant at every work,
-side by side.
+"""Run every contestant at every work: `python -m benchmarks [--work W1 …] [--pair mysql …]`.
 
-They take turns, so that a machine that speeds up or slows down does so for all; the median of their
-rounds counts. One JSON line each, then the ratios. Tables that do not agree end the run with status
-1.
+The contestants take turns, so that a change of the machine's speed affects all of them. The median
+of their rounds counts. The output is a JSON line for each contestant, and then the ratios. If the
+tables of the contestants differ, the exit status is 1.
 """
 
 import argparse
@@ -26,17 +25,21 @@ from benchmarks.warehouses import change_source, control, prepare_star, restore
 from benchmarks.works import WORKS, Work, work_of
 
 _READERS = {"read", "scan"}
-"""Those who only read the source, which is what a refresh without changes comes down to."""
-_WHOLE = {"engine", "bulk", "by_hand"}
-"""Those whose whole tables must agree; the classic program's must agree with their first rows.
+"""The contestants that only read the source.
 
-The pipe fills a table of other columns.
+They are compared with a refresh without changes, which is hardly more than that.
+"""
+_WHOLE = {"engine", "bulk", "by_hand"}
+"""The contestants whose whole tables must be equal.
+
+The table of the row-by-row program must equal the first rows of theirs. The pipe fills a table with
+other columns.
 """
 
 
 @dataclass
 class Measured:
-    """What the rounds of one contestant gave."""
+    """The measurements of the rounds of one contestant."""
 
     contestant: str
     work: str
@@ -47,11 +50,11 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """Rows a second, by the median."""
+        """The rows a second, from the median of the rounds."""
         return self.rows / statistics.median(self.seconds)
 
     def line(self) -> str:
-        """Return one JSON line."""
+        """Return the measurements as one JSON line."""
         taken = {
             "seconds": round(statistics.median(self.seconds), 3),
             "rows_per_s": round(self.rate),
@@ -66,7 +69,7 @@ class Measured:
 
 
 def main() -> int:
-    """Run what the arguments choose, all by default."""
+    """Run the works, pairs and contestants of the arguments; by default all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--work", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--pair", nargs="+", choices=PAIRS, default=list(PAIRS))
@@ -85,6 +88,7 @@ def main() -> int:
     agreed = True
     for pair in arguments.pair:
         with open_place(pair, arguments.rows) as place:
+            # In this order, because W3 changes the users, which W2 loads unchanged.
             works = [work_of(name, place) for name in sorted(arguments.work)]
             prepare_star(place, works)
             changed = False
@@ -103,6 +107,7 @@ def main() -> int:
 def _compete(
     place: Place, work: Work, names: Sequence[str], rounds: int
 ) -> tuple[list[Measured], bool]:
+    """Run the rounds of a work, and return the measurements and whether the tables are equal."""
     racing = _racing(work.name, names)
     found = {
         name: Measured(name, work.name, place.pair, _rows(name, work, place)) for name in racing
@@ -111,6 +116,7 @@ def _compete(
     among = first_rows(work, place).condition
     for number in range(rounds):
         for name in racing:
+            # The slow row-by-row program has only one round.
             if name == "rowwise" and number:
                 continue
             restore(place, work)
@@ -133,7 +139,7 @@ def _compete(
 
 
 def _racing(work: str, names: Sequence[str]) -> list[str]:
-    """Return those of the contestants that run at a work: all, but for those that only read."""
+    """Return the contestants that run at a work. Those that only read run at W3N."""
     return [name for name in names if name not in _READERS or work == "W3N"]
 
 
@@ -149,6 +155,7 @@ def _rows(name: str, work: Work, place: Place) -> int:
 
 
 def _run(name: str, work: Work, place: Place) -> dict[str, float]:
+    # Each turn is a process of its own, so that its peak of memory is its own.
     command = [
         sys.executable,
         "-m",
@@ -167,6 +174,7 @@ def _run(name: str, work: Work, place: Place) -> dict[str, float]:
 
 def _table(place: Place, found: Sequence[Measured]) -> str:
     """Return the ratios of one work as Markdown."""
+    # Without the engine, the ratios are those of the first contestant.
     engine = next((measured for measured in found if measured.contestant == "engine"), found[0])
     libraries = f"DuckDB {duckdb.__version__}, pygrametl {pygrametl.__version__}"
     versions = f"Python {platform.python_version()}, {place.version}, {libraries}"

@@ -1,9 +1,8 @@
-"""The contestant: SQL written by hand for each work, run inside one server or file, with no rows
-passing a client.
+"""A contestant: handwritten SQL for each work, which runs inside one server or file.
 
-On MariaDB source and warehouse are two databases of one server. PostgreSQL's databases cannot see
-each other, so there the source's tables are copied into a schema of the warehouse before the clock
-starts.
+No rows pass a client. On MariaDB, source and warehouse are two databases of one server. A database
+of PostgreSQL cannot read another one, so the tables of the source are copied into a schema of the
+warehouse before the clock starts.
 """
 
 from typing import Any
@@ -18,7 +17,7 @@ from benchmarks.works import USER_ATTRIBUTES, Work
 from pypelineetl.databases.scanner import extension
 
 _EASTERN = {
-    # The hours since when; MariaDB's own time zones are tables that must be filled first.
+    # The offset in hours, by time. MariaDB's time zones are tables that must be filled first.
     "mysql": (
         """
         CASE WHEN l.ordered_at < '2012-03-11 07:00:00' THEN -5
@@ -43,7 +42,7 @@ _LOCAL_DAY = {
 
 
 def load(work: Work, place: Place, connection: Any) -> None:
-    """Do the work by statements alone."""
+    """Do the work by SQL statements."""
     shop = f"`{make_url(place.source).database}`." if place.pair == "mysql" else "shop."
     run = connection.cursor().execute if place.pair == "mysql" else connection.execute
     statements = {
@@ -54,6 +53,7 @@ def load(work: Work, place: Place, connection: Any) -> None:
         "W3N": _versions,
     }[work.name](work, place, shop)
     if place.is_file:
+        # DuckDB's driver commits each statement unless a transaction has begun.
         run("BEGIN")
     for statement in statements:
         run(statement)
@@ -61,7 +61,7 @@ def load(work: Work, place: Place, connection: Any) -> None:
 
 
 def connect(place: Place) -> Any:
-    """Connect, with the source in sight, before the clock starts."""
+    """Return a connection that can read the source and the warehouse, before the clock starts."""
     url = make_url(place.warehouse)
     if place.is_file:
         return _attached(place, str(url.database))
@@ -94,6 +94,7 @@ def _attached(place: Place, path: str) -> duckdb.DuckDBPyConnection:
 
 
 def _copy_table(source: Any, target: Any, table: str) -> None:
+    """Copy a table of the source, with its primary key, into the schema `shop`."""
     columns = source.execute(
         "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
         f" WHERE attrelid = '{table}'::regclass AND attnum > 0 ORDER BY attnum"
@@ -143,9 +144,10 @@ def _members(_work: Work, _place: Place, shop: str) -> list[str]:
 
 
 def _versions(_work: Work, place: Place, shop: str) -> list[str]:
-    """Return an expert's refresh.
+    """Return the statements of a refresh, as an expert writes them.
 
-    What changed goes to a temporary table, then type 1, closing and inserting.
+    They store the changes in a temporary table, overwrite type-1 attributes, expire current
+    versions and insert new ones.
     """
     followed = [name for name in USER_ATTRIBUTES if name not in {"user_id", "email", "username"}]
     same, no = ("<=>", "NOT ") if place.pair == "mysql" else ("IS DISTINCT FROM", "")

@@ -1,8 +1,8 @@
-"""One contestant doing one work in a process of its own: `python -m benchmarks.contestant` with a
-place as JSON.
+"""Run one contestant at one work in its own process: `python -m benchmarks.contestant`.
 
-Connecting, importing and making the contestant's own tables come before the clock starts. The
-engine connects within its time, as it does in use.
+Its arguments are the contestant, the work, and a place as JSON. Connecting, importing and making
+the contestant's own tables come before the clock starts. The engine connects within its time, as it
+does in use.
 """
 
 import json
@@ -20,7 +20,7 @@ NAMES = ("engine", "rowwise", "bulk", "by_hand", "pipe", "read", "scan")
 
 
 def main() -> None:
-    """Do the work and print how long it took, in seconds, and the most memory it had, in MiB."""
+    """Do the work, and print its time in seconds and its peak of memory in MiB."""
     name, work_name, place = sys.argv[1], sys.argv[2], Place(**json.loads(sys.argv[3]))
     work = work_of(work_name, place)
     load = _prepared(name, work, place)
@@ -31,6 +31,7 @@ def main() -> None:
 
 
 def _prepared(name: str, work: Work, place: Place) -> Callable[[], None]:
+    """Return the function that does the work, after all that comes before the clock."""
     if name == "by_hand":
         return partial(by_hand.load, work, place, by_hand.connect(place))
     if name == "pipe":
@@ -48,9 +49,9 @@ def _prepared(name: str, work: Work, place: Place) -> Callable[[], None]:
 
 
 def _peak() -> int:
-    """Return the most memory this process had, in MiB.
+    """Return the peak of this process's memory, in MiB.
 
-    Getrusage would count what its parent had before it.
+    Getrusage would include the memory of its parent before the fork.
     """
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024

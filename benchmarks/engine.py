@@ -1,4 +1,4 @@
-"""The contestant: this engine, through the same runner that run.py and the Celery tasks use."""
+"""A contestant: this engine, by the same runner as in run.py and the Celery tasks."""
 
 from sqlalchemy import make_url
 
@@ -13,13 +13,13 @@ from pypelineetl.run.runner import process
 
 
 def prepare(place: Place) -> None:
-    """Import the databases' drivers, as a worker has long before its next ETL."""
+    """Import the drivers of the databases. A worker has imported them before its next ETL."""
     for url in (place.source, place.warehouse):
         database_class(make_url(url))
 
 
 def scan(work: Work, place: Place) -> None:
-    """Read the work's source as the engine reads it, and do nothing with the rows."""
+    """Read the source of the work as the engine reads it, and drop the rows."""
     project = project_of(place, work.etl)
     with open_duck_session(None) as session, typed_source(project, work.etl, session) as source:
         columns = project.columns(work.etl)
@@ -33,10 +33,14 @@ def scan(work: Work, place: Place) -> None:
 
 
 def load(work: Work, place: Place) -> None:
-    """Load the work's table. Raises RuntimeError if the ETL fails."""
+    """Load the table of the work.
+
+    Raises:
+        RuntimeError: The ETL failed, or found changes where there are none.
+    """
     project = project_of(place, work.etl)
     if work.rebuilds:
-        # As the others do: a rebuild would give the members of before their keys again.
+        # As the other contestants do. A rebuild would look up the previous keys of the members.
         with project.open_warehouse() as warehouse, warehouse.transaction():
             if warehouse.catalog.columns(work.etl.table):
                 warehouse.catalog.drop(work.etl.table)

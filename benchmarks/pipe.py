@@ -1,7 +1,6 @@
-"""The limit: the raw pipe, a client's output straight into the bulk loader of a table of the same
-columns.
+"""A contestant that shows the limit: a client's output goes straight into the bulk loader.
 
-No row is looked at, no key is looked up, no value checked.
+The target is a table with the same columns. No key is looked up, and no value is checked.
 """
 
 import sqlite3
@@ -17,7 +16,7 @@ from benchmarks.works import Work
 
 
 def load(work: Work, place: Place, connection: Any) -> None:
-    """Pass the source query's rows on to a new table `piped`."""
+    """Load the rows of the source query into a new table `piped`."""
     query = " ".join(work.query.split())
     if place.is_file:
         for table in ("order_lines", "orders", "users"):
@@ -46,7 +45,7 @@ def load(work: Work, place: Place, connection: Any) -> None:
 
 
 def read(work: Work, place: Place) -> None:
-    """Read the source query's rows, and do nothing with them."""
+    """Read the rows of the source query, and drop them."""
     query = " ".join(work.query.split())
     if place.is_file:
         with closing(sqlite3.connect(str(make_url(place.source).database))) as connection:
@@ -61,11 +60,12 @@ def read(work: Work, place: Place) -> None:
 
 
 def prepare(work: Work, place: Place) -> Any:
-    """Make the table the pipe ends in, and return what `load` needs."""
+    """Create the table for the pipe, and return the connection that `load` needs, if any."""
     connection = connect(place) if place.is_file else None
     if place.is_file:
         return connection
     moment = "DATETIME" if place.pair == "mysql" else "TIMESTAMP"
+    # For each work, the types of the columns of its source query.
     names = {
         "W1": (
             f"a INT, b INT, c INT, d INT, e INT, f INT, g INT, h {moment}, i INT, j DECIMAL(10,2),"

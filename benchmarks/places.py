@@ -1,6 +1,6 @@
-"""Where the works are done: a source and a warehouse, filled with the same rows on every machine.
+"""The places of the works: a source and a warehouse, with the same rows on every machine.
 
-DuckDB makes the rows; each database takes them by its own bulk loader.
+DuckDB generates the rows, and the bulk loader of each database loads them.
 """
 
 import contextlib
@@ -21,7 +21,8 @@ PAIRS = ("mysql", "postgresql", "sqlite_duckdb")
 USERS = 200_000
 PRODUCTS = 20_000
 
-# What the source holds, as DuckDB makes it; {rows} order lines belong to half as many orders.
+# The queries with which DuckDB generates the source. There are half as many orders as {rows}, the
+# order lines.
 _ROWS = {
     "users": (
         f"""
@@ -79,8 +80,9 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class Place:
-    """A source and a warehouse of one pair, by their SQLAlchemy URLs, and the order lines in the
-    source.
+    """A source and a warehouse of one pair, as SQLAlchemy URLs.
+
+    `rows` is the number of order lines in the source.
     """
 
     pair: str
@@ -91,14 +93,15 @@ class Place:
 
     @property
     def is_file(self) -> bool:
-        """Whether both are files."""
+        """Whether both databases are files."""
         return self.pair == "sqlite_duckdb"
 
 
 @contextlib.contextmanager
 def open_place(pair: str, rows: int) -> Iterator[Place]:
-    """Start the servers of a pair in a temporary folder, fill the source, and take it all away at
-    the end.
+    """Start the server of a pair in a temporary folder, and fill the source.
+
+    At the end of the block, server and folder are removed.
     """
     with TemporaryDirectory(prefix="pypelineetl-bench-") as name:
         folder = Path(name)
@@ -129,8 +132,9 @@ def open_place(pair: str, rows: int) -> Iterator[Place]:
 
 
 def change_users(place: Place) -> None:
-    """Change one user in a hundred, half of them in what begins a version, and add one for each two
-    hundred.
+    """Change one user in a hundred, and add one for each two hundred.
+
+    Half of the changes begin a new version.
     """
     columns = (
         "username, email, first_name, last_name, city, state, country, school, born, credit, score"
@@ -143,13 +147,14 @@ def change_users(place: Place) -> None:
         run("UPDATE users SET city = 'Moved' WHERE user_id % 200 = 1")
         run("UPDATE users SET email = 'corrected@example.org' WHERE user_id % 200 = 2")
         run(
+            # The ids of new users are beyond those of the generated ones.
             f"INSERT INTO users (user_id, {columns}) SELECT user_id + 1000000, {columns} FROM users"
             " WHERE user_id % 200 = 3 AND user_id < 1000000"
         )
 
 
 def start_server(pair: str, folder: Path) -> Server:
-    """Start the server of a pair, with memory for what a benchmark asks of it."""
+    """Start the server of a pair, with enough memory for a benchmark."""
     if pair == "mysql":
         options = (
             "--innodb-buffer-pool-size=2G",
@@ -186,9 +191,9 @@ def _fill(place: Place, folder: Path) -> None:
 
 @contextlib.contextmanager
 def driver_at(pair: str, url: str) -> Iterator[Any]:
-    """Give a driver's connection to the source of a pair, which may load files of this machine.
+    """Give a driver's connection to the source of a pair, and commit at the end.
 
-    Commit at the end.
+    The connection may load files of this machine.
     """
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=_local(pair))
     with engine.begin() as connection:
@@ -200,7 +205,7 @@ def _local(pair: str) -> dict[str, Any]:
 
 
 def load_file(pair: str, driver: Any, table: str, path: Path) -> None:
-    """Load a CSV file by the bulk loader of a pair's source, through its driver's connection."""
+    """Load a CSV file with the bulk loader of a database, through a connection of its driver."""
     if pair == "mysql":
         quoted = "FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"'"
         driver.cursor().execute(
@@ -219,6 +224,7 @@ def load_file(pair: str, driver: Any, table: str, path: Path) -> None:
         rows_given = (
             [None if value == "\\N" else value for value in row] for row in csv.reader(lines)
         )
+        # The first row shows how many columns the table has.
         first = next(rows_given)
         marks = ", ".join("?" * len(first))
         driver.execute(f"INSERT INTO {table} VALUES ({marks})", first)

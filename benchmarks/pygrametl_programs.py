@@ -1,7 +1,4 @@
-"""The contestants written with pygrametl.
-
-The classic program row by row, and its own bulk classes.
-"""
+"""The contestants that are written with pygrametl: row by row, and with its bulk classes."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -33,10 +30,10 @@ from benchmarks.places import Place
 from benchmarks.works import SALE_KEYREFS, SALE_MEASURES, USER_ATTRIBUTES, VERSIONED, First, Work
 
 ROW_BY_ROW = {"mysql": 100_000, "postgresql": 100_000, "sqlite_duckdb": 10_000}
-"""How many rows the classic program is given at most: a million would take minutes.
+"""The most rows that the row-by-row program loads, because a million would take minutes.
 
-Filling its caches is a part of its time, and with fewer rows most of it, which would flatter the
-others.
+Filling its caches is a part of its time. With fewer rows it would be most of it, which would
+flatter the other contestants.
 """
 
 _EASTERN = ZoneInfo("US/Eastern")
@@ -56,14 +53,14 @@ def load_by_row(work: Work, place: Place) -> None:
 
 
 def first_rows(work: Work, place: Place) -> First:
-    """Return which rows of a work the classic program is given."""
+    """Return the rows of a work that the row-by-row program loads."""
     return work.first(min(ROW_BY_ROW[place.pair], work.rows(place)), place)
 
 
 def load_by_bulk(work: Work, place: Place) -> None:
     """Do the work with pygrametl's bulk classes.
 
-    Where it has none for it, with the caches filled before.
+    For versions, it has no bulk class. Then the caches are filled before.
     """
     _run(work, place, by_bulk=True, rows=None)
 
@@ -87,7 +84,8 @@ def _run(work: Work, place: Place, *, by_bulk: bool, rows: int | None) -> None:
 def _connect(place: Place, text: str) -> Any:
     url = make_url(text)
     if url.drivername == "sqlite":
-        # As a float no price would equal the warehouse's, and every member would get a new version.
+        # As a float, no amount would equal that of the warehouse, and each member would get a new
+        # version.
         sqlite3.register_converter("DECIMAL", lambda text: Decimal(text.decode()))
         return sqlite3.connect(str(url.database), detect_types=sqlite3.PARSE_DECLTYPES)
     if url.drivername == "duckdb":
@@ -107,13 +105,14 @@ def _wrapped(place: Place, target: Any) -> Any:
     if not place.is_file:
         return pygrametl.ConnectionWrapper(target)
     target.begin()
-    # DuckDB's cursor() would be another connection.
+    # In DuckDB, cursor() returns another connection.
     same: Any = SimpleNamespace(cursor=lambda: target, commit=target.commit, close=lambda: None)
     return pygrametl.ConnectionWrapper(same, paramstyle="qmark")
 
 
 def _rows(place: Place, source: Any, query: str) -> Iterator[dict[str, Any]]:
     cursor = {
+        # Other cursors of these two drivers read the whole result into memory first.
         "mysql": lambda: source.cursor(SSCursor),
         "postgresql": lambda: source.cursor(name="rows"),
         "sqlite_duckdb": source.cursor,

@@ -1,13 +1,11 @@
-"""`python -m benchmarks.tpch [--source sqlite …] [--memory 1GiB …]`: TPC-H into a DuckDB warehouse,
-on request only.
+"""Load TPC-H into a DuckDB warehouse: `python -m benchmarks.tpch [--source sqlite …]`.
 
-Each load is `run.py` of the config in tpch_config.py, in a process of its own, into an empty
-warehouse. One line of a table tells of each: seconds from its start to its end, the most memory it
-had, and whether the count and the sums are those of the source to the last cent. Sums that differ
-end it with status 1.
+Each load is `run.py` of the config in tpch_config.py, in its own process, into an empty warehouse.
+The output is a table with a line for each load: the seconds from its start to its end, its peak of
+memory, and whether the count and the sums equal those of the source. If one of them differs, the
+exit status is 1.
 
-The rows are those of DuckDB's own generator: `pip install duckdb-extension-tpch` of DuckDB's
-version.
+DuckDB's own generator makes the rows: `pip install duckdb-extension-tpch` of DuckDB's version.
 """
 
 import argparse
@@ -76,7 +74,7 @@ _TABLES["lineitem_shuffled"] = _TABLES["lineitem"]
 
 @dataclass(frozen=True)
 class Loaded:
-    """What one load took, and what it left."""
+    """The measurements of one load, and the sums of its fact."""
 
     status: int
     seconds: float
@@ -86,7 +84,7 @@ class Loaded:
 
 
 def main() -> int:
-    """Run what the arguments choose, all by default."""
+    """Run the sources, orders and memory limits of the arguments; by default all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tpch", description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="1 has 6,001,215 lines")
     parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
@@ -134,7 +132,7 @@ def _tell(*cells: str) -> None:
 
 
 def _generate(folder: Path, scale: float) -> tuple[str, ...]:
-    """Make the DuckDB source, and return what the fact must add up to."""
+    """Create the DuckDB source, and return the sums that the fact must have."""
     package = find_spec("duckdb_extension_tpch")
     if package is None or package.origin is None:
         message = (
@@ -150,6 +148,7 @@ def _generate(folder: Path, scale: float) -> tuple[str, ...]:
     with duckdb.connect(folder / "source.duckdb") as maker:
         maker.execute(f"LOAD '{file}'")
         maker.execute(f"CALL dbgen(sf = {scale})")
+        # A random order that is the same in each run.
         shuffled = "SELECT * FROM lineitem ORDER BY hash(l_orderkey * 8 + l_linenumber)"
         maker.execute(f"CREATE TABLE lineitem_shuffled AS {shuffled}")
         sums = "count(*), sum(l_quantity), sum(l_extendedprice), sum(l_discount), sum(l_tax)"
@@ -159,7 +158,7 @@ def _generate(folder: Path, scale: float) -> tuple[str, ...]:
 
 @contextmanager
 def _filled(source: str, folder: Path) -> Iterator[str]:
-    """Give the URL of a source with the rows of TPC-H."""
+    """Give the URL of a source that has the rows of TPC-H."""
     if source == "duckdb":
         yield f"duckdb:///{folder}/source.duckdb"
         return
@@ -207,7 +206,7 @@ def _load(folder: Path, url: str, lines: str, memory: str, *, has_grain: bool) -
         child = subprocess.Popen(
             command, env={**os.environ, **given}, cwd=ROOT, stdout=output, stderr=output
         )
-        # The most memory is that of this child alone.
+        # `wait4` returns the peak of memory of this child alone.
         _, status, used = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - started
     child.returncode = os.waitstatus_to_exitcode(status)

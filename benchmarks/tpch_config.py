@@ -1,7 +1,7 @@
-"""The config module of a star over TPC-H: lineitem is the fact; parts, suppliers, orders and days
-are its dimensions.
+"""The config module of a star over TPC-H: lineitem is the fact.
 
-benchmarks/tpch.py sets the environment that this reads, and runs it as `run.py` runs config.py.
+Parts, suppliers, orders and days are its dimensions. benchmarks/tpch.py sets the environment that
+this module reads, and runs it as `run.py` runs config.py.
 """
 
 import os
@@ -18,7 +18,7 @@ LOG_HOME = Path(os.environ["TPCH_LOG_HOME"])
 MEMORY_LIMIT = os.environ.get("TPCH_MEMORY_LIMIT") or None
 
 _LINES = os.environ.get("TPCH_LINES", "lineitem")
-"""The table of the lines: in the order of their key, or in random order."""
+"""The table of the lines, in the order of their key or in random order."""
 _GRAIN = ("order_number", "line_number") if os.environ.get("TPCH_GRAIN") else ()
 
 _LINE_COLUMNS = [
@@ -80,7 +80,7 @@ DIMENSIONS = [
         "supplier_number INT NOT NULL; name VARCHAR(25); address VARCHAR(40); phone"
         " VARCHAR(15);balance DECIMAL(15,2)",
     ),
-    # Of as many members as a quarter of the lines, with their customers.
+    # A large dimension: it has a quarter as many members as the fact has lines.
     _dimension(
         "order",
         """

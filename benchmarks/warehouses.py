@@ -1,6 +1,4 @@
-"""The warehouse of a place before each contestant's turn, and the sums it is checked by after
-it.
-"""
+"""The warehouse of a place: its state before each turn, and its control sums after it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +10,10 @@ from pypelineetl import process
 
 
 def prepare_star(place: Place, works: Sequence[Work]) -> None:
-    """Load the dimensions of the star, and what W3 and W4 begin with, into copies that are kept."""
+    """Load the dimensions of the star.
+
+    The tables with which W3 and W4 begin are loaded too, into copies.
+    """
     project = project_of(place)
     for dimension in DIMENSIONS:
         last = list(process(project, dimension, rebuild=True))[-1]
@@ -29,7 +30,7 @@ def prepare_star(place: Place, works: Sequence[Work]) -> None:
 
 
 def change_source(place: Place, work: Work, *, changed: bool) -> bool:
-    """Change the users before the first work that is about it, after W2.
+    """Change the users before the first of the works that need changes.
 
     Return whether they are changed.
     """
@@ -40,10 +41,7 @@ def change_source(place: Place, work: Work, *, changed: bool) -> bool:
 
 
 def restore(place: Place, work: Work) -> None:
-    """Bring the work's table to what it was before the work.
-
-    Gone, empty for those who need it, or the kept copy.
-    """
+    """Restore the table of a work to its state before the work: empty, or the copy."""
     project = project_of(place, work.etl)
     with project.open_warehouse() as warehouse, warehouse.transaction():
         if warehouse.catalog.columns(work.etl.table):
@@ -56,14 +54,15 @@ def restore(place: Place, work: Work) -> None:
         engine.load(work_of("W3", place), place)
     if place.pair == "postgresql":
         with project.open_warehouse() as warehouse:
+            # VACUUM cannot run in a transaction.
             warehouse.connection.autocommit = True
             warehouse.execute(f"VACUUM ANALYZE {work.etl.table}")
 
 
 def control(place: Place, work: Work, *, among: str = "1 = 1") -> list[tuple[Any, ...]]:
-    """Return the number of rows in the work's table, and its control sums.
+    """Return the number of rows in the table of a work, and its control sums.
 
-    All rows, or those among a condition.
+    `among` is a condition on the rows.
     """
     with project_of(place, work.etl).open_warehouse() as warehouse:
         [row] = warehouse.query(

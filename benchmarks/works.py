@@ -1,4 +1,4 @@
-"""The works: what is to be loaded, declared once for the engine, and as SQL for the others."""
+"""The works: what to load, declared once for the engine, and as SQL for the others."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,15 +69,15 @@ FIRST_DAY, DAYS = date(2011, 12, 30), 2_195
 
 
 def numbered(count: int, first: int) -> Any:
-    """Return the members of a dimension that has nothing but keys.
+    """Return the members of a dimension that has only keys.
 
-    Natural keys from 1, surrogate keys from `first`.
+    Natural keys begin at 1, surrogate keys at `first`.
     """
     return pa.table({"id": range(first, first + count), "number": range(1, count + 1)})
 
 
 def days() -> Iterator[dict[str, Any]]:
-    """Yield the days of the date dimension, keyed yyyymmdd."""
+    """Yield the days of the date dimension, with keys of the form yyyymmdd."""
     for number in range(DAYS):
         day = FIRST_DAY + timedelta(days=number)
         yield {"id": int(f"{day:%Y%m%d}"), "day": day}
@@ -160,7 +160,8 @@ _VERSION = DimensionETL(
 class First:
     """The first rows of a work.
 
-    How many, the query that gives them, and what picks them out of the loaded table.
+    They are the number of rows, their query, and the condition that selects them in the loaded
+    table.
     """
 
     rows: int
@@ -170,9 +171,9 @@ class First:
 
 @dataclass(frozen=True)
 class Work:
-    """One work.
+    """One work: its ETL, its source query and its control sums.
 
-    Its ETL, whether it begins with an empty table, and what all who do it must agree on.
+    `rebuilds` is true if the work begins with an empty table.
     """
 
     name: str
@@ -180,19 +181,21 @@ class Work:
     rebuilds: bool
     query: str
     control: str
-    """Sums over the finished table."""
+    """The sums over the loaded table, in which all contestants must agree."""
 
     def rows(self, place: Place) -> int:
-        """Return how many rows of the source the work is about."""
+        """Return the number of source rows that the work loads."""
         if self.name == "W1":
             return place.rows
         if self.name == "W4":
             return min(NEW_ROWS, place.rows)
+        # W3 and W3N come after `change_users`, which adds one user for each two hundred.
         return USERS if self.name == "W2" else USERS + USERS // 200
 
     def first(self, rows: int, place: Place) -> First:
-        """Return the first `rows` of the source, which need not give a fact's lines in any
-        order.
+        """Return the first `rows` of the source.
+
+        The lines of a fact need not be in order.
         """
         if self.name not in {"W1", "W4"}:
             return First(rows, self.query, f"user_id <= {rows}")
@@ -206,12 +209,13 @@ class Work:
         )
 
 
+# The foreign keys and the measures.
 _SALE_SUMS = ", ".join(f"SUM({name})" for name in SALE_KEYREFS[2:9] + SALE_MEASURES)
 _USER_SUMS = "SUM(user_id), SUM(score), SUM(credit), COUNT(school)"
 
 
 def _before_newest(place: Place) -> int:
-    """Return the last order that W4 finds loaded; each order has two lines."""
+    """Return the last order that is loaded before W4; each order has two lines."""
     return max(0, place.rows - NEW_ROWS) // 2
 
 
@@ -241,7 +245,7 @@ WORKS = ("W1", "W2", "W3", "W3N", "W4")
 
 
 def project_of(place: Place, *etls: DimensionETL | FactETL) -> Project:
-    """Return the project of these ETLs and the dimensions of the star."""
+    """Return the project of these ETLs, with the dimensions of the star."""
     config: Any = SimpleNamespace(
         SOURCE_URLS={"shop": place.source},
         WAREHOUSE_URL=place.warehouse,

@@ -1,6 +1,6 @@
-"""`python -m sample --url URL --scale S [--day D]`.
+"""Write the sample's operational database: `python -m sample --url URL --scale S [--day D]`.
 
-Write the sample's operational database, or its next day.
+Day 1 writes all rows, and each later day changes some.
 """
 
 import argparse
@@ -13,9 +13,9 @@ from sample.days import DayError, write
 
 
 def main() -> int:
-    """Write what the arguments ask for and print the tables.
+    """Write a day, and print the number of rows of each table.
 
-    0 for success, 2 for wrong use or no such database.
+    Return 0 for success, and 2 for wrong arguments or a database that cannot be written.
     """
     parser = argparse.ArgumentParser(
         prog="python -m sample", description="Write the sample's operational database."
@@ -31,7 +31,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        # Without its options: a password may be among them.
+        # The options of a URL may include a password, so they are not shown.
         shown = make_url(arguments.url).set(query={}).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):  # the latter for a port that is no number
         parser.error(

@@ -1,8 +1,8 @@
 """The days of the marketplace: the first writes all rows, each later day changes some.
 
-A day brings new users and orders, earlier orders are paid and delivered, some users move to another
-school or change their e-mail, a few courses are renamed, a seller deletes a product, and one order
-comes in before the account of its buyer, which follows the next day.
+On a later day, there are new users and orders, and earlier orders are paid and delivered. Some
+users move to another school or change their e-mail, a few courses are renamed, and a seller deletes
+a product. One order arrives before the account of its buyer, which follows the next day.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,21 +38,22 @@ _DRIVERS = {
     "mariadb": "mysql+pymysql",
     "postgresql": "postgresql+psycopg",
 }
-# What one day brings, at scale 1.
+# The numbers of changes in one day, at scale 1.
 _NEW_USERS, _NEW_ORDERS, _MOVED_USERS, _NEW_ADDRESSES, _RENAMED_COURSES = 3, 12, 2, 2, 4
 _DELETION_STEP = 7919
-# The last day of 2015, with which the date dimension of the sample's warehouse ends.
+# The last day of 2015, the last day in the date dimension of the sample's warehouse.
 _LAST_DAY = 185
 
 
 class DayError(ValueError):
-    """The day asked for does not follow what the database holds."""
+    """The database is not at the day before the given one."""
 
 
 def write(url: str, *, scale: int = 1, day: int = 1) -> dict[str, int]:
-    """Write the first day, or apply a later day's changes; return the rows of each table.
+    """Write the first day, or the changes of a later day; return the number of rows of each table.
 
-    Raises DayError if the database does not hold the day before, at the same scale.
+    Raises:
+        DayError: The database is not at the day before, or it has another scale.
     """
     engine = _engine(url)
     if day == 1:
@@ -115,8 +116,7 @@ def _apply(connection: Connection, scale: int, day: int) -> None:
     new_orders = _new_ids(generate.ORDERS, _NEW_ORDERS, scale, day)
     _insert(connection, schema.USERS, generate.users(new_users, start, end))
     _insert(connection, schema.USER_PROFILES, generate.profiles(new_users))
-    # The last order of the day is from somebody whose account arrives tomorrow, as the first of its
-    # new users.
+    # The buyer of the last order of the day is the first new user of the next day.
     early = {"id": new_orders[-1], "buyer_id": new_users[-1] + 1}
     placed = generate.orders(new_orders, start, end, known_users)
     _insert(
@@ -136,8 +136,8 @@ def _apply(connection: Connection, scale: int, day: int) -> None:
     )
     for table, key, values in chain(*changes):
         connection.execute(update(table).where(table.c.id == key).values(**values))
-    # Steps of a prime visit every product before one comes again: what is deleted was there
-    # yesterday.
+    # Steps of a prime number visit every product once before any is repeated, so the product that a
+    # day deletes still exists.
     deleted = day * _DELETION_STEP % known_products + 1
     connection.execute(schema.PRODUCTS.delete().where(schema.PRODUCTS.c.id == deleted))
 
@@ -154,10 +154,7 @@ def _user_changes(scale: int, day: int, start: datetime, end: datetime) -> Itera
 
 
 def _milestones(connection: Connection, start: datetime, end: datetime) -> list[Change]:
-    """Return what happens on a day to the orders of the days before it.
-
-    Some are paid, some delivered.
-    """
+    """Return the payments and deliveries of a day, for the orders of the days before it."""
     orders = schema.ORDERS.c
     recent = orders.ordered_at.between(start - timedelta(days=generate.MILESTONE_DAYS), start)
     changes: list[Change] = []
@@ -179,7 +176,7 @@ def _course_changes(scale: int, day: int) -> Iterator[Change]:
 
 
 def _new_ids(at_first: int, daily: int, scale: int, day: int) -> range:
-    """Return the ids that a day adds to those of the first day and of the days between."""
+    """Return the ids that a day adds. They follow those of all days before it."""
     first = (at_first + (day - 2) * daily) * scale + 1
     return range(first, first + daily * scale)
 

@@ -1,9 +1,8 @@
 """The rows of the marketplace on its first day: one generator for each table.
 
-Their order satisfies the foreign keys.
-
-Every number comes from a generator seeded with the table's name, so each table is the same however
-many others are made. Users, products and orders grow with the scale; what a school offers does not.
+The order of the tables satisfies the foreign keys. Each random number comes from a generator that
+is seeded with the name and id of its row, so no row depends on others. Users, products and orders
+grow with the scale; schools and courses do not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +26,7 @@ SCHOOLS, COURSES = 1687, 30418
 MILESTONE_DAYS = 5  # after which nothing more happens to an order
 USERS, PRODUCTS, ORDERS = 279, 850, 1200
 _PRICES = tuple(Decimal(cents) / 100 for cents in (0, 299, 499, 999, 1250, 1999, 4999))
-# The ids of schools begin here, and one was deleted long ago.
+# The first id of a school, and the id of one that was deleted.
 FIRST_SCHOOL_ID, MISSING_SCHOOL_ID = 993, 994
 _PROGRAM: Row = {
     "id": 1,
@@ -64,11 +63,12 @@ def first_day(scale: int) -> Iterator[tuple[Table, Iterator[Row]]]:
 
 def school_id(number: int) -> int:
     """Return the id of the school of this number, counted from 0."""
+    # From the missing school on, ids are larger by one.
     return FIRST_SCHOOL_ID + number + (number >= MISSING_SCHOOL_ID - FIRST_SCHOOL_ID)
 
 
 def users(ids: range, first: datetime, last: datetime) -> Iterator[Row]:
-    """Yield users who registered between two moments; one in twelve goes to no school."""
+    """Yield users who registered between two times; one in twelve has no school."""
     for user in ids:
         chance = Random(f"user {user}")
         registered = moment(chance, first, last)
@@ -85,7 +85,7 @@ def users(ids: range, first: datetime, last: datetime) -> Iterator[Row]:
 
 
 def profiles(ids: range) -> Iterator[Row]:
-    """Yield the profiles of these users; one in nine never wrote one."""
+    """Yield the profiles of these users; one in nine has none."""
     for user in ids:
         chance = Random(f"profile {user}")
         if chance.random() < 1 / 9:
@@ -100,7 +100,7 @@ def profiles(ids: range) -> Iterator[Row]:
 
 
 def products(ids: range, user_count: int) -> Iterator[Row]:
-    """Yield products, each uploaded before the first order; one in fifteen is for no course."""
+    """Yield products that were uploaded before the first order; one in fifteen has no course."""
     for number in ids:
         chance = Random(f"product {number}")
         title = chance.choice(names.PRODUCT_TITLES)
@@ -117,9 +117,9 @@ def products(ids: range, user_count: int) -> Iterator[Row]:
 
 
 def orders(ids: range, first: datetime, last: datetime, user_count: int) -> Iterator[Row]:
-    """Yield orders between two moments.
+    """Yield orders between two times.
 
-    One in twenty-five is a guest's; some are not paid or delivered by the last.
+    One in twenty-five is that of a guest. Some are not yet paid or delivered at the second time.
     """
     for number in ids:
         chance = Random(f"order {number}")
@@ -138,9 +138,9 @@ def orders(ids: range, first: datetime, last: datetime, user_count: int) -> Iter
 
 
 def milestones(order: int, ordered: datetime) -> tuple[datetime | None, datetime | None]:
-    """Return when an order is paid, within MILESTONE_DAYS, and delivered soon after.
+    """Return the times when an order is paid, within MILESTONE_DAYS, and delivered soon after.
 
-    Some never are.
+    Some orders are never paid or delivered. Their times are None.
     """
     chance = Random(f"milestones {order}")
     paid = ordered + timedelta(minutes=chance.randrange(5000)) if chance.random() < 0.96 else None
@@ -175,7 +175,7 @@ def order_lines(order_ids: range, product_count: int, user_count: int) -> Iterat
 
 
 def seller(product: int, user_count: int) -> int:
-    """Return who sells a product."""
+    """Return the id of the user who sells a product."""
     return product * 7919 % user_count + 1
 
 
@@ -192,7 +192,7 @@ def first_name(user: int) -> str:
 
 
 def moment(chance: Random, first: datetime, last: datetime) -> datetime:
-    """Return a moment, to the second, between two others."""
+    """Return a random time between two others, in whole seconds."""
     return first + timedelta(seconds=chance.randrange(int((last - first).total_seconds())))
 
 
@@ -209,8 +209,8 @@ def _schools() -> Iterator[Row]:
 
 def _courses() -> Iterator[Row]:
     for number in range(COURSES):
-        # Every school offers its courses subject by subject, so that no school has the same one
-        # twice.
+        # Each further course of a school has the next subject and the next number, so no school has
+        # the same course twice.
         school, turn = number % SCHOOLS, number // SCHOOLS
         subject = (school + turn) % len(names.SUBJECTS)
         yield {
@@ -252,6 +252,6 @@ def _program_members(scale: int) -> Iterator[Row]:
 
 
 def _folded(name: str) -> str:
-    """Return a name as it goes into an e-mail address; one in another script becomes a word."""
+    """Return a name for an e-mail address, in ASCII; "student" for one in another script."""
     plain = normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return plain or "student"

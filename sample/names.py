@@ -1,4 +1,4 @@
-"""Names of people, schools and courses, with accents, quotes and symbols as in real ones."""
+"""Names of people, schools and courses, with accents, quotes and symbols as real ones have."""
 
 from itertools import product
 
@@ -197,7 +197,7 @@ _SCHOOL_NAMES = (
 
 
 def schools(count: int) -> list[tuple[str, str, str | None, str]]:
-    """Return so many schools, alphabetical, as name, city, state and country.
+    """Return so many schools in alphabetical order, each as name, city, state and country.
 
     The first three are always the same.
     """
@@ -208,6 +208,7 @@ def schools(count: int) -> list[tuple[str, str, str | None, str]]:
     every = sorted(
         (name.format(town), town, state, country) for name, (town, state, country) in _pairs(towns)
     )
+    # Only schools after the first three in the alphabet, so that the list stays sorted.
     following = [school for school in every if school[0] > _FIRST_SCHOOLS[-1][0]]
     return [*_FIRST_SCHOOLS, *following[: count - len(_FIRST_SCHOOLS)]]
 

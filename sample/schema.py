@@ -1,6 +1,6 @@
-"""The tables of the marketplace, once for every database that SQLAlchemy speaks to.
+"""The tables of the marketplace, for every database that SQLAlchemy supports.
 
-All times are UTC.
+All times are in UTC.
 """
 
 from typing import Any
@@ -95,8 +95,8 @@ SITES = _table(
 ORDERS = _table(
     "orders",
     _id(),
-    # No foreign key: an order may come in before the account of its buyer, and a guest's order has
-    # none.
+    # No foreign key, because an order may arrive before the account of its buyer. A guest's order
+    # has no buyer.
     Column("buyer_id", Integer),
     Column("payment_source_id", ForeignKey("payment_sources.id"), nullable=False),
     Column("affiliate_id", ForeignKey("affiliates.id")),
@@ -109,7 +109,7 @@ ORDER_LINES = _table(
     "order_lines",
     Column("order_id", ForeignKey("orders.id"), nullable=False),
     Column("line_number", Integer, nullable=False),
-    # No foreign key: what was sold stays sold when its seller deletes the product.
+    # No foreign key, because a seller may delete a product that was sold.
     Column("product_id", Integer, nullable=False),
     Column("seller_id", ForeignKey("users.id"), nullable=False),
     Column("quantity", Integer, nullable=False),
@@ -139,7 +139,7 @@ PROGRAM_MEMBERS = _table(
     Column("joined_at", DateTime, nullable=False),
     PrimaryKeyConstraint("program_id", "user_id"),
 )
-# How far the sample's own story has been told in this database, and how large it is.
+# The days that have been written to this database, and their scale.
 SAMPLE_DAYS = _table(
     "sample_days",
     Column("day", Integer, primary_key=True, autoincrement=False),

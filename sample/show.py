@@ -1,4 +1,4 @@
-"""`python -m sample.show`: what the star answers, asked of the warehouse that config.py names."""
+"""Show answers of the star in the warehouse that config.py names: `python -m sample.show`."""
 
 import sys
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _REVENUE = """
 def main() -> int:
     """Print three schools, and the revenue by quarter.
 
-    1 if the quarters do not add up to what the source holds.
+    Return 1 if the quarters do not add up to the revenue of the source.
     """
     project = read_project(config)
     sales = project.find("fact", "product_sale")
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def _money(amount: Any) -> Decimal:
-    """SQLite keeps amounts as floating-point numbers."""
+    """Return an amount with two digits, because SQLite stores amounts as floating-point numbers."""
     return round(Decimal(amount), 2)
 
 

@@ -1,1 +1,1 @@
-"""Reading sources: databases, files and Python."""
+"""Read sources: databases, files and Python functions."""

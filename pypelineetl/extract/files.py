@@ -18,8 +18,8 @@ from pypelineetl.errors import SourceError, quoted
 from pypelineetl.sql.sql_casts import literal
 
 # All columns are read as text; the DDL of the table gives their types. Only an empty field without
-# quotes is NULL. Every option is given, because DuckDB guesses those that are not from the content
-# of the file: that a backslash escapes, that # begins a comment, that the first lines are no rows.
+# quotes is NULL. Every option is given, because DuckDB guesses the others from the content of the
+# file: that a backslash escapes, that # begins a comment, or that the first lines are no rows.
 _CSV_OPTIONS = """
     header = true, all_varchar = true, nullstr = '', allow_quoted_nulls = false,
     quote = '"', escape = '"', comment = '', skip = 0
@@ -51,7 +51,7 @@ def file_rows(path: Path, file_format: str, resources: ExitStack) -> Stream:
         return dict_rows(_json_objects(names))
     connection = resources.enter_context(duckdb.connect(":memory:"))
     connection.execute("SET TimeZone = 'UTC'")
-    # A file may come from anybody. DuckDB then opens these files only, and no URL.
+    # A file may come from anybody, so DuckDB may open only these files, and no URL.
     allowed = ", ".join(literal(name) for name in names)
     connection.execute(f"SET allowed_paths = [{allowed}]")
     connection.execute("SET enable_external_access = false")
@@ -100,6 +100,7 @@ def _json_objects(paths: Iterable[str]) -> Iterator[Mapping[str, Any]]:
 
 def _json_object(path: str, number: int, line: str) -> Mapping[str, Any]:
     try:
+        # A float would lose digits of a decimal.
         found = json.loads(line, parse_float=Decimal)
     except ValueError as error:
         message = f"{path}, line {number}, is not JSON: {error}"

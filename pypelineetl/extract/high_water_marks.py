@@ -1,6 +1,6 @@
 """High-water marks: the largest value of each watermark column, read before the rows are read.
 
-This module queries the source. `incremental.py` decides what the next load reads.
+This module queries the source. `incremental.py` decides which rows the next load reads.
 """
 
 from collections.abc import Iterable, Sequence
@@ -113,6 +113,7 @@ def read_high_water_marks(
     expressions = [_column_expression(source, column) for column in columns]
     largest_values = _select(source, query, [f"MAX({name})" for name in expressions])
     null_rows: Sequence[int] = [0] * len(columns)
+    # A fact that appends refuses rows with NULL. Other loads read them each time.
     if is_append:
         null_rows = _select(source, query, [_count(f"{name} IS NULL") for name in expressions])
     columns_in_utc = source.columns_in_utc(query) if local_times else ()
@@ -123,6 +124,7 @@ def read_high_water_marks(
         value_type = None if largest is None else reader.value_type(largest)
         if is_append and isinstance(value_type, LocalTimestampType):
             reader.refuse_repeated_hours(value_type)
+        # The clock of the source, because the clock of this machine may differ from it.
         now = source.clock()
         # The dates of a local source are local whatever type its timestamps have.
         if local_times and isinstance(value_type, LocalTimestampType | DateType):
@@ -151,6 +153,7 @@ class _ColumnReader:
     def value_type(self, largest: Any) -> ValueType:
         """Return the type of the values of the column, of which this is the largest."""
         match largest:
+            # A bool is also an int, and a datetime also a date, so these cases come first.
             case bool():
                 self._refuse("booleans")
             case int() | Decimal() | float():
@@ -166,13 +169,13 @@ class _ColumnReader:
         return self._refuse(f"values of the type {type(largest).__name__}")
 
     def _text_type(self, largest: str) -> ValueType:
-        """Return the type of texts: of one format if all are like the largest, or mixed."""
+        """Return the type of texts: the format of the largest if all have it, else mixed."""
         candidate = text_type(largest)
         if candidate:
             pattern = literal(candidate.like_pattern)
             others = self._count_rows(f"NOT ({self.expression} LIKE {pattern})")
             if not others:
-                # It looks like a date, but may be none, such as 2024-13-32.
+                # The text has the form of a date, but may be none, such as 2024-13-32.
                 self._convert(candidate, largest)
                 return candidate
         if not self.source.moment_function:
@@ -206,22 +209,27 @@ class _ColumnReader:
         value = self._convert(value_type, largest)
         if isinstance(value_type, NumberType):
             self._refuse_inexact(value_type, largest, value)
+            # A number cannot be ahead of the clock.
             return value, None, 0
         clock = value_type.convert(now)
         limit = clock
         if self.is_append:
             # More rows may still get the present value. A fact that appends would not read them
-            # later, and so leaves the present for the next load.
+            # later, so it leaves all rows with the present value to the next load.
             limit = value_type.convert(now - value_type.resolution)
         rows_ahead = 0
         if value > limit:
             is_below = f"{comparable} <= {value_type.literal(limit)}"
+            # The rows that a fact that appends leaves to the next load are not ahead of the clock.
             is_ahead = f"{comparable} > {value_type.literal(clock)}"
+            # The largest value that is not beyond the limit, and the number of rows beyond the
+            # clock.
             largest, rows_ahead = _select(
                 self.source,
                 self.query,
                 [f"MAX(CASE WHEN {is_below} THEN {comparable} END)", _count(is_ahead)],
             )
+            # All values are beyond the limit.
             if largest is None:
                 return None, clock, int(rows_ahead)
             value = self._convert(value_type, largest)
@@ -229,9 +237,9 @@ class _ColumnReader:
         return value, clock, int(rows_ahead)
 
     def refuse_repeated_hours(self, value_type: LocalTimestampType) -> None:
-        """Raise SourceError for local timestamps whose clock shows an hour twice.
+        """Raise SourceError for local timestamps whose clock shows an hour twice a year.
 
-        A fact that appends would miss the rows of its second time.
+        A fact that appends would miss the rows of the repeated hour.
         """
         if value_type.local_times.goes_back:
             message = (
@@ -252,7 +260,7 @@ class _ColumnReader:
     def _refuse_inexact(self, value_type: ValueType, given: Any, value: Value) -> None:
         """Raise SourceError if the source does not find its own largest value.
 
-        Then the driver has cut digits, such as nanoseconds, and rows would be missing.
+        Then the driver has cut digits, such as nanoseconds, and a load would miss rows.
         """
         if not isinstance(given, float | datetime):
             return

@@ -1,11 +1,11 @@
-"""Incremental extraction: which rows of a source a load reads, from the watermark of its ETL.
+"""Incremental extraction: which rows of a source a load reads, by the watermark of its ETL.
 
-The load reads the high-water mark of the source before the rows, and only rows up to it. Rows that
-are committed meanwhile are left to the next load. The transaction of the load stores the mark in
+The load reads the high-water mark of the source before the rows, and only rows up to it. The next
+load reads the rows that are committed meanwhile. The transaction of the load stores the mark in
 `etl_watermark`.
 
-A mark is never ahead of the source's clock: otherwise one wrong date in the future would hide all
-rows to come. Every load reads the rows ahead of the clock, and the rows whose watermark is NULL.
+A mark is never ahead of the source's clock. Otherwise one wrong date in the future would hide all
+later rows. Every load reads the rows ahead of the clock, and the rows whose watermark is NULL.
 """
 
 import re
@@ -25,7 +25,7 @@ from pypelineetl.project.project import Project
 from pypelineetl.sql import queries
 from pypelineetl.state.load_state import LoadState
 
-# How `etl_watermark` has the mark of a fact that appends, such as `2024-01-31 (2 at it)`.
+# The text in `etl_watermark` for a fact that appends, such as `2024-01-31 (2 at it)`.
 _VALUE_AND_ROWS = re.compile(r"(?P<value>.*) \((?P<rows>\d+) at it\)")
 _REBUILD = "Rebuild its table (--delete_existing_tables with a run)"
 
@@ -46,7 +46,7 @@ class Extraction:
 
 @dataclass(frozen=True)
 class _Previous:
-    """Up to where earlier loads have read a column."""
+    """The value of a column up to which earlier loads have read."""
 
     value: Value
     rows: int
@@ -81,10 +81,11 @@ def plan_extraction(
             source, query, etl.watermark, project.local_times(etl), is_append=is_append
         )
         previous, problems = _previous_marks(marks, stored)
-        # A source that keeps only new rows may be empty. Then there is nothing new; it is not a
-        # source that starts again from the beginning.
+        # A source that keeps only new rows may be empty. Then there is nothing new. A load that
+        # read all rows would take it for a source that starts again from the beginning.
         is_empty = bool(stored) and all(_has_no_rows(mark) for mark in marks.values())
         if is_append and (full or not is_empty):
+            # The watermark of a fact that appends has one column.
             [mark] = marks.values()
             _refuse_repeated_rows(
                 mark, previous.get(mark.column), problems, full=full, is_filled=is_filled
@@ -100,12 +101,13 @@ def plan_extraction(
                 watermarks[column] = _stored_text(mark)
     notes = [] if full else [f"all rows of the source are read: {text}" for text in problems]
     notes += [_note_of_rows_ahead(mark) for mark in marks.values() if mark.rows_ahead]
-    # If all rows are read, the source stays as it is declared: DuckDB may read it faster.
+    # Without a filter, the source stays as it is declared, because DuckDB may read it faster.
     restricted = etl if filtered == query else replace(etl, source=Native(filtered))
     return Extraction(restricted, watermarks, is_full, tuple(notes))
 
 
 def _has_no_rows(mark: HighWaterMark) -> bool:
+    """Return whether a source has no rows. All its values are NULL, and no row has NULL."""
     return mark.type is None and not mark.null_rows
 
 
@@ -121,9 +123,9 @@ def _note_of_rows_ahead(mark: HighWaterMark) -> str:
 def _previous_marks(
     marks: Mapping[str, HighWaterMark], stored: Mapping[str, str]
 ) -> tuple[dict[str, _Previous], list[str]]:
-    """Return up to where earlier loads have read, by column.
+    """Return the value of each column up to which earlier loads have read.
 
-    The second value says why this load cannot continue from there; it is empty if it can.
+    The second item says why this load cannot continue from there; it is empty if it can.
     """
     previous: dict[str, _Previous] = {}
     problems = []
@@ -177,6 +179,7 @@ def _refuse_repeated_rows(
     mark.refuse_repeated_numbers(previous.value if previous else None)
     if previous is None or not is_filled:
         return
+    # Rows that got the value of the previous mark after it was stored would be missing.
     late = mark.count_rows(previous.value) - previous.rows
     if late > 0:
         message = (
@@ -193,11 +196,12 @@ def _lower_bounds(
     marks: Mapping[str, HighWaterMark],
     previous: Mapping[str, _Previous],
 ) -> dict[str, str]:
-    """Return by column the SQL literal from which on a load reads: the previous mark - overlap."""
+    """Return for each column the first value to read, as SQL: the previous mark - overlap."""
     bounds = {}
     for column, mark in previous.items():
         value_type = marks[column].type
         if value_type is not None:
+            # In a repeated hour, new rows may have values before the mark.
             earliest = value_type.earliest_new_value(mark.value)
             bounds[column] = value_type.literal(_minus_overlap(watermark, value_type, earliest))
     return bounds
@@ -214,7 +218,7 @@ def _minus_overlap(watermark: Watermark, value_type: ValueType, value: Value) ->
         return value
     if isinstance(overlap, timedelta) and isinstance(value, date):
         begin = as_datetime(value) - overlap
-        # Dates are compared with dates: an overlap of 6 hours reads the whole day before.
+        # Dates are compared with dates, so an overlap of 6 hours reads the whole day before.
         return begin if isinstance(value, datetime) else begin.date()
     if not isinstance(overlap, timedelta) and not isinstance(value, date):
         return value - overlap

@@ -1,6 +1,6 @@
-"""Source tests: try the query of an ETL on its source, and compare the columns. Nothing is written.
+"""Source tests: read the first row of an ETL's source, and compare its columns with the ETL.
 
-`run.py` does this before a run, and `tests.py` on its own.
+`run.py` does this before a run, and `tests.py` on its own. Nothing is written.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 def check_source(project: Project, etl: ETL) -> SourceTested:
     """Try the source of an ETL, and return its problems and warnings.
 
-    Warnings are columns that nothing uses, comparisons that depend on the database, and rights
-    that reading does not need.
+    There are warnings about columns that nothing uses, keys without `as_of`, comparisons that
+    depend on the database, and privileges that reading does not need.
     """
     try:
         columns = first_columns(project, etl)
         check_columns(etl, columns)
     except Exception as error:  # noqa: BLE001 - a Python source may raise anything; that is its problem
+        # The source may have wrapped a shutdown request in its own exception.
         raise_if_requested()
         return SourceTested(etl, (error_text(error),))
     warnings = []
@@ -48,7 +49,7 @@ def test_sources(project: Project, etls: Iterable[ETL]) -> Iterator[SourceTested
 
 
 class SourceTester:
-    """Tries sources. A database that cannot be reached is tried once, not once for each ETL."""
+    """Tries sources. It tries an unreachable database only once, not once for each ETL."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -62,6 +63,7 @@ class SourceTester:
             problem = f"its source is that of {first.label}, which cannot be reached"
             return SourceTested(etl, (problem,))
         tested = check_source(self._project, etl)
+        # A source test may also fail in a database that can be reached. Then other ETLs are tried.
         if url and tested.faults and not self._is_reachable(etl):
             self._unreachable[url] = etl
         return tested
@@ -77,8 +79,8 @@ class SourceTester:
 def version_notes(project: Project, etl: ETL) -> list[str]:
     """Return a note if a fact refers to versions of a dimension without an `as_of`.
 
-    Such a key gets the version that is current when the row is loaded, which is another one when
-    the row is loaded again.
+    Such a key gets the version that is current when the row is loaded. Another version may be
+    current when the row is loaded again.
     """
     if not isinstance(etl, FactETL):
         return []
@@ -99,7 +101,7 @@ def version_notes(project: Project, etl: ETL) -> list[str]:
 
 
 def _collation_warnings(project: Project, etl: ETL) -> Iterator[str]:
-    """Yield a warning if a translated query compares texts, which databases do differently."""
+    """Yield a warning if a query compares texts, which each database does in its own way."""
     if not isinstance(etl.source, str):
         return
     columns = project.source_translation(etl).folded
@@ -114,7 +116,7 @@ def _collation_warnings(project: Project, etl: ETL) -> Iterator[str]:
 def _privilege_warnings(project: Project, etl: ETL) -> Iterator[str]:
     """Yield a warning if the account of a source may do more than read.
 
-    Only the first ETL that reads from the source has it, so that it is shown once.
+    Only the first ETL that reads from the source gets the warning, so it is shown once.
     """
     if not isinstance(etl.source, str) or etl is not _first_reader(project, etl):
         return

@@ -1,4 +1,4 @@
-"""Opening the source of an ETL, a database, files or Python, and checking its columns."""
+"""Open the source of an ETL (a database, files or Python) and check its columns."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -44,7 +44,7 @@ def typed_source(project: Project, etl: ETL, session: DuckSession) -> Iterator[P
         if scanned:
             columns = tuple(scanned.types)
             check_columns(etl, columns)
-            # The driver's stream is for columns that DuckDB cannot read.
+            # Through the driver, the load reads the columns that DuckDB cannot read.
             yield Projection(
                 session, scanned, lambda: _open_stream(project, etl, resources), columns
             )
@@ -56,7 +56,7 @@ def typed_source(project: Project, etl: ETL, session: DuckSession) -> Iterator[P
 
 
 def _scan(project: Project, etl: ETL, session: DuckSession) -> Scanned | None:
-    """Return the source query as DuckDB reads it; None if the driver has to read it."""
+    """Return the source query for DuckDB to read; None if the driver has to read it."""
     if not isinstance(etl.source, str):
         return None
     url = project.source_url(etl)
@@ -72,7 +72,7 @@ def _scan(project: Project, etl: ETL, session: DuckSession) -> Scanned | None:
 
 
 def first_columns(project: Project, etl: ETL) -> tuple[str, ...]:
-    """Return the columns that the source of an ETL gives. Reads the first row at most."""
+    """Return the columns that the source of an ETL gives. Reads at most the first row."""
     with ExitStack() as resources:
         if not isinstance(etl.source, str):
             return _open_stream(project, etl, resources).columns or etl.needs
@@ -82,7 +82,7 @@ def first_columns(project: Project, etl: ETL) -> tuple[str, ...]:
 
 
 def _open_stream(project: Project, etl: ETL, resources: ExitStack) -> Stream:
-    """Return the rows of a source as a stream; `resources` closes what this opens."""
+    """Return the rows of a source as a stream; `resources` closes what this function opens."""
     match etl.source:
         case Rows():
             return _python_rows(etl.source.function(**etl.source.arguments))
@@ -95,7 +95,7 @@ def _open_stream(project: Project, etl: ETL, resources: ExitStack) -> Stream:
     local_times = project.local_times(etl)
     if not local_times:
         return source.stream(query)
-    # Before the stream begins: a connection that streams rows may not answer another query.
+    # Asked before the stream, as a connection that streams rows may not answer another query.
     columns_in_utc = source.columns_in_utc(query)
     return local_times.streamed(source.stream(query), columns_in_utc)
 
@@ -103,7 +103,7 @@ def _open_stream(project: Project, etl: ETL, resources: ExitStack) -> Stream:
 def check_columns(etl: ETL, given: tuple[str, ...]) -> None:
     """Raise SourceError if a source does not give the columns that its ETL needs.
 
-    The message names everything that is wrong.
+    The message names all problems.
     """
     needs = tuple(dict.fromkeys((*etl.needs, *_columns_of_ranges(etl))))
     spare = [name for name in given if name not in needs]
@@ -122,17 +122,17 @@ def check_columns(etl: ETL, given: tuple[str, ...]) -> None:
 def superfluous_columns(etl: ETL, given: tuple[str, ...]) -> tuple[str, ...]:
     """Return the columns of a source that nothing uses.
 
-    There are none if the factory has a function as an argument: it may read any column.
+    The result is empty if the factory has a function as an argument, which may read any column.
     """
     if any(callable(argument) for argument in etl.factory.arguments.values()):
         return ()
-    # A source may give a dimension's surrogate key itself, such as 20140131 for a day.
+    # A source may give the surrogate key of a dimension, such as 20140131 for a day.
     used = {*etl.needs, *etl.factory.columns, *_columns_of_ranges(etl)}
     return tuple(name for name in given if name not in used)
 
 
 def _columns_of_ranges(etl: ETL) -> tuple[str, ...]:
-    """Return the columns by which a load reads only some of the rows: watermark and `split_by`."""
+    """Return the columns by which a load selects rows: those of the watermark, and `split_by`."""
     columns = etl.watermark.columns if etl.watermark else ()
     if isinstance(etl, FactETL) and etl.split_by:
         columns = (*columns, etl.split_by)
@@ -140,9 +140,9 @@ def _columns_of_ranges(etl: ETL) -> tuple[str, ...]:
 
 
 def _python_rows(given: Any) -> Stream:
-    """Return what a Python source gave as a stream: an Arrow table, or dicts.
+    """Return the rows of a Python source as a stream. They are an Arrow table, or dicts.
 
-    `hasattr` finds Arrow tables without an import of pyarrow, which takes a tenth of a second.
+    `hasattr` recognizes Arrow tables without an import of pyarrow, which takes a tenth of a second.
     """
     if not hasattr(given, "to_batches"):
         return dict_rows(given)
@@ -152,4 +152,5 @@ def _python_rows(given: Any) -> Stream:
 
 def _as_tuples(batch: Any) -> list[Row]:
     """Return the rows of an Arrow record batch."""
+    # A batch has columns, and a stream has rows.
     return list(zip(*(column.to_pylist() for column in batch.columns), strict=True))

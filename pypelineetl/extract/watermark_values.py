@@ -1,8 +1,8 @@
 """The types of watermark values: how the values of a column compare, in Python and in SQL.
 
-A value is compared in the type that the source has: a number, a date, a timestamp with or without a
-time zone, or a text. Texts are compared as texts only where all values of the column are written
-in the same format, so that their order is that of the timestamps.
+A value is compared in its type in the source: a number, a date, a timestamp with or without a time
+zone, or a text. Texts are compared as texts only if all texts of the column have the same format,
+so that their order is that of the timestamps.
 """
 
 import abc
@@ -37,7 +37,7 @@ class ValueType(abc.ABC):
 
     @property
     def resolution(self) -> timedelta:
-        """For how long new rows may get the same value, because the clock still shows it."""
+        """How long new rows may get the same value, because the clock still shows it."""
         return timedelta(seconds=1)
 
     @abc.abstractmethod
@@ -69,7 +69,7 @@ class ValueType(abc.ABC):
         """
 
     def earliest_new_value(self, value: Value) -> Value:
-        """Return the least value that new rows may have, once the source has had this value."""
+        """Return the least value that a new row may have after the source has had this value."""
         return value
 
 
@@ -78,7 +78,7 @@ class NumberType(ValueType):
 
     def convert(self, given: Any) -> Value:
         """Return an int, or a Decimal if there are decimal places."""
-        # repr() gives the shortest decimal number of a float. Decimal(0.1) would have 55 digits.
+        # repr() returns the shortest decimal number of a float. Decimal(0.1) has 55 digits.
         number = Decimal(repr(given)) if isinstance(given, float) else Decimal(given)
         if not number.is_finite():
             raise ValueError(given)
@@ -147,20 +147,20 @@ class TimestampType(ValueType):
 class LocalTimestampType(TimestampType):
     """Timestamps without a time zone in a source that is not in UTC.
 
-    When its clock goes back, it shows the same hour twice.
+    When the clock of its time zone goes back, it shows the same hour twice.
     """
 
     local_times: LocalTimes
     """The time zone of the source."""
 
     def earliest_new_value(self, value: Value) -> Value:
-        """Return the begin of an hour that the clock shows twice, if the value is in one."""
+        """Return the beginning of an hour that the clock shows twice, if the value is in one."""
         return self.local_times.earliest_to_come(value)
 
 
 @dataclass(frozen=True)
 class TimestampTextType(TimestampType):
-    """Texts that are all written in the format of one example."""
+    """Texts that all have the format of one example."""
 
     example: str
     """One of the texts, such as `2024-01-31T12:00Z`."""
@@ -175,6 +175,7 @@ class TimestampTextType(TimestampType):
         """The pattern for LIKE that all of the texts match, such as `____-__-__T__:__Z`."""
         zone = self._parts["zone"] or ""
         without_zone = self.example.removesuffix(zone)
+        # The zone is a part of the format: texts with several zones are not in the order of time.
         return re.sub(r"\d", "_", without_zone) + zone
 
     def literal(self, value: Value) -> str:
@@ -183,6 +184,7 @@ class TimestampTextType(TimestampType):
         local = _in_zone(value, parts["zone"])
         clock = local.time().isoformat("seconds" if parts["seconds"] else "minutes")
         digits = len(parts["fraction"] or "")
+        # Cut, not rounded, so that the literal is not above the value.
         if digits:
             fraction = f"{local.microsecond:06}"[:digits]
             clock = f"{clock}.{fraction}"
@@ -204,7 +206,7 @@ class DateTextType(DateType):
 
 @dataclass(frozen=True)
 class MixedTextType(TimestampType):
-    """Texts in several formats, which an SQL function of the source converts to one."""
+    """Texts in several formats, which an SQL function of the source converts to a single one."""
 
     function: str
     """The name of the function."""
@@ -219,7 +221,7 @@ class MixedTextType(TimestampType):
 
 
 def text_type(example: str) -> DateTextType | TimestampTextType | None:
-    """Return the type of texts that are all written like this one; None if it is not ISO.
+    """Return the type of texts that all have the format of this one; None if it is not ISO.
 
     >>> text_type("2024-01-31T12:00Z").like_pattern
     '____-__-__T__:__Z'

@@ -1,1 +1,1 @@
-"""The config module, validated and read into one Project."""
+"""Validate the config module, and read it into a Project."""

@@ -1,6 +1,6 @@
-"""Read a config module into a Project, and report every problem of it at once.
+"""Read a config module into a Project, and report all of its problems at once.
 
-It finds what can be known without a connection. `extract/source_check.py` tests the sources.
+Nothing connects here: `extract/source_check.py` tests the sources.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ def read_project(config: ModuleType) -> Project:
     """
     problems = [*setting_problems(config), *_time_zone_problems(config)]
     if not all(is_valid(config, name) for name in _NEEDED_BY_ETLS):
-        # Without these settings nothing can be said of the ETLs.
+        # Without these settings, the ETLs cannot be validated.
         raise ConfigError("\n".join(problems))
     context = _context_of(config)
     problems += etl_problems(config.DIMENSIONS, config.FACTS, context)
@@ -53,6 +53,7 @@ def read_project(config: ModuleType) -> Project:
         memory=value_of(config, "MEMORY_LIMIT") or "",
         source_zones=dict(value_of(config, "SOURCE_TIME_ZONES")),
     )
+    # A translation needs valid ETLs, so its problems come last.
     problems += _translation_problems(project, context.home)
     if problems:
         raise ConfigError("\n".join(problems))
@@ -66,7 +67,7 @@ def _duration(config: ModuleType, name: str, unit: timedelta) -> timedelta | Non
 
 
 def _context_of(config: ModuleType) -> ConfigContext:
-    """Return the settings with which the ETLs are validated; defaults for those with a problem."""
+    """Return the settings that the ETLs are validated with. Invalid ones have their defaults."""
     default = valid_value_of(config, "SQL_DIALECT")
     by_source = valid_value_of(config, "SOURCE_DIALECTS")
     sources = {
@@ -82,7 +83,7 @@ def _context_of(config: ModuleType) -> ConfigContext:
 
 
 def _time_zone_problems(config: ModuleType) -> Iterator[str]:
-    """Yield a problem for each time zone of a database that has no type for moments."""
+    """Yield a problem for each time zone of a database that stores datetimes as texts."""
     zones = value_of(config, "SOURCE_TIME_ZONES")
     if not isinstance(zones, Mapping):
         return
@@ -118,7 +119,7 @@ def _translation_problems(project: Project, home: Path | None) -> Iterator[str]:
 
 
 def _translate_source(project: Project, etl: ETL) -> None:
-    """Translate an ETL's source SQL without the types of its columns."""
+    """Translate an ETL's source SQL, without the types of its columns, which need a connection."""
     if isinstance(etl.source, str):
         dialect.translate(
             etl.source,

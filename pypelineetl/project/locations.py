@@ -1,7 +1,7 @@
-"""The file and line of a declaration in the flat modules, for the message about a problem in it.
+"""Find the file and line of a declaration in the flat modules, for messages about its problems.
 
-Python does not keep the place of a value. Only when there is a problem, `place_of` searches the
-modules for the name of the value, and their text for the line that assigns it.
+Python does not keep the place of a value. `place_of` searches the modules for the name of the
+value, and their text for the line that assigns it. It runs only if there is a problem.
 """
 
 import re
@@ -16,24 +16,24 @@ from pypelineetl.declare.etls import ETL
 def place_of(etl: ETL, field: str, home: Path | None) -> str:
     """Return the place of an ETL's field, such as `creates.py, line 12`.
 
-    It is the place of the ETL itself if that of the field is not known, such as for a value that a
-    function returns.
+    If the place of the field is not known, it is the place of the ETL. A value that a function
+    returns is an example.
 
     Args:
         etl: The ETL.
         field: The name of its field; empty for the ETL itself.
         home: The folder of the flat modules; None if they have none.
-
     """
     value = getattr(etl, field, None)
     modules = list(_modules_of(home))
     if value is not None:
         for module in modules:
             for name in _names_of(value, module):
-                # Modules that only import the name do not assign it.
+                # A module that only imports the name has no such line.
                 line = _line_of(module, rf"^{re.escape(name)}\s*(:[^=]+)?=")
                 if line:
                     return f"{_file_of(module)}, line {line}"
+    # The call that declares the ETL, such as `DimensionETL("user"`.
     declaration = rf"^\s*.*\b{type(etl).__name__}\(\s*[\"']{re.escape(etl.name)}[\"']"
     for module in modules:
         line = _line_of(module, declaration)

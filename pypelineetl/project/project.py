@@ -1,4 +1,4 @@
-"""A Project: a validated configuration, with the SQL and the connections of its ETLs."""
+"""A Project: the validated configuration, and the SQL and connections of its ETLs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -31,13 +31,13 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Project:
-    """A validated configuration: what config.py says, and what follows from it.
+    """A validated configuration: the settings of config.py, and what follows from them.
 
     `read_project` makes it.
     """
 
     home: Path
-    """The folder of config.py, in which relative paths begin."""
+    """The folder of config.py, where relative paths begin."""
     source_urls: Mapping[str, URL]
     """The URL of each source database by name. The first is the default of an ETL."""
     warehouse_url: URL
@@ -45,7 +45,7 @@ class Project:
     log_home: Path
     """The folder of run.log and tests.log."""
     source_dialects: Mapping[str, str]
-    """By source database, the dialect of its SQL in the flat modules."""
+    """For each source database, the dialect of its SQL in the flat modules."""
     warehouse_dialect: str
     """The dialect of the DDL and of checks in the flat modules."""
     dimensions: tuple[DimensionETL, ...]
@@ -61,7 +61,7 @@ class Project:
     keep_runs: timedelta | None = None
     """How long runs stay in the history.
 
-    Default: None, for ever, because the audit keys of rows point to the runs that wrote them.
+    Default: None, for ever, because the audit keys of rows refer to the runs that wrote them.
     """
     alerts: tuple[str, ...] = field(default=(), repr=False)
     """The Apprise URLs to notify, which may hold passwords. Default: none."""
@@ -72,7 +72,7 @@ class Project:
     )
     """The translations of the sources' SQL so far, by database and SQL."""
     source_zones: Mapping[str, str] = field(default_factory=dict)
-    """By source database, the time zone of its moments without a zone. Default: all in UTC."""
+    """The time zone of each source database with local times. Default: all are in UTC."""
     memory: str = ""
     """The memory that one load uses before it spills to disk, such as 2GB.
 
@@ -88,7 +88,7 @@ class Project:
 
     @property
     def digest(self) -> str:
-        """A hash of the ETLs' declarations, by which runs know those of the same configuration."""
+        """A hash of the declarations of the ETLs. Runs of one configuration have the same."""
         declared = [(etl.kind, etl.name, _declared(etl)) for etl in self.etls]
         return sha256(repr(declared).encode()).hexdigest()
 
@@ -100,7 +100,7 @@ class Project:
             name: The ETL's name.
 
         Raises:
-            UsageError: There is no such active ETL. The message names those that are.
+            UsageError: There is no such active ETL. The message names the active ones.
 
         """
         kinds: Mapping[str, Sequence[ETL]] = {"dimension": self.dimensions, "fact": self.facts}
@@ -154,7 +154,7 @@ class Project:
         """Return the column of an ETL's table that its loads fill with their audit key.
 
         Returns:
-            None if the table has no such column, or if the ETL's own factory fills it.
+            The column; None if the table has none, or if the factory of the ETL fills it.
 
         """
         if AUDIT_KEY in etl.factory.columns:
@@ -166,7 +166,7 @@ class Project:
         return self.source_urls[_database_of(self, etl)]
 
     def local_times(self, etl: ETL) -> "LocalTimes | None":
-        """Return what converts the moments of an ETL's SQL to UTC; None if they are in UTC."""
+        """Return the converter of an ETL's local times to UTC; None if they are in UTC."""
         zone = self.source_zones.get(_database_of(self, etl))
         if not zone or not isinstance(etl.source, str):
             return None
@@ -185,8 +185,8 @@ class Project:
 
         Args:
             etl: An ETL whose source is SQL.
-            source: A connection to the database. A translation reads the types of columns over
-                it; without it, over a new connection. The result is kept.
+            source: A connection to the database, to read the types of columns for a translation.
+                Without it, a new connection is opened. The translation is kept.
 
         Raises:
             DialectError: The SQL has no translation.
@@ -197,12 +197,15 @@ class Project:
     def source_translation(self, etl: ETL, source: Database | None = None) -> Translation:
         """Return the translation of an ETL's source SQL, as for `source_query`.
 
-        It also names the columns that the SQL compares as texts.
+        It also names the parts of the SQL that compare texts.
         """
         assert isinstance(etl.source, str), etl.name  # noqa: S101 - a mistake in the engine
         sql_dialect, target = self.dialect_of_sql(etl), self.source_dialect(etl)
         if sql_dialect == target:
+            # The SQL is not translated, but it must still be a single SELECT.
             return Translation(dialect.require_select(etl.source, dialect=target))
+        # The types of columns differ between databases, and so may the translations of the same
+        # SQL.
         key = (etl.database, str(etl.source))
         if key not in self._translations:
             with ExitStack() as connections:
@@ -256,6 +259,7 @@ class Project:
     def open_source(self, etl: ETL) -> Database:
         """Connect to the database that an ETL's SQL reads, read-only."""
         source = databases.open_database(self.source_url(etl), read_only=True)
+        # Several loads may read sources at the same time, so each gets a share of the memory.
         source.limit_memory(self.memory, is_alone=False)
         return source
 
@@ -267,14 +271,15 @@ class Project:
     def open_warehouse(self) -> Database:
         """Connect to the warehouse, to read and write."""
         warehouse = databases.open_database(self.warehouse_url, read_only=False)
+        # A DuckDB file takes one load at a time, which may use all of the memory.
         warehouse.limit_memory(self.memory, is_alone=True)
         return warehouse
 
 
 def source_text(project: Project, etl: ETL) -> str:
-    """Return an ETL's source for people.
+    """Return the source of an ETL for people to read.
 
-    It is the SQL in the dialect of the source, or a comment about files or Python.
+    It is the SQL in the dialect of the source, or an SQL comment about files or Python.
     """
     match etl.source:
         case File():
@@ -287,6 +292,7 @@ def source_text(project: Project, etl: ETL) -> str:
 
 
 def _database_of(project: Project, etl: ETL) -> str:
+    # The first source is the default.
     return etl.database or next(iter(project.source_urls))
 
 
@@ -297,7 +303,7 @@ def _dialect_of(url: URL) -> str:
 def _declared(value: Any) -> Any:
     """Return a declaration in a form whose repr is the same in every process.
 
-    The repr of a function has its address, so its name stands for it.
+    The repr of a function contains its address, so a function is replaced by its name.
     """
     if is_dataclass(value):
         value = {part.name: getattr(value, part.name) for part in fields(value)}

@@ -1,4 +1,4 @@
-"""The rules of the settings of config.py: each function finds the problems of one kind of value."""
+"""The rules of the settings of config.py: one function for each kind of value."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -9,9 +9,9 @@ from pypelineetl.duck.memory import SIZE
 from pypelineetl.errors import ConfigError, did_you_mean, missing_package, quoted
 
 Problems = Iterator[str | None]
-"""The problems of a value: what follows the setting's name in a message.
+"""The problems of a value, each as the text that follows the name of the setting in a message.
 
-None stands for the message that the setting's own rule makes.
+None stands for the message that the rule of the setting gives.
 """
 Rule = Callable[[Any], Problems]
 
@@ -26,7 +26,7 @@ def instance_of(*types: type) -> Rule:
     """
 
     def problems(value: Any) -> Problems:
-        # True is an int in Python, but nobody means it as a number.
+        # True and False are ints in Python, but they are no numbers here.
         is_odd_flag = isinstance(value, bool) and bool not in types
         if not isinstance(value, types) or is_odd_flag:
             yield None
@@ -51,9 +51,10 @@ def size_or_none(value: Any) -> Problems:
 
 
 def database_url(value: Any) -> Problems:
-    """Yield the problem of the URL of a database, or of its options."""
+    """Yield the problem of a database URL, or of the options in it."""
     try:
         url = parse_url(value)
+        # An unknown option is found here, before anything connects.
         database_class(url).options_of(url)
     except (ConfigError, ValueError) as error:
         yield f": {error}"
@@ -73,7 +74,7 @@ def database_urls(value: Any) -> Problems:
 
 
 def broker_url(value: Any) -> Problems:
-    """Yield a problem if a value is no URL."""
+    """Yield a problem if a value is not a URL."""
     if not isinstance(value, str) or "://" not in value:
         yield None
 
@@ -131,6 +132,7 @@ def schedule(value: Any) -> Problems:
             yield f' has "{name}".{near} It may have {quoted(_CRON_FIELDS)}'
             return
     try:
+        # Celery itself checks the values of the fields.
         crontab(**value)
     except (ParseException, ValueError, TypeError) as error:
         yield f" is {value!r}: {str(error).rstrip('.')}. It is a time as cron has it, in UTC"
@@ -144,6 +146,7 @@ def apprise_urls(value: Any) -> Problems:
     if not all(isinstance(url, str) for url in value):
         yield None
         return
+    # Without URLs, Apprise need not be installed.
     if not value:
         return
     try:

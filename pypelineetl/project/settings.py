@@ -1,4 +1,4 @@
-"""The settings of config.py: one table of names, defaults and rules, and its check.
+"""The settings of config.py: a table of their names, defaults and rules, and its check.
 
 docs/settings.md is made from the table (`python -m pypelineetl.project.settings`).
 """
@@ -16,7 +16,7 @@ from pypelineetl.project import setting_rules
 from pypelineetl.project.setting_rules import Rule
 
 _NEAR = 0.75
-"""How similar a name must be to a setting's, from 0 to 1, to be a misspelt one."""
+"""How similar to a setting, from 0 to 1, a name must be to count as misspelt."""
 
 
 @dataclass(frozen=True)
@@ -203,12 +203,12 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
 def value_of(config: ModuleType, name: str) -> Any:
-    """Return the value of a setting in a config module, or its default if it is missing."""
+    """Return the value of a setting in a config module; its default if it is missing."""
     return getattr(config, name, _BY_NAME[name].default)
 
 
 def is_valid(config: ModuleType, name: str) -> bool:
-    """Return whether a config module has a setting, with a value without a problem."""
+    """Return whether a config module has a setting with a valid value."""
     if not hasattr(config, name):
         return False
     problems = _BY_NAME[name].problems(getattr(config, name))
@@ -216,7 +216,7 @@ def is_valid(config: ModuleType, name: str) -> bool:
 
 
 def valid_value_of(config: ModuleType, name: str) -> Any:
-    """Return the value of a setting in a config module, or its default if it is not valid."""
+    """Return the value of a setting in a config module; its default if it is not valid."""
     return getattr(config, name) if is_valid(config, name) else _BY_NAME[name].default
 
 
@@ -237,6 +237,7 @@ def setting_problems(config: ModuleType) -> list[str]:
 def problems_of_value(setting: Setting, value: Any) -> Iterator[str]:
     """Yield the problems of the value of a setting, one a line."""
     for problem in setting.problems(value):
+        # Without a message of its own, the problem is the rule. A secret value is not shown.
         what = problem
         if problem is None:
             shown = ":" if setting.is_secret else f" is {given(value)};"
@@ -245,10 +246,11 @@ def problems_of_value(setting: Setting, value: Any) -> Iterator[str]:
 
 
 def _misspelt_names(config: ModuleType) -> Iterator[str]:
+    """Yield a problem for each name in upper case that is nearly the name of a setting."""
     for name in vars(config):
         if not name.isupper() or name in _BY_NAME:
             continue
-        # Other names in upper case are the user's own.
+        # Names that are not like a setting are the user's own.
         near = did_you_mean(name, _BY_NAME, like=_NEAR)
         if near:
             yield (
@@ -260,6 +262,7 @@ def _misspelt_names(config: ModuleType) -> Iterator[str]:
 def _unknown_sources(config: ModuleType) -> Iterator[str]:
     """Yield a problem for each source that is not in SOURCE_URLS."""
     sources = getattr(config, "SOURCE_URLS", None)
+    # The rule of the setting reports a value of a wrong type.
     if not isinstance(sources, Mapping):
         return
     for setting in ("SOURCE_DIALECTS", "SOURCE_TIME_ZONES"):
@@ -276,14 +279,15 @@ def _unknown_sources(config: ModuleType) -> Iterator[str]:
 
 
 def _misspelt_variables(config: ModuleType) -> Iterator[str]:
-    """Yield a problem for each environment variable whose name is like one that is missing.
+    """Yield a problem for each environment variable with nearly the name of a missing variable.
 
-    Only variables that begin with ETL_ and that config.py never asked for can be misspelt. If no
-    variable is missing, they have another purpose, such as a password that a URL names.
+    Only variables that begin with ETL_ and that config.py does not ask for can be misspelt. If no
+    variable is missing, they have another purpose, such as a password in a URL.
     """
     for environment in list(vars(config).values()):
         if not isinstance(environment, Environment):
             continue
+        # An Environment records the names that config.py asks for.
         missing = environment.asked - environment.keys()
         for name in environment:
             if not name.startswith("ETL_") or name in environment.asked:

@@ -19,7 +19,7 @@ from pypelineetl.sql.schema import AUDIT_KEY, Column
 
 
 def attribute_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
-    """Yield the problems of an ETL's declaration beside its columns, keys and checks."""
+    """Yield the problems of an ETL that are not about its columns, keys or checks."""
     if etl.empty_source not in get_args(EmptySource):
         yield (
             f"its empty_source is {etl.empty_source!r}; it must be one of"
@@ -52,7 +52,7 @@ def unknown(names: Iterable[str], known: Sequence[str], rule: str) -> Iterator[s
 
 
 def _watermark_problems(etl: ETL) -> Iterator[str]:
-    """Yield the problems of a watermark, and of the declarations that it excludes."""
+    """Yield the problems of a watermark, and of declarations that do not go with it."""
     if etl.watermark is None:
         return
     if not isinstance(etl.source, str):
@@ -90,6 +90,7 @@ def _fact_problems(etl: FactETL) -> Iterator[str]:
     ways = [name for name in ("grain", "append", "period") if getattr(etl, name)]
     if len(ways) > 1:
         yield f"it declares {quoted(ways)}, and a fact can have only one of them; leave others out"
+    # An accumulating snapshot finds its rows by its keyrefs, so other declarations contradict it.
     if etl.write_mode == "accumulate":
         if etl.grain:
             yield (
@@ -120,7 +121,7 @@ def _fact_problems(etl: FactETL) -> Iterator[str]:
 
 
 def _period_problems(etl: FactETL, columns: Mapping[str, Column]) -> Iterator[str]:
-    """Yield the problems of `every`, which counts periods from one day to the next."""
+    """Yield the problems of `every`, which needs a period of days."""
     if etl.every is None:
         return
     if etl.every not in get_args(Every):
@@ -130,7 +131,7 @@ def _period_problems(etl: FactETL, columns: Mapping[str, Column]) -> Iterator[st
 
 
 def _part_problems(etl: FactETL) -> Iterator[str]:
-    """Yield the problems of `parts`, and of the declarations that they exclude."""
+    """Yield the problems of `parts`, and of declarations that do not go with it."""
     if not isinstance(etl.parts, int) or not 1 <= etl.parts <= MOST_PARTS:
         yield f"its parts are {etl.parts!r}; they must be a whole number from 1 to {MOST_PARTS}"
     elif etl.parts > 1:
@@ -166,7 +167,7 @@ def _special_problems(etl: DimensionETL, columns: Mapping[str, Column]) -> Itera
         member = getattr(etl, which)
         if member is None:
             continue
-        # Not isinstance: True is an int as well.
+        # Not isinstance, because True is an int as well.
         if type(member.get(key)) is not int:
             yield f'its `{which}` member needs a whole number as its key "{key}", such as -1'
         elif member[key] in keys:
@@ -191,6 +192,7 @@ def _member_problems(
                 columns[name].cast(value)
         except LoadError as error:
             yield error.message
+    # The load fills these columns of a special member itself.
     given = {*etl.factory.versioning, *etl.flags, AUDIT_KEY}
     given |= {name for name, value in member.items() if value is not None}
     required = [column.name for column in columns.values() if column.required]
@@ -202,6 +204,7 @@ def _member_problems(
 def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
     """Yield the problems of a dimension's original, previous, current and flag attributes."""
     factory, attributes = etl.factory, etl.factory.names("attributes")
+    # Both the columns that the load fills, and the attributes from which it fills them.
     declared = (
         *etl.flags,
         *etl.original,
@@ -229,7 +232,7 @@ def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
     ]
     if twice:
         yield f"{quoted(twice)} is declared to be filled in two ways; leave one out"
-    # A load fills all of these in one step, so none can be copied from another.
+    # A load fills all of these columns in one step, so none can be a copy of another.
     copied = (*etl.previous.values(), *etl.current.values())
     chained = [name for name in copied if name in filled]
     if chained:
@@ -276,6 +279,7 @@ def _fact_deletion_problems(etl: FactETL) -> Iterator[str]:
             "its deletions need a grain to find facts by; without one, a load replaces or adds"
             " facts"
         )
+    # Columns of the grain that the load computes, such as surrogate keys.
     found = [name for name in etl.row_key if name not in etl.own]
     if found:
         yield (

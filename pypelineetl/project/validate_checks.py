@@ -38,7 +38,7 @@ def check_problems(
         columns: The columns of its table by name.
         dimensions: The dimensions of the project by name.
         sql_dialect: The dialect in which the SQL of checks is written.
-        warehouse: The URL of the warehouse; None if it is wrong.
+        warehouse: The URL of the warehouse; None if it is invalid.
 
     """
     if not isinstance(etl.checks, list | tuple):
@@ -47,6 +47,7 @@ def check_problems(
             " its comma"
         )
         return
+    # Without a valid warehouse, the SQL is only parsed.
     target = database_class(warehouse).dialect if warehouse is not None else sql_dialect
     for check in etl.checks:
         if not isinstance(check, Check):
@@ -56,6 +57,7 @@ def check_problems(
             )
             continue
         problems = list(_general_problems(check, columns))
+        # The other rules need columns that exist.
         if not problems:
             dialects = (sql_dialect, target)
             problems = list(_specific_problems(check, columns, dimensions, dialects))
@@ -81,9 +83,9 @@ def _specific_problems(
     dimensions: Mapping[str, DimensionETL],
     dialects: tuple[str, str],
 ) -> Iterator[str]:
-    """Yield the problems of what only a check of this kind has.
+    """Yield the problems that only a check of this kind can have.
 
-    Its columns exist. The dialects are those of its SQL and of the warehouse.
+    Its columns exist. `dialects` are that of its SQL and that of the warehouse.
     """
     match check:
         case Accepted():
@@ -115,7 +117,7 @@ def _value_problems(check: Accepted, column: Column) -> Iterator[str]:
 
 
 def _bound_problems(check: Between, column: Column) -> Iterator[str]:
-    """Yield the problem of bounds that no value of the column can be between."""
+    """Yield the problem of bounds between which no value of the column can be."""
     bounds = [bound for bound in (check.least, check.most) if bound is not None]
     kinds: tuple[type, ...] = (date,) if column.is_moment else (int, float, Decimal)
     if not bounds:
@@ -127,6 +129,7 @@ def _bound_problems(check: Between, column: Column) -> Iterator[str]:
         )
     else:
         try:
+            # A date and a datetime cannot be compared, so both become what the column holds.
             ends: list[Any] = [
                 column.cast(bound) if column.is_moment else bound for bound in bounds
             ]
@@ -141,7 +144,7 @@ def _bound_problems(check: Between, column: Column) -> Iterator[str]:
 
 
 def _age_problems(check: Fresh, column: Column) -> Iterator[str]:
-    """Yield the problems of a column or an age that no check of freshness can use."""
+    """Yield the problems of the column or the age of a check of freshness."""
     if not column.is_moment:
         yield f"its column is {_type(column)}; it must be one of dates or datetimes"
     if not isinstance(check.within, timedelta) or check.within < timedelta():
@@ -153,6 +156,7 @@ def _count_problems(check: RowCount) -> Iterator[str]:
     bounds = [bound for bound in (check.least, check.most) if bound is not None]
     if not bounds and check.change is None:
         yield "it has no bound; give least, most, change or several of them"
+    # Not isinstance, because True is an int as well.
     if any(type(bound) is not int or bound < 0 for bound in bounds):
         yield "least and most are numbers of rows; they must be whole numbers from 0 on"
     elif bounds and bounds[0] > bounds[-1]:

@@ -1,6 +1,6 @@
 """Validate the declared ETLs: each problem says what was given, the rule, and what to do.
 
-Each rule is a generator of problems without the ETL's name, which `etl_problems` puts before them.
+Each rule yields problems without the name of the ETL, which `etl_problems` adds.
 """
 
 import inspect
@@ -34,9 +34,9 @@ from pypelineetl.sql.schema import AUDIT_KEY, Column, columns_of
 _UNQUOTABLE = set('"`%()\0')
 _BASES = {"dimension": Dimension, "fact": FactTable}
 _BULK = ("fact", BulkFactTable)
-"""The one class of a fact that is no subclass of FactTable.
+"""The only class for facts that is not a subclass of FactTable.
 
-The engine has its own bulk loader, so the class needs none.
+The engine has its own bulk loader, so the factory need not give one.
 """
 
 
@@ -47,26 +47,26 @@ class ConfigContext:
     sql_dialect: str
     """The dialect of the DDL and of checks."""
     warehouse: URL | None
-    """The URL of the warehouse; None if it is wrong."""
+    """The URL of the warehouse; None if it is invalid."""
     sources: Mapping[str, str]
-    """By source database, in configured order, the dialect of its SQL."""
+    """For each source database, in configured order, the dialect of its SQL."""
     home: Path | None = None
     """The folder of config.py and the other flat modules; None if it is not known."""
 
 
 Problem = tuple[str, str]
-"""The field of an ETL that has a problem, empty for the ETL itself, and the problem."""
+"""The field of an ETL that has a problem (empty for the ETL itself), and the problem."""
 
 
 def etl_problems(
     dimensions: Sequence[DimensionETL], facts: Sequence[FactETL], context: ConfigContext
 ) -> list[str]:
-    """Return all problems of these ETLs, each as one line that names its ETL."""
+    """Return all problems of these ETLs. Each is one line that names its ETL."""
     found = [
         *_wrong_entries("DIMENSIONS", dimensions, DimensionETL),
         *_wrong_entries("FACTS", facts, FactETL),
     ]
-    # Each step relies on what the step before it has found to be right.
+    # Each step needs what the step before it has validated.
     if found:
         return found
     etls: tuple[ETL, ...] = (*dimensions, *facts)
@@ -112,7 +112,7 @@ def _repeated(kinds: str, etls: Sequence[ETL], what: str) -> Iterator[str]:
     for etl in etls:
         etls_by_value.setdefault(getattr(etl, what), []).append(etl)
     for value, same in etls_by_value.items():
-        # ETLs of one name and one table are reported once, for the name.
+        # ETLs that share both their name and their table are reported only for the name.
         names = list(dict.fromkeys(f'{etl.kind} "{etl.name}"' for etl in same))
         if len(same) > 1 and what == "name":
             yield f'config.py: {len(same)} {kinds} have the same name "{value}"; give each its own'
@@ -135,6 +135,7 @@ def _problems_of_etl(
             f" {quoted(context.sources)}"
         )
         yield "", problem
+    # A dimension may have no source: facts then make its members.
     if etl.source is not None or isinstance(etl, FactETL):
         yield from _in("source", _source_problems(etl.source, _dialect_of(etl, context)))
     factory_problems = list(_factory_problems(etl))
@@ -190,6 +191,7 @@ def _check_name(etl: ETL, sql_dialect: str) -> None:
 
 
 def _source_problems(source: Any, sql_dialect: str) -> Iterator[str]:
+    """Yield the problems of the source of an ETL."""
     if isinstance(source, Rows | Native):
         # The SQL of a native source is checked when its database is known.
         return
@@ -230,12 +232,12 @@ def _factory_problems(etl: ETL) -> Iterator[str]:
 
 
 def _argument_problems(table_class: type, arguments: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a problem for each argument that the class does not know, or that it lacks."""
+    """Yield a problem for each argument that the class does not have, or that is missing."""
     parameters = inspect.signature(table_class).parameters
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     for name in arguments:
         is_known = name in parameters or takes_any
-        # The engine gives the connection.
+        # The engine itself gives the connection.
         if not is_known or name == "targetconnection":
             near = did_you_mean(name, parameters)
             yield (
@@ -245,15 +247,16 @@ def _argument_problems(table_class: type, arguments: Mapping[str, Any]) -> Itera
     for name, parameter in parameters.items():
         if parameter.default is not parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
             continue
-        # The engine's own bulk loader stands in for that of a BulkFactTable.
+        # For a BulkFactTable, the engine uses its own bulk loader.
         is_optional = table_class is BulkFactTable and name == "bulkloader"
         if name not in arguments and not is_optional:
             yield f'its factory lacks the argument "{name}", which {table_class.__name__} needs'
 
 
 def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
-    """Yield the problems of a factory's columns beside those of the DDL."""
+    """Yield the problems of a factory's columns, compared with those of the DDL."""
     written = etl.factory.columns
+    # The engine fills the audit key.
     filled = {*written, AUDIT_KEY}
     for name in written:
         if name not in columns:
@@ -264,6 +267,7 @@ def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
         elif _UNQUOTABLE & set(name):
             yield f'column "{name}" has a character that pygrametl cannot quote; rename it'
     for name, column in columns.items():
+        # A column that allows NULL or has a default need not be filled.
         is_needed = column.required and not column.has_default
         if is_needed and name not in filled:
             yield f'column "{name}" is NOT NULL in its DDL, and its factory does not fill it'
@@ -280,7 +284,7 @@ def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
 
 
 def _version_problems(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
-    """Yield what pygrametl's type-2 class cannot do on the warehouse.
+    """Yield the problems of pygrametl's type-2 class on the warehouse.
 
     Without a version column, its SQL has NULLS FIRST, which not every database supports.
     """

@@ -1,4 +1,4 @@
-"""Validate the type of each field of an ETL, before other rules look into the fields."""
+"""Validate the types of the fields of an ETL, before other rules read the fields."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -9,14 +9,14 @@ from pypelineetl.declare.sources import Deleted, Watermark
 from pypelineetl.errors import given
 
 Rule = tuple[Callable[[Any], bool], str]
-"""The function that says whether a value is valid, and what it must be."""
+"""The function that returns whether a value is valid, and the text of the rule."""
 
 _LISTS = ("attributes", "lookupatts", "keyrefs", "measures", "otherrefs", "type1atts")
 """The arguments of a factory that are lists of columns."""
 
 
 def field_problems(etl: ETL) -> Iterator[str]:
-    """Yield a problem for each field of an ETL, and each list of its factory, of a wrong type."""
+    """Yield a problem for each field of an ETL, or list of its factory, that has a wrong type."""
     for field, (is_valid, rule) in _RULES.items():
         # Dimensions and facts have fields that the other kind does not have.
         if not hasattr(etl, field):
@@ -28,7 +28,7 @@ def field_problems(etl: ETL) -> Iterator[str]:
         return
     for name in _LISTS:
         value = etl.factory.arguments.get(name, ())
-        # A text would be taken for a list of its letters.
+        # Python would read a text as a list of its letters.
         if not isinstance(value, list | tuple):
             yield (
                 f"its factory's {name} is {given(value)}; it must be a list of names, such as"
@@ -49,6 +49,7 @@ def _is_flag(value: Any) -> bool:
 
 
 def _is_share(value: Any) -> bool:
+    # True and False are ints in Python, but they are no numbers here.
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 

@@ -34,6 +34,7 @@ def key_problems(
                 f' "{key.dimension}".{did_you_mean(key.dimension, dimensions)}'
             )
             continue
+        # The rules below compare the key with its dimension, which exists.
         problems = list(_missing_problems(key, dimension))
         if isinstance(key, Member):
             problems += [
@@ -46,7 +47,7 @@ def key_problems(
 
 
 def _missing_problems(key: Key, dimension: DimensionETL) -> Iterator[str]:
-    """Yield the problems of what a load does with a natural key that no member has."""
+    """Yield the problems of `missing`: what a load does with a natural key that no member has."""
     rules = ["reject", "unknown"]
     if isinstance(key, Member):
         rules.append("infer")
@@ -94,7 +95,7 @@ def _late_problems(column: str, key: Member, fact: FactETL) -> Iterator[str]:
 
 
 def _member_problems(key: Member, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
-    """Yield the problems of a natural key beside its dimension's declaration."""
+    """Yield the problems of a natural key, compared with the declaration of its dimension."""
     factory = dimension.factory
     wanted = factory.natural_key
     if set(key.natural_key) != set(wanted):
@@ -119,7 +120,7 @@ def _member_problems(key: Member, dimension: DimensionETL, sql_dialect: str) -> 
 
 
 def _inferred_problems(dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
-    """Yield the problems of a dimension for which facts make members."""
+    """Yield the problems of a dimension whose members facts may infer."""
     factory, natural_key = dimension.factory, dimension.factory.natural_key
     if factory.name("srcdateatt"):
         yield (
@@ -134,6 +135,7 @@ def _inferred_problems(dimension: DimensionETL, sql_dialect: str) -> Iterator[st
             f' needs an attribute beside the natural key, and dimension "{dimension.name}" has'
             " none; make it a CachedDimension"
         )
+    # An inferred member has values only in these columns, so others must allow NULL.
     filled = {
         factory.name("key"),
         *natural_key,
@@ -162,6 +164,7 @@ def _moment_problems(key: MomentKey, dimension: DimensionETL, sql_dialect: str) 
     columns = columns_of(dimension.create, sql_dialect=sql_dialect)
     is_time = isinstance(key, TimeKey)
     kinds = {exp.DType.TIME} if is_time else {exp.DType.DATE, exp.DType.DATE32}
+    # A dimension of days has one natural key, its date, and a dimension of times its time.
     if len(wanted) != 1 or (wanted[0] in columns and columns[wanted[0]].type.this not in kinds):
         function, column_type = ("time_key", "TIME") if is_time else ("date_key", "DATE")
         rule = f"{function} needs a dimension looked up by one {column_type}"

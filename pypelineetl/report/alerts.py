@@ -1,4 +1,4 @@
-"""Alerts by Apprise, to the URLs in ALERTS: a run failed, succeeds again, or is late.
+"""Alerts by Apprise to the URLs in ALERTS: a run failed, succeeds again, or is overdue.
 
 An alert that cannot be delivered does not change the run.
 """
@@ -23,7 +23,7 @@ from pypelineetl.state.run_status import RunStatus
 class Alerts:
     """A listener that sends an alert if a run fails, or succeeds after a failure.
 
-    As a context manager it also sends an alert if the block ends by an exception.
+    As a context manager, it also sends an alert if an exception ends the block.
     """
 
     def __init__(self, project: Project) -> None:
@@ -61,6 +61,7 @@ class Alerts:
                 self._problems.append(f"{event.etl.label} failed: {event.error}")
             case events.EtlSkipped():
                 self._problems.append(f"{event.etl.label} did not run: {event.reason}")
+            # A run without ETLs only tested sources.
             case events.RunFinished() if self._etls:
                 if event.succeeded:
                     self.went_well(self._etls)
@@ -77,15 +78,17 @@ class Alerts:
         self._send("ETL run failed", "\n".join(map(shown, lines)))
 
     def went_well(self, etls: Iterable[str]) -> None:
-        """Send an alert if some ETLs of a run that succeeded had failed the last time.
+        """Send an alert if some ETLs of a successful run had failed the time before.
 
         Args:
             etls: The ETLs as `etl_run` has them, such as `fact sale`.
         """
+        # Without ALERTS, the warehouse need not be asked.
         if not self._project.alerts:
             return
         try:
             with self._project.open_warehouse() as warehouse:
+                # The last load of each is that of this run.
                 before = [(name, RunHistory(warehouse).before_last(name)) for name in etls]
         except DatabaseError as error:
             self.undelivered.append(f"whether this run is a recovery is not known: {error.message}")
@@ -101,11 +104,11 @@ class Alerts:
     def late(self) -> str:
         """Send an alert if ETLs were not loaded within LATE_AFTER_HOURS.
 
-        Each of them is sent once. If the warehouse cannot be reached, every call sends an alert:
-        the warehouse cannot store that it was sent.
+        An alert about an ETL is sent once. If the warehouse cannot be reached, each call sends an
+        alert, because the warehouse cannot store that one was sent.
 
         Returns:
-            The text of the alert; empty if no ETL is late.
+            The text of the alert; empty if no ETL is overdue.
         """
         expected = self._project.late_after
         if expected is None:
@@ -137,6 +140,7 @@ class Alerts:
                 lines.append(
                     f"{name} was {f'last loaded at {_minute(last)}' if last else 'never loaded'}"
                 )
+                # `late` comes first, as it must store each ETL even if an earlier one is new.
                 is_new = RunStatus(warehouse).late(name, last) or is_new
         return lines, is_new
 
@@ -145,12 +149,12 @@ class Alerts:
             return
         from apprise import Apprise, NotifyFormat  # noqa: PLC0415 - slow to import, and seldom needed
 
-        # Apprise would write errors to the screen, with the URL and its password.
+        # Without a handler, Apprise's errors would go to the screen, with the URL and its password.
         logging.getLogger("apprise").addHandler(logging.NullHandler())
         apprise = Apprise()
         for url in self._project.alerts:
             apprise.add(url)
-        # As text: for a service that takes HTML, Apprise then escapes the text.
+        # For a service that takes HTML, Apprise escapes a body of the format TEXT.
         if not apprise.notify(
             title=f"{title} ({socket.gethostname()})", body=body, body_format=NotifyFormat.TEXT
         ):

@@ -21,14 +21,14 @@ from pypelineetl.report.terminal import shown
 if TYPE_CHECKING:
     from pypelineetl.declare.etls import ETL
 
-# In a file or a pipe, where there is no terminal to ask.
+# The width in a file or a pipe. Only a terminal has a width of its own.
 _FILE_WIDTH = 120
 
 
 class Display:
     """A listener that shows a run on the console.
 
-    As a context manager it draws the progress bars as long as the block runs.
+    As a context manager, it draws the progress bars while the block runs.
 
     Args:
         width: The width of a line in characters; by default that of the terminal.
@@ -133,17 +133,18 @@ class Display:
 
     @__call__.register
     def _(self, event: events.RunFinished) -> None:
-        # The bars end here, or they would be drawn below the table.
+        # Stop the bars first, or they would be drawn below the table.
         self._bars.stop()
         if event.error:
             self._line(f"FAILED: {event.error}")
         if self._ended:
             self._close(event)
+        # A source test failed, so no ETL was loaded.
         elif failed := sum(bool(tested.faults) for tested in self._tested):
             self._line(f"{failed} of {len(self._tested)} source tests failed; nothing was changed.")
 
     def _line(self, text: str) -> None:
-        # Not wrapped: a message that is cut at the width of a screen is hard to search for.
+        # Not wrapped, because a message in several lines is hard to search for.
         self._console.print(Text(shown(text)), soft_wrap=True)
 
     def _close(self, run: events.RunFinished) -> None:
@@ -172,10 +173,13 @@ class Display:
         self._line(status)
 
 
+# Wider than any table, to measure how wide one is without the limit of the console.
 _UNBOUND = 10_000
+# These columns are always shown, and the others only if one of the ETLs has such rows.
 _ALWAYS = ("rows", "new", "updated", "unchanged")
 _NUMBERS: Mapping[str, Callable[[events.Counts], int]] = {
     "rows": lambda counts: counts.read,
+    # A new version is an inserted row as well, but it has a column of its own.
     "new": lambda counts: counts.inserted - counts.versions,
     "versions": lambda counts: counts.versions,
     "updated": lambda counts: counts.updated,

@@ -1,6 +1,6 @@
 """run.log: the events of a run as lines of text, each written when it happens.
 
-Several processes may write to the same file. Each line is one write to a file that is opened for
+Several processes may write to one file. Each line is a single write to a file that is opened for
 appending, and the operating system does not mix two such writes.
 """
 
@@ -44,7 +44,7 @@ _LINES: Mapping[type, tuple[str, str]] = {
 class RunLog:
     """A listener that appends the events of a run to a log file.
 
-    As a context manager it closes the file at the end of the block.
+    As a context manager, it closes the file at the end of the block.
 
     Args:
         path: The file. It and its folder are created if they do not exist.
@@ -83,21 +83,22 @@ class RunLog:
             self._write(level, "\n".join(lines))
 
     def _write(self, level: str, text: str) -> None:
-        # The original's logger has the name of the script, __main__. Workers write it as well, so
-        # that a refresh reads the same everywhere.
+        # In the original, the logger has the name of the script, __main__. Workers write this name
+        # too, so that the log of a refresh is the same everywhere.
         line = f"{level}:__main__:{shown_lines(text)}\n".encode()
         try:
             written = os.write(self._file, line)
         except OSError as error:
             self._report_lost(error.strerror or str(error))
         else:
+            # A full disk may accept the beginning of a line.
             if written < len(line):
                 self._report_lost("the disk is full")
 
     def _report_lost(self, why: str) -> None:
-        """Write once to stderr that lines are lost, and go on.
+        """Report lost lines on stderr, once.
 
-        A full disk must not end a run, nor suppress an alert.
+        A full disk must neither end a run nor suppress an alert.
         """
         if not self._has_lost_lines:
             self._has_lost_lines = True

@@ -1,7 +1,6 @@
-"""Text as people see it: control characters are escaped, and a closed pipe ends no command.
+"""Text for people: control characters are escaped, and a closed pipe does not end a command.
 
-All that is written to a screen, a log or an alert goes through `shown`. Tables keep the exact
-values.
+All text for a screen, a log or an alert goes through `shown`. Tables keep the exact values.
 """
 
 import io
@@ -44,9 +43,9 @@ def _escape(found: re.Match[str]) -> str:
 
 
 class _OutlastingStream:
-    """A stream that goes on after its reader has closed the pipe, as `head` does.
+    """A stream that accepts text after its reader has closed the pipe, as `head` does.
 
-    What is written then is dropped, and the command ends as it would have.
+    That text is dropped, and the command ends as it would have with a reader.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -69,7 +68,7 @@ class _OutlastingStream:
         try:
             yield
         except BrokenPipeError:
-            # The buffer still has text, which Python writes at its exit: into /dev/null from here.
+            # Python writes the rest of the buffer at its exit. From here on it goes to /dev/null.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
@@ -77,14 +76,16 @@ class _OutlastingStream:
 
 @contextmanager
 def outlasting_readers() -> Iterator[None]:
-    """Let the block write to stdout and stderr, whoever reads them and in whatever encoding."""
+    """Let the block write to stdout and stderr, even if the reader has closed the pipe.
+
+    A character that the encoding of a stream does not have is escaped.
+    """
     streams = {"stdout": sys.stdout, "stderr": sys.stderr}
     replaced = {}
     for name, stream in streams.items():
         # In tests, the stream may be another object.
         if isinstance(stream, io.TextIOWrapper):
             replaced[name] = stream
-            # A character that the encoding of the screen does not have is escaped.
             stream.reconfigure(errors="backslashreplace")
             setattr(sys, name, _OutlastingStream(stream))
     try:

@@ -1,7 +1,7 @@
 """Tables drawn as text: read them, compare them with rows, and draw the rows that differ.
 
-A drawing is a line with a table's name, one with its columns and one for each row; a blank line
-ends it. This module knows no database and no types: its callers cast the cells to values.
+A drawing is a line with the name of a table, a line with its columns, and a line for each row. A
+blank line ends it. This module has no databases and no types: the caller casts the cells.
 """
 
 import re
@@ -20,14 +20,17 @@ Row = tuple[Any, ...]
 
 # A message shows so many rows of a table at most.
 _MOST_ROWS = 40
+# A cell, from its `|` up to the next: group 1 is a text in quotes, group 2 another text.
 _CELL = re.compile(r"\|[ \t]*(?:'((?:[^']|'')*)'|([^'| \t](?:[^|]*[^| \t])?))[ \t]*(?=\|)")
+# Texts that need quotes, because without them they would be read as something else.
 _SPECIAL = re.compile(r"NULL|\$\w+||'.*|[ \t].*|.*[ \t]|.*\|.*")
+# The symbols of control characters in Unicode, which keep a row on one line.
 _CONTROL_PICTURES = {code: 0x2400 + code for code in range(32)}
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A value that a drawing does not give: it is the same wherever the name is."""
+    """A value that a drawing leaves open. It is the same wherever the name is."""
 
     name: str
     """The name with its dollar sign, such as `$ann`."""
@@ -43,7 +46,7 @@ class Cell:
     text: str
     """The text, without quotes and without the blanks around it."""
     is_quoted: bool
-    """Whether it was in quotes: then it is a text, never NULL or a variable."""
+    """Whether it was in quotes. Then it is a text, and neither NULL nor a variable."""
 
     @property
     def is_null(self) -> bool:
@@ -52,7 +55,7 @@ class Cell:
 
     @property
     def variable(self) -> Variable | None:
-        """The variable it is, such as `$ann`; None for others."""
+        """The variable, such as `$ann`; None if the cell is none."""
         return (
             Variable(self.text)
             if not self.is_quoted and re.fullmatch(r"\$\w+", self.text)
@@ -67,14 +70,19 @@ class Drawing:
     table: str
     """The table's name."""
     columns: tuple[str, ...]
-    """The headings, which may have a type: `id:int`."""
+    """The headings, which may include a type: `id:int`."""
     rows: tuple[tuple[Cell, ...], ...]
     """The rows, each with one cell for each column."""
 
 
 def read_drawings(text: str) -> list[Drawing]:
-    """Return the tables that a text draws. Raises UsageError if it is not a drawing."""
+    """Return the tables that a text draws.
+
+    Raises:
+        UsageError: The text is not a drawing.
+    """
     lines = [line.strip(" \t\r") for line in text.split("\n")]
+    # A blank line ends a drawing.
     drawings = [_drawing(*block) for is_drawn, block in groupby(lines, bool) if is_drawn]
     if not drawings:
         message = "nothing is drawn"
@@ -130,14 +138,19 @@ def _cells(table: str, line: str) -> tuple[Cell, ...]:
 
 
 def matched(expected: Sequence[Row], found: Sequence[Row], values: Values) -> Values | None:
-    """Return the values of the variables with which the expected rows equal the found ones.
+    """Return the values of the variables for which the expected rows equal the found ones.
 
-    The rows may be in any order. `values` are the variables that are known already. Returns None
-    if no values make them equal.
+    The rows may be in any order. The result is None if no values make them equal.
+
+    Args:
+        expected: The expected rows, which may have variables.
+        found: The found rows.
+        values: The values of the variables that are known already.
     """
     if Counter(row[0] for row in expected) != Counter(row[0] for row in found):
         return None
     while expected:
+        # The row with the fewest choices comes first, so that few combinations have to be tried.
         row, choices = _surest(expected, found, values)
         if not choices:
             return None
@@ -157,7 +170,7 @@ def _surest(
 ) -> tuple[Row, Mapping[Row, Values]]:
     """Return the expected row that fits the fewest found rows.
 
-    With it, each found row that it fits, and the values of the variables then.
+    With it, return each found row that it fits, and the values of the variables in that case.
     """
     surest: tuple[Row, Mapping[Row, Values]] = (), {}
     for row in expected:
@@ -170,10 +183,12 @@ def _surest(
 
 
 def _fit(expected: Row, found: Row, values: Values) -> Values | None:
+    """Return the values of the variables for which two rows are equal; None if there are none."""
     fit = dict(values)
-    # Rows of other tables, which may be shorter, differ in the first place.
+    # Rows of other tables may have other lengths. They differ in the first item, the table.
     for wanted, value in zip(expected, found, strict=False):
         if isinstance(wanted, Variable):
+            # A variable matches any value except NULL, and the same value each time.
             if value is None or fit.setdefault(wanted, value) != value:
                 return None
         elif wanted != value:
@@ -189,11 +204,12 @@ def _without(rows: Sequence[Row], row: Row) -> Sequence[Row]:
 def difference(
     drawings: Sequence[Drawing], expected: Sequence[Row], found: Sequence[Row], values: Values
 ) -> str:
-    """Return the tables in which expected and found rows differ, drawn.
+    """Return the tables whose expected and found rows differ, as drawings.
 
-    `-` is missing, `+` is not expected.
+    A row that is missing is marked `-`, and a row that is not expected `+`.
     """
     missing, rest, extra = [], expected, found
+    # Pair the rows that fit. The other ones are missing or not expected.
     while rest:
         row, choices = _surest(rest, extra, values)
         rest = _without(rest, row)
@@ -217,11 +233,12 @@ def difference(
 def _drawn(
     drawing: Drawing, rows: Sequence[Row], marked: Sequence[Row], mark: str, values: Values
 ) -> list[str]:
-    """Return the lines of a table with some of its rows marked.
+    """Return the lines of a table, with some of its rows marked.
 
-    Only of these, and not of all, if it is large.
+    Of a large table, only marked rows are drawn.
     """
     own, waiting = [row for row in rows if row[0] == drawing.table], Counter(marked)
+    # Of equal rows, only as many are marked as are missing or not expected.
     marks = []
     for row in own:
         marks.append(mark if waiting[row] > 0 else " ")
@@ -240,7 +257,7 @@ def _drawn(
 
 
 def _shown(value: Any, values: Values) -> str:
-    """Return a value as it is drawn, and a variable with the value that it has."""
+    """Return a value as it is drawn; of a variable, its name and its value."""
     match value:
         case None:
             return "NULL"

@@ -1,7 +1,6 @@
 """A unittest.TestCase of the source tests, for tests.py: one test for each switched-on ETL.
 
-`run.py` and `tests.py` both use `test_source`. Nothing is read but the first row, and nothing is
-written.
+Like `run.py`, it reads only the first row of each source, and writes nothing.
 """
 
 import unittest
@@ -18,19 +17,20 @@ from pypelineetl.report.terminal import shown
 
 Test = Callable[[unittest.TestCase], None]
 __unittest = True
-"""unittest leaves the frames of a module with this name out of the traceback of a failure."""
+"""With this name in a module, unittest leaves its frames out of the traceback of a failure."""
 
 
 def source_tests(config: ModuleType) -> type[unittest.TestCase]:
     """Return a TestCase with one test for the source of each switched-on ETL.
 
     Results also go to tests.log. If the configuration has problems, the TestCase has a single test,
-    which fails with them.
+    which fails with the problems.
     """
     try:
         project = read_project(config)
     except ConfigError as error:
         return _test_case({"test_configuration": _failing(str(error))})
+    # One tester for all tests, which tries an unreachable database only once.
     tester = SourceTester(project)
     return _test_case(
         {

@@ -1,4 +1,4 @@
-"""Tests of your own ETLs: draw the rows of a source day by day, and the tables to expect.
+"""Tests of your own ETLs: draw the rows of a source day by day, and the expected tables.
 
 A story runs the ETLs of a config module on a new SQLite source and a new DuckDB warehouse, never on
 the databases that the config names. It works with any test framework: a table that differs from its
@@ -47,20 +47,18 @@ _WHOLE, _DAY, _TIME = (
 
 @dataclass(frozen=True)
 class _Kind:
-    """A type of source columns.
-
-    As SQLite declares it, how its values look, and what they are to Python.
-    """
+    """A type of source columns: its name in SQLite, a pattern of its values, and their reader."""
 
     declared: str
     looks: str
     read: Callable[[str], Any]
 
     def fits(self, cell: Cell) -> bool:
+        """Return whether a cell looks like a value of the type."""
         return bool(re.fullmatch(self.looks, cell.text))
 
 
-# In this order they are tried for a column that is drawn without a type.
+# A column without a type gets the first of these that all of its cells look like.
 _KINDS = {
     "int": _Kind("INTEGER", _WHOLE, int),
     "decimal": _Kind("DECIMAL", rf"{_WHOLE}(\.[0-9]+)?", Decimal),
@@ -71,7 +69,7 @@ _KINDS = {
 
 
 class Story:
-    """A source and a warehouse in a new folder, both empty, and what happens to them day by day.
+    """A source and a warehouse in a new folder, both empty, that change day by day.
 
     Args:
         config: The config module whose ETLs to load.
@@ -84,10 +82,12 @@ class Story:
     def __init__(self, config: ModuleType, folder: str | Path) -> None:
         home = Path(folder).absolute()
         home.mkdir(parents=True, exist_ok=True)
+        # A copy, so that the config module itself stays unchanged.
         own: Any = SimpleNamespace(**vars(config))
         own.SOURCE_URLS = {name: _new_database(SQLite, home, name) for name in config.SOURCE_URLS}
         own.WAREHOUSE_URL = _new_database(DuckDB, home, "warehouse")
         own.LOG_HOME = home
+        # Relative paths of source files begin in the folder of the config module.
         own.__file__ = str(home / "config.py")
         self.project = read_project(own)
         self._kinds: dict[tuple[str, str], dict[str, str]] = {}
@@ -98,9 +98,15 @@ class Story:
     ) -> None:
         """Replace the rows of the drawn source tables; tables that are not drawn stay as they are.
 
-        `at` is the time (UTC) of every load from now on, which else is the present. `database`
-        names the source in SOURCE_URLS, the first without it. A column keeps the type that it had
-        when it was last drawn.
+        A column keeps the type that it had when it was last drawn.
+
+        Args:
+            drawing: The tables.
+            at: The time (UTC) of this and all later loads. By default a load has the present time.
+            database: The name of the source in SOURCE_URLS; by default the first.
+
+        Raises:
+            UsageError: The drawing is wrong, or there is no such source.
         """
         if at is not None:
             now = moment(at)
@@ -125,10 +131,16 @@ class Story:
                     _write(source, drawn, self._kinds.setdefault((name, drawn.table), {}))
 
     def load(self, *names: str, rebuild: bool = False) -> Mapping[str, Counts]:
-        """Load the ETLs of these names, without any all that are switched on.
+        """Load ETLs, and return the counts of their rows by name.
 
-        Return what became of their rows.
+        Args:
+            names: The names of the ETLs; by default all that are switched on.
+            rebuild: Whether to rebuild the tables.
+
+        Raises:
+            AssertionError: An ETL failed.
         """
+        # pytest leaves this frame out of a traceback, so that the line of the test comes last.
         __tracebackhide__ = True
         counts = {}
         for ended in self._run(names, rebuild=rebuild):
@@ -141,7 +153,11 @@ class Story:
         return counts
 
     def fails(self, name: str, *, rebuild: bool = False) -> str:
-        """Load an ETL that must fail, and return its error."""
+        """Load an ETL that must fail, and return its error.
+
+        Raises:
+            AssertionError: The ETL did not fail.
+        """
         __tracebackhide__ = True
         [ended] = self._run([name], rebuild=rebuild)
         if isinstance(ended, EtlFailed):
@@ -150,9 +166,12 @@ class Story:
         raise AssertionError(message)
 
     def expect(self, drawing: str) -> None:
-        """Compare warehouse tables with drawn ones: all rows in any order, the drawn columns only.
+        """Compare warehouse tables with drawn ones: all rows in any order, only the drawn columns.
 
-        A cell such as `$ann` is any value but NULL, and the same wherever the story has this name.
+        A cell such as `$ann` matches any value except NULL, and the same value in the whole story.
+
+        Raises:
+            AssertionError: A table differs from its drawing.
         """
         __tracebackhide__ = True
         drawings = read_drawings(drawing)
@@ -162,6 +181,7 @@ class Story:
         values = matched(expected, found, self._values)
         if values is None:
             raise AssertionError(difference(drawings, expected, found, self._values))
+        # Later drawings of the story use the same values.
         self._values = values
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -174,11 +194,13 @@ class Story:
             self.project.named(names) if names else [etl for etl in self.project.etls if etl.active]
         )
         for etl in etls:
+            # The last event says how the ETL has ended.
             yield cast(
                 "EtlFinished | EtlFailed", list(process(self.project, etl, rebuild=rebuild))[-1]
             )
 
     def _columns(self, drawn: Drawing) -> list[Column]:
+        """Return the declared columns of a warehouse table, in the order of its drawing."""
         etls = {etl.table: etl for etl in self.project.etls}
         if drawn.table not in etls:
             message = f'no ETL has a table "{drawn.table}".{did_you_mean(drawn.table, etls)}'
@@ -198,6 +220,7 @@ class Story:
                 message = f"{drawn.table} is not there: nothing was loaded into it"
                 raise AssertionError(message)
             query = f"SELECT {warehouse.quoted(drawn.columns)} FROM {warehouse.quote(drawn.table)}"
+            # Both sides are cast to the types of the DDL, so that they can be compared.
             for row in warehouse.query(query):
                 yield (
                     drawn.table,
@@ -218,7 +241,7 @@ def _new_database(kind: type[Database], folder: Path, name: str) -> URL:
 def _write(source: Database, drawn: Drawing, kinds: dict[str, str]) -> None:
     """Drop a source table, and create it as it is drawn.
 
-    `kinds` are its columns' types so far; this adds what it learns.
+    `kinds` are the types of its columns in earlier drawings. This adds the new ones.
     """
     columns = []
     for number, heading in enumerate(drawn.columns):
@@ -229,6 +252,7 @@ def _write(source: Database, drawn: Drawing, kinds: dict[str, str]) -> None:
             )
             raise UsageError(message)
         cells = [row[number] for row in drawn.rows if not row[number].is_null]
+        # A heading without a type keeps the earlier type. NULL alone says nothing about a type.
         if given or (cells and name not in kinds):
             kinds[name] = given or _kind_of(cells)
         columns.append((name, kinds.get(name, "text")))
@@ -246,6 +270,7 @@ def _write(source: Database, drawn: Drawing, kinds: dict[str, str]) -> None:
 
 
 def _kind_of(cells: Sequence[Cell]) -> str:
+    """Return the first type that all cells look like; text if one of them is in quotes."""
     if any(cell.is_quoted for cell in cells):
         return "text"
     return next(name for name, kind in _KINDS.items() if all(map(kind.fits, cells)))
@@ -254,6 +279,7 @@ def _kind_of(cells: Sequence[Cell]) -> str:
 def _given(drawn: Drawing, column: str, kind: str, cell: Cell) -> Any:
     if cell.is_null:
         return None
+    # A cell that looks like a date may be none, such as 2024-02-30.
     with suppress(ValueError):
         if _KINDS[kind].fits(cell):
             return _KINDS[kind].read(cell.text)

@@ -25,9 +25,9 @@ def is_aggregate(node: exp.Expr) -> bool:
 
 
 def _varies(node: exp.Expr) -> bool:
-    """Whether an expression has columns or aggregates.
+    """Whether an expression has columns or aggregates, so that it differs between rows.
 
-    A constant in ORDER BY or GROUP BY may be the position of a column.
+    Other databases may read a constant in ORDER BY or GROUP BY as the position of a column.
     """
     return any(isinstance(each, exp.Column) or is_aggregate(each) for each in node.walk())
 
@@ -38,7 +38,7 @@ class Aggregates(Calls):
     is_grouped = False
     """Whether the SELECT has GROUP BY."""
     aliases: Mapping[str, exp.Alias] = MappingProxyType({})
-    """The columns of the SELECT by the names that it gives them."""
+    """The columns of the SELECT that have an alias, by alias."""
 
     by_node = {  # noqa: RUF012 - as in the base
         **Calls.by_node,
@@ -50,7 +50,7 @@ class Aggregates(Calls):
     }
 
     def _common_call(self, node: exp.Func) -> Expression:
-        """Return a call that the other dialects have under the same name as MySQL."""
+        """Return a call of a function for which sqlglot has a node of its own."""
         others = [node.expression] if isinstance(node, exp.Nullif) else node.expressions
         return self.call(node.sql_name(), node, [node.this, *others])
 
@@ -87,6 +87,7 @@ class Aggregates(Calls):
             self.context.folded.append(node)
         if distinct:
             given = self.rounded(given)
+        # Without DISTINCT only NULL matters, so the form of the value does not.
         sql = self.target.comparable(given) if distinct else given.sql
         return Expression(f"COUNT({distinct}{sql}){over}", INTEGER, node)
 
@@ -126,11 +127,13 @@ class Aggregates(Calls):
             )
         if given.kind is Kind.DOUBLE:
             return Expression(f"{name}({distinct}{target.double(given)}){over}", DOUBLE, node)
+        # In SQLite, decimals are texts of digits, which only the Python function adds exactly.
         is_text = self.has_python and given.kind is Kind.DECIMAL
         if is_text and distinct:
             raise untranslatable(node, "SQLite compares decimals as floating-point numbers")
         number = given.sql if is_text else target.number(given, given.type)
         total = f"{'mysql_total' if is_text else 'SUM'}({distinct}{number}){over}"
+        # In MySQL, the sum of whole numbers is a decimal as well.
         kind = decimal(given.type.scale, given.type.excess)
         form = Form.DIGITS if is_text else Form.PLAIN
         if name == "SUM":
@@ -141,6 +144,7 @@ class Aggregates(Calls):
                 "the digits of its argument are not known; write CAST(… AS DECIMAL(p, s))"
                 " around it",
             )
+        # An average is the quotient of the sum and the count, by the rules of MySQL for quotients.
         count = f"COUNT({distinct}{given.sql}){over}"
         result = quotient_type(kind, INTEGER)
         dividend = f"CAST({total} AS NUMERIC)" if target.name == "postgres" else total
@@ -172,6 +176,7 @@ class Aggregates(Calls):
                     "MariaDB sorts NULL among the other values here; order by a column that is NOT"
                     " NULL",
                 )
+        # The separator is a comma if the query gives none.
         mark = (
             self.literal_text(node.args["separator"], node) if node.args.get("separator") else ","
         )
@@ -184,6 +189,7 @@ class Aggregates(Calls):
                 raise untranslatable(node, "DISTINCT values must be texts")
         quoted = self.target.text_literal(mark)
         if self.has_python:
+            # Each key is followed by 1 for DESC, else 0.
             keys = [
                 f"{self._order_key(each)}, {int(bool(each.args.get('desc')))}"
                 for each in order.expressions
@@ -219,8 +225,9 @@ class Aggregates(Calls):
 
     def _direction(self, term: exp.Ordered) -> str:
         word = " DESC" if term.args.get("desc") else ""
-        # sqlglot sets nulls_first by the rule of the dialect that the query is written in.
+        # sqlglot sets `nulls_first` by the rule of the dialect in which the query is written.
         are_first = bool(term.args.get("nulls_first"))
+        # SQLite has this order without the words: NULL is the least value.
         if self.has_python and are_first is not bool(word):
             return word
         return f"{word} NULLS {'FIRST' if are_first else 'LAST'}"
@@ -323,5 +330,6 @@ class Aggregates(Calls):
             )
         if given.kind is Kind.OTHER and "json" in given.type.name:
             raise untranslatable(node)
+        # A value may be stored in several forms. Its comparable form is the same for all of them.
         is_as_stored = given.kind is not Kind.NULL and given.form not in (Form.STORED, Form.DIGITS)
         return given.sql if is_as_stored else self.target.comparable(given)

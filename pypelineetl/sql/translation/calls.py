@@ -38,7 +38,7 @@ UNITS = {
     "QUARTER": ("month", 3),
     "YEAR": ("month", 12),
 }
-"""By MySQL's unit of time, a unit that every database has, and how many of it that is."""
+"""For each unit of time in MySQL: a unit that every database has, and how many of it make one."""
 _MICROSECONDS = {
     "MICROSECOND": 1,
     "SECOND": 1_000_000,
@@ -53,11 +53,12 @@ _LAST_MOMENT = "9999-12-31 23:59:59.999999"
 _EXACT_AMOUNT = 2**53
 """Whole numbers below this are exact in a DOUBLE, with which PostgreSQL multiplies an interval."""
 _PARTS_OF_TIME = frozenset({"HOUR", "MINUTE", "SECOND", "MICROSECOND"})
+# In SHA2, 0 means 256 bits.
 _SHA_BITS = ("0", "256")
 
 Call = Callable[["Calls", exp.Expr, list[exp.Expr]], Expression]
 SPECIAL: dict[tuple[str, int | None], Call] = {}
-"""The translation of each function by name and number of arguments; None is any number."""
+"""The function that translates each function, by name and number of arguments (None is any)."""
 
 
 def special(*names: str, counts: Sequence[int | None]) -> Callable[[Call], Call]:
@@ -91,7 +92,7 @@ class Calls(Operators):
         return self.call(node.name.upper(), node, node.expressions)
 
     def call(self, name: str, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-        """Return a call of a function."""
+        """Return a call of a function, from its name in upper case."""
         found = SPECIAL.get((name, len(arguments))) or SPECIAL.get((name, None))
         if found:
             return found(self, node, arguments)
@@ -122,6 +123,7 @@ class Calls(Operators):
         return Expression(sql, function.gives, node)
 
     def _taken(self, given: exp.Expr | Expression, how: str) -> str:
+        """Return an argument as SQL, cast as the `takes` of its function says."""
         if isinstance(given, Expression):
             return self.target.datetime(given) if how == "datetime" else given.sql
         match how:
@@ -144,7 +146,7 @@ class Calls(Operators):
         return self.target.has_python_functions
 
     def literal_whole(self, node: exp.Expr, whole: exp.Expr) -> int:
-        """Return a whole number that must be a literal."""
+        """Return the value of a literal whole number. All other expressions are refused."""
         is_negative = isinstance(node, exp.Neg)
         number = node.this if is_negative else node
         if not isinstance(number, exp.Literal) or number.is_string or not number.this.isdigit():
@@ -152,7 +154,7 @@ class Calls(Operators):
         return -int(number.this) if is_negative else int(number.this)
 
     def literal_text(self, node: exp.Expr, whole: exp.Expr) -> str:
-        """Return a text that must be a literal."""
+        """Return the value of a literal text. All other expressions are refused."""
         given = self.of(node)
         if given.literal is None:
             raise untranslatable(whole, "a literal text is needed")
@@ -161,6 +163,7 @@ class Calls(Operators):
     # Functions with their own syntax
 
     def _if(self, node: exp.If) -> Expression:
+        # IF has three arguments in MySQL. sqlglot parses it with two as well.
         if node.args.get("false") is None:
             raise untranslatable(node)
         return self.chosen(
@@ -191,10 +194,12 @@ class Calls(Operators):
     def _position(self, node: exp.StrPosition) -> Expression:
         if node.args.get("position") or node.args.get("occurrence"):
             raise untranslatable(node)
+        # POSITION(part IN text) is INSTR(text, part).
         return self.call("INSTR", node, [node.this, node.args["substr"]])
 
     def _extract(self, node: exp.Extract) -> Expression:
         unit = node.name.upper()
+        # EXTRACT(unit FROM value) is the function that has the name of the unit.
         names = (
             "YEAR",
             "QUARTER",
@@ -218,7 +223,7 @@ class Calls(Operators):
             raise untranslatable(node, "it must have no digits of a second")
         return self.call("CURDATE" if isinstance(node, exp.CurrentDate) else "NOW", node, [])
 
-    # Moments
+    # Dates and datetimes
 
     def interval(
         self, node: exp.Expr, moment: exp.Expr, interval: exp.Interval, sign: str
@@ -243,8 +248,10 @@ class Calls(Operators):
             raise untranslatable(node, "a number of microseconds must be a literal")
         if times != 1 or sign == "-":
             count = f"({count} * {-times if sign == '-' else times})"
+        # A date plus days or months is a date. Plus a smaller unit, it is a datetime.
         is_date = given.kind is Kind.DATE and name in ("day", "month")
         kind, take = (DATE, self.target.date) if is_date else (DATETIME, self.target.datetime)
+        # In MySQL, a literal text plus an interval is a text.
         if isinstance(moment, exp.Literal) or given.type.name == FROM_TEXT:
             kind = replace(kind, name=FROM_TEXT)
         if unit == "MICROSECOND" or given.type.scale:
@@ -262,7 +269,7 @@ class Calls(Operators):
         return Expression(f"CAST({within} AS DATE)" if is_date else within, kind, node)
 
     def between(self, node: exp.Expr, unit: str, begin: exp.Expr, end: exp.Expr) -> Expression:
-        """Return TIMESTAMPDIFF: the whole units of time from one moment to another."""
+        """Return TIMESTAMPDIFF: the whole units of time from one date or datetime to another."""
         first, last = (self.target.datetime(self.moment(each)) for each in (begin, end))
         if unit in _MICROSECONDS:
             return self._whole_units(node, _MICROSECONDS[unit], first, last)
@@ -295,6 +302,7 @@ class Calls(Operators):
             "duckdb": "(EPOCH_US({0}) - EPOCH_US(DATE_TRUNC('month', {0})))",
         }[self.target.name]
         months = f"{month.format(last)} - {month.format(first)}"
+        # The last month is not whole if the end is earlier in its month than the beginning is.
         later, earlier = (
             f"{in_month.format(one)} < {in_month.format(two)}"
             for one, two in ((last, first), (first, last))
@@ -305,13 +313,13 @@ class Calls(Operators):
         )
 
     def formatted(self, node: exp.Expr, given: str, pattern: str) -> Expression:
-        """Return what DATE_FORMAT shows of a moment, from the SQL of the moment."""
+        """Return the text of DATE_FORMAT, from the SQL of a datetime."""
         if self.has_python:
             return Expression(
                 self._python("date_format", given, self.target.text_literal(pattern)), TEXT, node
             )
         parts = [self._format_part(kind, text, given) for kind, text in formats.pieces(pattern)]
-        # One part must be NULL if the moment is, so that NULL gives NULL.
+        # A pattern of texts alone must still give NULL for NULL.
         first = (
             f"CASE WHEN {given} IS NOT NULL THEN '' END"
             if not any(given in part for part in parts)
@@ -328,6 +336,7 @@ class Calls(Operators):
             "V": functions.WEEK_OF_ITS_SUNDAY,
             "X": functions.YEAR_OF_ITS_SUNDAY,
         }
+        # The database formats most letters itself. The SQL of the others is computed here.
         own = formats.OF_POSTGRESQL if self.target.name == "postgres" else formats.OF_DUCKDB
         if text in own:
             shown = f"TO_CHAR({given}, '{own[text]}')" if own is formats.OF_POSTGRESQL else ""
@@ -338,6 +347,7 @@ class Calls(Operators):
         if text == "w":
             return f"CAST(CAST(EXTRACT(DOW FROM {given}) AS INT) AS VARCHAR)"
         assert text == "D", text  # noqa: S101 - all other letters are above
+        # D is the day of the month with its suffix: 1st, 2nd, 3rd, 4th, 11th.
         day = f"CAST(EXTRACT(DAY FROM {given}) AS INT)"
         return (
             f"CAST({day} AS VARCHAR) || CASE WHEN {day} IN (11, 12, 13) THEN 'th' WHEN {day} % 10 ="
@@ -348,9 +358,10 @@ class Calls(Operators):
     def rounded_to(
         self, node: exp.Expr, given: Expression, digits: int, *, cut: bool
     ) -> Expression:
-        """Return ROUND, or TRUNCATE, which cuts."""
+        """Return a number rounded to so many digits, or cut for TRUNCATE."""
         if given.kind is Kind.DOUBLE:
             return self._rounded_double(node, given, digits, cut=cut)
+        # A whole number has no digits after its point.
         if given.kind is Kind.INTEGER and digits >= 0:
             return Expression(self.target.value(given), INTEGER, node, given.form)
         name = "truncate" if cut else "round"
@@ -371,6 +382,7 @@ class Calls(Operators):
         if self.target.name == "postgres":
             sql = f"CAST({function}({self.target.decimal(given)}, {digits}) AS BIGINT)"
             return Expression(sql, INTEGER, node)
+        # The division cuts. To round, half of the power is added before it, away from 0.
         power, half = 10**-digits, 10**-digits // 2 if name == "round" else 0
         number = self.target.integer(given)
         sql = (
@@ -382,6 +394,7 @@ class Calls(Operators):
     def _rounded_double(
         self, node: exp.Expr, given: Expression, digits: int, *, cut: bool
     ) -> Expression:
+        """Return a DOUBLE rounded half to even, as MySQL rounds it; TRUNCATE is refused."""
         if cut:
             raise untranslatable(
                 node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
@@ -410,6 +423,7 @@ def _coalesce(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Express
 def _nullif(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     given = self.of(arguments[0])
     one, other = self.comparable(node, self.rounded(given), self.rounded(self.of(arguments[1])))
+    # CASE, because the compared form of the value may differ from the returned one.
     sql = f"CASE WHEN {one} = {other} THEN NULL ELSE {self.target.value(given)} END"
     return Expression(
         sql, given.type, node, given.form if given.form is not Form.CONDITION else Form.PLAIN
@@ -423,6 +437,7 @@ def _isnull(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressio
 
 @special("CONCAT", counts=[None])
 def _concat(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
+    # CONCAT of PostgreSQL and DuckDB leaves NULL out. In MySQL, as with ||, NULL gives NULL.
     return Expression(f"({' || '.join(self.text(each) for each in arguments)})", TEXT, node)
 
 
@@ -455,11 +470,13 @@ def _extreme(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expressi
     values, kind, form = self.unified(node, given)
     name = node.name.upper()
     if self.has_python:
+        # Decimals as texts would be compared as texts.
         if form is Form.DIGITS:
             values, form = [f"CAST({each} AS REAL)" for each in values], Form.PLAIN
         return Expression(
             f"{'max' if name == 'GREATEST' else 'min'}({', '.join(values)})", kind, node, form
         )
+    # GREATEST and LEAST of PostgreSQL and DuckDB leave NULL out. In MySQL, NULL gives NULL.
     missing = " OR ".join(f"{each} IS NULL" for each in values)
     return Expression(
         f"CASE WHEN {missing} THEN NULL ELSE {name}({', '.join(values)}) END", kind, node, form
@@ -483,6 +500,7 @@ def _field(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression
     parts = [
         f"WHEN {one} = {other} THEN {place}" for place, (one, other) in enumerate(pairs, start=1)
     ]
+    # The result is 0 if no value is equal, and if the first one is NULL.
     return Expression(f"CASE {' '.join(parts)} ELSE 0 END", INTEGER, node)
 
 
@@ -497,6 +515,7 @@ def _round(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression
 
 @special("CEIL", "CEILING", "FLOOR", counts=[1])
 def _whole_beside(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
+    """Return CEIL or FLOOR. The result is a whole number, but a DOUBLE for a DOUBLE."""
     given = self.number(arguments[0])
     name = "FLOOR" if node.name.upper() == "FLOOR" else "CEIL"
     if given.kind is Kind.INTEGER:
@@ -542,9 +561,11 @@ def _substring(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expres
     if self.has_python:
         name = "substring_of" if counts else "substring"
         return Expression(self._python(name, text, start, *counts), TEXT, node)
+    # PostgreSQL's SUBSTR takes INT, and no BIGINT.
     whole = "CAST({} AS INT)" if self.target.name == "postgres" else "{}"
     length = self.target.char_length
-    # The SQL has text, start and length several times, as SUBSTR has none of MySQL's rules.
+    # The rules of MySQL for a start below 1 and for a negative length are not those of SUBSTR, so
+    # the SQL contains them.
     cut = "".join(
         f", {whole.format(f'CASE WHEN {each} < 0 THEN 0 ELSE {each} END')}" for each in counts
     )
@@ -568,12 +589,14 @@ def _substring_index(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> 
     if self.has_python:
         return Expression(self._python("substring_index", text, quoted, f"({count})"), TEXT, node)
     if count == 0:
+        # An empty text, or NULL for NULL.
         return Expression(f"LEFT({text}, 0)", TEXT, node)
     parts = f"{self.target.split_text}({text}, {quoted})"
     if count > 0:
         return Expression(f"ARRAY_TO_STRING(({parts})[1:{count}], {quoted})", TEXT, node)
     if self.target.name == "duckdb":
         return Expression(f"ARRAY_TO_STRING(({parts})[{count}:], {quoted})", TEXT, node)
+    # PostgreSQL does not count array positions from the end.
     first = f"GREATEST(CARDINALITY({parts}) - {-count - 1}, 1)"
     return Expression(f"ARRAY_TO_STRING(({parts})[{first}:], {quoted})", TEXT, node)
 
@@ -642,6 +665,7 @@ def _timestampdiff(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Ex
 
 @special("WEEK", "YEARWEEK", counts=[2])
 def _week(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
+    # The mode says with which weekday a week begins, and which week of a year is the first.
     mode = self.literal_whole(arguments[1], node)
     by_mode = {
         "WEEK": {
@@ -680,8 +704,12 @@ def _from_unixtime(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Ex
 
 @special("STR_TO_DATE", counts=[2])
 def _str_to_date(self: Calls, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    """Return a literal text as a date; no other database parses a column's texts as MySQL does."""
+    """Return the date in a literal text, in a format of MySQL.
+
+    The text of a column is refused, because no other database reads it exactly as MySQL does.
+    """
     text, pattern = (self.literal_text(each, node) for each in arguments)
+    # For each of MySQL's letters, the directive of strptime.
     known = {
         "Y": "%Y",
         "m": "%m",

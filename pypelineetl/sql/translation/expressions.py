@@ -1,4 +1,4 @@
-"""Hold a translated expression with its type, and the error for what has no translation."""
+"""A translated expression with its type, and the error for SQL that has no translation."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -36,7 +36,7 @@ class Expression:
     literal: str | None = None
     """The text, if the expression is a literal text."""
     stored: str = ""
-    """The SQL of a column's value as its table stores it; empty for other expressions."""
+    """The SQL of a column as its table stores it; empty for other expressions."""
 
     @property
     def kind(self) -> Kind:
@@ -45,7 +45,8 @@ class Expression:
 
 
 def place_of(node: exp.Expr) -> str:
-    """Return the line and column of a part of a query as a sentence; empty if it has none."""
+    """Return the line and column of a part of a query as a sentence; empty if not known."""
+    # Not every node has a place. The first part that has one is near.
     for part in node.walk():
         if "line" in part.meta:
             return f"Line {part.meta['line']}, column {part.meta['col']}."
@@ -60,7 +61,7 @@ class UntranslatableError(DialectError):
         self.fragment = fragment
         """The part of the query, as it was written."""
         self.reason = reason
-        """A colon and why it has no translation; empty where the fragment says enough."""
+        """A colon and the reason; empty if the fragment alone is the reason."""
         self.place = place
         """The line and column, as a sentence."""
 

@@ -1,4 +1,4 @@
-"""Show a moment as DATE_FORMAT does, in Python, PostgreSQL and DuckDB."""
+"""Format a datetime as DATE_FORMAT does, in Python, PostgreSQL and DuckDB."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -38,24 +38,31 @@ def day_of_year(day: date) -> int:
 
 
 def sunday(at: datetime) -> date:
-    """Return the Sunday on which the week of a moment begins."""
+    """Return the Sunday with which the week of a datetime begins."""
     return at.date() - timedelta(days=at.isoweekday() % 7)
 
 
 def week_from_sunday(at: datetime) -> int:
-    """Return the number of the week, from Sunday; 0 before the first Sunday of the year."""
+    """Return the number of the week, which begins on Sunday.
+
+    Week 1 begins with the first Sunday of the year. The number is 0 before it.
+    """
+    # The number of Sundays in the year, up to the day.
     return (day_of_year(at) + 6 - at.isoweekday() % 7) // 7
 
 
 def week_of_its_sunday(at: datetime) -> int:
-    """Return the number of the week, from Sunday, in the year of that Sunday."""
+    """Return the number of the week, which begins on Sunday, in the year of that Sunday."""
     return (day_of_year(sunday(at)) + 6) // 7
 
 
 def week_of_four_days(at: datetime) -> int:
-    """Return the number of the week, from Monday; 0 before the first week with four days."""
+    """Return the number of the week, which begins on Monday.
+
+    Week 1 is the first with four days in the year. The number is 0 before it.
+    """
     first_weekday = date(at.year, 1, 1).weekday()
-    # The week of January 1 has four days in the year if that day is a Thursday at the latest.
+    # The week of January 1 has four days in the year if January 1 is a Thursday at the latest.
     has_four_days = first_weekday <= _THURSDAY
     return (day_of_year(at) - 1 + first_weekday) // 7 + has_four_days
 
@@ -70,6 +77,7 @@ _SHOWN: Mapping[str, Callable[[datetime], str]] = {
     "D": lambda at: _ordinal(at.day),
     "H": lambda at: f"{at.hour:02}",
     "k": lambda at: f"{at.hour}",
+    # The clock of twelve hours has 12 where the other has 0 and 12.
     "h": lambda at: f"{(at.hour + 11) % 12 + 1:02}",
     "I": lambda at: f"{(at.hour + 11) % 12 + 1:02}",
     "l": lambda at: f"{(at.hour + 11) % 12 + 1}",
@@ -91,10 +99,12 @@ _SHOWN: Mapping[str, Callable[[datetime], str]] = {
     "V": lambda at: f"{week_of_its_sunday(at):02}",
     "X": lambda at: f"{sunday(at).year:04}",
 }
-"""By the letter of a specifier, what MySQL shows of a moment."""
+"""For each letter of a specifier, the function that returns what MySQL shows."""
+# Specifiers that stand for several others.
 _ABBREVIATIONS = {"T": "%H:%i:%s", "r": "%h:%i:%s %p"}
 SPECIFIERS = frozenset({*_SHOWN, *_ABBREVIATIONS, "%"})
 """The letters of MySQL's specifiers."""
+# FM removes the zeros and blanks with which TO_CHAR fills a part.
 OF_POSTGRESQL = {
     "Y": "YYYY",
     "y": "YY",
@@ -120,7 +130,8 @@ OF_POSTGRESQL = {
     "v": "IW",
     "x": "IYYY",
 }
-"""By MySQL's letter, the pattern of PostgreSQL's TO_CHAR that shows the same."""
+"""For each of MySQL's letters, the pattern of PostgreSQL's TO_CHAR with the same result."""
+# A minus removes the leading zero.
 OF_DUCKDB = {
     "Y": "%Y",
     "y": "%y",
@@ -148,13 +159,13 @@ OF_DUCKDB = {
     "v": "%V",
     "x": "%G",
 }
-"""By MySQL's letter, the specifier of DuckDB's STRFTIME that shows the same."""
+"""For each of MySQL's letters, the specifier of DuckDB's STRFTIME with the same result."""
 
 
 def pieces(pattern: str) -> list[tuple[str, str]]:
     """Return the pieces of a pattern of DATE_FORMAT, as pairs of a kind and a text.
 
-    A piece of the kind `text` is shown as it is; of the kind `specifier`, the text is its letter.
+    A piece of the kind `text` is shown as it is. A piece of the kind `specifier` is the letter.
 
     >>> pieces("%Y-%m")
     [('specifier', 'Y'), ('text', '-'), ('specifier', 'm')]
@@ -169,7 +180,7 @@ def pieces(pattern: str) -> list[tuple[str, str]]:
         elif letter in _SHOWN:
             found.append(("specifier", letter))
         else:
-            # MySQL shows a letter that it does not know as it is.
+            # MySQL shows an unknown letter as it is, without the percent sign.
             found.append(("text", letter))
         end = match.end()
     found.append(("text", pattern[end:]))
@@ -177,7 +188,7 @@ def pieces(pattern: str) -> list[tuple[str, str]]:
 
 
 def formatted(at: datetime, pattern: str) -> str:
-    """Return what DATE_FORMAT shows of a moment.
+    """Return a datetime in a format of DATE_FORMAT.
 
     >>> formatted(datetime(2024, 2, 5, 8, 30), "%D of %M, %T")
     '5th of February, 08:30:00'

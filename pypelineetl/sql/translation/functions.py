@@ -1,8 +1,8 @@
 """List MySQL's functions that every database has, with the SQL of each database.
 
-In a template, {0} is the first argument, cast as `takes` says. On SQLite the function is one in
-Python of the same name (`sqlite_functions.py`), unless there is a template. Functions whose SQL
-depends on the types of their arguments, or on literals, are in `calls.py`.
+In a template, {0} is the first argument, cast as `takes` says. On SQLite, a function without a
+template is the Python function of the same name (`sqlite_functions.py`). `calls.py` has the
+functions whose SQL depends on the types of their arguments, or on literals.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,8 @@ class Function:
 
 
 def _part(name: str, postgres: str, duckdb: str, *, aliases: tuple[str, ...] = ()) -> Function:
-    """Return a function that gives a part of a moment, as a whole number."""
+    """Return a function that extracts a part of a datetime, as a whole number."""
+    # PostgreSQL's EXTRACT returns NUMERIC.
     return Function(
         name,
         ("datetime",),
@@ -60,17 +61,18 @@ _SUNDAY = {
     "postgres": "(CAST({0} AS DATE) - CAST(EXTRACT(DOW FROM {0}) AS INT))",
     "duckdb": "(CAST({0} AS DATE) - CAST(DAYOFWEEK({0}) AS INT))",
 }
-"""By database, the Sunday on which the week of a date begins."""
+"""For each database, the SQL of the Sunday with which the week of a date begins."""
 _NEW_YEARS_WEEKDAY = {
     "postgres": "(EXTRACT(ISODOW FROM DATE_TRUNC('year', {0})) - 1)",
     "duckdb": "(ISODOW(DATE_TRUNC('year', {0})) - 1)",
 }
-"""By database, the weekday of January 1, from 0 for Monday."""
+"""For each database, the SQL of the weekday of January 1, from 0 for Monday."""
 _ISO_YEAR_AND_WEEK = {
     "postgres": "EXTRACT(ISOYEAR FROM {0}) * 100 + EXTRACT(WEEK FROM {0})",
     "duckdb": "ISOYEAR({0}) * 100 + WEEKOFYEAR({0})",
 }
 
+# The number of Sundays in the year, up to the day. `formats.py` has the same rules in Python.
 WEEK_FROM_SUNDAY = _part(
     "WEEK",
     "TRUNC((EXTRACT(DOY FROM {0}) + 6 - EXTRACT(DOW FROM {0})) / 7)",
@@ -119,6 +121,7 @@ DATE_PARTS = (
     ),
     _part(
         "TO_DAYS",
+        # MySQL counts the days from the year 0. For it, 0001-01-01 is day 366.
         "CAST({0} AS DATE) - DATE '0001-01-01' + 366",
         "DATE_DIFF('day', DATE '0001-01-01', {0}) + 366",
     ),
@@ -147,6 +150,7 @@ _MOMENTS = (
         "NOW",
         (),
         DATETIME,
+        # Without a fraction of the second, as in MySQL.
         "DATE_TRUNC('second', CURRENT_TIMESTAMP AT TIME ZONE 'UTC')",
         "DATE_TRUNC('second', CURRENT_TIMESTAMP AT TIME ZONE 'UTC')",
         "datetime('now')",
@@ -162,10 +166,11 @@ _MOMENTS = (
         ("CURRENT_DATE", "UTC_DATE"),
     ),
 )
-# MySQL finds an empty text nowhere, and returns the text even if the replacement is NULL.
+# In MySQL, an empty text is found nowhere. The text is then returned even if the replacement is
+# NULL.
 _REPLACE = "CASE WHEN {1} = '' THEN {0} ELSE REPLACE({0}, {1}, {2}) END"
-# ICU knows all letters, whatever the locale of the database. It makes SS of ß and two letters of İ;
-# MySQL does not, so that other letters stand for them meanwhile.
+# ICU converts all letters, whatever the locale of the database. Unlike MySQL, it also converts ß to
+# SS and İ to two letters, so these letters are replaced before the call.
 _UPPER = "REPLACE(UPPER(REPLACE({0}, 'ß', CHR(57344)) COLLATE \"und-x-icu\"), CHR(57344), 'ß')"
 _LOWER = "LOWER(REPLACE(REPLACE({0}, 'Σ', 'σ'), 'İ', 'i') COLLATE \"und-x-icu\")"  # noqa: RUF001 - Greek letters
 _TEXTS = (
@@ -188,6 +193,7 @@ _TEXTS = (
     Function("RTRIM", ("text",), TEXT, "RTRIM({0}, ' ')", "RTRIM({0}, ' ')", "rtrim({0}, ' ')"),
     Function("REPLACE", ("text", "text", "text"), TEXT, _REPLACE, _REPLACE),
     Function(
+        # MySQL returns an empty text for a negative length, and other databases count from the end.
         "LEFT",
         ("text", "integer"),
         TEXT,
@@ -201,6 +207,7 @@ _TEXTS = (
         "RIGHT({0}, CAST(CASE WHEN {1} < 0 THEN 0 ELSE {1} END AS INT))",
         "RIGHT({0}, CASE WHEN {1} < 0 THEN 0 ELSE {1} END)",
     ),
+    # PostgreSQL's function takes INT, and a whole number is BIGINT here.
     Function(
         "REPEAT", ("text", "integer"), TEXT, "REPEAT({0}, CAST({1} AS INT))", "REPEAT({0}, {1})"
     ),
@@ -209,6 +216,7 @@ _TEXTS = (
     Function("INSTR", ("text", "text"), INTEGER, "STRPOS({0}, {1})", "INSTR({0}, {1})"),
     Function("LOCATE", ("text", "text"), INTEGER, "STRPOS({1}, {0})", "INSTR({1}, {0})"),
 )
+# MySQL returns NULL where a function is not defined. Other databases raise an error.
 _NUMBERS = (
     Function(
         "SQRT",

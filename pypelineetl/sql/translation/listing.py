@@ -1,6 +1,6 @@
 """Print the list of the SQL that is translated, for docs/databases.md.
 
-`python -m pypelineetl.sql.translation.listing` prints it.
+Run it as `python -m pypelineetl.sql.translation.listing`.
 """
 
 import sys
@@ -40,6 +40,7 @@ _SYNTAX = (
 def listing() -> str:
     """Return the list as Markdown."""
     windows = f"{_names(aggregates.WINDOW_FUNCTIONS)}, and aggregates"
+    # These three have a syntax of their own, so they are in no table of functions.
     called = {name for name, _ in (*functions.BY_NAME, *calls.SPECIAL)} | {
         "IF",
         "EXTRACT",

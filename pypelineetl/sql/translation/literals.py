@@ -1,4 +1,4 @@
-"""Read the literal texts that MySQL takes for dates, moments and numbers."""
+"""Read the dates, datetimes and numbers that MySQL finds in literal texts."""
 
 import re
 from datetime import date, datetime
@@ -27,12 +27,13 @@ def date_in(text: str) -> date | None:
 
 
 def datetime_in(text: str) -> datetime | None:
-    """Return the moment in a text; None if it is not a moment, or has no time."""
+    """Return the datetime in a text; None if it is not one, or has no time."""
     found = _MOMENT.fullmatch(text)
     if not found:
         return None
     *parts, fraction = found.groups(default="0")
     year, month, day, hour, minute, second = map(int, parts)
+    # .5 is half a second.
     microsecond = int(fraction.ljust(6, "0"))
     try:
         return datetime(year, month, day, hour, minute, second, microsecond)  # noqa: DTZ001 - in UTC

@@ -29,7 +29,10 @@ from pypelineetl.sql.translation.types import (
 )
 
 Schema = Callable[[str, str], Columns]
-"""Returns the columns of a table, from its name and its schema, which may be empty."""
+"""A function that returns the columns of a table, from the name of the table and its schema.
+
+The schema is empty if the query names none.
+"""
 
 _COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "=",
@@ -60,9 +63,10 @@ _PARTS: dict[type[exp.Expr], set[str]] = {
     exp.Trim: {"position"},
     exp.Window: {"over", "partition_by", "order", "spec"},
 }
-"""By kind of node, the parts that are translated, besides its operands.
+"""For each kind of node, the parts that are translated besides its operands.
 
-A node with any other part is refused, so that a part that a new sqlglot parses is not lost.
+A node with another part is refused. Otherwise a part that only a newer sqlglot parses would be
+lost.
 """
 _UNTYPED = "its type is not known; write CAST(… AS …) around it"
 _BITS_63 = 2**63
@@ -124,15 +128,15 @@ class Operators(ABC):
 
         Args:
             node: The query.
-            is_value: Whether the query stands for a value. MySQL then computes on with all digits
-                of its quotients.
+            is_value: Whether the query is used as a value. MySQL then keeps all digits of its
+                quotients.
         """
 
     @abstractmethod
     def interval(
         self, node: exp.Expr, moment: exp.Expr, interval: exp.Interval, sign: str
     ) -> Expression:
-        """Return a moment before or after another."""
+        """Return a date or datetime plus or minus an interval."""
 
     def of(self, node: exp.Expr) -> Expression:
         """Return an expression in the target's SQL.
@@ -141,6 +145,8 @@ class Operators(ABC):
             DialectError: It is not proved to give the same value in the target.
         """
         handler = self.by_node.get(type(node))
+        # sqlglot has an entry for some parts that the query does not have. It is None, False or
+        # empty.
         given = {name for name, value in node.args.items() if value} - {
             "this",
             "expression",
@@ -163,7 +169,8 @@ class Operators(ABC):
         if given.kind is Kind.UNKNOWN:
             if self.context.schema is not None:
                 raise untranslatable(given.node, _UNTYPED)
-            # Any of these may be right. A whole number is allowed wherever another number is.
+            # The types are not known before the database is connected. A whole number is allowed
+            # wherever another number is.
             guesses = (Kind.INTEGER, Kind.DATETIME, Kind.TEXT)
             return next(kind for kind in guesses if kind in wanted)
         if given.kind not in wanted and given.kind is not Kind.NULL:
@@ -171,17 +178,18 @@ class Operators(ABC):
         return given.kind
 
     def number(self, node: exp.Expr) -> Expression:
-        """Return an expression that must be a number."""
+        """Return an expression that must be a number; others are refused."""
         given = self.of(node)
         kind = self.kind_of(given, NUMBERS, ", but used as a number; write CAST(… AS …) around it")
         return given if given.kind is kind else replace(given, type=Type(kind))
 
     def _as_number(self, given: Expression) -> Expression:
+        """Return a literal text as the number in it, if it is one; else the expression itself."""
         written = number_in(given.literal) if given.literal is not None else None
         return given if written is None else self._number_literal(written, given.node)
 
     def moment(self, node: exp.Expr) -> Expression:
-        """Return an expression that must be a date or a moment."""
+        """Return an expression that must be a date or datetime; others are refused."""
         given = self.as_moment(self.of(node))
         kind = self.kind_of(
             given, MOMENTS, ", but used as a date; write CAST(… AS DATE) or CAST(… AS DATETIME)"
@@ -189,7 +197,7 @@ class Operators(ABC):
         return given if given.kind is kind else replace(given, type=Type(Kind.DATETIME))
 
     def as_moment(self, given: Expression) -> Expression:
-        """Return a literal text as a date or moment, if it is one; else the expression itself."""
+        """Return the date or datetime in a literal text; the expression itself if there is none."""
         if given.literal is None:
             return given
         if day := date_in(given.literal):
@@ -201,7 +209,7 @@ class Operators(ABC):
         return given
 
     def text(self, node: exp.Expr) -> str:
-        """Return an expression as the text that MySQL shows of it."""
+        """Return the SQL of an expression as a text, in the form that MySQL shows."""
         given = self.of(node)
         if given.kind is Kind.UNKNOWN:
             self.kind_of(given, frozenset({Kind.TEXT}), "")
@@ -209,7 +217,7 @@ class Operators(ABC):
         return self.target.text(given)
 
     def condition(self, node: exp.Expr) -> str:
-        """Return an expression as a condition."""
+        """Return the SQL of an expression as a condition; a number is true if it is not 0."""
         given = self.of(node)
         if given.kind is Kind.UNKNOWN:
             self.kind_of(given, frozenset({Kind.INTEGER}), "")
@@ -217,7 +225,7 @@ class Operators(ABC):
         return self.target.condition(given)
 
     def whole(self, node: exp.Expr) -> str:
-        """Return an expression that must be a whole number."""
+        """Return an expression that must be a whole number; others are refused."""
         given = self._as_number(self.of(node))
         self.kind_of(
             given,
@@ -243,11 +251,13 @@ class Operators(ABC):
         names = [self.target.quoted(name) for name in (table, node.name) if name]
         form = Form.PLAIN
         if kind.name == "boolean" and self.target.has_booleans:
+            # In the target, a BOOLEAN column is a condition already.
             form = Form.CONDITION
         elif kind.kind in MOMENTS and not self.target.has_moments:
+            # SQLite stores a date or datetime as a text in one of several forms.
             form = Form.STORED
         elif kind.kind is Kind.DECIMAL and not kind.name:
-            # A query within this one has computed it.
+            # No table has the column: a subquery has computed it.
             form = self.target.computed_decimal
         name = ".".join(names)
         return Expression(self.target.column(name, kind), kind, node, form, stored=name)
@@ -261,10 +271,12 @@ class Operators(ABC):
         return Expression(self.target.text_literal(text), TEXT, node, literal=text)
 
     def _number_literal(self, number: str, node: exp.Expr) -> Expression:
+        # In MySQL, a literal with an exponent is a DOUBLE, and one with a point a DECIMAL.
         if "e" in number.lower():
             return Expression(
                 self.target.double(Expression(number, decimal(0), node)), DOUBLE, node
             )
+        # Only a number in a text has a sign. Parentheses keep the sign apart from an operator.
         sql = f"({number})" if number.startswith(("-", "+")) else number
         if "." in number:
             return Expression(sql, decimal(len(number.partition(".")[2])), node)
@@ -273,6 +285,7 @@ class Operators(ABC):
         return Expression(sql, INTEGER, node)
 
     def _adjacent(self, node: exp.Concat) -> Expression:
+        # MySQL joins literals beside each other: 'a' 'b' is 'ab'.
         if not all(isinstance(each, exp.Literal) and each.is_string for each in node.expressions):
             raise untranslatable(node)
         return self._text_literal("".join(each.this for each in node.expressions), node)
@@ -291,10 +304,11 @@ class Operators(ABC):
         return self.truth(sql, node)
 
     def truth(self, sql: str, node: exp.Expr) -> Expression:
-        """Return the expression of a condition."""
+        """Return a condition as an expression."""
         return Expression(sql, INTEGER, node, Form.CONDITION)
 
     def _xor(self, node: exp.Xor) -> Expression:
+        # As XOR, <> of two conditions is NULL if one of them is NULL.
         return self.truth(
             f"({self.condition(node.this)} <> {self.condition(node.expression)})", node
         )
@@ -320,7 +334,10 @@ class Operators(ABC):
         return self.truth(f"({first} {operator} {second})", node)
 
     def rounded(self, given: Expression) -> Expression:
-        """Return an expression as MySQL compares it: a quotient has only the digits it returns."""
+        """Return an expression as MySQL compares it.
+
+        A quotient has only the digits that MySQL returns of it.
+        """
         if not given.type.excess or given.type.scale is None:
             return given
         sql = self.target.rounded(given.sql, given.type.scale)
@@ -330,8 +347,9 @@ class Operators(ABC):
         return replace(given, sql=sql, type=replace(given.type, excess=0), form=form)
 
     def comparable(self, node: exp.Expr, one: Expression, other: Expression) -> tuple[str, str]:
-        """Return the SQL of two expressions that the target then compares as MySQL does."""
+        """Return the SQL of two expressions, in forms that the target compares as MySQL does."""
         self._refuse_conversion(node, one, other)
+        # The literal text becomes the number or date that the other operand is.
         if one.literal is not None and other.kind in MOMENTS | NUMBERS:
             other, one = self._alike(other, one)
         else:
@@ -339,18 +357,20 @@ class Operators(ABC):
         target = self.target
         kinds = {one.kind, other.kind} - {Kind.NULL}
         if Kind.UNKNOWN in kinds:
-            # The types are not known yet, so that a comparison of two types is not seen here.
+            # The types are checked when the database is connected.
             if self.context.schema is not None:
                 raise untranslatable(node, _UNTYPED)
             return one.sql, other.sql
         if kinds <= NUMBERS:
             return self._comparable_numbers(one, other)
+        # Two dates are compared as dates, a date and a datetime as datetimes.
         if kinds <= MOMENTS:
             take = target.date if kinds == {Kind.DATE} else target.datetime
             first, second = (
                 each.sql if each.kind is Kind.NULL else take(each) for each in (one, other)
             )
             return first, second
+        # The collations of two databases may differ, so the comparison is recorded.
         if kinds == {Kind.TEXT}:
             self.context.folded.append(node)
             return target.bare_text(one), target.bare_text(other)
@@ -366,7 +386,10 @@ class Operators(ABC):
         )
 
     def _comparable_numbers(self, one: Expression, other: Expression) -> tuple[str, str]:
-        """Return the SQL of two numbers; if one is a floating-point number, MySQL casts both."""
+        """Return the SQL of two numbers to compare.
+
+        MySQL casts both to DOUBLE if one is a DOUBLE. SQLite needs the casts written.
+        """
         both = (one, other)
         if self.target.has_python_functions and Kind.DOUBLE in (one.kind, other.kind):
             first, second = (
@@ -376,7 +399,7 @@ class Operators(ABC):
         return self.target.comparable(one), self.target.comparable(other)
 
     def _refuse_conversion(self, node: exp.Expr, *given: Expression) -> None:
-        """Refuse a comparison for which databases convert the operands by different rules."""
+        """Refuse a comparison for which the databases convert the operands by different rules."""
         are_texts = all(each.type.name == FROM_TEXT or each.literal is not None for each in given)
         if are_texts and any(each.kind in MOMENTS for each in given):
             raise untranslatable(
@@ -394,7 +417,7 @@ class Operators(ABC):
             )
 
     def _alike(self, given: Expression, literal: Expression) -> tuple[Expression, Expression]:
-        """Return two expressions, a literal text as the number or moment that the first one is."""
+        """Return two expressions; a literal text becomes a number or date, as the first one is."""
         if given.kind in NUMBERS:
             return given, self._as_number(literal)
         if given.kind in MOMENTS:
@@ -409,9 +432,11 @@ class Operators(ABC):
         pairs = [
             self.comparable(node, self.of(node.this), self.of(each)) for each in node.expressions
         ]
+        # MySQL compares with a single value as with `=`, for which it rounds a quotient.
         if len(node.expressions) == 1:
             one, other = (self.rounded(self.of(each)) for each in (node.this, node.expressions[0]))
             pairs = [self.comparable(node, one, other)]
+        # The operand may need another form for each value. Then a single IN cannot compare them.
         if len({one for one, _ in pairs}) == 1:
             return self.truth(
                 f"({pairs[0][0]} IN ({', '.join(other for _, other in pairs)}))", node
@@ -449,6 +474,7 @@ class Operators(ABC):
         high = self.comparable(node, self.of(node.this), self.of(node.args["high"]))
         if low[0] == high[0]:
             return self.truth(f"({low[0]} BETWEEN {low[1]} AND {high[1]})", node)
+        # The two ends need different forms, such as a date and a datetime. All become datetimes.
         given = self.as_moment(self.of(node.this))
         ends = [self.as_moment(self.of(node.args[name])) for name in ("low", "high")]
         one, least, most = (self.target.datetime(each) for each in (given, *ends))
@@ -494,6 +520,8 @@ class Operators(ABC):
             if node.this is None:
                 conditions.append(self.condition(each.this))
             else:
+                # CASE value WHEN other is written as conditions, because each pair may need other
+                # casts.
                 one, other = self.comparable(node, self.of(node.this), self.of(each.this))
                 conditions.append(f"{one} = {other}")
         results = [each.args["true"] for each in node.args["ifs"]]
@@ -503,14 +531,17 @@ class Operators(ABC):
     def chosen(
         self, node: exp.Expr, conditions: Sequence[str], results: Sequence[exp.Expr]
     ) -> Expression:
-        """Return a CASE of conditions and their results; one more result is that of ELSE."""
+        """Return a CASE of conditions and results.
+
+        If there is one result more than conditions, it is that of ELSE.
+        """
         values, kind, form = self.unified(node, [self.of(each) for each in results])
         parts = [f"WHEN {one} THEN {value}" for one, value in zip(conditions, values, strict=False)]
         rest = f" ELSE {values[-1]}" if len(values) > len(conditions) else ""
         return Expression(f"CASE {' '.join(parts)}{rest} END", kind, node, form)
 
     def unified(self, node: exp.Expr, given: Sequence[Expression]) -> tuple[list[str], Type, Form]:
-        """Return expressions of which any can be the result, cast to the type of the result."""
+        """Return expressions of which any can be the result, cast to the common type."""
         kinds = {each.kind for each in given} - {Kind.NULL}
         target = self.target
         if Kind.UNKNOWN in kinds:
@@ -543,6 +574,7 @@ class Operators(ABC):
                 next(each.type for each in given if each.kind in kinds),
                 Form.PLAIN,
             )
+        # MySQL returns a text if the results have several types.
         return [target.text(each) for each in given], TEXT, Form.PLAIN
 
     def _unified_numbers(
@@ -574,6 +606,7 @@ class Operators(ABC):
     def _computed(self, node: exp.Binary) -> Expression:
         operator = _ARITHMETIC[type(node)]
         if operator in "+-":
+            # These are date + INTERVAL, INTERVAL + date, and date - INTERVAL.
             for moment, interval in ((node.this, node.expression), (node.expression, node.this)):
                 if isinstance(interval, exp.Interval) and (
                     operator == "+" or interval is node.expression
@@ -654,6 +687,7 @@ class Operators(ABC):
                 "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around"
                 " them",
             )
+        # DuckDB divides decimals as DOUBLE. Multiplied by a power of ten, both are whole numbers.
         power = 10 ** max(each.type.excess or each.type.scale or 0 for each in (one, other))
         first, second = (
             f"CAST({self._exactly(each)} * {power} AS HUGEINT)" for each in (one, other)
@@ -688,6 +722,7 @@ class Operators(ABC):
             case exp.DType.BIGINT | exp.DType.INT:
                 return self._cast_to_whole(node)
             case exp.DType.DECIMAL:
+                # In MySQL, DECIMAL is DECIMAL(10, 0), and DECIMAL(5) is DECIMAL(5, 0).
                 precision, scale = (*map(int, arguments), *(10, 0)[len(arguments) :])
                 return self._cast_to_decimal(node, precision, scale)
             case exp.DType.DOUBLE:
@@ -732,7 +767,7 @@ class Operators(ABC):
         return Expression(target.integer(given), INTEGER, node)
 
     def _whole_of_text(self, text: str) -> str:
-        """Return the whole number at the begin of a text, as in MySQL; 0 if there is none."""
+        """Return the whole number at the beginning of a text, as in MySQL; 0 if there is none."""
         if self.target.has_python_functions:
             return f"mysql_whole_of_text({text})"
         if self.target.name == "duckdb":
@@ -749,7 +784,7 @@ class Operators(ABC):
             return Expression(sql, decimal(scale), node, Form.DIGITS)
         sql = target.value(given)
         if given.kind is Kind.DOUBLE:
-            # MySQL rounds the digits that it shows of the number, and not its binary digits.
+            # MySQL rounds the digits that it shows of a DOUBLE, not its binary digits.
             sql = f"CAST({sql} AS VARCHAR)"
         if given.kind is Kind.DECIMAL and given.type.excess:
             sql = target.rounded(sql, scale)
@@ -782,6 +817,10 @@ class Operators(ABC):
         return Expression(f"DATE_TRUNC('second', {whole})", DATETIME, node)
 
     def _dated(self, node: exp.Cast, kind: str) -> Expression:
+        """Return the operand of a cast to a date or datetime.
+
+        On SQLite it may be a text, which a Python function then reads.
+        """
         given = self.as_moment(self.of(node.this))
         wanted = (
             frozenset({*MOMENTS, Kind.TEXT})

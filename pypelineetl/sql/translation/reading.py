@@ -9,6 +9,7 @@ from sqlglot.dialects import MySQL
 from pypelineetl.errors import DialectError
 from pypelineetl.sql.translation.expressions import untranslatable
 
+# Their arguments have keywords between them, or a type.
 _WITH_OWN_SYNTAX = (
     "CAST",
     "CONVERT",
@@ -25,7 +26,7 @@ class _PlainMySQL(MySQL):  # type: ignore[misc] # a metaclass makes sqlglot's di
     """sqlglot's MySQL, which does not turn several functions into one."""
 
     class Parser(MySQL.Parser):  # type: ignore[misc] # as above
-        """A parser that knows only functions with a syntax of their own, such as CAST(… AS …)."""
+        """A parser that only treats functions with a syntax of their own, such as CAST(… AS …)."""
 
         FUNCTIONS: ClassVar[dict[str, Any]] = {}
         FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
@@ -40,6 +41,7 @@ def parse_mysql(sql: str) -> exp.Expr:
         DialectError: It has a comment that MySQL executes.
     """
     for token in sqlglot.tokenize(sql, read="mysql"):
+        # sqlglot drops comments, and with them the SQL that MySQL executes.
         if any(comment.startswith(("!", "M!")) for comment in token.comments):
             message = (
                 "a comment that MySQL executes (/*! … */) has no translation; write its SQL"
@@ -101,7 +103,7 @@ _COMMON = (
     exp.Where,
     exp.With,
 )
-"""What means the same in the dialects of PostgreSQL, DuckDB, SQLite and MySQL."""
+"""The nodes that mean the same in the dialects of PostgreSQL, DuckDB, SQLite and MySQL."""
 
 
 def refuse_beyond_common(tree: exp.Expr) -> None:

@@ -1,4 +1,4 @@
-"""Find the column that a name means at a place of a query."""
+"""Find the column to which a name in a query refers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +35,7 @@ class Scope:
             if table and alias.lower() != table.lower():
                 continue
             if columns is None:
+                # The columns of this table are not known, so the name may be one of them.
                 return table, UNKNOWN
             for own_name, column_type in columns.items():
                 if own_name.lower() == name.lower():
@@ -44,7 +45,7 @@ class Scope:
         alias, column_type = holders[0]
         if table:
             return table, column_type
-        # Where USING joins several tables by a column, its name may stand alone.
+        # USING joins tables by the column, so the query may name it without a table.
         return (alias if len(holders) == 1 else ""), column_type
 
     def names(self) -> list[str]:
@@ -57,9 +58,9 @@ class Scope:
         return names
 
     def with_query(self, name: str) -> tuple[str, Columns | None]:
-        """Return the name of a query of a WITH as the WITH writes it, and the query's columns.
+        """Return the name of a query of a WITH, in the case of the WITH, and the query's columns.
 
-        The name is empty if there is no such query. Upper and lower case do not matter.
+        The name is empty if there is no such query. The case of the given name does not matter.
         """
         for own_name, columns in self.with_queries.items():
             if own_name.lower() == name.lower():

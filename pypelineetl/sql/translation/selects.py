@@ -13,6 +13,7 @@ from pypelineetl.sql.translation.scopes import Columns, Scope
 from pypelineetl.sql.translation.targets import TARGETS
 from pypelineetl.sql.translation.types import FROM_TEXT, MOMENTS, UNKNOWN, Kind, Type
 
+# A clause that is not listed here is refused, so that a translation loses none.
 _CLAUSES = frozenset(
     {
         "expressions",
@@ -42,7 +43,7 @@ class Translation:
     folded: tuple[str, ...] = ()
     """The parts of the original query that compare texts.
 
-    MySQL's collations may take two texts for equal that the other database does not.
+    In MySQL's collation two texts may be equal that are not equal in the other database.
     """
     original: str = ""
     """The original query, if it is in MySQL's dialect; else empty."""
@@ -65,7 +66,7 @@ class _Query:
     is_merged: bool = False
     """Whether MySQL computes the query as a part of the query around it.
 
-    It then computes on with all digits of a quotient, and not only with those that it returns.
+    It then keeps all digits of a quotient, and not only those that it returns.
     """
 
 
@@ -77,8 +78,8 @@ def translate_tree(
     Args:
         tree: The parsed query.
         target: The name of the target, a key of TARGETS.
-        schema: Gives the columns of the target's tables. Without it, only what does not depend on
-            their types is checked.
+        schema: Returns the columns of the target's tables. Without it, only the rules that do not
+            depend on types are checked.
         is_of_sqlite: Whether the query is written in SQLite's dialect.
 
     Raises:
@@ -143,12 +144,14 @@ class _Queries:
         )
         scope = self._with(tree)
         sides = [_Queries(self.context, scope).query(each) for each in (tree.this, tree.expression)]
+        # The columns of both sides are cast to common types, so they must be known.
         if any(each.stars or each.has_unknown_star for each in sides):
             raise untranslatable(tree, "name the columns of each side; it must not have *")
         if len(sides[0].columns) != len(sides[1].columns):
             raise untranslatable(tree, "its sides have different numbers of columns")
         expressions = _InQuery(self.context, scope)
         columns: list[Expression] = []
+        # The columns of each side, cast to the common type of both.
         texts: list[list[str]] = [[], []]
         for pair in zip(sides[0].columns, sides[1].columns, strict=True):
             values, kind, form = expressions.unified(tree, pair)
@@ -163,6 +166,7 @@ class _Queries:
                 self.context.folded.append(pair[0].node)
         word = "UNION" if tree.args.get("distinct") else "UNION ALL"
         parts = [each.text(values) for each, values in zip(sides, texts, strict=True)]
+        # SQLite allows no parentheses around a side, so a side with them becomes a subquery.
         if any(isinstance(each, exp.Subquery) for each in (tree.this, tree.expression)):
             parts = [
                 f"SELECT * FROM ({part}) AS q{place}" for place, part in enumerate(parts, start=1)
@@ -172,6 +176,7 @@ class _Queries:
         return _Query(
             sides[0].names,
             tuple(columns),
+            # The columns of the sides have their final SQL already.
             lambda _: f"{prefix}{parts[0]}\n{word}\n{parts[1]}{rest}",
         )
 
@@ -194,9 +199,9 @@ class _Queries:
     # WITH
 
     def _with(self, tree: exp.Expr) -> Scope:
-        """Return the scope of a query with the queries of its WITH.
+        """Return a new scope that has the queries of a WITH.
 
-        `_with_text` returns the SQL of the WITH afterwards.
+        Afterwards `_with_text` returns the SQL of the WITH.
         """
         scope = Scope(outer=self.outer)
         self._texts: dict[int, str] = getattr(self, "_texts", {})
@@ -229,6 +234,7 @@ class _Queries:
         tables = self._from(tree, scope)
         expressions = _InQuery(self.context, scope)
         expressions.is_grouped = tree.args.get("group") is not None
+        # A window is refused if a name in it is also an alias.
         expressions.aliases = {
             each.alias: each for each in tree.selects if isinstance(each, exp.Alias)
         }
@@ -256,6 +262,7 @@ class _Queries:
             separator = ",\n  "
             return f"{prefix}{word}\n  {separator.join(parts)}{tables}{rest}"
 
+        # MySQL merges a query without these clauses into the query around it.
         ends = ("group", "having", "distinct", "limit")
         is_merged = not any(map(tree.args.get, ends)) and not any(map(_has_aggregate, tree.selects))
         is_merged = is_merged and not any(each.find(exp.Window) for each in tree.selects)
@@ -264,6 +271,10 @@ class _Queries:
     def _columns(
         self, tree: exp.Select, scope: Scope, expressions: "_InQuery"
     ) -> tuple[list[str], list[Expression], Columns | None, bool]:
+        """Return the names and expressions of the columns, and what `*` stands for.
+
+        The last item says whether `*` stands for columns that are not known.
+        """
         names: list[str] = []
         columns: list[Expression] = []
         stars: dict[str, Type] = {}
@@ -287,15 +298,18 @@ class _Queries:
                         has_unknown = has_unknown or known is None
                         stars.update(known or {})
                 continue
+            # MySQL names a column without an alias by its SQL.
             is_named = isinstance(each, exp.Alias | exp.Column)
             names.append(each.alias_or_name if is_named else each.sql(dialect="mysql"))
             columns.append(expressions.of(each.unalias()))
         return names, columns, stars or None, has_unknown
 
     def _distinct(self, tree: exp.Select, columns: Sequence[Expression]) -> list[Expression]:
+        """Return the columns of SELECT DISTINCT in forms whose values are equal as in MySQL."""
         if tree.args["distinct"].args.get("on"):
             raise untranslatable(tree)
         for each in columns:
+            # DISTINCT compares texts by the collation of the database.
             if each.kind is Kind.TEXT:
                 self.context.folded.append(each.node)
         return [
@@ -316,6 +330,7 @@ class _Queries:
             and given.this.name.upper() == "DUAL"
             and not given.this.args.get("db")
         ):
+            # FROM DUAL is no table: MySQL allows it where nothing is read.
             return ""
         text = f"\nFROM {self._table(given.this, scope)}"
         for join in tree.args.get("joins") or ():
@@ -323,6 +338,7 @@ class _Queries:
         return text
 
     def _table(self, node: exp.Expr, scope: Scope) -> str:
+        """Return a table or subquery of FROM as SQL, and add it to the scope."""
         target = self.target
         if isinstance(node, exp.Subquery):
             _only(node, {"this", "alias"})
@@ -335,6 +351,7 @@ class _Queries:
         if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
             raise untranslatable(node)
         _only(node, {"this", "alias", "db"})
+        # A query of a WITH takes precedence over a table of the same name.
         named, columns = scope.with_query(node.name) if not node.db else ("", None)
         if not named:
             columns = (
@@ -364,11 +381,13 @@ class _Queries:
             self._check_using(join, using, scope)
         if not condition and side:
             raise untranslatable(join, "a LEFT or RIGHT JOIN needs ON")
+        # MySQL has JOIN without a condition. The targets need CROSS JOIN for it.
         word = f"{side} JOIN" if side else "JOIN" if condition else "CROSS JOIN"
         return f"\n{word} {table}{condition}"
 
     def _check_using(self, join: exp.Join, using: Sequence[exp.Expr], scope: Scope) -> None:
         for each in using:
+            # USING compares the columns without casts, so they must have one type.
             kinds = [
                 kind
                 for columns in scope.tables.values()
@@ -389,13 +408,17 @@ class _Queries:
     def _group(
         self, tree: exp.Select, expressions: "_InQuery", aliases: dict[str, exp.Alias]
     ) -> tuple[str, list[exp.Expr] | None]:
-        """Return GROUP BY and HAVING as SQL, and the keys of the groups; None if not grouped."""
+        """Return GROUP BY and HAVING as SQL, and the keys of the groups.
+
+        The keys are None if the query has neither GROUP BY nor an aggregate.
+        """
         given, having, text = tree.args.get("group"), tree.args.get("having"), ""
         keys: list[exp.Expr] = []
         if given:
             _only(given, {"expressions"})
             keys = [self._group_key(each, tree, expressions, aliases) for each in given.expressions]
             text = f"\nGROUP BY {', '.join(expressions.group_key(each) for each in keys)}"
+        # An aggregate without GROUP BY makes one group of all rows.
         is_grouped = bool(keys) or any(_has_aggregate(each) for each in tree.selects)
         if having and not is_grouped:
             raise untranslatable(having, "HAVING without GROUP BY; write WHERE")
@@ -417,13 +440,13 @@ class _Queries:
     ) -> exp.Expr:
         if isinstance(key, exp.Literal):
             return _at_position(tree, key)
-        # In GROUP BY, a column of a table takes precedence over a name of the SELECT.
+        # In GROUP BY, a column of a table takes precedence over an alias.
         return _without_alias(key, aliases, expressions)
 
     def _check_grouped(self, node: exp.Expr, keys: Sequence[exp.Expr]) -> None:
-        """Refuse a column that has several values in a group.
+        """Refuse a column that may have several values in a group.
 
-        MySQL returns the value of any row of the group, other databases of another row, or fail.
+        MySQL returns the value of any row of the group. Other databases take another row, or fail.
         """
         if node in keys or is_aggregate(node) or isinstance(node, exp.Query):
             return
@@ -454,11 +477,13 @@ class _Queries:
             key = term.this
             if isinstance(key, exp.Literal):
                 key = _at_position(tree, key)
+            # In ORDER BY, an alias takes precedence over a column of a table.
             elif isinstance(key, exp.Column) and not key.table and key.name in aliases:
                 key = aliases[key.name].this
             if keys is not None:
                 self._check_grouped(key, keys)
             changed = exp.Ordered(**{**term.args, "this": key})
+            # With DISTINCT, a term is written as the position of its column.
             if tree.args.get("distinct"):
                 places = [
                     place
@@ -471,7 +496,7 @@ class _Queries:
                 continue
             terms.append(expressions.order(exp.Order(expressions=[changed])))
         if not tree.args.get("limit"):
-            # Without a limit, any order gives the same rows.
+            # Without LIMIT, another order of texts still returns the same rows.
             del self.context.folded[folded_before:]
         return f"\nORDER BY {', '.join(terms)}"
 
@@ -489,7 +514,7 @@ class _Queries:
 
 
 class _InQuery(Aggregates):
-    """Translates the expressions of a SELECT, with the queries within them."""
+    """Translates the expressions of a SELECT, and the subqueries in them."""
 
     def subquery(self, node: exp.Expr, *, is_value: bool = False) -> tuple[str, list[Type]]:
         return _Queries(self.context, self.scope).subquery(node, is_value=is_value)
@@ -506,7 +531,7 @@ def _with_all_digits(
 
 
 def _as_column(given: Expression) -> Type:
-    """Return the type that a column of a query has for the query around it."""
+    """Return the type of a column of a subquery, as the query around it sees it."""
     kind = replace(given.type, excess=0)
     is_truth = given.form is Form.CONDITION and isinstance(given.node, exp.Column)
     if kind.name == FROM_TEXT:
@@ -519,7 +544,7 @@ def _as_column(given: Expression) -> Type:
 
 
 def _only(node: exp.Expr, allowed: frozenset[str] | set[str]) -> None:
-    """Refuse a part of a query that has other than the allowed clauses."""
+    """Refuse a part of a query that has a clause which is not allowed."""
     for name, value in node.args.items():
         if value and name not in allowed:
             raise untranslatable(
@@ -532,6 +557,7 @@ def _only(node: exp.Expr, allowed: frozenset[str] | set[str]) -> None:
 
 
 def _has_aggregate(node: exp.Expr) -> bool:
+    # The aggregates of a subquery are its own.
     if isinstance(node, exp.Query):
         return False
     if isinstance(node, exp.Window):
@@ -550,7 +576,7 @@ def _in_window(node: exp.Window) -> list[exp.Expr]:
 
 
 def _at_position(tree: exp.Select, position: exp.Literal) -> exp.Expr:
-    """Return the column of a SELECT at the position that a number in GROUP or ORDER BY names."""
+    """Return the column of a SELECT at a position, as a number in GROUP BY or ORDER BY names it."""
     number = position.this
     if position.is_string or not number.isdigit() or not 0 < int(number) <= len(tree.selects):
         raise untranslatable(position, "it is not the position of a column")
@@ -561,9 +587,9 @@ def _at_position(tree: exp.Select, position: exp.Literal) -> exp.Expr:
 def _without_alias(
     node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates
 ) -> exp.Expr:
-    """Return the expression of a name of the SELECT; else the node itself.
+    """Return the expression of an alias; another node is returned as it is.
 
-    A column of a table with the same name takes precedence.
+    A column of a table with the same name takes precedence over the alias.
     """
     if not isinstance(node, exp.Column) or node.table or node.name not in aliases:
         return node
@@ -577,7 +603,7 @@ def _without_alias(
 def _without_aliases(
     node: exp.Expr, aliases: dict[str, exp.Alias], expressions: Aggregates
 ) -> exp.Expr:
-    """Return a condition with the expressions of the SELECT in place of their names."""
+    """Return a condition in which each alias is replaced by its expression."""
 
     def replaced(each: exp.Expr) -> exp.Expr:
         expression = _without_alias(each, aliases, expressions)

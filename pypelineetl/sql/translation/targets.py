@@ -14,18 +14,18 @@ from pypelineetl.sql.translation.types import INTEGER, MOMENTS, NUMBERS, Kind, T
 _GROUP = 9
 """The digits in a group; MySQL computes decimals in whole groups."""
 _DIVISION_DIGITS = 4
-"""How many digits a quotient has more than its dividend: MySQL's div_precision_increment."""
+"""The digits that a quotient has beyond those of its dividend: `div_precision_increment`."""
 
 
 SCANNED_SQLITE = "sqlite in duckdb"
-"""The name of the target that is DuckDB, over the tables of SQLite."""
+"""The name of the target that is DuckDB with the tables of SQLite attached."""
 BEYOND_DIGITS = "Mismatch: a decimal of SQLite has more digits than its column says"
-"""The error in DuckDB after which the engine reads SQLite through its driver."""
+"""The error of a query in DuckDB after which the engine reads SQLite through its driver."""
 _DIGITS = re.compile(r"\((\d+)")
 
 
 class Target:
-    """A database for which queries are translated: what PostgreSQL and DuckDB have in common."""
+    """A database for which queries are translated. Here is what PostgreSQL and DuckDB share."""
 
     name: ClassVar[str]
     """The name of the dialect."""
@@ -36,15 +36,15 @@ class Target:
     has_booleans: ClassVar[bool] = True
     """Whether a condition is a BOOLEAN, rather than 1 or 0 as in MySQL."""
     has_moments: ClassVar[bool] = True
-    """Whether dates and moments have types of their own; if not, they are texts."""
+    """Whether dates and datetimes have own types; if not, they are texts."""
     has_python_functions: ClassVar[bool] = False
     """Whether its connections have the functions of `sqlite_functions.py`."""
     computed_decimal: ClassVar[Form] = Form.PLAIN
     """How the database holds a decimal that it has computed."""
     null_safe_equal: ClassVar[str] = "IS NOT DISTINCT FROM"
-    """The operator that compares two values, of which NULL equals NULL."""
+    """The operator of a comparison in which NULL equals NULL."""
     whole_division: ClassVar[str] = "/"
-    """The operator that divides whole numbers, and cuts the quotient."""
+    """The operator that divides whole numbers and cuts the quotient."""
     char_length: ClassVar[str] = "LENGTH"
     """The function that counts the characters of a text."""
     trim: ClassVar[str] = "TRIM"
@@ -52,7 +52,7 @@ class Target:
     split_text: ClassVar[str] = "STRING_SPLIT"
     """The function that splits a text at a separator."""
     round_double: ClassVar[str] = "ROUND({})"
-    """The template that rounds a DOUBLE to a whole number, halves to the even one."""
+    """The template that rounds a DOUBLE to a whole number, half to even."""
 
     def quoted(self, name: str) -> str:
         """Return a name of a table or column as this database quotes it."""
@@ -70,7 +70,7 @@ class Target:
         return f"DATE '{iso}'"
 
     def datetime_literal(self, iso: str) -> str:
-        """Return a literal moment, given as yyyy-mm-dd hh:mm:ss with or without a fraction."""
+        """Return a literal datetime, given as yyyy-mm-dd hh:mm:ss with or without a fraction."""
         return f"TIMESTAMP '{iso}'"
 
     def column(self, sql: str, kind: Type) -> str:  # noqa: ARG002 - SQLite needs it
@@ -94,7 +94,7 @@ class Target:
         )
 
     def comparable(self, given: Expression) -> str:
-        """Return an expression in the form in which the database compares and sorts it rightly."""
+        """Return an expression in the form that the database compares and sorts as MySQL does."""
         return self.value(given)
 
     def integer(self, given: Expression) -> str:
@@ -108,7 +108,7 @@ class Target:
         return self.value(given)
 
     def one_of(self, given: Expression, kind: Type) -> str:
-        """Return a number that is one of several possible results, all decimals of this type."""
+        """Return one of several possible results, all of which become decimals of one type."""
         return self.number(given, kind)
 
     def double(self, given: Expression) -> str:
@@ -157,11 +157,11 @@ class Target:
         )
 
     def datetime_text(self, sql: str) -> str:
-        """Return the text of a moment, with six digits of a second unless all are 0."""
+        """Return the text of a datetime, with six digits of the second unless all are 0."""
         raise NotImplementedError
 
     def bare_text(self, given: Expression) -> str:
-        """Return a text without the blanks that the type of a column adds at its end."""
+        """Return a text without the blanks with which a CHAR(n) fills it."""
         return given.sql
 
     def decimal_text(self, sql: str, scale: int) -> str:
@@ -173,12 +173,12 @@ class Target:
         return given.sql if given.kind is Kind.DATE else f"CAST({given.sql} AS DATE)"
 
     def datetime(self, given: Expression) -> str:
-        """Return an expression as a moment without a time zone."""
+        """Return an expression as a datetime without a time zone."""
         plain = given.kind is Kind.DATETIME and given.type.name != "timestamp with time zone"
         return given.sql if plain else f"CAST({given.sql} AS TIMESTAMP)"
 
     def rounded(self, sql: str, digits: int) -> str:
-        """Return a decimal rounded to so many digits after its point, halves away from zero."""
+        """Return a decimal rounded to so many digits after its point, half away from zero."""
         return f"ROUND({sql}, {digits})"
 
     def root(self, given: Expression) -> str:
@@ -186,12 +186,12 @@ class Target:
         if given.type.excess and given.type.scale is not None:
             return self.rounded(given.sql, given.type.scale)
         if isinstance(given.node, exp.Column):
-            # A BOOLEAN column stays one: the load casts it itself.
+            # A BOOLEAN column stays one. The load casts it.
             return given.stored or given.sql
         return self.value(given)
 
     def in_subquery(self, given: Expression) -> str:
-        """Return an expression as the column of a subquery, whose value is then compared."""
+        """Return an expression as the column of a subquery in IN, which compares it."""
         return self.root(given)
 
     def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess: int) -> str:
@@ -199,9 +199,10 @@ class Target:
         raise NotImplementedError
 
     def arithmetic(self, operator: str, one: Expression, other: Expression, given: Type) -> str:
-        """Return a sum, difference, product or remainder, as a number of a type."""
+        """Return a sum, difference, product or remainder, cast to a type of numbers."""
         right = self.number(other, given)
         if operator == "%":
+            # In MySQL, the remainder of a division by 0 is NULL.
             right = f"NULLIF({right}, 0)"
         return f"({self.number(one, given)} {operator} {right})"
 
@@ -211,7 +212,7 @@ class Target:
 
 
 class PostgreSQL(Target):
-    """PostgreSQL, which has a type for each of MySQL's, and shows values in its own way."""
+    """PostgreSQL, which has each of the types, and shows some values in other forms than MySQL."""
 
     name = "postgres"
     shown = "PostgreSQL"
@@ -253,13 +254,14 @@ class PostgreSQL(Target):
     ) -> str:
         # PostgreSQL computes 16 digits in all, or more if an operand has more digits.
         longer = f"({dividend} * 1.{'0' * (excess + 20)})"
+        # MySQL cuts the digits of a quotient. A division by 0 gives NULL.
         return f"TRUNC({longer} / NULLIF({divisor}, 0), {excess})"
 
 
 class MySQL(PostgreSQL):
-    """MySQL as the target of other dialects.
+    """MySQL as the target of queries in other dialects.
 
-    sqlglot generates the SQL itself. The translation only finds which texts the query compares.
+    sqlglot writes their SQL. The translation only finds the parts that compare texts.
     """
 
     name = "mysql"
@@ -269,7 +271,7 @@ class MySQL(PostgreSQL):
 class DuckDB(Target):
     """DuckDB, which divides decimals as floating-point numbers.
 
-    Decimals are scaled to whole numbers here, and divided as such.
+    Here decimals are multiplied to whole numbers, and divided as such.
     """
 
     name = "duckdb"
@@ -304,7 +306,7 @@ class DuckDB(Target):
 
     def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess: int) -> str:
         one_scale, other_scale = map(computed_scale, types)
-        # Both numbers without their points, and the dividend with the digits of the quotient.
+        # Both numbers become whole; the dividend also gets the digits that the quotient has.
         more = 10 ** max(0, excess + other_scale - one_scale)
         whole = f"CAST({dividend} * {10**one_scale} AS HUGEINT) * {more}"
         part = f"NULLIF(CAST({divisor} * {10**other_scale} AS HUGEINT), 0)"
@@ -312,14 +314,15 @@ class DuckDB(Target):
 
 
 class SQLiteInDuckDB(DuckDB):
-    """DuckDB over the tables of SQLite, whose decimals it reads as DOUBLE."""
+    """DuckDB with the tables of SQLite attached, whose decimals it reads as DOUBLE."""
 
     def column(self, sql: str, kind: Type) -> str:
         digits = _DIGITS.search(kind.name)
         if kind.kind is not Kind.DECIMAL or not digits:
             return sql
         held = f"CAST({sql} AS DECIMAL({digits[1]}, {kind.scale or 0}))"
-        # SQLite itself computes with a value that has more digits than its column declares.
+        # SQLite stores values with more digits than the column declares, and computes with them.
+        # The cast would round such a value.
         return (
             f"CASE WHEN {sql} IS NULL OR {held} = {sql} THEN {held} ELSE"
             f" error('{BEYOND_DIGITS}') END"
@@ -332,7 +335,7 @@ class SQLiteInDuckDB(DuckDB):
 class SQLite(Target):
     """SQLite, which has neither dates nor decimals.
 
-    The engine gives its connections functions in Python (`sqlite_functions.py`) for them.
+    For them, the engine adds Python functions to its connections (`sqlite_functions.py`).
     """
 
     name = "sqlite"
@@ -348,7 +351,7 @@ class SQLite(Target):
         parts = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
         if len(parts) == 1:
             return parts[0]
-        # A literal of SQLite ends at NUL.
+        # SQLite ends a literal at the character NUL.
         return f"({' || char(0) || '.join(parts)})"
 
     def date_literal(self, iso: str) -> str:
@@ -365,6 +368,7 @@ class SQLite(Target):
 
     def comparable(self, given: Expression) -> str:
         if given.form is Form.DIGITS:
+            # Decimals are texts of digits here, which would be compared as texts.
             return f"CAST({given.sql} AS REAL)"
         if given.kind is Kind.DATE:
             return self.date(given)
@@ -403,6 +407,7 @@ class SQLite(Target):
 
     def root(self, given: Expression) -> str:
         if given.form is Form.DIGITS:
+            # A table of SQLite stores a number, or a text if a number would lose digits.
             return f"mysql_number({super().root(given)})"
         return super().root(given)
 
@@ -431,6 +436,7 @@ class SQLite(Target):
 
 
 def _without_padding(given: Expression) -> str:
+    """Return a text without the blanks at its end, if its column is a CHAR(n)."""
     if given.type.name.startswith(("char(", "character(")):
         # MySQL drops the blanks at the end of a CHAR(n).
         return f"rtrim({given.sql}, ' ')"
@@ -453,7 +459,7 @@ def product_type(operator: str, one: Type, other: Type) -> Type:
         return INTEGER
     if one.scale is None or other.scale is None:
         return decimal(None)
-    # The digits of a product add up. A sum has those of the operand with more.
+    # A product has the digits of both operands, a sum those of the operand with more.
     combine = sum if operator == "*" else max
     scale = combine((one.scale, other.scale))
     if not one.excess and not other.excess:

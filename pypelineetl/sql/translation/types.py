@@ -1,4 +1,4 @@
-"""Define the types of MySQL's expressions, and read a database's column types as such."""
+"""The types of MySQL's expressions, and how the column types of each database map to them."""
 
 import re
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ class Kind(Enum):
 
 NUMBERS = frozenset({Kind.INTEGER, Kind.DECIMAL, Kind.DOUBLE})
 MOMENTS = frozenset({Kind.DATE, Kind.DATETIME})
+"""Dates, and datetimes, which messages call moments."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Type:
     scale: int | None = 0
     """The digits after the point that MySQL returns of a decimal; None if they are not known."""
     excess: int = 0
-    """The digits after the point with which MySQL computes on, if it is more than it returns.
+    """The digits after the point with which MySQL continues to compute; 0 if it returns as many.
 
-    MySQL computes 1 / 3 * 3 with nine digits of the quotient, and returns 1 / 3 with four.
+    In 1 / 3 * 3, MySQL computes with nine digits of the quotient. It returns 1 / 3 with four.
     """
     name: str = ""
     """The name of a column's type in its database; empty for other expressions."""
@@ -45,7 +46,7 @@ class Type:
 
 
 FROM_TEXT = "of a text"
-"""The name of the type of a moment that MySQL computes from a literal text, and keeps as a text."""
+"""The `name` of the type of a date that MySQL computes from a literal text, and keeps as a text."""
 INTEGER = Type(Kind.INTEGER)
 DOUBLE = Type(Kind.DOUBLE)
 TEXT = Type(Kind.TEXT)
@@ -63,7 +64,7 @@ def decimal(scale: int | None, excess: int = 0) -> Type:
 
     Args:
         scale: The digits that MySQL returns; None if they are not known.
-        excess: The digits with which MySQL computes on.
+        excess: The digits with which MySQL continues to compute.
     """
     is_longer = scale is not None and excess > scale
     return Type(Kind.DECIMAL, scale, excess if is_longer else 0)
@@ -81,6 +82,7 @@ _KINDS = {
     "usmallint": Kind.INTEGER,
     "uinteger": Kind.INTEGER,
     "ubigint": Kind.INTEGER,
+    # In MySQL, BOOLEAN is TINYINT(1).
     "boolean": Kind.INTEGER,
     "numeric": Kind.DECIMAL,
     "decimal": Kind.DECIMAL,
@@ -113,9 +115,10 @@ def column_type(name: str, *, is_required: bool = False) -> Type:
     >>> column_type("decimal(10,2)").scale
     2
     """
+    # Neither word changes the kind of the type.
     lower = name.lower().replace(" unsigned", "").replace(" zerofill", "")
     if "[" in lower:
-        # An array.
+        # An array of PostgreSQL or DuckDB.
         return Type(Kind.OTHER, name=lower)
     parameters = _PARAMETERS.search(lower)
     bare = " ".join(_PARAMETERS.sub(" ", lower).split())
@@ -144,7 +147,10 @@ _SQLITE_KINDS = (
     ("DATE", Kind.DATE),
     ("TIME", Kind.TIME),
 )
-"""Parts of the names of SQLite's types, and their kinds; the first part that is found decides."""
+"""Parts of the names of SQLite's types, and their kinds.
+
+The first part that a name contains decides, so DATETIME comes before DATE and TIME.
+"""
 
 
 def sqlite_column_type(name: str, *, is_required: bool = False) -> Type:
@@ -158,5 +164,5 @@ def sqlite_column_type(name: str, *, is_required: bool = False) -> Type:
 def _scale(kind: Kind, parameters: re.Match[str] | None) -> int | None:
     if kind is not Kind.DECIMAL:
         return 0
-    # A NUMERIC without parameters holds any number of digits.
+    # A value of a NUMERIC without parameters may have any number of digits.
     return int(parameters[2] or 0) if parameters else None
