@@ -1,5 +1,6 @@
 """The settings of config.py: each problem is reported in one line, before anything connects."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +10,24 @@ from conftest import ROOT, Checkout
 from pygrametl.tables import CachedDimension
 from test_declarations import DAY, SCHOOL, VISIT, config, faults
 
-from pypelineetl import ConfigError, environment, read_project
+from pypelineetl import (
+    ConfigError,
+    accepted,
+    bad_rows,
+    date_key,
+    dates,
+    environment,
+    file,
+    flag_deleted,
+    lag,
+    member,
+    read_project,
+    refers,
+    rows,
+    time_key,
+    times_of_day,
+    watermark,
+)
 from pypelineetl.project.settings import SETTINGS, page
 
 
@@ -180,6 +198,85 @@ def test_a_field_of_a_wrong_type_is_told(etl: Any, changes: Any, told: str) -> N
     given = faults(*(wrong if each is etl else each for each in (SCHOOL, DAY, VISIT)))
     assert given.startswith(f'config.py: {etl.kind} "{etl.name}": {told}'), given
     assert len(given.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("etl", "changes", "told"),
+    [
+        (SCHOOL, {"name": 5}, "its name is 5; it must be a text"),
+        (SCHOOL, {"source": file(cast("Any", 5))}, "its source: path is 5; it must be a path"),
+        (SCHOOL, {"source": rows(cast("Any", 5))}, "its source: function is 5; it must be a func"),
+        (
+            SCHOOL,
+            {"watermark": watermark("at", overlap=cast("Any", "1"))},
+            "its watermark: overlap is '1'; it must be a whole number, or a timedelta",
+        ),
+        (SCHOOL, {"watermark": watermark(cast("Any", 5))}, "its watermark: columns is (5,); it"),
+        (
+            SCHOOL,
+            {"deleted": flag_deleted("x", most=cast("Any", "a"))},
+            "its deleted: most is 'a'; it must be a share, from 0 to 1",
+        ),
+        (SCHOOL, {"deleted": flag_deleted(cast("Any", 5))}, "its deleted: flag is 5; it must be"),
+        (VISIT, {"lags": {"x": lag(cast("Any", 1), "b")}}, 'lag "x": start is 1; it must be the'),
+        (
+            VISIT,
+            {"keys": {"x": member("school", school_id=cast("Any", 5))}},
+            "key \"x\": natural_key is {'school_id': 5}; it must be names of columns of the source",
+        ),
+        (
+            VISIT,
+            {"keys": {"x": member("school", school_id="s", retry=cast("Any", "yes"))}},
+            "key \"x\": retry is 'yes'; it must be True or False",
+        ),
+        (
+            VISIT,
+            {"keys": {"x": date_key("at", first=cast("Any", "2010"))}},
+            "key \"x\": first is '2010'; it must be a date, such as date(2010, 1, 1)",
+        ),
+        (
+            VISIT,
+            {"keys": {"x": time_key("at", step=cast("Any", 15))}},
+            'key "x": step is 15; it must be a timedelta, such as timedelta(minutes=15)',
+        ),
+        (
+            VISIT,
+            {"checks": [refers("x", to=cast("Any", 5))]},
+            "its check Refers: to is 5; it must be the name of a dimension",
+        ),
+        (
+            VISIT,
+            {"checks": [bad_rows(cast("Any", 5), name="x")]},
+            "its check BadRows: sql is 5; it must be the text of a SELECT",
+        ),
+        (VISIT, {"grain": ("school_fk", "school_fk")}, "its grain names a column twice: school_fk"),
+    ],
+)
+def test_a_value_of_a_wrong_type_inside_a_field_is_reported(
+    etl: Any, changes: Any, told: str
+) -> None:
+    """A declared value whose own field has a wrong type is one line, not a traceback."""
+    wrong = replace(etl, **changes)
+    given = faults(*(wrong if each is etl else each for each in (SCHOOL, DAY, VISIT)))
+    assert given.startswith(f'config.py: {wrong.kind} "{wrong.name}": {told}'), given
+    assert len(given.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("declare", "message"),
+    [
+        (lambda: accepted("x", cast("Any", 5)), "values of accepted are 5; they must be a list"),
+        (lambda: accepted("x", "ab"), "values of accepted are 'ab'; they must be a list"),
+        (lambda: dates(cast("Any", "a"), cast("Any", "b")), "give dates, such as date"),
+        (lambda: times_of_day(step=cast("Any", 5)), "it must be a timedelta, such as"),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_refused_where_it_is_declared(
+    declare: Callable[[], object], message: str
+) -> None:
+    """The error is raised in the flat module's own line."""
+    with pytest.raises(TypeError, match=message):
+        declare()
 
 
 def test_a_list_of_a_factory_may_not_be_a_text() -> None:

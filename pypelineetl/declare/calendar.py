@@ -46,9 +46,13 @@ def dates(
         locale: The locale of the names, such as "fr" or "ja_JP".
 
     Raises:
+        TypeError: `first` or `last` is not a date.
         ValueError: `first` is after `last`, or there is no such month, country or locale.
 
     """
+    if not (isinstance(first, date) and isinstance(last, date)):
+        message = f"the days are {first!r} and {last!r}; give dates, such as date(2010, 1, 1)"
+        raise TypeError(message)
     if first > last:
         message = f"the first day, {first}, is after the last, {last}"
         raise ValueError(message)
@@ -83,9 +87,13 @@ def times_of_day(*, step: timedelta = timedelta(minutes=1)) -> Rows:
         step: The time between two rows: whole seconds that divide a day.
 
     Raises:
+        TypeError: `step` is not a timedelta.
         ValueError: `step` does not divide a day into whole seconds.
 
     """
+    if not isinstance(step, timedelta):
+        message = f"step is {step!r}; it must be a timedelta, such as timedelta(minutes=15)"
+        raise TypeError(message)
     if step < _SECOND or step % _SECOND or _DAY % step:
         message = f"step is {step}; it must be whole seconds that divide a day"
         raise ValueError(message)

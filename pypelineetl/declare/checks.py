@@ -129,7 +129,13 @@ def accepted(column: str, values: Iterable[Any], *, severity: Severity = "error"
         values: The values that it may have beside NULL.
         severity: "error" fails the load, "warn" warns.
 
+    Raises:
+        TypeError: `values` is one value and not several.
+
     """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        message = f'the values of accepted are {values!r}; they must be a list, such as ["a", "b"]'
+        raise TypeError(message)
     return Accepted((column,), severity, tuple(value for value in values if value is not None))
 
 

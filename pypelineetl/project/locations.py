@@ -34,7 +34,7 @@ def place_of(etl: ETL, field: str, home: Path | None) -> str:
                 if line:
                     return f"{_file_of(module)}, line {line}"
     # The call that declares the ETL, such as `DimensionETL("user"`.
-    declaration = rf"^\s*.*\b{type(etl).__name__}\(\s*[\"']{re.escape(etl.name)}[\"']"
+    declaration = rf"^\s*.*\b{type(etl).__name__}\(\s*[\"']{re.escape(str(etl.name))}[\"']"
     for module in modules:
         line = _line_of(module, declaration)
         if line:

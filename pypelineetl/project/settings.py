@@ -174,7 +174,7 @@ SETTINGS = (
     ),
     Setting(
         "LOCK_WAIT_SECONDS",
-        "The seconds that a run waits for another that has locked a table it needs.",
+        "The seconds that a run waits for another that has locked a table it needs. None is 600.",
         "a number above 0, or None",
         setting_rules.number_or_none,
         default=600,

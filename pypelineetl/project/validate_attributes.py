@@ -132,7 +132,8 @@ def _period_problems(etl: FactETL, columns: Mapping[str, Column]) -> Iterator[st
 
 def _part_problems(etl: FactETL) -> Iterator[str]:
     """Yield the problems of `parts`, and of declarations that do not go with it."""
-    if not isinstance(etl.parts, int) or not 1 <= etl.parts <= MOST_PARTS:
+    is_number = isinstance(etl.parts, int) and not isinstance(etl.parts, bool)
+    if not is_number or not 1 <= etl.parts <= MOST_PARTS:
         yield f"its parts are {etl.parts!r}; they must be a whole number from 1 to {MOST_PARTS}"
     elif etl.parts > 1:
         if not etl.split_by or not isinstance(etl.source, str):

@@ -27,6 +27,7 @@ from pypelineetl.project.validate_attributes import attribute_problems, unknown
 from pypelineetl.project.validate_checks import check_problems
 from pypelineetl.project.validate_fields import field_problems
 from pypelineetl.project.validate_keys import key_problems
+from pypelineetl.project.validate_nested import nested_problems
 from pypelineetl.sql import dialect
 from pypelineetl.sql.ddl import table_definition
 from pypelineetl.sql.schema import AUDIT_KEY, Column, columns_of
@@ -70,14 +71,17 @@ def etl_problems(
     if found:
         return found
     etls: tuple[ETL, ...] = (*dimensions, *facts)
-    for etl in etls:
-        found += [problem_line(etl, "", problem, context.home) for problem in field_problems(etl)]
-    if found:
-        return found
+    # The later rules rely on the types of the fields, and then on those of the values inside them.
+    for problems_of in (field_problems, nested_problems):
+        for etl in etls:
+            problems = problems_of(etl)
+            found += [problem_line(etl, "", problem, context.home) for problem in problems]
+        if found:
+            return found
     by_name = {etl.name: etl for etl in dimensions}
     for etl in etls:
-        problems = _problems_of_etl(etl, by_name, context)
-        found += [problem_line(etl, field, problem, context.home) for field, problem in problems]
+        for field, problem in _problems_of_etl(etl, by_name, context):
+            found.append(problem_line(etl, field, problem, context.home))
     found += _repeated("dimensions", dimensions, "name")
     found += _repeated("facts", facts, "name")
     found += _repeated("", etls, "table")

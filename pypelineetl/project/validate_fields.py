@@ -36,15 +36,18 @@ def field_problems(etl: ETL) -> Iterator[str]:
             )
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """Return whether a value is a text that is not empty."""
     return isinstance(value, str) and bool(value)
 
 
-def _is_text_or_none(value: Any) -> bool:
-    return value is None or _is_text(value)
+def is_text_or_none(value: Any) -> bool:
+    """Return whether a value is None or a text that is not empty."""
+    return value is None or is_text(value)
 
 
-def _is_flag(value: Any) -> bool:
+def is_flag(value: Any) -> bool:
+    """Return whether a value is True or False."""
     return isinstance(value, bool)
 
 
@@ -54,15 +57,15 @@ def _is_share(value: Any) -> bool:
 
 
 def _are_names(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(map(_is_text, value))
+    return isinstance(value, list | tuple) and all(map(is_text, value))
 
 
 def _maps_names(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(map(_is_text, [*value, *value.values()]))
+    return isinstance(value, Mapping) and all(map(is_text, [*value, *value.values()]))
 
 
 def _is_member_or_none(value: Any) -> bool:
-    return value is None or (isinstance(value, Mapping) and all(map(_is_text, value)))
+    return value is None or (isinstance(value, Mapping) and all(map(is_text, value)))
 
 
 def _has_lags(value: Any) -> bool:
@@ -82,12 +85,12 @@ _COLUMN = "the name of a column"
 _SPECIAL = 'a dict of columns and values, such as {"id": -1}'
 _DELETED = "made with flag_deleted(...), close_deleted(...) or, for facts, remove_deleted(...)"
 _RULES: Mapping[str, Rule] = {
-    "name": (_is_text, "a text"),
-    "create": (_is_text, "the text of a CREATE TABLE"),
+    "name": (is_text, "a text"),
+    "create": (is_text, "the text of a CREATE TABLE"),
     "factory": (_is(Factory), "made with factory(...)"),
-    "active": (_is_flag, "True or False"),
-    "queue": (_is_text_or_none, "the name of a queue"),
-    "database": (_is_text_or_none, "the name of a source in SOURCE_URLS"),
+    "active": (is_flag, "True or False"),
+    "queue": (is_text_or_none, "the name of a queue"),
+    "database": (is_text_or_none, "the name of a source in SOURCE_URLS"),
     "watermark": (
         _is_or_none(Watermark),
         'made with watermark(...), such as watermark("updated_at")',
@@ -97,7 +100,7 @@ _RULES: Mapping[str, Rule] = {
     "original": (_are_names, _NAMES),
     "previous": (_maps_names, 'a dict of columns and attributes, such as {"old_school": "school"}'),
     "current": (_maps_names, 'a dict of columns and attributes, such as {"school_now": "school"}'),
-    "inferred": (_is_text_or_none, _COLUMN),
+    "inferred": (is_text_or_none, _COLUMN),
     "unknown": (_is_member_or_none, _SPECIAL),
     "not_applicable": (_is_member_or_none, _SPECIAL),
     "error": (_is_member_or_none, _SPECIAL),
@@ -110,7 +113,7 @@ _RULES: Mapping[str, Rule] = {
         'a dict of measures and lags, such as {"days_to_pay": lag("ordered_at", "paid_at")}',
     ),
     "grain": (_are_names, _NAMES),
-    "append": (_is_flag, "True or False"),
-    "period": (_is_text_or_none, _COLUMN),
-    "split_by": (_is_text_or_none, _COLUMN),
+    "append": (is_flag, "True or False"),
+    "period": (is_text_or_none, _COLUMN),
+    "split_by": (is_text_or_none, _COLUMN),
 }
