@@ -44,20 +44,21 @@ class Failure:
     text: str
     """The message: the check, the rows that fail, and the rule."""
     severity: Severity
-    """Whether it stops the load (`error`) or is only noted (`warn`)."""
+    """What it does: `error` stops the load, `warn` only adds a note."""
 
 
 def run_checks(load: Load, etl: ETL) -> Iterator[Failure]:
     """Yield the checks of an ETL that fail, in the order of their declaration.
 
-    A check that cannot be run stops the load, whatever its severity, and no other check runs after
-    it: some databases end a transaction in which a statement failed.
+    A check that cannot be run stops the load, whatever its severity. No other check runs after it.
     """
     table = _Table(load, etl)
     for check in etl.checks:
         try:
             failing = _failing(table, check)
         except PypeLineError as error:
+            # Some databases end a transaction in which a statement failed, so the other checks
+            # would fail too.
             yield Failure(f"check {check.label} cannot be run: {error.message}", "error")
             return
         if failing:
@@ -156,13 +157,14 @@ def _condition(table: _Table, check: NotNull | Accepted | Between | Refers) -> C
 def _with_times(table: _Table, columns: Sequence[str]) -> str:
     """Return the rows with a value in each of these columns, and how many rows have the same.
 
-    A window function, because MariaDB takes four times as long to group that many texts, and MySQL
-    opens a temporary table only once in a query. For the column `code` and the key `id`:
+    It uses a window function, because MariaDB takes four times as long to group that many texts,
+    and MySQL opens a temporary table only once in a query. For the column `code` and the key `id`:
 
         (SELECT loaded.id, COUNT(*) OVER (PARTITION BY loaded.code) AS pypelineetl_alike
          FROM thing_dim AS loaded WHERE loaded.code IS NOT NULL) AS loaded
     """
     compared, filled = [], []
+    # A NULL equals no other value, so a row with a NULL repeats no row.
     for column in columns:
         compared.append(table.exact(column, table.name(column)))
         filled.append(f"{table.name(column)} IS NOT NULL")
@@ -228,8 +230,9 @@ def _rows_meeting(table: _Table, relation: str, condition: Condition) -> str:
 
 def _bad_rows(table: _Table, check: BadRows) -> str:
     query = table.load.project.warehouse_query(check.sql, table.load.warehouse)
-    # The user's SELECT has its own lines, because it may end with a comment.
+    # The user's SELECT stands on its own lines, because it may end with a comment.
     statement = f"SELECT COUNT(*) OVER (), bad.* FROM (\n{query}\n) AS bad LIMIT {SHOWN}"
+    # The first column is the count.
     (_, *names), rows = table.load.warehouse.result(statement)
     if not rows:
         return ""
@@ -260,6 +263,7 @@ def _stale(table: _Table, check: Fresh) -> str:
     [(rows, given)] = table.load.warehouse.query(
         f"SELECT COUNT(*), MAX({table.name(column)}) FROM {table.relation}"
     )
+    # SQLite returns a moment as a text.
     newest = declared.cast(given)
     if newest is None:
         return f'{_counted(rows)}, of which none has a "{column}"'

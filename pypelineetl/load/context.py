@@ -21,7 +21,7 @@ Progress = Generator[int, None, Counts]
 """Yields the number of source rows read so far, and returns the counts of the whole load."""
 
 BEGINNING_OF_TIME = datetime(1900, 1, 1)  # noqa: DTZ001 - moments without zone are UTC here
-"""The effective date of a first version whose date nobody knows (UTC)."""
+"""The effective date of a first version whose date is unknown (UTC)."""
 
 
 @dataclass(frozen=True)
