@@ -1,4 +1,4 @@
-"""Load the partitions of one big fact, each into its own table, side by side."""
+"""Load the partitions of one big fact in parallel, each into its own table."""
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,7 +18,7 @@ from pypelineetl.project.project import Project
 def load_partitions(
     project: Project, etl: FactETL, partitions: Partitions
 ) -> Generator[Event, None, int]:
-    """Load all partitions, side by side where the warehouse allows it.
+    """Load all partitions, in parallel where the warehouse allows it.
 
     Returns:
         How many rows they have read.
@@ -69,6 +69,7 @@ def _load_partition(  # noqa: PLR0913 - as `load_partition`, and the two fast wa
         partition = partition_etl(project, etl, partitions, number)
         warehouse.locks.acquire_patiently([partition.table])
         with warehouse.transaction():
+            # An earlier attempt may have left it.
             if warehouse.catalog.columns(partition.table):
                 warehouse.catalog.drop(partition.table)
             warehouse.catalog.create(

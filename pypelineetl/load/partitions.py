@@ -1,6 +1,6 @@
-"""Plan the partitions of one big fact, and merge their rows: ranges of a number in its source.
+"""Split one big fact into partitions by ranges of a number, and merge their rows at the end.
 
-A fact declares it with `parts` and `split_by`. `partition_load.py` loads each partition into its
+A fact declares them with `parts` and `split_by`. `partition_load.py` loads each partition into its
 own table. When all are loaded, one transaction copies their rows into the fact's table.
 """
 
@@ -69,7 +69,7 @@ def plan_partitions(project: Project, etl: FactETL, generation: str) -> Partitio
     column = str(etl.split_by)
     with project.open_source(etl) as source:
         query = project.source_query(etl, source)
-        # Two numbers, of which the source reads an index at best; its rows stay where they are.
+        # The result is two numbers. If the column has an index, the source reads only that.
         query = queries.select_min_max(query, column, dialect=source.dialect)
         [(least, most)] = source.query(query)
     if least is None:
@@ -83,7 +83,7 @@ def plan_partitions(project: Project, etl: FactETL, generation: str) -> Partitio
     bounds = set()
     for number in range(1, etl.parts):
         bounds.add(first + width * number // etl.parts)
-    # Where there are fewer numbers than partitions, the first partition would be empty.
+    # If there are fewer numbers than partitions, the first partition would be empty.
     bounds.discard(first)
     return Partitions(generation, tuple(sorted(bounds)))
 
@@ -135,7 +135,7 @@ def merge_partitions(  # noqa: PLR0913, PLR0917 - as `load_etl`, and the partiti
         audit_key=options.audit_key,
     )
     merged = _copy_rows(load, etl, partitions)
-    # A partition that was loaded again, or by a dead worker, must not leave its rows here.
+    # The partitions must not hold rows of another load, such as one by a worker considered dead.
     if merged != rows:
         message = (
             f"the partitions loaded {rows:,} rows, and {merged:,} are there now; nothing was"

@@ -1,7 +1,7 @@
 """Compare an existing table's columns with its DDL, and refuse a table that differs.
 
-The database itself says what the DDL means: a temporary table is created by it. So nothing here
-knows how a database writes its types.
+The DDL creates a temporary table, and the database reports the columns of both tables. So nothing
+here needs to know how a database writes its types.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ def check_drift(project: Project, etl: ETL, warehouse: Database) -> None:
     """Check that the existing table has the columns of its DDL.
 
     Raises:
-        LoadError: It has not. The message names every difference.
+        LoadError: It does not. The message names every difference.
 
     """
     declared = _declared_columns(project, etl, warehouse)
@@ -125,7 +125,7 @@ def _lost_columns(etl: ETL, declared: _Types, existing: _Types) -> list[str]:
 
 
 def _has_values(etl: DimensionETL, warehouse: Database, name: str) -> bool:
-    # The declaration gives the values of special members again.
+    # Special members do not count: their values are in the declaration.
     conditions = [f"{warehouse.quote(name)} IS NOT NULL"]
     keys = special_keys(etl)
     if keys:

@@ -1,4 +1,4 @@
-"""Prepare the target table of a load: create or check it, and keep what a rebuild must keep.
+"""Prepare the table that a load fills: create or check it, and keep what a rebuild must keep.
 
 The table is the live one, or the staged table of a rebuild.
 """
@@ -43,7 +43,7 @@ def prepare_table(
         if warehouse.catalog.columns(live.table):
             if isinstance(etl, DimensionETL) and isinstance(live, DimensionETL):
                 previous_keys = preserve_members(project, live, warehouse, options.audit_key)
-            # Listeners learn that the live table's rows are replaced; the swap itself comes later.
+            # The events report that the live table is replaced. The swap itself comes later.
             yield events.TableDropping(etl)
             yield events.TableDropped(etl)
         yield from create_table(project, etl, warehouse)
@@ -67,7 +67,7 @@ def create_table(project: Project, etl: ETL, warehouse: Database) -> Iterator[Ev
 
 
 def delete_lost_events(load: Load, etl: ETL, largest_key: int | None) -> None:
-    """Delete the events of versions that somebody has deleted from the table.
+    """Delete the events of versions that a user has deleted from the table.
 
     The load may give their surrogate keys to other versions.
 

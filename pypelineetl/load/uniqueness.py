@@ -23,8 +23,8 @@ _SEVERAL_ROWS = "COUNT(*) > 1"
 def largest_before(load: Load, dimension: DimensionETL) -> int | None:
     """Return a number below every surrogate key that a load will give.
 
-    0 if the table has no members. None if nobody can know: the keys are no whole numbers, or the
-    user's own class gives them.
+    0 if the table has no members. None if there is no such number: the keys are not whole numbers,
+    or the user's own class gives them.
     """
     warehouse = load.warehouse
     key = warehouse.quote(str(dimension.factory.name("key")))
@@ -60,13 +60,13 @@ def check_unique(
 
     """
     if before and added is not None and not _is_all_above(load, dimension, before, added):
-        # The source itself may give keys, also below the largest one. Then all rows are checked.
+        # The source itself may give keys, even below the largest one. Then all rows are checked.
         before = None
     _Uniqueness(load, dimension, before).check(is_proved=is_proved)
 
 
 def _is_all_above(load: Load, dimension: DimensionETL, before: int, added: int) -> bool:
-    """Whether the rows with larger surrogate keys are all that the load has added."""
+    """Return whether all rows that the load has added have larger surrogate keys."""
     warehouse = load.warehouse
     key = warehouse.quote(str(dimension.factory.name("key")))
     [(found,)] = warehouse.query(
@@ -91,7 +91,8 @@ class _Uniqueness:
             self._check_surrogate_keys(key)
         if any(columns <= set(natural_key) for columns in guarantees):
             return
-        # What DuckDB has proved of exact texts says nothing about the warehouse's collation.
+        # DuckDB has compared exact texts. The warehouse's collation may still find two of them
+        # equal.
         if is_proved and not self._ignores_case():
             return
         self._check_members()
@@ -192,7 +193,7 @@ class _Uniqueness:
         warehouse, table = self.load.warehouse, self.dimension.table
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         is_plain = having == _SEVERAL_ROWS and not arguments
-        # Some warehouses can rule repeated values out at less cost than by grouping all rows.
+        # Some warehouses can exclude repeated values faster than by grouping all rows.
         if is_plain and not warehouse.catalog.may_repeat(table, names, where):
             return []
         by = warehouse.quoted(names)

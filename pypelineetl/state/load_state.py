@@ -1,4 +1,4 @@
-"""Rejected rows and watermarks of the warehouse's tables, by generation.
+"""Rejected rows and watermarks of the warehouse's tables: read, write, and move with a swap.
 
 Each load writes them in its own transaction, so they always match the data. They belong to a table
 and not to an ETL's name, because projects that share a warehouse may have ETLs of the same name.
@@ -100,7 +100,7 @@ class LoadState:
             self._watermarks.ensure()
         if keeps_events(etl):
             self._events.ensure()
-        # An update gives the keys after the largest one in the table. Only a rebuild may lose it.
+        # An update continues from the largest key in the table. Only a rebuild can lose that key.
         if rebuilds:
             LargestKeys(self._warehouse).ensure()
 

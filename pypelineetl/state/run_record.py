@@ -109,7 +109,7 @@ def generation_of(run_id: str) -> str:
 
 def present_holder() -> str:
     """Return the name of this machine and process, as `etl_run` and `etl_lock` record it."""
-    # It is only shown to people. Whether the process is alive, its liveness lock says.
+    # It is only shown to people. The liveness lock shows whether the process is alive.
     return f"{socket.gethostname()}, process {getpid()}"
 
 

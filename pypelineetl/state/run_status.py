@@ -1,4 +1,4 @@
-"""Status transitions of a run in `etl_run`: waiting, running, loaded, publishing, and its end.
+"""Write the status of a run to `etl_run`: waiting, running, loaded, publishing, and its end.
 
 Each ETL of a run goes through these statuses:
 
@@ -134,7 +134,7 @@ class RunStatus:
             run: The run.
             errors: What is wrong with the source of each ETL; empty if nothing is.
         """
-        # The history shows them too, so that nobody looks for the reason in the ETL itself.
+        # ETLs whose own source is right are recorded too, with the reason why they did not run.
         other = "the source of another ETL of its run is not as it should be"
         with self._warehouse.transaction():
             self._history.ensure()

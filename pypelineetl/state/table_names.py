@@ -1,7 +1,7 @@
-"""Names of generations and of the tables that a run makes: staged, partition, old, previous.
+"""Names of generations, and of the tables that a run creates: staged, partition, old, previous.
 
-The next run finds the tables of a dead run by these names, also those that another version of the
-library made. So the marks never change.
+The next run finds the tables of a dead run by these names, even if another version of the library
+created them. So the marks never change.
 """
 
 import re
@@ -21,10 +21,10 @@ KEPT = "__previous_"
 """Marks the table that the last rebuild replaced, kept for --rollback."""
 
 LIVE = ""
-"""The generation that everyone sees."""
+"""The generation of the live tables, which readers see."""
 
 PREVIOUS = "previous"
-"""The generation before it, if it is kept."""
+"""The generation of the previous tables, if they are kept."""
 
 # PostgreSQL cuts names after 63 characters, and indexes are named after their table and columns.
 _NAME_LENGTH = 20

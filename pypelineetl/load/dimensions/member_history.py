@@ -1,8 +1,8 @@
-"""The history of one member, computed from its known versions and its source rows.
+"""Compute the history of one member from its known versions and its source rows.
 
-docs/history.md states the model, and `member_history` follows each of its rules. Both loaders call
-it for every member whose rows do more than begin the next version. It is a pure function: it
-reads no database and no clock.
+docs/history.md states the model, and `member_history` follows each of its rules. Bulk and
+row-by-row loads call it for every member whose rows do more than begin the next version. It is a
+pure function: it reads no database and no clock.
 """
 
 from collections.abc import Sequence
@@ -128,7 +128,7 @@ class _VersionBuilder:
     def _begins_version(
         self, entry: Entry, state: Entry | None, date_before: datetime | None
     ) -> bool:
-        """Return whether a state differs from the one before it in what begins a version."""
+        """Return whether a state differs from the one before it so that it begins a version."""
         if entry.kind != "state":
             return False
         if state is None or not same_values(entry.followed, state.followed):
@@ -175,7 +175,7 @@ class _VersionBuilder:
         """Return the attributes of one version."""
         rules, timeline = self._rules, self._timeline
         values = dict(zip(rules.followed, draft.state.followed, strict=True))
-        # A version that begins with a return has no state of its own.
+        # A version that begins with a return has no state, so it has the state before the deletion.
         states = [entry for entry in draft.entries if entry.kind == "state"] or [draft.state]
         for name in rules.latest:
             if name != rules.inferred:
@@ -270,11 +270,11 @@ class _VersionBuilder:
         return tuple(outcomes)
 
     def _outcome(self, draft: _Draft, version: Version) -> Outcome:
-        """Return what the row did that began a version."""
+        """Return the outcome of a row that began a version."""
         if draft.known is None:
             return "inserted"
-        # An earlier state moves the beginning of a known version. It does not if that is the first
-        # version, which begins at `beginning` before and after.
+        # An earlier state moves the beginning of a known version, but not of the first version if
+        # that begins at `beginning` anyway.
         keeps_date = draft.known.since == version.since
         return "unchanged" if keeps_date and draft.known is not self._inferred else "updated"
 

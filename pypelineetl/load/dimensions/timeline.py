@@ -1,7 +1,7 @@
 """The timeline of one member: its known events and its source rows, in the order of their dates.
 
-The first step of `member_history`. It decides where each row belongs, and whether the row says
-something new.
+This is the first step of `member_history`. It decides where each row belongs, and whether the row
+adds a state.
 """
 
 from bisect import bisect_right
@@ -139,7 +139,7 @@ class Timeline:
         return sorted(numbered, key=date_of)
 
     def _add_row(self, position: int, state: State) -> None:
-        """Add a row as a new state, or note it at the known state that it repeats."""
+        """Add a row as a new state, or record it with the known state that it repeats."""
         if not self.rules.is_dated and self._is_outdated(state):
             return
         followed = self._followed(state.values)
@@ -186,7 +186,7 @@ class Timeline:
         return known is not None and given is not None and bool(given < known)
 
     def _end_of(self, effective: datetime) -> int:
-        """Return the place behind the last event that is not later than a date."""
+        """Return the place after the last event that is not later than a date."""
         return bisect_right(self.entries, effective, key=lambda entry: entry.effective)
 
     def _state_at(self, place: int) -> Entry | None:

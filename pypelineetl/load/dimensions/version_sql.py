@@ -1,4 +1,4 @@
-"""SQL expressions of a type-2 load in DuckDB: the dates and the columns of a version."""
+"""Build the DuckDB expressions of a type-2 load: the dates and the columns of a version."""
 
 from datetime import date, datetime
 from typing import Any

@@ -111,7 +111,7 @@ class KeyLookups:
             make: Creates members with these natural keys, and returns their surrogate keys.
 
         """
-        # Dimension by dimension: two roles of one may name the same new member.
+        # All roles of a dimension at once, because two of them may name the same new member.
         for members in self._members.values():
             missing = self._inferable(rows, members)
             if missing:
@@ -157,8 +157,10 @@ class KeyLookups:
         return messages
 
     def _inferable(self, rows: str, members: MemberTable) -> list[NaturalKey]:
-        """Return the natural keys that no member has, in the order in which the rows name them."""
-        # Members get their keys in the order in which pygrametl would create them.
+        """Return the natural keys that no member has, in the order in which the rows name them.
+
+        That is the order in which pygrametl would create the members and give surrogate keys.
+        """
         names = ", ".join(members.key_columns)
         roles, is_junk = [], False
         for number, lookup in enumerate(self._lookups):

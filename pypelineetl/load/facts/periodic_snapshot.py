@@ -1,4 +1,4 @@
-"""Periodic snapshots: replace the periods that a source gives, and report the missing ones."""
+"""Replace the periods of a periodic snapshot that a source gives, and report missing periods."""
 
 from datetime import date, timedelta
 

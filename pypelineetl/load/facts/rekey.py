@@ -14,7 +14,9 @@ from pypelineetl.load.facts.member_table import MemberTable, load_members
 from pypelineetl.load.staged_rows import CURRENT, StagedRows
 
 _REKEYED = "pypelineetl_rekeyed"
+"""The row keys of the facts that point to another version than the valid one, with that one."""
 _FOUND = "pypelineetl_found"
+"""The natural keys, and moments, of facts of the unknown member, each with its own member."""
 
 
 def rekey_facts(load: Load, session: DuckSession, etl: FactETL) -> int:
@@ -37,7 +39,7 @@ def rekey_facts(load: Load, session: DuckSession, etl: FactETL) -> int:
 def _find_late_members(
     load: Load, session: DuckSession, etl: FactETL, column: str, key: Member
 ) -> int:
-    """Point the facts of the unknown member to the members that have arrived since.
+    """Point the facts of the unknown member to the members that have arrived by now.
 
     Returns:
         How many facts changed.

@@ -97,7 +97,7 @@ def within(staged: StagedRows, names: Sequence[str], rows: str) -> str:
 
 
 def _replace_periods(staged: StagedRows, period: str) -> None:
-    """Delete the facts of the periods that the source gives, also if all rows of one are rejected.
+    """Delete the facts of the periods that the source gives, even if all rows of one are rejected.
 
     The rows without a period count as one period. Otherwise every load would insert them again.
     """

@@ -66,8 +66,8 @@ class BatchKeys:
             for _ in batch:
                 yield None, {}
             return
-        # Inferred members must be there before the joins look for them.
         self._fill(names, batch)
+        # The joins below find inferred members only if these exist already.
         self._lookups.infer(_BATCH, self._infer)
         if not self._etl.most_rejected:
             self._keep_unmatched()
