@@ -1,8 +1,8 @@
-"""Outcomes of the tasks of a refresh: how they travel between processes and become the result.
+"""Outcomes of the tasks of a refresh: as JSON between tasks, and as the result of the refresh.
 
-A task that builds a table returns an outcome and never raises. The last task of the refresh
-therefore has all of them, and ends with the rows of every ETL or with one error that names
-everything that failed.
+A task that builds a table returns an outcome and never raises. So the last task of the refresh has
+all outcomes. It ends with the rows of every ETL, or with one error that names everything that
+failed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ Loaded = tuple[str, str, int]
 
 
 class Outcome(TypedDict):
-    """The outcome of one ETL, or of one partition of a fact, as JSON. Has one of the last three."""
+    """The outcome of one ETL or partition, as JSON, with `rows`, `error` or `skipped`."""
 
     kind: str
     """`dimension` or `fact`."""
@@ -110,7 +110,7 @@ def merge_partitions(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 
 def all_loaded(outcomes: Iterable[Outcome]) -> bool:
-    """Whether every ETL of these outcomes was loaded."""
+    """Return whether every ETL of these outcomes was loaded."""
     return all("rows" in outcome for outcome in outcomes)
 
 

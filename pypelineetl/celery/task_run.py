@@ -1,7 +1,8 @@
-"""The run that a task works for: its id, its tables, its retries, and its end when the task fails.
+"""The run to which a task belongs: its id, its table locks, its retries, and its end on failure.
 
-The run of a refresh outlives each of its tasks. While a task is at work, its connection holds the
-name of the run. Between two tasks nobody holds it, and the lease of the run counts instead.
+The run of a refresh outlives each of its tasks. While a task works, its connection holds the
+liveness lock of the run. Between two tasks nobody holds it, and the lease of the run counts
+instead.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,17 +26,17 @@ from pypelineetl.state.run_end import end_killed_run
 from pypelineetl.state.run_record import Run, new_run
 from pypelineetl.state.run_start import EndedError
 
-# How long a refresh keeps its tables while no task of it is at work. It must be longer than a
-# message may wait in a queue of busy workers; a refresh that died blocks its tables for so long.
+# How long a refresh keeps its tables while none of its tasks runs. It must be longer than a message
+# may wait in a queue of busy workers. But a refresh that died blocks its tables for this long.
 LEASE = timedelta(minutes=5)
 
-# How long a task that found its tables locked waits before it tries again. The worker does other
-# tasks meanwhile, so that a short pause costs little.
+# How long a task waits before it tries again to lock its tables. The worker runs other tasks
+# meanwhile, so a short pause costs little.
 _RETRY_SECONDS = 3
 
 
 def current_run(project: Project) -> Run:
-    """Return the run of the current task. It has the id of the task, also when delivered again."""
+    """Return the run of the current task. It has the task's id, which a redelivery keeps."""
     if current_task and current_task.request.id:
         return Run(current_task.request.id, project.digest)
     return new_run(project.digest)
@@ -76,7 +77,7 @@ def outcome_of(project: Project, etl: ETL, load: Callable[[], int]) -> Outcome:
 
 @contextmanager
 def run_held(project: Project, run: Run) -> Iterator[None]:
-    """Hold the name of a run, so that nobody considers it dead however long the block takes.
+    """Hold the liveness lock of a run, so that it is not considered dead during the block.
 
     Raises:
         BusyError: Another task is at work for this run.
@@ -130,7 +131,8 @@ def begin_refresh(project: Project, etls: Sequence[ETL]) -> tuple[Run, list[Outc
 
 def _lock_and_begin(project: Project, run: Run, etls: Sequence[ETL]) -> None:
     with retry_when_busy(project), project.open_warehouse() as warehouse:
-        # As long as this connection lives, nobody considers the run dead; then its lease counts.
+        # As long as this connection is open, no other run considers this one dead. After that, its
+        # lease counts.
         acquire_liveness(warehouse, run.id)
         log_all(project, acquire_nowait(project, run, etls))
         with run_failed_on_error(project, run, is_retried=True):

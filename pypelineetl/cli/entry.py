@@ -1,4 +1,4 @@
-"""The entry point of run.py: read the configuration, do what the arguments say, report errors.
+"""The entry point of run.py: read the arguments and the configuration, run, and report errors.
 
 Exit statuses:
 
@@ -43,7 +43,8 @@ def main(config: ModuleType | str, argv: Sequence[str] | None = None) -> int:
         try:
             return _main(config, parser().parse_args(argv))
         except KeyboardInterrupt:
-            # Only while the configuration is imported: afterwards graceful_shutdown() has SIGINT.
+            # This happens only while the configuration is imported. After that, graceful_shutdown()
+            # handles SIGINT.
             sys.stderr.write("stopped by Ctrl-C; nothing was begun\n")
             return _STOPPED_BY_CTRL_C
 
@@ -86,7 +87,7 @@ def _run_command(project: "pypelineetl.Project", arguments: argparse.Namespace) 
         raise
     except Exception as error:  # noqa: BLE001 - any error of the user's own Python code
         text = error_text(error)
-        # What failed may be the log itself, such as on a full disk.
+        # The log itself may be what failed, for example on a full disk.
         with (
             suppress(OSError, PypeLineError),
             pypelineetl.RunLog(project.log_home / "run.log") as log,

@@ -1,4 +1,4 @@
-"""The events of one ETL's load, from EtlStarted to EtlFinished or EtlFailed."""
+"""Yield the events of one ETL's load, from EtlStarted to EtlFinished or EtlFailed."""
 
 import time
 import traceback
@@ -38,7 +38,7 @@ def etl_events(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[E
         if isinstance(error, ScanError | UnorderedError | TransientError):
             raise
         message = error_text(error, f'{etl.kind} "{etl.name}"')
-        # An error that the engine did not foresee is shown with its traceback.
+        # An unexpected error is shown with its traceback.
         is_foreseen = isinstance(error, PypeLineError)
         yield events.EtlFailed(etl, message, "" if is_foreseen else traceback.format_exc())
         raise RefreshError(message, etl.label) from error

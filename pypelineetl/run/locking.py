@@ -1,4 +1,4 @@
-"""Acquires the tables of a run, waits while other runs own them, and releases them on failure."""
+"""Acquire the tables of a run, wait while other runs own them, and release them on failure."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -64,7 +64,7 @@ def acquire_nowait(project: Project, run: Run, etls: Sequence[ETL]) -> Generator
         except BusyError as error:
             if "run " in error.message:
                 raise
-            # A database with one writer does not say who has it. The table locks do.
+            # A database with one writer does not report who writes. The table locks show it.
             owners = TableLocks(warehouse).describe_owners(tables)
             message = f"{error.message}: {owners}"
             raise BusyError(message) from error

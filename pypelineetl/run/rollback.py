@@ -1,6 +1,6 @@
-"""Rollback: makes the previous tables live again, if the last rebuild kept them.
+"""Roll back: make the previous tables live again, if the last rebuild kept them.
 
-The tables that it replaces are kept in turn, so a second rollback undoes the first.
+A rollback keeps the tables that it replaces, so a second rollback undoes the first.
 """
 
 import time
@@ -47,7 +47,7 @@ def roll_back(project: Project) -> Generator[Event, None, None]:
                 " that a rebuild replaces"
             )
             raise UsageError(message)
-        # The lock covers every table of that rebuild, also those that had no previous table.
+        # The locks cover every table of that rebuild, even those that had no previous table.
         rebuilt = {record.etl for record in last}
         locked = [etl for etl in project.etls if etl.label in rebuilt]
         yield from acquire(project, run, locked)
@@ -92,7 +92,7 @@ def _swap(warehouse: Database, run: Run, replacements: Sequence[Replacement]) ->
         for replacement in replacements
     }
     if warehouse.swap.renames_atomically:
-        # Renaming commits at once. If the process dies after it, recovery sees by this record and
+        # Renaming commits at once. If the process dies after it, recovery finds by this record and
         # by the tables' names that the rollback was done.
         with warehouse.transaction():
             RunStatus(warehouse).publishing(run, ROLLED_BACK)
@@ -115,10 +115,10 @@ def _swap(warehouse: Database, run: Run, replacements: Sequence[Replacement]) ->
 def _check_columns(warehouse: Database, replacement: Replacement) -> Replacement:
     """Return how a previous table is made live again.
 
-    If it has other columns than the live table, the live table is created with those columns, and
-    without keys and indexes.
+    If it has other columns than the live table, the live table is created again with those columns,
+    and without keys and indexes.
 
-    Raises LoadError if something depends on the live table then, because it would be lost.
+    Raises LoadError if something depends on that live table, because it would be lost.
     """
     columns = warehouse.catalog.columns(replacement.staged)
     if warehouse.catalog.columns(replacement.table) == columns:

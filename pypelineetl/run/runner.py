@@ -1,8 +1,8 @@
-"""The runner: does what a request asks for, and yields all that happens as events.
+"""Do what a request asks for, and yield everything that happens as events.
 
-The command line and the Celery tasks run ETLs through it. It never prints, logs or exits. A run is
-all or nothing: others see what its ETLs load when all of them are done. An ETL's failure is an
-event.
+The command line and the Celery tasks run ETLs through this module. It never prints, logs or exits.
+A run is all or nothing: readers see what its ETLs have loaded when all of them are done. An ETL's
+failure is an event.
 """
 
 import time
@@ -120,7 +120,7 @@ def process(project: Project, etl: ETL, *, rebuild: bool, full: bool = False) ->
         run = new_run(project.digest)
         for event in execute(project, run, [etl], options, rebuilds=rebuild):
             if isinstance(event, events.EtlFinished | events.EtlFailed):
-                # It is yielded when everything is committed.
+                # It is yielded at the end, when everything is committed.
                 last = event
             elif not isinstance(event, events.Published):
                 yield event

@@ -1,4 +1,4 @@
-"""Update: loads ETLs into the live tables, all of them in one transaction on one connection.
+"""Update tables: load ETLs into the live tables, in one transaction on one connection.
 
 Readers see the old rows until the commit. If the connection dies, the database undoes everything.
 """
@@ -46,7 +46,7 @@ def update(
 def without_partitions(etl: ETL) -> ETL:
     """Return an ETL that is loaded whole.
 
-    Partitions use connections of their own, which do not see what this transaction has written.
+    Partitions use their own connections, which do not see what this transaction has written.
     """
     return replace(etl, parts=1, split_by=None) if isinstance(etl, FactETL) else etl
 
@@ -62,6 +62,7 @@ def _update(  # noqa: PLR0913 - as `update`, and the two fast ways
     streams: bool,
 ) -> Generator[Event, None, None]:
     with warehouse.transaction():
+        # This comes before any load, because CREATE TABLE commits on MySQL.
         created = yield from _create_missing(project, etls, warehouse)
         for etl in etls:
             etl_options = replace(
@@ -94,7 +95,7 @@ def _create_missing(
 ) -> Generator[Event, None, list[ETL]]:
     """Create the tables that do not exist, and return their ETLs.
 
-    State tables are created here, too, because CREATE TABLE commits on MySQL.
+    It also creates the state tables, because CREATE TABLE commits on MySQL.
     """
     missing = [etl for etl in etls if not warehouse.catalog.columns(etl.table)]
     for etl in missing:
