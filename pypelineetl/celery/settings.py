@@ -61,6 +61,7 @@ def settings_of(config: ModuleType) -> dict[str, Any]:
         "broker_transport_options": {
             "visibility_timeout": visible,
             "unacked_restore_interval": _RESTORE_SECONDS,
+            # Each interval really scans Redis, not every Nth one.
             "unacked_restore_throttle": 1,
             # A worker that dies while it restores the tasks of others leaves a lock in Redis, by
             # default for 5 minutes. Two workers that restore at once do no harm: Redis moves each

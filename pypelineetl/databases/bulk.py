@@ -1,4 +1,4 @@
-"""Bulk changes of a warehouse table: insert, update and delete rows as DuckDB's queries give them.
+"""Insert, update and delete rows of a warehouse table in bulk, as DuckDB's queries give them.
 
 The base class works with any driver. A database overrides what its own bulk loader does faster.
 """
@@ -71,6 +71,7 @@ class BulkWriter:
             where: One more condition that a row must meet, in the warehouse's SQL. It names columns
                 together with the table.
         """
+        # The new values go into a temporary table first. Then one statement updates all rows.
         changes = f"{table}__changes"
         columns = [*keys, *values]
         self._database.execute(self._create_changes(changes, table, columns, keys))

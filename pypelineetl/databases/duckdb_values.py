@@ -1,4 +1,4 @@
-"""Values between DuckDB and Python: those that the driver would change, and Arrow for inserts."""
+"""Read the values that DuckDB's Python driver would change, and make Arrow arrays for inserts."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ def _time(text: str) -> time | UnsupportedValue:
 
 
 def _interval(_text: str) -> Interval:
-    # No database but DuckDB and PostgreSQL has intervals, so the value does not matter.
+    # Only DuckDB and PostgreSQL have intervals, so the value does not matter.
     return Interval()
 
 
@@ -62,7 +62,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
 }
 """By DuckDB type: the function that reads a value from its text.
 
-They are the types of which the driver changes some values, such as an infinite date.
+The driver changes some values of these types, such as an infinite date.
 """
 
 

@@ -1,4 +1,4 @@
-"""Checks for values that a database cannot store, before the database changes or refuses them.
+"""Check for values that a database cannot store, before the database changes or refuses them.
 
 Each check raises ValueError. Without it, a database would cut the value, round it, or fail without
 the name of the column.

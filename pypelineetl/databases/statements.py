@@ -1,4 +1,4 @@
-"""Statements on one open connection: queries, changes, streams, transactions and their errors."""
+"""Run statements on one open connection: queries, changes, streams, transactions, and errors."""
 
 import abc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -162,7 +162,7 @@ class Statements(abc.ABC):
 
     def _begin(self) -> None:
         """Begin a transaction that sees everything that others have committed up to now."""
-        # Nothing was written before it: the commit only ends the old snapshot.
+        # Nothing was written before, so the commit only ends the old snapshot.
         self.connection.commit()
 
     @contextmanager

@@ -1,6 +1,6 @@
-"""Checks: what must be true of a loaded table, declared as frozen data.
+"""Declare checks: what must be true of a loaded table, as frozen data.
 
-Nothing here queries the warehouse. `load/checks.py` does, before the load is committed.
+Nothing here queries the warehouse. `load/checks.py` runs the checks before the load is committed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ SHOWN = 3
 @dataclass(frozen=True)
 class _Check:
     columns: tuple[str, ...]
-    """The columns that the check looks at; empty if it looks at whole rows."""
+    """The columns that the check reads; empty if it is about whole rows."""
     severity: Severity
     """What a failure does: "error" fails the load, "warn" warns."""
 
@@ -130,6 +130,7 @@ def accepted(column: str, values: Iterable[Any], *, severity: Severity = "error"
         severity: "error" fails the load, "warn" warns.
 
     """
+    # NULL is always accepted, so it need not be one of the values.
     return Accepted((column,), severity, tuple(value for value in values if value is not None))
 
 

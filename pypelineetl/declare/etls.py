@@ -1,7 +1,7 @@
-"""The declarations of a dimension and of a fact table, as frozen data.
+"""Declare dimensions and fact tables, as frozen data.
 
-Nothing here connects, reads or checks anything. `project/` checks the declarations; the engine
-acts on them.
+Nothing here connects, reads or checks anything. `project/` checks the declarations, and the other
+layers load what they declare.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,8 @@ WriteMode = Literal["replace", "append", "replace_period", "upsert", "accumulate
 SpecialMember = Literal["unknown", "not_applicable", "error"]
 """The field of a DimensionETL that declares a special member."""
 
-# Each part has a lock of its own. A run asks the warehouse for all of these locks at once when it
-# checks whether a fact's loads are still alive, so there must not be many more.
+# Each part has its own lock. A run that checks whether another run is alive tries the locks of all
+# possible parts of each of its facts, so there must not be many more.
 MOST_PARTS = 64
 """The largest number of parts into which a fact can be split."""
 
@@ -35,7 +35,7 @@ MOST_PARTS = 64
 # Two ETLs are equal only if they are one object (eq=False): the engine keeps them as keys of dicts.
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _ETL:
-    """What a dimension and a fact table declare alike."""
+    """The fields that dimensions and fact tables have in common."""
 
     name: str = field(kw_only=False)
     """The name in commands, messages and `etl_*` tables, once among dimensions or among facts."""
@@ -55,7 +55,7 @@ class _ETL:
     database: str | None = None
     """The name in SOURCE_URLS of the database that the SQL reads. Default: None, the first."""
     watermark: Watermark | None = None
-    """What makes loads incremental, made with `watermark(...)`. Default: None, read all rows."""
+    """How loads find the new rows, made with `watermark(...)`. Default: None, read all rows."""
     most_rejected: float = 0.0
     """The largest share of the source's rows, from 0 to 1, that a load may reject.
 

@@ -1,4 +1,4 @@
-"""Foreign keys: how a fact finds the surrogate keys of its dimensions' members."""
+"""Declare foreign keys: how a fact finds the surrogate keys of its dimensions' members."""
 
 import abc
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Sources: where the rows of an ETL come from, and which of them a load reads."""
+"""Declare sources: where the rows of an ETL come from, which are new, and which were deleted."""
 
 import os
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Load in the fastest way first, and in a slower way where the source does not allow that."""
+"""Load the fastest way first, and a slower way if the source does not allow that."""
 
 from collections.abc import Callable, Generator
 from typing import Protocol, TypeVar
@@ -42,7 +42,7 @@ def with_fallback(
         try:
             return (yield from load(scans=scans, streams=streams))
         except UnorderedError:
-            # Only a load that streams raises this, so it is raised once.
+            # Only a load that streams raises this, so it happens at most once.
             streams = False
             yield note("loaded once more, because rows did not come in the order of their keys")
         except ScanError as error:

@@ -1,4 +1,4 @@
-"""Conversion to UTC of a source's local times, by its time zone in SOURCE_TIME_ZONES.
+"""Convert a source's local times to UTC, by its time zone in SOURCE_TIME_ZONES.
 
 When a clock goes back, each local time of that hour occurs twice: the engine takes the first one. A
 local time that the clock skips is read as if the clock had not changed yet. That is Python's rule
@@ -185,7 +185,7 @@ def _end_of_change(change: _Change) -> datetime:
 def _utc_sql(local: str, first: timedelta, changes: Sequence[_Change]) -> str:
     """Return the DuckDB expression of a local time in UTC.
 
-    As in `local_time_sql`, the comparisons form a binary tree, which takes a tenth of the time of
+    As in `local_time_sql`, the comparisons form a binary tree. It takes a tenth of the time of
     DuckDB's own conversion.
     """
     if not changes:

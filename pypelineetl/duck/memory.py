@@ -1,6 +1,6 @@
-"""How much memory one load may use: MEMORY_LIMIT in config.py, or a share of the machine's memory.
+"""Compute how much memory a load may use by default: a share of the machine's memory.
 
-In a container, the share is taken of the container's memory.
+In a container it is a share of the container's memory. MEMORY_LIMIT in config.py overrides it.
 """
 
 import os
