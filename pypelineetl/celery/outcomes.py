@@ -72,6 +72,7 @@ def skipped_facts(
     """Return an outcome for each fact that cannot run, because a dimension it refers to failed."""
     failed_dimensions = set()
     for outcome in earlier:
+        # A dimension without a number of rows failed or did not run.
         if outcome["kind"] == "dimension" and "rows" not in outcome:
             failed_dimensions.add(outcome["name"])
     outcomes = []
@@ -100,6 +101,7 @@ def merge_partitions(outcomes: Iterable[Outcome]) -> list[Outcome]:
             merged[etl] = outcome
             continue
         total = merged[etl]
+        # The error of one partition is enough to explain why the fact failed.
         if "error" in total:
             continue
         if "error" in outcome:

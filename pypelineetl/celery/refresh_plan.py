@@ -135,6 +135,7 @@ def stages_of(project: Project, etls: Sequence[ETL]) -> list[list[ETL]]:
 
 def _stage_number(project: Project, fact: FactETL, stage_numbers: Mapping[ETL, int]) -> int:
     """Return the stage of a fact: the first one after everything that it waits for."""
+    # Stage 0 has the dimensions.
     number = 1
     for earlier, stage_number in stage_numbers.items():
         waits = isinstance(earlier, DimensionETL) or _share_dimension(project, earlier, fact)

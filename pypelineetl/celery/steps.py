@@ -29,6 +29,7 @@ def build_table(project: Project, plan: RefreshPlan, etl: ETL) -> int:
     with project.open_warehouse() as warehouse:
         records = {record.etl: record for record in RunHistory(warehouse).of(run.id)}
     earlier = records.get(etl.label)
+    # An earlier delivery of this task has loaded the table.
     if earlier and earlier.status == LOADED and earlier.counts:
         return earlier.counts.read
     for event in logged(project, etl_events(etl, rebuild_etl(staging, run, etl))):

@@ -111,6 +111,7 @@ class BulkWriter:
             query: The query whose values are checked.
         """
         types = [duckdb_type(column) for column in columns]
+        # Without a column that has limits, the query stays as it is.
         if not self._database.value_limits.keys() & set(types):
             return query
         names = numbered_names(columns)
@@ -147,6 +148,7 @@ class BulkWriter:
         """
         quote = self._database.quote
         names = self._database.quoted(column.name for column in columns)
+        # The query returns no row, only the columns with their types.
         return f"""
             CREATE TEMPORARY TABLE {quote(changes)} AS
             SELECT {names}

@@ -18,6 +18,7 @@ from pypelineetl.sql.python_casts import (
 )
 
 _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
+# `finer` has the digits after the microseconds, if one of them is not 0. Python cannot store those.
 _MOMENT = re.compile(
     r"\d{4}-\d\d-\d\d(?P<time> \d\d:\d\d:\d\d(\.\d{1,6}(?P<finer>\d*[1-9])?0*)?(\+00)?)?"
 )

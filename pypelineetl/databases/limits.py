@@ -64,6 +64,8 @@ def decimal_as_number(value: Decimal) -> int | float:
     if value == value.to_integral_value():
         return whole_64(int(value))
     number = float(value)
+    # repr() is the shortest text that stands for the float. If it is another number, digits would
+    # be lost.
     if Decimal(repr(number)) != value:
         message = "this database stores only about 15 digits of a number with a fraction"
         raise ValueError(message)

@@ -64,6 +64,7 @@ class LocalTimes:
         if not _LEAST <= local < _MOST:
             return local
         first, changes = _changes(self.zone)
+        # A change counts from its `until` on, so the first of two equal local times is taken.
         passed = bisect_right(changes, local, key=_end_of_change)
         offset = changes[passed - 1].offset if passed else first
         return local - offset
@@ -172,6 +173,7 @@ def _changes(zone: str) -> tuple[timedelta, list[_Change]]:
     (_, first), *found = offsets(ZoneInfo(zone), _FIRST, _LAST)
     changes, before = [], first
     for moment, offset in found:
+        # At a change the clock shows two local times: with the old offset and with the new one.
         since, until = sorted((moment + before, moment + offset))
         changes.append(_Change(until, since, offset < before, offset))
         before = offset

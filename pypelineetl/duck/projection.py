@@ -161,6 +161,7 @@ def request_time(
     step_seconds = int(step.total_seconds())
 
     def sql(value: str, given: str) -> str:
+        # A date is its own midnight, in any zone.
         if given == "DATE":
             return f"CASE WHEN {value} IS NOT NULL THEN TIME '00:00:00' END"
         local = f"({local_time_sql(moment_of(value, given), offsets(zone, *days))})"
@@ -249,6 +250,7 @@ class Projection:
         types = {request.name: request.duckdb_type for request in requested}
         if collect_errors:
             types |= _ERROR_COLUMNS
+        # The table must exist even if the query returns no rows.
         self._session.declare(table, types)
         arrays_of = arrays_with_errors if collect_errors else _arrays
         rows = self._rows()

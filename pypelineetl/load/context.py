@@ -80,6 +80,7 @@ def dated(column: Column, value: Any) -> date | None:
     if value is None:
         return None
     found = moment(value)
+    # A DATE column takes the day of the moment, where a plain cast would refuse the time of day.
     if column.is_date and isinstance(found, datetime):
         return found.date()
     day: date = column.cast(found)

@@ -40,6 +40,7 @@ def load_partitions(
 
 def _collect(loading: Generator[Event, None, Counts]) -> tuple[list[Event], Counts]:
     """Run a load to its end in a thread; return its events and its counts."""
+    # Only the caller's own thread can yield events, so it does that when the partition is loaded.
     happened = []
     while True:
         try:
@@ -67,6 +68,7 @@ def _load_partition(  # noqa: PLR0913 - as `load_partition`, and the two fast wa
 ) -> Generator[Event, None, Counts]:
     with project.open_warehouse() as warehouse:
         partition = partition_etl(project, etl, partitions, number)
+        # No other load may write the partition's table at the same time.
         warehouse.locks.acquire_patiently([partition.table])
         with warehouse.transaction():
             # An earlier attempt may have left it.

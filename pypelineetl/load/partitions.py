@@ -51,6 +51,7 @@ def parse_partitions(token: object, bounds: object) -> Partitions:
     if not (isinstance(token, str) and re.fullmatch("[0-9a-f]{8}", token)):
         message = "a part's token must be eight hexadecimal digits"
         raise UsageError(message)
+    # isinstance() would take a bool for an int.
     if not (isinstance(bounds, list | tuple) and all(type(bound) is int for bound in bounds)):
         message = "a part's bounds must be whole numbers"
         raise UsageError(message)

@@ -202,6 +202,7 @@ class StagedRows:
         keys = f"SELECT {self.aliases(by)} FROM {SOURCE_ROWS}"
         lacking = f"SELECT * FROM ({keys}) ANTI JOIN {CURRENT} USING ({self.aliases(by)})"
         warehouse = self.load.warehouse
+        # One row more than the limit shows that there are too many.
         wanted = self.session.rows(f"{lacking} LIMIT {_MOST_READ_BY_KEY + 1}")
         rows = f"FROM {warehouse.quote(self.etl.table)} WHERE {where}"
         if not wanted or not warehouse.query(f"SELECT 1 {rows} LIMIT 1"):
@@ -264,6 +265,7 @@ class StagedRows:
             where: A further condition of the warehouse's rows, with qualified column names.
 
         """
+        # The query is kept, so that it runs once. Without changes the warehouse gets no statement.
         self.session.keep(_CHANGES, query)
         if not values or not self.session.number(f"SELECT count(*) FROM {_CHANGES}"):
             return

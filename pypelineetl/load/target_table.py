@@ -36,6 +36,7 @@ def prepare_table(
     if isinstance(etl, DimensionETL) and not options.is_replay:
         refuse_former_special(project, etl, warehouse, (live or etl).table)
     if live is None:
+        # The rows go into the live table as it is, so it must have the columns of its DDL.
         check_drift(project, etl, warehouse)
         if isinstance(etl, FactETL) and etl.write_mode == "replace":
             warehouse.catalog.empty(etl.table)
@@ -51,6 +52,7 @@ def prepare_table(
     yield from _note_narrow_texts(etl, warehouse)
     if isinstance(etl, DimensionETL):
         seed_special_members(project, etl, warehouse, options.audit_key)
+        # The source no longer has the history, so the rebuilt table begins with all versions.
         if previous_keys and etl.factory.versioning:
             copy_versions(project, etl, warehouse, previous_keys)
             MemberEventTable(warehouse, options.generation).copy_live(etl)
@@ -98,6 +100,7 @@ def _refuse_normalized(etl: ETL, warehouse: Database) -> None:
 
     MySQL, for example, sorts the keys of a JSON value. Every load would then find a change.
     """
+    # A fact without a row key is only inserted, never compared.
     is_compared = isinstance(etl, DimensionETL) or bool(etl.row_key)
     if not (warehouse.lossy_types and is_compared):
         return

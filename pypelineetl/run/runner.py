@@ -150,8 +150,10 @@ def _refresh(
             )
             if not succeeded:
                 error = "nothing was published: every table holds what it held before"
+        # Without names, the tables of ETLs that are switched off are deleted too.
         elif succeeded and request.delete_existing_tables:
             yield from delete_tables(project, chosen if request.only else project.etls)
+    # An error of the run as a whole, such as a locked table. The failure of an ETL is an event.
     except PypeLineError as failure:
         succeeded, error = False, failure.message
     yield events.RunFinished(succeeded, timedelta(seconds=time.monotonic() - started), error)

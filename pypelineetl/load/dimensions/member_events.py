@@ -97,6 +97,7 @@ class MemberEvents:
 
         """
         columns = {column.name: column for column in self._table.columns()}
+        # `last_event` is the largest `effective`, so it has the same type.
         columns["last_event"] = columns["effective"]
         requested = [request_column(name, name, columns[name]) for name in selected]
         expressions = ", ".join(f"{expression} AS {name}" for name, expression in selected.items())

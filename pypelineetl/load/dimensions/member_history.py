@@ -105,11 +105,13 @@ class _VersionBuilder:
         is_away, date_before = True, None
         for entry in self._timeline.entries:
             if entry.kind == "deleted":
+                # A second deletion changes nothing.
                 if not is_away:
                     drafts[-1].entries.append(entry)
                     drafts[-1].deletion = entry
                 is_away = True
                 continue
+            # After a deletion a version begins, even if the state is the same as before.
             is_new = is_away or self._begins_version(entry, state, date_before)
             if entry.kind == "state" or state is None:
                 state = entry
@@ -117,6 +119,7 @@ class _VersionBuilder:
                 drafts.append(_Draft([], state))
             draft = drafts[-1]
             draft.entries.append(entry)
+            # A known version keeps its surrogate key, because facts point to it.
             if entry.is_first and draft.known is None:
                 draft.known = entry.version
             is_away, date_before = False, entry.effective
@@ -195,6 +198,7 @@ class _VersionBuilder:
         """The attributes that have one value in all versions: types 0, 1, 3 and 6."""
         rules = self._rules
         states = self._timeline.states()
+        # The states are in the order of their dates, even those that arrived late.
         earliest, latest = states[0], states[-1]
         values: dict[str, Any] = {}
         for name in rules.original:

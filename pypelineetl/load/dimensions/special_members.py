@@ -1,4 +1,4 @@
-"""The special members of a dimension, such as "unknown" and "not applicable".
+"""Insert a dimension's special members, such as "unknown", and refuse a table with former ones.
 
 A load inserts them before any other member, and does not count them.
 """

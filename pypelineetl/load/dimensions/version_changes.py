@@ -125,17 +125,21 @@ class VersionChanges:
         """
         staged, by = self._staged, self._versioning.natural_key
         conditions = []
+        # Several rows of one member.
         repeated = staged.repeated(by, "r")
         if repeated:
             conditions.append(repeated)
+        # The first row of an inferred member, which fills it in.
         if self._etl.inferred:
             conditions.append(f"CAST(e.{staged.alias(self._etl.inferred)} AS BOOLEAN)")
+        # A member that returns, or a row that changes the past.
         if self._sql.is_dated:
             key = staged.alias(self._versioning.key)
             conditions.append(
                 f"(e.{key} IS NOT NULL AND (NOT e.is_open OR r.effective_at < e.last_event))"
             )
         else:
+            # A row that is older than the latest version, by its ordering attribute.
             aliases = map(staged.alias, self._sql.ordering())
             conditions.extend(f"r.{alias} < e.{alias}" for alias in aliases)
         if not conditions:
@@ -185,10 +189,14 @@ class VersionChanges:
         """Return the conditions of which each makes a row begin a version."""
         staged, versioning = self._staged, self._versioning
         conditions = [
+            # A new member.
             f"e.{staged.alias(versioning.key)} IS NULL",
+            # A member that returns.
             "NOT e.is_open",
+            # A changed type-2 attribute.
             staged.changed(versioning.followed, "r", "e"),
         ]
+        # With `srcdateatt`, another date begins a version as well.
         if versioning.compares_dates and self._sql.is_dated:
             conditions.append("(r.effective IS NOT NULL AND r.effective_at <> e.last_event)")
         return conditions

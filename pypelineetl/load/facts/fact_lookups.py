@@ -143,6 +143,7 @@ class KeyLookups:
         messages = []
         for lookup in self._lookups:
             columns = ", ".join(lookup.key_columns)
+            # Each key once, in the order in which the source gives them.
             found = self._session.rows(
                 f"""
                 SELECT {columns}, count(*)

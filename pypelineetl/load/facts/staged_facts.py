@@ -138,9 +138,11 @@ class StagedFacts:
             FROM (…) AS s
             LEFT JOIN pypelineetl_members_0 AS d0_user ON d0_user.n0_user_id = s.k0_0_user_id
         """
+        # If rows may be rejected, the query must go on at an unmatched key: `reason` names it.
         found = (
             self._lookups.expressions("NULL") if self.is_lenient else self._lookups.expressions()
         )
+        # A fact that the source gives is not deleted.
         if self._etl.deleted and self._etl.deleted.flag:
             flag = self._etl.deleted.flag
             found[flag] = f"CAST(0 AS {duckdb_type(self.staged.columns[flag])})"

@@ -69,6 +69,7 @@ class BatchKeys:
         self._fill(names, batch)
         # The joins below find inferred members only if these exist already.
         self._lookups.infer(_BATCH, self._infer)
+        # If no row may be rejected, the load fails at its end, with all unmatched keys.
         if not self._etl.most_rejected:
             self._keep_unmatched()
         outcomes = self._lookups.outcomes()

@@ -69,6 +69,7 @@ def _write(  # noqa: PLR0913, PLR0917 - the members, and all that decides what b
     histories: RowHistories | None,
 ) -> Counter[str]:
     """Write the rows of all members, and return the number of each outcome."""
+    # A rebuilt type-2 dimension has copies of all its versions, with their keys.
     keys = PreviousKeys(load, etl) if load.previous_keys and not etl.factory.versioning else None
     outcomes = Counter[str]()
     for natural_key, member_rows in members.items():
