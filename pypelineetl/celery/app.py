@@ -155,7 +155,7 @@ class Refreshes:
     ) -> dict[str, str] | None:
         """Send an ETL to the queue that config.py names for it; None is the default queue.
 
-        This holds for `process_etl` and for the steps of a refresh alike.
+        This is the same for `process_etl` and for the steps of a refresh.
         """
         is_step = name in (STEP, PART)
         parameters = ("conf_type", "conf_name") if is_step else ("conf_name", "conf_type")

@@ -134,7 +134,7 @@ def result_of(outcomes: Sequence[Outcome]) -> list[list[Loaded]]:
 
 
 def _failure_message(outcomes: Iterable[Outcome]) -> str:
-    """Return one text that says which ETLs failed and why, which did not run, which succeeded."""
+    """Return a text with the ETLs that failed and why, that did not run, and that succeeded."""
     failures, not_run, succeeded = [], [], []
     for outcome in outcomes:
         label = f"{outcome['kind']} {outcome['name']}"

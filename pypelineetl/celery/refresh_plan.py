@@ -56,7 +56,7 @@ class RefreshPlan:
         )
 
     def step_message(self) -> Message:
-        """Return what a task that builds one table needs of the plan."""
+        """Return the part of the plan that a task needs to build one table."""
         return {"refresh": self.refresh_id, "etls": [[kind, name] for kind, name in self.etls]}
 
     def message(self) -> Message:

@@ -56,7 +56,7 @@ def retry_when_busy(project: Project) -> Iterator[None]:
     try:
         yield
     except BusyError as error:
-        # Always a number: Celery takes None for its own default, which is 3.
+        # Always a number, because None would mean Celery's own default, which is 3.
         max_retries = int(project.lock_wait.total_seconds() / _RETRY_SECONDS)
         raise current_task.retry(
             exc=error, countdown=_RETRY_SECONDS, max_retries=max_retries
@@ -64,9 +64,9 @@ def retry_when_busy(project: Project) -> Iterator[None]:
 
 
 def outcome_of(project: Project, etl: ETL, load: Callable[[], int]) -> Outcome:
-    """Return the outcome of a load, which returns its number of rows. Errors become outcomes too.
+    """Run a load, which returns its number of rows, and return the outcome, even of an error.
 
-    A step that raised would end the chord, and with it the other ETLs of the refresh.
+    If a step raised an error, the chord would end, and with it the other ETLs of the refresh.
     """
     try:
         with retry_when_busy(project):
@@ -80,7 +80,7 @@ def run_held(project: Project, run: Run) -> Iterator[None]:
     """Hold the liveness lock of a run, so that it is not considered dead during the block.
 
     Raises:
-        BusyError: Another task is at work for this run.
+        BusyError: Another task works for this run.
     """
     with project.open_warehouse() as warehouse:
         acquire_liveness(warehouse, run.id)
@@ -96,7 +96,7 @@ def run_failed_on_error(project: Project, run: Run, *, is_retried: bool = False)
     try:
         yield
     except TaskPredicate:
-        # Celery raises this to run the task again later, and then it goes on with this run.
+        # Celery raises this to run the task again later. That attempt continues this run.
         raise
     except BaseException as error:  # a shutdown or a time limit ends the run as well
         if is_retried and isinstance(error, TransientError):
@@ -106,9 +106,9 @@ def run_failed_on_error(project: Project, run: Run, *, is_retried: bool = False)
 
 
 def begin_refresh(project: Project, etls: Sequence[ETL]) -> tuple[Run, list[Outcome]]:
-    """Begin the refresh that the current task is: lock its tables, and create its staged tables.
+    """Begin the refresh of the current task: lock its tables, and create its staged tables.
 
-    A task that is delivered again finds the locks that it has already.
+    A task that is delivered again finds its own locks.
 
     Returns:
         The run, and its outcomes if it has ended before; none otherwise.

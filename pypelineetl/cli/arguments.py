@@ -16,7 +16,7 @@ Every run begins with these tests, and changes nothing if one of them fails.
 
 _HISTORY_LINES = 50
 
-# Options that say what a run does. They have no meaning for other commands.
+# Options about what a run does. They have no meaning for other commands.
 _RUN_OPTIONS = (
     "run_dimensions",
     "run_facts",

@@ -222,7 +222,7 @@ COMMANDS: Mapping[str, Command] = {
     "alert_if_late": alert_if_late,
     "plan": plan,
 }
-"""The options of run.py that are commands of their own, without the two dashes."""
+"""The options of run.py that are separate commands, without the two dashes."""
 
 
 def _ask_warehouse(

@@ -29,7 +29,7 @@ _SUCCESS, _FAILURE, _WRONG_USE, _STOPPED_BY_CTRL_C = 0, 1, 2, 130
 
 
 def main(config: ModuleType | str, argv: Sequence[str] | None = None) -> int:
-    """Do what the arguments of run.py say.
+    """Run the command or the run that the arguments of run.py name.
 
     Args:
         config: The config module, or its name. A module given by name is imported here, so that an
@@ -50,7 +50,7 @@ def main(config: ModuleType | str, argv: Sequence[str] | None = None) -> int:
 
 
 def _main(config: ModuleType | str, arguments: argparse.Namespace) -> int:
-    """Do what the arguments say, and write an error as text."""
+    """Run what the arguments name, and write an error as text."""
     try:
         check_arguments(arguments, list(COMMANDS))
         module = import_config(config) if isinstance(config, str) else config
@@ -74,7 +74,7 @@ def _main(config: ModuleType | str, arguments: argparse.Namespace) -> int:
 
 
 def _run_command(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
-    """Do the command that the arguments name, or a run if they name none.
+    """Run the command that the arguments name, or a run of ETLs if they name none.
 
     An unexpected error is written as one line; its traceback goes to run.log.
     """

@@ -1,7 +1,7 @@
 """One open database: its connection, statements, catalog, locks, table swap, bulk writer and scan.
 
 Each database has its own files with what differs. It composes the parts, and most parts have a base
-class that works for several databases. Code outside of this folder does not ask which database it
+class that works for several databases. Code outside of this folder does not check which database it
 uses.
 """
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 _DIGITS = 12
-"""How many hexadecimal digits stand for a lock's name in the name of its file."""
+"""How many hexadecimal digits of the hash of a lock's name are in the name of its file."""
 
 
 class FileLocks:

@@ -201,7 +201,7 @@ def _differs(source: Database, query: str, types: Mapping[str, str]) -> bool:
 def _has_same_meaning(session: DuckSession, query: str, catalog: str) -> bool:
     """Return whether DuckDB computes and compares the operands of a query as SQLite does.
 
-    SQLite compares a moment as a text, and a number with a text by rules of its own.
+    SQLite compares a moment as a text, and it has its own rules for a number and a text.
     """
     operands, are_computed = attached.select_operands(query, read="sqlite", catalog=catalog)
     if not operands:

@@ -51,7 +51,7 @@ class Statements(abc.ABC):
         self.rehearses = False
         """Whether the transaction will be rolled back, so that nothing may outlast it."""
         self.notes: list[str] = []
-        """What the user should know about how this connection had to work."""
+        """Messages to the user, for example about a slower way that this connection had to use."""
 
     @classmethod
     @abc.abstractmethod

@@ -83,8 +83,8 @@ class Unique(_Check):
 def unique(*columns: str, severity: Severity = "error") -> Unique:
     """Declare that no two rows have the same values in these columns.
 
-    A row with a NULL in one of them equals no other row. Texts are compared exactly, whatever the
-    warehouse's collation.
+    A row with a NULL in one of them equals no other row. Texts are compared exactly, even if the
+    warehouse's collation ignores case.
 
     >>> unique("sale_id").label
     'unique("sale_id")'
@@ -119,7 +119,7 @@ class Accepted(_Check):
 def accepted(column: str, values: Iterable[Any], *, severity: Severity = "error") -> Accepted:
     """Declare that a column has one of these values, or NULL.
 
-    Texts are compared exactly, whatever the warehouse's collation.
+    Texts are compared exactly, even if the warehouse's collation ignores case.
 
     >>> accepted("kind", ["ebook", "notes"]).values
     ('ebook', 'notes')

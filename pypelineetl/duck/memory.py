@@ -20,7 +20,7 @@ _LIMIT_FILES = {"": ("", "memory.max"), "memory": ("memory", "memory.limit_in_by
 In version 2 of control groups, a group has an empty list of controllers.
 """
 _MEGABYTE = 1024 * 1024
-# With less, DuckDB fails on small loads: each of its threads needs buffers of its own.
+# With less, DuckDB fails on small loads, because each of its threads needs its own buffers.
 _LEAST_MEGABYTES = 400
 
 
@@ -50,7 +50,7 @@ def _available() -> int:
 def limits(groups: str, root: Path) -> Iterator[int]:
     """Yield the memory limits of a process's control groups and of all groups around them.
 
-    A container sees its own group as the outermost one. A systemd unit has a group of its own.
+    In a container, the outermost group is the container's own. A systemd unit has its own group.
 
     Args:
         groups: The text of `/proc/self/cgroup`: one line for each control group.

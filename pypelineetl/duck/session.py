@@ -30,8 +30,8 @@ _SETTINGS = (
     # DuckDB would search each attached database for a name similar to that of a missing table,
     # which takes seconds.
     "SET catalog_error_max_schemas = 0",
-    # DuckDB has no statistics of a scanned source. These optimizers would take the source for the
-    # small side of a join and keep all of its rows in memory.
+    # DuckDB has no statistics of a scanned source. These optimizers would assume that it is the
+    # small side of a join, and would keep all of its rows in memory.
     "SET disabled_optimizers = 'join_order,build_side_probe_side'",
     # DuckDB would download extensions. An installed program must not download code.
     "SET autoinstall_known_extensions = false",
@@ -301,7 +301,7 @@ def _set_up(connection: duckdb.DuckDBPyConnection, *more: str) -> None:
 def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Raise the exception of a signal handler that ran while DuckDB computed.
 
-    DuckDB wraps such an exception in an error of its own.
+    DuckDB wraps such an exception in its own error.
     """
     try:
         yield

@@ -1,7 +1,7 @@
 """Read what a table holds before a load, to compare with it after the load.
 
-A source that gives no rows, where its table held some, is more often broken than empty. Such a
-load fails, unless the ETL declares `empty_source="allow"`.
+If a source gives no rows although its table had some, the source is more often broken than empty.
+Such a load fails, unless the ETL declares `empty_source="allow"`.
 """
 
 from collections.abc import Collection, Iterable

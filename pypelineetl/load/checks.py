@@ -31,10 +31,10 @@ from pypelineetl.load.staged_rows import not_special
 from pypelineetl.sql.schema import Column
 
 Condition = tuple[str, tuple[Any, ...]]
-"""The condition that rows meet which fail a check, and the arguments of its placeholders."""
+"""The condition that finds the rows that fail a check, and the arguments of its placeholders."""
 
 _TIMES = "pypelineetl_alike"
-"""The column that says how many rows have the same values."""
+"""The column with the number of rows that have the same values."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,14 @@ class _Table:
 
     @property
     def relation(self) -> str:
-        """The table without special members, which need not meet what members meet."""
+        """The table without special members, which the checks need not accept."""
         table, special = self.load.warehouse.quote(self.etl.table), not_special(self.load, self.etl)
         if not special:
             return f"{table} AS loaded"
         return f"(SELECT * FROM {table} WHERE {special}) AS loaded"
 
     def name(self, column: str) -> str:
-        """Return a column with its alias, so that a subquery cannot take it for its own."""
+        """Return a column with its alias, so that a subquery does not use its own column."""
         return f"loaded.{self.load.warehouse.quote(column)}"
 
     def exact(self, column: str, expression: str) -> str:
@@ -190,8 +190,8 @@ def _outside(table: _Table, check: Between) -> Condition:
         if bound is None:
             continue
         conditions.append(f"{table.name(column)} {sign} {table.load.warehouse.placeholder}")
-        # SQLite compares moments as texts, so both must be written alike. A number stays as it is:
-        # it may be larger than its column can hold.
+        # SQLite compares moments as texts, so both must have the same form. A number is not cast,
+        # because it may be larger than its column can store.
         values.append(declared.cast(bound) if declared.is_moment else bound)
     return " OR ".join(conditions), table.bound(column, values)
 
@@ -202,7 +202,7 @@ def _dangling(table: _Table, check: Refers) -> str:
     dimension = next(etl for etl in table.load.project.dimensions if etl.name == check.to)
     [column] = map(table.name, check.columns)
     key = f"known.{quote(str(dimension.factory.name('key')))}"
-    # NOT EXISTS and not NOT IN, which is never true if the subquery gives a NULL.
+    # Not by NOT IN, which is never true if the subquery returns a NULL.
     known = f"SELECT 1 FROM {quote(dimension.table)} AS known WHERE {key} = {column}"
     return f"{column} IS NOT NULL AND NOT EXISTS ({known})"
 

@@ -110,8 +110,8 @@ def _differences(declared: _Types, existing: _Types) -> Iterator[str]:
 def _lost_columns(etl: ETL, declared: _Types, existing: _Types) -> list[str]:
     """Return the columns whose values a rebuild would lose if the DDL has renamed them.
 
-    A type-2 dimension keeps its history itself. For other dimensions the source does not know the
-    values of `original` (type 0) and `previous` (type 3) attributes, and of flags.
+    Only the table of a type-2 dimension has its history. The sources of other dimensions do not
+    have the values of `original` (type 0) and `previous` (type 3) attributes, and of flags.
     """
     if not isinstance(etl, DimensionETL):
         return []

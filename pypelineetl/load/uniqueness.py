@@ -1,7 +1,7 @@
 """Check that surrogate keys and members of a dimension are unique after a load.
 
-The check queries the warehouse itself, whatever the DDL declares. It leaves out what a primary or
-unique key of the table guarantees already.
+The check queries the warehouse itself. It leaves out what a primary or unique key of the table
+guarantees already.
 """
 
 from collections.abc import Sequence
@@ -53,10 +53,10 @@ def check_unique(
         dimension: The dimension.
         before: What `largest_before` returned before the load.
         added: How many rows the load has added; None if it is not known.
-        is_proved: Whether the load itself guarantees that no member comes twice.
+        is_proved: Whether the load itself guarantees that no member occurs twice.
 
     Raises:
-        LoadError: A surrogate key or a member comes twice. The message names some of them.
+        LoadError: A surrogate key or a member occurs twice. The message names some of them.
 
     """
     if before and added is not None and not _is_all_above(load, dimension, before, added):
@@ -189,7 +189,7 @@ class _Uniqueness:
     def _repeated(
         self, names: Sequence[str], conditions: Sequence[str], having: str, arguments: Sequence[Any]
     ) -> list[Row]:
-        """Return some values of these columns whose rows meet the HAVING."""
+        """Return some values of these columns whose rows fulfil the HAVING."""
         warehouse, table = self.load.warehouse, self.dimension.table
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         is_plain = having == _SEVERAL_ROWS and not arguments
@@ -211,7 +211,7 @@ class _Uniqueness:
         )
 
     def _ignores_case(self) -> bool:
-        """Whether the warehouse may take two natural keys as equal that the engine keeps apart."""
+        """Return whether the collation may find two different natural keys equal."""
         if not self.load.warehouse.texts.is_case_insensitive:
             return False
         columns = self.load.project.columns(self.dimension)

@@ -47,7 +47,7 @@ def verify_load(load: Load, etl: ETL, counts: Counts, keys_before: KeysBefore) -
 
 
 def run_declared_checks(load: Load, etl: ETL) -> Iterator[Event]:
-    """Run the checks that are declared beside an ETL. Yield a note for each that only warns.
+    """Run the checks that an ETL declares. Yield a note for each failed one that only warns.
 
     Raises:
         LoadError: Other checks failed. The message names all of them.

@@ -61,7 +61,7 @@ class WaitingRejects:
         for values, column_type in zip(zip(*keys, strict=True), types.values(), strict=True):
             arrays.append(pa.array(values, arrow_type(column_type)))
         staged.session.insert(_WAITING, pa.table(arrays, names=list(types)))
-        # DuckDB compares the keys, because the loaded rows never come to Python.
+        # DuckDB compares the keys, because the loaded rows are never in Python.
         names = ", ".join(types)
         loaded = staged.session.rows(
             f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})"

@@ -25,7 +25,7 @@ def acquire(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event,
     """Acquire the tables that these ETLs write, and wait while other runs own them.
 
     Args:
-        project: The project, which says how long to wait (LOCK_WAIT_SECONDS).
+        project: The project, which sets how long to wait (LOCK_WAIT_SECONDS).
         run: The run. The caller holds its liveness lock.
         etls: The ETLs of the run.
 
@@ -79,7 +79,7 @@ def fail_run(project: Project, run: Run, error: BaseException | None = None) -> 
     Args:
         project: The project.
         run: The run.
-        error: What ended it; None if the records of its ETLs say why.
+        error: What ended it; None if the records of its ETLs have the reason.
 
     Returns:
         Whether the run turned out to be published.

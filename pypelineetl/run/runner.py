@@ -26,7 +26,7 @@ from pypelineetl.state.run_status import RunStatus
 
 @dataclass(frozen=True)
 class Request:
-    """What a run is asked to do."""
+    """What a run must do."""
 
     test_sources: bool = True
     """Whether the sources are tested before anything else."""
@@ -109,7 +109,7 @@ def process(project: Project, etl: ETL, *, rebuild: bool, full: bool = False) ->
         project: The project.
         etl: The ETL.
         rebuild: Whether its table is rebuilt. Otherwise rows are loaded into the live table.
-        full: Whether all of its source is read, whatever its watermark says.
+        full: Whether all of its source is read, even if it has a watermark.
 
     Yields:
         The events of the run. The last one is EtlFinished or EtlFailed.

@@ -39,7 +39,7 @@ def update(
     Raises RefreshError after the EtlFailed of an ETL that failed. Nothing is changed then.
     """
     attempt = partial(_update, project, run, etls, options, warehouse)
-    # All ETLs begin again together, and the first one's notes say why.
+    # All ETLs begin again together. The note about the reason is one of the first ETL.
     yield from with_fallback(attempt, partial(events.EtlNoted, etls[0]))
 
 

@@ -37,7 +37,7 @@ _KEPT_RECORDS = {"ended": 2}
 
 @dataclass(frozen=True)
 class _OldRecord:
-    """A record that may be deleted. The moments are as the database gives them."""
+    """A record that may be deleted. Its moments have the type that the driver returns."""
 
     run_id: str
     etl: str

@@ -1,9 +1,9 @@
 """Table locks (`etl_lock`): which run owns which tables of the warehouse.
 
-A run owns its tables from its first moment to its last, whatever connections it uses meanwhile. It
-is alive while one of them holds the run's liveness lock, a lock of the database with the run's id
-as its name. Between the tasks of a refresh on Celery no connection is open; then the run is alive
-until its lease ends. A run with neither is dead, and `recovery.py` finishes it.
+A run owns its tables from its first moment to its last. It may use several connections. It is alive
+while one of them holds the run's liveness lock, a lock of the database with the run's id as its
+name. Between the tasks of a refresh on Celery no connection is open: then the run is alive until
+its lease ends. A run with neither is dead, and `recovery.py` finishes it.
 """
 
 import time
@@ -29,8 +29,8 @@ _CREATE = f"""
     )
 """
 
-# Another process asks whether a run is alive by taking its liveness lock for a moment, which takes
-# a few milliseconds. Five attempts over a quarter of a second outlast that.
+# To check whether a run is alive, another process takes its liveness lock for a few milliseconds.
+# Five attempts over a quarter of a second outlast that.
 _LIVENESS_ATTEMPTS = 5
 _LIVENESS_PAUSE_SECONDS = 0.05
 

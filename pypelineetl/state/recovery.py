@@ -61,7 +61,7 @@ def is_alive(warehouse: Database, run_id: str, *, ignore_own_lock: bool = False)
     """Return whether another connection holds a liveness lock of a run.
 
     Args:
-        warehouse: The connection that asks.
+        warehouse: The connection that checks.
         run_id: The run.
         ignore_own_lock: Whether this process holds the lock of the run itself, as when it begins
             the run again. Then only the locks of its ETLs count.

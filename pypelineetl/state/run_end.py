@@ -117,7 +117,7 @@ def end_killed_run(warehouse: Database, run: Run, error: str) -> bool:
 
     Returns:
         Whether the run is now recorded as killed. False if it had ended by itself, if it turned
-        out to be published, or if somebody else has recorded why it was killed.
+        out to be published, or if another process has recorded why it was killed.
     """
     TableLocks(warehouse).exclude_others()
     history = RunHistory(warehouse)

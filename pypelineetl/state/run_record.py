@@ -45,8 +45,8 @@ DELETED = "deleted"
 ROLLED_BACK = "rolled back"
 """The previous table was made live again."""
 
-# Names of tables are short on PostgreSQL. Among the few runs whose tables exist at the same time,
-# 32 bits do not meet twice.
+# Names of tables must be short on PostgreSQL. The tables of only a few runs exist at the same time,
+# so 32 bits are enough to distinguish them.
 _GENERATION_LENGTH = 8
 
 

@@ -160,7 +160,7 @@ class RunStatus:
         Returns:
             Whether this was not recorded before.
         """
-        # The id says since when the ETL is late, so each delay is recorded once.
+        # The id contains the time since which the ETL is late, so each delay is recorded once.
         run = Run(f"late after {last:%Y-%m-%d %H:%M:%S.%f}" if last else "never loaded", "")
         if any(record.etl == etl for record in self._history.of(run.id)):
             return False

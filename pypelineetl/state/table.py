@@ -23,7 +23,7 @@ class _KnownTables:
     """What one connection knows of the state tables."""
 
     committed: set[str] = field(default_factory=set)
-    """The tables that exist, whatever becomes of the open transaction."""
+    """The tables that exist even if the open transaction is rolled back."""
     created: set[str] = field(default_factory=set)
     """The tables that this connection has created."""
 
@@ -87,7 +87,7 @@ class StateTable:
         existing = self.warehouse.catalog.columns(self.name)
         if not existing:
             _known_of(self.warehouse).created.add(self.name)
-            # A rejected row may contain any character, whatever character set the database has.
+            # A rejected row may contain any character, but the database may have a narrower set.
             create = f"{self.create} CHARACTER SET utf8mb4"
             target = self.warehouse.dialect
             statements = ddl.create_statements(create, sql_dialect=MYSQL, target=target)
@@ -228,7 +228,7 @@ class StateTable:
 
 
 def moment_of(value: Any) -> datetime:
-    """Return a moment of a state table as a datetime, in whatever form the driver gives it."""
+    """Return a moment of a state table as a datetime, even if the driver returns a text."""
     found = moment(value)
     assert isinstance(found, datetime)  # noqa: S101 - the library wrote the value itself
     return found

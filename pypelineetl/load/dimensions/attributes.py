@@ -79,7 +79,7 @@ def type_three_value(key: str, kept: str, base: str) -> str:
 
 
 def resolve_attributes(staged: StagedRows, etl: DimensionETL, latest: str) -> None:
-    """Give the source rows the type-0 and type-3 attributes of their members.
+    """Set the type-0 and type-3 attributes of the source rows from those of their members.
 
     Args:
         staged: The source rows.

@@ -224,7 +224,7 @@ class HistoryRewriter:
         history: History,
         positions: Sequence[int],
     ) -> None:
-        """Count what the rows of one member did, and collect what is to be written.
+        """Count the outcomes of the rows of one member, and collect what must be written.
 
         Args:
             natural_key: The member's natural key.

@@ -184,7 +184,7 @@ def _kept_for_facts(load: Load, missing: str, pointing: Mapping[str, str]) -> It
 
 
 def _restore_attributes(staged: StagedRows, etl: DimensionETL) -> None:
-    """Give the members of a rebuilt table their previous attributes of types 0 and 3.
+    """Restore the previous attributes of types 0 and 3 in a rebuilt table.
 
     It leaves out previous members that were inferred, because they had no attributes.
     """

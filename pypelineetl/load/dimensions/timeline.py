@@ -107,8 +107,8 @@ class Timeline:
         for version in self.known:
             followed = self._followed(version.values)
             for place, event in enumerate(version.events):
-                # Somebody may have edited the dates in the table. The order of the versions
-                # holds, so no event is earlier than the one before it.
+                # A user may have edited the dates in the table. The order of the versions
+                # decides, so no event is earlier than the one before it.
                 before = self.entries[-1].effective if self.entries else event.effective
                 effective = max(event.effective, before)
                 is_first = place == 0
@@ -120,8 +120,8 @@ class Timeline:
     def _date_of_dateless_rows(self) -> datetime | None:
         """Return the date of rows without a date; None if it is the time of the run.
 
-        A row without a date holds from the beginning if it stands beside rows with a date, or if
-        nothing else is known of the member.
+        A row without a date is valid from the beginning if the member also has rows with a date, or
+        if nothing else is known of the member.
         """
         has_dates = any(row.effective is not None for row in self.rows)
         return self.rules.beginning if has_dates or not self.entries else None

@@ -157,7 +157,7 @@ class VersionChanges:
     def find_changes(self) -> None:
         """Create CHANGES: the source rows that begin a version or overwrite an attribute.
 
-        `begins` and `overwrites` say which. `member` is the surrogate key of the latest version,
+        `begins` and `overwrites` show which. `member` is the surrogate key of the latest version,
         NULL for a new member. `is_open` and the columns `kept_...` are values of that version.
         """
         staged, versioning = self._staged, self._versioning

@@ -66,7 +66,7 @@ class KeyLookups:
         """Return the expression of each column that is looked up or computed.
 
         Args:
-            unmatched: The SQL that stands for a key that is to be rejected. By default such a key
+            unmatched: The SQL that stands for a key that must be rejected. By default such a key
                 ends the query with UnmatchedKeyError.
 
         """
@@ -78,7 +78,7 @@ class KeyLookups:
         return found
 
     def reason(self) -> str:
-        """Return the expression of why a row is to be rejected; NULL where it is not."""
+        """Return the expression of the reason why a row is rejected; NULL if it is not."""
         reasons = []
         for lookup in self._lookups:
             message = literal(_no_member(lookup.column, lookup.dimension.name))
@@ -119,9 +119,9 @@ class KeyLookups:
                 members.add(self._session, list(zip(missing, surrogate_keys, strict=True)))
 
     def unmatched_rows(self, query: str) -> str:
-        """Return the query of a fact's rows that are to be rejected for an unmatched key.
+        """Return the query of a fact's rows that must be rejected for an unmatched key.
 
-        A flag for each key, such as `m0_seller_fk`, says whether it is that one.
+        A flag for each key, such as `m0_seller_fk`, shows whether it is that one.
         """
         flags, any_flag = [], []
         for lookup in self._lookups:

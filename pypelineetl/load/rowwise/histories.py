@@ -92,7 +92,7 @@ class RowHistories:
             return True
         latest = self._latest.get(natural_key)
         if len(rows) > 1 or (latest and (latest.is_inferred or latest.is_flagged)):
-            # pygrametl would take the flag for an attribute whose change begins a version.
+            # For pygrametl, the flag is an attribute whose change begins a version.
             return False
         if not self._is_dated:
             return latest is None or self._rules.ordering is None
