@@ -30,12 +30,13 @@ def with_fallback(
 
     Args:
         load: The load. It has undone everything when it raises.
-        note: Makes the event that says why the load begins again.
+        note: Makes the event about why the load begins again.
 
     Returns:
         What the load returns.
 
-    Raises SourceError if DuckDB cannot read the source's values in the slower way either.
+    Raises:
+        SourceError: DuckDB cannot read the source's values in the slower way either.
     """
     scans = streams = True
     while True:

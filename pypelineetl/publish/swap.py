@@ -111,7 +111,8 @@ def replace_rows(
         redeclared: The tables whose DDL has changed. They are created again, as are tables whose
             columns differ.
 
-    Raises LoadError if a table must be created again and a transaction cannot do that.
+    Raises:
+        LoadError: A table must be created again, and a transaction cannot do that.
     """
     for table, name in kept.items():
         _keep_rows(warehouse, table, name)

@@ -25,8 +25,9 @@ def etl_events(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[E
     Returns:
         The number of rows.
 
-    Raises RefreshError after EtlFailed. ScanError, UnorderedError and TransientError are raised
-    without an event, because the load begins again.
+    Raises:
+        RefreshError: The load failed. EtlFailed comes before it.
+        ScanError, UnorderedError, TransientError: The load must begin again, so there is no event.
     """
     started = time.monotonic()
     yield events.EtlStarted(etl)

@@ -38,8 +38,9 @@ def execute(
     Returns:
         Whether every ETL succeeded. Otherwise nothing is published.
 
-    Raises BusyError if another run owns a table for too long, and EndedError if this run has ended
-    before.
+    Raises:
+        BusyError: Another run owns a table for too long.
+        EndedError: This run has ended before.
     """
     attempt = partial(_execute_once, project, run, etls, options, rebuilds=rebuilds)
     try:

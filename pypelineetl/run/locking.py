@@ -29,7 +29,8 @@ def acquire(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event,
         run: The run. The caller holds its liveness lock.
         etls: The ETLs of the run.
 
-    Raises BusyError, which names the owner, if another run still owns a table after that time.
+    Raises:
+        BusyError: Another run, which the message names, still owns a table after that time.
     """
     started = time.monotonic()
     pause = _FIRST_PAUSE_SECONDS
@@ -55,7 +56,8 @@ def acquire(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event,
 def acquire_nowait(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, None]:
     """Acquire the tables that these ETLs write.
 
-    Raises BusyError, which names the owner, if another run owns one of them.
+    Raises:
+        BusyError: Another run, which the message names, owns one of them.
     """
     tables = {table for etl in etls for table in tables_written(project, etl)}
     with project.open_warehouse() as warehouse:

@@ -35,7 +35,8 @@ def plan(project: Project, request: Request) -> Generator[Event, None, None]:
         project: The project.
         request: The run. `test_sources` and `replay_rejects` do not count.
 
-    Raises UsageError, before the first event, for a name in `only` that is not a switched-on ETL.
+    Raises:
+        UsageError: A name in `only` is not a switched-on ETL. It is raised before the first event.
     """
     chosen = choose_etls(project, request)
     running = choose_running(request, chosen)

@@ -46,12 +46,13 @@ def with_retries(
 
     Args:
         work: The work. It has undone everything when it raises.
-        note: Makes the event that says why the work begins again.
+        note: Makes the event about why the work begins again.
 
     Returns:
         What the work returns.
 
-    Raises TransientError if the last attempt fails.
+    Raises:
+        TransientError: The last attempt failed.
     """
     error: TransientError | None = None
     for attempt in attempts():

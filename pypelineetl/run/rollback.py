@@ -27,9 +27,10 @@ from pypelineetl.state.table_names import kept_name
 def roll_back(project: Project) -> Generator[Event, None, None]:
     """Swap the tables of the last rebuild for the previous ones.
 
-    Raises UsageError if no previous table is kept, or if tables were loaded since the rebuild, so
-    that the previous ones would not match them. Raises LoadError if a view or another object would
-    be lost.
+    Raises:
+        UsageError: No previous table is kept, or tables were loaded since the rebuild, so that the
+            previous ones would not match them.
+        LoadError: A view or another object would be lost.
     """
     started = time.monotonic()
     run = new_run(project.digest)
@@ -118,7 +119,8 @@ def _check_columns(warehouse: Database, replacement: Replacement) -> Replacement
     If it has other columns than the live table, the live table is created again with those columns,
     and without keys and indexes.
 
-    Raises LoadError if something depends on that live table, because it would be lost.
+    Raises:
+        LoadError: Something depends on that live table, and would be lost.
     """
     columns = warehouse.catalog.columns(replacement.staged)
     if warehouse.catalog.columns(replacement.table) == columns:

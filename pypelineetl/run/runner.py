@@ -53,7 +53,8 @@ def refresh(project: Project, request: Request) -> Generator[Event, None, None]:
         project: The project.
         request: What to do.
 
-    Raises UsageError, before the first event, for a name in `only` that is not a switched-on ETL.
+    Raises:
+        UsageError: A name in `only` is not a switched-on ETL. It is raised before the first event.
     """
     chosen = choose_etls(project, request)
     running = choose_running(request, chosen)
@@ -69,7 +70,8 @@ def refresh(project: Project, request: Request) -> Generator[Event, None, None]:
 def choose_etls(project: Project, request: Request) -> tuple[ETL, ...]:
     """Return the switched-on ETLs that a request names, dimensions first.
 
-    Raises UsageError for an unknown name.
+    Raises:
+        UsageError: A name is not that of a switched-on ETL, or none is switched on.
     """
     active = {etl.name: etl for etl in project.etls if etl.active}
     inactive = {etl.name for etl in project.etls} - set(active)

@@ -24,7 +24,8 @@ def begin_rebuild(project: Project, run: Run, etls: Sequence[ETL]) -> Staging:
         run: The run, which owns its tables.
         etls: The ETLs to rebuild.
 
-    Raises LoadError if the tables could not be published later.
+    Raises:
+        LoadError: The tables could not be published later.
     """
     staging = stage(project, etls, run.generation)
     with project.open_warehouse() as warehouse:

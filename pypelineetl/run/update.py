@@ -36,7 +36,8 @@ def update(
         options: How to load them.
         warehouse: The connection that holds the run's liveness lock.
 
-    Raises RefreshError after the EtlFailed of an ETL that failed. Nothing is changed then.
+    Raises:
+        RefreshError: An ETL failed. Its EtlFailed comes before it, and nothing is changed.
     """
     attempt = partial(_update, project, run, etls, options, warehouse)
     # All ETLs begin again together. The note about the reason is one of the first ETL.

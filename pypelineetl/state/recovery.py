@@ -116,7 +116,8 @@ def release_dead(
     Returns:
         A line for each dead run: what was done about it.
 
-    Raises BusyError if a run that is alive owns a table.
+    Raises:
+        BusyError: A run that is alive owns a table.
     """
     holders: dict[str, str] = {}
     # A run owns several tables, and is finished once.

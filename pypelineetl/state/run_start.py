@@ -52,8 +52,10 @@ def acquire(
     Returns:
         A line for each dead run that owned one of the tables: what was done about it.
 
-    Raises BusyError if a run that is alive owns a table, EndedError if this run has ended before,
-    and LoadError if this run's process has died too often.
+    Raises:
+        BusyError: A run that is alive owns a table.
+        EndedError: This run has ended before.
+        LoadError: This run's process has died too often.
     """
     # Sorted, so that the records do not depend on the order of a set.
     wanted = sorted(set(tables))
@@ -77,7 +79,8 @@ def acquire(
 def begin_etl(warehouse: Database, run: Run, etl: ETL) -> None:
     """Record in the open transaction that a run begins to load an ETL, and renew its lease.
 
-    Raises LoadError unless the run still owns its tables, and if the ETL was begun too often.
+    Raises:
+        LoadError: The run no longer owns its tables, or the ETL was begun too often.
     """
     locks = TableLocks(warehouse)
     locks.verify(run)
@@ -94,7 +97,9 @@ def begin_etl(warehouse: Database, run: Run, etl: ETL) -> None:
 def _next_attempt(warehouse: Database, run: Run) -> int:
     """Return the number of this attempt at a run.
 
-    Raises EndedError if the run has ended, and LoadError if it was begun too often.
+    Raises:
+        EndedError: The run has ended.
+        LoadError: The run was begun too often.
     """
     records = RunHistory(warehouse).of(run.id)
     if not records:
