@@ -137,7 +137,7 @@ class DuckDB(Database):
         return Stream(columns, self._pages(kept))
 
     def _source_stream(self, query: str) -> Stream:
-        """Return a source's rows with exact values, also where the driver would change them."""
+        """Return a source's rows with exact values, even those that the driver would change."""
         described = self.query(f"DESCRIBE {query}")
         readers = {name: READERS[kind] for name, kind, *_ in described if kind in READERS}
         names = {name for name, *_ in described}

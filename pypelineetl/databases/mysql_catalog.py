@@ -27,7 +27,7 @@ _RENAME_WAIT_SECONDS = 1
 While RENAME TABLE waits for a reader, each new reader waits behind it. So a try is short.
 """
 _RENAME_PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
-"""The seconds between two tries to rename, in which readers can finish and new ones can begin."""
+"""The seconds between two tries to rename. Meanwhile readers can finish, and new ones can begin."""
 # The server ends a session that is silent for this long, and its locks with it: a year.
 _SESSION_SECONDS = 31_536_000
 

@@ -102,7 +102,7 @@ class Accepted(_Check):
     """The check that a column has only known values; made by `accepted`."""
 
     values: tuple[Any, ...]
-    """The values that the column may have beside NULL."""
+    """The values that the column may have, apart from NULL."""
 
     name = "accepted"
 
@@ -126,7 +126,7 @@ def accepted(column: str, values: Iterable[Any], *, severity: Severity = "error"
 
     Args:
         column: A column of the warehouse table.
-        values: The values that it may have beside NULL.
+        values: The values that it may have, apart from NULL.
         severity: "error" fails the load, "warn" warns.
 
     """

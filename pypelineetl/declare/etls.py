@@ -38,7 +38,7 @@ class _ETL:
     """The fields that dimensions and fact tables have in common."""
 
     name: str = field(kw_only=False)
-    """The name in commands, messages and `etl_*` tables, once among dimensions or among facts."""
+    """The name in commands, messages and `etl_*` tables, unique among dimensions or among facts."""
     source: str | Rows | File | None
     """Where the rows come from: SQL, `native(...)`, `rows(...)` or `file(...)`.
 
@@ -90,7 +90,7 @@ class _ETL:
 
     @property
     def live_table(self) -> str:
-        """The table that readers of the warehouse see, also while a run fills a staged table."""
+        """The table that readers of the warehouse see, even while a run fills a staged table."""
         return self.stands_for or self.table
 
 
@@ -295,9 +295,9 @@ class FactETL(_ETL):
     Made with `member(...)`, `date_key(...)`, `time_key(...)` or `junk(...)`. Default: none.
     """
     lags: Mapping[str, Lag] = field(default_factory=dict)
-    """By measure, the two moments between which it is the time, made with `lag(...)`.
+    """By measure, two moments of the source, made with `lag(...)`.
 
-    Default: none.
+    The measure is the time between them. Default: none.
     """
     grain: tuple[str, ...] = ()
     """The columns that identify a row.

@@ -75,7 +75,7 @@ def load_etl(  # noqa: PLR0913 - what is loaded, where to, and the two fast ways
     if isinstance(etl, DimensionETL):
         delete_lost_events(load, etl, keys_before[etl])
     counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
-    # An incremental load, or a replay, may well find no rows.
+    # An incremental load, or a replay, may have no rows to read.
     if extracted.is_full and not options.is_replay:
         refuse_empty(etl, counts, baseline, is_rebuilt=options.live is not None)
     if etl.watermark:

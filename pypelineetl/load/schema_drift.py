@@ -48,8 +48,8 @@ def check_drift(project: Project, etl: ETL, warehouse: Database) -> None:
 def refuse_losses(project: Project, etls: Sequence[ETL], warehouse: Database) -> None:
     """Refuse a rebuild that would lose values which only the warehouse has.
 
-    If the table has one column that the DDL lacks, and the DDL one that the table lacks, the
-    column may have got another name.
+    If the table has a column that the DDL does not have, and the DDL a column that the table does
+    not have, the column may have a new name.
 
     Raises:
         LoadError: A rebuild would lose values. The message names the columns of every table.

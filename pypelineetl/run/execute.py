@@ -109,7 +109,7 @@ def _update(
     """Update tables. The first ETL that fails ends the run."""
     started = time.monotonic()
     ended: set[str] = set()
-    # Nothing of an update survives a failure, so an ETL after the failed one would load in vain.
+    # A failure rolls the whole update back, so the ETLs after the failed one need not load.
     try:
         for event in update(project, run, etls, options, warehouse):
             if isinstance(event, events.EtlFinished | events.EtlFailed):

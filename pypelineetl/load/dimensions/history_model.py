@@ -86,7 +86,7 @@ class State:
     values: Values
     """The attributes that the source gives."""
     effective: datetime | None
-    """From when on the values hold, UTC; None if the row has no date."""
+    """From when on the values are valid, UTC; None if the row has no date."""
 
 
 @dataclass(frozen=True)

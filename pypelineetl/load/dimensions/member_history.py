@@ -89,7 +89,7 @@ class _VersionBuilder:
         return History(versions, began, self._outcomes(versions))
 
     def _inferred_version(self) -> Version | None:
-        """Return the version that a fact made, which has no state yet; None if there is none."""
+        """Return the version that a fact created, without any state; None if there is none."""
         flag = self._rules.inferred
         if flag is None:
             return None

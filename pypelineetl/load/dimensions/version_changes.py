@@ -264,7 +264,7 @@ class VersionChanges:
         return self._staged.session.number(f"SELECT count(*) FROM {CHANGES} WHERE {condition}")
 
     def _rows_beside_latest(self) -> str:
-        """Return the FROM clause of the rows `r`, each beside its member's latest version `e`.
+        """Return the FROM clause of the rows `r`, each joined with its member's latest version `e`.
 
             pypelineetl_rows AS r LEFT JOIN pypelineetl_latest AS e ON r.school_id = e.school_id
 

@@ -14,7 +14,7 @@ from pypelineetl.sql.schema import Column
 
 NaturalKey = tuple[Any, ...]
 """The values of a natural key, in the order of its columns."""
-# Of events of one version and one date: a return begins the version, a deletion ends it.
+# The order of events of one version and one date: a return begins the version, a deletion ends it.
 _RANKS = {"returned": 0, "state": 1, "deleted": 2}
 
 

@@ -1,7 +1,7 @@
 """Find all foreign keys and lags of a fact by joins with its dimensions in DuckDB.
 
-This is Kimball's surrogate-key pipeline. The same SQL serves a whole source, and single batches of
-a fact that is loaded row by row.
+This is Kimball's surrogate-key pipeline. The same SQL is for a whole source, and for single batches
+of a fact that is loaded row by row.
 """
 
 from collections.abc import Callable, Sequence

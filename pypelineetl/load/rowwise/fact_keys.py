@@ -104,7 +104,7 @@ class BatchKeys:
         columns = dict(zip(names, zip(*batch, strict=True), strict=True))
         numbers = pa.array(range(len(batch)), pa.int64())
         arrays = [numbers, *arrays_with_errors(columns, self._requested)]
-        # The table is created once, as its columns never change.
+        # The table was created once, because its columns never change.
         self._session.run(f"DELETE FROM {_BATCH}")
         self._session.insert(_BATCH, pa.table(arrays, names=self._batch_columns))
         if not self._etl.most_rejected:
