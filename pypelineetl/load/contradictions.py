@@ -56,12 +56,14 @@ def mark_undecided(staged: StagedRows, rows: str) -> None:
     _find_undecided(staged, staged.etl, rows)
     found = session.rows(f"SELECT * FROM {_UNDECIDED} ORDER BY {staged.aliases(row_key)} LIMIT 1")
     if not staged.etl.most_rejected:
+        # One fact whose rows contradict fails the load, so the message names the first.
         if found:
             *values, times, named = found[0]
             raise LoadError(undecided_message(row_key, times, named.split(", "), values))
         _merge(staged, staged.etl, rows, has_key)
         return
     if found:
+        # A row that has a reason already keeps it.
         session.run(
             f"""
             UPDATE {rows} AS r

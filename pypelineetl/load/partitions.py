@@ -81,6 +81,7 @@ def plan_partitions(project: Project, etl: FactETL, generation: str) -> Partitio
         raise SourceError(message)
     first = int(least)
     width = int(most) - first + 1
+    # A set, because a range of few numbers gives the same bound twice.
     bounds = set()
     for number in range(1, etl.parts):
         bounds.add(first + width * number // etl.parts)
@@ -144,6 +145,7 @@ def merge_partitions(  # noqa: PLR0913, PLR0917 - as `load_etl`, and the partiti
         )
         raise LoadError(message)
     counts = Counts(read=rows, inserted=rows)
+    # A fact with partitions is always rebuilt.
     refuse_empty(etl, counts, baseline, is_rebuilt=True)
     yield from run_declared_checks(load, etl)
     return counts

@@ -71,6 +71,7 @@ def _reasons(project: Project, etl: ETL) -> Iterator[str]:
         yield own_code
     yield from _argument_reasons(etl.factory)
     columns = project.columns(etl)
+    # A bulk load computes in DuckDB, so DuckDB must have a type for each column.
     try:
         for name in etl.factory.columns:
             duckdb_type(columns[name])

@@ -86,6 +86,7 @@ class _Uniqueness:
 
     def check(self, *, is_proved: bool) -> None:
         key, natural_key = str(self.dimension.factory.name("key")), self._natural_key
+        # A unique key of only some of the columns guarantees that all of them are unique.
         guarantees = self.load.warehouse.catalog.unique_keys(self.dimension.table)
         if not any(columns <= {key} for columns in guarantees):
             self._check_surrogate_keys(key)
@@ -119,6 +120,7 @@ class _Uniqueness:
         having, arguments = _SEVERAL_ROWS, list[Any]()
         if is_versioned:
             having, arguments = self._wrong_versions()
+        # Versions without a number and an end have nothing that can be checked.
         if not having:
             return
         special = not_special(self.load, self.dimension)

@@ -125,6 +125,7 @@ def fill_inferred(staged: StagedRows, etl: DimensionETL) -> int:
     if not etl.inferred:
         return 0
     key, by = str(etl.factory.name("key")), etl.factory.natural_key
+    # The natural key stays, and so do the number and the dates of the version.
     fixed = {*by, *etl.factory.versioning}
     names = [name for name in etl.factory.names("attributes") if name not in fixed]
     staged.session.keep(

@@ -76,6 +76,7 @@ class ExistingVersions:
         if not self._rules.is_dated:
             return
         version_keys = None
+        # Of few members, only their own events are read.
         if are_few:
             key = staged.alias(self._versioning.key)
             rows = staged.session.rows(f"SELECT {key} FROM {_EXISTING}")

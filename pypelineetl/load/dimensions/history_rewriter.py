@@ -245,6 +245,7 @@ class HistoryRewriter:
             # No row begins the version of a return, so it gets the place of the member's first row.
             position = min(positions) if began is None else positions[began]
             self._collect_new(natural_key, version, position, place)
+            # The first version of a new member is a new member, and not counted here.
             if known or place > 0:
                 self.versions += 1
 
@@ -263,6 +264,7 @@ class HistoryRewriter:
         row_before = self._version_rows.row(before, natural_key)
         row = self._version_rows.row(after, natural_key)
         names = self._version_rows.changing
+        # Only what changes is written, so that an audit column keeps the run of the last change.
         if not all(same_value(row_before[name], row[name]) for name in names):
             self._changes.rewritten.append((after.key, *(row[name] for name in names)))
         # In their order, because the database returns them in any order.

@@ -56,6 +56,7 @@ def preserve_members(
         SELECT {columns}
         FROM {warehouse.quote(etl.table)}{where}
     """)
+    # Only this connection sees a temporary table.
     warehouse.uncommitted.add(previous)
     _save_largest_key(etl, warehouse, previous)
     return previous

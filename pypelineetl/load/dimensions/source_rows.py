@@ -31,6 +31,7 @@ def stage(
     if may_reject:
         rows = f"SELECT * RENAME (cast_error AS reason) FROM ({rows})"
     read = staged.number_rows(with_constants(staged, etl, rows))
+    # SOURCE_ROWS has the rows now, so the fetched ones can be dropped.
     source.release()
     return read
 

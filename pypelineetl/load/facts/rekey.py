@@ -55,6 +55,7 @@ def _find_late_members(
     warehouse.uncommitted.add(etl.table)
     names = list(dict.fromkeys([column, *natural_key, *moment]))
     staged.load_current(names, f"{foreign_key} = {unknown}")
+    # Without such facts, the members need not be read.
     if not session.number(f"SELECT count(*) FROM {CURRENT}"):
         return 0
     members = load_members(session, load.project, warehouse, dimension)
@@ -122,6 +123,7 @@ def _follow_history(
 
     """
     members = load_members(session, load.project, load.warehouse, load.project.dimension(key))
+    # With one version for each member, no fact can point to a wrong one.
     if not members.is_versioned:
         return 0
     staged, row_key, as_of = StagedRows(load, session, etl), etl.row_key, str(key.as_of)

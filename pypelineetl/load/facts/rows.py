@@ -47,7 +47,7 @@ def load_grained_rows(
     others = [name for name in etl.factory.columns if name not in grain]
     counts = facts.keep(is_once=True)
     yield counts.read
-    # A row with NULL in its grain would be inserted again by every load.
+    # Every load would insert a row with NULL in its grain again.
     rejected = counts.rejected + reject_null(staged, grain, FACTS)
     if load.waiting:
         load.waiting.accept(staged, FACTS)

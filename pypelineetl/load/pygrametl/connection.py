@@ -97,6 +97,7 @@ class TargetConnection:
         translate: bool = True,  # noqa: FBT001, FBT002, ARG002 - pygrametl's signature
     ) -> None:
         """Run an INSERT for many rows, as `execute` does for one."""
+        # `execute` collects the rows into batches.
         for arguments in params:
             self.execute(stmt, arguments)
 

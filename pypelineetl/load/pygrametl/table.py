@@ -122,6 +122,7 @@ def _arguments(
         # batches anyway.
         arguments["usemultirow"] = False
     if isinstance(etl, DimensionETL):
+        # A user's own `idfinder` gives the keys itself.
         if "idfinder" not in factory.arguments:
             arguments["idfinder"] = _key_finder(etl, warehouse)
         overwritten = type_one(etl) if etl.scd_type == "type 2" else []

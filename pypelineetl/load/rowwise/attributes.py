@@ -118,9 +118,11 @@ class PreviousKeys:
 
     def assign(self, row: dict[str, Any]) -> None:
         """Assign the key that the row's member had, or the next that no member ever had."""
+        # The source itself gives the key.
         if row.get(self._key) is not None:
             return
         natural_key = tuple(row[name] for name in self._natural_key)
+        # The key is kept, so that another row of the same new member gets it too.
         if natural_key not in self._known:
             self._known[natural_key] = next(self._numbers)
         row[self._key] = self._known[natural_key]

@@ -117,6 +117,7 @@ class CollectedFacts(FactBatches):
                 outcomes[put(row)] += 1
                 self.accepted.append(values)
                 continue
+            # The message counts the rows that were rejected for another reason too.
             times = len(rows) + rejected_before
             if not self._etl.most_rejected:
                 raise LoadError(undecided_message(self._row_key, times, differing, values))

@@ -95,6 +95,7 @@ class RowHistories:
             # For pygrametl, the flag is an attribute whose change begins a version.
             return False
         if not self._is_dated:
+            # With an ordering attribute, the row may be older than the latest version.
             return latest is None or self._rules.ordering is None
         given = self._effective(rows[0])
         effective = given or self._unknown_date(latest)
@@ -102,6 +103,7 @@ class RowHistories:
             return False
         if latest is None:
             beginning = self._rules.beginning
+            # For an earlier date, pygrametl would still begin the first version at `minfrom`.
             return beginning is None or effective >= beginning
         return latest.is_open and effective >= latest.last_event
 
