@@ -1,4 +1,4 @@
-"""Refreshes on Celery."""
+"""Run refreshes and single ETLs as Celery tasks."""
 
 from pypelineetl.errors import missing_package
 

@@ -1,7 +1,7 @@
 """The Celery application of a project: its queues, and what the two tasks of tasks.py do.
 
-A run of one ETL, or into tables that exist, is one task (`single_task.py`). A refresh that builds
-its tables is many (`workflow.py`).
+A run of one ETL, or a run into existing tables, is one task (`single_task.py`). A refresh that
+rebuilds tables has many tasks (`workflow.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from pypelineetl.project.config_module import read_project
 from pypelineetl.project.project import Project
 from pypelineetl.report.terminal import shown, shown_lines
 
-# Of an argument in a message. An error message quotes an argument; a long one would fill it.
+# A longer argument is not repeated in an error message, because it would fill the message.
 _MAX_CHARACTERS = 130
 
 
@@ -120,7 +120,7 @@ class Refreshes:
     def _rebuild(self, task: Task[..., Any], etls: Sequence[ETL]) -> list[list[Loaded]]:
         run, recorded = begin_refresh(self.project, etls)
         if recorded:
-            # This task is delivered again, after the refresh has ended.
+            # This task was delivered again after the refresh had ended.
             return result_of(recorded)
         return self._workflow.begin(task, run, etls)
 
@@ -133,9 +133,9 @@ class Refreshes:
         return fail_killed_run(self.project, run_id, reason)
 
     def _check_before_beat(self, sender: Any, **_: Any) -> None:
-        """End beat with all problems of the configuration.
+        """End beat with a message about all problems of the configuration.
 
-        With a wrong NIGHTLY_REFRESH it would run for months without a refresh.
+        With a wrong NIGHTLY_REFRESH, beat would run for months without a refresh.
         """
         if sender.app is not self.app:
             return
@@ -155,7 +155,7 @@ class Refreshes:
     ) -> dict[str, str] | None:
         """Send an ETL to the queue that config.py names for it; None is the default queue.
 
-        This holds for `process_etl` and for the steps of a refresh alike.
+        This is the same for `process_etl` and for the steps of a refresh.
         """
         is_step = name in (STEP, PART)
         parameters = ("conf_type", "conf_name") if is_step else ("conf_name", "conf_type")
@@ -167,7 +167,8 @@ class Refreshes:
         return None
 
     def _declared_etls(self) -> Iterator[DimensionETL | FactETL]:
-        # Of the module itself: a process that only sends tasks needs no valid configuration.
+        # From the module itself, because a process that only sends tasks needs no valid
+        # configuration.
         yield from self._config.DIMENSIONS
         yield from self._config.FACTS
 

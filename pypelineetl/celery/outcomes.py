@@ -1,8 +1,8 @@
-"""Outcomes of the tasks of a refresh: how they travel between processes and become the result.
+"""Outcomes of the tasks of a refresh: as JSON between tasks, and as the result of the refresh.
 
-A task that builds a table returns an outcome and never raises. The last task of the refresh
-therefore has all of them, and ends with the rows of every ETL or with one error that names
-everything that failed.
+A task that builds a table returns an outcome and never raises. So the last task of the refresh has
+all outcomes. It ends with the rows of every ETL, or with one error that names everything that
+failed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ Loaded = tuple[str, str, int]
 
 
 class Outcome(TypedDict):
-    """The outcome of one ETL, or of one partition of a fact, as JSON. Has one of the last three."""
+    """The outcome of one ETL or partition, as JSON, with `rows`, `error` or `skipped`."""
 
     kind: str
     """`dimension` or `fact`."""
@@ -72,6 +72,7 @@ def skipped_facts(
     """Return an outcome for each fact that cannot run, because a dimension it refers to failed."""
     failed_dimensions = set()
     for outcome in earlier:
+        # A dimension without a number of rows failed or did not run.
         if outcome["kind"] == "dimension" and "rows" not in outcome:
             failed_dimensions.add(outcome["name"])
     outcomes = []
@@ -100,6 +101,7 @@ def merge_partitions(outcomes: Iterable[Outcome]) -> list[Outcome]:
             merged[etl] = outcome
             continue
         total = merged[etl]
+        # The error of one partition is enough to explain why the fact failed.
         if "error" in total:
             continue
         if "error" in outcome:
@@ -110,7 +112,7 @@ def merge_partitions(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 
 def all_loaded(outcomes: Iterable[Outcome]) -> bool:
-    """Whether every ETL of these outcomes was loaded."""
+    """Return whether every ETL of these outcomes was loaded."""
     return all("rows" in outcome for outcome in outcomes)
 
 
@@ -132,7 +134,7 @@ def result_of(outcomes: Sequence[Outcome]) -> list[list[Loaded]]:
 
 
 def _failure_message(outcomes: Iterable[Outcome]) -> str:
-    """Return one text that says which ETLs failed and why, which did not run, which succeeded."""
+    """Return a text with the ETLs that failed and why, that did not run, and that succeeded."""
     failures, not_run, succeeded = [], [], []
     for outcome in outcomes:
         label = f"{outcome['kind']} {outcome['name']}"

@@ -1,4 +1,4 @@
-"""The plan of a refresh on Celery: its stages, and what travels from task to task as JSON.
+"""The plan of a refresh on Celery: its stages, and the JSON that its tasks pass on.
 
 A stage is a list of ETLs that may load at the same time. All dimensions are one stage; facts
 follow.
@@ -30,7 +30,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class RefreshPlan:
-    """A refresh that is under way, as its tasks pass it on."""
+    """A refresh that is running, as its tasks pass it on."""
 
     refresh_id: str
     """The id of the refresh task, which is the id of its run as well."""
@@ -56,7 +56,7 @@ class RefreshPlan:
         )
 
     def step_message(self) -> Message:
-        """Return what a task that builds one table needs of the plan."""
+        """Return the part of the plan that a task needs to build one table."""
         return {"refresh": self.refresh_id, "etls": [[kind, name] for kind, name in self.etls]}
 
     def message(self) -> Message:
@@ -118,9 +118,9 @@ def _stage(etls: Sequence[ETL]) -> Stage:
 def stages_of(project: Project, etls: Sequence[ETL]) -> list[list[ETL]]:
     """Return ETLs in stages. A stage begins when all ETLs of the stage before it have ended.
 
-    Dimensions come first. A fact that may add members to a dimension and another fact that looks up
-    keys in that dimension are in different stages, in configured order, as in run.py: the second
-    finds the members that the first has added.
+    Dimensions come first. A fact that may add members to a dimension, and another fact that looks
+    up keys in that dimension, are in different stages. Their order is that of the configuration, as
+    in run.py, so that the second fact finds the members that the first has added.
     """
     stages: dict[int, list[ETL]] = {}
     stage_numbers: dict[ETL, int] = {}
@@ -135,6 +135,7 @@ def stages_of(project: Project, etls: Sequence[ETL]) -> list[list[ETL]]:
 
 def _stage_number(project: Project, fact: FactETL, stage_numbers: Mapping[ETL, int]) -> int:
     """Return the stage of a fact: the first one after everything that it waits for."""
+    # Stage 0 has the dimensions.
     number = 1
     for earlier, stage_number in stage_numbers.items():
         waits = isinstance(earlier, DimensionETL) or _share_dimension(project, earlier, fact)
@@ -144,7 +145,7 @@ def _stage_number(project: Project, fact: FactETL, stage_numbers: Mapping[ETL, i
 
 
 def _share_dimension(project: Project, first: FactETL, second: FactETL) -> bool:
-    """Whether one of two facts may add members to a dimension in which the other looks up keys."""
+    """Return whether one fact may add members to a dimension in which the other looks up keys."""
     first_adds, first_reads = _dimensions(project, first)
     second_adds, second_reads = _dimensions(project, second)
     return bool(first_adds & second_reads or second_adds & first_reads)

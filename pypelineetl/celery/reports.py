@@ -1,4 +1,4 @@
-"""What the tasks write to run.log, and the alerts that they send."""
+"""Write the events of tasks to run.log, and send alerts about failures and recoveries."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ def log_all(project: Project, events: Iterable[Event]) -> None:
 
 
 def send_alert(project: Project, send: Callable[[Alerts], object]) -> None:
-    """Send an alert. run.log says if it could not be delivered."""
+    """Send an alert. If it cannot be delivered, run.log gets a line about that."""
     alerts = Alerts(project)
     send(alerts)
     with _run_log(project) as log:
@@ -53,7 +53,7 @@ def alert_on_failure(project: Project) -> Iterator[None]:
     except Exception as error:
         text = str(error) if isinstance(error, PypeLineError) else error_text(error)
         if not isinstance(error, RefreshError | LoadError):
-            # The events of the run have put the errors of its ETLs into run.log already.
+            # run.log has the errors of ETLs already, from the events of the run.
             with _run_log(project) as log:
                 log.error(text)  # noqa: TRY400 - a RunLog, not a logger of Python
         send_alert(project, lambda alerts: alerts.failed(text))

@@ -1,4 +1,4 @@
-"""Revoked and killed tasks: a worker ends their run as failed, and the caller gets one error.
+"""End the run of a revoked or killed task as failed, and report one error to the caller.
 
 When a task is revoked or killed, its code cannot react. Celery notifies the caller of a refresh
 only after all other steps, and only with a task id. It does not notify the run at all.
@@ -56,7 +56,7 @@ class Revocations:
         ]
 
     def _on_worker_start(self, sender: Any, **_given: object) -> None:
-        """Install the hooks in the main process of a worker: it learns of revoked, killed tasks."""
+        """Install the hooks in a worker's main process, which handles revocations and failures."""
         if sender.app is not self._app:
             return
         # Celery has no signal before a revocation, only one for each task that it has ended.
@@ -83,7 +83,7 @@ class Revocations:
         if not terminate:
             return revoke(state, task_id, terminate=terminate, signal=signal, **given)
         revoked = list(maybe_list(task_id) or [])
-        # The id of a step is that of its refresh, a dot and the ETL. dict keeps the order.
+        # The id of a step is the id of its refresh, a dot and the ETL. A dict keeps the order.
         run_ids = list(dict.fromkeys(task.partition(".")[0] for task in revoked))
         active = self._active_tasks(run_ids)
         answer = revoke(state, [*revoked, *active], terminate=True, signal=signal, **given)
@@ -114,7 +114,7 @@ class Revocations:
     ) -> None:
         """End a run that is one task, if Celery killed the task at its time limit.
 
-        A refresh learns of its killed steps in `_on_stage_error`.
+        `_on_stage_error` ends a refresh whose step was killed.
         """
         if sender.app is self._app and isinstance(exception, TimeLimitExceeded):
             self._end_run(
@@ -133,8 +133,8 @@ class Revocations:
             " table was changed. Start a new one if you still need it"
         )
         self._end_run(run_id, reason)
-        # Another worker may have ended it before; the caller still waits for a result. Celery
-        # stores its own error after this one, hence the same words there.
+        # Another worker may have ended the run before, but the caller still waits for a result.
+        # Celery stores its own error after this one, so that error gets the same words.
         self._failed_runs.add(run_id)
         self._app.backend.mark_as_failure(run_id, RefreshError(reason))
         error.args = (reason,)

@@ -44,7 +44,7 @@ def _wrap(value: Any) -> Any:
         return [_wrap(item) for item in value]
     if isinstance(value, dict):
         wrapped = {key: _wrap(item) for key, item in value.items()}
-        # A dict of the user with the key "__tuple__" must come back as a dict.
+        # A user's dict with the key "__tuple__" must be a dict again after `loads`.
         looks_wrapped = _TUPLE in wrapped or _DICT in wrapped
         return {_DICT: wrapped} if looks_wrapped else wrapped
     return value

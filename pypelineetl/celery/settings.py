@@ -1,4 +1,4 @@
-"""The settings of the Celery application: limits, retries, lost workers and brokers, and beat."""
+"""The settings of the Celery application: limits, lost workers and brokers, retries, and beat."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,8 +16,9 @@ WATCH = "pypelineetl.watch"
 
 _WATCH_EVERY = timedelta(minutes=15)
 _TIME_LIMIT_SECONDS = 4 * 3600
-# Between the soft limit, which raises in the task, and the hard one, which kills it.
+# The time between the soft limit, which raises in the task, and the hard one, which kills it.
 _GRACE_SECONDS = 300
+# How often a worker looks for tasks of dead workers in Redis, and how long its lock for that lasts.
 _RESTORE_SECONDS = 10
 
 
@@ -49,7 +50,7 @@ def settings_of(config: ModuleType) -> dict[str, Any]:
         "result_accept_content": ["json", serializer.NAME],
         "result_extended": False,
         "task_track_started": True,
-        # Another worker does the task of a worker that dies. To run an ETL again is safe.
+        # If a worker dies, another worker runs its task. It is safe to run an ETL again.
         "task_acks_late": True,
         # Safe, because the library does not begin an ETL again that has killed several processes.
         "task_reject_on_worker_lost": True,
@@ -60,6 +61,7 @@ def settings_of(config: ModuleType) -> dict[str, Any]:
         "broker_transport_options": {
             "visibility_timeout": visible,
             "unacked_restore_interval": _RESTORE_SECONDS,
+            # Each interval really scans Redis, not every Nth one.
             "unacked_restore_throttle": 1,
             # A worker that dies while it restores the tasks of others leaves a lock in Redis, by
             # default for 5 minutes. Two workers that restore at once do no harm: Redis moves each
@@ -80,7 +82,7 @@ def settings_of(config: ModuleType) -> dict[str, Any]:
         },
         "broker_connection_retry_on_startup": True,
         "worker_soft_shutdown_timeout": 60.0,
-        # What an ETL prints stays on the screen: Celery would write it to the worker's log.
+        # Otherwise Celery would write what an ETL prints to the worker's log.
         "worker_redirect_stdouts": False,
         "beat_schedule": _beat_schedule(config),
     }

@@ -1,4 +1,4 @@
-"""Runs that one task does alone, as run.py does: load into the live tables, and delete tables."""
+"""Run in one task what run.py does in one process: load into live tables, and delete tables."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +32,7 @@ def update_tables(project: Project, etls: Sequence[ETL]) -> list[Outcome]:
 
 
 def _update_tables(project: Project, run: Run, etls: Sequence[ETL]) -> list[Outcome]:
-    # The task waits for locked tables by a retry, which keeps no worker, instead of by sleeping.
+    # The task waits for locked tables by a retry, which leaves the worker free. It does not sleep.
     without_wait = replace(project, lock_wait=timedelta())
     happening = execute(without_wait, run, etls, LoadOptions(), rebuilds=False)
     outcomes = []

@@ -1,7 +1,7 @@
-"""What the tasks of a refresh do in the warehouse: build a table or a partition of it, and publish.
+"""The steps of a refresh in the warehouse: build a table, or a partition of it, and publish all.
 
-Each function may run again for the same refresh, because Celery delivers a task again when its
-worker dies: a table that is loaded already is not loaded again.
+Celery delivers a task again when its worker dies, so each function may run again for the same
+refresh. A table that is loaded already is not loaded again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,6 +29,7 @@ def build_table(project: Project, plan: RefreshPlan, etl: ETL) -> int:
     with project.open_warehouse() as warehouse:
         records = {record.etl: record for record in RunHistory(warehouse).of(run.id)}
     earlier = records.get(etl.label)
+    # An earlier delivery of this task has loaded the table.
     if earlier and earlier.status == LOADED and earlier.counts:
         return earlier.counts.read
     for event in logged(project, etl_events(etl, rebuild_etl(staging, run, etl))):
@@ -66,7 +67,7 @@ def build_from_partitions(
 
 
 def has_succeeded(project: Project, plan: RefreshPlan) -> bool:
-    """Whether a refresh is published, by an earlier delivery of the task that asks."""
+    """Return whether an earlier delivery of the current task has published the refresh."""
     run, _ = run_of(project, plan)
     with project.open_warehouse() as warehouse:
         return RunHistory(warehouse).has_succeeded(run)
@@ -78,8 +79,8 @@ def publish_refresh(project: Project, plan: RefreshPlan) -> Sequence[ETL]:
     These include the dimensions to which only its facts have added members.
     """
     run, staging = run_of(project, plan)
-    # The outer retry is for the name of the run: another task is at work for it, and the run must
-    # not be ended as failed. The inner one is for the tables.
+    # The outer retry is for the liveness lock of the run: if another task has it, the run must not
+    # end as failed. The inner retry is for the locks of the tables.
     with (
         retry_when_busy(project),
         run_held(project, run),

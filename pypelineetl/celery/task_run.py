@@ -1,7 +1,8 @@
-"""The run that a task works for: its id, its tables, its retries, and its end when the task fails.
+"""The run to which a task belongs: its id, its table locks, its retries, and its end on failure.
 
-The run of a refresh outlives each of its tasks. While a task is at work, its connection holds the
-name of the run. Between two tasks nobody holds it, and the lease of the run counts instead.
+The run of a refresh outlives each of its tasks. While a task works, its connection holds the
+liveness lock of the run. Between two tasks nobody holds it, and the lease of the run counts
+instead.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,17 +26,17 @@ from pypelineetl.state.run_end import end_killed_run
 from pypelineetl.state.run_record import Run, new_run
 from pypelineetl.state.run_start import EndedError
 
-# How long a refresh keeps its tables while no task of it is at work. It must be longer than a
-# message may wait in a queue of busy workers; a refresh that died blocks its tables for so long.
+# How long a refresh keeps its tables while none of its tasks runs. It must be longer than a message
+# may wait in a queue of busy workers. But a refresh that died blocks its tables for this long.
 LEASE = timedelta(minutes=5)
 
-# How long a task that found its tables locked waits before it tries again. The worker does other
-# tasks meanwhile, so that a short pause costs little.
+# How long a task waits before it tries again to lock its tables. The worker runs other tasks
+# meanwhile, so a short pause costs little.
 _RETRY_SECONDS = 3
 
 
 def current_run(project: Project) -> Run:
-    """Return the run of the current task. It has the id of the task, also when delivered again."""
+    """Return the run of the current task. It has the task's id, which a redelivery keeps."""
     if current_task and current_task.request.id:
         return Run(current_task.request.id, project.digest)
     return new_run(project.digest)
@@ -55,7 +56,7 @@ def retry_when_busy(project: Project) -> Iterator[None]:
     try:
         yield
     except BusyError as error:
-        # Always a number: Celery takes None for its own default, which is 3.
+        # Always a number, because None would mean Celery's own default, which is 3.
         max_retries = int(project.lock_wait.total_seconds() / _RETRY_SECONDS)
         raise current_task.retry(
             exc=error, countdown=_RETRY_SECONDS, max_retries=max_retries
@@ -63,9 +64,9 @@ def retry_when_busy(project: Project) -> Iterator[None]:
 
 
 def outcome_of(project: Project, etl: ETL, load: Callable[[], int]) -> Outcome:
-    """Return the outcome of a load, which returns its number of rows. Errors become outcomes too.
+    """Run a load, which returns its number of rows, and return the outcome, even of an error.
 
-    A step that raised would end the chord, and with it the other ETLs of the refresh.
+    If a step raised an error, the chord would end, and with it the other ETLs of the refresh.
     """
     try:
         with retry_when_busy(project):
@@ -76,10 +77,10 @@ def outcome_of(project: Project, etl: ETL, load: Callable[[], int]) -> Outcome:
 
 @contextmanager
 def run_held(project: Project, run: Run) -> Iterator[None]:
-    """Hold the name of a run, so that nobody considers it dead however long the block takes.
+    """Hold the liveness lock of a run, so that it is not considered dead during the block.
 
     Raises:
-        BusyError: Another task is at work for this run.
+        BusyError: Another task works for this run.
     """
     with project.open_warehouse() as warehouse:
         acquire_liveness(warehouse, run.id)
@@ -95,7 +96,7 @@ def run_failed_on_error(project: Project, run: Run, *, is_retried: bool = False)
     try:
         yield
     except TaskPredicate:
-        # Celery raises this to run the task again later, and then it goes on with this run.
+        # Celery raises this to run the task again later. That attempt continues this run.
         raise
     except BaseException as error:  # a shutdown or a time limit ends the run as well
         if is_retried and isinstance(error, TransientError):
@@ -105,9 +106,9 @@ def run_failed_on_error(project: Project, run: Run, *, is_retried: bool = False)
 
 
 def begin_refresh(project: Project, etls: Sequence[ETL]) -> tuple[Run, list[Outcome]]:
-    """Begin the refresh that the current task is: lock its tables, and create its staged tables.
+    """Begin the refresh of the current task: lock its tables, and create its staged tables.
 
-    A task that is delivered again finds the locks that it has already.
+    A task that is delivered again finds its own locks.
 
     Returns:
         The run, and its outcomes if it has ended before; none otherwise.
@@ -130,7 +131,8 @@ def begin_refresh(project: Project, etls: Sequence[ETL]) -> tuple[Run, list[Outc
 
 def _lock_and_begin(project: Project, run: Run, etls: Sequence[ETL]) -> None:
     with retry_when_busy(project), project.open_warehouse() as warehouse:
-        # As long as this connection lives, nobody considers the run dead; then its lease counts.
+        # As long as this connection is open, no other run considers this one dead. After that, its
+        # lease counts.
         acquire_liveness(warehouse, run.id)
         log_all(project, acquire_nowait(project, run, etls))
         with run_failed_on_error(project, run, is_retried=True):

@@ -178,7 +178,7 @@ class Workflow:
         """
         outcomes = plan.outcomes_in_order()
         if has_succeeded(self._project, plan):
-            # This task is delivered again, after it published the refresh.
+            # This task was delivered again after it had published the refresh.
             return result_of(outcomes)
         if all_loaded(outcomes):
             published = publish_refresh(self._project, plan)

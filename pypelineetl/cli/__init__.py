@@ -1,4 +1,4 @@
-"""The command line of run.py."""
+"""The command line of run.py: its options, its commands, and its exit statuses."""
 
 from pypelineetl.cli.entry import main
 

@@ -7,7 +7,7 @@ from typing import Any
 import pypelineetl
 from pypelineetl.errors import UsageError, did_you_mean
 
-# The first two lines are the original's, word for word.
+# The first two lines are the same as in the original's help.
 _NOTE = """\
 NOTE: Only --test_dimension_source defaults to True, so simply invoking run.py
 will run the dimension source tests. This can be a good way to do basic environment validation.
@@ -16,7 +16,7 @@ Every run begins with these tests, and changes nothing if one of them fails.
 
 _HISTORY_LINES = 50
 
-# Options that say what a run does. They have no meaning for other commands.
+# Options about what a run does. They have no meaning for other commands.
 _RUN_OPTIONS = (
     "run_dimensions",
     "run_facts",
@@ -32,7 +32,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=32, width=100)
 
     def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
-        # The original writes "Usage:" with a capital letter.
+        # The original's help has "Usage:" with a capital letter.
         super().add_usage(usage, actions, groups, prefix or "Usage: ")
 
 

@@ -1,4 +1,4 @@
-"""The commands of run.py, such as --list and --rollback, and a run itself."""
+"""The commands of run.py, such as --list and --rollback, and the run itself."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ import pypelineetl
 from pypelineetl.events import Published, RunFinished, TableCreating, TableDropping
 from pypelineetl.report.terminal import shown
 
-# Each command imports what it alone needs, when it runs: --help and --list start faster.
+# Each command imports its own modules when it runs, so that --help and --list start faster.
 if TYPE_CHECKING:
     from pypelineetl import Project
     from pypelineetl.databases.base import Database
@@ -52,7 +52,8 @@ def run(project: "Project", arguments: argparse.Namespace) -> int:
         display = resources.enter_context(pypelineetl.Display())
         resources.callback(_log_undelivered, log, alerts)
         resources.enter_context(alerts)
-        # Closed first: if a listener fails or a signal comes, the run is rolled back at once.
+        # Entered last and so closed first: if a listener fails or a signal arrives, the run is
+        # rolled back at once.
         resources.enter_context(closing(happening))
         for event in happening:
             log(event)
@@ -157,7 +158,7 @@ def _history_line(record: "RunRecord") -> Sequence[str]:
 
 
 def recover_dead_runs(project: "Project", _arguments: argparse.Namespace) -> int:
-    """Publish or discard what runs have left whose process died."""
+    """Finish or discard what runs left whose process died."""
     from pypelineetl.state.recovery import recover  # noqa: PLC0415 - as above
 
     notes = _ask_warehouse(project, recover)
@@ -221,13 +222,13 @@ COMMANDS: Mapping[str, Command] = {
     "alert_if_late": alert_if_late,
     "plan": plan,
 }
-"""The options of run.py that are commands of their own, without the two dashes."""
+"""The options of run.py that are separate commands, without the two dashes."""
 
 
 def _ask_warehouse(
     project: "Project", question: "Callable[[Database], list[Answer]]"
 ) -> "list[Answer]":
-    """Return the answer of the warehouse; nothing if its file does not exist.
+    """Return the answer of the warehouse; an empty list if its file does not exist.
 
     To open a database file that does not exist would create it.
     """
@@ -249,8 +250,8 @@ def _write_lines(lines: Iterable[str], *, if_none: str) -> None:
 def _write_table(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     """Write lines in columns of equal width.
 
-    Not by rich, which cuts or wraps cells at the width of the screen: grep and cut need each row
-    whole, on one line.
+    It does not use rich, which cuts or wraps cells at the width of the screen: grep and cut need
+    each row on one line.
     """
     table = [[shown(cell) for cell in line] for line in (heading, *lines)]
     widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]

@@ -1,4 +1,4 @@
-"""The entry point of run.py: read the configuration, do what the arguments say, report errors.
+"""The entry point of run.py: read the arguments and the configuration, run, and report errors.
 
 Exit statuses:
 
@@ -29,7 +29,7 @@ _SUCCESS, _FAILURE, _WRONG_USE, _STOPPED_BY_CTRL_C = 0, 1, 2, 130
 
 
 def main(config: ModuleType | str, argv: Sequence[str] | None = None) -> int:
-    """Do what the arguments of run.py say.
+    """Run the command or the run that the arguments of run.py name.
 
     Args:
         config: The config module, or its name. A module given by name is imported here, so that an
@@ -43,13 +43,14 @@ def main(config: ModuleType | str, argv: Sequence[str] | None = None) -> int:
         try:
             return _main(config, parser().parse_args(argv))
         except KeyboardInterrupt:
-            # Only while the configuration is imported: afterwards graceful_shutdown() has SIGINT.
+            # This happens only while the configuration is imported. After that, graceful_shutdown()
+            # handles SIGINT.
             sys.stderr.write("stopped by Ctrl-C; nothing was begun\n")
             return _STOPPED_BY_CTRL_C
 
 
 def _main(config: ModuleType | str, arguments: argparse.Namespace) -> int:
-    """Do what the arguments say, and write an error as text."""
+    """Run what the arguments name, and write an error as text."""
     try:
         check_arguments(arguments, list(COMMANDS))
         module = import_config(config) if isinstance(config, str) else config
@@ -73,7 +74,7 @@ def _main(config: ModuleType | str, arguments: argparse.Namespace) -> int:
 
 
 def _run_command(project: "pypelineetl.Project", arguments: argparse.Namespace) -> int:
-    """Do the command that the arguments name, or a run if they name none.
+    """Run the command that the arguments name, or a run of ETLs if they name none.
 
     An unexpected error is written as one line; its traceback goes to run.log.
     """
@@ -86,7 +87,7 @@ def _run_command(project: "pypelineetl.Project", arguments: argparse.Namespace) 
         raise
     except Exception as error:  # noqa: BLE001 - any error of the user's own Python code
         text = error_text(error)
-        # What failed may be the log itself, such as on a full disk.
+        # The log itself may be what failed, for example on a full disk.
         with (
             suppress(OSError, PypeLineError),
             pypelineetl.RunLog(project.log_home / "run.log") as log,

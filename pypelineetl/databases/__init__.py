@@ -1,4 +1,4 @@
-"""The databases that the engine can read and write, each with a class and URL of its own.
+"""The databases that the engine can read and write: one class for each, found by its URL.
 
 `base.py` composes a database of small parts. The files of each database have what differs.
 """

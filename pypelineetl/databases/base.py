@@ -1,7 +1,8 @@
-"""One open database: how to connect to it, and its statements, catalog, locks, swap, bulk and scan.
+"""One open database: its connection, statements, catalog, locks, table swap, bulk writer and scan.
 
-Each database has a file of its own with what differs. It composes the parts, of which most have a
-base class that works for it. Code outside of this folder does not ask which database it uses.
+Each database has its own files with what differs. It composes the parts, and most parts have a base
+class that works for several databases. Code outside of this folder does not check which database it
+uses.
 """
 
 import abc
@@ -80,8 +81,8 @@ class Database(Statements):
         try:
             return cls(cls._connect(url, read_only=read_only), shown)
         except (cls.driver_error, OSError, TypeError, ValueError) as error:
-            # The driver's local variables hold the password, and some tools show the variables of a
-            # traceback.
+            # The driver's local variables contain the password, and some tools show the variables
+            # of a traceback.
             clear_frames(error.__traceback__)
             is_transient = cls.is_transient(error)
             if not is_transient:
@@ -118,7 +119,7 @@ class Database(Statements):
         return True
 
     def limit_memory(self, memory: str, *, is_alone: bool) -> None:
-        """Limit the memory of a database that computes in this process; a server is not one.
+        """Limit the memory of a database that computes in this process, as a server does not.
 
         Args:
             memory: The size, such as 2GB; empty for the default of MEMORY_LIMIT.
@@ -126,7 +127,7 @@ class Database(Statements):
         """
 
     def clock(self) -> datetime:
-        """Return the present in UTC by the server's clock; for a file, by this machine's."""
+        """Return the present time in UTC by the server's clock; for a file, by this machine's."""
         return datetime.now(UTC).replace(tzinfo=None)
 
     def excess_privileges(self) -> list[str]:

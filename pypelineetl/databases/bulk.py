@@ -1,4 +1,4 @@
-"""Bulk changes of a warehouse table: insert, update and delete rows as DuckDB's queries give them.
+"""Insert, update and delete rows of a warehouse table in bulk, as DuckDB's queries give them.
 
 The base class works with any driver. A database overrides what its own bulk loader does faster.
 """
@@ -71,6 +71,7 @@ class BulkWriter:
             where: One more condition that a row must meet, in the warehouse's SQL. It names columns
                 together with the table.
         """
+        # The new values go into a temporary table first. Then one statement updates all rows.
         changes = f"{table}__changes"
         columns = [*keys, *values]
         self._database.execute(self._create_changes(changes, table, columns, keys))
@@ -110,6 +111,7 @@ class BulkWriter:
             query: The query whose values are checked.
         """
         types = [duckdb_type(column) for column in columns]
+        # Without a column that has limits, the query stays as it is.
         if not self._database.value_limits.keys() & set(types):
             return query
         names = numbered_names(columns)
@@ -146,6 +148,7 @@ class BulkWriter:
         """
         quote = self._database.quote
         names = self._database.quoted(column.name for column in columns)
+        # The query returns no row, only the columns with their types.
         return f"""
             CREATE TEMPORARY TABLE {quote(changes)} AS
             SELECT {names}

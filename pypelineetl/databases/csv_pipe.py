@@ -1,6 +1,6 @@
-"""A pipe of CSV: DuckDB writes the rows of a query into it while a bulk loader reads them.
+"""Send the rows of a query to a bulk loader as CSV, through a pipe into which DuckDB writes.
 
-Neither the disk nor the memory holds all rows at any time.
+At no time are all rows on disk or in memory.
 """
 
 import os
@@ -16,8 +16,8 @@ from pypelineetl.duck.session import DuckSession, translated_errors
 class CsvPipe:
     """The reading end of a pipe into which DuckDB writes a query's rows; a context manager.
 
-    Leaving the block waits for DuckDB and raises DuckDB's error, if there was one. Otherwise the
-    loader would take the end of the pipe for the end of the rows.
+    The end of the block waits for DuckDB, and raises DuckDB's error if there was one. Otherwise a
+    loader could not distinguish an error from the end of the rows.
     """
 
     descriptor: int
@@ -59,7 +59,7 @@ class CsvPipe:
             self._session.connection.interrupt()
         os.close(self.descriptor)
         self._thread.join()
-        # An interrupt, or a write into the closed pipe, is then a result of the loader's error.
+        # If the loader has failed, the interrupt or the closed pipe has caused DuckDB's error.
         is_consequence = error is not None and isinstance(
             self._error, duckdb.InterruptException | duckdb.IOException
         )

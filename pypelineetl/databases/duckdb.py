@@ -1,4 +1,4 @@
-"""DuckDB as a warehouse or source: how to connect, statements and streams."""
+"""DuckDB files as warehouses and sources: how to connect, statements, streams and transactions."""
 
 import re
 import time
@@ -26,7 +26,7 @@ from pypelineetl.duck.session import (
 )
 from pypelineetl.errors import BusyError
 
-# How often to try a file again that another process has open.
+# The pause before trying again to open a file that another process has open.
 _RETRY_SECONDS = 0.05
 _HOLDER = re.compile(r"held in (.+? \(PID \d+\))")
 _ROW_NUMBER = "pypelineetl_row_number"
@@ -84,7 +84,7 @@ class DuckDB(Database):
 
     @classmethod
     def is_transient(cls, error: BaseException) -> bool:
-        # Two transactions wrote the same rows. The word is Conflict or conflict.
+        # Two transactions wrote the same rows. DuckDB's message has "Conflict" or "conflict".
         return isinstance(error, duckdb.TransactionException) and "onflict" in str(error)
 
     def limit_memory(self, memory: str, *, is_alone: bool) -> None:
@@ -96,7 +96,7 @@ class DuckDB(Database):
         return self.connection
 
     def _cursor(self) -> Any:
-        # DuckDB's cursor() is a second connection, with a transaction of its own.
+        # DuckDB's cursor() would be a second connection, with another transaction.
         return self.connection
 
     def change(self, statement: str, arguments: Sequence[Any]) -> int:
@@ -124,7 +124,7 @@ class DuckDB(Database):
         """
         [(access,)] = self.query("SELECT current_setting('access_mode')")
         if access == "read_only":
-            # It is a source: no other statement runs on its connection.
+            # This is a source, and no other statement runs on its connection.
             return self._source_stream(query)
         self._streams += 1
         kept = self.quote(f"pypelineetl_stream_{self._streams}")
@@ -137,7 +137,7 @@ class DuckDB(Database):
         return Stream(columns, self._pages(kept))
 
     def _source_stream(self, query: str) -> Stream:
-        """Return a source's rows with exact values, also where the driver would change them."""
+        """Return a source's rows with exact values, even those that the driver would change."""
         described = self.query(f"DESCRIBE {query}")
         readers = {name: READERS[kind] for name, kind, *_ in described if kind in READERS}
         names = {name for name, *_ in described}

@@ -1,4 +1,4 @@
-"""Bulk writes into a DuckDB warehouse by single statements, and scans of DuckDB files."""
+"""Bulk writes into a DuckDB warehouse by single SQL statements, and scans of DuckDB files."""
 
 from collections.abc import Sequence
 

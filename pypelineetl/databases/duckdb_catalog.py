@@ -1,4 +1,4 @@
-"""DuckDB's catalog, locks and swap: the tables of a file, of which one process has all threads."""
+"""DuckDB's catalog, locks between the threads of the one process that has a file open, and swap."""
 
 import time
 from collections import defaultdict
@@ -133,7 +133,7 @@ class DuckDBCatalog(Catalog):
 
 
 class DuckDBLocks(Locks):
-    """Locks between the threads of this process. Other processes cannot even open the file."""
+    """Locks between the threads of this process. No other process can open the file meanwhile."""
 
     def __init__(self, database: Statements) -> None:
         super().__init__(database)
@@ -178,8 +178,8 @@ class DuckDBSwap(TableSwap):
 
     def must_recreate(self, table: str) -> bool:
         # With foreign keys it must: within a transaction, DuckDB treats deleted rows as if they
-        # still referred to others. Without additions it should: a rename costs nothing, while an
-        # exchange of the rows needs memory for all of their keys.
+        # still referred to others. Without additions it should: a rename is free, but replacing the
+        # rows needs memory for all of their keys.
         return self._catalog.has_foreign_keys(table) or not self._catalog.has_additions(table)
 
     def swap_in(self, replacement: Replacement) -> None:

@@ -1,4 +1,4 @@
-"""Values between DuckDB and Python: those that the driver would change, and Arrow for inserts."""
+"""Read the values that DuckDB's Python driver would change, and make Arrow arrays for inserts."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +18,7 @@ from pypelineetl.sql.python_casts import (
 )
 
 _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
+# `finer` has the digits after the microseconds, if one of them is not 0. Python cannot store those.
 _MOMENT = re.compile(
     r"\d{4}-\d\d-\d\d(?P<time> \d\d:\d\d:\d\d(\.\d{1,6}(?P<finer>\d*[1-9])?0*)?(\+00)?)?"
 )
@@ -44,7 +45,7 @@ def _time(text: str) -> time | UnsupportedValue:
 
 
 def _interval(_text: str) -> Interval:
-    # No database but DuckDB and PostgreSQL has intervals, so the value does not matter.
+    # Only DuckDB and PostgreSQL have intervals, so the value does not matter.
     return Interval()
 
 
@@ -62,7 +63,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
 }
 """By DuckDB type: the function that reads a value from its text.
 
-They are the types of which the driver changes some values, such as an infinite date.
+The driver changes some values of these types, such as an infinite date.
 """
 
 

@@ -1,7 +1,7 @@
-"""Named locks of a process beside a database file, for databases whose server has no such locks.
+"""Named locks in files beside a database file, for databases without a server.
 
-Each lock is a file with an advisory lock of the kernel on it, which the kernel frees when the
-process dies. Only the owner can read the file. The process deletes it when it releases the lock.
+Each lock is a file with an advisory lock of the kernel, which the kernel frees when the process
+dies. Only the owner can read the file. The process deletes it when it releases the lock.
 """
 
 import fcntl
@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 _DIGITS = 12
+"""How many hexadecimal digits of the hash of a lock's name are in the name of its file."""
 
 
 class FileLocks:

@@ -1,4 +1,4 @@
-"""Checks for values that a database cannot store, before the database changes or refuses them.
+"""Check for values that a database cannot store, before the database changes or refuses them.
 
 Each check raises ValueError. Without it, a database would cut the value, round it, or fail without
 the name of the column.
@@ -64,6 +64,8 @@ def decimal_as_number(value: Decimal) -> int | float:
     if value == value.to_integral_value():
         return whole_64(int(value))
     number = float(value)
+    # repr() is the shortest text that stands for the float. If it is another number, digits would
+    # be lost.
     if Decimal(repr(number)) != value:
         message = "this database stores only about 15 digits of a number with a fraction"
         raise ValueError(message)

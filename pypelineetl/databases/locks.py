@@ -1,4 +1,4 @@
-"""Locks in a database: on tables for a load, and by name as a sign that a process is alive."""
+"""Locks of a connection: on the tables of a load, and on a name that shows a process is alive."""
 
 import abc
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Locks(abc.ABC):
     def acquire_name(self, name: str) -> bool:
         """Lock a name until this connection closes, and return whether it was free.
 
-        While a process lives, it holds the lock of its run. So other runs can see that it lives.
+        A process holds the lock of its run while it lives. So other runs can check that.
         """
 
     @abc.abstractmethod
@@ -52,7 +52,7 @@ class Locks(abc.ABC):
         """Return whether another connection holds the lock of a name."""
 
     def clear(self) -> None:  # noqa: B027 - a server keeps nothing of a lock
-        """Remove what killed processes left behind of their locks."""
+        """Remove what killed processes have left of their locks."""
 
     def close(self) -> None:  # noqa: B027 - a server's locks end with the connection
         """Release the locks that do not end with the connection."""

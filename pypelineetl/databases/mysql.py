@@ -1,4 +1,4 @@
-"""MySQL and MariaDB, through PyMySQL: statements, bulk loads by LOAD DATA, and scans."""
+"""MySQL and MariaDB, through PyMySQL: statements, streams, transactions and errors."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ _TRANSIENT = {
 }
 """The numbers of errors after which the same statement may succeed."""
 _EXACT_COLLATIONS = ("_nopad_bin", "_0900_bin", "binary")
-"""The ends of the names of collations that tell all texts apart."""
+"""The ends of the names of collations that distinguish all different texts."""
 _WRITE_PRIVILEGES = re.compile(
     r"\b(?:ALL PRIVILEGES|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|TRUNCATE"
     r"|FILE|SUPER|TRIGGER|EVENT|EXECUTE)\b"
@@ -61,8 +61,8 @@ class _MySQLTexts(TextComparison):
         return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)"
 
     def folds(self, column: Column) -> bool:
-        # A collation named _bin distinguishes abc from ABC, but ignores trailing spaces, unless its
-        # name says more.
+        # A _bin collation distinguishes abc from ABC. But it ignores trailing spaces, unless its
+        # name has one of these longer endings.
         return super().folds(column) and not column.collation.lower().endswith(_EXACT_COLLATIONS)
 
 
@@ -81,7 +81,7 @@ class MySQL(Database):
     locks_class = MySQLLocks
     swap_class = MySQLSwap
     bulk_class = MySQLWriter
-    # MySQL's JSON type sorts keys and changes numbers. MariaDB's JSON is the second one of these.
+    # MySQL's JSON type sorts keys and changes numbers. MariaDB's JSON is a LONGTEXT with a check.
     lossy_types: ClassVar[Mapping[str, str]] = {"json": "LONGTEXT with CHECK (JSON_VALID(…))"}
     parameter_adapters: ClassVar[Mapping[type, Callable[[Any], Any]]] = {
         float: finite,
@@ -152,8 +152,8 @@ class MySQL(Database):
         try:
             description = self._description(query)
         except DatabaseError:
-            # The query is wrong, or has a column name twice. The query itself, without another one
-            # around it, gives the better error, or works.
+            # The query is wrong, or has a column name twice. Without a query around it, it gives a
+            # better error, or works.
             return super().stream(query)
         singles = _places_of_singles(description)
         if not singles:
@@ -189,7 +189,7 @@ class MySQL(Database):
             self.catalog.drop_created()
 
     def _error_text(self, error: Exception) -> str:
-        # PyMySQL says no more than this if a lost connection is used again.
+        # PyMySQL's message is only this if a lost connection is used again.
         if isinstance(error, pymysql.InterfaceError) and str(error) == "(0, '')":
             return "InterfaceError: Lost connection to the server"
         return super()._error_text(error)

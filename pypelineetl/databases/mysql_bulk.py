@@ -26,7 +26,7 @@ _LOCAL_NOTE = (
 _CSV_FORMATS = {
     "BLOB": "hex({})",
     "BOOLEAN": "CAST({} AS TINYINT)",
-    # As a FLOAT, DuckDB prints few digits and rounds the largest one up, which MySQL then refuses.
+    # DuckDB prints few digits of a FLOAT, and rounds the largest one up, which MySQL then refuses.
     "FLOAT": "CAST({} AS DOUBLE)",
 }
 """By DuckDB type: the expression of a value in the CSV for LOAD DATA."""
@@ -130,7 +130,7 @@ class MySQLScanner(Scanner):
     def scan(self, session: DuckSession, url: URL, query: str, original: str) -> Scanned | None:
         del original
         path, options = extension("mysql"), url_options(url)
-        # With TLS the driver reads: it verifies the server.
+        # With TLS the driver reads, because it verifies the server.
         if path is None or options.keys() & {*TLS_OPTIONS, "charset"}:
             return None
         access = {

@@ -1,4 +1,4 @@
-"""MySQL's catalog, locks and swap: DDL that commits at once, and RENAME TABLE of many tables."""
+"""MySQL's catalog, whose DDL commits at once, its user locks, and its swap by RENAME TABLE."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -27,15 +27,15 @@ _RENAME_WAIT_SECONDS = 1
 While RENAME TABLE waits for a reader, each new reader waits behind it. So a try is short.
 """
 _RENAME_PAUSES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
-"""The seconds between two tries to rename, in which readers can finish and new ones can begin."""
-# A session that is silent for this long ends, and its locks with it: a year.
+"""The seconds between two tries to rename. Meanwhile readers can finish, and new ones can begin."""
+# The server ends a session that is silent for this long, and its locks with it: a year.
 _SESSION_SECONDS = 31_536_000
 
 
 class MySQLCatalog(Catalog):
     """The tables of a MySQL or MariaDB database.
 
-    DDL commits at once, so a rollback does not drop new tables: `created` remembers them. In a
+    DDL commits at once, so a rollback does not drop new tables: `created` lists them. In a
     rehearsal, new tables are temporary instead.
     """
 
@@ -213,7 +213,7 @@ class MySQLLocks(Locks):
         database.connection.commit()
 
     def acquire_name(self, name: str) -> bool:
-        # The lock ends with the session, which must not end because it is silent.
+        # The lock ends with the session. The server must not end the session for being silent.
         self._database.execute(f"SET SESSION wait_timeout = {_SESSION_SECONDS}")
         [(is_taken,)] = self._database.query("SELECT GET_LOCK(%s, 0)", (_lock_name(name),))
         return bool(is_taken)
@@ -224,7 +224,7 @@ class MySQLLocks(Locks):
 
 
 def _lock_name(name: str) -> str:
-    # MySQL allows 64 characters.
+    # MySQL allows 64 characters in the name of a lock.
     return sha256(name.encode()).hexdigest()[:60]
 
 

@@ -1,4 +1,4 @@
-"""How to connect to MySQL and MariaDB: TLS, session settings, and files for LOAD DATA."""
+"""Connect to MySQL and MariaDB: TLS, session settings, and safe file transfer for LOAD DATA."""
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -21,9 +21,10 @@ CHARSET = "utf8mb4"
 _PATIENCE_SECONDS = 600
 """How long the server waits for a table lock, for rows to load, and for rows to be read.
 
-Its own limits for rows are 30 and 60 seconds. While DuckDB sorts, no row moves for longer.
+By default the server waits 30 and 60 seconds for rows. While DuckDB sorts, no row moves for longer.
 """
 _LOCAL_FORBIDDEN = 2068
+"""The client's own error number for a file that the server may not get."""
 
 
 def _null_if_zero(decode: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -42,9 +43,9 @@ _DATE_DECODERS: Mapping[Any, Callable[[str], Any]] = {
 
 
 class _Connection(pymysql.Connection):
-    """A connection that sends the server no file but the one that is being loaded.
+    """A connection that sends the server only the file that is being loaded.
 
-    In MySQL's protocol the server names the file that the client shall send. A hostile server could
+    In MySQL's protocol the server names the file that the client must send. A hostile server could
     name any file of this machine.
     """
 
@@ -60,8 +61,8 @@ class _Connection(pymysql.Connection):
 
     def _create_ssl_ctx(self, options: Any) -> ssl.SSLContext:
         # Without a TLS option in the URL, PyMySQL uses TLS if the server has it, and verifies
-        # nothing. Still it reads the system's certificates for each connection, which takes longer
-        # than everything else.
+        # nothing. But it reads the system's certificates for each connection, which takes longer
+        # than all other steps.
         if not options:
             return _unverified_context()
         context: ssl.SSLContext = super()._create_ssl_ctx(options)  # type: ignore[misc] # PyMySQL's stubs lack it

@@ -1,4 +1,4 @@
-"""PostgreSQL, through psycopg: how to connect, statements and streams."""
+"""PostgreSQL, through psycopg: how to connect, statements, streams and errors."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -37,14 +37,14 @@ _TRANSIENT = (
 _TEMPORARY = re.compile(
     "starting up|shutting down|recovery|too many|remaining connection slots|terminating"
 )
-"""What the server says when it refuses a connection for the moment only."""
+"""The words of a server that refuses a connection only for the moment."""
 _POOLER_TRIES = 3
-"""How often to look for a pooler: another client of it may come in between."""
+"""How often to check for a pooler. One check may miss it if another client uses the pooler too."""
 _UNVERIFIED = {"allow", "prefer", "require"}
 """The values of sslmode with which libpq encrypts but does not verify the server."""
 
 _direct_servers: set[tuple[Any, ...]] = set()
-"""The servers that certainly are no poolers: the check needs two connections, once in a process."""
+"""The servers that are no poolers. The check needs two connections: each process does it once."""
 
 
 class _CTexts(TextComparison):
@@ -122,8 +122,8 @@ class PostgreSQL(Database):
             return False
         if error.sqlstate:
             return error.sqlstate.startswith(_TRANSIENT)
-        # An error of connecting has no SQLSTATE. A FATAL one, such as a wrong password, comes
-        # again, unless the server is starting up or full.
+        # A connection error has no SQLSTATE. A FATAL one, such as a wrong password, occurs again,
+        # unless the server is starting up or full.
         is_refused = "FATAL:" in str(error) and not _TEMPORARY.search(str(error))
         return isinstance(error, psycopg.OperationalError) and not is_refused
 

@@ -114,7 +114,7 @@ def _with_exact_numerics(session: DuckSession, name: str, query: str) -> Scanned
     ]
     if not candidates:
         return Scanned(relation, types)
-    # Which of them are numeric, only the server knows. The join's condition is never true, so the
+    # Only the server knows which of them are numeric. The join's condition is never true, so the
     # server returns one row without running the query.
     asked = [
         f"pg_typeof(source.{_quoted(column)})::text AS c{number}"

@@ -1,4 +1,4 @@
-"""PostgreSQL's catalog, advisory locks and swap."""
+"""PostgreSQL's catalog, advisory locks, and swap of tables with their grants and index names."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from pypelineetl.errors import BusyError, DatabaseError
 from pypelineetl.sql.translation.types import Type, column_type
 
 _LOCK_KEY = "hashtextextended(current_schema() || '.' || %s, 0)"
-"""The key of an advisory lock, which is a number, from a name."""
+"""The SQL that computes the key of an advisory lock, a number, from a name."""
 
 
 class PostgreSQLCatalog(Catalog):
@@ -155,7 +155,7 @@ class PostgreSQLLocks(Locks):
         return bool(is_taken)
 
     def is_held(self, name: str) -> bool:
-        # PostgreSQL cannot say who holds a lock of such a key, so try to take it.
+        # PostgreSQL does not report who holds a lock of such a key, so try to acquire it.
         is_free = self.acquire_name(name)
         if is_free:
             self._database.query(f"SELECT pg_advisory_unlock({_LOCK_KEY})", (name,))
@@ -193,7 +193,8 @@ class PostgreSQLSwap(TableSwap):
             f"ALTER TABLE {database.quote(replacement.staged)} RENAME TO"
             f" {database.quote(replacement.table)}"
         )
-        # An index can be renamed too. Its name begins with that of the staged table.
+        # Its indexes have names that begin with the name of the staged table, so they are renamed
+        # too.
         indexes = database.query(
             """
             SELECT i.relname

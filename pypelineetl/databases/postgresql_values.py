@@ -1,4 +1,4 @@
-"""How psycopg reads PostgreSQL's values, where it would change one or fail at one."""
+"""Have psycopg read PostgreSQL's values exactly, where it would change a value or fail at it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,8 @@ class _IntervalLoader(Loader):
 
 class _FixedTextLoader(TextLoader):
     def load(self, data: Buffer) -> bytes | str:
-        # Without the spaces with which the server fills up a CHAR, as DuckDB's scanner reads it.
+        # DuckDB's scanner reads a CHAR without the spaces with which the server fills it, so the
+        # driver does the same.
         return super().load(bytes(data).rstrip(b" "))
 
 

@@ -1,4 +1,4 @@
-"""DuckDB's scanners: how DuckDB itself reads another database.
+"""Scanners, by which DuckDB itself reads another database.
 
 A scanner is many times as fast as a driver. Most scanners are DuckDB extensions, each one in a
 Python package. If it is not installed, the driver reads the rows.
@@ -33,7 +33,7 @@ class Scanner:
     ) -> Scanned | None:
         """Return a query's rows as DuckDB reads them; None if it cannot.
 
-        DuckDB uses connections of its own, on which only such queries run.
+        DuckDB uses its own connections, on which only such queries run.
 
         Args:
             session: The DuckDB session that reads.
@@ -102,8 +102,8 @@ def extension(name: str) -> str | None:
 def secret(kind: str, values: Mapping[str, object]) -> str:
     """Return the statement that gives DuckDB a connection's parameters as a secret.
 
-    So the password is not in the ATTACH statement. `{name}` in the statement stands for the name of
-    the secret.
+    With a secret, the password is not in the ATTACH statement. `{name}` in the statement stands for
+    the name of the secret.
 
     Args:
         kind: The type of the secret: mysql or postgres.

@@ -1,4 +1,4 @@
-"""Single-precision floats: exact values from MySQL, and their conversion to wider types.
+"""Keep single-precision floats exact when they are read from MySQL or cast to other types.
 
 MySQL and MariaDB print a FLOAT with 6 digits only. As a DOUBLE it arrives exactly.
 """

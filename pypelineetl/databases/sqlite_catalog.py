@@ -84,8 +84,8 @@ class SQLiteCatalog(Catalog):
         return keys
 
     def add_column(self, table: str, name: str, kind: str) -> None:
-        # SQLite has no IF NOT EXISTS here. It has one writer at a time, so that nobody adds the
-        # column in between.
+        # SQLite has no IF NOT EXISTS here. It has one writer at a time, so no other connection can
+        # add the column in between.
         if name not in self.columns(table):
             quote = self._database.quote
             self._database.execute(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(name)} {kind}")

@@ -1,7 +1,7 @@
-"""How DuckDB reads a SQLite file, where it returns the same values as SQLite would.
+"""Let DuckDB read a SQLite file, if it returns the same values as SQLite would.
 
-SQLite stores dates as texts and allows any value in any column. DuckDB converts both by rules of
-its own. So each query is checked first: DuckDB reads it only if no value and no comparison differs.
+SQLite stores dates as texts and allows any value in any column. DuckDB converts both by its own
+rules. So each query is checked first: DuckDB reads it only if no value and no comparison differs.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,8 @@ from pypelineetl.sql.translation.types import UNKNOWN, Kind, Type
 
 _EXACT = 2**53
 """Up to this number, every whole number has a DOUBLE of the same value."""
-# Hardly any value meets the first condition of each entry. The others cost four times as much.
+# The first condition of each entry is cheap, and few values meet it. The others cost four times as
+# much.
 _READ_DIFFERENTLY = {
     # DuckDB reads a NUMERIC column as DOUBLE; SQLite stores whole numbers in it as whole numbers.
     "DOUBLE": f"{{0}} NOT BETWEEN -{_EXACT} AND {_EXACT} AND typeof({{0}}) = 'integer'",
@@ -89,7 +90,7 @@ class SQLiteScanner(Scanner):
             return None
         file = literal(str(Path(url.database or "").absolute()))
         catalog = session.attach([f"ATTACH {file} AS {{name}} (TYPE sqlite, READ_ONLY)"], path)
-        # The first choice: DuckDB runs the query itself over SQLite's tables.
+        # The first choice: DuckDB runs the query itself on SQLite's tables.
         if is_plain and _has_same_meaning(session, query, catalog):
             qualified = attached.qualify_for_attached(query, read="sqlite", catalog=catalog)
             types = session.types(qualified)
@@ -178,7 +179,7 @@ def _differs(source: Database, query: str, types: Mapping[str, str]) -> bool:
         query: The query.
         types: The DuckDB types of the query's columns.
     """
-    # A collation can make SQLite compare texts without regard to case; DuckDB does not know of it.
+    # With a collation, SQLite may compare texts without regard to case, which DuckDB does not know.
     if source.query("SELECT 1 FROM sqlite_master WHERE sql LIKE '%collate%' LIMIT 1"):
         return True
     conditions = []
@@ -200,7 +201,7 @@ def _differs(source: Database, query: str, types: Mapping[str, str]) -> bool:
 def _has_same_meaning(session: DuckSession, query: str, catalog: str) -> bool:
     """Return whether DuckDB computes and compares the operands of a query as SQLite does.
 
-    SQLite compares a moment as a text, and a number with a text by rules of its own.
+    SQLite compares a moment as a text, and it has its own rules for a number and a text.
     """
     operands, are_computed = attached.select_operands(query, read="sqlite", catalog=catalog)
     if not operands:

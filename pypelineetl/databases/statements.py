@@ -1,4 +1,4 @@
-"""Statements on one open connection: queries, changes, streams, transactions and their errors."""
+"""Run statements on one open connection: queries, changes, streams, transactions, and errors."""
 
 import abc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,7 +51,7 @@ class Statements(abc.ABC):
         self.rehearses = False
         """Whether the transaction will be rolled back, so that nothing may outlast it."""
         self.notes: list[str] = []
-        """What the user should know about how this connection had to work."""
+        """Messages to the user, for example about a slower way that this connection had to use."""
 
     @classmethod
     @abc.abstractmethod
@@ -162,7 +162,7 @@ class Statements(abc.ABC):
 
     def _begin(self) -> None:
         """Begin a transaction that sees everything that others have committed up to now."""
-        # Nothing was written before it: the commit only ends the old snapshot.
+        # Nothing was written before, so the commit only ends the old snapshot.
         self.connection.commit()
 
     @contextmanager

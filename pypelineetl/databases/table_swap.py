@@ -1,4 +1,4 @@
-"""How a staged table takes the place of a live one: by renames, or as a new table with its rows."""
+"""Put a staged table in the place of a live one: by a rename, or as a new table with its rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class TableSwap:
             moves: The old and new name of each rename, in order.
 
         Returns:
-            Whether it was done. Otherwise the caller must exchange the rows.
+            Whether it was done. Otherwise the caller must replace the rows.
         """
         return False
 
@@ -50,7 +50,7 @@ class TableSwap:
         return False
 
     def copy_grants(self, replacement: Replacement) -> None:
-        """Give the staged table what belongs to the live table besides rows: who may use it."""
+        """Copy the live table's grants to the staged table, if the database has grants."""
 
     def swap_in(self, replacement: Replacement) -> None:
         """Rename a staged table to the live table's name, which is free, within a transaction."""

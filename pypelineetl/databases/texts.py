@@ -4,7 +4,7 @@ from pypelineetl.sql.schema import Column
 
 
 class TextComparison:
-    """How a database compares texts. The base class compares exactly, unless a column says more."""
+    """How a database compares texts. The base class: exactly, unless a column has a collation."""
 
     is_case_insensitive = False
     """Whether texts are compared without regard to case, unless a column says otherwise."""

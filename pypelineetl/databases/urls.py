@@ -1,8 +1,8 @@
-"""Connection URLs: their options, where their password comes from, and TCP keepalive.
+"""Connection URLs: their options, the sources of their passwords, and TCP keepalive.
 
 The form is SQLAlchemy's. `?password_env=NAME`, `?password_file=PATH` and
-`?password_command=COMMAND` say where the password is. The engine reads it when it connects. It runs
-a command once in a process, and again after the server refused the password.
+`?password_command=COMMAND` name the source of the password. The engine reads it when it connects.
+It runs a command once in a process, and again after the server has refused the password.
 """
 
 import os
@@ -20,8 +20,8 @@ _PASSWORD_OPTIONS = {"password_env", "password_file", "password_command"}
 _COMMAND_SECONDS = 20
 
 # By default a system needs two hours to notice that the other machine has lost its power or its
-# network. For so long, a run would wait, and the locks of a lost run would stay. Keepalive probes
-# also stop firewalls from dropping a connection that is silent while a long query runs.
+# network. A run would wait that long, and the locks of a lost run would stay. Keepalive probes also
+# stop firewalls from dropping a connection that is silent while a long query runs.
 IDLE_SECONDS = 60
 """After how many silent seconds one side of a connection probes the other side."""
 INTERVAL_SECONDS = 10

@@ -1,1 +1,1 @@
-"""What the flat modules are written in: plain data, without a connection."""
+"""The functions and classes with which users declare ETLs: plain data, without a connection."""

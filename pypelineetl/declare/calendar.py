@@ -1,6 +1,6 @@
-"""The date dimension and the time-of-day dimension as sources of rows that Python makes.
+"""Sources for a date dimension and a time-of-day dimension, whose rows Python makes.
 
-Holidays come from the `holidays` package, names of months and weekdays from Babel.
+Holidays come from the `holidays` package, and names of months and weekdays from Babel.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def dates(
     if fiscal_year_starts not in range(1, 13):
         message = f"fiscal_year_starts is {fiscal_year_starts}; it must be a month, from 1 to 12"
         raise ValueError(message)
-    # A wrong locale or country fails here, where it is declared, and not in a load.
+    # A wrong locale or country must fail here, where it is declared, and not in a load.
     _names(locale)
     _holidays(holidays, first, first)
     return rows(
@@ -110,6 +110,7 @@ def _days(
         iso = day.isocalendar()
         # date.max is a last day of its month, but no day follows it.
         is_last_of_month = day == date.max or (day + _DAY).day == 1
+        # A fiscal year has the number of the year in which it ends.
         fiscal_month = (day.month - fiscal_year_starts) % 12 + 1
         ends_next_year = fiscal_year_starts > 1 and day.month >= fiscal_year_starts
         yield {

@@ -1,6 +1,6 @@
-"""Checks: what must be true of a loaded table, declared as frozen data.
+"""Declare checks: what must be true of a loaded table, as frozen data.
 
-Nothing here queries the warehouse. `load/checks.py` does, before the load is committed.
+Nothing here queries the warehouse. `load/checks.py` runs the checks before the load is committed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ SHOWN = 3
 @dataclass(frozen=True)
 class _Check:
     columns: tuple[str, ...]
-    """The columns that the check looks at; empty if it looks at whole rows."""
+    """The columns that the check reads; empty if it is about whole rows."""
     severity: Severity
     """What a failure does: "error" fails the load, "warn" warns."""
 
@@ -83,8 +83,8 @@ class Unique(_Check):
 def unique(*columns: str, severity: Severity = "error") -> Unique:
     """Declare that no two rows have the same values in these columns.
 
-    A row with a NULL in one of them equals no other row. Texts are compared exactly, whatever the
-    warehouse's collation.
+    A row with a NULL in one of them equals no other row. Texts are compared exactly, even if the
+    warehouse's collation ignores case.
 
     >>> unique("sale_id").label
     'unique("sale_id")'
@@ -102,7 +102,7 @@ class Accepted(_Check):
     """The check that a column has only known values; made by `accepted`."""
 
     values: tuple[Any, ...]
-    """The values that the column may have beside NULL."""
+    """The values that the column may have, apart from NULL."""
 
     name = "accepted"
 
@@ -119,14 +119,14 @@ class Accepted(_Check):
 def accepted(column: str, values: Iterable[Any], *, severity: Severity = "error") -> Accepted:
     """Declare that a column has one of these values, or NULL.
 
-    Texts are compared exactly, whatever the warehouse's collation.
+    Texts are compared exactly, even if the warehouse's collation ignores case.
 
     >>> accepted("kind", ["ebook", "notes"]).values
     ('ebook', 'notes')
 
     Args:
         column: A column of the warehouse table.
-        values: The values that it may have beside NULL.
+        values: The values that it may have, apart from NULL.
         severity: "error" fails the load, "warn" warns.
 
     Raises:
@@ -136,6 +136,7 @@ def accepted(column: str, values: Iterable[Any], *, severity: Severity = "error"
     if isinstance(values, str) or not isinstance(values, Iterable):
         message = f'the values of accepted are {values!r}; they must be a list, such as ["a", "b"]'
         raise TypeError(message)
+    # NULL is always accepted, so it need not be one of the values.
     return Accepted((column,), severity, tuple(value for value in values if value is not None))
 
 

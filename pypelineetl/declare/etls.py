@@ -1,7 +1,7 @@
-"""The declarations of a dimension and of a fact table, as frozen data.
+"""Declare dimensions and fact tables, as frozen data.
 
-Nothing here connects, reads or checks anything. `project/` checks the declarations; the engine
-acts on them.
+Nothing here connects, reads or checks anything. `project/` checks the declarations, and the other
+layers load what they declare.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from pypelineetl.declare.keys import Key
 from pypelineetl.declare.sources import Deleted, File, Rows, Watermark
 
 EmptySource = Literal["fail", "allow"]
-"""What a load does whose source gives no rows although the table holds some."""
+"""What a load does if its source gives no rows although the table has some."""
 Every = Literal["day", "week", "month", "quarter", "year"]
 """How far the periods of a periodic snapshot are apart."""
 Unit = Literal["days", "hours", "minutes", "seconds"]
@@ -26,8 +26,8 @@ WriteMode = Literal["replace", "append", "replace_period", "upsert", "accumulate
 SpecialMember = Literal["unknown", "not_applicable", "error"]
 """The field of a DimensionETL that declares a special member."""
 
-# Each part has a lock of its own. A run asks the warehouse for all of these locks at once when it
-# checks whether a fact's loads are still alive, so there must not be many more.
+# Each part has its own lock. A run that checks whether another run is alive tries the locks of all
+# possible parts of each of its facts, so there must not be many more.
 MOST_PARTS = 64
 """The largest number of parts into which a fact can be split."""
 
@@ -35,10 +35,10 @@ MOST_PARTS = 64
 # Two ETLs are equal only if they are one object (eq=False): the engine keeps them as keys of dicts.
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _ETL:
-    """What a dimension and a fact table declare alike."""
+    """The fields that dimensions and fact tables have in common."""
 
     name: str = field(kw_only=False)
-    """The name in commands, messages and `etl_*` tables, once among dimensions or among facts."""
+    """The name in commands, messages and `etl_*` tables, unique among dimensions or among facts."""
     source: str | Rows | File | None
     """Where the rows come from: SQL, `native(...)`, `rows(...)` or `file(...)`.
 
@@ -55,7 +55,7 @@ class _ETL:
     database: str | None = None
     """The name in SOURCE_URLS of the database that the SQL reads. Default: None, the first."""
     watermark: Watermark | None = None
-    """What makes loads incremental, made with `watermark(...)`. Default: None, read all rows."""
+    """How loads find the new rows, made with `watermark(...)`. Default: None, read all rows."""
     most_rejected: float = 0.0
     """The largest share of the source's rows, from 0 to 1, that a load may reject.
 
@@ -63,9 +63,9 @@ class _ETL:
     means that one bad row fails the load.
     """
     empty_source: EmptySource = "fail"
-    """What a load does whose whole source gives no rows, although the table holds rows.
+    """What a load does if its whole source gives no rows, although the table has rows.
 
-    "fail" fails the load, "allow" lets it empty the table. Default: "fail".
+    "fail" fails the load, "allow" allows it to empty the table. Default: "fail".
     """
     checks: Sequence[Check] = ()
     """What must be true of the loaded table before the load is committed. Default: nothing."""
@@ -90,7 +90,7 @@ class _ETL:
 
     @property
     def live_table(self) -> str:
-        """The table that readers of the warehouse see, also while a run fills a staged table."""
+        """The table that readers of the warehouse see, even while a run fills a staged table."""
         return self.stands_for or self.table
 
 
@@ -98,7 +98,7 @@ class _ETL:
 class DimensionETL(_ETL):
     """A dimension: where its rows come from, and which table they fill.
 
-    The name comes first; all other arguments are keywords. Each field below says what it means.
+    The name comes first. All other arguments are keywords, and each field below documents one.
 
     >>> from pygrametl.tables import SlowlyChangingDimension
     >>> from pypelineetl import factory
@@ -191,7 +191,8 @@ class DimensionETL(_ETL):
         if self.source is None:
             return ()
         if "rowexpander" in self.factory.arguments:
-            # It computes the other attributes from columns that only it knows.
+            # The expander computes the other attributes, and the engine cannot know from which
+            # columns.
             return self.factory.natural_key
         needed: dict[str, None] = dict.fromkeys(self.factory.names("attributes"))
         for name in self.filled:
@@ -220,7 +221,7 @@ class DimensionETL(_ETL):
         return tuple(filter(None, (self.unknown, self.not_applicable, self.error)))
 
     def special_key(self, which: SpecialMember) -> Any:
-        """Return the surrogate key of a special member; None if the dimension has no such one."""
+        """Return the surrogate key of a special member; None if the dimension does not have it."""
         values = getattr(self, which)
         if not values:
             return None
@@ -259,7 +260,7 @@ def lag(start: str, end: str, *, unit: Unit = "days") -> Lag:
 class FactETL(_ETL):
     """A fact table: where its rows come from, and how each foreign key finds its member.
 
-    The name comes first; all other arguments are keywords. Each field below says what it means.
+    The name comes first. All other arguments are keywords, and each field below documents one.
     A column that is neither in `keys` nor in `lags` comes from the source under its own name.
 
     >>> from pygrametl.tables import BatchFactTable
@@ -294,12 +295,12 @@ class FactETL(_ETL):
     Made with `member(...)`, `date_key(...)`, `time_key(...)` or `junk(...)`. Default: none.
     """
     lags: Mapping[str, Lag] = field(default_factory=dict)
-    """By measure, the two moments between which it is the time, made with `lag(...)`.
+    """By measure, two moments of the source, made with `lag(...)`.
 
-    Default: none.
+    The measure is the time between them. Default: none.
     """
     grain: tuple[str, ...] = ()
-    """The columns that tell one row from all others.
+    """The columns that identify a row.
 
     With a grain, a load updates the rows that the table has and adds the others. Default: none,
     which means that a load replaces all rows.
@@ -319,7 +320,7 @@ class FactETL(_ETL):
     parts: int = 1
     """The number of parts, from 1 to 64, in which a big fact is loaded.
 
-    The parts are loaded side by side and published together. Default: 1.
+    The parts are loaded in parallel and published together. Default: 1.
     """
     split_by: str | None = None
     """The source column of whole numbers whose range is split into `parts`.

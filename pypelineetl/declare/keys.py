@@ -1,4 +1,4 @@
-"""Foreign keys: how a fact finds the surrogate keys of its dimensions' members."""
+"""Declare foreign keys: how a fact finds the surrogate keys of its dimensions' members."""
 
 import abc
 from collections.abc import Mapping
@@ -7,8 +7,11 @@ from datetime import date, timedelta
 from typing import Literal
 
 Missing = Literal["reject", "unknown", "infer"]
-"""What a load does with a natural key that no member has: reject the row, point the fact to the
-`unknown` member, or make a new member that has only its natural key."""
+"""What a load does with a natural key that no member has.
+
+It rejects the row, points the fact to the `unknown` member, or makes a new member that has only its
+natural key.
+"""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sources: where the rows of an ETL come from, and which of them a load reads."""
+"""Declare sources: where the rows of an ETL come from, which are new, and which were deleted."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -92,7 +92,7 @@ def file(path: str) -> File:
 
 @dataclass(frozen=True)
 class Watermark:
-    """The columns of a source that say which rows are new; made by `watermark`."""
+    """The columns of a source that show which rows are new; made by `watermark`."""
 
     columns: tuple[str, ...]
     """The source columns of days, of moments, or of whole numbers."""
@@ -146,7 +146,7 @@ class Deleted:
 def flag_deleted(column: str, *, most: float = 0.1) -> Deleted:
     """Declare that a column flags the members or facts that the source no longer has.
 
-    The column is 1 for them. It is 0 for all others, and again when they come back.
+    The column is 1 for them, and 0 for all others. It becomes 0 again if the source has them again.
 
     >>> flag_deleted("is_deleted", most=0.05)
     Deleted(most=0.05, flag='is_deleted', removes=False)

@@ -1,4 +1,4 @@
-"""Load in the fastest way first, and in a slower way where the source does not allow that."""
+"""Load the fastest way first, and a slower way if the source does not allow that."""
 
 from collections.abc import Callable, Generator
 from typing import Protocol, TypeVar
@@ -30,19 +30,20 @@ def with_fallback(
 
     Args:
         load: The load. It has undone everything when it raises.
-        note: Makes the event that says why the load begins again.
+        note: Makes the event about why the load begins again.
 
     Returns:
         What the load returns.
 
-    Raises SourceError if DuckDB cannot read the source's values in the slower way either.
+    Raises:
+        SourceError: DuckDB cannot read the source's values in the slower way either.
     """
     scans = streams = True
     while True:
         try:
             return (yield from load(scans=scans, streams=streams))
         except UnorderedError:
-            # Only a load that streams raises this, so it is raised once.
+            # Only a load that streams raises this, so it happens at most once.
             streams = False
             yield note("loaded once more, because rows did not come in the order of their keys")
         except ScanError as error:

@@ -1,4 +1,4 @@
-"""Conversion to UTC of a source's local times, by its time zone in SOURCE_TIME_ZONES.
+"""Convert a source's local times to UTC, by its time zone in SOURCE_TIME_ZONES.
 
 When a clock goes back, each local time of that hour occurs twice: the engine takes the first one. A
 local time that the clock skips is read as if the clock had not changed yet. That is Python's rule
@@ -64,6 +64,7 @@ class LocalTimes:
         if not _LEAST <= local < _MOST:
             return local
         first, changes = _changes(self.zone)
+        # A change counts from its `until` on, so the first of two equal local times is taken.
         passed = bisect_right(changes, local, key=_end_of_change)
         offset = changes[passed - 1].offset if passed else first
         return local - offset
@@ -172,6 +173,7 @@ def _changes(zone: str) -> tuple[timedelta, list[_Change]]:
     (_, first), *found = offsets(ZoneInfo(zone), _FIRST, _LAST)
     changes, before = [], first
     for moment, offset in found:
+        # At a change the clock shows two local times: with the old offset and with the new one.
         since, until = sorted((moment + before, moment + offset))
         changes.append(_Change(until, since, offset < before, offset))
         before = offset
@@ -185,7 +187,7 @@ def _end_of_change(change: _Change) -> datetime:
 def _utc_sql(local: str, first: timedelta, changes: Sequence[_Change]) -> str:
     """Return the DuckDB expression of a local time in UTC.
 
-    As in `local_time_sql`, the comparisons form a binary tree, which takes a tenth of the time of
+    As in `local_time_sql`, the comparisons form a binary tree. It takes a tenth of the time of
     DuckDB's own conversion.
     """
     if not changes:

@@ -1,6 +1,6 @@
-"""How much memory one load may use: MEMORY_LIMIT in config.py, or a share of the machine's memory.
+"""Compute how much memory a load may use by default: a share of the machine's memory.
 
-In a container, the share is taken of the container's memory.
+In a container it is a share of the container's memory. MEMORY_LIMIT in config.py overrides it.
 """
 
 import os
@@ -20,7 +20,7 @@ _LIMIT_FILES = {"": ("", "memory.max"), "memory": ("memory", "memory.limit_in_by
 In version 2 of control groups, a group has an empty list of controllers.
 """
 _MEGABYTE = 1024 * 1024
-# With less, DuckDB fails on small loads: each of its threads needs buffers of its own.
+# With less, DuckDB fails on small loads, because each of its threads needs its own buffers.
 _LEAST_MEGABYTES = 400
 
 
@@ -50,7 +50,7 @@ def _available() -> int:
 def limits(groups: str, root: Path) -> Iterator[int]:
     """Yield the memory limits of a process's control groups and of all groups around them.
 
-    A container sees its own group as the outermost one. A systemd unit has a group of its own.
+    In a container, the outermost group is the container's own. A systemd unit has its own group.
 
     Args:
         groups: The text of `/proc/self/cgroup`: one line for each control group.

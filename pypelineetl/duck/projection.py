@@ -1,4 +1,4 @@
-"""The columns that a load requests from a query, cast to the types in which the load computes.
+"""Select columns of a query, cast to the types in which a load computes.
 
 DuckDB reads the database itself and casts whole columns, if it has an exact expression for each
 cast. Otherwise a driver fetches the rows and Python casts each value. The results are the same.
@@ -123,6 +123,7 @@ def request_day(name: str, source: str, zone: ZoneInfo, first: date, last: date)
     """
 
     def sql(value: str, given: str) -> str:
+        # A date has no time, so no zone moves it.
         if given == "DATE":
             return value
         local = local_time_sql(moment_of(value, given), offsets(zone, first, last))
@@ -141,7 +142,7 @@ def _in_zone(found: datetime, zone: ZoneInfo) -> datetime:
     try:
         return found.replace(tzinfo=UTC).astimezone(zone)
     except OverflowError:
-        # The local time would be before year 1 or after year 9999.
+        # The local time would be before year 1 or after year 9999, so the moment stays as it is.
         return found
 
 
@@ -160,6 +161,7 @@ def request_time(
     step_seconds = int(step.total_seconds())
 
     def sql(value: str, given: str) -> str:
+        # A date is its own midnight, in any zone.
         if given == "DATE":
             return f"CASE WHEN {value} IS NOT NULL THEN TIME '00:00:00' END"
         local = f"({local_time_sql(moment_of(value, given), offsets(zone, *days))})"
@@ -248,6 +250,7 @@ class Projection:
         types = {request.name: request.duckdb_type for request in requested}
         if collect_errors:
             types |= _ERROR_COLUMNS
+        # The table must exist even if the query returns no rows.
         self._session.declare(table, types)
         arrays_of = arrays_with_errors if collect_errors else _arrays
         rows = self._rows()
@@ -270,6 +273,7 @@ def _scan_query(
         source = _column(request.source)
         cast = request.sql(source, scanned.types[request.source])
         if collect_errors:
+            # A value that is not NULL but whose cast is NULL cannot be cast.
             or_null = _ERROR_CALL.sub("NULL", cast)
             reason = literal(_cast_error(request, cast))
             errors.append(f"CASE WHEN {source} IS NOT NULL AND {or_null} IS NULL THEN {reason} END")

@@ -1,8 +1,8 @@
 """The DuckDB session in which one load computes: its tables, attached databases and errors.
 
 A session lasts as long as one load. For a DuckDB warehouse it uses the warehouse's own connection
-and temporary tables. For any other warehouse it is a database in memory, which spills to a private
-folder what does not fit.
+and temporary tables. For any other warehouse it is a database in memory, and what does not fit into
+memory spills to a private folder.
 """
 
 import re
@@ -24,21 +24,22 @@ from pypelineetl.shutdown import ShutdownRequested, raise_if_requested
 from pypelineetl.sql.sql_casts import ERROR_PREFIX, literal
 
 _attached_numbers = count()
-"""Numbers for the names of attached databases, of which several sessions of one process share."""
+"""Numbers for the names of attached databases. Sessions of one process may share a connection."""
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
     # DuckDB would search each attached database for a name similar to that of a missing table,
     # which takes seconds.
     "SET catalog_error_max_schemas = 0",
-    # DuckDB has no statistics of a scanned source. These optimizers would take the source for the
-    # small side of a join and keep all of its rows in memory.
+    # DuckDB has no statistics of a scanned source. These optimizers would assume that it is the
+    # small side of a join, and would keep all of its rows in memory.
     "SET disabled_optimizers = 'join_order,build_side_probe_side'",
-    # An installed program downloads no code.
+    # DuckDB would download extensions. An installed program must not download code.
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
 )
 
-# A query reports some conditions by DuckDB's function error(), whose text is all that arrives here.
+# A query reports some conditions by DuckDB's function error(). Only the text arrives here, so each
+# condition has its own text.
 UNMATCHED_KEY = "pypelineetl found an unmatched key"
 """The text of the error with which a query ends at a natural key that no member has."""
 UNORDERED = "pypelineetl found rows out of order"
@@ -59,7 +60,7 @@ class UnorderedError(Exception):
     """
 
 
-# DuckDB's scanners report a lost connection in words only. The words are those of the clients of
+# DuckDB's scanners have no error class for a lost connection. The words are those of the clients of
 # MySQL, MariaDB, PostgreSQL and SQLite.
 _LOST_CONNECTION = re.compile(
     r"lost connection|gone away|was killed"
@@ -107,8 +108,8 @@ class DuckSession:
         # Two threads of a load may attach the same source.
         self._attach_lock = Lock()
         self._attached: dict[str, str] = {}
-        # In a warehouse the load's tables must be temporary. In memory everything is, and a second
-        # connection must see the tables.
+        # In a warehouse, the load's tables must be temporary. A database in memory is temporary as
+        # a whole, and a second connection to it must see the tables.
         self._table = "TABLE" if in_memory else "TEMP TABLE"
         self._loads_unsigned = in_memory
 
@@ -272,7 +273,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def out_of_memory_message(error: Exception) -> str:
     """Return the message for an error that `is_out_of_memory`, with what the user can do."""
-    # DuckDB then advises settings of its own, which the user of the engine cannot change.
+    # DuckDB's advice names its own settings, which the user of the engine cannot change.
     reported = str(error).partition("Possible solutions")[0].split("\n")[0].strip()
     return (
         "the load needs more memory than it may use; raise MEMORY_LIMIT in config.py. A load spills"
@@ -300,7 +301,7 @@ def _set_up(connection: duckdb.DuckDBPyConnection, *more: str) -> None:
 def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Raise the exception of a signal handler that ran while DuckDB computed.
 
-    DuckDB wraps such an exception in an error of its own.
+    DuckDB wraps such an exception in its own error.
     """
     try:
         yield
@@ -311,7 +312,7 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
             raise error.__cause__ from None
         raise
     except duckdb.Error as error:
-        # If DuckDB was reading rows from Python, its message names the exception, and that is all.
+        # If DuckDB was reading rows from Python, the exception is only named in DuckDB's message.
         if ShutdownRequested.__name__ in str(error):
             raise_if_requested()
         raise
@@ -333,7 +334,7 @@ def translated_errors(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         with interruptible(connection):
             yield
     except UnicodeDecodeError as error:
-        # DuckDB's message repeats the value, and Python cannot decode the message.
+        # DuckDB's message repeats the value, so Python cannot decode the message.
         message = "a text of the source is not valid UTF-8"
         raise ScanError(message) from error
     except duckdb.Error as error:

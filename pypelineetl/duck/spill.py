@@ -1,4 +1,4 @@
-"""The private folder to which DuckDB spills what does not fit into memory.
+"""Create the private folder to which DuckDB spills what does not fit into memory, and delete it.
 
 A process holds a lock on its folder, which the kernel frees when the process dies. So each new load
 can remove the folders of killed processes.
@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
 _PREFIX = "pypelineetl-spill-"
-# A process creates its folder first and locks it a moment later. A younger folder without a lock
-# may belong to a process that is between the two.
+# A process creates its folder first and locks it a moment later. So a younger folder without a lock
+# may belong to a process that is about to lock it.
 _YOUNG_SECONDS = 60
 
 
@@ -38,7 +38,7 @@ def _remove_if_abandoned(path: Path) -> None:
     if time.time() - path.stat().st_mtime < _YOUNG_SECONDS:
         return
     with _opened(path) as descriptor:
-        # Raises BlockingIOError, an OSError, as long as the process of this folder lives.
+        # This raises BlockingIOError, an OSError, as long as the process of this folder lives.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(path)
 

@@ -1,4 +1,4 @@
-"""The UTC offsets of a time zone over a range of days, and local times as SQL expressions.
+"""Find the UTC offsets of a time zone over a range of days, and compute local times in SQL.
 
 Python and DuckDB each have their own copy of the time zone rules, and DuckDB's may be older. The
 engine reads the rules in Python only and writes the offsets into the SQL, so that both compute the

@@ -1,4 +1,1 @@
-"""Loading.
-
-Source rows into a warehouse table, as the table's pygrametl class would have written them.
-"""
+"""Load the source rows of one ETL into its warehouse table, as its pygrametl class would."""

@@ -1,7 +1,7 @@
 """Read what a table holds before a load, to compare with it after the load.
 
-A source that gives no rows, where its table held some, is more often broken than empty. Such a
-load fails, unless the ETL declares `empty_source="allow"`.
+If a source gives no rows although its table had some, the source is more often broken than empty.
+Such a load fails, unless the ETL declares `empty_source="allow"`.
 """
 
 from collections.abc import Collection, Iterable
@@ -41,6 +41,7 @@ def read_baseline(project: Project, etl: ETL, live: ETL, warehouse: Database) ->
 
     """
     rows = None
+    # Counting may read the whole table, so it is done only for a check that needs the number.
     for check in etl.checks:
         if isinstance(check, RowCount) and check.change is not None:
             rows = count_rows(Load(project, warehouse, project.clock()), live)
@@ -89,6 +90,7 @@ def refuse_empty(etl: ETL, counts: Counts, baseline: Baseline, *, is_rebuilt: bo
 def _holds_rows(project: Project, etl: ETL, warehouse: Database) -> bool:
     """Return whether a table holds rows that its source gave. Special members are not such rows."""
     columns = warehouse.catalog.columns(etl.table)
+    # No columns: the table does not exist. No source: all members come from facts.
     if not columns or etl.source is None:
         return False
     conditions: list[str] | None = []
@@ -120,10 +122,11 @@ def _source_conditions(
         return conditions
     if not any(_infers(project, fact, etl) for fact in project.facts):
         return conditions
-    # Without a flag, an inferred member shows itself: it has nothing but its natural key.
+    # Without a flag, an inferred member is the one that has no attribute but its natural key.
     filled = {key, *factory.natural_key, *factory.versioning, *etl.flags}
     own = [name for name in factory.names("attributes") if name in columns and name not in filled]
     if not own:
+        # The natural key is the whole member, so one from the source looks like an inferred one.
         return None
     is_filled = " OR ".join(f"{quote(name)} IS NOT NULL" for name in own)
     conditions.append(f"({is_filled})")

@@ -35,6 +35,7 @@ def load_in_bulk(load: Load, session: DuckSession, etl: ETL, source: Projection)
             return (yield from load_grained_rows(load, session, etl, source))
         return (yield from load_fact_rows(load, session, etl, source))
     except UnmatchedKeyError as error:
+        # The error does not name the key, and the message must name all unmatched keys.
         raise LoadError(_unmatched_message(load, etl)) from error
 
 

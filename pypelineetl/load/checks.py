@@ -31,10 +31,10 @@ from pypelineetl.load.staged_rows import not_special
 from pypelineetl.sql.schema import Column
 
 Condition = tuple[str, tuple[Any, ...]]
-"""The condition that rows meet which fail a check, and the arguments of its placeholders."""
+"""The condition that finds the rows that fail a check, and the arguments of its placeholders."""
 
 _TIMES = "pypelineetl_alike"
-"""The column that says how many rows have the same values."""
+"""The column with the number of rows that have the same values."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,21 @@ class Failure:
     text: str
     """The message: the check, the rows that fail, and the rule."""
     severity: Severity
-    """Whether it stops the load (`error`) or is only noted (`warn`)."""
+    """What it does: `error` stops the load, `warn` only adds a note."""
 
 
 def run_checks(load: Load, etl: ETL) -> Iterator[Failure]:
     """Yield the checks of an ETL that fail, in the order of their declaration.
 
-    A check that cannot be run stops the load, whatever its severity, and no other check runs after
-    it: some databases end a transaction in which a statement failed.
+    A check that cannot be run stops the load, whatever its severity. No other check runs after it.
     """
     table = _Table(load, etl)
     for check in etl.checks:
         try:
             failing = _failing(table, check)
         except PypeLineError as error:
+            # Some databases end a transaction in which a statement failed, so the other checks
+            # would fail too.
             yield Failure(f"check {check.label} cannot be run: {error.message}", "error")
             return
         if failing:
@@ -99,14 +100,14 @@ class _Table:
 
     @property
     def relation(self) -> str:
-        """The table without special members, which need not meet what members meet."""
+        """The table without special members, which the checks need not accept."""
         table, special = self.load.warehouse.quote(self.etl.table), not_special(self.load, self.etl)
         if not special:
             return f"{table} AS loaded"
         return f"(SELECT * FROM {table} WHERE {special}) AS loaded"
 
     def name(self, column: str) -> str:
-        """Return a column with its alias, so that a subquery cannot take it for its own."""
+        """Return a column with its alias, so that a subquery does not use its own column."""
         return f"loaded.{self.load.warehouse.quote(column)}"
 
     def exact(self, column: str, expression: str) -> str:
@@ -156,13 +157,14 @@ def _condition(table: _Table, check: NotNull | Accepted | Between | Refers) -> C
 def _with_times(table: _Table, columns: Sequence[str]) -> str:
     """Return the rows with a value in each of these columns, and how many rows have the same.
 
-    A window function, because MariaDB takes four times as long to group that many texts, and MySQL
-    opens a temporary table only once in a query. For the column `code` and the key `id`:
+    It uses a window function, because MariaDB takes four times as long to group that many texts,
+    and MySQL opens a temporary table only once in a query. For the column `code` and the key `id`:
 
         (SELECT loaded.id, COUNT(*) OVER (PARTITION BY loaded.code) AS pypelineetl_alike
          FROM thing_dim AS loaded WHERE loaded.code IS NOT NULL) AS loaded
     """
     compared, filled = [], []
+    # A NULL equals no other value, so a row with a NULL repeats no row.
     for column in columns:
         compared.append(table.exact(column, table.name(column)))
         filled.append(f"{table.name(column)} IS NOT NULL")
@@ -188,8 +190,8 @@ def _outside(table: _Table, check: Between) -> Condition:
         if bound is None:
             continue
         conditions.append(f"{table.name(column)} {sign} {table.load.warehouse.placeholder}")
-        # SQLite compares moments as texts, so both must be written alike. A number stays as it is:
-        # it may be larger than its column can hold.
+        # SQLite compares moments as texts, so both must have the same form. A number is not cast,
+        # because it may be larger than its column can store.
         values.append(declared.cast(bound) if declared.is_moment else bound)
     return " OR ".join(conditions), table.bound(column, values)
 
@@ -200,7 +202,7 @@ def _dangling(table: _Table, check: Refers) -> str:
     dimension = next(etl for etl in table.load.project.dimensions if etl.name == check.to)
     [column] = map(table.name, check.columns)
     key = f"known.{quote(str(dimension.factory.name('key')))}"
-    # NOT EXISTS and not NOT IN, which is never true if the subquery gives a NULL.
+    # Not by NOT IN, which is never true if the subquery returns a NULL.
     known = f"SELECT 1 FROM {quote(dimension.table)} AS known WHERE {key} = {column}"
     return f"{column} IS NOT NULL AND NOT EXISTS ({known})"
 
@@ -228,8 +230,9 @@ def _rows_meeting(table: _Table, relation: str, condition: Condition) -> str:
 
 def _bad_rows(table: _Table, check: BadRows) -> str:
     query = table.load.project.warehouse_query(check.sql, table.load.warehouse)
-    # The user's SELECT has its own lines, because it may end with a comment.
+    # The user's SELECT stands on its own lines, because it may end with a comment.
     statement = f"SELECT COUNT(*) OVER (), bad.* FROM (\n{query}\n) AS bad LIMIT {SHOWN}"
+    # The first column is the count.
     (_, *names), rows = table.load.warehouse.result(statement)
     if not rows:
         return ""
@@ -260,6 +263,7 @@ def _stale(table: _Table, check: Fresh) -> str:
     [(rows, given)] = table.load.warehouse.query(
         f"SELECT COUNT(*), MAX({table.name(column)}) FROM {table.relation}"
     )
+    # SQLite returns a moment as a text.
     newest = declared.cast(given)
     if newest is None:
         return f'{_counted(rows)}, of which none has a "{column}"'

@@ -1,8 +1,8 @@
-"""Refuse natural keys that the engine keeps apart but the warehouse's collation takes as equal.
+"""Refuse natural keys that differ, but that the warehouse's collation compares as equal.
 
-Examples are abc and ABC, or a text with a blank at its end. The engine compares texts exactly. A
-warehouse compares them by the collation of the column. A dimension with two such members is
-refused, because pygrametl's lookups and the joins of reports would mix them up.
+Examples are abc and ABC, or a text with a space at its end. The engine compares texts exactly. A
+warehouse compares them by the collation of the column. A load refuses a dimension with two such
+members, because pygrametl's lookups and the joins of reports would confuse them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ _KEYS_PER_QUERY = 200  # natural keys that one query looks up
 
 
 def check_texts(load: Load, dimension: DimensionETL, before: int = 0) -> None:
-    """Check that the warehouse sees the natural keys of all members as different.
+    """Check that no two natural keys of a dimension are equal by the warehouse's collation.
 
     Args:
         load: The load, before its commit.
@@ -32,7 +32,7 @@ def check_texts(load: Load, dimension: DimensionETL, before: int = 0) -> None:
         before: Only members that have a row with a larger surrogate key are checked.
 
     Raises:
-        LoadError: The warehouse takes two natural keys as equal.
+        LoadError: Two natural keys are equal by the collation.
 
     """
     warehouse, columns = load.warehouse, load.project.columns(dimension)
@@ -41,6 +41,7 @@ def check_texts(load: Load, dimension: DimensionETL, before: int = 0) -> None:
         if warehouse.texts.folds(columns[name]):
             exact = warehouse.texts.binary(warehouse.quote(name))
             differs.append(f"MIN({exact}) <> MAX({exact})")
+    # Without a column that the collation can confuse, the warehouse compares exactly too.
     if not differs:
         return
     key = warehouse.quote(str(dimension.factory.name("key")))
@@ -65,8 +66,8 @@ class SourceKeys:
     """The natural keys of a dimension's rows that are loaded row by row.
 
     pygrametl may query the warehouse for a member, and find another one by the collation. These
-    keys show it: each must be a member after the load. A plain Dimension always queries the
-    warehouse. It is declared so on purpose, and not checked.
+    keys show that: each must be a member after the load. A plain Dimension always queries the
+    warehouse. That is what its user has chosen, so it is not checked.
     """
 
     def __init__(self, load: Load, dimension: DimensionETL) -> None:
@@ -88,7 +89,7 @@ class SourceKeys:
         return Stream(rows.columns, self._recorded(rows.batches, places))
 
     def check(self) -> None:
-        """Raise LoadError if the warehouse took a row's natural key for another member's."""
+        """Raise LoadError if the collation has matched a row's natural key to another member."""
         if not self._natural_keys:
             return
         warehouse, names = self._load.warehouse, self._dimension.factory.natural_key
@@ -97,6 +98,7 @@ class SourceKeys:
         )
         for member in members:
             self._natural_keys.discard(self._cast(member))
+        # The keys that are left have no member of exactly the same text.
         _refuse_equal(self._load, self._dimension, sorted(self._natural_keys, key=repr))
 
     def _recorded(self, batches: Iterator[list[Row]], places: Sequence[int]) -> Iterator[list[Row]]:
@@ -134,13 +136,13 @@ def infer_exactly(
         The surrogate keys of the new members.
 
     Raises:
-        LoadError: The warehouse takes a natural key for that of another member.
+        LoadError: A natural key is equal to another member's by the collation.
 
     """
     columns = load.project.columns(dimension)
     if not any(load.warehouse.texts.folds(columns[name]) for name in dimension.factory.natural_key):
         return [infer(natural_key) for natural_key in natural_keys]
-    # pygrametl would take an equal member for this one, and return its surrogate key.
+    # pygrametl would find the equal member, and return its surrogate key.
     _refuse_equal(load, dimension, natural_keys)
     created: dict[Any, NaturalKey] = {}
     for natural_key in natural_keys:
@@ -154,7 +156,7 @@ def infer_exactly(
 
 
 def _refuse_equal(load: Load, dimension: DimensionETL, natural_keys: Sequence[NaturalKey]) -> None:
-    """Raise LoadError if the warehouse takes one of these natural keys for a member's.
+    """Raise LoadError if one of these natural keys is equal to a member's by the collation.
 
     No member has exactly these natural keys.
     """
@@ -167,7 +169,7 @@ def _refuse_equal(load: Load, dimension: DimensionETL, natural_keys: Sequence[Na
 def _equal_members(
     load: Load, dimension: DimensionETL, natural_keys: Sequence[NaturalKey]
 ) -> list[tuple[Any, ...]]:
-    """Return the natural keys of members that the warehouse takes as equal to one of these."""
+    """Return the natural keys of members that are equal to one of these by the collation."""
     warehouse, names = load.warehouse, dimension.factory.natural_key
     matches: list[str] = []
     values: list[Any] = []

@@ -21,7 +21,7 @@ Progress = Generator[int, None, Counts]
 """Yields the number of source rows read so far, and returns the counts of the whole load."""
 
 BEGINNING_OF_TIME = datetime(1900, 1, 1)  # noqa: DTZ001 - moments without zone are UTC here
-"""The effective date of a first version whose date nobody knows (UTC)."""
+"""The effective date of a first version whose date is unknown (UTC)."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ def dated(column: Column, value: Any) -> date | None:
     if value is None:
         return None
     found = moment(value)
+    # A DATE column takes the day of the moment, where a plain cast would refuse the time of day.
     if column.is_date and isinstance(found, datetime):
         return found.date()
     day: date = column.cast(found)

@@ -1,7 +1,7 @@
-"""Merge several source rows of one fact: rows that agree become one, contradictions are rejected.
+"""Merge source rows of the same fact if they agree, and reject them if they contradict.
 
 The order of the rows never decides. Rows of a grain agree if they are equal. Rows of an
-accumulating snapshot agree if no column has two values: there NULL says nothing, unless the
+accumulating snapshot agree if no column has two values: there a NULL does not count, unless the
 factory declares otherwise (`ignorenonerefs=False`, `ignorenonemeasures=False`).
 """
 
@@ -14,6 +14,7 @@ from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.sql_casts import literal
 
 _UNDECIDED = "pypelineetl_undecided"
+"""The DuckDB table of the facts whose rows contradict: row key, `times` and `differing`."""
 _RULE = (
     "A load takes one row of a fact, and never guesses which one holds: fix the source SQL so that"
     " it gives one row, or declare a finer grain"
@@ -39,7 +40,7 @@ def mark_undecided(staged: StagedRows, rows: str) -> None:
     assert isinstance(staged.etl, FactETL)  # noqa: S101 - dimensions have other rules
     session, row_key = staged.session, staged.etl.row_key
     has_key = f"NOT ({staged.any_null(row_key)})"
-    # Mostly no fact comes twice, and this query is all that it costs.
+    # Usually each fact has one row, and this query is the only cost.
     repeated = session.rows(
         f"""
         SELECT 1
@@ -55,12 +56,14 @@ def mark_undecided(staged: StagedRows, rows: str) -> None:
     _find_undecided(staged, staged.etl, rows)
     found = session.rows(f"SELECT * FROM {_UNDECIDED} ORDER BY {staged.aliases(row_key)} LIMIT 1")
     if not staged.etl.most_rejected:
+        # One fact whose rows contradict fails the load, so the message names the first.
         if found:
             *values, times, named = found[0]
             raise LoadError(undecided_message(row_key, times, named.split(", "), values))
         _merge(staged, staged.etl, rows, has_key)
         return
     if found:
+        # A row that has a reason already keeps it.
         session.run(
             f"""
             UPDATE {rows} AS r
@@ -73,7 +76,7 @@ def mark_undecided(staged: StagedRows, rows: str) -> None:
 
 
 def ignores_null(etl: FactETL, name: str) -> bool:
-    """Whether NULL in a column says nothing about a fact, as in an accumulating snapshot."""
+    """Return whether NULL in a column does not count, as in an accumulating snapshot."""
     if etl.grain:
         return False
     is_reference = name in etl.factory.names("otherrefs")
@@ -91,7 +94,7 @@ def merged(etl: FactETL, rows: Sequence[Row]) -> tuple[Row, list[str]]:
     row, differing = dict(rows[0]), []
     for name in etl.factory.columns:
         values = [given[name] for given in rows if name in given]
-        # Without a NULL that says nothing, the values that are left must be equal.
+        # Without the NULLs that do not count, the values must be equal.
         if ignores_null(etl, name):
             values = [value for value in values if value is not None]
         if any(value != values[0] for value in values):
@@ -121,9 +124,9 @@ def undecided_message(
 
 
 def _find_undecided(staged: StagedRows, etl: FactETL, rows: str) -> None:
-    """Keep the facts whose rows contradict, and in which columns, as the table _UNDECIDED.
+    """Create the table _UNDECIDED: the facts whose rows contradict, and in which columns.
 
-    For the grain `sale_id` and the measure `price`, DuckDB finds them so:
+    For the grain `sale_id` and the measure `price`:
 
         SELECT c0_sale_id, count(*) AS times,
           concat_ws(', ', CASE WHEN (count(DISTINCT c1_price) > 1 OR …) THEN 'price' END)
@@ -203,6 +206,6 @@ def _merge(staged: StagedRows, etl: FactETL, rows: str, condition: str) -> None:
         QUALIFY ord IN ({first})
         """,
     )
-    # The table itself stays, because later steps read it by its name.
+    # The rows move back into the table, because later steps read it by its name.
     staged.session.run(f"DELETE FROM {rows} WHERE {condition}")
     staged.session.run(f"INSERT INTO {rows} SELECT * FROM {rows}_merged")

@@ -1,4 +1,4 @@
-"""Load the source's rows by the strategy that fits them: in bulk, or row by row."""
+"""Open a source and load its rows by the strategy that fits: in bulk, or row by row."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -45,7 +45,8 @@ def _load_row_by_row(load: Load, session: DuckSession, etl: ETL) -> Generator[Ev
 def _load_members(
     load: Load, session: DuckSession, etl: DimensionETL, rows: Stream
 ) -> Generator[Event, None, Counts]:
-    # Row by row, pygrametl itself looks members up, so the collation may interfere.
+    # Row by row, pygrametl queries the warehouse for members, and by its collation the warehouse
+    # may find another member.
     keys = SourceKeys(load, etl)
     loading = load_dimension(load, session, etl, keys.recorded(rows))
     counts = yield from _with_progress(etl, loading)
@@ -55,7 +56,7 @@ def _load_members(
 
 def _with_progress(etl: ETL, loading: Progress) -> Generator[Event, None, Counts]:
     """Yield an event for each number of rows that a loader reports; return its counts."""
-    # Close the loader if a listener stops to read: it holds connections and temporary tables.
+    # Close the loader if a listener stops reading: it holds connections and temporary tables.
     with closing(loading):
         while True:
             try:

@@ -34,18 +34,18 @@ def load_etl(  # noqa: PLR0913 - what is loaded, where to, and the two fast ways
     Args:
         project: The project that declares the ETL.
         etl: The ETL. For a rebuild its table is the staged one. The live table exists otherwise.
-        options: What to load, and in whose place.
+        options: What the load was asked to do.
         warehouse: The open warehouse.
-        scans: As `load_rows` has it.
-        streams: As `load_rows` has it.
+        scans: As in `load_rows`.
+        streams: As in `load_rows`.
 
     Returns:
         The counts of the load.
 
     Raises:
         LoadError: The rows or the table break a rule. The caller rolls the load back.
-        ScanError: As `load_rows` raises it.
-        UnorderedError: As `load_rows` raises it.
+        ScanError: As in `load_rows`.
+        UnorderedError: As in `load_rows`.
 
     """
     live = options.live or etl
@@ -55,7 +55,7 @@ def load_etl(  # noqa: PLR0913 - what is loaded, where to, and the two fast ways
     doubt = adopt_legacy_names(live, warehouse)
     if doubt:
         yield events.EtlNoted(etl, doubt)
-    # Before the table is emptied or replaced.
+    # This must come before the table is emptied or replaced.
     baseline = read_baseline(project, etl, live, warehouse)
     previous_keys = yield from prepare_table(project, etl, options, warehouse)
     extracted = yield from _extract(project, etl, options, warehouse, state)
@@ -69,11 +69,13 @@ def load_etl(  # noqa: PLR0913 - what is loaded, where to, and the two fast ways
         rows_before=baseline.rows,
         audit_key=options.audit_key,
     )
-    # After the versions of the previous table were copied, which are checked already.
+    # Earlier loads have checked the versions that `prepare_table` copied. So their keys count as
+    # keys from before this load.
     keys_before = largest_keys(load, dimensions_written(project, etl))
     if isinstance(etl, DimensionETL):
         delete_lost_events(load, etl, keys_before[etl])
     counts = yield from load_rows(load, extracted.etl, scans=scans, streams=streams)
+    # An incremental load, or a replay, may have no rows to read.
     if extracted.is_full and not options.is_replay:
         refuse_empty(etl, counts, baseline, is_rebuilt=options.live is not None)
     if etl.watermark:
@@ -117,6 +119,7 @@ def _extract(
         extracted = plan_extraction(project, etl, state, full=is_full, is_filled=is_filled)
     for note in extracted.notes:
         yield events.EtlNoted(etl, note)
+    # These loads read all rejected rows again, and reject those that still fail.
     if options.is_replay or extracted.is_full:
         state.delete_rejects(etl)
     return extracted

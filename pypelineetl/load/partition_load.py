@@ -1,4 +1,4 @@
-"""Load the partitions of one big fact, each into its own table, side by side."""
+"""Load the partitions of one big fact in parallel, each into its own table."""
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,7 +18,7 @@ from pypelineetl.project.project import Project
 def load_partitions(
     project: Project, etl: FactETL, partitions: Partitions
 ) -> Generator[Event, None, int]:
-    """Load all partitions, side by side where the warehouse allows it.
+    """Load all partitions, in parallel where the warehouse allows it.
 
     Returns:
         How many rows they have read.
@@ -40,6 +40,7 @@ def load_partitions(
 
 def _collect(loading: Generator[Event, None, Counts]) -> tuple[list[Event], Counts]:
     """Run a load to its end in a thread; return its events and its counts."""
+    # Only the caller's own thread can yield events, so it does that when the partition is loaded.
     happened = []
     while True:
         try:
@@ -67,8 +68,10 @@ def _load_partition(  # noqa: PLR0913 - as `load_partition`, and the two fast wa
 ) -> Generator[Event, None, Counts]:
     with project.open_warehouse() as warehouse:
         partition = partition_etl(project, etl, partitions, number)
+        # No other load may write the partition's table at the same time.
         warehouse.locks.acquire_patiently([partition.table])
         with warehouse.transaction():
+            # An earlier attempt may have left it.
             if warehouse.catalog.columns(partition.table):
                 warehouse.catalog.drop(partition.table)
             warehouse.catalog.create(

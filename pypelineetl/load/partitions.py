@@ -1,6 +1,6 @@
-"""Plan the partitions of one big fact, and merge their rows: ranges of a number in its source.
+"""Split one big fact into partitions by ranges of a number, and merge their rows at the end.
 
-A fact declares it with `parts` and `split_by`. `partition_load.py` loads each partition into its
+A fact declares them with `parts` and `split_by`. `partition_load.py` loads each partition into its
 own table. When all are loaded, one transaction copies their rows into the fact's table.
 """
 
@@ -51,6 +51,7 @@ def parse_partitions(token: object, bounds: object) -> Partitions:
     if not (isinstance(token, str) and re.fullmatch("[0-9a-f]{8}", token)):
         message = "a part's token must be eight hexadecimal digits"
         raise UsageError(message)
+    # isinstance() would take a bool for an int.
     if not (isinstance(bounds, list | tuple) and all(type(bound) is int for bound in bounds)):
         message = "a part's bounds must be whole numbers"
         raise UsageError(message)
@@ -69,7 +70,7 @@ def plan_partitions(project: Project, etl: FactETL, generation: str) -> Partitio
     column = str(etl.split_by)
     with project.open_source(etl) as source:
         query = project.source_query(etl, source)
-        # Two numbers, of which the source reads an index at best; its rows stay where they are.
+        # The result is two numbers. If the column has an index, the source reads only that.
         query = queries.select_min_max(query, column, dialect=source.dialect)
         [(least, most)] = source.query(query)
     if least is None:
@@ -80,10 +81,11 @@ def plan_partitions(project: Project, etl: FactETL, generation: str) -> Partitio
         raise SourceError(message)
     first = int(least)
     width = int(most) - first + 1
+    # A set, because a range of few numbers gives the same bound twice.
     bounds = set()
     for number in range(1, etl.parts):
         bounds.add(first + width * number // etl.parts)
-    # Where there are fewer numbers than partitions, the first partition would be empty.
+    # If there are fewer numbers than partitions, the first partition would be empty.
     bounds.discard(first)
     return Partitions(generation, tuple(sorted(bounds)))
 
@@ -135,7 +137,7 @@ def merge_partitions(  # noqa: PLR0913, PLR0917 - as `load_etl`, and the partiti
         audit_key=options.audit_key,
     )
     merged = _copy_rows(load, etl, partitions)
-    # A partition that was loaded again, or by a dead worker, must not leave its rows here.
+    # The partitions must not hold rows of another load, such as one by a worker considered dead.
     if merged != rows:
         message = (
             f"the partitions loaded {rows:,} rows, and {merged:,} are there now; nothing was"
@@ -143,6 +145,7 @@ def merge_partitions(  # noqa: PLR0913, PLR0917 - as `load_etl`, and the partiti
         )
         raise LoadError(message)
     counts = Counts(read=rows, inserted=rows)
+    # A fact with partitions is always rebuilt.
     refuse_empty(etl, counts, baseline, is_rebuilt=True)
     yield from run_declared_checks(load, etl)
     return counts

@@ -19,6 +19,7 @@ from pypelineetl.sql.sql_casts import literal
 from pypelineetl.state.load_state import REJECTS, LoadState
 
 _REJECTED = "pypelineetl_rejected"
+"""The DuckDB table of the rows that this load rejects: `reason`, and `given` as JSON."""
 _SHOWN = 3  # reasons that a message shows
 
 
@@ -80,13 +81,14 @@ def write_rejects(
     it first.
 
     Raises:
-        LoadError: They are more than the ETL allows.
+        LoadError: There are more new ones than the ETL allows.
 
     """
+    # Even without new rejects: rows that were loaded now must not wait any more.
     again = waiting.settle(session, _REJECTED)
     if not counts.rejected:
         return
-    # Rows that waited already say nothing new about the source, so they do not count here.
+    # Rows that waited already show nothing new about the source, so they do not count here.
     if counts.rejected - again > etl.most_rejected * (counts.read - again):
         raise LoadError(_too_many_message(session, etl, counts))
     load.warehouse.bulk.insert(

@@ -1,7 +1,7 @@
 """Compare an existing table's columns with its DDL, and refuse a table that differs.
 
-The database itself says what the DDL means: a temporary table is created by it. So nothing here
-knows how a database writes its types.
+The DDL creates a temporary table, and the database reports the columns of both tables. So nothing
+here needs to know how a database writes its types.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ def check_drift(project: Project, etl: ETL, warehouse: Database) -> None:
     """Check that the existing table has the columns of its DDL.
 
     Raises:
-        LoadError: It has not. The message names every difference.
+        LoadError: It does not. The message names every difference.
 
     """
     declared = _declared_columns(project, etl, warehouse)
@@ -48,8 +48,8 @@ def check_drift(project: Project, etl: ETL, warehouse: Database) -> None:
 def refuse_losses(project: Project, etls: Sequence[ETL], warehouse: Database) -> None:
     """Refuse a rebuild that would lose values which only the warehouse has.
 
-    If the table has one column that the DDL lacks, and the DDL one that the table lacks, the
-    column may have got another name.
+    If the table has a column that the DDL does not have, and the DDL a column that the table does
+    not have, the column may have a new name.
 
     Raises:
         LoadError: A rebuild would lose values. The message names the columns of every table.
@@ -110,8 +110,8 @@ def _differences(declared: _Types, existing: _Types) -> Iterator[str]:
 def _lost_columns(etl: ETL, declared: _Types, existing: _Types) -> list[str]:
     """Return the columns whose values a rebuild would lose if the DDL has renamed them.
 
-    A type-2 dimension keeps its history itself. For other dimensions the source does not know the
-    values of `original` (type 0) and `previous` (type 3) attributes, and of flags.
+    Only the table of a type-2 dimension has its history. The sources of other dimensions do not
+    have the values of `original` (type 0) and `previous` (type 3) attributes, and of flags.
     """
     if not isinstance(etl, DimensionETL):
         return []
@@ -125,7 +125,7 @@ def _lost_columns(etl: ETL, declared: _Types, existing: _Types) -> list[str]:
 
 
 def _has_values(etl: DimensionETL, warehouse: Database, name: str) -> bool:
-    # The declaration gives the values of special members again.
+    # Special members do not count: their values are in the declaration.
     conditions = [f"{warehouse.quote(name)} IS NOT NULL"]
     keys = special_keys(etl)
     if keys:

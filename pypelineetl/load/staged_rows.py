@@ -1,4 +1,4 @@
-"""Stage the rows of one table in DuckDB: the source's and the warehouse's, and write changes back.
+"""Stage the source's and the warehouse's rows of one table in DuckDB, and write changes back.
 
 In DuckDB a column has a readable name that needs no quoting, such as `c0_sale_id`. Its number is
 the place of the column in the factory.
@@ -28,16 +28,18 @@ CURRENT = "pypelineetl_existing"
 """The table of the warehouse's rows in DuckDB."""
 
 _REPEATED = "pypelineetl_repeated"
+"""The table of the values that several rows of SOURCE_ROWS share."""
 _CHANGES = "pypelineetl_changes"
-# Up to so many members are read by their keys. For more, one scan of the table is faster than a
+"""The table of the keys and new values of one update."""
+# Up to this many members are read by their keys. For more, one scan of the table is faster than a
 # statement with a condition for each.
 _MOST_READ_BY_KEY = 500
 
 
 def readable_alias(prefix: str, name: str) -> str:
-    """Return a column's name in DuckDB: the prefix, and what of the name needs no quoting.
+    """Return a column's name in DuckDB: the prefix, and the letters and digits of the name.
 
-    The prefix has a number, so that names that differ in case or in blanks alone stay apart.
+    The prefix has a number, so that names that differ only in case or in spaces stay different.
 
     >>> readable_alias("c3", "Unit price")
     'c3_unit_price'
@@ -148,7 +150,7 @@ class StagedRows:
     def read_concurrently(self, read: Callable[["StagedRows"], None]) -> Iterator[None]:
         """Read from the warehouse in a thread, while the block reads the source.
 
-        Where the warehouse's connection cannot do that, it is read after the block.
+        If the warehouse does not support that, it is read after the block.
 
         Args:
             read: Reads from the warehouse into DuckDB.
@@ -200,6 +202,7 @@ class StagedRows:
         keys = f"SELECT {self.aliases(by)} FROM {SOURCE_ROWS}"
         lacking = f"SELECT * FROM ({keys}) ANTI JOIN {CURRENT} USING ({self.aliases(by)})"
         warehouse = self.load.warehouse
+        # One row more than the limit shows that there are too many.
         wanted = self.session.rows(f"{lacking} LIMIT {_MOST_READ_BY_KEY + 1}")
         rows = f"FROM {warehouse.quote(self.etl.table)} WHERE {where}"
         if not wanted or not warehouse.query(f"SELECT 1 {rows} LIMIT 1"):
@@ -216,7 +219,7 @@ class StagedRows:
     def repeated(self, names: Sequence[str], alias: str) -> str:
         """Return the condition that a row of SOURCE_ROWS has its values in these columns twice.
 
-        Empty where no row has.
+        Empty if there is no such row.
         """
         by = self.aliases(names)
         self.session.keep(
@@ -237,7 +240,7 @@ class StagedRows:
         [(found,)] = warehouse.query(
             f"SELECT MAX({warehouse.quote(name)}) FROM {warehouse.quote(self.etl.table)}"
         )
-        # A key of a deleted member is never given again, also not after a rebuild.
+        # A key of a deleted member is never given again, not even after a rebuild.
         return max(found or 0, LargestKeys(warehouse).of(self.etl), 0)
 
     def insert(self, query: str) -> int:
@@ -262,10 +265,11 @@ class StagedRows:
             where: A further condition of the warehouse's rows, with qualified column names.
 
         """
+        # The query is kept, so that it runs once. Without changes the warehouse gets no statement.
         self.session.keep(_CHANGES, query)
         if not values or not self.session.number(f"SELECT count(*) FROM {_CHANGES}"):
             return
-        # An update stamps the rows that it changes with its run.
+        # The audit column of the changed rows gets the key of this run.
         columns, changes = self._audited(values, f"SELECT * FROM {_CHANGES}")
         self.load.warehouse.bulk.update(
             self.etl.table,

@@ -1,4 +1,4 @@
-"""Choose how to load an ETL: in bulk, or row by row where pygrametl's own behaviour is needed."""
+"""Choose whether to load an ETL in bulk, or row by row where it needs pygrametl's own behaviour."""
 
 from collections.abc import Collection, Iterator, Mapping
 
@@ -21,7 +21,7 @@ from pypelineetl.project.project import Project
 from pypelineetl.sql.schema import Column
 from pypelineetl.sql.sql_casts import NoExactCastError, duckdb_type
 
-# The classes whose behaviour the bulk load reproduces exactly.
+# The classes whose results the bulk load reproduces exactly.
 _KNOWN_CLASSES = {
     Dimension,
     CachedDimension,
@@ -58,7 +58,7 @@ def why_own_code(etl: ETL) -> str | None:
     if factory.table_class not in _KNOWN_CLASSES:
         return f"{factory.table_class.__name__} is a class the engine does not know"
     for name, argument in factory.arguments.items():
-        # A `bulkloader` is never called. What `datereader` made, the engine reproduces.
+        # A `bulkloader` is never called. The engine reproduces a function that `datereader` made.
         is_known = name == "bulkloader" or factory.read_by(name) is not None
         if callable(argument) and not is_known:
             return f"{name} is a Python function"
@@ -71,13 +71,14 @@ def _reasons(project: Project, etl: ETL) -> Iterator[str]:
         yield own_code
     yield from _argument_reasons(etl.factory)
     columns = project.columns(etl)
+    # A bulk load computes in DuckDB, so DuckDB must have a type for each column.
     try:
         for name in etl.factory.columns:
             duckdb_type(columns[name])
     except NoExactCastError as error:
         yield f"{error}, which no DuckDB type holds"
     key = etl.factory.name("key")
-    # Bulk loads number new members themselves, which needs whole numbers.
+    # A bulk load numbers new members itself, so the keys must be whole numbers.
     if key and duckdb_type(columns[key]) not in {"BIGINT", "UBIGINT"}:
         yield f"the surrogate key {key} is no whole number"
     if etl.factory.table_class in _COMPARED_BY_DATABASE:

@@ -1,4 +1,4 @@
-"""Prepare the target table of a load: create or check it, and keep what a rebuild must keep.
+"""Prepare the table that a load fills: create or check it, and keep what a rebuild must keep.
 
 The table is the live one, or the staged table of a rebuild.
 """
@@ -36,6 +36,7 @@ def prepare_table(
     if isinstance(etl, DimensionETL) and not options.is_replay:
         refuse_former_special(project, etl, warehouse, (live or etl).table)
     if live is None:
+        # The rows go into the live table as it is, so it must have the columns of its DDL.
         check_drift(project, etl, warehouse)
         if isinstance(etl, FactETL) and etl.write_mode == "replace":
             warehouse.catalog.empty(etl.table)
@@ -43,7 +44,7 @@ def prepare_table(
         if warehouse.catalog.columns(live.table):
             if isinstance(etl, DimensionETL) and isinstance(live, DimensionETL):
                 previous_keys = preserve_members(project, live, warehouse, options.audit_key)
-            # Listeners learn that the live table's rows are replaced; the swap itself comes later.
+            # The events report that the live table is replaced. The swap itself comes later.
             yield events.TableDropping(etl)
             yield events.TableDropped(etl)
         yield from create_table(project, etl, warehouse)
@@ -51,6 +52,7 @@ def prepare_table(
     yield from _note_narrow_texts(etl, warehouse)
     if isinstance(etl, DimensionETL):
         seed_special_members(project, etl, warehouse, options.audit_key)
+        # The source no longer has the history, so the rebuilt table begins with all versions.
         if previous_keys and etl.factory.versioning:
             copy_versions(project, etl, warehouse, previous_keys)
             MemberEventTable(warehouse, options.generation).copy_live(etl)
@@ -67,7 +69,7 @@ def create_table(project: Project, etl: ETL, warehouse: Database) -> Iterator[Ev
 
 
 def delete_lost_events(load: Load, etl: ETL, largest_key: int | None) -> None:
-    """Delete the events of versions that somebody has deleted from the table.
+    """Delete the events of versions that a user has deleted from the table.
 
     The load may give their surrogate keys to other versions.
 
@@ -98,6 +100,7 @@ def _refuse_normalized(etl: ETL, warehouse: Database) -> None:
 
     MySQL, for example, sorts the keys of a JSON value. Every load would then find a change.
     """
+    # A fact without a row key is only inserted, never compared.
     is_compared = isinstance(etl, DimensionETL) or bool(etl.row_key)
     if not (warehouse.lossy_types and is_compared):
         return

@@ -1,7 +1,4 @@
-"""Move an ETL's rows from its source into its table, with all that depends on them.
-
-That is: deleted members and facts, facts whose foreign keys changed, and rejected rows.
-"""
+"""Load an ETL's rows, then apply deletions, look foreign keys up again, and write rejected rows."""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -47,8 +44,7 @@ def load_rows(
         waiting = WaitingRejects(load.project, etl, load.warehouse, load.generation)
         load = replace(load, waiting=waiting)
         counts = yield from load_source(load, session, etl)
-        # Deletions need all rows of the source. They come after the rows, which may bring members
-        # back.
+        # Deletions come after the rows, which may restore members, and need all rows of the source.
         if isinstance(etl, DimensionETL):
             if load.previous_keys:
                 for note in restore_members(load, session, etl):
@@ -58,9 +54,9 @@ def load_rows(
         if isinstance(etl, FactETL):
             if etl.deleted and load.is_whole:
                 counts = replace(counts, closed=delete_facts(load, session, etl, counts.read))
-            # After the rows, which may be the facts that are looked up again.
+            # After the rows are written: the new facts may need it too.
             counts = replace(counts, rekeyed=rekey_facts(load, session, etl))
-        # At the end, when all steps have rejected their rows.
+        # At the end, because every step may reject rows.
         write_rejects(load, session, etl, counts, waiting)
         if waiting.superseded:
             note = (

@@ -1,7 +1,7 @@
 """Check that surrogate keys and members of a dimension are unique after a load.
 
-The check queries the warehouse itself, whatever the DDL declares. It leaves out what a primary or
-unique key of the table guarantees already.
+The check queries the warehouse itself. It leaves out what a primary or unique key of the table
+guarantees already.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ _SEVERAL_ROWS = "COUNT(*) > 1"
 def largest_before(load: Load, dimension: DimensionETL) -> int | None:
     """Return a number below every surrogate key that a load will give.
 
-    0 if the table has no members. None if nobody can know: the keys are no whole numbers, or the
-    user's own class gives them.
+    0 if the table has no members. None if there is no such number: the keys are not whole numbers,
+    or the user's own class gives them.
     """
     warehouse = load.warehouse
     key = warehouse.quote(str(dimension.factory.name("key")))
@@ -53,20 +53,20 @@ def check_unique(
         dimension: The dimension.
         before: What `largest_before` returned before the load.
         added: How many rows the load has added; None if it is not known.
-        is_proved: Whether the load itself guarantees that no member comes twice.
+        is_proved: Whether the load itself guarantees that no member occurs twice.
 
     Raises:
-        LoadError: A surrogate key or a member comes twice. The message names some of them.
+        LoadError: A surrogate key or a member occurs twice. The message names some of them.
 
     """
     if before and added is not None and not _is_all_above(load, dimension, before, added):
-        # The source itself may give keys, also below the largest one. Then all rows are checked.
+        # The source itself may give keys, even below the largest one. Then all rows are checked.
         before = None
     _Uniqueness(load, dimension, before).check(is_proved=is_proved)
 
 
 def _is_all_above(load: Load, dimension: DimensionETL, before: int, added: int) -> bool:
-    """Whether the rows with larger surrogate keys are all that the load has added."""
+    """Return whether all rows that the load has added have larger surrogate keys."""
     warehouse = load.warehouse
     key = warehouse.quote(str(dimension.factory.name("key")))
     [(found,)] = warehouse.query(
@@ -86,12 +86,14 @@ class _Uniqueness:
 
     def check(self, *, is_proved: bool) -> None:
         key, natural_key = str(self.dimension.factory.name("key")), self._natural_key
+        # A unique key of only some of the columns guarantees that all of them are unique.
         guarantees = self.load.warehouse.catalog.unique_keys(self.dimension.table)
         if not any(columns <= {key} for columns in guarantees):
             self._check_surrogate_keys(key)
         if any(columns <= set(natural_key) for columns in guarantees):
             return
-        # What DuckDB has proved of exact texts says nothing about the warehouse's collation.
+        # DuckDB has compared exact texts. The warehouse's collation may still find two of them
+        # equal.
         if is_proved and not self._ignores_case():
             return
         self._check_members()
@@ -118,6 +120,7 @@ class _Uniqueness:
         having, arguments = _SEVERAL_ROWS, list[Any]()
         if is_versioned:
             having, arguments = self._wrong_versions()
+        # Versions without a number and an end have nothing that can be checked.
         if not having:
             return
         special = not_special(self.load, self.dimension)
@@ -188,11 +191,11 @@ class _Uniqueness:
     def _repeated(
         self, names: Sequence[str], conditions: Sequence[str], having: str, arguments: Sequence[Any]
     ) -> list[Row]:
-        """Return some values of these columns whose rows meet the HAVING."""
+        """Return some values of these columns whose rows fulfil the HAVING."""
         warehouse, table = self.load.warehouse, self.dimension.table
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         is_plain = having == _SEVERAL_ROWS and not arguments
-        # Some warehouses can rule repeated values out at less cost than by grouping all rows.
+        # Some warehouses can exclude repeated values faster than by grouping all rows.
         if is_plain and not warehouse.catalog.may_repeat(table, names, where):
             return []
         by = warehouse.quoted(names)
@@ -210,7 +213,7 @@ class _Uniqueness:
         )
 
     def _ignores_case(self) -> bool:
-        """Whether the warehouse may take two natural keys as equal that the engine keeps apart."""
+        """Return whether the collation may find two different natural keys equal."""
         if not self.load.warehouse.texts.is_case_insensitive:
             return False
         columns = self.load.project.columns(self.dimension)

@@ -32,6 +32,7 @@ def verify_load(load: Load, etl: ETL, counts: Counts, keys_before: KeysBefore) -
 
     """
     _check_members(load, etl, counts, keys_before)
+    # Each source row must be counted once: inserted, updated, unchanged or rejected.
     if not counts.adds_up:
         message = (
             f"the rows do not add up: {counts}. Nothing was loaded; please report this as a fault"
@@ -46,7 +47,7 @@ def verify_load(load: Load, etl: ETL, counts: Counts, keys_before: KeysBefore) -
 
 
 def run_declared_checks(load: Load, etl: ETL) -> Iterator[Event]:
-    """Run the checks that are declared beside an ETL. Yield a note for each that only warns.
+    """Run the checks that an ETL declares. Yield a note for each failed one that only warns.
 
     Raises:
         LoadError: Other checks failed. The message names all of them.
@@ -65,10 +66,11 @@ def run_declared_checks(load: Load, etl: ETL) -> Iterator[Event]:
 def _check_members(load: Load, etl: ETL, counts: Counts, keys_before: KeysBefore) -> None:
     """Raise LoadError if a dimension that the load has added to has wrong members.
 
-    Wrong are: a member or a surrogate key that comes twice, and periods that overlap.
+    A member or a surrogate key may occur only once, and versions may not overlap.
     """
     if isinstance(etl, DimensionETL):
         _check_loaded_dimension(load, etl, counts, keys_before[etl])
+    # A fact adds members only if it infers them.
     elif counts.inferred:
         for dimension, largest_key in keys_before.items():
             check_unique(load, dimension, largest_key)
@@ -77,11 +79,13 @@ def _check_members(load: Load, etl: ETL, counts: Counts, keys_before: KeysBefore
 def _check_loaded_dimension(
     load: Load, etl: DimensionETL, counts: Counts, largest_key: int | None
 ) -> None:
-    # The engine's own code makes a new member with one version right. The user's own class may not.
+    # The engine's own code cannot write a new member with one version wrong. The user's own class
+    # can.
     is_row_by_row = why_row_by_row(load.project, etl) is not None
     if counts.closed or (counts.inserted and (counts.versions or is_row_by_row)):
         # A version that a deletion has ended may have any surrogate key, so all are checked then.
         check_dimension(load, etl, 0 if counts.closed else largest_key or 0)
+    # Without a new row, no key and no member can occur twice that did not before.
     if not counts.inserted:
         return
     if etl.factory.versioning:

@@ -1,6 +1,6 @@
-"""Decide which rejected rows of earlier loads still wait, once a load has read its source.
+"""Decide which rejected rows of earlier loads still wait, when a load has read its source.
 
-A row that is rejected again counts once. A row waits no more when a row of its key is loaded.
+A row that is rejected again counts once. A row stops waiting when a row of its key is loaded.
 """
 
 import json
@@ -20,16 +20,17 @@ from pypelineetl.sql.sql_casts import duckdb_type
 from pypelineetl.state.load_state import LoadState, Reject
 
 _WAITING = "pypelineetl_waiting"
+"""The DuckDB table of the keys of waiting rows."""
 
 Key = tuple[Any, ...]
 """The values of a row's key; empty if the row has no key that can be cast."""
 
 
 def key_columns(etl: ETL) -> tuple[str, ...]:
-    """Return the source columns by which a rejected row is found again; empty if only all do."""
+    """Return the source columns that identify a rejected row; empty if only all of them do."""
     if isinstance(etl, DimensionETL):
         return etl.factory.natural_key
-    # A rejected row has no foreign keys, as the load had not looked them up yet.
+    # A rejected row has no foreign keys, because the load had not looked them up yet.
     return etl.row_key if set(etl.row_key) <= set(etl.own) else ()
 
 
@@ -45,7 +46,7 @@ class WaitingRejects:
         self._keys = [self._cast_key(reject) for reject in self._rejects]
         self._accepted: set[Key] = set()
         self.superseded = 0
-        """How many rows wait no more, because a row of their key was loaded."""
+        """How many rows have stopped waiting, because a row of their key was loaded."""
 
     def accept(self, staged: StagedRows, rows: str) -> None:
         """Record the keys of the rows in a table of DuckDB as loaded."""
@@ -60,7 +61,7 @@ class WaitingRejects:
         for values, column_type in zip(zip(*keys, strict=True), types.values(), strict=True):
             arrays.append(pa.array(values, arrow_type(column_type)))
         staged.session.insert(_WAITING, pa.table(arrays, names=list(types)))
-        # DuckDB compares the keys, because the loaded rows never come to Python.
+        # DuckDB compares the keys, because the loaded rows are never in Python.
         names = ", ".join(types)
         loaded = staged.session.rows(
             f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})"
@@ -97,7 +98,7 @@ class WaitingRejects:
             self.superseded += is_loaded
             if not is_loaded and text not in rejected_again:
                 kept.append(reject)
-        # Most loads change nothing here, and then write nothing.
+        # Most loads change nothing here, so they need not write.
         if len(kept) < len(self._rejects):
             self._state.replace_rejects(self._etl, kept)
         return sum(text in waited for text in rejected_now)

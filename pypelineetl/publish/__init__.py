@@ -1,1 +1,1 @@
-"""Staged tables, and how they replace the live ones."""
+"""Plan the staged tables of a rebuild, and swap them with the live ones."""

@@ -1,4 +1,4 @@
-"""Names the staged tables of a rebuild: a project in which some tables have other names.
+"""Plan a rebuild's staged tables: the same project, with other names for the rebuilt tables.
 
 A load of that project writes the staged tables, and its facts find the members that this run has
 loaded.
@@ -65,7 +65,7 @@ def stage(project: Project, etls: Sequence[ETL], generation: str) -> Staging:
     for dimension in copied:
         rebuilt[dimension.label] = dimension
     live = tuple(sorted(rebuilt.values(), key=_is_fact))
-    # By live table name, because DDL and checks of other ETLs may name the same table.
+    # By the name of the live table, because DDL and checks of other ETLs may name the same table.
     tables = {etl.table: staged_name(etl.table, generation) for etl in live}
     every: dict[str, ETL] = {etl.label: etl for etl in project.etls}
     for label, etl in rebuilt.items():
@@ -106,7 +106,7 @@ def _is_fact(etl: ETL) -> bool:
 def _staged_etl(project: Project, etl: ETL, tables: Mapping[str, str], generation: str) -> ETL:
     """Return an ETL whose factory, DDL and checks name the staged tables."""
     arguments: dict[str, Any] = {**etl.factory.arguments, "name": tables[etl.table]}
-    # Constraint names in the DDL get the mark as well, because they must be unique in a schema.
+    # Names of constraints get the mark as well, because they must be unique in a schema.
     create = queries.rename_tables(
         etl.create, tables, dialect=project.warehouse_dialect, mark=STAGED + generation
     )

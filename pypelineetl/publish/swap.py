@@ -1,8 +1,8 @@
-"""Swap: all staged tables of a run become live in one step, and readers see all or nothing.
+"""Swap all staged tables of a run with the live ones in one step: readers see all or nothing.
 
-MySQL and MariaDB rename all tables at once. Elsewhere, and where something depends on a table that
-a rename would not carry over, the rows are replaced in one transaction; readers of the old rows
-are not disturbed.
+MySQL and MariaDB rename all tables at once. Other databases replace the rows in one transaction,
+which does not disturb readers of the old rows. MySQL does that too if a rename would lose something
+that depends on a table.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ def refuse_unpublishable(staging: Staging, warehouse: Database) -> None:
     has changed must be created again, and views, triggers and policies on it would be lost.
     """
     own = [etl for etl in staging.etls if etl not in staging.copied]
-    # Before anything is loaded: a rebuild may take hours.
+    # The check comes before anything is loaded, because a rebuild may take hours.
     refuse_losses(staging.live, own, warehouse)
     problems: list[str] = []
     changed = redeclared(staging, warehouse)
@@ -111,7 +111,8 @@ def replace_rows(
         redeclared: The tables whose DDL has changed. They are created again, as are tables whose
             columns differ.
 
-    Raises LoadError if a table must be created again and a transaction cannot do that.
+    Raises:
+        LoadError: A table must be created again, and a transaction cannot do that.
     """
     for table, name in kept.items():
         _keep_rows(warehouse, table, name)
@@ -143,7 +144,7 @@ def _created_again(
         != warehouse.catalog.columns(replacement.staged)
     ]
     if warehouse.swap.renames_atomically:
-        # A table that does not exist yet is created here, and gets its rows as all others.
+        # A table that does not exist yet is created here, and gets its rows like all others.
         _create_missing(warehouse, changed)
         changed = []
     return [
@@ -174,7 +175,7 @@ def _keep_rows(warehouse: Database, table: str, name: str) -> None:
     columns = warehouse.catalog.columns(table)
     if not columns:
         return
-    # CREATE TABLE AS would lose the declared types on SQLite.
+    # Not by CREATE TABLE AS, which would lose the declared types on SQLite.
     typed = ", ".join(f"{warehouse.quote(column)} {kind}" for column, kind in columns.items())
     warehouse.execute(f"CREATE TABLE {warehouse.quote(name)} ({typed})")
     warehouse.execute(f"INSERT INTO {warehouse.quote(name)} SELECT * FROM {warehouse.quote(table)}")
@@ -182,7 +183,7 @@ def _keep_rows(warehouse: Database, table: str, name: str) -> None:
 
 def _insert_rows(warehouse: Database, replacement: Replacement) -> None:
     """Copy the rows of a staged table into its live table, which is empty."""
-    # By name: the columns of the two tables may be in a different order.
+    # Columns are listed by name, because the two tables may have them in a different order.
     names = warehouse.quoted(warehouse.catalog.columns(replacement.staged))
     warehouse.execute(f"""
         INSERT INTO {warehouse.quote(replacement.table)} ({names})

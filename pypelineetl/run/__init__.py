@@ -1,1 +1,1 @@
-"""Runs: locking, rebuilding, updating, planning, rolling back."""
+"""Execute runs: lock tables, rebuild or update them, plan, and roll back."""

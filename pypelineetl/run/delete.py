@@ -1,4 +1,4 @@
-"""Deletes the tables of ETLs, and the previous tables that rebuilds of them have kept."""
+"""Delete the tables of ETLs, and the previous tables that rebuilds of them have kept."""
 
 from collections.abc import Generator, Sequence
 
@@ -28,7 +28,7 @@ def delete_tables(project: Project, etls: Sequence[ETL]) -> Generator[Event, Non
                         yield events.TableDropping(etl)
                         warehouse.catalog.drop(etl.table)
                         yield events.TableDropped(etl)
-                # A rollback would make them live again, beside tables that are deleted.
+                # A rollback would make them live again, although the other tables are deleted.
                 for table in kept_tables(warehouse, etls):
                     warehouse.catalog.drop(table)
                 if set(etls) == set(project.etls):

@@ -1,4 +1,4 @@
-"""The events of one ETL's load, from EtlStarted to EtlFinished or EtlFailed."""
+"""Yield the events of one ETL's load, from EtlStarted to EtlFinished or EtlFailed."""
 
 import time
 import traceback
@@ -25,8 +25,9 @@ def etl_events(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[E
     Returns:
         The number of rows.
 
-    Raises RefreshError after EtlFailed. ScanError, UnorderedError and TransientError are raised
-    without an event, because the load begins again.
+    Raises:
+        RefreshError: The load failed. EtlFailed comes before it.
+        ScanError, UnorderedError, TransientError: The load must begin again, so there is no event.
     """
     started = time.monotonic()
     yield events.EtlStarted(etl)
@@ -38,7 +39,7 @@ def etl_events(etl: ETL, loading: Generator[Event, None, Counts]) -> Generator[E
         if isinstance(error, ScanError | UnorderedError | TransientError):
             raise
         message = error_text(error, f'{etl.kind} "{etl.name}"')
-        # An error that the engine did not foresee is shown with its traceback.
+        # An unexpected error is shown with its traceback.
         is_foreseen = isinstance(error, PypeLineError)
         yield events.EtlFailed(etl, message, "" if is_foreseen else traceback.format_exc())
         raise RefreshError(message, etl.label) from error

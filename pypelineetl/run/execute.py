@@ -1,4 +1,4 @@
-"""Executes a run of some ETLs, as a rebuild or as an update: all of it is published, or nothing."""
+"""Execute a run of some ETLs, as a rebuild or as an update: all of it is published, or nothing."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -38,8 +38,9 @@ def execute(
     Returns:
         Whether every ETL succeeded. Otherwise nothing is published.
 
-    Raises BusyError if another run owns a table for too long, and EndedError if this run has ended
-    before.
+    Raises:
+        BusyError: Another run owns a table for too long.
+        EndedError: This run has ended before.
     """
     attempt = partial(_execute_once, project, run, etls, options, rebuilds=rebuilds)
     try:
@@ -61,7 +62,7 @@ def _execute_once(
                 return (yield from _rebuild(project, run, etls))
             return (yield from _update(project, run, etls, options, warehouse))
         except TransientError:
-            # The run has not failed yet. It begins again, and finds what it has left.
+            # The run has not failed yet. It begins again, and then finds what this attempt left.
             raise
         except BaseException as error:
             fail_run(project, run, error)
@@ -71,16 +72,16 @@ def _execute_once(
 def _needs_rebuild(etls: Sequence[ETL], warehouse: Database) -> bool:
     """Return whether ETLs are rebuilt although an update was asked for."""
     first = etls[0]
-    # Partitions replace a whole fact on connections of their own. A fact that runs alone needs no
-    # members that only the run's own connection sees.
+    # Partitions replace a whole fact through their own connections, which do not see what the run's
+    # connection has not committed. A fact that runs alone needs none of that.
     if len(etls) == 1 and isinstance(first, FactETL) and first.parts > 1:
         return True
     return not any(warehouse.catalog.columns(etl.table) for etl in etls)
 
 
 def _rebuild(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, bool]:
-    """Rebuild tables. An ETL that fails does not keep others from being tried."""
-    # The live tables do not change here, so the ETLs that work can still be tried.
+    """Rebuild tables. If an ETL fails, the others are still tried."""
+    # The live tables do not change here, so the other ETLs can still be tried.
     staging = begin_rebuild(project, run, etls)
     failed: set[ETL] = set()
     for etl in etls:
@@ -108,7 +109,7 @@ def _update(
     """Update tables. The first ETL that fails ends the run."""
     started = time.monotonic()
     ended: set[str] = set()
-    # Nothing of an update survives a failure, so an ETL after the failed one would load in vain.
+    # A failure rolls the whole update back, so the ETLs after the failed one need not load.
     try:
         for event in update(project, run, etls, options, warehouse):
             if isinstance(event, events.EtlFinished | events.EtlFailed):

@@ -1,4 +1,4 @@
-"""Acquires the tables of a run, waits while other runs own them, and releases them on failure."""
+"""Acquire the tables of a run, wait while other runs own them, and release them on failure."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -25,11 +25,12 @@ def acquire(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event,
     """Acquire the tables that these ETLs write, and wait while other runs own them.
 
     Args:
-        project: The project, which says how long to wait (LOCK_WAIT_SECONDS).
+        project: The project, which sets how long to wait (LOCK_WAIT_SECONDS).
         run: The run. The caller holds its liveness lock.
         etls: The ETLs of the run.
 
-    Raises BusyError, which names the owner, if another run still owns a table after that time.
+    Raises:
+        BusyError: Another run, which the message names, still owns a table after that time.
     """
     started = time.monotonic()
     pause = _FIRST_PAUSE_SECONDS
@@ -55,7 +56,8 @@ def acquire(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event,
 def acquire_nowait(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, None]:
     """Acquire the tables that these ETLs write.
 
-    Raises BusyError, which names the owner, if another run owns one of them.
+    Raises:
+        BusyError: Another run, which the message names, owns one of them.
     """
     tables = {table for etl in etls for table in tables_written(project, etl)}
     with project.open_warehouse() as warehouse:
@@ -64,7 +66,7 @@ def acquire_nowait(project: Project, run: Run, etls: Sequence[ETL]) -> Generator
         except BusyError as error:
             if "run " in error.message:
                 raise
-            # A database with one writer does not say who has it. The table locks do.
+            # A database with one writer does not report who writes. The table locks show it.
             owners = TableLocks(warehouse).describe_owners(tables)
             message = f"{error.message}: {owners}"
             raise BusyError(message) from error
@@ -79,7 +81,7 @@ def fail_run(project: Project, run: Run, error: BaseException | None = None) -> 
     Args:
         project: The project.
         run: The run.
-        error: What ended it; None if the records of its ETLs say why.
+        error: What ended it; None if the records of its ETLs have the reason.
 
     Returns:
         Whether the run turned out to be published.

@@ -1,4 +1,4 @@
-"""Plan: shows what a run would change, by doing it in one transaction that is rolled back."""
+"""Show what a run would change, by doing it in one transaction that is rolled back."""
 
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -28,14 +28,15 @@ _GENERATION = "00000000"
 def plan(project: Project, request: Request) -> Generator[Event, None, None]:
     """Yield the events of a run, and undo everything that it did.
 
-    Every ETL is loaded as in a run, in one transaction that is rolled back. Nobody else ever sees
-    any of it.
+    Every ETL is loaded as in a run, in one transaction that is rolled back. No other connection
+    ever sees any of it.
 
     Args:
         project: The project.
         request: The run. `test_sources` and `replay_rejects` do not count.
 
-    Raises UsageError, before the first event, for a name in `only` that is not a switched-on ETL.
+    Raises:
+        UsageError: A name in `only` is not a switched-on ETL. It is raised before the first event.
     """
     chosen = choose_etls(project, request)
     running = choose_running(request, chosen)
@@ -69,8 +70,8 @@ def _rehearse_rebuild(
     for etl in etls:
         staged = without_partitions(staging.staged(etl))
         options = LoadOptions(live=etl, generation=_GENERATION)
-        # A fast way that fails would have to begin the transaction again. Streaming can fail
-        # on any source, so it is not tried.
+        # If a fast way fails, the whole transaction must begin again. Streaming can fail on any
+        # source, so it is not tried.
         loading = load_etl(staging.project, staged, options, warehouse, scans=True, streams=False)
         yield from etl_events(etl, events_of_live_table(loading, staging, etl))
         yield from _version_notes(project, etl)

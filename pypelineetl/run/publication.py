@@ -1,4 +1,4 @@
-"""Publishes a rebuild: swaps all staged tables for the live ones in one step, and ends the run."""
+"""Publish a rebuild: swap all staged tables with the live ones in one step, and end the run."""
 
 import time
 from collections.abc import Generator
@@ -22,8 +22,8 @@ from pypelineetl.state.table_names import kept_name
 def publish(staging: Staging, run: Run) -> Generator[Event, None, None]:
     """Make all staged tables of a run live, and release its tables.
 
-    Readers see all of the old tables or all of the new ones. It begins again after a transient
-    error.
+    Readers see all of the old tables or all of the new ones. After a transient error, publication
+    begins again.
     """
     started = time.monotonic()
     try:
@@ -55,10 +55,10 @@ def _publish(staging: Staging, run: Run) -> None:
 
 
 def _swap_by_renaming(staging: Staging, run: Run) -> bool:
-    """Swap the tables by renaming them, and record that. Return whether the database could.
+    """Swap the tables by renaming them, and record that. Return whether that was possible.
 
     Renaming commits at once on these databases, so the record follows in a second transaction. If
-    the process dies in between, recovery sees by the tables' names that they were swapped.
+    the process dies in between, recovery finds by the tables' names that they were swapped.
     """
     with staging.live.open_warehouse() as warehouse:
         locks = TableLocks(warehouse)

@@ -1,6 +1,6 @@
-"""Rebuild: loads each ETL into a staged table. `publication.py` then makes all of them live.
+"""Rebuild tables: load each ETL into its staged table, which `publication.py` then makes live.
 
-The steps of a rebuild run in one process, or in many Celery tasks. Each may be repeated.
+The steps of a rebuild run in one process, or in many Celery tasks. Each step may be repeated.
 """
 
 from collections.abc import Generator
@@ -48,7 +48,7 @@ def rebuild_etl(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, 
 
 
 def _begin_and_load(staging: Staging, run: Run, etl: ETL) -> Generator[Event, None, Counts]:
-    """Load one ETL, with a liveness lock of its own, and record if it fails."""
+    """Load one ETL, with its own liveness lock, and record it if the load fails."""
     with staging.live.open_warehouse() as keeper:
         # On Celery, this task may be the only one of the run that has a connection open.
         acquire_liveness(keeper, f"{run.id} {etl.label}")

@@ -1,4 +1,4 @@
-"""Rebuild of a fact in partitions: each into a table of its own, then all into the staged table."""
+"""Rebuild a fact in partitions: load each into its own table, then merge all of them."""
 
 from collections.abc import Generator
 
@@ -85,7 +85,7 @@ def merge_rebuilt_partitions(
                 staging.project, staged, options, partitions, rows, warehouse
             )
             record_loaded(run, etl, counts, warehouse)
-        # In a second transaction: until the merge is committed, a repeated task needs them.
+        # In a second transaction, because a repeated task needs them until the merge is committed.
         with warehouse.transaction():
             drop_all(warehouse, partition_tables(staged, partitions))
     return counts

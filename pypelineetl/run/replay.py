@@ -1,4 +1,4 @@
-"""Replays rejected rows: loads them again, for example when a missing member has arrived."""
+"""Replay rejected rows: load them again, for example when a missing member has arrived."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -36,7 +36,8 @@ def replay_rejects(project: Project, etls: Sequence[ETL]) -> Generator[Event, No
 def _replaying_etl(etl: ETL, rejects: Sequence[Reject]) -> ETL:
     """Return the ETL that loads rejected rows, and keeps the rows that its table has."""
     source = rows(lambda: [reject.given for reject in rejects])
-    # Each of the rows may be rejected again.
+    # Each of the rows may be rejected again, so there is no limit. A replay must not change the
+    # watermark.
     if isinstance(etl, FactETL):
         return replace(
             etl,

@@ -1,4 +1,4 @@
-"""Retries after a transient error of a database, with pauses that grow.
+"""Retry work after a transient error of a database, with pauses that grow.
 
 Only work that is safe to repeat from its beginning is retried.
 """
@@ -14,7 +14,7 @@ from pypelineetl.events import Event
 from pypelineetl.shutdown import raise_if_requested
 
 # Six attempts with these pauses take up to a minute in all, which is how long a server needs to
-# restart. The pauses are random, so that many processes do not come back at the same moment.
+# restart. The pauses are random, so that many processes do not reconnect at the same moment.
 _MOST_ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 20.0
@@ -46,12 +46,13 @@ def with_retries(
 
     Args:
         work: The work. It has undone everything when it raises.
-        note: Makes the event that says why the work begins again.
+        note: Makes the event about why the work begins again.
 
     Returns:
         What the work returns.
 
-    Raises TransientError if the last attempt fails.
+    Raises:
+        TransientError: The last attempt failed.
     """
     error: TransientError | None = None
     for attempt in attempts():

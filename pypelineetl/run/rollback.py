@@ -1,6 +1,6 @@
-"""Rollback: makes the previous tables live again, if the last rebuild kept them.
+"""Roll back: make the previous tables live again, if the last rebuild kept them.
 
-The tables that it replaces are kept in turn, so a second rollback undoes the first.
+A rollback keeps the tables that it replaces, so a second rollback undoes the first.
 """
 
 import time
@@ -27,9 +27,10 @@ from pypelineetl.state.table_names import kept_name
 def roll_back(project: Project) -> Generator[Event, None, None]:
     """Swap the tables of the last rebuild for the previous ones.
 
-    Raises UsageError if no previous table is kept, or if tables were loaded since the rebuild, so
-    that the previous ones would not match them. Raises LoadError if a view or another object would
-    be lost.
+    Raises:
+        UsageError: No previous table is kept, or tables were loaded since the rebuild, so that the
+            previous ones would not match them.
+        LoadError: A view or another object would be lost.
     """
     started = time.monotonic()
     run = new_run(project.digest)
@@ -47,7 +48,7 @@ def roll_back(project: Project) -> Generator[Event, None, None]:
                 " that a rebuild replaces"
             )
             raise UsageError(message)
-        # The lock covers every table of that rebuild, also those that had no previous table.
+        # The locks cover every table of that rebuild, even those that had no previous table.
         rebuilt = {record.etl for record in last}
         locked = [etl for etl in project.etls if etl.label in rebuilt]
         yield from acquire(project, run, locked)
@@ -92,7 +93,7 @@ def _swap(warehouse: Database, run: Run, replacements: Sequence[Replacement]) ->
         for replacement in replacements
     }
     if warehouse.swap.renames_atomically:
-        # Renaming commits at once. If the process dies after it, recovery sees by this record and
+        # Renaming commits at once. If the process dies after it, recovery finds by this record and
         # by the tables' names that the rollback was done.
         with warehouse.transaction():
             RunStatus(warehouse).publishing(run, ROLLED_BACK)
@@ -115,10 +116,11 @@ def _swap(warehouse: Database, run: Run, replacements: Sequence[Replacement]) ->
 def _check_columns(warehouse: Database, replacement: Replacement) -> Replacement:
     """Return how a previous table is made live again.
 
-    If it has other columns than the live table, the live table is created with those columns, and
-    without keys and indexes.
+    If it has other columns than the live table, the live table is created again with those columns,
+    and without keys and indexes.
 
-    Raises LoadError if something depends on the live table then, because it would be lost.
+    Raises:
+        LoadError: Something depends on that live table, and would be lost.
     """
     columns = warehouse.catalog.columns(replacement.staged)
     if warehouse.catalog.columns(replacement.table) == columns:

@@ -1,8 +1,8 @@
-"""The runner: does what a request asks for, and yields all that happens as events.
+"""Do what a request asks for, and yield everything that happens as events.
 
-The command line and the Celery tasks run ETLs through it. It never prints, logs or exits. A run is
-all or nothing: others see what its ETLs load when all of them are done. An ETL's failure is an
-event.
+The command line and the Celery tasks run ETLs through this module. It never prints, logs or exits.
+A run is all or nothing: readers see what its ETLs have loaded when all of them are done. An ETL's
+failure is an event.
 """
 
 import time
@@ -26,7 +26,7 @@ from pypelineetl.state.run_status import RunStatus
 
 @dataclass(frozen=True)
 class Request:
-    """What a run is asked to do."""
+    """What a run must do."""
 
     test_sources: bool = True
     """Whether the sources are tested before anything else."""
@@ -53,7 +53,8 @@ def refresh(project: Project, request: Request) -> Generator[Event, None, None]:
         project: The project.
         request: What to do.
 
-    Raises UsageError, before the first event, for a name in `only` that is not a switched-on ETL.
+    Raises:
+        UsageError: A name in `only` is not a switched-on ETL. It is raised before the first event.
     """
     chosen = choose_etls(project, request)
     running = choose_running(request, chosen)
@@ -69,7 +70,8 @@ def refresh(project: Project, request: Request) -> Generator[Event, None, None]:
 def choose_etls(project: Project, request: Request) -> tuple[ETL, ...]:
     """Return the switched-on ETLs that a request names, dimensions first.
 
-    Raises UsageError for an unknown name.
+    Raises:
+        UsageError: A name is not that of a switched-on ETL, or none is switched on.
     """
     active = {etl.name: etl for etl in project.etls if etl.active}
     inactive = {etl.name for etl in project.etls} - set(active)
@@ -109,7 +111,7 @@ def process(project: Project, etl: ETL, *, rebuild: bool, full: bool = False) ->
         project: The project.
         etl: The ETL.
         rebuild: Whether its table is rebuilt. Otherwise rows are loaded into the live table.
-        full: Whether all of its source is read, whatever its watermark says.
+        full: Whether all of its source is read, even if it has a watermark.
 
     Yields:
         The events of the run. The last one is EtlFinished or EtlFailed.
@@ -120,7 +122,7 @@ def process(project: Project, etl: ETL, *, rebuild: bool, full: bool = False) ->
         run = new_run(project.digest)
         for event in execute(project, run, [etl], options, rebuilds=rebuild):
             if isinstance(event, events.EtlFinished | events.EtlFailed):
-                # It is yielded when everything is committed.
+                # It is yielded at the end, when everything is committed.
                 last = event
             elif not isinstance(event, events.Published):
                 yield event
@@ -150,8 +152,10 @@ def _refresh(
             )
             if not succeeded:
                 error = "nothing was published: every table holds what it held before"
+        # Without names, the tables of ETLs that are switched off are deleted too.
         elif succeeded and request.delete_existing_tables:
             yield from delete_tables(project, chosen if request.only else project.etls)
+    # An error of the run as a whole, such as a locked table. The failure of an ETL is an event.
     except PypeLineError as failure:
         succeeded, error = False, failure.message
     yield events.RunFinished(succeeded, timedelta(seconds=time.monotonic() - started), error)

@@ -1,4 +1,4 @@
-"""Begins a rebuild: checks that it can be published, and creates the staged tables that are copies.
+"""Begin a rebuild: check that it can be published, and create the staged tables that are copies.
 
 Loads create the other staged tables, each in its own transaction.
 """
@@ -24,7 +24,8 @@ def begin_rebuild(project: Project, run: Run, etls: Sequence[ETL]) -> Staging:
         run: The run, which owns its tables.
         etls: The ETLs to rebuild.
 
-    Raises LoadError if the tables could not be published later.
+    Raises:
+        LoadError: The tables could not be published later.
     """
     staging = stage(project, etls, run.generation)
     with project.open_warehouse() as warehouse:
@@ -38,7 +39,7 @@ def begin_rebuild(project: Project, run: Run, etls: Sequence[ETL]) -> Staging:
 def copy_live_table(staging: Staging, etl: ETL, warehouse: Database) -> None:
     """Create a staged table with the live table's rows, in the open transaction."""
     staged = staging.staged(etl)
-    # The events of its creation interest nobody: the user did not ask for this ETL.
+    # The events of its creation are dropped, because the user did not ask for this ETL.
     for _ in create_table(staging.project, staged, warehouse):
         pass
     if warehouse.catalog.columns(etl.table):

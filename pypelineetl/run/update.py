@@ -1,4 +1,4 @@
-"""Update: loads ETLs into the live tables, all of them in one transaction on one connection.
+"""Update tables: load ETLs into the live tables, in one transaction on one connection.
 
 Readers see the old rows until the commit. If the connection dies, the database undoes everything.
 """
@@ -36,17 +36,18 @@ def update(
         options: How to load them.
         warehouse: The connection that holds the run's liveness lock.
 
-    Raises RefreshError after the EtlFailed of an ETL that failed. Nothing is changed then.
+    Raises:
+        RefreshError: An ETL failed. Its EtlFailed comes before it, and nothing is changed.
     """
     attempt = partial(_update, project, run, etls, options, warehouse)
-    # All ETLs begin again together, and the first one's notes say why.
+    # All ETLs begin again together. The note about the reason is one of the first ETL.
     yield from with_fallback(attempt, partial(events.EtlNoted, etls[0]))
 
 
 def without_partitions(etl: ETL) -> ETL:
     """Return an ETL that is loaded whole.
 
-    Partitions use connections of their own, which do not see what this transaction has written.
+    Partitions use their own connections, which do not see what this transaction has written.
     """
     return replace(etl, parts=1, split_by=None) if isinstance(etl, FactETL) else etl
 
@@ -62,6 +63,7 @@ def _update(  # noqa: PLR0913 - as `update`, and the two fast ways
     streams: bool,
 ) -> Generator[Event, None, None]:
     with warehouse.transaction():
+        # This comes before any load, because CREATE TABLE commits on MySQL.
         created = yield from _create_missing(project, etls, warehouse)
         for etl in etls:
             etl_options = replace(
@@ -94,7 +96,7 @@ def _create_missing(
 ) -> Generator[Event, None, list[ETL]]:
     """Create the tables that do not exist, and return their ETLs.
 
-    State tables are created here, too, because CREATE TABLE commits on MySQL.
+    It also creates the state tables, because CREATE TABLE commits on MySQL.
     """
     missing = [etl for etl in etls if not warehouse.catalog.columns(etl.table)]
     for etl in missing:

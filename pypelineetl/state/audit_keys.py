@@ -1,6 +1,6 @@
-"""The table `etl_audit_key`: gives each ETL of each run a number that no other run ever gets.
+"""The table `etl_audit_key`, from which each ETL of each run gets a number of its own.
 
-Loaded rows contain this number, the audit key, so that they name the run that loaded them.
+Loaded rows contain this number, the audit key. It shows which run loaded them.
 """
 
 from pypelineetl.databases.base import Database

@@ -1,4 +1,4 @@
-"""Deletes old records of `etl_run` (KEEP_RUNS_DAYS), except those that the engine still reads."""
+"""Delete old records of `etl_run` (KEEP_RUNS_DAYS), except those that the engine still reads."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ MySQL finds few runs by their key. For many at once it would read the whole tabl
 records that other runs are changing.
 """
 _KEPT_RECORDS = {"ended": 2}
-"""How many of the last records are kept for a reason, where it is not one.
+"""By reason: how many of the last records are kept, if it is not one.
 
 `RunHistory.before_last` compares an ETL's last two runs that ended.
 """
@@ -37,7 +37,7 @@ _KEPT_RECORDS = {"ended": 2}
 
 @dataclass(frozen=True)
 class _OldRecord:
-    """A record that may be deleted. The moments are as the database gives them."""
+    """A record that may be deleted. Its moments have the type that the driver returns."""
 
     run_id: str
     etl: str
@@ -71,7 +71,7 @@ def prune(warehouse: Database, before: datetime) -> None:
     size = 1 + len(runs) // _MOST_STATEMENTS
     for first in range(0, len(runs), size):
         ids = tuple(runs[first : first + size])
-        # A run's latest records may be younger than the moment. Those stay.
+        # A run may also have records that are younger than the moment. Those stay.
         table.delete({"run_id": ids}, f"AND {is_old}", [before])
 
 
@@ -109,6 +109,6 @@ def _reasons(record: _OldRecord) -> list[tuple[str, ...]]:
     if record.created_table:
         reasons.append(("created", record.etl))
     if record.way in {BUILT, ROLLED_BACK}:
-        # Of any ETL: --rollback reads the whole run.
+        # The last one of any ETL, because --rollback reads the whole run.
         reasons.append(("replaced",))
     return reasons

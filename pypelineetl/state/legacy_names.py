@@ -1,4 +1,4 @@
-"""Moves state that an older version saved under an ETL's name to the ETL's table.
+"""Move state that an older version saved under an ETL's name to the name of the ETL's table.
 
 Projects that share a warehouse may have ETLs of the same name. State that was saved under the name
 may then belong to either's table.
@@ -22,14 +22,14 @@ def adopt_legacy_names(etl: ETL, warehouse: Database) -> str:
 
     """
     state = LoadState(warehouse)
-    # Almost every warehouse: no older version has used it.
+    # This is the usual case: no older version has used the warehouse.
     if not state.has_legacy_rows(etl):
         return ""
     # Another project's ETL of the same name would have another DDL.
     if RunHistory(warehouse).ddl_hashes(etl) == {hash_of_ddl(etl)}:
         state.adopt_legacy_names(etl)
         return ""
-    # Without a watermark nothing is read by the old state, and a newer watermark counts more.
+    # Without a watermark, no load reads the old state. A newer watermark has priority.
     if etl.watermark is None or state.watermarks(etl):
         return ""
     return (

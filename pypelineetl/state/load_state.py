@@ -1,4 +1,4 @@
-"""Rejected rows and watermarks of the warehouse's tables, by generation.
+"""Rejected rows and watermarks of the warehouse's tables: read, write, and move with a swap.
 
 Each load writes them in its own transaction, so they always match the data. They belong to a table
 and not to an ETL's name, because projects that share a warehouse may have ETLs of the same name.
@@ -100,7 +100,7 @@ class LoadState:
             self._watermarks.ensure()
         if keeps_events(etl):
             self._events.ensure()
-        # An update gives the keys after the largest one in the table. Only a rebuild may lose it.
+        # An update continues from the largest key in the table. Only a rebuild can lose that key.
         if rebuilds:
             LargestKeys(self._warehouse).ensure()
 
@@ -138,7 +138,7 @@ class LoadState:
                 "etl": reject.etl,
                 "rejected_at": reject.rejected_at,
                 "reason": reject.reason,
-                # As text, so that it can be read in SQL and loaded again whatever the types are.
+                # As text, so that it can be read in SQL, and loaded again if types have changed.
                 "given": json.dumps(dict(reject.given), ensure_ascii=False),
                 "generation": self._generation,
                 "table_name": etl.live_table,
@@ -223,8 +223,8 @@ class LoadState:
 
     def _of(self, table: StateTable, table_name: str) -> dict[str, Any]:
         """Return the condition for the rows of a state table that belong to a live table."""
-        # The table of rejects keeps the ETL's name for people to read, so it names the table in a
-        # column of its own.
+        # The table of rejects has the ETL's name in `etl`, for people to read. So the name of the
+        # table is in another column.
         if table is self._rejects:
             return {"table_name": table_name}
         return {"etl": state_name(table_name)}

@@ -1,9 +1,9 @@
 """Table locks (`etl_lock`): which run owns which tables of the warehouse.
 
-A run owns its tables from its first moment to its last, whatever connections it uses meanwhile. It
-is alive while one of them holds the run's liveness lock, a lock of the database with the run's id
-as its name. Between the tasks of a refresh on Celery no connection is open; then the run is alive
-until its lease ends. A run with neither is dead, and `recovery.py` finishes it.
+A run owns its tables from its first moment to its last. It may use several connections. It is alive
+while one of them holds the run's liveness lock, a lock of the database with the run's id as its
+name. Between the tasks of a refresh on Celery no connection is open: then the run is alive until
+its lease ends. A run with neither is dead, and `recovery.py` finishes it.
 """
 
 import time
@@ -29,8 +29,8 @@ _CREATE = f"""
     )
 """
 
-# Another process asks whether a run is alive by taking its liveness lock for a moment, which takes
-# a few milliseconds. Five attempts over a quarter of a second outlast that.
+# To check whether a run is alive, another process takes its liveness lock for a few milliseconds.
+# Five attempts over a quarter of a second outlast that.
 _LIVENESS_ATTEMPTS = 5
 _LIVENESS_PAUSE_SECONDS = 0.05
 
@@ -69,7 +69,8 @@ class TableLocks:
     def exclude_others(self, wait: float = LOCK_WAIT_SECONDS) -> None:
         """Keep every other run from acquiring tables until this connection closes.
 
-        Raises BusyError if another connection still excludes this one after `wait` seconds.
+        Raises:
+            BusyError: Another connection still excludes this one after `wait` seconds.
         """
         self._warehouse.locks.acquire([_LOCKS], wait)
 
@@ -114,7 +115,11 @@ class TableLocks:
             raise _ownership_lost(run)
 
     def renew(self, run: Run) -> None:
-        """Begin the run's lease again. Raises LoadError unless it still owns its tables."""
+        """Begin the run's lease again.
+
+        Raises:
+            LoadError: The run no longer owns its tables.
+        """
         lease = self._warehouse.clock() + run.lease
         if not self._table.update({"run_id": run.id}, {"lease": lease}):
             raise _ownership_lost(run)
@@ -122,7 +127,8 @@ class TableLocks:
     def release(self, run: Run) -> None:
         """Delete the run's locks.
 
-        Raises LoadError unless it still owns its tables; its transaction must then be rolled back.
+        Raises:
+            LoadError: The run no longer owns its tables. Its transaction must be rolled back.
         """
         if not self._table.delete({"run_id": run.id}):
             raise _ownership_lost(run)
@@ -135,7 +141,8 @@ def acquire_liveness(warehouse: Database, name: str) -> None:
         warehouse: The connection that holds the lock. If it or its process dies, the lock is free.
         name: The run's id, followed by the ETL and the partition that is being loaded, if any.
 
-    Raises BusyError if another connection has the lock.
+    Raises:
+        BusyError: Another connection has the lock.
     """
     for _ in range(_LIVENESS_ATTEMPTS):
         if warehouse.locks.acquire_name(name):

@@ -66,7 +66,7 @@ class MemberEventTable:
         quote = self._warehouse.quote
         name = self._literal(state_name(etl.live_table))
         generation = self._literal(self._generation)
-        # On one line: DuckDB's scanners take the text as an argument.
+        # On one line, because DuckDB's scanners get the text as an argument.
         return (
             f"SELECT {selected} FROM {quote(EVENTS)}"
             f" WHERE {quote('etl')} = {name} AND {quote('generation')} = {generation} {rest}"
@@ -87,7 +87,7 @@ class MemberEventTable:
     def delete_above(self, etl: ETL, largest: int) -> None:
         """Delete the events of versions whose surrogate key is larger than `largest`.
 
-        Somebody has deleted those versions from the table, and the load will reuse their keys.
+        A user has deleted those versions from the table, and the load will give their keys again.
         """
         if not self.table.exists():
             return

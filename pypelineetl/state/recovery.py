@@ -1,6 +1,6 @@
-"""Recovery: finds runs whose process died, and finishes or discards what they left.
+"""Find runs whose process died, and finish or discard what they left.
 
-Each run does this for the tables that it needs, and `run.py --recover` for all tables.
+Each run does this for the tables that it needs, and `run.py --recover` does it for all tables.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,8 +18,7 @@ from pypelineetl.state.run_record import LOST, UNFINISHED, Run
 def recover(warehouse: Database) -> list[str]:
     """Finish or discard all runs that died, and drop their tables.
 
-    Leases do not count here: a refresh on Celery of which no task is at work now is considered
-    dead.
+    Leases do not count here: a refresh on Celery is considered dead if no task of it runs now.
 
     Args:
         warehouse: A connection for this alone. It excludes other runs until it is closed.
@@ -37,7 +36,7 @@ def recover(warehouse: Database) -> list[str]:
             for run_id, holder in holders.items()
             if not is_alive(warehouse, run_id)
         ]
-        # A run that lost its tables to another run, and died before it could record that.
+        # A run may have lost its tables to another run, and died before it could record that.
         without_tables = _unfinished_without_tables(warehouse)
         notes += [finish_dead_run(warehouse, run_id, "its process") for run_id in without_tables]
     dropped = drop_orphans(warehouse)
@@ -49,7 +48,7 @@ def ensure_tables(warehouse: Database) -> None:
     history = RunHistory(warehouse)
     locks = TableLocks(warehouse)
     state = LoadState(warehouse)
-    # Most runs find all of them. Those need no transaction.
+    # Most runs find all of them, and need no transaction.
     if history.is_ready() and locks.exists() and state.is_current():
         return
     with warehouse.transaction():
@@ -62,7 +61,7 @@ def is_alive(warehouse: Database, run_id: str, *, ignore_own_lock: bool = False)
     """Return whether another connection holds a liveness lock of a run.
 
     Args:
-        warehouse: The connection that asks.
+        warehouse: The connection that checks.
         run_id: The run.
         ignore_own_lock: Whether this process holds the lock of the run itself, as when it begins
             the run again. Then only the locks of its ETLs count.
@@ -75,8 +74,8 @@ def is_alive(warehouse: Database, run_id: str, *, ignore_own_lock: bool = False)
         name = f"{run_id} {record.etl}"
         if warehouse.locks.is_held(name):
             return True
-        # Nobody else knows into how many partitions the run split a fact, so each possible one is
-        # asked for.
+        # No table shows into how many partitions the run split a fact, so the locks of all possible
+        # ones are checked.
         is_fact = record.etl.startswith("fact ")
         partitions = range(MOST_PARTS) if is_fact else ()
         if any(warehouse.locks.is_held(f"{name} {number}") for number in partitions):
@@ -98,7 +97,7 @@ def dead_runs(warehouse: Database, run: Run, tables: Collection[str]) -> set[str
     return {
         run_id
         for run_id in expired
-        # Nobody else can hold this run's own lock, because the caller holds it.
+        # The caller holds this run's own lock, so that lock does not show another process.
         if not is_alive(warehouse, run_id, ignore_own_lock=run_id == run.id)
     }
 
@@ -117,7 +116,8 @@ def release_dead(
     Returns:
         A line for each dead run: what was done about it.
 
-    Raises BusyError if a run that is alive owns a table.
+    Raises:
+        BusyError: A run that is alive owns a table.
     """
     holders: dict[str, str] = {}
     # A run owns several tables, and is finished once.

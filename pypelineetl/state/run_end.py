@@ -1,4 +1,4 @@
-"""How a run ends: its tables are published, or all that it did is discarded."""
+"""End a run: record its success, or discard all that it did, and release its tables."""
 
 from collections.abc import Mapping, Sequence
 
@@ -38,7 +38,7 @@ def finish(warehouse: Database, run: Run, way: str) -> None:
     if way == BUILT:
         tables = locks.tables_of(run)
         kept_tables = {kept_name(table, run.generation) for table in tables}
-        # By the tables and not by the setting, which may have changed since the rebuild began.
+        # The tables show it. The setting may have changed since the rebuild began.
         keeps_previous = bool(kept_tables.intersection(warehouse.catalog.tables()))
         for table in tables:
             live.promote(table, run.generation, keep=PREVIOUS if keeps_previous else "")
@@ -117,14 +117,14 @@ def end_killed_run(warehouse: Database, run: Run, error: str) -> bool:
 
     Returns:
         Whether the run is now recorded as killed. False if it had ended by itself, if it turned
-        out to be published, or if somebody else has recorded why it was killed.
+        out to be published, or if another process has recorded why it was killed.
     """
     TableLocks(warehouse).exclude_others()
     history = RunHistory(warehouse)
     records = history.of(run.id)
     if any(record.status in UNFINISHED for record in records):
         return not _fail(warehouse, run, "", error)
-    # A process that had the time to end its run did not know why it was stopped.
+    # A process that could still end its run did not know why it was stopped.
     if {record.error for record in records if record.error} != {STOPPED}:
         return False
     with warehouse.transaction():

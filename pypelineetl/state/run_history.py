@@ -1,4 +1,4 @@
-"""Queries of `etl_run`, the history of a warehouse's runs: one record for each ETL of each run."""
+"""Query `etl_run`, the history of a warehouse's runs: one record for each ETL of each run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -52,8 +52,8 @@ _READ = ("run_id", "etl", "status", "way", "attempt", "started", "ended", "error
 _RECENT_RECORDS = 20
 """How many of an ETL's records are searched for the last two that ended.
 
-A run that has not ended, or a note that the ETL is late, may be between them. Twenty of those in a
-row do not occur.
+Runs that have not ended, and notes that the ETL is late, may be between them. There are never
+twenty of those in a row.
 """
 
 

@@ -45,8 +45,8 @@ DELETED = "deleted"
 ROLLED_BACK = "rolled back"
 """The previous table was made live again."""
 
-# Names of tables are short on PostgreSQL. Among the few runs whose tables exist at the same time,
-# 32 bits do not meet twice.
+# Names of tables must be short on PostgreSQL. The tables of only a few runs exist at the same time,
+# so 32 bits are enough to distinguish them.
 _GENERATION_LENGTH = 8
 
 
@@ -109,7 +109,7 @@ def generation_of(run_id: str) -> str:
 
 def present_holder() -> str:
     """Return the name of this machine and process, as `etl_run` and `etl_lock` record it."""
-    # It is only shown to people. Whether the process is alive, its liveness lock says.
+    # It is only shown to people. The liveness lock shows whether the process is alive.
     return f"{socket.gethostname()}, process {getpid()}"
 
 

@@ -1,4 +1,4 @@
-"""How a run starts: it acquires its tables, and begins its ETLs."""
+"""Start a run: acquire its tables, record its ETLs, and begin each of them."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -15,17 +15,17 @@ from pypelineetl.state.run_record import GIVEN_UP, RUNNING, WAITING, Run
 from pypelineetl.state.run_status import RunStatus
 
 _ACQUIRE_WAIT_SECONDS = 2.0
-"""How long an acquisition waits for another one that is under way.
+"""How long an acquisition waits while another run acquires tables.
 
-One takes some milliseconds, or a second or two where it prunes a long history. The caller waits
-with longer pauses in between (`run/locking.py`).
+That takes some milliseconds, or a second or two if it prunes a long history. The caller tries again
+after pauses that grow (`run/locking.py`).
 """
 
 _MOST_ATTEMPTS = 3
-"""How many times a run, or an ETL of it, may be begun whose process died each time.
+"""How many times a run, or an ETL of it, may be begun if its process dies each time.
 
-A process that dies of its own data, such as by too little memory, would die each time. Three
-attempts outlast a worker that is restarted and a server that fails over.
+If the process dies because of its data, for example by too little memory, it dies each time. Three
+attempts are enough for a worker that is restarted, or a server that fails over.
 """
 
 
@@ -52,10 +52,12 @@ def acquire(
     Returns:
         A line for each dead run that owned one of the tables: what was done about it.
 
-    Raises BusyError if a run that is alive owns a table, EndedError if this run has ended before,
-    and LoadError if this run's process has died too often.
+    Raises:
+        BusyError: A run that is alive owns a table.
+        EndedError: This run has ended before.
+        LoadError: This run's process has died too often.
     """
-    # Sorted, so that what is recorded does not depend on the order of a set.
+    # Sorted, so that the records do not depend on the order of a set.
     wanted = sorted(set(tables))
     ensure_tables(warehouse)
     locks = TableLocks(warehouse)
@@ -65,7 +67,7 @@ def acquire(
     with warehouse.transaction():
         notes = release_dead(warehouse, run, wanted, dead)
         RunStatus(warehouse).waiting(run, etls, _next_attempt(warehouse, run))
-        # Here, because other runs are excluded and this one has nothing to lose yet.
+        # Pruning belongs here: other runs are excluded, and this one has not loaded anything yet.
         if keep is not None:
             prune(warehouse, warehouse.clock() - keep)
         locks.insert(run, wanted)
@@ -77,7 +79,8 @@ def acquire(
 def begin_etl(warehouse: Database, run: Run, etl: ETL) -> None:
     """Record in the open transaction that a run begins to load an ETL, and renew its lease.
 
-    Raises LoadError unless the run still owns its tables, and if the ETL was begun too often.
+    Raises:
+        LoadError: The run no longer owns its tables, or the ETL was begun too often.
     """
     locks = TableLocks(warehouse)
     locks.verify(run)
@@ -94,7 +97,9 @@ def begin_etl(warehouse: Database, run: Run, etl: ETL) -> None:
 def _next_attempt(warehouse: Database, run: Run) -> int:
     """Return the number of this attempt at a run.
 
-    Raises EndedError if the run has ended, and LoadError if it was begun too often.
+    Raises:
+        EndedError: The run has ended.
+        LoadError: The run was begun too often.
     """
     records = RunHistory(warehouse).of(run.id)
     if not records:

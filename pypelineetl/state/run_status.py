@@ -1,4 +1,4 @@
-"""Status transitions of a run in `etl_run`: waiting, running, loaded, publishing, and its end.
+"""Write the status of a run to `etl_run`: waiting, running, loaded, publishing, and its end.
 
 Each ETL of a run goes through these statuses:
 
@@ -134,7 +134,7 @@ class RunStatus:
             run: The run.
             errors: What is wrong with the source of each ETL; empty if nothing is.
         """
-        # The history shows them too, so that nobody looks for the reason in the ETL itself.
+        # ETLs whose own source is right are recorded too, with the reason why they did not run.
         other = "the source of another ETL of its run is not as it should be"
         with self._warehouse.transaction():
             self._history.ensure()
@@ -160,7 +160,7 @@ class RunStatus:
         Returns:
             Whether this was not recorded before.
         """
-        # The id says since when the ETL is late, so each delay is recorded once.
+        # The id contains the time since which the ETL is late, so each delay is recorded once.
         run = Run(f"late after {last:%Y-%m-%d %H:%M:%S.%f}" if last else "never loaded", "")
         if any(record.etl == etl for record in self._history.of(run.id)):
             return False

@@ -1,4 +1,4 @@
-"""The table `etl_surrogate_key`: the largest surrogate key that a rebuilt dimension ever used.
+"""The table `etl_surrogate_key`: the largest surrogate key that each rebuilt dimension ever used.
 
 A rebuild drops members that the source no longer has. Facts elsewhere may still contain their
 keys, so no key is ever given to another member.
@@ -42,7 +42,7 @@ class LargestKeys:
 
     def save(self, etl: ETL, largest: int) -> None:
         """Save the largest key of a table that is about to be rebuilt."""
-        # In the rebuild's transaction: a failed rebuild has given no key to anybody.
+        # It is a part of the rebuild's transaction, because a failed rebuild has given no key.
         self._table.upsert({"etl": state_name(etl.live_table)}, {"largest": largest})
 
     def delete(self, etls: Sequence[ETL]) -> None:

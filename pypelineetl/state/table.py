@@ -1,4 +1,4 @@
-"""One table of the library's own in the warehouse: create it, and query and change its rows.
+"""One of the library's own tables in the warehouse: create it, and query and change its rows.
 
 All modules that read or write `etl_*` tables do so through `StateTable`. It builds the SQL from
 column names and values, so that one text works on every database.
@@ -23,12 +23,12 @@ class _KnownTables:
     """What one connection knows of the state tables."""
 
     committed: set[str] = field(default_factory=set)
-    """The tables that exist, whatever becomes of the open transaction."""
+    """The tables that exist even if the open transaction is rolled back."""
     created: set[str] = field(default_factory=set)
     """The tables that this connection has created."""
 
 
-# The entry of a connection ends with the connection's object.
+# Weak keys: the entry of a connection disappears with the connection's object.
 _known: WeakKeyDictionary[Database, _KnownTables] = WeakKeyDictionary()
 
 
@@ -54,14 +54,15 @@ class StateTable:
     def exists(self) -> bool:
         """Return whether the table is in the warehouse.
 
-        The database is asked until it says yes. A run asks some twenty times on one connection.
+        The database is queried until it has the table. A run calls this some twenty times on one
+        connection.
         """
         known = _known_of(self.warehouse)
         if self.name in known.committed:
             return True
         exists = bool(self.warehouse.catalog.columns(self.name))
-        # A table that this connection created may disappear again, by a roll-back. Any other that
-        # it sees was committed, and nobody drops it.
+        # A rollback may remove a table that this connection created. Any other table that it sees
+        # was committed, and nobody drops it.
         if exists and self.name not in known.created:
             known.committed.add(self.name)
         return exists
@@ -86,7 +87,7 @@ class StateTable:
         existing = self.warehouse.catalog.columns(self.name)
         if not existing:
             _known_of(self.warehouse).created.add(self.name)
-            # A rejected row may contain any character, whatever character set the database has.
+            # A rejected row may contain any character, but the database may have a narrower set.
             create = f"{self.create} CHARACTER SET utf8mb4"
             target = self.warehouse.dialect
             statements = ddl.create_statements(create, sql_dialect=MYSQL, target=target)
@@ -173,8 +174,8 @@ class StateTable:
 
     def upsert(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         """Change the row that has this key, or insert it."""
-        # Not one statement of the database's own: those lock gaps between rows on MySQL, and loads
-        # that run at the same time would wait for each other.
+        # Not by the database's own upsert: on MySQL that locks gaps between rows, and loads that
+        # run at the same time would wait for each other.
         if self.query("1", key):
             self.update(key, changes)
         else:
@@ -182,8 +183,8 @@ class StateTable:
 
     def delete_if_any(self, where: Mapping[str, Any]) -> None:
         """Delete the chosen rows, without a lock where there are none."""
-        # A DELETE that finds nothing would still lock the gap beside it on MySQL, where other loads
-        # may write.
+        # On MySQL, a DELETE that finds nothing would still lock the gap beside it, where other
+        # loads may write.
         if self.query("1", where, "LIMIT 1"):
             self.delete(where)
 
@@ -227,7 +228,7 @@ class StateTable:
 
 
 def moment_of(value: Any) -> datetime:
-    """Return a moment of a state table as a datetime, in whatever form the driver gives it."""
+    """Return a moment of a state table as a datetime, even if the driver returns a text."""
     found = moment(value)
     assert isinstance(found, datetime)  # noqa: S101 - the library wrote the value itself
     return found

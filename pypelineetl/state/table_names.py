@@ -1,7 +1,7 @@
-"""Names of generations and of the tables that a run makes: staged, partition, old, previous.
+"""Names of generations, and of the tables that a run creates: staged, partition, old, previous.
 
-The next run finds the tables of a dead run by these names, also those that another version of the
-library made. So the marks never change.
+The next run finds the tables of a dead run by these names, even if another version of the library
+created them. So the marks never change.
 """
 
 import re
@@ -21,14 +21,14 @@ KEPT = "__previous_"
 """Marks the table that the last rebuild replaced, kept for --rollback."""
 
 LIVE = ""
-"""The generation that everyone sees."""
+"""The generation of the live tables, which readers see."""
 
 PREVIOUS = "previous"
-"""The generation before it, if it is kept."""
+"""The generation of the previous tables, if they are kept."""
 
 # PostgreSQL cuts names after 63 characters, and indexes are named after their table and columns.
 _NAME_LENGTH = 20
-# Two tables whose long names begin alike still get different short names.
+# With a digest, two tables whose long names begin with the same characters get different names.
 _DIGEST_LENGTH = 4
 _DERIVED = re.compile(
     rf"(?P<mark>{STAGED}|{PART}|{OLD}|{KEPT})(?P<generation>[0-9a-f]{{8}})(_\d+)?$"
@@ -37,7 +37,7 @@ _DERIVED = re.compile(
 
 @dataclass(frozen=True)
 class DerivedTable:
-    """What the name of a table that a run made says about it."""
+    """What the name of a table that a run created shows about it."""
 
     generation: str
     """The generation of the run."""
@@ -73,7 +73,7 @@ def old_name(table: str, generation: str) -> str:
 
 
 def parse_derived(table: str) -> DerivedTable | None:
-    """Return what a table's name says about it; None unless a run made the table.
+    """Return what a table's name shows about it; None unless a run created the table.
 
     >>> parse_derived("sale_fact__staged_0a1b2c3d")
     DerivedTable(generation='0a1b2c3d', is_kept=False)

@@ -1,8 +1,8 @@
-"""Attributes of types 0, 3 and 6, and inferred members, in a bulk load.
+"""Compute the attributes of types 0, 3 and 6, and fill inferred members, in a bulk load.
 
 Type 0 keeps its first value. Type 3 keeps the value before the last change. Type 6 has the latest
-value in every version. This module gives a source row the values of these columns that a
-plain type-1 or type-2 load writes correctly.
+value in every version. This module sets these columns of the source rows so that a plain type-1 or
+type-2 load writes them correctly.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 def compared_attributes(etl: DimensionETL) -> tuple[str, ...]:
-    """Return the columns of a member from which type 0, type 3 and inferred members follow."""
+    """Return the columns of existing members that types 0 and 3 and inferred members need."""
     names = [*etl.original, *etl.previous, *etl.previous.values()]
     if etl.inferred:
         names.append(etl.inferred)
@@ -79,7 +79,7 @@ def type_three_value(key: str, kept: str, base: str) -> str:
 
 
 def resolve_attributes(staged: StagedRows, etl: DimensionETL, latest: str) -> None:
-    """Give the source rows the type-0 and type-3 attributes of their members.
+    """Set the type-0 and type-3 attributes of the source rows from those of their members.
 
     Args:
         staged: The source rows.
@@ -95,6 +95,7 @@ def resolve_attributes(staged: StagedRows, etl: DimensionETL, latest: str) -> No
         LEFT JOIN pypelineetl_existing AS e ON r.person_id = e.person_id
 
     """
+    # Type 6 needs nothing here: the source query gives its column as a copy of the attribute.
     if not (etl.original or etl.previous):
         return
     key = staged.alias(str(etl.factory.name("key")))
@@ -119,11 +120,12 @@ def resolve_attributes(staged: StagedRows, etl: DimensionETL, latest: str) -> No
 def fill_inferred(staged: StagedRows, etl: DimensionETL) -> int:
     """Fill the inferred members whose rows have arrived, in place; return their number.
 
-    They keep their surrogate keys, as facts point to them.
+    They keep their surrogate keys, because facts point to them.
     """
     if not etl.inferred:
         return 0
     key, by = str(etl.factory.name("key")), etl.factory.natural_key
+    # The natural key stays, and so do the number and the dates of the version.
     fixed = {*by, *etl.factory.versioning}
     names = [name for name in etl.factory.names("attributes") if name not in fixed]
     staged.session.keep(

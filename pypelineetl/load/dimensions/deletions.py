@@ -1,7 +1,7 @@
-"""Deletions: members and facts that the source no longer has are flagged, closed or removed.
+"""Flag, close or remove the members and facts that the source no longer has.
 
-The load records the keys that the source gives in the table SEEN_KEYS. What the warehouse has and
-the source does not give is deleted, unless that is more than the declared share.
+The load records the keys that the source gives in the table SEEN_KEYS. Members and facts with other
+keys are deleted, unless they are more than the declared share.
 """
 
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ def delete_members(load: Load, session: DuckSession, etl: DimensionETL, read: in
 def _not_flagged(staged: StagedRows, flag: str | None) -> str:
     """Return the condition that a row is not flagged as deleted; "true" without a flag.
 
-    The rows that are older than the column have NULL there.
+    Rows that were loaded before the table had the column have NULL there.
     """
     return f"NOT coalesce(CAST({staged.alias(flag)} AS BOOLEAN), false)" if flag else "true"
 
@@ -93,6 +93,7 @@ def _flag_members(staged: StagedRows, etl: DimensionETL, flag: str, missing: str
     """
     key, kind = str(etl.factory.name("key")), duckdb_type(staged.columns[flag])
     is_present = _not_flagged(staged, flag)
+    # Members that the source gives again, and members that were loaded before the flag existed.
     staged.update(
         [key],
         [flag],
@@ -115,17 +116,18 @@ def _flag_members(staged: StagedRows, etl: DimensionETL, flag: str, missing: str
 
 
 def _close_members(staged: StagedRows, etl: DimensionETL, missing: str) -> None:
-    """End the current versions of the missing members, and write the events of that.
+    """End the current versions of the missing members, and write an event for each.
 
     They end now, or when their last state begins if that is later.
     """
     key, until = str(etl.factory.name("key")), str(etl.factory.name("toatt"))
     since = etl.factory.name("fromatt")
     ended = f"TIMESTAMP {literal(str(staged.load.now))}"
+    # A version must not end before it begins.
     if since and staged.columns[since].is_moment:
         ended = f"greatest({ended}, CAST(m.{staged.alias(since)} AS TIMESTAMP))"
     ending = f"SELECT m.{staged.alias(key)} AS version_key, {ended} AS effective FROM {missing}"
-    # Only a dated dimension keeps events; the others have their dates in the table alone.
+    # Only a dated dimension keeps events. The others have their dates only in the table.
     has_events = is_dated(staged.load, etl)
     events = MemberEvents(staged, etl)
     if has_events:
@@ -144,10 +146,10 @@ def _close_members(staged: StagedRows, etl: DimensionETL, missing: str) -> None:
 
 
 def _load_members(staged: StagedRows, etl: DimensionETL) -> None:
-    """Give _MEMBERS: the current version of each member that the source has given.
+    """Create _MEMBERS: the current version of each member that the source has given.
 
-    A fact made the inferred members, and the declaration the special ones: the source never had
-    them.
+    It has no inferred members, which facts created, and no special members, which are declared. The
+    source never had them.
     """
     load, warehouse = staged.load, staged.load.warehouse
     since = etl.factory.name("fromatt")
@@ -201,6 +203,7 @@ def delete_facts(load: Load, session: DuckSession, etl: FactETL, read: int) -> i
         return 0
     staged, by, flag = StagedRows(load, session, etl), etl.row_key, etl.deleted.flag
     if flag and etl.stands_for:
+        # A rebuild: the new table has only the facts that the source still gives.
         _copy_missing_facts(load, etl, by)
     # This connection alone sees the rows that the load has just written.
     load.warehouse.uncommitted.add(etl.table)
@@ -210,6 +213,7 @@ def delete_facts(load: Load, session: DuckSession, etl: FactETL, read: int) -> i
     missing = f"{CURRENT} AS e ANTI JOIN {SEEN_KEYS} AS s ON {same} WHERE {is_present}"
     deleted = session.number(f"SELECT count(*) FROM {missing}")
     facts = session.number(f"SELECT count(*) FROM {CURRENT} WHERE {is_present}")
+    # An extract that is not complete must not delete most of the facts.
     if deleted > etl.deleted.most * facts:
         raise LoadError(_too_many(etl.deleted, deleted, f"{facts:,} facts", read))
     if flag:
@@ -255,10 +259,11 @@ def _flag_facts(staged: StagedRows, by: Sequence[str], flag: str, missing: str) 
 def _copy_missing_facts(load: Load, etl: FactETL, by: Sequence[str]) -> None:
     """Copy the facts of the live table that the source did not give into the rebuilt table.
 
-    A flag keeps deleted facts in the table, and only the live table still has them.
+    Flagged facts stay in the table, and only the live table still has them.
     """
     warehouse, columns = load.warehouse, load.project.columns(etl)
     live_columns = warehouse.catalog.columns(etl.live_table)
+    # Without a live table, or without its grain, no fact can be found again.
     if not live_columns or not {*by} <= live_columns.keys():
         return
     names = warehouse.quoted(name for name in columns if name in live_columns)

@@ -1,4 +1,4 @@
-"""The existing versions of the members whose histories are rewritten, and their events."""
+"""Read the existing versions, and their events, of the members whose histories are rewritten."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ from pypelineetl.load.staged_rows import StagedRows, not_special
 
 _EXISTING = "pypelineetl_existing_versions"
 """All existing versions of the rewritten members."""
-# So many members are read by their natural keys. For more, one scan of the table is faster than a
-# statement with thousands of placeholders.
+# Up to this many members are read by their natural keys. For more, one scan of the table is faster
+# than a statement with thousands of placeholders.
 _MEMBERS_BY_KEY = 500
 
 
@@ -47,13 +47,14 @@ class ExistingVersions:
     def load(self, members: str) -> None:
         """Read all versions of the members and their events into DuckDB, once.
 
-        A later call does nothing: its members are some of the first call, as rows were dropped.
+        A later call does nothing: rows were dropped, so its members are a part of the first call's.
         """
         if self._is_loaded:
             return
         self._is_loaded = True
         staged = self._staged
         by = self._versioning.natural_key
+        # One row more than the limit shows that there are too many.
         asked = staged.session.rows(
             f"SELECT {staged.aliases(by)} FROM {members} LIMIT {_MEMBERS_BY_KEY + 1}"
         )
@@ -71,9 +72,11 @@ class ExistingVersions:
             WHERE ({keys}) IN (SELECT ({keys}) FROM {members})
             """,
         )
+        # An undated dimension keeps no events.
         if not self._rules.is_dated:
             return
         version_keys = None
+        # Of few members, only their own events are read.
         if are_few:
             key = staged.alias(self._versioning.key)
             rows = staged.session.rows(f"SELECT {key} FROM {_EXISTING}")

@@ -1,6 +1,6 @@
 """The history of a member as plain data: rules, source states, versions and their events.
 
-docs/history.md explains these words. `member_history` computes with them, without a database.
+docs/history.md explains these words. `member_history` computes with this data, without a database.
 """
 
 from collections.abc import Mapping, Sequence
@@ -86,7 +86,7 @@ class State:
     values: Values
     """The attributes that the source gives."""
     effective: datetime | None
-    """From when on the values hold, UTC; None if the row has no date."""
+    """From when on the values are valid, UTC; None if the row has no date."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def same_value(left: Any, right: Any) -> bool:
     """
     if left == right:
         return True
-    # NaN is the only value that is not equal to itself.
+    # NaN is the only value that does not equal itself.
     are_both_nan = left != left and right != right  # noqa: PLR0124 - tests for NaN of any type
     return bool(are_both_nan)
 

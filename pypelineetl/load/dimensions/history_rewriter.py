@@ -1,7 +1,7 @@
-"""Members whose whole history is read, recomputed by `member_history` and rewritten.
+"""Rewrite whole histories: read all versions of a member, recompute them, and write the changes.
 
-They are the few whose rows do more than begin the next version: several rows, a row that changes
-the past, a return, or the first row of an inferred member.
+Few members need that: those with several rows, with a row that changes the past, with a return, or
+with the first row of an inferred member. `member_history` computes their new histories.
 """
 
 from collections import Counter, defaultdict
@@ -156,7 +156,7 @@ class HistoryRewriter:
             versions = known.get(natural_key, [])
             history = member_history(versions, states, self._rules, now)
             self._collect(natural_key, versions, history, positions)
-        # The rows that are left are one per member, and SQL loads them.
+        # The remaining rows are one per member, and SQL loads them.
         by = self._staged.aliases(self._versioning.natural_key)
         self._staged.session.run(
             f"DELETE FROM {SOURCE_ROWS} WHERE ({by}) IN (SELECT ({by}) FROM {members})"
@@ -224,7 +224,7 @@ class HistoryRewriter:
         history: History,
         positions: Sequence[int],
     ) -> None:
-        """Count what the rows of one member did, and collect what is to be written.
+        """Count the outcomes of the rows of one member, and collect what must be written.
 
         Args:
             natural_key: The member's natural key.
@@ -242,9 +242,10 @@ class HistoryRewriter:
                 self._collect_existing(natural_key, existing[version.key], version)
                 continue
             began = history.began[place]
-            # No row began it (a return): it comes at the member's first row.
+            # No row begins the version of a return, so it gets the place of the member's first row.
             position = min(positions) if began is None else positions[began]
             self._collect_new(natural_key, version, position, place)
+            # The first version of a new member is a new member, and not counted here.
             if known or place > 0:
                 self.versions += 1
 
@@ -263,8 +264,10 @@ class HistoryRewriter:
         row_before = self._version_rows.row(before, natural_key)
         row = self._version_rows.row(after, natural_key)
         names = self._version_rows.changing
+        # Only what changes is written, so that an audit column keeps the run of the last change.
         if not all(same_value(row_before[name], row[name]) for name in names):
             self._changes.rewritten.append((after.key, *(row[name] for name in names)))
+        # In their order, because the database returns them in any order.
         events = sorted_events(self._existing.events.get(after.key, ()))
         if self._rules.is_dated and events != list(after.events):
             self._changes.rewritten_keys.append(after.key)

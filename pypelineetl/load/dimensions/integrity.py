@@ -1,6 +1,6 @@
-"""The check after a load that no two versions of a member overlap.
+"""Check after a load that no two versions of a member overlap.
 
-It queries the warehouse itself, so it holds for every way of loading.
+The check queries the warehouse itself, so it is the same for bulk and row-by-row loads.
 """
 
 from pypelineetl.declare.etls import DimensionETL
@@ -14,7 +14,7 @@ _SHOWN = 5  # members that the message names
 def check_dimension(load: Load, etl: DimensionETL, before: int) -> None:
     """Check the versions of the members that a load has changed.
 
-    Dimensions of other types than type 2 have no versions, and pass.
+    Dimensions of other types have no versions, so they pass.
 
     Args:
         load: The load, before its commit.
@@ -84,8 +84,8 @@ def _overlaps_query(load: Load, etl: DimensionETL, since: str, until: str, befor
 def _version_order(load: Load, etl: DimensionETL, since: str, until: str) -> str:
     """Return the terms that order the versions of a member.
 
-    Several versions may begin on one day. Then their numbers order them, or else their ends, of
-    which an open one is last.
+    Several versions may begin on one day. Then their numbers order them. Without numbers their ends
+    do, and an open version is last.
     """
     quote = load.warehouse.quote
     number, key = etl.factory.name("versionatt"), str(etl.factory.name("key"))

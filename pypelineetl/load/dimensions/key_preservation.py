@@ -1,7 +1,7 @@
-"""Preservation of surrogate keys: a rebuilt dimension gives its members the keys they had.
+"""Keep surrogate keys: a rebuilt dimension gives its members the keys that they had before.
 
-A rebuild of a type-2 dimension copies all versions, as the source does not know the history any
-more. A rebuild of another dimension takes over the keys, the attributes of types 0 and 3, and the
+A rebuild of a type-2 dimension copies all versions, because the source no longer has the history. A
+rebuild of another dimension keeps the surrogate keys, the attributes of types 0 and 3, and the
 members that only the warehouse has (restored_members.py). It reads all other attributes from the
 source.
 """
@@ -25,7 +25,7 @@ def preserve_members(
 ) -> str:
     """Copy the members of a dimension into a temporary table, before a rebuild.
 
-    The largest surrogate key is saved as well, so that no key is given twice.
+    It also saves the largest surrogate key, so that no later load gives a key twice.
 
     Args:
         project: The project that declares the dimension.
@@ -41,12 +41,13 @@ def preserve_members(
     existing = warehouse.catalog.columns(etl.table)
     names = [name for name in project.columns(etl) if name in existing]
     key = str(etl.factory.name("key"))
+    # The live table may be older than the DDL, and lack a column.
     if not {key, *etl.factory.natural_key} <= set(names):
         return ""
     columns = warehouse.quoted(names)
     if project.audit_column(etl) and AUDIT_KEY not in names:
         columns += f", {audit_key} AS {AUDIT_KEY}"
-    # Special members are seeded again by every load.
+    # Every load seeds the special members again.
     special = ", ".join(str(int(member[key])) for member in etl.special)
     where = f" WHERE {warehouse.quote(key)} NOT IN ({special})" if special else ""
     previous = f"{etl.table[:_NAME_LENGTH]}__remembered"
@@ -55,16 +56,17 @@ def preserve_members(
         SELECT {columns}
         FROM {warehouse.quote(etl.table)}{where}
     """)
+    # Only this connection sees a temporary table.
     warehouse.uncommitted.add(previous)
     _save_largest_key(etl, warehouse, previous)
     return previous
 
 
 def _save_largest_key(etl: DimensionETL, warehouse: Database, previous: str) -> None:
-    """Save the largest surrogate key of a dimension, which may be one of a deleted member."""
+    """Save the largest surrogate key of a dimension, which may be that of a deleted member."""
     key = warehouse.quote(str(etl.factory.name("key")))
     [(largest,)] = warehouse.query(f"SELECT MAX({key}) FROM {warehouse.quote(previous)}")
-    # An empty table has None, and a source may give keys that are texts.
+    # None for an empty table. A source may also give keys that are texts.
     if isinstance(largest, int):
         keys = LargestKeys(warehouse)
         keys.save(etl, max(largest, keys.of(etl)))
@@ -118,6 +120,7 @@ def _new_bounds(
     window = f"OVER (PARTITION BY {by} ORDER BY {order})"
     values: dict[str, str] = {}
     if since and since not in existing:
+        # One version per member needs no date: it has always been valid.
         _refuse_several_versions(etl, warehouse, previous_keys, since)
         first = factory.arguments.get("minfrom") or BEGINNING_OF_TIME
         values[since] = f"'{dated(columns[since], first)}'"

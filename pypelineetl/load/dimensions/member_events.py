@@ -1,8 +1,8 @@
-"""The events of a dated dimension in one load: read into DuckDB, and written with the versions.
+"""Read the events of a dated dimension into DuckDB, and write those that a load adds.
 
-The dimension's own table does not say when its first version really began, nor when the source
-confirmed a state. docs/history.md says which rules need it. `state/member_events.py` has the
-table `etl_member_event`.
+The dimension's own table does not show when its first version really began, nor when the source
+confirmed a state. docs/history.md lists the rules that need these dates. `state/member_events.py`
+has the table `etl_member_event`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ class MemberEvents:
         """
         condition = ""
         if keys is not None:
-            # No key at all: IN () is an error, and nothing is in NULL.
+            # Without any key: IN () is an error, and IN (NULL) finds no row.
             listed = ", ".join(str(int(key)) for key in keys) or "NULL"
             condition = f"AND version_key IN ({listed})"
         self._read(KNOWN_EVENTS, dict(zip(_EVENT_COLUMNS, _EVENT_COLUMNS, strict=True)), condition)
@@ -71,7 +71,7 @@ class MemberEvents:
 
         Args:
             events: A DuckDB query with the columns `version_key`, `effective` and `event`.
-            rewritten: The surrogate keys of versions whose present events are deleted before.
+            rewritten: The surrogate keys of versions whose earlier events are deleted first.
 
         """
         warehouse = self._staged.load.warehouse
@@ -97,6 +97,7 @@ class MemberEvents:
 
         """
         columns = {column.name: column for column in self._table.columns()}
+        # `last_event` is the largest `effective`, so it has the same type.
         columns["last_event"] = columns["effective"]
         requested = [request_column(name, name, columns[name]) for name in selected]
         expressions = ", ".join(f"{expression} AS {name}" for name, expression in selected.items())

@@ -1,8 +1,8 @@
-"""The history of one member, computed from its known versions and its source rows.
+"""Compute the history of one member from its known versions and its source rows.
 
-docs/history.md states the model, and `member_history` follows each of its rules. Both loaders call
-it for every member whose rows do more than begin the next version. It is a pure function: it
-reads no database and no clock.
+docs/history.md states the model, and `member_history` follows each of its rules. Bulk and
+row-by-row loads call it for every member whose rows do more than begin the next version. It is a
+pure function: it reads no database and no clock.
 """
 
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ class _VersionBuilder:
         return History(versions, began, self._outcomes(versions))
 
     def _inferred_version(self) -> Version | None:
-        """Return the version that a fact made, which has no state yet; None if there is none."""
+        """Return the version that a fact created, without any state; None if there is none."""
         flag = self._rules.inferred
         if flag is None:
             return None
@@ -105,11 +105,13 @@ class _VersionBuilder:
         is_away, date_before = True, None
         for entry in self._timeline.entries:
             if entry.kind == "deleted":
+                # A second deletion changes nothing.
                 if not is_away:
                     drafts[-1].entries.append(entry)
                     drafts[-1].deletion = entry
                 is_away = True
                 continue
+            # After a deletion a version begins, even if the state is the same as before.
             is_new = is_away or self._begins_version(entry, state, date_before)
             if entry.kind == "state" or state is None:
                 state = entry
@@ -117,6 +119,7 @@ class _VersionBuilder:
                 drafts.append(_Draft([], state))
             draft = drafts[-1]
             draft.entries.append(entry)
+            # A known version keeps its surrogate key, because facts point to it.
             if entry.is_first and draft.known is None:
                 draft.known = entry.version
             is_away, date_before = False, entry.effective
@@ -128,7 +131,7 @@ class _VersionBuilder:
     def _begins_version(
         self, entry: Entry, state: Entry | None, date_before: datetime | None
     ) -> bool:
-        """Return whether a state differs from the one before it in what begins a version."""
+        """Return whether a state differs from the one before it so that it begins a version."""
         if entry.kind != "state":
             return False
         if state is None or not same_values(entry.followed, state.followed):
@@ -175,7 +178,7 @@ class _VersionBuilder:
         """Return the attributes of one version."""
         rules, timeline = self._rules, self._timeline
         values = dict(zip(rules.followed, draft.state.followed, strict=True))
-        # A version that begins with a return has no state of its own.
+        # A version that begins with a return has no state, so it has the state before the deletion.
         states = [entry for entry in draft.entries if entry.kind == "state"] or [draft.state]
         for name in rules.latest:
             if name != rules.inferred:
@@ -195,6 +198,7 @@ class _VersionBuilder:
         """The attributes that have one value in all versions: types 0, 1, 3 and 6."""
         rules = self._rules
         states = self._timeline.states()
+        # The states are in the order of their dates, even those that arrived late.
         earliest, latest = states[0], states[-1]
         values: dict[str, Any] = {}
         for name in rules.original:
@@ -270,11 +274,11 @@ class _VersionBuilder:
         return tuple(outcomes)
 
     def _outcome(self, draft: _Draft, version: Version) -> Outcome:
-        """Return what the row did that began a version."""
+        """Return the outcome of a row that began a version."""
         if draft.known is None:
             return "inserted"
-        # An earlier state moves the beginning of a known version. It does not if that is the first
-        # version, which begins at `beginning` before and after.
+        # An earlier state moves the beginning of a known version, but not of the first version if
+        # that begins at `beginning` anyway.
         keeps_date = draft.known.since == version.since
         return "unchanged" if keeps_date and draft.known is not self._inferred else "updated"
 

@@ -1,4 +1,4 @@
-"""The members that a rebuilt dimension had before, in the temporary table of `preserve_members`."""
+"""Read the members that a rebuilt dimension had before from the table of `preserve_members`."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ PREVIOUS_KEYS = "pypelineetl_previous_keys"
 
 
 def load_previous_keys(staged: StagedRows) -> None:
-    """Give PREVIOUS_KEYS: the surrogate key that each natural key had."""
+    """Create PREVIOUS_KEYS: the surrogate key that each natural key had."""
     previous, natural_key = staged.load.previous_keys, staged.etl.factory.natural_key
     key = str(staged.etl.factory.name("key"))
     warehouse = staged.load.warehouse
@@ -25,7 +25,7 @@ def load_previous_keys(staged: StagedRows) -> None:
     rows = warehouse_rows(staged.load, staged.session, previous, query)
     given = rows.select(requested, f"{PREVIOUS_KEYS}_given")
     by = staged.aliases(natural_key)
-    # Two previous members may have one natural key in the new types of its columns.
+    # The columns may have new types, in which two previous members have the same natural key.
     staged.session.keep(
         PREVIOUS_KEYS,
         f"""

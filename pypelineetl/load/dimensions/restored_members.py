@@ -1,6 +1,7 @@
-"""Members and attributes that a rebuilt dimension keeps although its source does not give them.
+"""Restore members and attributes that a rebuilt dimension keeps without rows in its source.
 
-For dimensions without versions; a type-2 dimension keeps all its versions.
+This is for dimensions without versions. A type-2 dimension keeps all its versions
+(key_preservation.py).
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,9 +30,9 @@ _NAME_LENGTH = 40
 
 
 def restore_members(load: Load, session: DuckSession, etl: DimensionETL) -> Iterator[str]:
-    """Give a rebuilt table the previous members that must stay; yield notes about them.
+    """Insert the previous members that must stay into a rebuilt table; yield notes about them.
 
-    The members that stay, of those that the source does not give:
+    Of the members that the source does not give, these stay:
 
     - inferred members, and members to which facts outside this rebuild point;
     - members of which a row was rejected;
@@ -48,6 +49,7 @@ def restore_members(load: Load, session: DuckSession, etl: DimensionETL) -> Iter
     if etl.factory.versioning:
         return
     staged = StagedRows(load, session, etl)
+    # With `deleted`, `_insert_members` restores all missing members anyway.
     if records_seen_keys(load, etl) and not etl.deleted:
         _restore_rejected(staged, etl)
     _restore_attributes(staged, etl)
@@ -63,14 +65,17 @@ def restore_members(load: Load, session: DuckSession, etl: DimensionETL) -> Iter
 def _missing_members(load: Load, etl: DimensionETL) -> str:
     """Return FROM and WHERE of the previous members that the rebuilt table does not have.
 
-    FROM city_dim__remembered AS old
-    WHERE NOT EXISTS (SELECT 1 FROM "city_dim" AS new WHERE new."city" = old."city")
+    For a dimension of cities:
+
+        FROM city_dim__remembered AS old
+        WHERE NOT EXISTS (SELECT 1 FROM "city_dim" AS new WHERE new."city" = old."city")
 
     """
     quote = load.warehouse.quote
     previous = f"FROM {quote(load.previous_keys)} AS old"
     if etl.source is None:
-        # The new table is empty, and a natural key may be NULL, which equals nothing.
+        # The new table is empty, so all members are missing. The condition below would compare
+        # natural keys, which may be NULL.
         return f"{previous} WHERE 1 = 1"
     names = [quote(name) for name in etl.factory.natural_key]
     same = " AND ".join(f"new.{name} = old.{name}" for name in names)
@@ -102,7 +107,7 @@ def _insert_members(load: Load, etl: DimensionETL, missing: str) -> None:
     values |= new_flags(load.project, etl, list(names))
     if warehouse.rehearses:
         # In a plan the rebuilt table is temporary. MySQL reads no temporary table twice in one
-        # statement, so the rows go through a table of their own.
+        # statement, so the rows go through another table.
         copy = warehouse.quote(f"{etl.table[:_NAME_LENGTH]}__kept")
         warehouse.execute(f"CREATE TEMPORARY TABLE {copy} AS SELECT old.* {missing}")
         missing = f"FROM {copy} AS old"
@@ -113,7 +118,7 @@ def _insert_members(load: Load, etl: DimensionETL, missing: str) -> None:
 
 
 def _restore_rejected(staged: StagedRows, etl: DimensionETL) -> None:
-    """Insert the previous members that the source gives, but of which no row could be loaded."""
+    """Insert the previous members whose rows were all rejected."""
     load, warehouse, by = staged.load, staged.load.warehouse, etl.factory.natural_key
     key = str(etl.factory.name("key"))
     staged.load_current([key, *by])
@@ -142,9 +147,9 @@ def _restore_rejected(staged: StagedRows, etl: DimensionETL) -> None:
 
 
 def _facts_pointing(load: Load, etl: DimensionETL) -> dict[str, str]:
-    """Return the condition that a fact points to a previous member, by the name of the fact.
+    """Return, by the name of a fact, the condition that the fact points to a previous member.
 
-    Facts that this run rebuilds as well are left out: they point to the members of the new table.
+    It leaves out facts that this run rebuilds as well: they point to members of the new table.
     """
     warehouse = load.warehouse
     old_key = f"old.{warehouse.quote(str(etl.factory.name('key')))}"
@@ -156,7 +161,7 @@ def _facts_pointing(load: Load, etl: DimensionETL) -> dict[str, str]:
         existing, table = warehouse.catalog.columns(fact.table), warehouse.quote(fact.table)
         conditions = []
         for name in (warehouse.quote(column) for column in columns if column in existing):
-            # A NULL in the list would make the condition NULL for all other members.
+            # With a NULL in the list, the condition would be NULL for all other members.
             keys = f"SELECT {name} FROM {table} WHERE {name} IS NOT NULL"
             conditions.append(f"{old_key} IN ({keys})")
         if conditions:
@@ -179,9 +184,9 @@ def _kept_for_facts(load: Load, missing: str, pointing: Mapping[str, str]) -> It
 
 
 def _restore_attributes(staged: StagedRows, etl: DimensionETL) -> None:
-    """Give the members of a rebuilt table their previous attributes of types 0 and 3.
+    """Restore the previous attributes of types 0 and 3 in a rebuilt table.
 
-    A previous member that was inferred has no attributes, and is left out.
+    It leaves out previous members that were inferred, because they had no attributes.
     """
     existing = staged.load.warehouse.catalog.columns(staged.load.previous_keys)
     original = [name for name in etl.original if name in existing]
@@ -221,8 +226,8 @@ def _restore_attributes(staged: StagedRows, etl: DimensionETL) -> None:
 def _previous_value(staged: StagedRows, kept: str, base: str, *, has_kept: bool) -> str:
     """Return the type-3 column of a rebuilt member.
 
-    A value that the source's own rows gave stays. Else it is the previous value of the attribute,
-    if the rebuild changes that, or the previous value of the column.
+    A value that comes from the source's rows stays. Otherwise the column gets the attribute's
+    previous value if the rebuild changes the attribute, and its own previous value if not.
 
     Args:
         staged: The rows of the rebuilt dimension.

@@ -1,4 +1,4 @@
-"""Bulk load of a dimension without versions: new members are inserted, changed ones overwritten."""
+"""Load a dimension without versions in bulk: insert new members, and overwrite changed ones."""
 
 from collections.abc import Sequence
 
@@ -49,7 +49,7 @@ def load_members(
         The number of rows read, once.
 
     Returns:
-        What became of the rows.
+        The counts of the load.
 
     """
     staged = StagedRows(load, session, etl)
@@ -65,17 +65,19 @@ def load_members(
     if gives_keys:
         requested = [staged.request(key), *requested]
     compared = dict.fromkeys([key, *natural_key, *overwritten, *compared_attributes(etl)])
+    # The warehouse is read while the source is.
     with staged.read_concurrently(lambda staged: staged.load_current(list(compared))):
         read = stage(staged, etl, source, requested)
     yield read
     # Before rejects: a member whose row is rejected is in the source, and must not be deleted.
     record_seen_keys(staged, natural_key)
+    # Nothing orders the rows of a member here, so they must all be equal.
     rejected = reject_unfit(staged, natural_key)
     aliases = [staged.alias(name) for name in natural_key]
     rejected += reject_undecided(staged, aliases, [], natural_key)
     if load.waiting:
         load.waiting.accept(staged, SOURCE_ROWS)
-    # Writing.
+    # Writing. Inferred members come first: then the comparison does not find them changed.
     filled = fill_inferred(staged, etl)
     resolve_attributes(staged, etl, CURRENT)
     inserted = _insert_new(staged, etl, gives_keys=gives_keys)
@@ -109,9 +111,10 @@ def _insert_first(staged: StagedRows, etl: DimensionETL, source: Projection) -> 
 
 
 def _insert_new(staged: StagedRows, etl: DimensionETL, *, gives_keys: bool) -> int:
-    """Give _NEW and insert its members; return their number.
+    """Create _NEW, insert its members, and return their number.
 
-    A member has the key that the source gives, or that it had before a rebuild, or the next number.
+    A member gets the surrogate key that the source gives, or that it had before a rebuild, or the
+    next number.
 
     Args:
         staged: The source rows.
@@ -158,7 +161,7 @@ def _insert_new(staged: StagedRows, etl: DimensionETL, *, gives_keys: bool) -> i
 
 
 def _overwrite_changed(staged: StagedRows, key: str, names: Sequence[str]) -> int:
-    """Give _CHANGED and overwrite these attributes of its members; return their number."""
+    """Create _CHANGED, overwrite these attributes of its members, and return their number."""
     natural_key = staged.etl.factory.natural_key
     staged.session.keep(
         _CHANGED,

@@ -1,8 +1,8 @@
-"""Bulk load of a type-2 dimension: a change of a member adds a version.
+"""Load a type-2 dimension in bulk: a changed member gets a new version.
 
-docs/history.md is the model. SQL loads the members that have one new row, which is their latest
-state; those are most of them. `HistoryRewriter` loads the others: members with several rows, with a
-row that changes the past, and members that were deleted or inferred.
+docs/history.md is the model. Most members have one new row, which is their latest state: SQL loads
+them. `HistoryRewriter` loads the others: members with several rows, with a row that changes the
+past, and members that were deleted or inferred.
 """
 
 from pypelineetl.declare.etls import DimensionETL
@@ -43,7 +43,7 @@ def load_versions(
         The number of rows read, once.
 
     Returns:
-        What became of the rows.
+        The counts of the load.
 
     """
     staged = StagedRows(load, session, etl)
@@ -64,11 +64,12 @@ def load_versions(
     rejected = reject_unfit(staged, etl.factory.natural_key) + changes.reject_undecided()
     if load.waiting:
         load.waiting.accept(staged, SOURCE_ROWS)
-    # What changes.
+    # What changes. Rewritten members leave SOURCE_ROWS first, so that SQL finds one row for each.
     changes.find_latest_versions()
     rewriter = changes.rewrite_histories()
     changes.find_changes()
     changes.confirm_states()
+    # Later steps read CHANGES only, so the memory of the rows can be freed.
     session.drop(SOURCE_ROWS)
     inserted = changes.count("begins") + rewriter.inserted
     updated = changes.count("NOT begins AND overwrites") + rewriter.updated
@@ -181,7 +182,7 @@ class _VersionWriter:
             FROM ({self._new_versions(rewriter)})
         """
         if self._sql.is_dated:
-            # Events need the keys as well, so the versions are kept.
+            # Two statements need the same keys, for the versions and for their events.
             staged.session.keep(_NEW_VERSIONS, numbered)
             numbered = f"SELECT * FROM {_NEW_VERSIONS}"
         names = [name for name in self._etl.factory.columns if name != self._versioning.key]

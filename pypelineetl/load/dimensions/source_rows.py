@@ -1,4 +1,4 @@
-"""The source rows of a dimension in DuckDB: staged, rejected, and their natural keys recorded."""
+"""Stage a dimension's source rows in DuckDB, reject invalid ones, and record the natural keys."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,14 +14,15 @@ from pypelineetl.load.staged_rows import SOURCE_ROWS, StagedRows, not_special
 from pypelineetl.sql import queries
 from pypelineetl.sql.sql_casts import literal
 
-# The columns of SOURCE_ROWS that are not of the source: its number, why it is rejected, its values.
+# The columns of SOURCE_ROWS that the source does not give: the number of the row, the reason why it
+# is rejected, and its source values as JSON.
 _OWN_COLUMNS = frozenset({"ord", "reason", "given"})
 
 
 def stage(
     staged: StagedRows, etl: DimensionETL, source: Projection, requested: Sequence[ColumnRequest]
 ) -> int:
-    """Give SOURCE_ROWS: the rows of a dimension's source, numbered by `ord`; return their number.
+    """Create SOURCE_ROWS: the rows of the source, numbered by `ord`. Return how many they are.
 
     If rows may be rejected, those that cannot be cast have a `reason`.
     """
@@ -30,6 +31,7 @@ def stage(
     if may_reject:
         rows = f"SELECT * RENAME (cast_error AS reason) FROM ({rows})"
     read = staged.number_rows(with_constants(staged, etl, rows))
+    # SOURCE_ROWS has the rows now, so the fetched ones can be dropped.
     source.release()
     return read
 
@@ -46,7 +48,7 @@ def reject_unfit(staged: StagedRows, natural_key: Sequence[str]) -> int:
 
 
 def record_seen_keys(staged: StagedRows, natural_key: Sequence[str]) -> None:
-    """Give SEEN_KEYS: the natural keys of the source's rows, if a later step needs them.
+    """Create SEEN_KEYS, the natural keys of the source's rows, if a later step needs them.
 
     Call it before rows are rejected: a member whose row is rejected is in the source.
     """
@@ -64,7 +66,7 @@ def record_seen_keys(staged: StagedRows, natural_key: Sequence[str]) -> None:
 def reject_undecided(
     staged: StagedRows, by: Sequence[str], order: Sequence[str], named: Sequence[str]
 ) -> int:
-    """Drop repeated rows, and reject the rows of one member that nothing puts in an order.
+    """Drop repeated rows, and reject rows of one member whose order is not known.
 
     Args:
         staged: The source rows.
@@ -138,7 +140,7 @@ def _differing(
     names = {staged.alias(name): name for name in staged.etl.factory.columns}
     differing = []
     for position, column in enumerate(columns):
-        # A column that only the load knows has no name, such as the date in UTC.
+        # A column that the load has added has no such name, for example the date in UTC.
         has_name = column in names
         if has_name and any(row[position] != rows[0][position] for row in rows):
             differing.append(names[column])
@@ -146,7 +148,7 @@ def _differing(
 
 
 def undecided_message(names: Sequence[str], values: Sequence[Any], differing: Sequence[str]) -> str:
-    """Return the message about rows of one member that nothing puts in an order.
+    """Return the message about rows of one member whose order is not known.
 
     Args:
         names: The columns of the natural key.
@@ -165,10 +167,10 @@ def undecided_message(names: Sequence[str], values: Sequence[Any], differing: Se
 
 
 def can_stream_sorted(staged: StagedRows, source: Projection) -> bool:
-    """Return whether the source's rows can be inserted while they come, without staging them.
+    """Return whether the source's rows can be inserted while they arrive, without staging them.
 
     The dimension's table must be empty, and the source SQL must order the rows by the natural key,
-    so that the rows of one member stand side by side. No later step may need the rows.
+    so that the rows of one member follow each other. No later step may need the rows.
     """
     load, etl = staged.load, staged.etl
     if not (isinstance(etl, DimensionETL) and isinstance(etl.source, str)):
@@ -213,7 +215,8 @@ def in_order(staged: StagedRows, rows: str) -> str:
     before = ", ".join(f"before_{name}" for name in names)
     is_null = " OR ".join(f"{name} IS NULL" for name in names)
     is_unordered = f"({before}) >= ({', '.join(names)}) OR {is_null}"
-    # The check is a part of the first column, as DuckDB would drop a column that nobody selects.
+    # The check is a part of the first column, because DuckDB does not compute a column that nobody
+    # selects.
     checked = f"""
         CASE WHEN {is_unordered} THEN error({literal(UNORDERED)}) ELSE {names[0]} END AS {names[0]}
     """

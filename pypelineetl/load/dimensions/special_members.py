@@ -1,4 +1,4 @@
-"""The special members of a dimension, such as "unknown" and "not applicable".
+"""Insert a dimension's special members, such as "unknown", and refuse a table with former ones.
 
 A load inserts them before any other member, and does not count them.
 """
@@ -25,9 +25,9 @@ def seed_special_members(
     key, table = warehouse.quote(key_name), warehouse.quote(etl.table)
     for declared in etl.special:
         own_key = int(declared[key_name])
+        # An existing one stays as it is: a user may have changed its texts.
         if warehouse.query(f"SELECT 1 FROM {table} WHERE {key} = {own_key}"):
             continue
-        # An existing one stays as it is: a user may have changed its texts.
         member = _full_member(project, etl, declared)
         if project.audit_column(etl):
             member.setdefault(AUDIT_KEY, audit_key)
@@ -50,11 +50,11 @@ def refuse_former_special(
         project: The project that declares the dimension.
         etl: The dimension.
         warehouse: The open warehouse.
-        live_table: The table to look into.
+        live_table: The table to check.
 
     Raises:
-        LoadError: The table has such a member. Facts may point to it, so nobody but the user can
-            delete it.
+        LoadError: The table has such a member. Facts may point to it, so only the user can decide
+            to delete it.
 
     """
     key = str(etl.factory.name("key"))
@@ -66,7 +66,7 @@ def refuse_former_special(
     rows = warehouse.query(f"SELECT {name} FROM {table} WHERE {name} < 1{others} ORDER BY 1")
     if not rows:
         return
-    # Asked last, as it may open the source.
+    # Checked last, because it may open the source.
     source_gives_keys = etl.source is not None and key in first_columns(project, etl)
     if source_gives_keys:
         return
@@ -85,7 +85,7 @@ def _full_member(
 ) -> dict[str, Any]:
     """Return a special member with its flags, version number and dates.
 
-    Its one version is valid for ever and its flags are 0, where the declaration does not say else.
+    Unless the declaration gives other values, its one version is always valid and its flags are 0.
     """
     columns, factory = project.columns(etl), etl.factory
     number, since, until = (

@@ -1,7 +1,7 @@
 """The timeline of one member: its known events and its source rows, in the order of their dates.
 
-The first step of `member_history`. It decides where each row belongs, and whether the row says
-something new.
+This is the first step of `member_history`. It decides where each row belongs, and whether the row
+adds a state.
 """
 
 from bisect import bisect_right
@@ -107,8 +107,8 @@ class Timeline:
         for version in self.known:
             followed = self._followed(version.values)
             for place, event in enumerate(version.events):
-                # Somebody may have edited the dates in the table. The order of the versions
-                # holds, so no event is earlier than the one before it.
+                # A user may have edited the dates in the table. The order of the versions
+                # decides, so no event is earlier than the one before it.
                 before = self.entries[-1].effective if self.entries else event.effective
                 effective = max(event.effective, before)
                 is_first = place == 0
@@ -120,8 +120,8 @@ class Timeline:
     def _date_of_dateless_rows(self) -> datetime | None:
         """Return the date of rows without a date; None if it is the time of the run.
 
-        A row without a date holds from the beginning if it stands beside rows with a date, or if
-        nothing else is known of the member.
+        A row without a date is valid from the beginning if the member also has rows with a date, or
+        if nothing else is known of the member.
         """
         has_dates = any(row.effective is not None for row in self.rows)
         return self.rules.beginning if has_dates or not self.entries else None
@@ -139,7 +139,7 @@ class Timeline:
         return sorted(numbered, key=date_of)
 
     def _add_row(self, position: int, state: State) -> None:
-        """Add a row as a new state, or note it at the known state that it repeats."""
+        """Add a row as a new state, or record it with the known state that it repeats."""
         if not self.rules.is_dated and self._is_outdated(state):
             return
         followed = self._followed(state.values)
@@ -186,7 +186,7 @@ class Timeline:
         return known is not None and given is not None and bool(given < known)
 
     def _end_of(self, effective: datetime) -> int:
-        """Return the place behind the last event that is not later than a date."""
+        """Return the place after the last event that is not later than a date."""
         return bisect_right(self.entries, effective, key=lambda entry: entry.effective)
 
     def _state_at(self, place: int) -> Entry | None:

@@ -1,6 +1,6 @@
-"""The source rows of a type-2 dimension that change something, found by named SQL steps.
+"""Find the source rows of a type-2 dimension that change something, by SQL steps in DuckDB.
 
-scd2.py calls the steps in their order. Each step gives one DuckDB table or view. In the
+scd2.py calls the steps in their order. Each step creates one DuckDB table or view. In the
 statements, `r` is a source row and `e` the latest existing version of its member.
 """
 
@@ -38,10 +38,10 @@ class VersionChanges:
         self._events = MemberEvents(staged, etl)
 
     def load_current_versions(self, staged: StagedRows) -> None:
-        """Give CURRENT: the open version of each member, or all versions.
+        """Create CURRENT: the open version of each member, or all versions.
 
-        All versions are read if the end of an open version is not NULL, as it may be any date then.
-        A dated dimension gets LATEST_EVENTS as well.
+        It has all versions if the end of an open version is not NULL, because it may be any date
+        then. A dated dimension gets LATEST_EVENTS as well.
 
         Args:
             staged: The rows in another DuckDB session, as the source is read at the same time.
@@ -56,7 +56,7 @@ class VersionChanges:
             MemberEvents(staged, self._etl).load_latest()
 
     def reject_undecided(self) -> int:
-        """Drop repeated source rows, and reject rows of one member that nothing orders.
+        """Drop repeated source rows, and reject rows of one member whose order is not known.
 
         Returns:
             The number of rejected rows.
@@ -67,15 +67,15 @@ class VersionChanges:
         return reject_undecided(self._staged, aliases, self._sql.row_order(), by)
 
     def find_latest_versions(self) -> None:
-        """Give _LATEST: the latest version of each member, and whether it is open."""
+        """Create _LATEST: the latest version of each member, and whether it is open."""
         staged, sql, versioning = self._staged, self._sql, self._versioning
         if versioning.until and sql.open_has_null:
-            # CURRENT has the open versions. Closed ones are read for the members of the source
-            # rows alone, if these have no open version.
+            # CURRENT has the open versions. Closed versions are read only for members of the source
+            # rows that have no open version.
             closed = f"{staged.load.warehouse.quote(versioning.until)} IS NOT NULL"
             staged.load_current_for(sql.current_columns(), versioning.natural_key, closed)
         by = staged.aliases(versioning.natural_key)
-        # The window costs a sort of the whole dimension, so it is left out if it chooses nothing.
+        # The window sorts the whole dimension. It is left out if each member has one version here.
         chosen = ""
         if staged.session.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {CURRENT}"):
             chosen = f"""
@@ -108,7 +108,8 @@ class VersionChanges:
             self._staged, self._etl, self._versioning, self._sql.rules, self._events
         )
         while self._find_rewritten_members():
-            # An extract often repeats old states. Without them fewer members need a rewrite.
+            # An extract often repeats old states. Without those rows, fewer members need a rewrite,
+            # so the members are found again.
             if self._sql.is_dated and rewriter.drop_repeated_rows(_REWRITTEN, _LATEST):
                 continue
             rewriter.compute(_REWRITTEN)
@@ -116,7 +117,7 @@ class VersionChanges:
         return rewriter
 
     def _find_rewritten_members(self) -> bool:
-        """Give _REWRITTEN: the members whose rows do more than begin the next version.
+        """Create _REWRITTEN: the members whose rows do more than begin the next version.
 
         Returns:
             Whether there are any.
@@ -124,17 +125,21 @@ class VersionChanges:
         """
         staged, by = self._staged, self._versioning.natural_key
         conditions = []
+        # Several rows of one member.
         repeated = staged.repeated(by, "r")
         if repeated:
             conditions.append(repeated)
+        # The first row of an inferred member, which fills it in.
         if self._etl.inferred:
             conditions.append(f"CAST(e.{staged.alias(self._etl.inferred)} AS BOOLEAN)")
+        # A member that returns, or a row that changes the past.
         if self._sql.is_dated:
             key = staged.alias(self._versioning.key)
             conditions.append(
                 f"(e.{key} IS NOT NULL AND (NOT e.is_open OR r.effective_at < e.last_event))"
             )
         else:
+            # A row that is older than the latest version, by its ordering attribute.
             aliases = map(staged.alias, self._sql.ordering())
             conditions.extend(f"r.{alias} < e.{alias}" for alias in aliases)
         if not conditions:
@@ -150,13 +155,14 @@ class VersionChanges:
         return staged.session.number(f"SELECT count(*) FROM {_REWRITTEN}") > 0
 
     def find_changes(self) -> None:
-        """Give CHANGES: the source rows that begin a version or overwrite an attribute.
+        """Create CHANGES: the source rows that begin a version or overwrite an attribute.
 
-        `begins` and `overwrites` say which. `member` is the surrogate key of the latest version,
+        `begins` and `overwrites` show which. `member` is the surrogate key of the latest version,
         NULL for a new member. `is_open` and the columns `kept_...` are values of that version.
         """
         staged, versioning = self._staged, self._versioning
         begins = self._beginning_conditions()
+        # A type-3 column changes only together with its attribute.
         compared = [name for name in versioning.overwritten if name not in self._etl.previous]
         is_changed = [*begins, staged.changed(compared, "r", "e")]
         columns = [
@@ -183,10 +189,14 @@ class VersionChanges:
         """Return the conditions of which each makes a row begin a version."""
         staged, versioning = self._staged, self._versioning
         conditions = [
+            # A new member.
             f"e.{staged.alias(versioning.key)} IS NULL",
+            # A member that returns.
             "NOT e.is_open",
+            # A changed type-2 attribute.
             staged.changed(versioning.followed, "r", "e"),
         ]
+        # With `srcdateatt`, another date begins a version as well.
         if versioning.compares_dates and self._sql.is_dated:
             conditions.append("(r.effective IS NOT NULL AND r.effective_at <> e.last_event)")
         return conditions
@@ -254,7 +264,7 @@ class VersionChanges:
         return self._staged.session.number(f"SELECT count(*) FROM {CHANGES} WHERE {condition}")
 
     def _rows_beside_latest(self) -> str:
-        """Return the FROM clause of the rows `r`, each beside its member's latest version `e`.
+        """Return the FROM clause of the rows `r`, each joined with its member's latest version `e`.
 
             pypelineetl_rows AS r LEFT JOIN pypelineetl_latest AS e ON r.school_id = e.school_id
 

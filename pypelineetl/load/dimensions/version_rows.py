@@ -1,4 +1,4 @@
-"""Versions of a member as rows of the dimension's table, and rows of the table as versions."""
+"""Convert the versions of a member to rows of the dimension's table, and such rows to versions."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time
@@ -14,7 +14,7 @@ from pypelineetl.sql.schema import Column
 
 NaturalKey = tuple[Any, ...]
 """The values of a natural key, in the order of its columns."""
-# Of events of one version and one date: a return begins the version, a deletion ends it.
+# The order of events of one version and one date: a return begins the version, a deletion ends it.
 _RANKS = {"returned": 0, "state": 1, "deleted": 2}
 
 
@@ -104,7 +104,7 @@ class VersionRows:
         events: Mapping[Any, Sequence[MemberEvent]],
         rules: HistoryRules,
     ) -> Version:
-        """Return a row as a version, with events for what the library has no record of."""
+        """Return a row as a version, with events for what `etl_member_event` does not have."""
         versioning = self._versioning
         since = self.moment(row, versioning.since)
         until = None if self.is_open(row) else self.moment(row, versioning.until)
@@ -120,7 +120,7 @@ class VersionRows:
             next_since = self.moment(next_row, versioning.since) if next_row else None
             ends_before_next = next_since is not None and until < next_since
             if next_row is None or ends_before_next:
-                # Nothing follows at once, so a deletion ended it.
+                # No version follows it without a gap, so a deletion ended it.
                 known.append(MemberEvent(max(until, known[-1].effective), "deleted"))
         values = {name: row[name] for name in versioning.attributes}
         number = row[versioning.number] if versioning.number else None

@@ -1,4 +1,4 @@
-"""SQL expressions of a type-2 load in DuckDB: the dates and the columns of a version."""
+"""Build the DuckDB expressions of a type-2 load: the dates and the columns of a version."""
 
 from datetime import date, datetime
 from typing import Any
@@ -92,7 +92,7 @@ class VersionSql:
         """
         if not self.is_dated:
             return [self._staged.alias(name) for name in self.ordering()]
-        # A row without a date holds from this moment. A row beside it may have the same date.
+        # A row without a date is valid from this moment. Another row may have the same date.
         dateless = self.rules.beginning or self._staged.load.now
         return [f"coalesce({EFFECTIVE}, {timestamp(dateless)})"]
 
@@ -206,7 +206,7 @@ class VersionSql:
         cases = []
         if self._minfrom is not None:
             first = self._constant(since, self._minfrom)
-            # The source may know of a date before `minfrom`.
+            # The source may have a date before `minfrom`.
             first = f"least({opening}, {first})" if self.is_dated else first
             cases.append(f"WHEN member IS NULL THEN {first}")
         if self.versioning.until:

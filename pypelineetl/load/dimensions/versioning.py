@@ -1,4 +1,4 @@
-"""Versioning of a type-2 dimension: its columns, its attributes by type, and its first dates."""
+"""How a type-2 dimension is versioned: its columns by role, its rules, and its first dates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Versioning:
 
     @property
     def bounds(self) -> tuple[str, ...]:
-        """Those of the version number, the beginning and the end that the table has."""
+        """The columns of the version number, the beginning and the end, if the table has them."""
         return tuple(name for name in (self.number, self.since, self.until) if name)
 
 
@@ -68,7 +68,7 @@ def versioning_of(etl: DimensionETL) -> Versioning:
         # pygrametl's two forms: a name, or a name with whether it is overwritten in all versions.
         name, is_everywhere = (declared, True) if isinstance(declared, str) else declared
         (everywhere if is_everywhere else latest).append(name)
-    # Each column has one role; the first of these that claims it wins.
+    # Each column has one role: the first of these that applies.
     used = {*factory.natural_key, *factory.versioning, *everywhere, *latest}
     flag = etl.deleted.flag if etl.deleted else None
     carried = _unused((factory.name("orderingatt"), flag), used)
@@ -139,7 +139,7 @@ def first_date(load: Load, etl: DimensionETL) -> Any:
 def type_one(etl: DimensionETL) -> list[str | tuple[str, bool]]:
     """Return the attributes that are overwritten, in the form of pygrametl's `type1atts`.
 
-    They are those of the factory, the columns of types 3 and 6, and the flag of inferred members.
+    They are the factory's own ones, the columns of types 3 and 6, and the flag of inferred members.
     The flag of deleted members is not one of them: deletions.py writes it.
     """
     overwritten: list[str | tuple[str, bool]] = list(etl.factory.arguments.get("type1atts") or ())
@@ -157,8 +157,8 @@ def dating_arguments(
     """Return the pygrametl arguments that date versions, where the factory does not give them.
 
     A version begins at the time of the run. A first version begins at the beginning of time, so
-    that facts which are older than the first load find it. That is not so with `srcdateatt`: there
-    pygrametl compares the beginning with the source's date, and would see a change in every load.
+    that facts which are older than the first load find it. With `srcdateatt` it does not: there
+    pygrametl compares the beginning with the source's date, and would find a change in every load.
 
     Args:
         factory: The factory of a dimension of any class.

@@ -1,4 +1,4 @@
-"""Rows of a warehouse query in DuckDB, scanned by DuckDB itself where it can read the warehouse."""
+"""Read a warehouse query into DuckDB: by DuckDB's own scan if it can, through the driver if not."""
 
 from pypelineetl.duck.projection import Projection
 from pypelineetl.duck.session import DuckSession

@@ -18,7 +18,7 @@ _STATES = "pypelineetl_states"
 
 
 def load_snapshot(load: Load, session: DuckSession, etl: FactETL, source: Projection) -> Progress:
-    """Insert the facts that are new, and fill in the others.
+    """Insert new facts, and fill in the milestones of the others.
 
     AccumulatingSnapshotFactTable does the same row by row.
     """
@@ -46,6 +46,7 @@ def load_snapshot(load: Load, session: DuckSession, etl: FactETL, source: Projec
         JOIN {CURRENT} AS e ON {same}
         WHERE {staged.changed(others, "r", "e")}
     """
+    # Only facts that really change are updated, and counted as such.
     updated = session.number(f"SELECT count(*) FROM {changed}")
     columns = staged.aliases([*keys, *others], "r.")
     staged.update(keys, others, f"SELECT {columns} FROM {changed}")

@@ -1,7 +1,7 @@
 """Find all foreign keys and lags of a fact by joins with its dimensions in DuckDB.
 
-This is Kimball's surrogate-key pipeline. The same SQL serves a whole source, and single batches of
-a fact that is loaded row by row.
+This is Kimball's surrogate-key pipeline. The same SQL is for a whole source, and for single batches
+of a fact that is loaded row by row.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,7 +66,7 @@ class KeyLookups:
         """Return the expression of each column that is looked up or computed.
 
         Args:
-            unmatched: The SQL that stands for a key that is to be rejected. By default such a key
+            unmatched: The SQL that stands for a key that must be rejected. By default such a key
                 ends the query with UnmatchedKeyError.
 
         """
@@ -78,7 +78,7 @@ class KeyLookups:
         return found
 
     def reason(self) -> str:
-        """Return the expression of why a row is to be rejected; NULL where it is not."""
+        """Return the expression of the reason why a row is rejected; NULL if it is not."""
         reasons = []
         for lookup in self._lookups:
             message = literal(_no_member(lookup.column, lookup.dimension.name))
@@ -111,7 +111,7 @@ class KeyLookups:
             make: Creates members with these natural keys, and returns their surrogate keys.
 
         """
-        # Dimension by dimension: two roles of one may name the same new member.
+        # All roles of a dimension at once, because two of them may name the same new member.
         for members in self._members.values():
             missing = self._inferable(rows, members)
             if missing:
@@ -119,9 +119,9 @@ class KeyLookups:
                 members.add(self._session, list(zip(missing, surrogate_keys, strict=True)))
 
     def unmatched_rows(self, query: str) -> str:
-        """Return the query of a fact's rows that are to be rejected for an unmatched key.
+        """Return the query of a fact's rows that must be rejected for an unmatched key.
 
-        A flag for each key, such as `m0_seller_fk`, says whether it is that one.
+        A flag for each key, such as `m0_seller_fk`, shows whether it is that one.
         """
         flags, any_flag = [], []
         for lookup in self._lookups:
@@ -143,6 +143,7 @@ class KeyLookups:
         messages = []
         for lookup in self._lookups:
             columns = ", ".join(lookup.key_columns)
+            # Each key once, in the order in which the source gives them.
             found = self._session.rows(
                 f"""
                 SELECT {columns}, count(*)
@@ -157,8 +158,10 @@ class KeyLookups:
         return messages
 
     def _inferable(self, rows: str, members: MemberTable) -> list[NaturalKey]:
-        """Return the natural keys that no member has, in the order in which the rows name them."""
-        # Members get their keys in the order in which pygrametl would create them.
+        """Return the natural keys that no member has, in the order in which the rows name them.
+
+        That is the order in which pygrametl would create the members and give surrogate keys.
+        """
         names = ", ".join(members.key_columns)
         roles, is_junk = [], False
         for number, lookup in enumerate(self._lookups):

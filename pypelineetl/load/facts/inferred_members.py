@@ -1,6 +1,6 @@
 """Create inferred members: members whose natural key a fact names before their dimension has them.
 
-The dimension's own pygrametl object creates them, so that they are as pygrametl makes members.
+The dimension's own pygrametl object creates them, so they are the same as pygrametl's members.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ def infer_members(
         open_tables: Closes the pygrametl object when the fact is loaded.
 
     Raises:
-        LoadError: The warehouse's collation takes a natural key for that of another member.
+        LoadError: A natural key is equal to another member's by the warehouse's collation.
 
     """
     infer = _member_creator(load, dimension, open_tables)
@@ -41,7 +41,7 @@ def infer_members(
 def _member_creator(
     load: Load, dimension: DimensionETL, open_tables: ExitStack
 ) -> Callable[[NaturalKey], Any]:
-    """Return what creates one member by its natural key, and returns its surrogate key."""
+    """Return a function that creates a member by its natural key, and returns its surrogate key."""
     factory, columns = dimension.factory, load.project.columns(dimension)
     target = TargetConnection(load, dimension)
     # Nothing is known of the member but its natural key.

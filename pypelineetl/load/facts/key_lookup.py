@@ -44,7 +44,7 @@ class KeyLookup(abc.ABC):
         self.alias = readable_alias(f"d{number}", dimension.name)
         """The alias of the dimension in the join, such as `d0_user`."""
         self.flag = readable_alias(f"m{number}", column)
-        """The column of UNMATCHED that says whether this key of the row is unmatched."""
+        """The column of UNMATCHED that shows whether this key of the row is unmatched."""
         self._prefix = f"k{number}"
         self._members = members
 
@@ -94,7 +94,7 @@ class KeyLookup(abc.ABC):
             END
 
         Args:
-            unmatched: The SQL that stands for a key that is to be rejected.
+            unmatched: The SQL that stands for a key that must be rejected.
 
         """
         cases = []
@@ -120,7 +120,7 @@ class KeyLookup(abc.ABC):
         return f"({self.alias}.member IS NULL AND NOT {self.is_null()})"
 
     def is_rejected(self) -> str:
-        """Return the condition that a row is to be rejected because of this key."""
+        """Return the condition that a row must be rejected because of this key."""
         if self.is_unknown_allowed:
             return "false"
         if self.dimension.error is None:
@@ -140,7 +140,7 @@ class KeyLookup(abc.ABC):
         return self._members.table
 
     def _more_conditions(self) -> list[str]:
-        """Return conditions of the join beside the natural key."""
+        """Return further conditions of the join, apart from the natural key."""
         return []
 
 

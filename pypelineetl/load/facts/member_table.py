@@ -81,7 +81,7 @@ def load_members(
 ) -> MemberTable:
     """Read a dimension's members from the warehouse into DuckDB.
 
-    For a type-2 dimension with the natural key `user_id`, DuckDB computes the validity so:
+    For a type-2 dimension with the natural key `user_id`, DuckDB computes the validity like this:
 
         SELECT n0_user_id, member,
           CASE WHEN row_number() OVER versions = 1 THEN TIMESTAMP '-infinity' ELSE begins

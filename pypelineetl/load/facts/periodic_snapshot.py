@@ -1,4 +1,4 @@
-"""Periodic snapshots: replace the periods that a source gives, and report the missing ones."""
+"""Replace the periods of a periodic snapshot that a source gives, and report missing periods."""
 
 from datetime import date, timedelta
 
@@ -29,7 +29,7 @@ def replace_period(load: Load, etl: ETL, value: str | None) -> None:
         return
     where = f"{name} = {warehouse.placeholder}"
     if warehouse.texts.folds(column):
-        # Compare a text exactly: jan is another period than Jan, whatever the collation.
+        # A text is compared exactly: jan and Jan are different periods for any collation.
         exact = warehouse.texts.binary
         where = f"{exact(name)} = {exact(warehouse.placeholder)}"
     warehouse.query(f"DELETE FROM {table} WHERE {where}", (value,))

@@ -14,7 +14,9 @@ from pypelineetl.load.facts.member_table import MemberTable, load_members
 from pypelineetl.load.staged_rows import CURRENT, StagedRows
 
 _REKEYED = "pypelineetl_rekeyed"
+"""The row keys of the facts that point to another version than the valid one, with that one."""
 _FOUND = "pypelineetl_found"
+"""The natural keys, and moments, of facts of the unknown member, each with its own member."""
 
 
 def rekey_facts(load: Load, session: DuckSession, etl: FactETL) -> int:
@@ -37,7 +39,7 @@ def rekey_facts(load: Load, session: DuckSession, etl: FactETL) -> int:
 def _find_late_members(
     load: Load, session: DuckSession, etl: FactETL, column: str, key: Member
 ) -> int:
-    """Point the facts of the unknown member to the members that have arrived since.
+    """Point the facts of the unknown member to the members that have arrived by now.
 
     Returns:
         How many facts changed.
@@ -53,6 +55,7 @@ def _find_late_members(
     warehouse.uncommitted.add(etl.table)
     names = list(dict.fromkeys([column, *natural_key, *moment]))
     staged.load_current(names, f"{foreign_key} = {unknown}")
+    # Without such facts, the members need not be read.
     if not session.number(f"SELECT count(*) FROM {CURRENT}"):
         return 0
     members = load_members(session, load.project, warehouse, dimension)
@@ -120,6 +123,7 @@ def _follow_history(
 
     """
     members = load_members(session, load.project, load.warehouse, load.project.dimension(key))
+    # With one version for each member, no fact can point to a wrong one.
     if not members.is_versioned:
         return 0
     staged, row_key, as_of = StagedRows(load, session, etl), etl.row_key, str(key.as_of)

@@ -47,7 +47,7 @@ def load_grained_rows(
     others = [name for name in etl.factory.columns if name not in grain]
     counts = facts.keep(is_once=True)
     yield counts.read
-    # A row with NULL in its grain would be inserted again by every load.
+    # Every load would insert a row with NULL in its grain again.
     rejected = counts.rejected + reject_null(staged, grain, FACTS)
     if load.waiting:
         load.waiting.accept(staged, FACTS)
@@ -97,7 +97,7 @@ def within(staged: StagedRows, names: Sequence[str], rows: str) -> str:
 
 
 def _replace_periods(staged: StagedRows, period: str) -> None:
-    """Delete the facts of the periods that the source gives, also if all rows of one are rejected.
+    """Delete the facts of the periods that the source gives, even if all rows of one are rejected.
 
     The rows without a period count as one period. Otherwise every load would insert them again.
     """

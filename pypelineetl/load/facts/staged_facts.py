@@ -1,4 +1,4 @@
-"""Stage a fact's rows in DuckDB: the source's own columns, and the foreign keys that it finds."""
+"""Stage a fact's rows in DuckDB: the source's columns, and the foreign keys that are looked up."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -38,7 +38,7 @@ class StagedFacts:
         self._lookups = key_lookups(session, load.project, load.warehouse, etl)
 
     def insert(self) -> int:
-        """Insert the facts into the warehouse while their rows come; return how many they are."""
+        """Insert the facts while their rows arrive from the source; return how many they are."""
         columns = self.staged.aliases(self._etl.factory.columns)
         return self.staged.insert(f"SELECT {columns} FROM ({self._facts_query()})")
 
@@ -46,7 +46,7 @@ class StagedFacts:
         """Keep the facts in DuckDB as FACTS, reject what must be, and return the counts.
 
         Args:
-            is_once: Whether each fact shall have one row. Then rows of one fact that agree are
+            is_once: Whether each fact must have one row. Then rows of one fact that agree are
                 merged, and rows that contradict are rejected.
 
         """
@@ -82,7 +82,7 @@ class StagedFacts:
     def special_keys(self) -> dict[str, int]:
         """Return how many foreign keys in the warehouse's table are those of special members.
 
-        For facts that streamed into the warehouse, so that DuckDB has not counted them.
+        This is for facts that streamed into the warehouse: DuckDB has not counted them.
         """
         warehouse, found = self.staged.load.warehouse, {}
         for outcome, keys in _special_members(self.staged.load, self._etl).items():
@@ -138,9 +138,11 @@ class StagedFacts:
             FROM (…) AS s
             LEFT JOIN pypelineetl_members_0 AS d0_user ON d0_user.n0_user_id = s.k0_0_user_id
         """
+        # If rows may be rejected, the query must go on at an unmatched key: `reason` names it.
         found = (
             self._lookups.expressions("NULL") if self.is_lenient else self._lookups.expressions()
         )
+        # A fact that the source gives is not deleted.
         if self._etl.deleted and self._etl.deleted.flag:
             flag = self._etl.deleted.flag
             found[flag] = f"CAST(0 AS {duckdb_type(self.staged.columns[flag])})"

@@ -1,4 +1,4 @@
-"""The target connection of a pygrametl object: its SQL runs here, and INSERTs go in batches.
+"""The connection through which a pygrametl object reads and writes, with INSERTs in batches.
 
 `TargetConnection` replaces pygrametl's ConnectionWrapper, with those of its methods that
 pygrametl's tables call. It differs where ConnectionWrapper does not suit a library:
@@ -70,7 +70,7 @@ class TargetConnection:
             stmt: The statement, with arguments of the form `%(name)s`.
             arguments: The arguments by name, or by the name that `namemapping` gives.
             namemapping: The names in `arguments` of arguments that have another name there.
-            translate: Not used. pygrametl could say here that a statement needs no translation.
+            translate: Not used. With it, pygrametl marks statements that need no translation.
 
         """
         statement, names = _translated(stmt, self._database.placeholder)
@@ -97,6 +97,7 @@ class TargetConnection:
         translate: bool = True,  # noqa: FBT001, FBT002, ARG002 - pygrametl's signature
     ) -> None:
         """Run an INSERT for many rows, as `execute` does for one."""
+        # `execute` collects the rows into batches.
         for arguments in params:
             self.execute(stmt, arguments)
 
@@ -159,7 +160,7 @@ class TargetConnection:
         return statement, values
 
     def _add_to_batch(self, statement: str, values: Row) -> None:
-        """Let an INSERT wait; write the batch before it if it is full or of another statement."""
+        """Add an INSERT to the batch. Write the batch first if it is full, or another statement."""
         self.inserts += 1
         if statement != self._insert or len(self._waiting) >= _BATCH_ROWS:
             self.flush()

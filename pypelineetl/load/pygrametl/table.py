@@ -1,7 +1,7 @@
-"""The pygrametl object that a factory declares, made for one load and removed after it.
+"""Create the pygrametl object that a factory declares for one load, and remove it afterwards.
 
-pygrametl is written for scripts: it keeps state in module variables, and it guesses what the script
-does not say. This module works around the following behaviour:
+pygrametl is made for scripts: it keeps state in module variables, and it has defaults that suit a
+script. This module works around the following behaviour:
 
 - New versions begin on `pygrametl.today()`, the day of the first call in the process. A load gives
   the time of its run instead (`dating_arguments`, `_date_finders`).
@@ -69,8 +69,8 @@ def pygrametl_table(
 ) -> Iterator[Any]:
     """Yield the pygrametl object that an ETL's factory declares.
 
-    When the block ends without an error, the rows that wait are written. The object is removed
-    from pygrametl's list of all tables in any case.
+    When the block ends without an error, the rows that wait are written. In any case the object is
+    removed from pygrametl's list of all tables.
 
     Args:
         etl: The ETL whose factory is used.
@@ -99,9 +99,11 @@ def _arguments(
 ) -> dict[str, Any]:
     """Return the arguments with which the pygrametl object is made.
 
-    They are those of the factory, and those that a load decides where the factory does not.
+    They are those of the factory, and those that a load sets where the factory does not.
     """
     factory = etl.factory
+    # Later entries override earlier ones: the factory overrides the defaults, and typed dates and
+    # the quoted name of the table override the factory.
     arguments = {
         **_CACHES.get(factory.table_class, {}),
         **dating_arguments(factory, columns, now),
@@ -120,6 +122,7 @@ def _arguments(
         # batches anyway.
         arguments["usemultirow"] = False
     if isinstance(etl, DimensionETL):
+        # A user's own `idfinder` gives the keys itself.
         if "idfinder" not in factory.arguments:
             arguments["idfinder"] = _key_finder(etl, warehouse)
         overwritten = type_one(etl) if etl.scd_type == "type 2" else []
@@ -129,10 +132,10 @@ def _arguments(
 
 
 def _table_class(factory: Factory) -> Callable[..., Any]:
-    """Return the class that loads row by row, or a function with its arguments.
+    """Return the class that loads row by row, or a function that makes its object.
 
     A BulkFactTable collects rows in a file for a bulk loader, which not every warehouse has. A
-    FactTable writes the same rows, and has a part of its arguments.
+    FactTable writes the same rows, and takes some of the same arguments.
     """
     if factory.table_class is not BulkFactTable:
         return factory.table_class
@@ -174,7 +177,7 @@ def _key_finder(etl: DimensionETL, warehouse: Database) -> Callable[[object, obj
 
 
 def _date_finders(factory: Factory, columns: Mapping[str, Column], now: datetime) -> dict[str, Any]:
-    """Return the `fromfinder` and `tofinder` that replace those which are a `datereader`.
+    """Return replacements for a `fromfinder` and a `tofinder` that `datereader` made.
 
     pygrametl's `datereader` returns None for NULL, and the version would have no date. These
     functions return the time of the run, and cast the date to the type of its column.

@@ -1,4 +1,4 @@
-"""Apply what a dimension declares of its attributes and keys to rows that are loaded one by one."""
+"""Apply a dimension's attribute types, previous keys and deletions to rows loaded one by one."""
 
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -22,7 +22,7 @@ from pypelineetl.state.surrogate_keys import LargestKeys
 
 
 class RowAttributes:
-    """The attributes of a dimension that change in their own way: types 0, 3 and 6, and flags.
+    """The attributes of types 0, 3 and 6 of a dimension, and its flags.
 
     `load/dimensions/attributes.py` does the same in bulk.
     """
@@ -46,7 +46,7 @@ class RowAttributes:
         return row | self._flags | current | dict.fromkeys(self._etl.previous)
 
     def put(self, row: Row, put: Callable[[Row], Outcome]) -> Outcome:
-        """Put a completed row, with its attributes as they are declared to change.
+        """Put a completed row into the dimension, with its type-0 and type-3 attributes.
 
         Args:
             row: The row.
@@ -57,7 +57,7 @@ class RowAttributes:
         natural_key = tuple(row[name] for name in etl.factory.natural_key)
         known = self._known.get(natural_key)
         if known and etl.inferred and known[etl.inferred]:
-            # A fact created this member. Its first row fills it in, and is no change of it.
+            # A fact created this member. Its first row fills it in, which adds no version.
             self._target.execute(self._update, row | {self._key: known[self._key]})
             filled = {name: row[name] for name in compared_attributes(etl)}
             self._known[natural_key] = known | filled
@@ -65,7 +65,7 @@ class RowAttributes:
         if known:
             for name in etl.original:
                 row[name] = known[name]
-            # All at once, because one of them may keep the value of another.
+            # All at once, because one column may keep the value of another one of them.
             previous = {}
             for kept, name in etl.previous.items():
                 is_changed = row[name] != known[name]
@@ -85,7 +85,7 @@ class RowAttributes:
         return f"UPDATE {quote(self._etl.table)} SET {settings} WHERE {where}"
 
     def _read(self, load: Load) -> None:
-        """Read the latest version of each member."""
+        """Read the latest version of each member: later versions overwrite earlier ones."""
         factory, warehouse = self._etl.factory, load.warehouse
         order = factory.name("versionatt") or factory.name("fromatt") or self._key
         # MySQL gives all digits of a FLOAT only if the query selects the columns that it orders by.
@@ -118,9 +118,11 @@ class PreviousKeys:
 
     def assign(self, row: dict[str, Any]) -> None:
         """Assign the key that the row's member had, or the next that no member ever had."""
+        # The source itself gives the key.
         if row.get(self._key) is not None:
             return
         natural_key = tuple(row[name] for name in self._natural_key)
+        # The key is kept, so that another row of the same new member gets it too.
         if natural_key not in self._known:
             self._known[natural_key] = next(self._numbers)
         row[self._key] = self._known[natural_key]

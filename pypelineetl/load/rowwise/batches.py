@@ -1,4 +1,4 @@
-"""Feed source rows to pygrametl one by one: cast each to the types of its columns, or reject it."""
+"""Put source rows into a table one by one: cast each to the types of the columns, or reject it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -45,8 +45,8 @@ class FactBatches(Batches):
     def _rows(
         self, names: Sequence[str], batch: list[Values]
     ) -> Iterator[tuple[Row, Row | LoadError]]:
-        # The keys of all rows are found first: a row may give a natural key in a column that has
-        # the name of a foreign key.
+        # The keys are found in the rows as given, before the cast: a row may give a natural key in
+        # a column that has the name of a foreign key.
         found = self.keys.find(names, batch)
         for (given, row), (reason, keys) in zip(super()._rows(names, batch), found, strict=True):
             columns = keys | self._flags
@@ -61,7 +61,7 @@ class FactBatches(Batches):
                 yield given, row | columns
 
     def _replace_period(self, period: str, row: Row) -> None:
-        """Delete the facts of a row's period if the row is the first of it.
+        """Delete the facts of a row's period if it is the first row of that period.
 
         A row that is rejected belongs to its period too.
         """
@@ -79,7 +79,7 @@ class FactBatches(Batches):
 
 
 class CollectedFacts(FactBatches):
-    """Facts with a row key. All rows are collected first, because several may be of one fact."""
+    """Facts with a row key. All rows are collected first, because a fact may have several rows."""
 
     def __init__(
         self,
@@ -117,6 +117,7 @@ class CollectedFacts(FactBatches):
                 outcomes[put(row)] += 1
                 self.accepted.append(values)
                 continue
+            # The message counts the rows that were rejected for another reason too.
             times = len(rows) + rejected_before
             if not self._etl.most_rejected:
                 raise LoadError(undecided_message(self._row_key, times, differing, values))

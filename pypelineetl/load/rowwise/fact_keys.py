@@ -66,9 +66,10 @@ class BatchKeys:
             for _ in batch:
                 yield None, {}
             return
-        # Inferred members must be there before the joins look for them.
         self._fill(names, batch)
+        # The joins below find inferred members only if these exist already.
         self._lookups.infer(_BATCH, self._infer)
+        # If no row may be rejected, the load fails at its end, with all unmatched keys.
         if not self._etl.most_rejected:
             self._keep_unmatched()
         outcomes = self._lookups.outcomes()
@@ -103,7 +104,7 @@ class BatchKeys:
         columns = dict(zip(names, zip(*batch, strict=True), strict=True))
         numbers = pa.array(range(len(batch)), pa.int64())
         arrays = [numbers, *arrays_with_errors(columns, self._requested)]
-        # The table is created once, as its columns never change.
+        # The table was created once, because its columns never change.
         self._session.run(f"DELETE FROM {_BATCH}")
         self._session.insert(_BATCH, pa.table(arrays, names=self._batch_columns))
         if not self._etl.most_rejected:

@@ -32,6 +32,7 @@ def load_fact(load: Load, session: DuckSession, etl: FactETL, rows: Stream) -> P
             pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now)
         )
         if not etl.row_key:
+            # No row belongs to an earlier one, so each is inserted as it comes.
             batches = FactBatches(session, etl, columns, keys, load)
             counts = yield from batches.put(rows, _inserting(table))
             return keys.counted(counts)

@@ -33,6 +33,7 @@ from pypelineetl.sql.python_casts import source_moment
 from pypelineetl.state.member_events import MemberEventTable
 
 _EVENTS = "pypelineetl_row_events"
+"""The DuckDB table of the events that the load writes."""
 # The date of a version without a date, before all others.
 _NO_DATE = datetime.min  # noqa: DTZ901 - moments without zone are UTC here
 
@@ -78,7 +79,7 @@ class RowHistories:
         self._read_latest()
 
     def order_of(self, row: Row) -> tuple[Any, ...]:
-        """Return what puts the rows of one member in an order."""
+        """Return the values that order the rows of one member."""
         if self._is_dated:
             # A row without a date gets one too, which may be the date of another row.
             return (self._effective(row) or self._rules.beginning or self._load.now,)
@@ -87,13 +88,14 @@ class RowHistories:
     def is_next(self, natural_key: NaturalKey, rows: Sequence[Row]) -> bool:
         """Return whether pygrametl can write a member's rows: as its one next version."""
         if any(name in rows[0] for name in self._etl.factory.versioning):
-            # The source itself distinguishes the versions.
+            # The source itself gives the version number or the dates.
             return True
         latest = self._latest.get(natural_key)
         if len(rows) > 1 or (latest and (latest.is_inferred or latest.is_flagged)):
-            # pygrametl would take the flag for an attribute whose change begins a version.
+            # For pygrametl, the flag is an attribute whose change begins a version.
             return False
         if not self._is_dated:
+            # With an ordering attribute, the row may be older than the latest version.
             return latest is None or self._rules.ordering is None
         given = self._effective(rows[0])
         effective = given or self._unknown_date(latest)
@@ -101,6 +103,7 @@ class RowHistories:
             return False
         if latest is None:
             beginning = self._rules.beginning
+            # For an earlier date, pygrametl would still begin the first version at `minfrom`.
             return beginning is None or effective >= beginning
         return latest.is_open and effective >= latest.last_event
 
@@ -119,7 +122,7 @@ class RowHistories:
         latest = self._latest.get(natural_key)
         given = self._effective(row)
         effective = given or self._unknown_date(latest)
-        # The source repeats a state that the table has, with a later date.
+        # A row that repeats a state of the table with a later date confirms it.
         is_confirmed = bool(latest and given and effective > latest.last_event)
         is_unknown = not self._known_events.get(key)
         if latest and is_confirmed and outcome != "inserted" and is_unknown:
@@ -151,7 +154,7 @@ class RowHistories:
                 self.versions += bool(known) or place > 0
             else:
                 self._update(key, row, self._version_rows.row(before[key], natural_key))
-            # Events are compared in their order: the warehouse gives them in any.
+            # The warehouse returns events in any order, so they are sorted before the comparison.
             if sorted_events(self._known_events.get(key, ())) == list(version.events):
                 continue
             if version.key is not None:
@@ -185,7 +188,7 @@ class RowHistories:
         return found if isinstance(found, datetime) else datetime.combine(found, time())
 
     def _hides(self, latest: _Latest | None, effective: datetime) -> bool:
-        """Return whether pygrametl takes a date as equal to the date of the latest version.
+        """Return whether pygrametl finds a date equal to that of the latest version.
 
         It compares both in the type of the table's column, which may be a day.
         """
@@ -237,7 +240,7 @@ class RowHistories:
         return self._version_rows.versions(rows, self._known_events, self._rules)
 
     def _update(self, key: Any, after: Row, before: Row) -> None:
-        """Update what changes of one version."""
+        """Update the columns of one version that change."""
         changes = {}
         for name in self._version_rows.changing:
             if not same_value(before[name], after[name]):

@@ -22,7 +22,7 @@ Members = dict[tuple[Any, ...], list[Row]]
 
 
 class DimensionBatches(Batches):
-    """A dimension's rows. Their natural keys are recorded, also of rows that are rejected."""
+    """A dimension's rows. Their natural keys are recorded, even if a row is rejected."""
 
     def __init__(
         self, session: DuckSession, etl: DimensionETL, columns: Mapping[str, Column], seen: SeenKeys
@@ -51,7 +51,7 @@ def order_members(
 ) -> tuple[Members, int]:
     """Return the rows of each member in their order, and how many rows are rejected.
 
-    Equal rows are one row. Rows that nothing puts in an order are rejected.
+    Of equal rows the first one stays. Rows whose order is not known are rejected.
 
     Raises:
         LoadError: There are such rows, and the ETL allows no rejected rows.
@@ -83,7 +83,7 @@ def _reject_undecided(
     rows: Sequence[Row],
     histories: RowHistories | None,
 ) -> list[Row]:
-    """Reject the rows of a member that no other value puts in an order; return the others."""
+    """Reject the rows of a member whose order is not known; return the others in order."""
     orders = [histories.order_of(row) if histories else () for row in rows]
     times = Counter(orders)
     decided, undecided = [], []
@@ -102,13 +102,13 @@ def _reject_undecided(
             raise LoadError(message)
         for row in undecided:
             reject_row(session, etl, message, row)
-    # pygrametl takes the rows of a member one after the other, so the oldest comes first.
+    # pygrametl writes the rows of a member one after the other, so the oldest comes first.
     decided.sort(key=_sort_key)
     return [row for _, row in decided]
 
 
 def _sort_key(ordered: tuple[tuple[Any, ...], Row]) -> tuple[Any, ...]:
-    """Return what sorts the rows of a member. Rows without a date come first."""
+    """Return the sort key of a row among those of its member. Rows without a date come first."""
     order, _ = ordered
     return tuple((value is not None, value) for value in order)
 

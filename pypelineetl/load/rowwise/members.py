@@ -21,8 +21,8 @@ def load_dimension(load: Load, session: DuckSession, etl: DimensionETL, rows: St
     """Ensure that every source row is a member of the dimension, found by its natural key.
 
     Raises:
-        LoadError: A value cannot be cast, a natural key has a NULL in it, or nothing puts the rows
-            of one member in an order, and the ETL allows no rejected rows.
+        LoadError: A value cannot be cast, a natural key has a NULL in it, or the order of the rows
+            of one member is not known, and the ETL allows no rejected rows.
 
     """
     columns = load.project.columns(etl)
@@ -34,6 +34,7 @@ def load_dimension(load: Load, session: DuckSession, etl: DimensionETL, rows: St
         return "unchanged"
 
     batches = DimensionBatches(session, etl, columns, seen)
+    # All rows are collected before any is written, because a member may have several.
     counts = yield from batches.put(rows, refuse_null(etl.factory.natural_key, collect))
     seen.flush()
     with pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now) as table:
@@ -68,6 +69,7 @@ def _write(  # noqa: PLR0913, PLR0917 - the members, and all that decides what b
     histories: RowHistories | None,
 ) -> Counter[str]:
     """Write the rows of all members, and return the number of each outcome."""
+    # A rebuilt type-2 dimension has copies of all its versions, with their keys.
     keys = PreviousKeys(load, etl) if load.previous_keys and not etl.factory.versioning else None
     outcomes = Counter[str]()
     for natural_key, member_rows in members.items():

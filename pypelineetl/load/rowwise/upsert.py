@@ -60,7 +60,7 @@ class GrainedFacts:
         """Read the other columns of all facts, by grain."""
         names = warehouse.quoted((*self._grain, *self._others))
         self._target.execute(f"SELECT {names} FROM {table}")
-        # All at once: a query for each row would take longer by far.
+        # All at once: a query for each row would take far longer.
         size = len(self._grain)
         known = {}
         for row in self._target.fetchalltuples():

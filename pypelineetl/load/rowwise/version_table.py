@@ -37,7 +37,7 @@ class VersionTable:
         member = dict(zip(key_columns, natural_key, strict=True))
         found = []
         for row in self._select(names, f"WHERE {where}", member):
-            # The warehouse's collation may take another natural key as equal.
+            # By its collation, the warehouse may find the versions of another natural key.
             if tuple(row[name] for name in key_columns) == natural_key:
                 found.append(row)  # noqa: PERF401 - the comment belongs to the condition
         return found
