@@ -33,6 +33,7 @@ from pypelineetl import (
 from pypelineetl.databases import open_database, parse_url
 from pypelineetl.databases.base import Database
 from pypelineetl.project.project import Project
+from pypelineetl.state import table_names
 
 metadata = sa.MetaData()
 PEOPLE = sa.Table(
@@ -223,6 +224,13 @@ class Star:
         with self._warehouse() as warehouse:
             # A table that does not exist has no columns.
             return bool(warehouse.catalog.columns(name))
+
+    def leftovers(self) -> list[str]:
+        """Return the staged, partition and old tables that the warehouse has."""
+        with self._warehouse() as warehouse:
+            marks = (table_names.STAGED, table_names.PART, table_names.OLD)
+            tables = warehouse.catalog.tables()
+            return [table for table in tables if any(mark in table for mark in marks)]
 
     def _warehouse(self) -> Database:
         return open_database(parse_url(self.urls[1]), read_only=False)

@@ -956,4 +956,5 @@ def test_tests_py_tells_once_of_a_source_that_cannot_be_reached(checkout: Checko
     done = checkout.run("tests.py", ETL_SOURCE_URL="mysql://etl:hunter2@127.0.0.1:1/shop")
     assert done.returncode == 1
     assert done.stderr.count("cannot connect to mysql://etl:***@127.0.0.1:1") == 1
-    assert "sourcetests.py" not in done.stderr
+    assert "source_tests.py" not in done.stderr
+    assert "source_check.py" not in done.stderr

@@ -251,7 +251,7 @@ def test_a_source_that_fails_half_way_changes_nothing(star: Star, rebuild: bool)
         'ConnectionError: the line went dead, while reading the source of dimension "thing"'
     )
     assert star.table("thing_dim", "code") == [("A",), ("B",)]
-    assert not star.exists("thing_dim__pypelineetl_old")
+    assert star.leftovers() == []
 
 
 def test_a_first_load_that_fails_leaves_no_table(star: Star) -> None:

@@ -423,7 +423,7 @@ def test_a_load_that_outlasts_the_lease_begins_it_anew(star: Star) -> None:
     assert datetime.fromisoformat(str(lease)) > now
 
 
-def test_the_ledger_tells_of_every_run(star: Star) -> None:
+def test_the_run_history_has_every_run(star: Star) -> None:
     """The run history has each run's status, way and counts, and a hash of the configuration.
 
     The hash changes with the configuration.

@@ -257,7 +257,7 @@ def test_local_times_are_those_of_the_declared_zone(
 
 
 @pytest.mark.parametrize("kind", ["mysql", "postgresql"])
-def test_the_ledger_is_in_utc(
+def test_the_run_history_is_in_utc(
     kind: str, servers_in_new_york: Mapping[str, Server], tmp_path: Path
 ) -> None:
     """The start of a run in etl_run is in UTC."""

@@ -1,6 +1,6 @@
 """The star's Celery application, whose workers may contain a fault.
 
-`celery -A fault_injection.celery_app worker` starts a worker. It reads its case from TORTURE_CASE.
+`celery -A fault_injection.celery_app worker` starts a worker. It reads its case from FAULT_CASE.
 The fault kills the broker, or all processes of the worker, as a crash of its machine would.
 """
 
@@ -113,8 +113,8 @@ def _after(owner: Any, name: str, fault: Callable[[], None], applies: Callable[.
     setattr(owner, name, wrapped)
 
 
-if "TORTURE_CASE" in os.environ:
-    _case = json.loads(os.environ["TORTURE_CASE"])
+if "FAULT_CASE" in os.environ:
+    _case = json.loads(os.environ["FAULT_CASE"])
     # With the default lease, the next run would wait for minutes.
     task_run.LEASE = timedelta(seconds=_case["lease"])
     app = refreshes(_case).app

@@ -141,7 +141,7 @@ def worker(name: str, told: dict[str, Any], processes: int = 1) -> Iterator[int]
             _TESTSUITE,
             {
                 **_environment(),
-                "TORTURE_CASE": json.dumps(told),
+                "FAULT_CASE": json.dumps(told),
                 "TORTURE_GENERATION": str(told["generation"]),
             },
             log,

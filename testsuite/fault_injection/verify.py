@@ -86,7 +86,7 @@ def _leftovers(star: Star, was_new: bool) -> Iterator[str]:
         records = RunHistory(warehouse).latest()
     ended = {SUCCEEDED, FAILED, NOT_RUN, NOT_PUBLISHED, LOST}
     if unfinished := {record.status for record in records} - ended:
-        yield f"the ledger has unfinished runs: {unfinished}"
+        yield f"the run history has unfinished runs: {unfinished}"
     runs = list(
         dict.fromkeys(
             record.run_id for record in sorted(records, key=lambda record: record.started)
@@ -98,7 +98,7 @@ def _leftovers(star: Star, was_new: bool) -> Iterator[str]:
     # The first load, perhaps the one with the fault, and the one after it.
     if sum(succeeded) != (3 if was_new else 2):
         yield (
-            f"the ledger tells of {sum(succeeded)} runs that succeeded, and the new rows were"
+            f"the run history has {sum(succeeded)} runs that succeeded, and the new rows were"
             f" there: {was_new}"
         )
     if files := [path.name for path in star.folder.iterdir() if path.name.endswith(".lock")]:
