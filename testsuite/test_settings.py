@@ -81,7 +81,7 @@ from pypelineetl.project.settings import SETTINGS, page
         (
             "WAREHOUSE_URL",
             "mysql://etl@dw/dw?charset=utf8",
-            ": option charset must be utf8mb4, for in another texts",
+            ": option charset must be utf8mb4, because texts would lose characters",
         ),
         (
             "WAREHOUSE_URL",
