@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from typing import Any
 
-from pypelineetl.declare.checks import BadRows, Fresh, Refers
+from pypelineetl.declare.checks import BadRows, Refers
 from pypelineetl.declare.etls import ETL, Lag
 from pypelineetl.declare.keys import Member, MomentKey, TimeKey
 from pypelineetl.declare.sources import Deleted, File, Rows, Watermark
@@ -98,7 +98,6 @@ _RULES: Mapping[type, Mapping[str, Rule]] = {
     },
     TimeKey: {"step": (_is_duration, "a timedelta, such as timedelta(minutes=15)")},
     Refers: {"to": (is_text, "the name of a dimension")},
-    Fresh: {"within": (_is_duration, _DURATION)},
     BadRows: {"sql": (is_text, "the text of a SELECT"), "title": (is_text, "a text")},
 }
 """By the class of a declared value: by field, its rule."""
