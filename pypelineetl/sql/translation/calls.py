@@ -142,7 +142,7 @@ class Calls(Operators):
 
     @property
     def has_python(self) -> bool:
-        """Whether the target has the functions of `sqlite_functions.py`."""
+        """Whether the target has the functions of `sqlite_functions/`."""
         return self.target.has_python_functions
 
     def literal_whole(self, node: exp.Expr, whole: exp.Expr) -> int:

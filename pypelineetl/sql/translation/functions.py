@@ -1,7 +1,7 @@
 """List MySQL's functions that every database has, with the SQL of each database.
 
 In a template, {0} is the first argument, cast as `takes` says. On SQLite, a function without a
-template is the Python function of the same name (`sqlite_functions.py`). `calls.py` has the
+template is the Python function of the same name (`sqlite_functions/`). `calls.py` has the
 functions whose SQL depends on the types of their arguments, or on literals.
 """
 

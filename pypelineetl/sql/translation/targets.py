@@ -38,7 +38,7 @@ class Target:
     has_moments: ClassVar[bool] = True
     """Whether dates and datetimes have own types; if not, they are texts."""
     has_python_functions: ClassVar[bool] = False
-    """Whether its connections have the functions of `sqlite_functions.py`."""
+    """Whether its connections have the functions of `sqlite_functions/`."""
     computed_decimal: ClassVar[Form] = Form.PLAIN
     """How the database holds a decimal that it has computed."""
     null_safe_equal: ClassVar[str] = "IS NOT DISTINCT FROM"
@@ -335,7 +335,7 @@ class SQLiteInDuckDB(DuckDB):
 class SQLite(Target):
     """SQLite, which has neither dates nor decimals.
 
-    For them, the engine adds Python functions to its connections (`sqlite_functions.py`).
+    For them, the engine adds Python functions to its connections (`sqlite_functions/`).
     """
 
     name = "sqlite"
