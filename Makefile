@@ -18,8 +18,8 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 # A choice of the tests that need no server, which takes less than a minute.
 QUICK := -m "not server" $(patsubst %,testsuite/test_%.py, architecture audit calendar collations \
-  columns declarations dialect doctests facts idioms local_times modelling_patterns records rejects \
-  settings vocabulary)
+  columns declarations dialect doctests facts file_locks idioms local_times modelling_patterns records \
+  rejects settings vocabulary)
 
 .PHONY: demo test test-quick test-faults test-versions test-lowest test-wheel coverage lint bench \
   wheel clean servers
