@@ -28,12 +28,16 @@ class Catalog(abc.ABC):
         """Use the connection of a database."""
         self._database = database
 
-    @abc.abstractmethod
     def columns(self, table: str) -> Mapping[str, str]:
         """Return the type of each column of a table by its name, in the table's order.
 
         It is empty if there is no such table. It includes temporary tables of this connection.
         """
+        return self._database.catalog_memory.read_once("columns", table, self._read_columns)
+
+    @abc.abstractmethod
+    def _read_columns(self, table: str) -> Mapping[str, str]:
+        """Return what `columns` returns, read from the database."""
 
     def column_types(self, table: str, schema: str) -> Mapping[str, Type]:  # noqa: ARG002 - the base class translates no SQL
         """Return the types of the columns of a table or view, for the translation of SQL.
@@ -70,9 +74,14 @@ class Catalog(abc.ABC):
     def dependents(self, table: str) -> list[Dependent]:
         """Return what depends on a table, and would be lost if another table took its place."""
 
-    @abc.abstractmethod
     def unique_keys(self, table: str) -> list[frozenset[str]]:
         """Return the unique keys of a table, each as the set of its columns, none of them NULL."""
+        memory = self._database.catalog_memory
+        return memory.read_once("unique keys", table, self._read_unique_keys)
+
+    @abc.abstractmethod
+    def _read_unique_keys(self, table: str) -> list[frozenset[str]]:
+        """Return what `unique_keys` returns, read from the database."""
 
     def may_repeat(self, table: str, names: Sequence[str], where: str) -> bool:  # noqa: ARG002 - most databases group fast
         """Return False only if certainly no two rows have the same values in these columns.
@@ -101,7 +110,8 @@ class Catalog(abc.ABC):
 
         The table may outlast a transaction that is rolled back.
         """
-        if not self.columns(table):
+        # Not from memory: another connection may have created the table in between.
+        if not self._read_columns(table):
             for statement in statements:
                 self._database.execute(statement)
 

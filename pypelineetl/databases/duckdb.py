@@ -19,6 +19,7 @@ from pypelineetl.databases.locks import LOCK_WAIT_SECONDS
 from pypelineetl.databases.texts import TextComparison
 from pypelineetl.duck.rows import FETCH_ROWS, Row, Stream
 from pypelineetl.duck.session import (
+    detach_sources,
     interruptible,
     is_out_of_memory,
     memory_limit_statement,
@@ -78,8 +79,7 @@ class DuckDB(Database):
             raise ValueError(message)
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = _open_when_free(path, read_only=read_only)
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("BEGIN")
+        connection.execute("SET TimeZone = 'UTC'; BEGIN")
         return connection
 
     @classmethod
@@ -179,6 +179,7 @@ class DuckDB(Database):
                 yield
         finally:
             with suppress(duckdb.Error):
+                detach_sources(self.connection)
                 self.connection.begin()
 
     @contextmanager

@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 
 import duckdb
@@ -20,10 +21,24 @@ _table_locks: defaultdict[tuple[str, str], Lock] = defaultdict(Lock)
 """By file and table: the lock for the threads of this process, which share the file."""
 
 
+@dataclass(frozen=True)
+class _Constraint:
+    """One constraint of a table."""
+
+    table: str
+    kind: str
+    """CHECK, FOREIGN KEY, NOT NULL, PRIMARY KEY or UNIQUE."""
+    columns: Sequence[str]
+    referenced: str | None
+    """The table to which a foreign key refers."""
+    is_in_schema: bool
+    """Whether the table is in the current schema."""
+
+
 class DuckDBCatalog(Catalog):
     """The tables of a DuckDB file."""
 
-    def columns(self, table: str) -> Mapping[str, str]:
+    def _read_columns(self, table: str) -> Mapping[str, str]:
         found = self._described(self._database.quote(table))
         return {name: kind for name, kind, *_ in found}
 
@@ -54,82 +69,81 @@ class DuckDBCatalog(Catalog):
         return [name for (name,) in found]
 
     def dependents(self, table: str) -> list[Dependent]:
-        found = self._database.query(
-            """
-            SELECT DISTINCT table_name
-            FROM duckdb_constraints()
-            WHERE database_name = current_database()
-              AND constraint_type = 'FOREIGN KEY'
-              AND referenced_table = ?
-            """,
-            (table,),
-        )
-        return [Dependent(f'a foreign key of "{owner}"', owner) for (owner,) in found]
+        owners: dict[str, None] = {}
+        for constraint in self._constraints():
+            if constraint.kind == "FOREIGN KEY" and constraint.referenced == table:
+                owners[constraint.table] = None
+        return [Dependent(f'a foreign key of "{owner}"', owner) for owner in owners]
 
-    def unique_keys(self, table: str) -> list[frozenset[str]]:
-        found = self._database.query(
-            """
-            SELECT constraint_type, constraint_column_names
-            FROM duckdb_constraints()
-            WHERE database_name = current_database()
-              AND schema_name = current_schema()
-              AND table_name = ?
-            """,
-            (table,),
-        )
+    def _read_unique_keys(self, table: str) -> list[frozenset[str]]:
         required: set[str] = set()
         keys = []
-        for kind, names in found:
-            if kind in {"NOT NULL", "PRIMARY KEY"}:
-                required.update(names)
-            if kind in {"UNIQUE", "PRIMARY KEY"}:
-                keys.append(frozenset(names))
+        for constraint in self._constraints():
+            if constraint.table != table or not constraint.is_in_schema:
+                continue
+            if constraint.kind in {"NOT NULL", "PRIMARY KEY"}:
+                required.update(constraint.columns)
+            if constraint.kind in {"UNIQUE", "PRIMARY KEY"}:
+                keys.append(frozenset(constraint.columns))
         return [names for names in keys if names <= required]
 
     def has_foreign_keys(self, table: str) -> bool:
         """Return whether a table has foreign keys to others, or others have one to it."""
-        found = self._database.query(
-            """
-            SELECT 1
+        for constraint in self._constraints():
+            if constraint.kind == "FOREIGN KEY" and table in {
+                constraint.table,
+                constraint.referenced,
+            }:
+                return True
+        return False
+
+    def _constraints(self) -> list[_Constraint]:
+        """Return the constraints of all tables."""
+        # DuckDB computes those of all tables even if a query asks for one, so one query is enough.
+        return self._database.catalog_memory.read_once("constraints", "", self._read_constraints)
+
+    def _read_constraints(self, _all_tables: str) -> list[_Constraint]:
+        found = self._database.query("""
+            SELECT
+              table_name,
+              constraint_type,
+              constraint_column_names,
+              referenced_table,
+              schema_name = current_schema()
             FROM duckdb_constraints()
             WHERE database_name = current_database()
-              AND constraint_type = 'FOREIGN KEY'
-              AND table_name = ?
-            """,
-            (table,),
-        )
-        return bool(found) or bool(self.dependents(table))
+        """)
+        return [_Constraint(*row) for row in found]
 
     def has_additions(self, table: str) -> bool:
         """Return whether a table has what its DDL may lack, and what a new table would lose."""
-        found = self._database.query(
-            """
-            -- An index.
-            SELECT 1
+        memory = self._database.catalog_memory
+        return table in memory.read_once("additions", "", self._read_tables_with_additions)
+
+    def _read_tables_with_additions(self, _all_tables: str) -> frozenset[str]:
+        """Return the tables that have an index or a comment."""
+        found = self._database.query("""
+            -- Indexes.
+            SELECT table_name
             FROM duckdb_indexes()
             WHERE database_name = current_database()
               AND schema_name = current_schema()
-              AND table_name = $1
-            -- A comment on the table.
-            UNION ALL
-            SELECT 1
+            -- Comments on tables.
+            UNION
+            SELECT table_name
             FROM duckdb_tables()
             WHERE database_name = current_database()
               AND schema_name = current_schema()
-              AND table_name = $1
               AND comment IS NOT NULL
-            -- A comment on a column.
-            UNION ALL
-            SELECT 1
+            -- Comments on columns.
+            UNION
+            SELECT table_name
             FROM duckdb_columns()
             WHERE database_name = current_database()
               AND schema_name = current_schema()
-              AND table_name = $1
               AND comment IS NOT NULL
-            """,
-            (table,),
-        )
-        return bool(found)
+        """)
+        return frozenset(table for (table,) in found)
 
 
 class DuckDBLocks(Locks):
@@ -153,6 +167,7 @@ class DuckDBLocks(Locks):
         # A new transaction sees what the previous holder of the locks committed.
         self._database.connection.commit()
         self._database.connection.begin()
+        self._database.catalog_memory.clear()
 
     def acquire_name(self, name: str) -> bool:
         return self._names.acquire(name)
@@ -175,6 +190,13 @@ class DuckDBSwap(TableSwap):
     def __init__(self, database: Statements, catalog: DuckDBCatalog) -> None:
         super().__init__(database, catalog)
         self._catalog: DuckDBCatalog = catalog
+        self._with_foreign_keys: set[str] = set()
+        """The staged tables that have foreign keys."""
+
+    def prepare(self, replacements: Sequence[Replacement]) -> None:
+        for replacement in replacements:
+            if self._catalog.has_foreign_keys(replacement.staged):
+                self._with_foreign_keys.add(replacement.staged)
 
     def must_recreate(self, table: str) -> bool:
         # With foreign keys it must: within a transaction, DuckDB treats deleted rows as if they
@@ -184,7 +206,7 @@ class DuckDBSwap(TableSwap):
 
     def swap_in(self, replacement: Replacement) -> None:
         database = self._database
-        if not self._catalog.has_foreign_keys(replacement.staged):
+        if replacement.staged not in self._with_foreign_keys:
             super().swap_in(replacement)
             return
         # DuckDB cannot rename a table with foreign keys.

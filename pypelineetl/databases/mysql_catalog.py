@@ -44,7 +44,7 @@ class MySQLCatalog(Catalog):
         self.created: list[str] = []
         """The tables that the open transaction has created."""
 
-    def columns(self, table: str) -> Mapping[str, str]:
+    def _read_columns(self, table: str) -> Mapping[str, str]:
         database = self._database
         database.execute(f"SAVEPOINT {_SAVEPOINT}")
         # information_schema does not list temporary tables; SHOW COLUMNS does.
@@ -59,7 +59,7 @@ class MySQLCatalog(Catalog):
                 return {}
             if code == _BEING_CHANGED:
                 time.sleep(_RETRY_SECONDS)
-                return self.columns(table)
+                return self._read_columns(table)
             raise
         return {name: kind for name, kind, *_ in found}
 
@@ -119,7 +119,7 @@ class MySQLCatalog(Catalog):
         ]
         return [*found, *(Dependent(f'the trigger "{name}"') for (name,) in triggers)]
 
-    def unique_keys(self, table: str) -> list[frozenset[str]]:
+    def _read_unique_keys(self, table: str) -> list[frozenset[str]]:
         keys: dict[str, set[str | None]] = {}
         for row in self._database.query(f"SHOW INDEX FROM {self._database.quote(table)}"):
             _, is_repeatable, key, _, column, _, _, _, _, is_nullable, *_ = row
@@ -211,6 +211,7 @@ class MySQLLocks(Locks):
                 raise BusyError(message)
         # The next statement sees what the previous holder of the locks committed.
         database.connection.commit()
+        database.catalog_memory.clear()
 
     def acquire_name(self, name: str) -> bool:
         # The lock ends with the session. The server must not end the session for being silent.

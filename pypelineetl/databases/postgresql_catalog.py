@@ -17,7 +17,7 @@ _LOCK_KEY = "hashtextextended(current_schema() || '.' || %s, 0)"
 class PostgreSQLCatalog(Catalog):
     """The tables of one schema: the first one on the search path."""
 
-    def columns(self, table: str) -> Mapping[str, str]:
+    def _read_columns(self, table: str) -> Mapping[str, str]:
         found = self._database.query(
             """
             SELECT attname, format_type(atttypid, atttypmod)
@@ -49,7 +49,7 @@ class PostgreSQLCatalog(Catalog):
         }
 
     def ensure(self, table: str, statements: Sequence[str]) -> None:
-        if not self.columns(table):
+        if not self._read_columns(table):
             # Two loads may create the table at the same time: CREATE TABLE IF NOT EXISTS would fail
             # in one of them. The lock lasts until the transaction ends.
             self._database.query(
@@ -108,7 +108,7 @@ class PostgreSQLCatalog(Catalog):
         )
         return [Dependent(what, owner) for what, owner in dict.fromkeys(found)]
 
-    def unique_keys(self, table: str) -> list[frozenset[str]]:
+    def _read_unique_keys(self, table: str) -> list[frozenset[str]]:
         found = self._database.query(
             """
             -- The key columns of an index come first in indkey, before those of INCLUDE.
@@ -148,6 +148,7 @@ class PostgreSQLLocks(Locks):
         # The locks belong to the session and outlast the commit. After it, the connection reads
         # what the previous holder of the locks committed.
         database.connection.commit()
+        database.catalog_memory.clear()
 
     def acquire_name(self, name: str) -> bool:
         [(is_taken,)] = self._database.query(f"SELECT pg_try_advisory_lock({_LOCK_KEY})", (name,))

@@ -13,7 +13,7 @@ from pypelineetl.sql.translation.types import Type, sqlite_column_type
 class SQLiteCatalog(Catalog):
     """The tables of a SQLite file."""
 
-    def columns(self, table: str) -> Mapping[str, str]:
+    def _read_columns(self, table: str) -> Mapping[str, str]:
         return dict(self._database.query("SELECT name, type FROM pragma_table_info(?)", (table,)))
 
     def column_types(self, table: str, schema: str) -> Mapping[str, Type]:  # noqa: ARG002 - a file has no schemas
@@ -56,7 +56,7 @@ class SQLiteCatalog(Catalog):
         query = "SELECT name FROM pragma_index_list(?) WHERE origin = 'c'"
         return [name for (name,) in self._database.query(query, (table,))]
 
-    def unique_keys(self, table: str) -> list[frozenset[str]]:
+    def _read_unique_keys(self, table: str) -> list[frozenset[str]]:
         required, primary_key = set(), {}
         for name, kind, is_required, key_place in self._column_rows(table):
             if is_required:
@@ -86,7 +86,7 @@ class SQLiteCatalog(Catalog):
     def add_column(self, table: str, name: str, kind: str) -> None:
         # SQLite has no IF NOT EXISTS here. It has one writer at a time, so no other connection can
         # add the column in between.
-        if name not in self.columns(table):
+        if name not in self._read_columns(table):
             quote = self._database.quote
             self._database.execute(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(name)} {kind}")
 

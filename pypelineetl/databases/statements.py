@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
+from pypelineetl.databases.catalog_memory import CatalogMemory
 from pypelineetl.databases.texts import TextComparison
 from pypelineetl.duck.rows import FETCH_ROWS, Row, Stream
 from pypelineetl.errors import DatabaseError, TransientError
@@ -52,6 +53,8 @@ class Statements(abc.ABC):
         """Whether the transaction will be rolled back, so that nothing may outlast it."""
         self.notes: list[str] = []
         """Messages to the user, for example about a slower way that this connection had to use."""
+        self.catalog_memory = CatalogMemory()
+        """What this connection has read from the catalog since the transaction began."""
 
     @classmethod
     @abc.abstractmethod
@@ -90,6 +93,7 @@ class Statements(abc.ABC):
 
     def _ran(self, statement: str, arguments: Sequence[Any]) -> Any:
         """Run a statement, and return its cursor."""
+        self.catalog_memory.note(statement)
         cursor = self._cursor()
         if arguments:
             cursor.execute(statement, arguments)
@@ -149,6 +153,7 @@ class Statements(abc.ABC):
         """Commit what the block did, or roll it back if the block raises."""
         with self.translated_errors():
             self._begin()
+        self.catalog_memory.clear()
         try:
             yield
             with self.translated_errors():
@@ -159,6 +164,8 @@ class Statements(abc.ABC):
             with suppress(self.driver_error):
                 self.connection.rollback()
             raise
+        finally:
+            self.catalog_memory.clear()
 
     def _begin(self) -> None:
         """Begin a transaction that sees everything that others have committed up to now."""
@@ -174,6 +181,7 @@ class Statements(abc.ABC):
         finally:
             with suppress(self.driver_error):
                 self.connection.rollback()
+            self.catalog_memory.clear()
 
     @contextmanager
     def translated_errors(self) -> Iterator[None]:

@@ -49,6 +49,9 @@ class TableSwap:
         """
         return False
 
+    def prepare(self, replacements: Sequence[Replacement]) -> None:
+        """Read what `swap_in` needs to know of these replacements, before any table changes."""
+
     def copy_grants(self, replacement: Replacement) -> None:
         """Copy the live table's grants to the staged table, if the database has grants."""
 

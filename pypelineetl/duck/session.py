@@ -6,13 +6,16 @@ memory spills to a private folder.
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from functools import cache
+from importlib.util import find_spec
 from itertools import count
 from threading import Lock
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import duckdb
 
@@ -25,6 +28,8 @@ from pypelineetl.sql.sql_casts import ERROR_PREFIX, literal
 
 _attached_numbers = count()
 """Numbers for the names of attached databases. Sessions of one process may share a connection."""
+_attached_names: WeakKeyDictionary[duckdb.DuckDBPyConnection, list[str]] = WeakKeyDictionary()
+"""By connection of a DuckDB warehouse: the databases that its transaction has attached."""
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
     # DuckDB would search each attached database for a name similar to that of a missing table,
@@ -111,7 +116,7 @@ class DuckSession:
         # In a warehouse, the load's tables must be temporary. A database in memory is temporary as
         # a whole, and a second connection to it must see the tables.
         self._table = "TABLE" if in_memory else "TEMP TABLE"
-        self._loads_unsigned = in_memory
+        self._in_memory = in_memory
 
     def is_usable(self) -> bool:
         """Return whether the session's transaction still works; an error may have aborted it."""
@@ -193,13 +198,15 @@ class DuckSession:
                 name = f"pypelineetl_{next(_attached_numbers)}"
                 if extension:
                     self._load_extension(extension)
+                if not self._in_memory:
+                    _attached_names.setdefault(self.connection, []).append(name)
                 for statement in statements:
                     self.connection.execute(statement.replace("{name}", name))
                 self._attached[key] = name
             return self._attached[key]
 
     def _load_extension(self, extension: str) -> None:
-        if self._loads_unsigned:
+        if self._in_memory:
             _check_signature(extension)
         self.connection.execute(f"LOAD {literal(extension)}")
 
@@ -253,6 +260,18 @@ def open_duck_session(
         yield DuckSession(own, in_memory=True, scans=scans, streams=streams)
 
 
+def detach_sources(connection: duckdb.DuckDBPyConnection) -> None:
+    """Detach what sessions on a DuckDB warehouse's connection have attached.
+
+    DuckDB cannot do it before the transaction ends. Every attached database makes each query of the
+    catalog slower, and one on a server keeps its connection.
+    """
+    for name in _attached_names.pop(connection, []):
+        # An error may have kept DuckDB from attaching it.
+        connection.execute(f"DETACH DATABASE IF EXISTS {name}")
+        connection.execute(f"DROP TEMPORARY SECRET IF EXISTS {name}")
+
+
 def memory_limit_statement(memory: str, *, is_alone: bool) -> str:
     """Return the statement by which DuckDB spills to disk what is beyond a size.
 
@@ -293,8 +312,7 @@ def _check_signature(extension: str) -> None:
 
 
 def _set_up(connection: duckdb.DuckDBPyConnection, *more: str) -> None:
-    for statement in (*_SETTINGS, *more):
-        connection.execute(statement)
+    connection.execute("; ".join((*_SETTINGS, *more)))
 
 
 @contextmanager
@@ -341,6 +359,16 @@ def translated_errors(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise _translated(error) from error
 
 
+def _skip_pandas() -> None:
+    """Keep DuckDB from searching for pandas, if it is not installed, at each value that is bound.
+
+    Python searches all folders of its path each time, which takes a millisecond. With this entry,
+    an import of pandas fails with ModuleNotFoundError, as it does without.
+    """
+    if "pandas" not in sys.modules and find_spec("pandas") is None:
+        sys.modules["pandas"] = None  # type: ignore[assignment] # which says that there is none
+
+
 def _translated(error: duckdb.Error) -> Exception:
     """Return the engine's exception for an error of DuckDB."""
     text = str(error)
@@ -358,3 +386,6 @@ def _translated(error: duckdb.Error) -> Exception:
     reported = " ".join(text.split())
     kind = SourceLostError if _LOST_CONNECTION.search(reported) else SourceError
     return kind(f"reading the source failed: {reported}")
+
+
+_skip_pandas()

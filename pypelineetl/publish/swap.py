@@ -70,7 +70,7 @@ def redeclared(staging: Staging, warehouse: Database) -> set[str]:
     """
     history = RunHistory(warehouse)
     own = [etl for etl in staging.etls if etl not in staging.copied]
-    return {etl.table for etl in own if history.is_redeclared(etl)}
+    return {etl.table for etl in history.redeclared(own)}
 
 
 def rename_moves(staging: Staging, existing: Collection[str]) -> list[tuple[str, str]]:
@@ -117,6 +117,7 @@ def replace_rows(
     for table, name in kept.items():
         _keep_rows(warehouse, table, name)
     created_again = _created_again(warehouse, replacements, redeclared)
+    warehouse.swap.prepare(created_again)
     # Facts come before the dimensions that they may have foreign keys to.
     for replacement in reversed(replacements):
         if replacement not in created_again:

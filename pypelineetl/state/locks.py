@@ -99,15 +99,13 @@ class TableLocks:
     def insert(self, run: Run, tables: Iterable[str]) -> None:
         """Make a run the owner of tables that no run owns. Its lease begins."""
         since = self._warehouse.clock()
-        for table in tables:
-            lock = {
-                "table_name": table,
-                "run_id": run.id,
-                "holder": present_holder(),
-                "since": since,
-                "lease": since + run.lease,
-            }
-            self._table.insert(lock)
+        row = {
+            "run_id": run.id,
+            "holder": present_holder(),
+            "since": since,
+            "lease": since + run.lease,
+        }
+        self._table.insert_many([{"table_name": table, **row} for table in tables])
 
     def verify(self, run: Run) -> None:
         """Raise LoadError unless the run still owns its tables."""
@@ -115,11 +113,15 @@ class TableLocks:
             raise _ownership_lost(run)
 
     def renew(self, run: Run) -> None:
-        """Begin the run's lease again.
+        """Begin the run's lease again, if it has one.
 
         Raises:
             LoadError: The run no longer owns its tables.
         """
+        if not run.lease:
+            # One process does all of the run, and its liveness lock shows that it is alive.
+            self.verify(run)
+            return
         lease = self._warehouse.clock() + run.lease
         if not self._table.update({"run_id": run.id}, {"lease": lease}):
             raise _ownership_lost(run)

@@ -82,6 +82,11 @@ class RunHistory:
         """Return the records of one run."""
         return self._find({"run_id": run_id})
 
+    def of_etl(self, run_id: str, etl: str) -> RunRecord:
+        """Return the record of an ETL, such as `fact sale`, in a run that has begun."""
+        [record] = self._find({"run_id": run_id, "etl": etl})
+        return record
+
     def latest(self, limit: int | None = None, *, etl: str = "") -> list[RunRecord]:
         """Return the latest records of one ETL or of all, the last one first."""
         where = {"etl": etl} if etl else {}
@@ -140,19 +145,23 @@ class RunHistory:
         records = self.of(run.id)
         return bool(records) and all(record.status == SUCCEEDED for record in records)
 
-    def is_redeclared(self, etl: ETL) -> bool:
-        """Return whether an ETL's DDL has changed since its table was created.
+    def redeclared(self, etls: Sequence[ETL]) -> set[ETL]:
+        """Return the ETLs whose DDL has changed since their tables were created.
 
-        False if no record shows by which DDL that was.
+        An ETL is not among them if no record shows by which DDL its table was created.
         """
-        if not self.exists():
-            return False
-        ddl_hash = self._quoted("ddl_hash")
-        where = {"etl": etl.label, "status": SUCCEEDED}
-        # Runs that created no table have no hash. They come last.
-        order = f"ORDER BY {ddl_hash} IS NULL, {self._quoted('ended')} DESC LIMIT 1"
-        found = self.table.query(ddl_hash, where, order)
-        return bool(found) and found[0][0] not in {None, hash_of_ddl(etl)}
+        if not etls or not self.exists():
+            return set()
+        etl, ddl_hash, ended = map(self._quoted, ("etl", "ddl_hash", "ended"))
+        where = {"etl": tuple(etl.label for etl in etls), "status": SUCCEEDED}
+        # Runs that created no table have no hash.
+        rest = f"AND {ddl_hash} IS NOT NULL GROUP BY {etl}, {ddl_hash}"
+        found = self.table.query(f"{etl}, {ddl_hash}, MAX({ended})", where, rest)
+        last: dict[str, tuple[datetime, str]] = {}
+        for label, given_hash, at in found:
+            used = (moment_of(at), given_hash)
+            last[label] = max(used, last.get(label, used))
+        return {etl for etl in etls if etl.label in last and last[etl.label][1] != hash_of_ddl(etl)}
 
     def ddl_hashes(self, etl: ETL) -> set[str]:
         """Return the hashes of every DDL by which runs created a table for an ETL of this name."""
@@ -174,8 +183,10 @@ class RunHistory:
         self._keys.increase(number)
         [(largest_recorded,)] = self.table.query(f"MAX({self._quoted('audit_key')})", {})
         # A version of the library that had no `etl_audit_key` may have used larger keys.
-        last = max(int(largest_recorded or 0) + number, self._keys.largest())
-        self._keys.save(last)
+        saved = self._keys.largest()
+        last = max(int(largest_recorded or 0) + number, saved)
+        if last != saved:
+            self._keys.save(last)
         return last - number + 1
 
     def update(self, run: Run, etls: Iterable[str], **changes: Any) -> None:

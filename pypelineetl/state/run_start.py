@@ -82,16 +82,14 @@ def begin_etl(warehouse: Database, run: Run, etl: ETL) -> None:
     Raises:
         LoadError: The run no longer owns its tables, or the ETL was begun too often.
     """
-    locks = TableLocks(warehouse)
-    locks.verify(run)
-    [record] = [record for record in RunHistory(warehouse).of(run.id) if record.etl == etl.label]
+    record = RunHistory(warehouse).of_etl(run.id, etl.label)
     if record.status == RUNNING and record.attempt >= _MOST_ATTEMPTS:
         what = f"{record.etl} in run {run.id}"
         raise _too_many_attempts(what, record.attempt)
     # A waiting ETL has the attempt of its run.
     attempt = record.attempt if record.status == WAITING else record.attempt + 1
     RunStatus(warehouse).running(run, etl, attempt)
-    locks.renew(run)
+    TableLocks(warehouse).renew(run)
 
 
 def _next_attempt(warehouse: Database, run: Run) -> int:

@@ -46,18 +46,15 @@ class RunStatus:
     def waiting(self, run: Run, etls: Sequence[ETL], attempt: int) -> None:
         """Record that a run has its tables. Records of an earlier attempt are replaced."""
         # An earlier attempt of the same run has died. Only the last attempt counts.
-        self._history.table.delete({"run_id": run.id})
+        if attempt > 1:
+            self._history.table.delete({"run_id": run.id})
         started = self._warehouse.clock()
         first_key = self._history.reserve_audit_keys(len(etls))
+        rows: list[dict[str, Any]] = []
         for audit_key, etl in enumerate(etls, first_key):
-            self._insert(
-                run,
-                etl.label,
-                audit_key=audit_key,
-                status=WAITING,
-                attempt=attempt,
-                started=started,
-            )
+            row = self._row(run, etl.label, audit_key=audit_key, status=WAITING, attempt=attempt)
+            rows.append({**row, "started": started})
+        self._history.table.insert_many(rows)
 
     def running(self, run: Run, etl: ETL, attempt: int) -> None:
         """Record that a run has begun an ETL."""
@@ -171,14 +168,17 @@ class RunStatus:
         return True
 
     def _insert(self, run: Run, etl: str, **columns: Any) -> None:
-        """Insert a record that begins now, unless `columns` has another `started`."""
-        if "started" not in columns:
-            columns["started"] = self._warehouse.clock()
-        row = {
+        """Insert a record that begins now."""
+        row = self._row(run, etl, **columns)
+        self._history.table.insert({**row, "started": self._warehouse.clock()})
+
+    def _row(self, run: Run, etl: str, **columns: Any) -> dict[str, Any]:
+        """Return the values of a record, without the moment at which it began."""
+        return {
             "run_id": run.id,
             "etl": etl,
             "host": present_holder(),
             "code_version": __version__,
             "config_hash": run.config_hash,
+            **columns,
         }
-        self._history.table.insert({**row, **columns})
