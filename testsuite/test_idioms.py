@@ -25,8 +25,10 @@ from pypelineetl.databases.sqlite import SQLite
 from pypelineetl.duck.session import DuckSession, open_duck_session
 from pypelineetl.errors import PypeLineError
 from pypelineetl.sql import attached, dialect
-from pypelineetl.sql.translation import calls, formats, functions
-from pypelineetl.sql.translation.aggregates import AGGREGATES, WINDOW_FUNCTIONS
+from pypelineetl.sql.translation import formats, functions
+from pypelineetl.sql.translation.calls.aggregates import AGGREGATES
+from pypelineetl.sql.translation.calls.windows import WINDOW_FUNCTIONS
+from pypelineetl.sql.translation.handlers import FUNCTION_CALLS
 from pypelineetl.sql.translation.listing import listing
 
 ROOT = Path(__file__).parent.parent
@@ -494,7 +496,7 @@ def test_what_is_let_through_is_not_refused_before_types_are_known(target: str) 
 def test_each_function_that_is_let_through_is_proved() -> None:
     """Each function and date format that the documentation lists is used by an idiom."""
     called = (
-        {name for name, _ in (*functions.BY_NAME, *calls.SPECIAL)} | WINDOW_FUNCTIONS | AGGREGATES
+        {name for name, _ in (*functions.BY_NAME, *FUNCTION_CALLS)} | WINDOW_FUNCTIONS | AGGREGATES
     )
     idioms = "\n".join([*_section("equal"), *_section("told")])
     assert sorted(name for name in called if not re.search(rf"\b{name}\b", idioms)) == []

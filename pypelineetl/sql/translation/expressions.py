@@ -6,7 +6,7 @@ from enum import Enum
 from sqlglot import exp
 
 from pypelineetl.errors import DialectError
-from pypelineetl.sql.translation.types import Kind, Type
+from pypelineetl.sql.translation.types import INTEGER, Kind, Type
 
 _LONGEST_FRAGMENT = 80
 """How many characters of a fragment of SQL a message shows."""
@@ -42,6 +42,11 @@ class Expression:
     def kind(self) -> Kind:
         """The kind of the expression's type."""
         return self.type.kind
+
+
+def truth(sql: str, node: exp.Expr) -> Expression:
+    """Return a condition as an expression, which is 1 or 0 in MySQL."""
+    return Expression(sql, INTEGER, node, Form.CONDITION)
 
 
 def place_of(node: exp.Expr) -> str:

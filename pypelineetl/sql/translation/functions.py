@@ -1,7 +1,7 @@
 """List MySQL's functions that every database has, with the SQL of each database.
 
 In a template, {0} is the first argument, cast as `takes` says. On SQLite, a function without a
-template is the Python function of the same name (`sqlite_functions/`). `calls.py` has the
+template is the Python function of the same name (`sqlite_functions/`). `calls/` has the
 functions whose SQL depends on the types of their arguments, or on literals.
 """
 
@@ -39,8 +39,17 @@ class Function:
             return self.postgres
         if target == "duckdb":
             return self.duckdb
-        places = ", ".join(f"{{{place}}}" for place in range(len(self.takes)))
-        return self.sqlite or f"mysql_{self.name.lower()}({places})"
+        places = [f"{{{place}}}" for place in range(len(self.takes))]
+        return self.sqlite or python_call(self.name.lower(), *places)
+
+
+def python_call(name: str, *arguments: str) -> str:
+    """Return the call of a function of `sqlite_functions/`.
+
+    >>> python_call("left", "name", "3")
+    'mysql_left(name, 3)'
+    """
+    return f"mysql_{name}({', '.join(arguments)})"
 
 
 def _part(name: str, postgres: str, duckdb: str, *, aliases: tuple[str, ...] = ()) -> Function:

@@ -6,7 +6,11 @@ Run it as `python -m pypelineetl.sql.translation.listing`.
 import sys
 from collections.abc import Iterable
 
-from pypelineetl.sql.translation import aggregates, calls, formats, functions
+from pypelineetl.sql.translation import formats, functions
+from pypelineetl.sql.translation.calls.aggregates import AGGREGATES
+from pypelineetl.sql.translation.calls.windows import WINDOW_FUNCTIONS
+from pypelineetl.sql.translation.handlers import FUNCTION_CALLS
+from pypelineetl.sql.translation.operators.intervals import UNITS
 
 _SYNTAX = (
     (
@@ -39,9 +43,9 @@ _SYNTAX = (
 
 def listing() -> str:
     """Return the list as Markdown."""
-    windows = f"{_names(aggregates.WINDOW_FUNCTIONS)}, and aggregates"
+    windows = f"{_names(WINDOW_FUNCTIONS)}, and aggregates"
     # These three have a syntax of their own, so they are in no table of functions.
-    called = {name for name, _ in (*functions.BY_NAME, *calls.SPECIAL)} | {
+    called = {name for name, _ in (*functions.BY_NAME, *FUNCTION_CALLS)} | {
         "IF",
         "EXTRACT",
         "POSITION",
@@ -49,9 +53,9 @@ def listing() -> str:
     lines = [
         *_SYNTAX,
         ("functions", _names(called)),
-        ("aggregates", _names((*aggregates.AGGREGATES, "GROUP_CONCAT"))),
+        ("aggregates", _names((*AGGREGATES, "GROUP_CONCAT"))),
         ("windows", windows),
-        ("units of time", _names(calls.UNITS)),
+        ("units of time", _names(UNITS)),
         ("`DATE_FORMAT`", _names(f"%{letter}" for letter in formats.SPECIFIERS)),
     ]
     rows = [f"| {what} | {allowed} |\n" for what, allowed in lines]

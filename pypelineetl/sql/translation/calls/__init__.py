@@ -1,0 +1,1 @@
+"""Translate calls of functions whose SQL no template of `functions.py` can give."""

@@ -1,0 +1,1 @@
+"""Translate operators, literals, CASE and CAST, by the kind of node."""

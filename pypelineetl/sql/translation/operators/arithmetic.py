@@ -1,0 +1,145 @@
+"""Translate +, -, *, /, %, DIV and &."""
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from pypelineetl.sql.translation.expressions import Expression, Form, untranslatable
+from pypelineetl.sql.translation.operators import intervals
+from pypelineetl.sql.translation.targets import product_type, quotient_type
+from pypelineetl.sql.translation.translator import Handlers, Translator
+from pypelineetl.sql.translation.types import DOUBLE, INTEGER, Kind
+
+_ARITHMETIC: dict[type[exp.Expr], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Mod: "%"}
+
+
+def _negative(translator: Translator, node: exp.Neg) -> Expression:
+    given = translator.number(node.this)
+    if isinstance(node.this, exp.Literal):
+        return replace(given, sql=f"(-{given.sql})", node=node)
+    zero = Expression("0", INTEGER, node)
+    return computed(translator, node, "-", zero, given)
+
+
+def _computed_node(translator: Translator, node: exp.Binary) -> Expression:
+    operator = _ARITHMETIC[type(node)]
+    if operator in "+-":
+        # These are date + INTERVAL, INTERVAL + date, and date - INTERVAL.
+        for moment, interval in ((node.this, node.expression), (node.expression, node.this)):
+            if isinstance(interval, exp.Interval) and (
+                operator == "+" or interval is node.expression
+            ):
+                return intervals.with_interval(translator, node, moment, interval, operator)
+    return computed(
+        translator, node, operator, translator.number(node.this), translator.number(node.expression)
+    )
+
+
+def computed(
+    translator: Translator, node: exp.Expr, operator: str, one: Expression, other: Expression
+) -> Expression:
+    """Return a sum, difference, product or remainder."""
+    if Kind.DOUBLE in (one.kind, other.kind):
+        if operator == "%":
+            raise untranslatable(
+                node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
+            )
+        return Expression(translator.target.arithmetic(operator, one, other, DOUBLE), DOUBLE, node)
+    kind = product_type(operator, one.type, other.type)
+    if translator.context.is_of_sqlite and kind.kind is Kind.DECIMAL:
+        raise untranslatable(node, "SQLite computes decimals as floating-point numbers")
+    form = translator.target.computed_decimal if kind.kind is Kind.DECIMAL else Form.PLAIN
+    return Expression(translator.target.arithmetic(operator, one, other, kind), kind, node, form)
+
+
+def _divided(translator: Translator, node: exp.Div) -> Expression:
+    return quotient(
+        translator, node, translator.number(node.this), translator.number(node.expression)
+    )
+
+
+def quotient(
+    translator: Translator, node: exp.Expr, one: Expression, other: Expression
+) -> Expression:
+    """Return a quotient, which is NULL if the divisor is 0."""
+    target = translator.target
+    if Kind.DOUBLE in (one.kind, other.kind):
+        dividend, divisor = target.double(one), target.double(other)
+        if target.has_python_functions:
+            return Expression(f"mysql_double_quotient({dividend}, {divisor})", DOUBLE, node)
+        return Expression(f"({dividend} / NULLIF({divisor}, 0))", DOUBLE, node)
+    if None in (one.type.scale, other.type.scale):
+        raise untranslatable(
+            node,
+            "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around them",
+        )
+    kind = quotient_type(one.type, other.type)
+    exact = [_exactly(translator, each) for each in (one, other)]
+    sql = target.quotient(exact[0], exact[1], (one.type, other.type), kind.excess)
+    return Expression(sql, kind, node, target.computed_decimal)
+
+
+def _exactly(translator: Translator, given: Expression) -> str:
+    is_whole = given.kind is Kind.INTEGER and translator.target.name == "duckdb"
+    # DuckDB would multiply a BIGINT with a power of ten in 64 bits.
+    return (
+        f"CAST({translator.target.value(given)} AS HUGEINT)"
+        if is_whole
+        else translator.target.decimal(given)
+    )
+
+
+def _whole_quotient_node(translator: Translator, node: exp.IntDiv) -> Expression:
+    one, other = translator.number(node.this), translator.number(node.expression)
+    if Kind.DOUBLE in (one.kind, other.kind):
+        raise untranslatable(
+            node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
+        )
+    return whole_quotient(translator, node, one, other)
+
+
+def whole_quotient(
+    translator: Translator, node: exp.Expr, one: Expression, other: Expression
+) -> Expression:
+    """Return the whole part of a quotient."""
+    target = translator.target
+    if target.has_python_functions:
+        return Expression(f"mysql_div({one.sql}, {other.sql})", INTEGER, node)
+    if Kind.DECIMAL not in (one.kind, other.kind):
+        dividend, divisor = target.integer(one), target.integer(other)
+        sql = f"({dividend} {target.whole_division} NULLIF({divisor}, 0))"
+        return Expression(sql, INTEGER, node)
+    if target.name == "postgres":
+        sql = f"CAST(DIV({target.decimal(one)}, NULLIF({target.decimal(other)}, 0)) AS BIGINT)"
+        return Expression(sql, INTEGER, node)
+    if None in (one.type.scale, other.type.scale):
+        raise untranslatable(
+            node,
+            "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around them",
+        )
+    # DuckDB divides decimals as DOUBLE. Multiplied by a power of ten, both are whole numbers.
+    power = 10 ** max(each.type.excess or each.type.scale or 0 for each in (one, other))
+    first, second = (
+        f"CAST({_exactly(translator, each)} * {power} AS HUGEINT)" for each in (one, other)
+    )
+    return Expression(f"CAST({first} // NULLIF({second}, 0) AS BIGINT)", INTEGER, node)
+
+
+def _bits_of(translator: Translator, node: exp.BitwiseAnd) -> Expression:
+    mask = node.expression
+    if not (isinstance(mask, exp.Literal) and not mask.is_string):
+        raise untranslatable(
+            node,
+            "MySQL computes bits without a sign; the right operand must be a literal number",
+        )
+    return Expression(f"({translator.whole(node.this)} & {translator.whole(mask)})", INTEGER, node)
+
+
+HANDLERS: Handlers = {
+    exp.Neg: _negative,
+    exp.Div: _divided,
+    exp.IntDiv: _whole_quotient_node,
+    exp.BitwiseAnd: _bits_of,
+    **dict.fromkeys(_ARITHMETIC, _computed_node),
+}
+"""The handlers of this module, by the kind of node."""

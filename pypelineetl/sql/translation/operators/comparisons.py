@@ -1,0 +1,180 @@
+"""Translate comparisons, IN and BETWEEN, and find the form in which two values compare."""
+
+from sqlglot import exp
+
+from pypelineetl.sql.translation.expressions import Expression, truth, untranslatable
+from pypelineetl.sql.translation.translator import UNTYPED, Handlers, Translator
+from pypelineetl.sql.translation.types import FROM_TEXT, MOMENTS, NUMBERS, Kind
+
+_COMPARISONS: dict[type[exp.Expr], str] = {
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.GT: ">",
+    exp.GTE: ">=",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.NullSafeEQ: "IS NOT DISTINCT FROM",
+}
+
+
+def _compared(translator: Translator, node: exp.Binary) -> Expression:
+    operator = _COMPARISONS[type(node)]
+    if isinstance(node, exp.NullSafeEQ):
+        operator = translator.target.null_safe_equal
+    one, other = (translator.rounded(translator.of(each)) for each in (node.this, node.expression))
+    first, second = comparable(translator, node, one, other)
+    return truth(f"({first} {operator} {second})", node)
+
+
+def comparable(
+    translator: Translator, node: exp.Expr, one: Expression, other: Expression
+) -> tuple[str, str]:
+    """Return the SQL of two expressions, in forms that the target compares as MySQL does."""
+    _refuse_conversion(translator, node, one, other)
+    # The literal text becomes the number or date that the other operand is.
+    if one.literal is not None and other.kind in MOMENTS | NUMBERS:
+        other, one = _alike(translator, other, one)
+    else:
+        one, other = _alike(translator, one, other)
+    target = translator.target
+    kinds = {one.kind, other.kind} - {Kind.NULL}
+    if Kind.UNKNOWN in kinds:
+        # The types are checked when the database is connected.
+        if translator.context.schema is not None:
+            raise untranslatable(node, UNTYPED)
+        return one.sql, other.sql
+    if kinds <= NUMBERS:
+        return _comparable_numbers(translator, one, other)
+    # Two dates are compared as dates, a date and a datetime as datetimes.
+    if kinds <= MOMENTS:
+        take = target.date if kinds == {Kind.DATE} else target.datetime
+        first, second = (
+            each.sql if each.kind is Kind.NULL else take(each) for each in (one, other)
+        )
+        return first, second
+    # The collations of two databases may differ, so the comparison is recorded.
+    if kinds == {Kind.TEXT}:
+        translator.context.folded.append(node)
+        return target.bare_text(one), target.bare_text(other)
+    if kinds == {Kind.TEXT, Kind.OTHER} and "json" not in one.type.name + other.type.name:
+        translator.context.folded.append(node)
+        first, second = (f"CAST({each.sql} AS VARCHAR)" for each in (one, other))
+        return first, second
+    if len(kinds) == 1 and one.type.name == other.type.name and "json" not in one.type.name:
+        return one.sql, other.sql
+    kinds_shown = " with ".join(each.kind.value for each in (one, other))
+    raise untranslatable(node, f"it compares {kinds_shown}; write CAST(… AS …) around one of them")
+
+
+def _comparable_numbers(
+    translator: Translator, one: Expression, other: Expression
+) -> tuple[str, str]:
+    """Return the SQL of two numbers to compare.
+
+    MySQL casts both to DOUBLE if one is a DOUBLE. SQLite needs the casts written.
+    """
+    both = (one, other)
+    if translator.target.has_python_functions and Kind.DOUBLE in (one.kind, other.kind):
+        first, second = (
+            each.sql if each.kind is Kind.NULL else translator.target.double(each) for each in both
+        )
+        return first, second
+    return translator.target.comparable(one), translator.target.comparable(other)
+
+
+def _refuse_conversion(translator: Translator, node: exp.Expr, *given: Expression) -> None:
+    """Refuse a comparison for which the databases convert the operands by different rules."""
+    are_texts = all(each.type.name == FROM_TEXT or each.literal is not None for each in given)
+    if are_texts and any(each.kind in MOMENTS for each in given):
+        raise untranslatable(
+            node, "it compares texts that are dates; write CAST(… AS DATE) around one of them"
+        )
+    if not translator.context.is_of_sqlite:
+        return
+    kinds = {Kind.DOUBLE if each.kind in NUMBERS else each.kind for each in given} - {
+        Kind.NULL,
+        Kind.UNKNOWN,
+    }
+    if len(kinds) > 1:
+        raise untranslatable(
+            node, "SQLite compares the values as they are, and the other databases convert them"
+        )
+
+
+def _alike(
+    translator: Translator, given: Expression, literal: Expression
+) -> tuple[Expression, Expression]:
+    """Return two expressions; a literal text becomes a number or date, as the first one is."""
+    if given.kind in NUMBERS:
+        return given, translator.as_number(literal)
+    if given.kind in MOMENTS:
+        return given, translator.as_moment(literal)
+    return given, literal
+
+
+def _in(translator: Translator, node: exp.In) -> Expression:
+    if query := node.args.get("query"):
+        return _in_query(translator, node, query)
+    if node.args.get("unnest") or node.args.get("field") or not node.expressions:
+        raise untranslatable(node)
+    pairs = [
+        comparable(translator, node, translator.of(node.this), translator.of(each))
+        for each in node.expressions
+    ]
+    # MySQL compares with a single value as with `=`, for which it rounds a quotient.
+    if len(node.expressions) == 1:
+        one, other = (
+            translator.rounded(translator.of(each)) for each in (node.this, node.expressions[0])
+        )
+        pairs = [comparable(translator, node, one, other)]
+    # The operand may need another form for each value. Then a single IN cannot compare them.
+    if len({one for one, _ in pairs}) == 1:
+        return truth(f"({pairs[0][0]} IN ({', '.join(other for _, other in pairs)}))", node)
+    return truth(f"({' OR '.join(f'{one} = {other}' for one, other in pairs)})", node)
+
+
+def _in_query(translator: Translator, node: exp.In, query: exp.Expr) -> Expression:
+    sql, types = translator.subquery(query)
+    given = translator.rounded(translator.of(node.this))
+    if len(types) != 1:
+        raise untranslatable(node, "its query must give one column")
+    [found] = types
+    if found.kind is Kind.TEXT:
+        translator.context.folded.append(node)
+    elif translator.context.schema is not None:
+        both = {given.kind, found.kind}
+        alike = (
+            both == {Kind.INTEGER} if translator.target.has_python_functions else both <= NUMBERS
+        )
+        has_two_scales = (
+            Kind.DECIMAL in both
+            and given.type.scale != found.scale
+            and translator.target.name == "duckdb"
+        )
+        if has_two_scales or (
+            not alike and (len(both) != 1 or found.kind in (Kind.OTHER, Kind.UNKNOWN))
+        ):
+            raise untranslatable(node, f"it compares {given.kind.value} with {found.kind.value}")
+    return truth(f"({translator.target.comparable(given)} IN ({sql}))", node)
+
+
+def _between(translator: Translator, node: exp.Between) -> Expression:
+    if node.args.get("symmetric"):
+        raise untranslatable(node)
+    low = comparable(translator, node, translator.of(node.this), translator.of(node.args["low"]))
+    high = comparable(translator, node, translator.of(node.this), translator.of(node.args["high"]))
+    if low[0] == high[0]:
+        return truth(f"({low[0]} BETWEEN {low[1]} AND {high[1]})", node)
+    # The two ends need different forms, such as a date and a datetime. All become datetimes.
+    given = translator.as_moment(translator.of(node.this))
+    ends = [translator.as_moment(translator.of(node.args[name])) for name in ("low", "high")]
+    one, least, most = (translator.target.datetime(each) for each in (given, *ends))
+    return truth(f"({one} BETWEEN {least} AND {most})", node)
+
+
+HANDLERS: Handlers = {
+    exp.In: _in,
+    exp.Between: _between,
+    **dict.fromkeys(_COMPARISONS, _compared),
+}
+"""The handlers of this module, by the kind of node."""

@@ -1,0 +1,1 @@
+"""Translate SELECT with its clauses, UNION and WITH."""
