@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pypelineetl.databases.catalog import Catalog
 from pypelineetl.databases.limits import adapted
 from pypelineetl.databases.statements import Statements
+from pypelineetl.duck.names import column_names, quoted
 from pypelineetl.duck.rows import FETCH_ROWS
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.sql.schema import Column
@@ -103,8 +104,8 @@ class BulkWriter:
     def checked(self, columns: Sequence[Column], query: str) -> str:
         """Return a DuckDB query that ends with an error at a value that the database cannot store.
 
-            SELECT c0, CASE WHEN NOT (isfinite(c1)) THEN error('…') ELSE c1 END
-            FROM (SELECT …) AS given (c0, c1)
+            SELECT "id", CASE WHEN NOT (isfinite("price")) THEN error('…') ELSE "price" END
+            FROM (SELECT …) AS given ("id", "price")
 
         Args:
             columns: The columns of the warehouse table.
@@ -114,7 +115,7 @@ class BulkWriter:
         # Without a column that has limits, the query stays as it is.
         if not self._database.value_limits.keys() & set(types):
             return query
-        names = numbered_names(columns)
+        names = quoted_names(columns)
         checks = [
             self._check(name, column, kind)
             for name, column, kind in zip(names, columns, types, strict=True)
@@ -191,9 +192,9 @@ class BulkWriter:
         return " AND ".join(conditions)
 
 
-def numbered_names(columns: Sequence[Column]) -> list[str]:
-    """Return c0, c1, … as names for the columns of a query whose own names may repeat."""
-    return [f"c{number}" for number in range(len(columns))]
+def quoted_names(columns: Sequence[Column]) -> list[str]:
+    """Return the names of warehouse columns in DuckDB's SQL, such as `"price"`."""
+    return [quoted(name) for name in column_names(column.name for column in columns).values()]
 
 
 def csv_query(columns: Sequence[Column], query: str, formats: dict[str, str]) -> str:
@@ -204,7 +205,7 @@ def csv_query(columns: Sequence[Column], query: str, formats: dict[str, str]) ->
         query: The query of the values.
         formats: By DuckDB type: the expression of the value in CSV, with `{}` for the value.
     """
-    names = numbered_names(columns)
+    names = quoted_names(columns)
     written = [
         formats.get(duckdb_type(column), "{}").format(name)
         for name, column in zip(names, columns, strict=True)
@@ -220,6 +221,6 @@ def quoted_texts(columns: Sequence[Column]) -> str:
 
     Only then an empty text differs from NULL.
     """
-    names = zip(numbered_names(columns), columns, strict=True)
+    names = zip(quoted_names(columns), columns, strict=True)
     texts = [name for name, column in names if duckdb_type(column) == "VARCHAR"]
     return f", FORCE_QUOTE ({', '.join(texts)})" if texts else ""

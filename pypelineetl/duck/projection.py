@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
+from pypelineetl.duck.names import quoted
 from pypelineetl.duck.rows import Scanned, Stream
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.duck.timezones import local_time_sql, offsets
@@ -48,7 +49,7 @@ A cast expression ends the query at a value that it cannot cast. If a load rejec
 instead, the same expression must return NULL: each call becomes NULL, and its message becomes the
 reason of the reject. The engine has built each expression, so no user's text looks like a call.
 """
-_ERROR_COLUMNS = {"cast_error": "VARCHAR", "given": "VARCHAR"}
+ERROR_COLUMNS = {"__cast_error": "VARCHAR", "__given": "VARCHAR"}
 """The columns that `collect_errors` adds: why a row cannot be cast, and its source values."""
 
 
@@ -57,7 +58,7 @@ class ColumnRequest:
     """One column that a load requests from a query, and how it is cast."""
 
     name: str
-    """The name of the column in the load's own tables."""
+    """The name of the column in the load's own tables, without quotes."""
     source: str
     """The name of the column in the query."""
     duckdb_type: str
@@ -214,7 +215,7 @@ class Projection:
 
         If DuckDB reads the database itself, it reads the rows when the query runs:
 
-            SELECT CAST(source."price" AS DECIMAL(9,2)) AS price
+            SELECT CAST(source."price" AS DECIMAL(9,2)) AS "price"
             FROM mysql_query('pypelineetl_1', 'SELECT …') AS source
 
         Otherwise this method fetches the rows into a table first: `SELECT * FROM table`.
@@ -223,8 +224,8 @@ class Projection:
             requested: The columns.
             table: The name of the table for fetched rows.
             collect_errors: Return NULL for a value that cannot be cast, and two more columns:
-                `cast_error` (why) and `given` (the row's source values as JSON). Without it, such
-                a value ends the query.
+                `__cast_error` (why) and `__given` (the row's source values as JSON). Without it,
+                such a value ends the query.
         """
         if self._scanned:
             try:
@@ -249,7 +250,7 @@ class Projection:
         """Fetch the rows through the driver, cast them in Python, and insert them into a table."""
         types = {request.name: request.duckdb_type for request in requested}
         if collect_errors:
-            types |= _ERROR_COLUMNS
+            types |= ERROR_COLUMNS
         # The table must exist even if the query returns no rows.
         self._session.declare(table, types)
         arrays_of = arrays_with_errors if collect_errors else _arrays
@@ -278,10 +279,10 @@ def _scan_query(
             reason = literal(_cast_error(request, cast))
             errors.append(f"CASE WHEN {source} IS NOT NULL AND {or_null} IS NULL THEN {reason} END")
             cast = or_null
-        selected.append(f"{cast} AS {request.name}")
+        selected.append(f"{cast} AS {quoted(request.name)}")
     if collect_errors:
-        selected.append(f"nullif(concat_ws('; ', {', '.join(errors)}), '') AS cast_error")
-        selected.append(f"{_source_values(requested)} AS given")
+        selected.append(f"nullif(concat_ws('; ', {', '.join(errors)}), '') AS __cast_error")
+        selected.append(f"{_source_values(requested)} AS __given")
     return f"""
         SELECT {", ".join(selected)}
         FROM {scanned.relation} AS source
@@ -377,4 +378,4 @@ def arrow_type(duckdb_type: str) -> Any:
 
 
 def _column(name: str) -> str:
-    return 'source."' + name.replace('"', '""') + '"'
+    return f"source.{quoted(name)}"

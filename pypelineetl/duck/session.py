@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import duckdb
 
 from pypelineetl.duck.memory import default_memory
+from pypelineetl.duck.names import quoted
 from pypelineetl.duck.rows import Row
 from pypelineetl.duck.spill import spill_folder
 from pypelineetl.errors import LoadError, SourceError, SourceLostError
@@ -158,9 +159,9 @@ class DuckSession:
 
         Args:
             name: The name of the table.
-            columns: The DuckDB type of each column, by the column's name.
+            columns: The DuckDB type of each column, by the column's name without quotes.
         """
-        declared = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        declared = ", ".join(f"{quoted(column)} {kind}" for column, kind in columns.items())
         self.run(f"CREATE OR REPLACE {self._table} {name} ({declared})")
 
     def view(self, name: str, query: str) -> None:

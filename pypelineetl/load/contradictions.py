@@ -14,7 +14,7 @@ from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.sql_casts import literal
 
 _UNDECIDED = "pypelineetl_undecided"
-"""The DuckDB table of the facts whose rows contradict: row key, `times` and `differing`."""
+"""The DuckDB table of the facts whose rows contradict: row key, `__times` and `__differing`."""
 _RULE = (
     "A load takes one row of a fact, and never guesses which one holds: fix the source SQL so that"
     " it gives one row, or declare a finer grain"
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 def mark_undecided(staged: StagedRows, rows: str) -> None:
-    """Merge the rows of one fact that agree, and give rows that contradict a `reason`.
+    """Merge the rows of one fact that agree, and give rows that contradict a `__reason`.
 
     A row that has a reason already contradicts the other rows of its fact. Rows with NULL in the
     row key stay as they are.
@@ -46,7 +46,7 @@ def mark_undecided(staged: StagedRows, rows: str) -> None:
         SELECT 1
         FROM {rows}
         WHERE {has_key}
-        GROUP BY {staged.aliases(row_key)}
+        GROUP BY {staged.quoted(row_key)}
         HAVING count(*) > 1
         LIMIT 1
         """
@@ -54,7 +54,7 @@ def mark_undecided(staged: StagedRows, rows: str) -> None:
     if not repeated:
         return
     _find_undecided(staged, staged.etl, rows)
-    found = session.rows(f"SELECT * FROM {_UNDECIDED} ORDER BY {staged.aliases(row_key)} LIMIT 1")
+    found = session.rows(f"SELECT * FROM {_UNDECIDED} ORDER BY {staged.quoted(row_key)} LIMIT 1")
     if not staged.etl.most_rejected:
         # One fact whose rows contradict fails the load, so the message names the first.
         if found:
@@ -67,12 +67,12 @@ def mark_undecided(staged: StagedRows, rows: str) -> None:
         session.run(
             f"""
             UPDATE {rows} AS r
-            SET reason = {_message_sql(row_key)}
+            SET __reason = {_message_sql(row_key)}
             FROM {_UNDECIDED} AS u
-            WHERE r.reason IS NULL AND {staged.equal(row_key, "r", "u")}
+            WHERE r.__reason IS NULL AND {staged.equal(row_key, "r", "u")}
             """
         )
-    _merge(staged, staged.etl, rows, f"{has_key} AND reason IS NULL")
+    _merge(staged, staged.etl, rows, f"{has_key} AND __reason IS NULL")
 
 
 def ignores_null(etl: FactETL, name: str) -> bool:
@@ -128,45 +128,45 @@ def _find_undecided(staged: StagedRows, etl: FactETL, rows: str) -> None:
 
     For the grain `sale_id` and the measure `price`:
 
-        SELECT c0_sale_id, count(*) AS times,
-          concat_ws(', ', CASE WHEN (count(DISTINCT c1_price) > 1 OR …) THEN 'price' END)
-            AS differing
+        SELECT "sale_id", count(*) AS __times,
+          concat_ws(', ', CASE WHEN (count(DISTINCT "price") > 1 OR …) THEN 'price' END)
+            AS __differing
         FROM …
-        WHERE NOT (c0_sale_id IS NULL)
-        GROUP BY c0_sale_id
-        HAVING count(*) > 1 AND (differing <> '' OR count(reason) > 0)
+        WHERE NOT ("sale_id" IS NULL)
+        GROUP BY "sale_id"
+        HAVING count(*) > 1 AND (__differing <> '' OR count(__reason) > 0)
     """
     row_key = etl.row_key
-    keys = staged.aliases(row_key)
+    keys = staged.quoted(row_key)
     differing = []
     for name in etl.factory.columns:
         if name not in row_key:
-            contradicts = _contradicts(staged.alias(name), is_ignored=ignores_null(etl, name))
+            contradicts = _contradicts(staged.quote(name), is_ignored=ignores_null(etl, name))
             differing.append(f"CASE WHEN {contradicts} THEN {literal(name)} END")
-    # Without rejected rows there is no column `reason`.
-    has_reason = "count(reason) > 0" if etl.most_rejected else "false"
+    # Without rejected rows there is no column `__reason`.
+    has_reason = "count(__reason) > 0" if etl.most_rejected else "false"
     staged.session.keep(
         _UNDECIDED,
         f"""
         SELECT
           {keys},
-          count(*) AS times,
-          {f"concat_ws(', ', {', '.join(differing)})" if differing else "''"} AS differing
+          count(*) AS __times,
+          {f"concat_ws(', ', {', '.join(differing)})" if differing else "''"} AS __differing
         FROM {rows}
         WHERE NOT ({staged.any_null(row_key)})
         GROUP BY {keys}
-        HAVING count(*) > 1 AND (differing <> '' OR {has_reason})
+        HAVING count(*) > 1 AND (__differing <> '' OR {has_reason})
         """,
     )
 
 
-def _contradicts(alias: str, *, is_ignored: bool) -> str:
+def _contradicts(column: str, *, is_ignored: bool) -> str:
     """Return the condition that the rows of one fact contradict in a column."""
-    several = f"count(DISTINCT {alias}) > 1"
+    several = f"count(DISTINCT {column}) > 1"
     if is_ignored:
         return several
     # A value and NULL contradict too, which count(DISTINCT …) does not see.
-    return f"({several} OR (count({alias}) > 0 AND count({alias}) < count(*)))"
+    return f"({several} OR (count({column}) > 0 AND count({column}) < count(*)))"
 
 
 def _message_sql(row_key: Sequence[str]) -> str:
@@ -174,11 +174,11 @@ def _message_sql(row_key: Sequence[str]) -> str:
     start, end = literal(f" rows of the fact {quoted(row_key)}"), literal(f". {_RULE}")
     what = """
         CASE
-          WHEN u.differing = '' THEN ', of which one was rejected'
-          ELSE ' that differ in "' || replace(u.differing, ', ', '", "') || '"'
+          WHEN u.__differing = '' THEN ', of which one was rejected'
+          ELSE ' that differ in "' || replace(u.__differing, ', ', '", "') || '"'
         END
     """
-    return f"'the source gives ' || u.times || {start} || {what} || {end}"
+    return f"'the source gives ' || u.__times || {start} || {what} || {end}"
 
 
 def _merge(staged: StagedRows, etl: FactETL, rows: str, condition: str) -> None:
@@ -187,10 +187,10 @@ def _merge(staged: StagedRows, etl: FactETL, rows: str, condition: str) -> None:
     filled = []
     for name in etl.factory.columns:
         if name not in row_key:
-            alias = staged.alias(name)
-            filled.append(f"any_value({alias}) OVER fact AS {alias}")
+            column = staged.quote(name)
+            filled.append(f"any_value({column}) OVER fact AS {column}")
     columns = f"* REPLACE ({', '.join(filled)})" if filled else "*"
-    first = f"SELECT min(ord) FROM {rows} WHERE {condition} GROUP BY {staged.aliases(row_key)}"
+    first = f"SELECT min(__row) FROM {rows} WHERE {condition} GROUP BY {staged.quoted(row_key)}"
     staged.session.keep(
         f"{rows}_merged",
         f"""
@@ -199,11 +199,11 @@ def _merge(staged: StagedRows, etl: FactETL, rows: str, condition: str) -> None:
         WHERE {condition}
         -- All rows of one fact. `any_value` takes the first value that is not NULL.
         WINDOW fact AS (
-          PARTITION BY {staged.aliases(row_key)}
-          ORDER BY ord
+          PARTITION BY {staged.quoted(row_key)}
+          ORDER BY __row
           ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
         )
-        QUALIFY ord IN ({first})
+        QUALIFY __row IN ({first})
         """,
     )
     # The rows move back into the table, because later steps read it by its name.

@@ -19,17 +19,17 @@ from pypelineetl.sql.sql_casts import literal
 from pypelineetl.state.load_state import REJECTS, LoadState
 
 _REJECTED = "pypelineetl_rejected"
-"""The DuckDB table of the rows that this load rejects: `reason`, and `given` as JSON."""
+"""The DuckDB table of the rows that this load rejects: `__reason`, and `__given` as JSON."""
 _SHOWN = 3  # reasons that a message shows
 
 
 def create_rejects_table(session: DuckSession) -> None:
     """Create DuckDB's table of rejected rows, empty."""
-    session.declare(_REJECTED, {"reason": "VARCHAR", "given": "VARCHAR"})
+    session.declare(_REJECTED, {"__reason": "VARCHAR", "__given": "VARCHAR"})
 
 
 def reject(session: DuckSession, rows: str) -> int:
-    """Reject the rows of a table in DuckDB that have a `reason`, and delete them there.
+    """Reject the rows of a table in DuckDB that have a `__reason`, and delete them there.
 
     Returns:
         How many rows they are.
@@ -38,12 +38,12 @@ def reject(session: DuckSession, rows: str) -> int:
     session.run(
         f"""
         INSERT INTO {_REJECTED}
-        SELECT reason, given
+        SELECT __reason, __given
         FROM {rows}
-        WHERE reason IS NOT NULL
+        WHERE __reason IS NOT NULL
         """
     )
-    return session.number(f"DELETE FROM {rows} WHERE reason IS NOT NULL")
+    return session.number(f"DELETE FROM {rows} WHERE __reason IS NOT NULL")
 
 
 def reject_row(session: DuckSession, etl: ETL, reason: str, row: Mapping[str, Any]) -> None:
@@ -68,7 +68,7 @@ def reject_null(staged: StagedRows, names: Sequence[str], rows: str) -> int:
         staged.refuse_null(names, rows)
         return 0
     reason = literal(null_message(names))
-    staged.session.run(f"UPDATE {rows} SET reason = {reason} WHERE {staged.any_null(names)}")
+    staged.session.run(f"UPDATE {rows} SET __reason = {reason} WHERE {staged.any_null(names)}")
     return reject(staged.session, rows)
 
 
@@ -99,8 +99,8 @@ def write_rejects(
         SELECT
           {literal(etl.label)},
           TIMESTAMP '{load.now}',
-          reason,
-          given,
+          __reason,
+          __given,
           {literal(load.generation)},
           {literal(etl.live_table)}
         FROM {_REJECTED}
@@ -111,7 +111,7 @@ def write_rejects(
 
 def _too_many_message(session: DuckSession, etl: ETL, counts: Counts) -> str:
     found = session.rows(
-        f"SELECT reason, count(*) FROM {_REJECTED} GROUP BY reason ORDER BY 2 DESC, 1"
+        f"SELECT __reason, count(*) FROM {_REJECTED} GROUP BY __reason ORDER BY 2 DESC, 1"
     )
     some = "; ".join(f"{rows:,} rows: {reason}" for reason, rows in found[:_SHOWN])
     if len(found) > _SHOWN:

@@ -1,10 +1,9 @@
 """Stage the source's and the warehouse's rows of one table in DuckDB, and write changes back.
 
-In DuckDB a column has a readable name that needs no quoting, such as `c0_sale_id`. Its number is
-the place of the column in the factory.
+In DuckDB a column has its own name, in quotes. `duck/names.py` has the rules of the names that a
+load adds.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from functools import cached_property
 
 from pypelineetl.databases.limits import adapted
 from pypelineetl.declare.etls import ETL, DimensionETL
+from pypelineetl.duck.names import column_names, quoted
 from pypelineetl.duck.projection import ColumnRequest, Projection, request_column
 from pypelineetl.duck.rows import Stream
 from pypelineetl.duck.session import DuckSession
@@ -23,7 +23,7 @@ from pypelineetl.sql.sql_casts import duckdb_type
 from pypelineetl.state.surrogate_keys import LargestKeys
 
 SOURCE_ROWS = "pypelineetl_rows"
-"""The table of the source's rows in DuckDB. The column `ord` numbers them in their order."""
+"""The table of the source's rows in DuckDB. The column `__row` numbers them in their order."""
 CURRENT = "pypelineetl_existing"
 """The table of the warehouse's rows in DuckDB."""
 
@@ -34,18 +34,6 @@ _CHANGES = "pypelineetl_changes"
 # Up to this many members are read by their keys. For more, one scan of the table is faster than a
 # statement with a condition for each.
 _MOST_READ_BY_KEY = 500
-
-
-def readable_alias(prefix: str, name: str) -> str:
-    """Return a column's name in DuckDB: the prefix, and the letters and digits of the name.
-
-    The prefix has a number, so that names that differ only in case or in spaces stay different.
-
-    >>> readable_alias("c3", "Unit price")
-    'c3_unit_price'
-    """
-    words = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
-    return f"{prefix}_{words}" if words else prefix
 
 
 def special_keys(etl: ETL) -> str:
@@ -85,31 +73,36 @@ class StagedRows:
         """The table's columns by name, as the DDL declares them."""
         return dict(self.load.project.columns(self.etl))
 
-    def alias(self, name: str) -> str:
-        """Return a column's name in DuckDB, such as `c0_sale_id`."""
-        return readable_alias(f"c{self.etl.factory.columns.index(name)}", name)
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The name in DuckDB of each column of the factory, without quotes."""
+        return column_names(self.etl.factory.columns)
 
-    def aliases(self, names: Iterable[str], prefix: str = "") -> str:
-        """Return the names of columns in DuckDB, such as `r.c0_sale_id, r.c1_price`."""
-        return ", ".join(prefix + self.alias(name) for name in names)
+    def quote(self, name: str) -> str:
+        """Return a column in DuckDB's SQL, such as `"sale_id"`."""
+        return quoted(self.names[name])
+
+    def quoted(self, names: Iterable[str], prefix: str = "") -> str:
+        """Return columns in DuckDB's SQL, such as `r."sale_id", r."price"`."""
+        return ", ".join(prefix + self.quote(name) for name in names)
 
     def request(self, name: str) -> ColumnRequest:
         """Return the request for a source column that has the name of a column of the table."""
-        return request_column(self.alias(name), name, self.columns[name])
+        return request_column(self.names[name], name, self.columns[name])
 
     def number_rows(self, rows: str) -> int:
         """Keep the rows of a query as SOURCE_ROWS, and return how many there are."""
-        self.session.keep(SOURCE_ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({rows})")
+        self.session.keep(SOURCE_ROWS, f"SELECT row_number() OVER () AS __row, * FROM ({rows})")
         return self.session.number(f"SELECT count(*) FROM {SOURCE_ROWS}")
 
     def refuse_null(self, names: Sequence[str], rows: str = SOURCE_ROWS) -> None:
         """Raise LoadError if the rows have a NULL in these columns, which must identify a row."""
         found = self.session.rows(
             f"""
-            SELECT {self.aliases(names)}
+            SELECT {self.quoted(names)}
             FROM {rows}
             WHERE {self.any_null(names)}
-            ORDER BY ord
+            ORDER BY __row
             LIMIT 1
             """
         )
@@ -120,30 +113,30 @@ class StagedRows:
     def any_null(self, names: Iterable[str]) -> str:
         """Return the condition that one of these columns is NULL.
 
-        For example `c0_sale_id IS NULL OR c1_shop_id IS NULL`.
+        For example `"sale_id" IS NULL OR "shop_id" IS NULL`.
         """
-        return " OR ".join(f"{self.alias(name)} IS NULL" for name in names)
+        return " OR ".join(f"{self.quote(name)} IS NULL" for name in names)
 
     def equal(self, names: Iterable[str], left: str, right: str) -> str:
         """Return the condition that two rows have the same values in these columns, without NULL.
 
-        For example `r.c0_sale_id = e.c0_sale_id`.
+        For example `r."sale_id" = e."sale_id"`.
         """
         conditions = []
         for name in names:
-            alias = self.alias(name)
-            conditions.append(f"{left}.{alias} = {right}.{alias}")
+            column = self.quote(name)
+            conditions.append(f"{left}.{column} = {right}.{column}")
         return " AND ".join(conditions) or "true"
 
     def changed(self, names: Iterable[str], left: str, right: str) -> str:
         """Return the condition that two rows differ in one of these columns. NULL equals NULL.
 
-        For example `r.c1_price IS DISTINCT FROM e.c1_price`.
+        For example `r."price" IS DISTINCT FROM e."price"`.
         """
         conditions = []
         for name in names:
-            alias = self.alias(name)
-            conditions.append(f"{left}.{alias} IS DISTINCT FROM {right}.{alias}")
+            column = self.quote(name)
+            conditions.append(f"{left}.{column} IS DISTINCT FROM {right}.{column}")
         return " OR ".join(conditions) or "false"
 
     @contextmanager
@@ -199,8 +192,8 @@ class StagedRows:
             where: The warehouse's condition of the further rows.
 
         """
-        keys = f"SELECT {self.aliases(by)} FROM {SOURCE_ROWS}"
-        lacking = f"SELECT * FROM ({keys}) ANTI JOIN {CURRENT} USING ({self.aliases(by)})"
+        keys = f"SELECT {self.quoted(by)} FROM {SOURCE_ROWS}"
+        lacking = f"SELECT * FROM ({keys}) ANTI JOIN {CURRENT} USING ({self.quoted(by)})"
         warehouse = self.load.warehouse
         # One row more than the limit shows that there are too many.
         wanted = self.session.rows(f"{lacking} LIMIT {_MOST_READ_BY_KEY + 1}")
@@ -221,13 +214,13 @@ class StagedRows:
 
         Empty if there is no such row.
         """
-        by = self.aliases(names)
+        by = self.quoted(names)
         self.session.keep(
             _REPEATED, f"SELECT {by} FROM {SOURCE_ROWS} GROUP BY {by} HAVING count(*) > 1"
         )
         if not self.session.number(f"SELECT count(*) FROM {_REPEATED}"):
             return ""
-        return f"({self.aliases(names, f'{alias}.')}) IN (SELECT ({by}) FROM {_REPEATED})"
+        return f"({self.quoted(names, f'{alias}.')}) IN (SELECT ({by}) FROM {_REPEATED})"
 
     def largest(self, name: str) -> int:
         """Return the largest surrogate key that the table has or had; 0 if there is none.

@@ -55,14 +55,14 @@ class WaitingRejects:
             return
         types = {}
         for name in self._key_columns:
-            types[staged.alias(name)] = duckdb_type(staged.columns[name])
+            types[staged.names[name]] = duckdb_type(staged.columns[name])
         staged.session.declare(_WAITING, types)
         arrays = []
         for values, column_type in zip(zip(*keys, strict=True), types.values(), strict=True):
             arrays.append(pa.array(values, arrow_type(column_type)))
         staged.session.insert(_WAITING, pa.table(arrays, names=list(types)))
         # DuckDB compares the keys, because the loaded rows are never in Python.
-        names = ", ".join(types)
+        names = staged.quoted(self._key_columns)
         loaded = staged.session.rows(
             f"SELECT {names} FROM {_WAITING} SEMI JOIN {rows} USING ({names})"
         )
@@ -87,7 +87,7 @@ class WaitingRejects:
         """
         if not self._rejects:
             return 0
-        found = session.rows(f"SELECT given FROM {rejected}")
+        found = session.rows(f"SELECT __given FROM {rejected}")
         rejected_now = [self._text_key(json.loads(given)) for (given,) in found]
         rejected_again = set(rejected_now)
         kept, waited = [], set()

@@ -36,21 +36,21 @@ def given_attributes(staged: StagedRows, etl: DimensionETL) -> list[ColumnReques
     names = [name for name in etl.factory.names("attributes") if name not in etl.filled]
     requested = [staged.request(name) for name in names]
     for name, base in etl.current.items():
-        requested.append(request_column(staged.alias(name), base, staged.columns[name]))
+        requested.append(request_column(staged.names[name], base, staged.columns[name]))
     return requested
 
 
 def with_constants(staged: StagedRows, etl: DimensionETL, rows: str) -> str:
     """Return source rows with the columns that the source does not have, as for a new member.
 
-    For example `SELECT *, CAST(NULL AS VARCHAR) AS previous_city, CAST(0 AS BOOLEAN) AS is_deleted
-    FROM (<rows>)`.
+    For example `SELECT *, CAST(NULL AS VARCHAR) AS "previous_city", CAST(0 AS BOOLEAN) AS
+    "is_deleted" FROM (<rows>)`.
     """
     values = dict.fromkeys(etl.previous, "NULL") | dict.fromkeys(etl.flags, "0")
     columns = ["*"]
     for name, value in values.items():
         kind = staged.request(name).duckdb_type
-        columns.append(f"CAST({value} AS {kind}) AS {staged.alias(name)}")
+        columns.append(f"CAST({value} AS {kind}) AS {staged.quote(name)}")
     return f"SELECT {', '.join(columns)} FROM ({rows})"
 
 
@@ -89,24 +89,24 @@ def resolve_attributes(staged: StagedRows, etl: DimensionETL, latest: str) -> No
     For a dimension with the type-0 attribute `first_name`:
 
         SELECT r.* REPLACE (
-          CASE WHEN e.key IS NULL THEN r.first_name ELSE e.first_name END AS first_name
+          CASE WHEN e."key" IS NULL THEN r."first_name" ELSE e."first_name" END AS "first_name"
         )
         FROM pypelineetl_rows AS r
-        LEFT JOIN pypelineetl_existing AS e ON r.person_id = e.person_id
+        LEFT JOIN pypelineetl_existing AS e ON r."person_id" = e."person_id"
 
     """
     # Type 6 needs nothing here: the source query gives its column as a copy of the attribute.
     if not (etl.original or etl.previous):
         return
-    key = staged.alias(str(etl.factory.name("key")))
+    key = staged.quote(str(etl.factory.name("key")))
     replaced = []
     for name in etl.original:
-        alias = staged.alias(name)
-        kept = f"CASE WHEN e.{key} IS NULL THEN r.{alias} ELSE e.{alias} END"
-        replaced.append(f"{kept} AS {alias}")
+        column = staged.quote(name)
+        kept = f"CASE WHEN e.{key} IS NULL THEN r.{column} ELSE e.{column} END"
+        replaced.append(f"{kept} AS {column}")
     for name, base in etl.previous.items():
-        alias = staged.alias(name)
-        replaced.append(f"{type_three_value(key, alias, staged.alias(base))} AS {alias}")
+        column = staged.quote(name)
+        replaced.append(f"{type_three_value(key, column, staged.quote(base))} AS {column}")
     staged.session.keep(
         SOURCE_ROWS,
         f"""
@@ -131,10 +131,10 @@ def fill_inferred(staged: StagedRows, etl: DimensionETL) -> int:
     staged.session.keep(
         _FILLED,
         f"""
-        SELECT e.{staged.alias(key)}, {staged.aliases(names, "r.")}
+        SELECT e.{staged.quote(key)}, {staged.quoted(names, "r.")}
         FROM {SOURCE_ROWS} AS r
         JOIN {CURRENT} AS e ON {staged.equal(by, "r", "e")}
-        WHERE CAST(e.{staged.alias(etl.inferred)} AS BOOLEAN)
+        WHERE CAST(e.{staged.quote(etl.inferred)} AS BOOLEAN)
         """,
     )
     filled = staged.session.number(f"SELECT count(*) FROM {_FILLED}")
@@ -146,14 +146,14 @@ def fill_inferred(staged: StagedRows, etl: DimensionETL) -> int:
 
 def _fill_current(staged: StagedRows, key: str, names: list[str]) -> None:
     """Fill the inferred members in CURRENT too, so that the load does not find them changed."""
-    key_alias = staged.alias(key)
+    key_column = staged.quote(key)
     # CURRENT has only the columns that the load compares.
     available = staged.session.types(f"FROM {CURRENT}")
-    filled = [alias for alias in map(staged.alias, names) if alias in available]
-    settings = [f"{alias} = f.{alias}" for alias in filled]
+    filled = [staged.quote(name) for name in names if staged.names[name] in available]
+    settings = [f"{column} = f.{column}" for column in filled]
     staged.session.run(f"""
         UPDATE {CURRENT} AS e
         SET {", ".join(settings)}
         FROM {_FILLED} AS f
-        WHERE e.{key_alias} = f.{key_alias}
+        WHERE e.{key_column} = f.{key_column}
     """)

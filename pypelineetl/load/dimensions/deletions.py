@@ -78,7 +78,7 @@ def _not_flagged(staged: StagedRows, flag: str | None) -> str:
 
     Rows that were loaded before the table had the column have NULL there.
     """
-    return f"NOT coalesce(CAST({staged.alias(flag)} AS BOOLEAN), false)" if flag else "true"
+    return f"NOT coalesce(CAST({staged.quote(flag)} AS BOOLEAN), false)" if flag else "true"
 
 
 def _flag_members(staged: StagedRows, etl: DimensionETL, flag: str, missing: str) -> None:
@@ -98,17 +98,17 @@ def _flag_members(staged: StagedRows, etl: DimensionETL, flag: str, missing: str
         [key],
         [flag],
         f"""
-        SELECT {staged.alias(key)}, CAST(0 AS {kind})
+        SELECT {staged.quote(key)}, CAST(0 AS {kind})
         FROM {_MEMBERS} AS m
         SEMI JOIN {SEEN_KEYS} AS s ON {staged.equal(etl.factory.natural_key, "m", "s")}
-        WHERE NOT ({is_present}) OR {staged.alias(flag)} IS NULL
+        WHERE NOT ({is_present}) OR {staged.quote(flag)} IS NULL
         """,
     )
     staged.update(
         [key],
         [flag],
         f"""
-        SELECT {staged.alias(key)}, CAST(1 AS {kind})
+        SELECT {staged.quote(key)}, CAST(1 AS {kind})
         FROM {missing}
         WHERE {is_present}
         """,
@@ -125,8 +125,8 @@ def _close_members(staged: StagedRows, etl: DimensionETL, missing: str) -> None:
     ended = f"TIMESTAMP {literal(str(staged.load.now))}"
     # A version must not end before it begins.
     if since and staged.columns[since].is_moment:
-        ended = f"greatest({ended}, CAST(m.{staged.alias(since)} AS TIMESTAMP))"
-    ending = f"SELECT m.{staged.alias(key)} AS version_key, {ended} AS effective FROM {missing}"
+        ended = f"greatest({ended}, CAST(m.{staged.quote(since)} AS TIMESTAMP))"
+    ending = f"SELECT m.{staged.quote(key)} AS version_key, {ended} AS effective FROM {missing}"
     # Only a dated dimension keeps events. The others have their dates only in the table.
     has_events = is_dated(staged.load, etl)
     events = MemberEvents(staged, etl)
@@ -165,7 +165,7 @@ def _load_members(staged: StagedRows, etl: DimensionETL) -> None:
     members = rows.select([staged.request(name) for name in names], f"{_MEMBERS}_given")
     is_inferred = "false"
     if etl.inferred:
-        is_inferred = f"coalesce(CAST({staged.alias(etl.inferred)} AS BOOLEAN), false)"
+        is_inferred = f"coalesce(CAST({staged.quote(etl.inferred)} AS BOOLEAN), false)"
     staged.session.keep(_MEMBERS, f"SELECT * FROM ({members}) WHERE NOT {is_inferred}")
     rows.release()
 
@@ -220,7 +220,7 @@ def delete_facts(load: Load, session: DuckSession, etl: FactETL, read: int) -> i
         _flag_facts(staged, by, flag, missing)
     elif deleted:
         columns = [staged.columns[name] for name in by]
-        query = f"SELECT {staged.aliases(by)} FROM {missing}"
+        query = f"SELECT {staged.quoted(by)} FROM {missing}"
         load.warehouse.bulk.delete(etl.table, columns, session, query)
     return deleted
 
@@ -235,7 +235,7 @@ def _flag_facts(staged: StagedRows, by: Sequence[str], flag: str, missing: str) 
         missing: The FROM and WHERE clauses of the facts that the source does not give.
 
     """
-    kind, keys = duckdb_type(staged.columns[flag]), staged.aliases(by)
+    kind, keys = duckdb_type(staged.columns[flag]), staged.quoted(by)
     staged.update(
         by,
         [flag],
@@ -250,7 +250,7 @@ def _flag_facts(staged: StagedRows, by: Sequence[str], flag: str, missing: str) 
         -- Facts that are older than the column.
         SELECT {keys}, CAST(0 AS {kind})
         FROM {CURRENT}
-        WHERE {staged.alias(flag)} IS NULL
+        WHERE {staged.quote(flag)} IS NULL
         """,
     )
     staged.update(by, [flag], f"SELECT {keys}, CAST(1 AS {kind}) FROM {missing}")

@@ -56,13 +56,13 @@ class ExistingVersions:
         by = self._versioning.natural_key
         # One row more than the limit shows that there are too many.
         asked = staged.session.rows(
-            f"SELECT {staged.aliases(by)} FROM {members} LIMIT {_MEMBERS_BY_KEY + 1}"
+            f"SELECT {staged.quoted(by)} FROM {members} LIMIT {_MEMBERS_BY_KEY + 1}"
         )
         are_few = len(asked) <= _MEMBERS_BY_KEY
         found = self._versions_of(asked) if are_few else self._all_versions()
         requested = [staged.request(name) for name in self._etl.factory.columns]
         given = found.select(requested, f"{_EXISTING}_given")
-        keys = staged.aliases(by)
+        keys = staged.quoted(by)
         staged.session.keep(
             _EXISTING,
             f"""
@@ -78,21 +78,21 @@ class ExistingVersions:
         version_keys = None
         # Of few members, only their own events are read.
         if are_few:
-            key = staged.alias(self._versioning.key)
+            key = staged.quote(self._versioning.key)
             rows = staged.session.rows(f"SELECT {key} FROM {_EXISTING}")
             version_keys = [int(version_key) for (version_key,) in rows]
         MemberEvents(staged, self._etl).load_events(version_keys)
 
     def states(self) -> str:
-        """Return the existing versions with the date of each of their states, as `effective`."""
-        alias, versioning = self._staged.alias, self._versioning
-        key = alias(versioning.key)
+        """Return the existing versions with the date of each of their states, as `__effective`."""
+        quote, versioning = self._staged.quote, self._versioning
+        key = quote(versioning.key)
         latest_first = f"v.{key} DESC"
         if versioning.number:
-            latest_first = f"v.{alias(versioning.number)} DESC, {latest_first}"
-        by = self._staged.aliases(versioning.natural_key, "v.")
+            latest_first = f"v.{quote(versioning.number)} DESC, {latest_first}"
+        by = self._staged.quoted(versioning.natural_key, "v.")
         return f"""
-            SELECT v.*, k.effective
+            SELECT v.*, k.effective AS __effective
             FROM {_EXISTING} AS v
             JOIN {KNOWN_EVENTS} AS k ON k.version_key = v.{key}
             WHERE k.event = 'state'
@@ -111,7 +111,7 @@ class ExistingVersions:
             *versioning.attributes,
             *versioning.bounds,
         ]
-        query = f"SELECT {self._staged.aliases(names)} FROM {_EXISTING}"
+        query = f"SELECT {self._staged.quoted(names)} FROM {_EXISTING}"
         by_member: defaultdict[NaturalKey, list[Mapping[str, Any]]] = defaultdict(list)
         for values in self._staged.session.rows(query):
             row = dict(zip(names, values, strict=True))

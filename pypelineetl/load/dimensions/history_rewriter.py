@@ -29,15 +29,15 @@ from pypelineetl.load.staged_rows import SOURCE_ROWS, StagedRows
 from pypelineetl.sql.sql_casts import duckdb_type
 
 _NEW = "pypelineetl_new_versions"
-"""The new versions, without surrogate keys. `ord` and `place` order them and name each one."""
+"""The new versions, without surrogate keys. `__row` and `__place` order them and name each one."""
 _NEW_EVENTS = "pypelineetl_new_events"
-"""The events of the new versions, by `ord` and `place`."""
+"""The events of the new versions, by `__row` and `__place`."""
 _CHANGED = "pypelineetl_changed_versions"
 """The existing versions of which a column changes."""
 _CHANGED_EVENTS = "pypelineetl_changed_events"
 """The events of the existing versions whose events change."""
 # The columns that name a new version before it has a surrogate key.
-_NAMING = {"ord": "BIGINT", "place": "BIGINT"}
+_NAMING = {"__row": "BIGINT", "__place": "BIGINT"}
 
 _Rows = list[tuple[Any, ...]]
 
@@ -47,9 +47,9 @@ class _Changes:
     """What the recomputed histories write, as rows."""
 
     versions: _Rows = field(default_factory=list)
-    """New versions: `ord`, `place` and the columns of the factory but the surrogate key."""
+    """New versions: `__row`, `__place` and the columns of the factory but the surrogate key."""
     events: _Rows = field(default_factory=list)
-    """Events of new versions: `ord`, `place`, date and kind."""
+    """Events of new versions: `__row`, `__place`, date and kind."""
     rewritten: _Rows = field(default_factory=list)
     """Changed versions: the surrogate key and the columns that may change."""
     rewritten_events: _Rows = field(default_factory=list)
@@ -111,30 +111,30 @@ class HistoryRewriter:
         """
         self._existing.load(members)
         staged, versioning = self._staged, self._versioning
-        by = staged.aliases(versioning.natural_key)
-        row_by = staged.aliases(versioning.natural_key, "r.")
-        is_open = "e.is_open"
+        by = staged.quoted(versioning.natural_key)
+        row_by = staged.quoted(versioning.natural_key, "r.")
+        is_open = "e.__is_open"
         if self._etl.inferred:
-            flag = staged.alias(self._etl.inferred)
+            flag = staged.quote(self._etl.inferred)
             is_open += f" AND NOT coalesce(CAST(e.{flag} AS BOOLEAN), false)"
         compared = (*versioning.followed, *versioning.latest)
         dropped = staged.session.number(f"""
             DELETE FROM {SOURCE_ROWS}
-            WHERE ord IN (
-              SELECT r.ord
+            WHERE __row IN (
+              SELECT r.__row
               FROM {SOURCE_ROWS} AS r
               JOIN {members} AS m USING ({by})
               JOIN {latest} AS e ON {staged.equal(versioning.natural_key, "r", "e")}
               JOIN ({self._existing.states()}) AS k
                 ON {staged.equal(versioning.natural_key, "r", "k")}
-                AND k.effective = r.effective
-              WHERE r.effective < e.last_event
+                AND k.__effective = r.__effective
+              WHERE r.__effective < e.__last_event
                 AND {is_open}
                 AND NOT ({staged.changed(compared, "r", "k")})
                 -- A row without a date may hold from the beginning. That depends on whether rows
                 -- with a date stand beside it, so those must stay.
                 AND ({row_by}) NOT IN (
-                  SELECT ({by}) FROM {SOURCE_ROWS} WHERE effective IS NULL
+                  SELECT ({by}) FROM {SOURCE_ROWS} WHERE __effective IS NULL
                 )
             )
         """)
@@ -157,7 +157,7 @@ class HistoryRewriter:
             history = member_history(versions, states, self._rules, now)
             self._collect(natural_key, versions, history, positions)
         # The remaining rows are one per member, and SQL loads them.
-        by = self._staged.aliases(self._versioning.natural_key)
+        by = self._staged.quoted(self._versioning.natural_key)
         self._staged.session.run(
             f"DELETE FROM {SOURCE_ROWS} WHERE ({by}) IN (SELECT ({by}) FROM {members})"
         )
@@ -189,21 +189,21 @@ class HistoryRewriter:
         types = _NAMING | {"effective": "TIMESTAMP", "event": "VARCHAR"}
         self._create_table(_NEW_EVENTS, types, self._changes.events)
         self._events.write(f"""
-            SELECT n.version_key, e.effective, e.event
+            SELECT n.__version_key AS version_key, e.effective, e.event
             FROM {_NEW_EVENTS} AS e
-            JOIN {numbered} AS n USING (ord, place)
+            JOIN {numbered} AS n USING (__row, __place)
         """)
 
     def _source_states(self, members: str) -> dict[NaturalKey, list[tuple[int, State]]]:
-        """Return the source rows of each member, each with its position (`ord`) in the source."""
+        """Return the source rows of each member, each with its position (`__row`) in the source."""
         staged, versioning = self._staged, self._versioning
         names = [*versioning.natural_key, *versioning.attributes]
-        by = staged.aliases(versioning.natural_key)
+        by = staged.quoted(versioning.natural_key)
         ordering = [name for name in versioning.carried if name not in self._etl.flags]
-        order = ", ".join([*map(staged.alias, ordering), "ord"])
-        effective = "effective" if self._rules.is_dated else "NULL"
+        order = ", ".join([*map(staged.quote, ordering), "__row"])
+        effective = "__effective" if self._rules.is_dated else "NULL"
         query = f"""
-            SELECT ord, {effective}, {staged.aliases(names)}
+            SELECT __row, {effective}, {staged.quoted(names)}
             FROM {SOURCE_ROWS}
             WHERE ({by}) IN (SELECT ({by}) FROM {members})
             ORDER BY {order}
@@ -278,7 +278,7 @@ class HistoryRewriter:
         """Return the DuckDB types of columns of the dimension, by their names in DuckDB."""
         types = {}
         for name in names:
-            types[self._staged.alias(name)] = duckdb_type(self._staged.columns[name])
+            types[self._staged.names[name]] = duckdb_type(self._staged.columns[name])
         return types
 
     def _create_table(self, table: str, types: Mapping[str, str], rows: _Rows) -> None:

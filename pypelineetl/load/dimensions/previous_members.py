@@ -10,7 +10,7 @@ from pypelineetl.project.project import Project
 from pypelineetl.sql.sql_casts import duckdb_type
 
 PREVIOUS_KEYS = "pypelineetl_previous_keys"
-"""The DuckDB table of the natural keys of previous members, with their `previous_key`."""
+"""The DuckDB table of the natural keys of previous members, with their `__previous_key`."""
 
 
 def load_previous_keys(staged: StagedRows) -> None:
@@ -21,15 +21,15 @@ def load_previous_keys(staged: StagedRows) -> None:
     names = warehouse.quoted([*natural_key, key])
     query = f"SELECT {names} FROM {warehouse.quote(previous)}"
     requested = [staged.request(name) for name in natural_key]
-    requested.append(request_column("previous_key", key, staged.columns[key]))
+    requested.append(request_column("__previous_key", key, staged.columns[key]))
     rows = warehouse_rows(staged.load, staged.session, previous, query)
     given = rows.select(requested, f"{PREVIOUS_KEYS}_given")
-    by = staged.aliases(natural_key)
+    by = staged.quoted(natural_key)
     # The columns may have new types, in which two previous members have the same natural key.
     staged.session.keep(
         PREVIOUS_KEYS,
         f"""
-        SELECT {by}, min(previous_key) AS previous_key
+        SELECT {by}, min(__previous_key) AS __previous_key
         FROM ({given})
         GROUP BY {by}
         """,

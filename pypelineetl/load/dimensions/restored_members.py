@@ -124,7 +124,7 @@ def _restore_rejected(staged: StagedRows, etl: DimensionETL) -> None:
     staged.load_current([key, *by])
     load_previous_members(staged, [key, *by], _MEMBERS)
     found = staged.session.rows(f"""
-        SELECT o.{staged.alias(key)}
+        SELECT o.{staged.quote(key)}
         FROM {_MEMBERS} AS o
         SEMI JOIN {SEEN_KEYS} AS s ON {staged.equal(by, "o", "s")}
         ANTI JOIN {CURRENT} AS e ON {staged.equal(by, "o", "e")}
@@ -199,18 +199,18 @@ def _restore_attributes(staged: StagedRows, etl: DimensionETL) -> None:
     is_filled = "true"
     if etl.inferred and etl.inferred in existing:
         old_names.append(etl.inferred)
-        is_filled = f"NOT coalesce(CAST(o.{staged.alias(etl.inferred)} AS BOOLEAN), false)"
+        is_filled = f"NOT coalesce(CAST(o.{staged.quote(etl.inferred)} AS BOOLEAN), false)"
     # A column may be in several of these lists.
     load_previous_members(staged, list(dict.fromkeys(old_names)), _ATTRIBUTES)
     current_names = [key, *original, *previous, *previous.values()]
     staged.load_current(list(dict.fromkeys(current_names)))
-    values = {name: f"o.{staged.alias(name)}" for name in original}
+    values = {name: f"o.{staged.quote(name)}" for name in original}
     for kept, base in previous.items():
         values[kept] = _previous_value(staged, kept, base, has_kept=kept in existing)
-    columns, changes = [f"e.{staged.alias(key)}"], []
+    columns, changes = [f"e.{staged.quote(key)}"], []
     for name, value in values.items():
-        columns.append(f"{value} AS {staged.alias(name)}")
-        changes.append(f"e.{staged.alias(name)} IS DISTINCT FROM ({value})")
+        columns.append(f"{value} AS {staged.quote(name)}")
+        changes.append(f"e.{staged.quote(name)} IS DISTINCT FROM ({value})")
     staged.update(
         [key],
         list(values),
@@ -239,7 +239,7 @@ def _previous_value(staged: StagedRows, kept: str, base: str, *, has_kept: bool)
         An expression of the rebuilt member `e` and the previous member `o`.
 
     """
-    column, attribute = staged.alias(kept), staged.alias(base)
+    column, attribute = staged.quote(kept), staged.quote(base)
     before = f"o.{column}" if has_kept else "NULL"
     return f"""
         CASE

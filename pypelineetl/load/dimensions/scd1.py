@@ -73,8 +73,8 @@ def load_members(
     record_seen_keys(staged, natural_key)
     # Nothing orders the rows of a member here, so they must all be equal.
     rejected = reject_unfit(staged, natural_key)
-    aliases = [staged.alias(name) for name in natural_key]
-    rejected += reject_undecided(staged, aliases, [], natural_key)
+    by = [staged.quote(name) for name in natural_key]
+    rejected += reject_undecided(staged, by, [], natural_key)
     if load.waiting:
         load.waiting.accept(staged, SOURCE_ROWS)
     # Writing. Inferred members come first: then the comparison does not find them changed.
@@ -105,7 +105,7 @@ def _insert_first(staged: StagedRows, etl: DimensionETL, source: Projection) -> 
     rows = in_order(staged, with_constants(staged, etl, given))
     largest_key = staged.largest(str(etl.factory.name("key")))
     return staged.insert(f"""
-        SELECT ord + {largest_key}, {staged.aliases(etl.factory.names("attributes"))}
+        SELECT __row + {largest_key}, {staged.quoted(etl.factory.names("attributes"))}
         FROM ({rows})
     """)
 
@@ -132,31 +132,31 @@ def _insert_new(staged: StagedRows, etl: DimensionETL, *, gives_keys: bool) -> i
         """,
     )
     key = str(etl.factory.name("key"))
-    known_keys = [f"r.{staged.alias(key)}"] if gives_keys else []
+    known_keys = [f"r.{staged.quote(key)}"] if gives_keys else []
     rows = f"{_NEW} AS r"
     if staged.load.previous_keys:
         load_previous_keys(staged)
-        known_keys.append("p.previous_key")
+        known_keys.append("p.__previous_key")
         same = staged.equal(natural_key, "r", "p")
         rows = f"{rows} LEFT JOIN {PREVIOUS_KEYS} AS p ON {same}"
     known_key = f"coalesce({', '.join([*known_keys, 'NULL'])})" if known_keys else "NULL"
     largest_key = staged.largest(key)
-    attributes = staged.aliases(etl.factory.names("attributes"), "r.")
+    attributes = staged.quoted(etl.factory.names("attributes"), "r.")
     return staged.insert(f"""
         SELECT
           coalesce(
-            member,
+            __member,
             -- The next number: how many members up to here have no key. A frame of rows, as one of
-            -- equal values of `ord`, the default, takes a hundred times as long.
-            {largest_key} + sum(CAST(member IS NULL AS BIGINT))
-              OVER (ORDER BY ord ROWS UNBOUNDED PRECEDING)
+            -- equal values of `__row`, the default, takes a hundred times as long.
+            {largest_key} + sum(CAST(__member IS NULL AS BIGINT))
+              OVER (ORDER BY __row ROWS UNBOUNDED PRECEDING)
           ),
-          * EXCLUDE (member, ord)
+          * EXCLUDE (__member, __row)
         FROM (
-          SELECT {known_key} AS member, r.ord, {attributes}
+          SELECT {known_key} AS __member, r.__row, {attributes}
           FROM {rows}
         )
-        ORDER BY ord
+        ORDER BY __row
     """)
 
 
@@ -166,7 +166,7 @@ def _overwrite_changed(staged: StagedRows, key: str, names: Sequence[str]) -> in
     staged.session.keep(
         _CHANGED,
         f"""
-        SELECT e.{staged.alias(key)}, {staged.aliases(names, "r.")}
+        SELECT e.{staged.quote(key)}, {staged.quoted(names, "r.")}
         FROM {SOURCE_ROWS} AS r
         JOIN {CURRENT} AS e ON {staged.equal(natural_key, "r", "e")}
         WHERE {staged.changed(names, "r", "e")}

@@ -71,9 +71,9 @@ def load_versions(
     changes.confirm_states()
     # Later steps read CHANGES only, so the memory of the rows can be freed.
     session.drop(SOURCE_ROWS)
-    inserted = changes.count("begins") + rewriter.inserted
-    updated = changes.count("NOT begins AND overwrites") + rewriter.updated
-    added_versions = changes.count("begins AND member IS NOT NULL") + rewriter.versions
+    inserted = changes.count("__begins") + rewriter.inserted
+    updated = changes.count("NOT __begins AND __overwrites") + rewriter.updated
+    added_versions = changes.count("__begins AND __member IS NOT NULL") + rewriter.versions
     # Writing. Expired versions come first: a unique key may allow one open version per member.
     writer.expire_current()
     writer.overwrite_everywhere()
@@ -116,13 +116,13 @@ class _VersionWriter:
         largest_key = self._staged.largest(self._versioning.key)
         # The inner query adds the columns of a latest version, which no member has yet.
         return self._staged.insert(f"""
-            SELECT ord + {largest_key}, {", ".join(self._sql.new_version().values())}
+            SELECT __row + {largest_key}, {", ".join(self._sql.new_version().values())}
             FROM (
               SELECT *,
-                NULL AS member,
-                true AS is_open,
-                NULL AS kept_number,
-                NULL AS kept_until
+                NULL AS __member,
+                true AS __is_open,
+                NULL AS __latest_number,
+                NULL AS __latest_until
               FROM ({rows})
             )
         """)
@@ -135,9 +135,9 @@ class _VersionWriter:
                 [versioning.key],
                 [versioning.until],
                 f"""
-                SELECT member, {self._sql.closing_date()}
+                SELECT __member, {self._sql.closing_date()}
                 FROM {CHANGES}
-                WHERE begins AND is_open
+                WHERE __begins AND __is_open
                 """,
             )
 
@@ -150,9 +150,9 @@ class _VersionWriter:
                 by,
                 [name],
                 f"""
-                SELECT {self._staged.aliases([*by, name])}
+                SELECT {self._staged.quoted([*by, name])}
                 FROM {CHANGES}
-                WHERE member IS NOT NULL AND {self._changes.overwrites((name,))}
+                WHERE __member IS NOT NULL AND {self._changes.overwrites((name,))}
                 """,
             )
 
@@ -165,9 +165,9 @@ class _VersionWriter:
                 [key],
                 names,
                 f"""
-                SELECT member, {self._staged.aliases(names)}
+                SELECT __member, {self._staged.quoted(names)}
                 FROM {CHANGES}
-                WHERE NOT begins AND ({self._changes.overwrites(names)})
+                WHERE NOT __begins AND ({self._changes.overwrites(names)})
                 """,
             )
 
@@ -177,8 +177,8 @@ class _VersionWriter:
         events = MemberEvents(staged, self._etl)
         largest_key = staged.largest(self._versioning.key)
         numbered = f"""
-            -- Surrogate keys ascend with the source rows; `place` orders the versions of one row.
-            SELECT {largest_key} + row_number() OVER (ORDER BY ord, place) AS version_key, *
+            -- Surrogate keys ascend with the source rows; `__place` orders the versions of one row.
+            SELECT {largest_key} + row_number() OVER (ORDER BY __row, __place) AS __version_key, *
             FROM ({self._new_versions(rewriter)})
         """
         if self._sql.is_dated:
@@ -187,36 +187,36 @@ class _VersionWriter:
             numbered = f"SELECT * FROM {_NEW_VERSIONS}"
         names = [name for name in self._etl.factory.columns if name != self._versioning.key]
         staged.insert(f"""
-            SELECT version_key, {staged.aliases(names)}
+            SELECT __version_key, {staged.quoted(names)}
             FROM ({numbered})
-            ORDER BY ord, place
+            ORDER BY __row, __place
         """)
         if self._sql.is_dated:
             events.write(f"""
-                SELECT version_key, effective_at AS effective, 'state' AS event
+                SELECT __version_key AS version_key, __effective_at AS effective, 'state' AS event
                 FROM {_NEW_VERSIONS}
-                WHERE effective_at IS NOT NULL
+                WHERE __effective_at IS NOT NULL
             """)
             rewriter.write_new_events(_NEW_VERSIONS)
 
     def _new_versions(self, rewriter: HistoryRewriter) -> str:
         """Return the new versions without surrogate keys, those of rewritten histories included.
 
-        `effective_at` is NULL for the latter: the rewriter writes their events itself.
+        `__effective_at` is NULL for the latter: the rewriter writes their events itself.
         """
         columns = []
         for name, expression in self._sql.new_version().items():
-            columns.append(f"{expression} AS {self._staged.alias(name)}")
+            columns.append(f"{expression} AS {self._staged.quote(name)}")
         if self._sql.is_dated:
-            columns.append("effective_at")
+            columns.append("__effective_at")
         versions = f"""
-            SELECT ord, 0 AS place, {", ".join(columns)}
+            SELECT __row, 0 AS __place, {", ".join(columns)}
             FROM {CHANGES}
-            WHERE begins
+            WHERE __begins
         """
         if rewriter.new_versions is None:
             return versions
-        no_date = ", NULL AS effective_at" if self._sql.is_dated else ""
+        no_date = ", NULL AS __effective_at" if self._sql.is_dated else ""
         return f"""
             {versions}
             UNION ALL BY NAME

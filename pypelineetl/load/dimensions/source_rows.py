@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.duck.names import added
+from pypelineetl.duck.names import quoted as quote_name
 from pypelineetl.duck.projection import ColumnRequest, Projection
 from pypelineetl.duck.session import UNORDERED, DuckSession
 from pypelineetl.errors import LoadError, quoted
@@ -16,20 +18,20 @@ from pypelineetl.sql.sql_casts import literal
 
 # The columns of SOURCE_ROWS that the source does not give: the number of the row, the reason why it
 # is rejected, and its source values as JSON.
-_OWN_COLUMNS = frozenset({"ord", "reason", "given"})
+_OWN_COLUMNS = frozenset({"__row", "__reason", "__given"})
 
 
 def stage(
     staged: StagedRows, etl: DimensionETL, source: Projection, requested: Sequence[ColumnRequest]
 ) -> int:
-    """Create SOURCE_ROWS: the rows of the source, numbered by `ord`. Return how many they are.
+    """Create SOURCE_ROWS: the rows of the source, numbered by `__row`. Return how many they are.
 
-    If rows may be rejected, those that cannot be cast have a `reason`.
+    If rows may be rejected, those that cannot be cast have a `__reason`.
     """
     may_reject = etl.most_rejected > 0
     rows = source.select(requested, f"{SOURCE_ROWS}_given", collect_errors=may_reject)
     if may_reject:
-        rows = f"SELECT * RENAME (cast_error AS reason) FROM ({rows})"
+        rows = f"SELECT * RENAME (__cast_error AS __reason) FROM ({rows})"
     read = staged.number_rows(with_constants(staged, etl, rows))
     # SOURCE_ROWS has the rows now, so the fetched ones can be dropped.
     source.release()
@@ -56,7 +58,7 @@ def record_seen_keys(staged: StagedRows, natural_key: Sequence[str]) -> None:
         staged.session.keep(
             SEEN_KEYS,
             f"""
-            SELECT DISTINCT {staged.aliases(natural_key)}
+            SELECT DISTINCT {staged.quoted(natural_key)}
             FROM {SOURCE_ROWS}
             WHERE NOT ({staged.any_null(natural_key)})
             """,
@@ -86,18 +88,19 @@ def reject_undecided(
     if not session.rows(f"SELECT 1 FROM {SOURCE_ROWS} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
         return 0
     columns = [name for name in session.types(f"FROM {SOURCE_ROWS}") if name not in _OWN_COLUMNS]
-    _drop_repeated(session, columns)
+    selected = ", ".join(map(quote_name, columns))
+    _drop_repeated(session, selected)
     undecided = f"""
-        SELECT ord
+        SELECT __row
         FROM {SOURCE_ROWS}
         -- The rows that share their natural key and their place in the order.
         QUALIFY count(*) OVER (PARTITION BY {keys}) > 1
     """
     found = session.rows(f"""
-        SELECT {keys}, {", ".join(columns)}
+        SELECT {keys}, {selected}
         FROM {SOURCE_ROWS}
-        WHERE ord IN ({undecided})
-        ORDER BY {keys}, ord
+        WHERE __row IN ({undecided})
+        ORDER BY {keys}, __row
     """)
     if not found:
         return 0
@@ -106,19 +109,19 @@ def reject_undecided(
         raise LoadError(undecided_message(named, found[0][: len(by)], differing))
     # One reason for all of these rows: the list of rejects shows the natural key of each.
     reason = literal(undecided_message(named, (), differing))
-    session.run(f"UPDATE {SOURCE_ROWS} SET reason = {reason} WHERE ord IN ({undecided})")
+    session.run(f"UPDATE {SOURCE_ROWS} SET __reason = {reason} WHERE __row IN ({undecided})")
     return reject(session, SOURCE_ROWS)
 
 
-def _drop_repeated(session: DuckSession, columns: Sequence[str]) -> None:
+def _drop_repeated(session: DuckSession, columns: str) -> None:
     """Keep the first of the rows that are equal in all columns."""
     session.run(f"""
         DELETE FROM {SOURCE_ROWS}
-        WHERE ord IN (
-          SELECT ord
+        WHERE __row IN (
+          SELECT __row
           FROM {SOURCE_ROWS}
           -- All but the first of equal rows.
-          QUALIFY row_number() OVER (PARTITION BY {", ".join(columns)} ORDER BY ord) > 1
+          QUALIFY row_number() OVER (PARTITION BY {columns} ORDER BY __row) > 1
         )
     """)
 
@@ -137,7 +140,7 @@ def _differing(
     """
     keys = found[0][:size]
     rows = [row[size:] for row in found if row[:size] == keys]
-    names = {staged.alias(name): name for name in staged.etl.factory.columns}
+    names = {staged.names[name]: name for name in staged.etl.factory.columns}
     differing = []
     for position, column in enumerate(columns):
         # A column that the load has added has no such name, for example the date in UTC.
@@ -197,22 +200,26 @@ def _has_members(staged: StagedRows) -> bool:
 
 
 def in_order(staged: StagedRows, rows: str) -> str:
-    """Return rows with their number, `ord`; the query fails if the natural keys do not ascend.
+    """Return rows with their number, `__row`; the query fails if the natural keys do not ascend.
 
     The error is UNORDERED, after which the load stages the rows instead. For example:
 
-        SELECT * EXCLUDE (before_code)
-          REPLACE (CASE WHEN (before_code) >= (code) OR code IS NULL
-                   THEN error('...') ELSE code END AS code)
+        SELECT * EXCLUDE ("__before_code")
+          REPLACE (CASE WHEN ("__before_code") >= ("code") OR "code" IS NULL
+                   THEN error('...') ELSE "code" END AS "code")
         FROM (
-          SELECT row_number() OVER () AS ord, *, lag(code) OVER () AS before_code
+          SELECT row_number() OVER () AS __row, *, lag("code") OVER () AS "__before_code"
           FROM (<rows>)
         )
 
     """
-    names = [staged.alias(name) for name in staged.etl.factory.natural_key]
-    lagged = [f"lag({name}) OVER () AS before_{name}" for name in names]
-    before = ", ".join(f"before_{name}" for name in names)
+    names, lagged, before_names = [], [], []
+    for name in staged.etl.factory.natural_key:
+        column, before_name = staged.quote(name), quote_name(added("before", staged.names[name]))
+        names.append(column)
+        before_names.append(before_name)
+        lagged.append(f"lag({column}) OVER () AS {before_name}")
+    before = ", ".join(before_names)
     is_null = " OR ".join(f"{name} IS NULL" for name in names)
     is_unordered = f"({before}) >= ({', '.join(names)}) OR {is_null}"
     # The check is a part of the first column, because DuckDB does not compute a column that nobody
@@ -224,7 +231,7 @@ def in_order(staged: StagedRows, rows: str) -> str:
         SELECT * EXCLUDE ({before}) REPLACE ({checked})
         FROM (
           -- Windows without an order take the rows as they come.
-          SELECT row_number() OVER () AS ord, *, {", ".join(lagged)}
+          SELECT row_number() OVER () AS __row, *, {", ".join(lagged)}
           FROM ({rows})
         )
     """

@@ -5,6 +5,7 @@ statements, `r` is a source row and `e` the latest existing version of its membe
 """
 
 from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.duck.names import added, quoted
 from pypelineetl.load.dimensions.attributes import type_three_value
 from pypelineetl.load.dimensions.history_rewriter import HistoryRewriter
 from pypelineetl.load.dimensions.member_events import LATEST_EVENTS, MemberEvents
@@ -15,7 +16,7 @@ from pypelineetl.load.staged_rows import CURRENT, SOURCE_ROWS, StagedRows
 CHANGES = "pypelineetl_changed"
 """The source rows that change something, with what their members were before."""
 _LATEST = "pypelineetl_latest"
-"""The view of each member's latest version: `is_open`, and `last_event` of a dated dimension."""
+"""The view of each member's latest version, with `__is_open`, and `__last_event` if it is dated."""
 _REWRITTEN = "pypelineetl_rewritten_members"
 """The natural keys of the members whose histories are rewritten."""
 
@@ -63,8 +64,8 @@ class VersionChanges:
 
         """
         by = self._versioning.natural_key
-        aliases = [self._staged.alias(name) for name in by]
-        return reject_undecided(self._staged, aliases, self._sql.row_order(), by)
+        columns = [self._staged.quote(name) for name in by]
+        return reject_undecided(self._staged, columns, self._sql.row_order(), by)
 
     def find_latest_versions(self) -> None:
         """Create _LATEST: the latest version of each member, and whether it is open."""
@@ -74,7 +75,7 @@ class VersionChanges:
             # rows that have no open version.
             closed = f"{staged.load.warehouse.quote(versioning.until)} IS NOT NULL"
             staged.load_current_for(sql.current_columns(), versioning.natural_key, closed)
-        by = staged.aliases(versioning.natural_key)
+        by = staged.quoted(versioning.natural_key)
         # The window sorts the whole dimension. It is left out if each member has one version here.
         chosen = ""
         if staged.session.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {CURRENT}"):
@@ -82,7 +83,7 @@ class VersionChanges:
                 -- The latest version of each member.
                 QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {sql.latest_first()}) = 1
             """
-        latest = f"SELECT *, {sql.is_open()} AS is_open FROM {CURRENT} {chosen}"
+        latest = f"SELECT *, {sql.is_open()} AS __is_open FROM {CURRENT} {chosen}"
         if sql.is_dated:
             latest = self._with_last_event(latest)
         staged.session.view(_LATEST, latest)
@@ -92,12 +93,12 @@ class VersionChanges:
 
         An older release of the library kept no events. Then the beginning of the version counts.
         """
-        key = self._staged.alias(self._versioning.key)
-        since = self._staged.alias(str(self._versioning.since))
+        key = self._staged.quote(self._versioning.key)
+        since = self._staged.quote(str(self._versioning.since))
         return f"""
             SELECT v.*,
-              coalesce(l.last_event, CAST(v.{since} AS TIMESTAMP)) AS last_event,
-              l.last_event IS NULL AS has_no_event
+              coalesce(l.last_event, CAST(v.{since} AS TIMESTAMP)) AS __last_event,
+              l.last_event IS NULL AS __has_no_event
             FROM ({latest}) AS v
             LEFT JOIN {LATEST_EVENTS} AS l ON l.version_key = v.{key}
         """
@@ -131,23 +132,23 @@ class VersionChanges:
             conditions.append(repeated)
         # The first row of an inferred member, which fills it in.
         if self._etl.inferred:
-            conditions.append(f"CAST(e.{staged.alias(self._etl.inferred)} AS BOOLEAN)")
+            conditions.append(f"CAST(e.{staged.quote(self._etl.inferred)} AS BOOLEAN)")
         # A member that returns, or a row that changes the past.
         if self._sql.is_dated:
-            key = staged.alias(self._versioning.key)
+            key = staged.quote(self._versioning.key)
             conditions.append(
-                f"(e.{key} IS NOT NULL AND (NOT e.is_open OR r.effective_at < e.last_event))"
+                f"(e.{key} IS NOT NULL AND (NOT e.__is_open OR r.__effective_at < e.__last_event))"
             )
         else:
             # A row that is older than the latest version, by its ordering attribute.
-            aliases = map(staged.alias, self._sql.ordering())
-            conditions.extend(f"r.{alias} < e.{alias}" for alias in aliases)
+            columns = map(staged.quote, self._sql.ordering())
+            conditions.extend(f"r.{column} < e.{column}" for column in columns)
         if not conditions:
             return False
         staged.session.keep(
             _REWRITTEN,
             f"""
-            SELECT DISTINCT {staged.aliases(by, "r.")}
+            SELECT DISTINCT {staged.quoted(by, "r.")}
             FROM {self._rows_beside_latest()}
             WHERE {" OR ".join(conditions)}
             """,
@@ -157,8 +158,9 @@ class VersionChanges:
     def find_changes(self) -> None:
         """Create CHANGES: the source rows that begin a version or overwrite an attribute.
 
-        `begins` and `overwrites` show which. `member` is the surrogate key of the latest version,
-        NULL for a new member. `is_open` and the columns `kept_...` are values of that version.
+        `__begins` and `__overwrites` show which. `__member` is the surrogate key of the latest
+        version, NULL for a new member. `__is_open`, `__latest_number`, `__latest_until` and the
+        columns `__kept_…` are values of that version.
         """
         staged, versioning = self._staged, self._versioning
         begins = self._beginning_conditions()
@@ -167,18 +169,18 @@ class VersionChanges:
         is_changed = [*begins, staged.changed(compared, "r", "e")]
         columns = [
             self._row_columns(),
-            f"e.{staged.alias(versioning.key)} AS member",
-            "e.is_open",
+            f"e.{staged.quote(versioning.key)} AS __member",
+            "e.__is_open",
             *self._kept_columns(),
         ]
         staged.session.keep(
             CHANGES,
             f"""
-            SELECT *, {self.overwrites(versioning.overwritten)} AS overwrites
+            SELECT *, {self.overwrites(versioning.overwritten)} AS __overwrites
             FROM (
               -- Each row beside the latest version of its member. A new member has none, so the
               -- conditions may be NULL: it begins a version.
-              SELECT {", ".join(columns)}, coalesce({" OR ".join(begins)}, true) AS begins
+              SELECT {", ".join(columns)}, coalesce({" OR ".join(begins)}, true) AS __begins
               FROM {self._rows_beside_latest()}
               WHERE {" OR ".join(is_changed)}
             )
@@ -190,49 +192,51 @@ class VersionChanges:
         staged, versioning = self._staged, self._versioning
         conditions = [
             # A new member.
-            f"e.{staged.alias(versioning.key)} IS NULL",
+            f"e.{staged.quote(versioning.key)} IS NULL",
             # A member that returns.
-            "NOT e.is_open",
+            "NOT e.__is_open",
             # A changed type-2 attribute.
             staged.changed(versioning.followed, "r", "e"),
         ]
         # With `srcdateatt`, another date begins a version as well.
         if versioning.compares_dates and self._sql.is_dated:
-            conditions.append("(r.effective IS NOT NULL AND r.effective_at <> e.last_event)")
+            conditions.append("(r.__effective IS NOT NULL AND r.__effective_at <> e.__last_event)")
         return conditions
 
     def _row_columns(self) -> str:
         """Return the columns of a row, with the type-0 and type-3 attributes of its member."""
-        key = self._staged.alias(self._versioning.key)
+        key = self._staged.quote(self._versioning.key)
         replaced = []
         for name in self._versioning.original:
-            alias = self._staged.alias(name)
-            kept = f"CASE WHEN e.{key} IS NULL THEN r.{alias} ELSE e.{alias} END"
-            replaced.append(f"{kept} AS {alias}")
+            column = self._staged.quote(name)
+            kept = f"CASE WHEN e.{key} IS NULL THEN r.{column} ELSE e.{column} END"
+            replaced.append(f"{kept} AS {column}")
         for name, base in self._etl.previous.items():
-            value = type_three_value(key, self._staged.alias(name), self._staged.alias(base))
-            replaced.append(f"{value} AS {self._staged.alias(name)}")
+            value = type_three_value(key, self._staged.quote(name), self._staged.quote(base))
+            replaced.append(f"{value} AS {self._staged.quote(name)}")
         return f"r.* REPLACE ({', '.join(replaced)})" if replaced else "r.*"
 
     def _kept_columns(self) -> list[str]:
-        """Return the values of the latest version that later steps need, as `kept_...`."""
-        alias, versioning = self._staged.alias, self._versioning
-        kept = [f"e.{alias(name)} AS kept_{alias(name)}" for name in versioning.overwritten]
+        """Return the values of the latest version that later steps need."""
+        quote, versioning = self._staged.quote, self._versioning
+        kept = [f"e.{quote(name)} AS {self._kept(name)}" for name in versioning.overwritten]
         if versioning.number:
-            kept.append(f"e.{alias(versioning.number)} AS kept_number")
+            kept.append(f"e.{quote(versioning.number)} AS __latest_number")
         if versioning.until:
-            kept.append(f"e.{alias(versioning.until)} AS kept_until")
+            kept.append(f"e.{quote(versioning.until)} AS __latest_until")
         return kept
+
+    def _kept(self, name: str) -> str:
+        """Return the column of CHANGES with an attribute of the latest version."""
+        return quoted(added("kept", self._staged.names[name]))
 
     def overwrites(self, names: tuple[str, ...]) -> str:
         """Return the condition that a row of CHANGES overwrites one of these attributes.
 
-        For example `email IS DISTINCT FROM kept_email`.
+        For example `"email" IS DISTINCT FROM "__kept_email"`.
         """
-        conditions = []
-        for name in names:
-            alias = self._staged.alias(name)
-            conditions.append(f"{alias} IS DISTINCT FROM kept_{alias}")
+        quote = self._staged.quote
+        conditions = [f"{quote(name)} IS DISTINCT FROM {self._kept(name)}" for name in names]
         return " OR ".join(conditions) or "false"
 
     def confirm_states(self) -> None:
@@ -243,20 +247,20 @@ class VersionChanges:
         """
         if not self._sql.is_dated or self._versioning.compares_dates:
             return
-        key = self._staged.alias(self._versioning.key)
-        since = self._staged.alias(str(self._versioning.since))
+        key = self._staged.quote(self._versioning.key)
+        since = self._staged.quote(str(self._versioning.since))
         changes = self._staged.changed(self._versioning.followed, "r", "e")
         rows = self._rows_beside_latest()
-        confirmed = f"r.effective > e.last_event AND e.is_open AND NOT ({changes})"
+        confirmed = f"r.__effective > e.__last_event AND e.__is_open AND NOT ({changes})"
         self._events.write(f"""
-            SELECT e.{key} AS version_key, r.effective, 'state' AS event
+            SELECT e.{key} AS version_key, r.__effective AS effective, 'state' AS event
             FROM {rows}
             WHERE {confirmed}
             UNION ALL
             -- The first event of a version of which an older release of the library kept none.
             SELECT e.{key}, CAST(e.{since} AS TIMESTAMP), 'state'
             FROM {rows}
-            WHERE {confirmed} AND e.has_no_event
+            WHERE {confirmed} AND e.__has_no_event
         """)
 
     def count(self, condition: str) -> int:
@@ -266,14 +270,14 @@ class VersionChanges:
     def _rows_beside_latest(self) -> str:
         """Return the FROM clause of the rows `r`, each joined with its member's latest version `e`.
 
-            pypelineetl_rows AS r LEFT JOIN pypelineetl_latest AS e ON r.school_id = e.school_id
+            pypelineetl_rows AS r LEFT JOIN pypelineetl_latest AS e ON r."school_id" = e."school_id"
 
-        The rows of a dated dimension have their date in one more column, `effective_at`.
+        The rows of a dated dimension have their date in one more column, `__effective_at`.
         """
         by = self._versioning.natural_key
         rows = SOURCE_ROWS
         if self._sql.is_dated:
-            keys = self._staged.aliases(by)
+            keys = self._staged.quoted(by)
             known = f"({keys}) IN (SELECT ({keys}) FROM {_LATEST})"
-            rows = f"(SELECT *, {self._sql.effective_at(known)} AS effective_at FROM {rows})"
+            rows = f"(SELECT *, {self._sql.effective_at(known)} AS __effective_at FROM {rows})"
         return f"{rows} AS r LEFT JOIN {_LATEST} AS e ON {self._staged.equal(by, 'r', 'e')}"

@@ -17,19 +17,16 @@ from pypelineetl.load.dimensions.versioning import first_date, history_rules, ve
 from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.sql_casts import duckdb_type, literal
 
-_OPENING = "opening_date"
+_OPENING = "__opening_date"
 """The column of a source row with the date on which its version begins."""
-_CLOSING = "closing_date"
+_CLOSING = "__closing_date"
 """The column of a source row with the date on which the version before it ends."""
-EFFECTIVE = "effective"
+EFFECTIVE = "__effective"
 """The column of a source row with its date as a TIMESTAMP; NULL if the row has none."""
 
 
 class VersionSql:
-    """The expressions for one dimension.
-
-    The column names in the examples stand for the names that `StagedRows.alias` gives.
-    """
+    """The expressions for one dimension."""
 
     def __init__(self, staged: StagedRows, etl: DimensionETL) -> None:
         self.versioning = versioning_of(etl)
@@ -88,10 +85,10 @@ class VersionSql:
     def row_order(self) -> list[str]:
         """Return the terms that order the source rows of a member; none if nothing does.
 
-        For a dated dimension: `coalesce(effective, TIMESTAMP '1900-01-01 00:00:00')`.
+        For a dated dimension: `coalesce(__effective, TIMESTAMP '1900-01-01 00:00:00')`.
         """
         if not self.is_dated:
-            return [self._staged.alias(name) for name in self.ordering()]
+            return [self._staged.quote(name) for name in self.ordering()]
         # A row without a date is valid from this moment. Another row may have the same date.
         dateless = self.rules.beginning or self._staged.load.now
         return [f"coalesce({EFFECTIVE}, {timestamp(dateless)})"]
@@ -103,15 +100,15 @@ class VersionSql:
     def latest_first(self) -> str:
         """Return the terms that order the versions of a member, the latest first.
 
-        For example `version DESC NULLS LAST, key DESC`.
+        For example `"version" DESC NULLS LAST, "key" DESC`.
         """
-        alias, number, column = self._staged.alias, self.versioning.number, self._order_column()
+        quote, number, column = self._staged.quote, self.versioning.number, self._order_column()
         # An open end is NULL, and later than any date.
         nulls = "FIRST" if column == self.versioning.until else "LAST"
-        terms = [f"{alias(column)} DESC NULLS {nulls}"]
+        terms = [f"{quote(column)} DESC NULLS {nulls}"]
         if number and number != column:
-            terms.append(f"{alias(number)} DESC")
-        terms.append(f"{alias(self.versioning.key)} DESC")
+            terms.append(f"{quote(number)} DESC")
+        terms.append(f"{quote(self.versioning.key)} DESC")
         return ", ".join(terms)
 
     def _order_column(self) -> str:
@@ -126,12 +123,12 @@ class VersionSql:
         return self._maxto is None
 
     def is_open(self) -> str:
-        """Return the condition that a version is open, such as `until IS NOT DISTINCT FROM ...`."""
+        """Return the condition that a version is open, such as `"until" IS NOT DISTINCT FROM …`."""
         until = self.versioning.until
         if not until:
             return "true"
         return (
-            f"{self._staged.alias(until)} IS NOT DISTINCT FROM {self._constant(until, self._maxto)}"
+            f"{self._staged.quote(until)} IS NOT DISTINCT FROM {self._constant(until, self._maxto)}"
         )
 
     def effective_at(self, known: str) -> str:
@@ -144,7 +141,7 @@ class VersionSql:
             For example:
 
                 CASE
-                  WHEN effective IS NOT NULL THEN effective
+                  WHEN __effective IS NOT NULL THEN __effective
                   WHEN <known> THEN TIMESTAMP '2024-12-01 10:00:00'
                   ELSE TIMESTAMP '1900-01-01 00:00:00'
                 END
@@ -175,20 +172,20 @@ class VersionSql:
         """Return the expression of each column of a new version, but for the surrogate key.
 
         The expressions read a source row with these columns of the member's latest version:
-        `member` (its surrogate key; NULL if the member is new), `is_open`, `kept_number` and
-        `kept_until`.
+        `__member` (its surrogate key; NULL if the member is new), `__is_open`, `__latest_number`
+        and `__latest_until`.
         """
         versioning, staged = self.versioning, self._staged
         values = {}
         for name in self._etl.factory.columns:
             if name == versioning.number:
-                values[name] = "coalesce(kept_number, 0) + 1"
+                values[name] = "coalesce(__latest_number, 0) + 1"
             elif name == versioning.since:
                 values[name] = self._beginning(name)
             elif name == versioning.until:
                 values[name] = self._constant(name, self._maxto)
             elif name != versioning.key:
-                values[name] = staged.alias(name)
+                values[name] = staged.quote(name)
         return values
 
     def _beginning(self, since: str) -> str:
@@ -197,9 +194,9 @@ class VersionSql:
         For example:
 
             CASE
-              WHEN member IS NULL THEN least(opening, DATE '1900-01-01')
-              WHEN NOT is_open AND opening < kept_until THEN DATE '2024-12-01'
-              ELSE opening
+              WHEN __member IS NULL THEN least(__opening_date, DATE '1900-01-01')
+              WHEN NOT __is_open AND __opening_date < __latest_until THEN DATE '2024-12-01'
+              ELSE __opening_date
             END
         """
         opening = self._source_date(_OPENING)
@@ -208,11 +205,11 @@ class VersionSql:
             first = self._constant(since, self._minfrom)
             # The source may have a date before `minfrom`.
             first = f"least({opening}, {first})" if self.is_dated else first
-            cases.append(f"WHEN member IS NULL THEN {first}")
+            cases.append(f"WHEN __member IS NULL THEN {first}")
         if self.versioning.until:
             # A closed member returns now, if the date of the row lies before its end.
             now = self._constant(since, self._staged.load.now)
-            cases.append(f"WHEN NOT is_open AND {opening} < kept_until THEN {now}")
+            cases.append(f"WHEN NOT __is_open AND {opening} < __latest_until THEN {now}")
         return f"CASE {' '.join(cases)} ELSE {opening} END" if cases else opening
 
     def _constant(self, name: str, value: Any) -> str:

@@ -36,7 +36,7 @@ def load_snapshot(load: Load, session: DuckSession, etl: FactETL, source: Projec
     session.keep(
         _STATES,
         f"""
-        SELECT {", ".join([staged.aliases(keys, "r."), *_filled_in(staged, etl, others)])}
+        SELECT {", ".join([staged.quoted(keys, "r."), *_filled_in(staged, etl, others)])}
         FROM {FACTS} AS r
         JOIN {CURRENT} AS e ON {same}
         """,
@@ -48,7 +48,7 @@ def load_snapshot(load: Load, session: DuckSession, etl: FactETL, source: Projec
     """
     # Only facts that really change are updated, and counted as such.
     updated = session.number(f"SELECT count(*) FROM {changed}")
-    columns = staged.aliases([*keys, *others], "r.")
+    columns = staged.quoted([*keys, *others], "r.")
     staged.update(keys, others, f"SELECT {columns} FROM {changed}")
     unchanged = counts.read - inserted - updated - rejected
     return replace(
@@ -59,12 +59,12 @@ def load_snapshot(load: Load, session: DuckSession, etl: FactETL, source: Projec
 def _filled_in(staged: StagedRows, etl: FactETL, names: Sequence[str]) -> list[str]:
     """Return each column of a fact as a row of the source changes it.
 
-    For example `coalesce(r.c2_shipped_on, e.c2_shipped_on) AS c2_shipped_on`.
+    For example `coalesce(r."shipped_on", e."shipped_on") AS "shipped_on"`.
     """
     columns = []
     for name in names:
-        alias = staged.alias(name)
+        column = staged.quote(name)
         # NULL means that the milestone is not reached, so it never overwrites a value.
-        value = f"coalesce(r.{alias}, e.{alias})" if ignores_null(etl, name) else f"r.{alias}"
-        columns.append(f"{value} AS {alias}")
+        value = f"coalesce(r.{column}, e.{column})" if ignores_null(etl, name) else f"r.{column}"
+        columns.append(f"{value} AS {column}")
     return columns

@@ -10,6 +10,7 @@ from typing import Any
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import DimensionETL, FactETL, Lag
 from pypelineetl.declare.keys import Member, MomentKey
+from pypelineetl.duck.names import Names, added, quoted
 from pypelineetl.duck.projection import ColumnRequest, request_moment
 from pypelineetl.duck.session import UNMATCHED_KEY, DuckSession
 from pypelineetl.load.facts.key_lookup import CalendarLookup, KeyLookup, MemberLookup
@@ -42,23 +43,28 @@ class KeyLookups:
         self._members = members
         self._lags = fact.lags
         self._lookups: list[KeyLookup] = []
-        for number, (column, key) in enumerate(fact.keys.items()):
+        names = Names()
+        for column, key in fact.keys.items():
             table = members[key.dimension]
             if isinstance(key, MomentKey):
-                self._lookups.append(CalendarLookup(number, column, key, table))
+                self._lookups.append(CalendarLookup(names, column, key, table))
             else:
                 # There are no other kinds of keys, and the project was validated.
                 assert isinstance(key, Member)  # noqa: S101 - see above
-                lookup = MemberLookup(number, column, key, fact, table, project)
+                lookup = MemberLookup(names, column, key, fact, table, project)
                 self._lookups.append(lookup)
+        self._lag_names: dict[str, tuple[str, str]] = {}
+        for column in fact.lags:
+            start, end = added("start", column), added("end", column)
+            self._lag_names[column] = (names.unique(start), names.unique(end))
 
     def requested(self) -> list[ColumnRequest]:
         """Return the source columns that the lookups and the lags need."""
         requested: list[ColumnRequest] = []
         for lookup in self._lookups:
             requested += lookup.requests(self._session)
-        for number, lag in enumerate(self._lags.values()):
-            start, end = _lag_columns(number)
+        for column, lag in self._lags.items():
+            start, end = self._lag_names[column]
             requested += [request_moment(start, lag.start), request_moment(end, lag.end)]
         return requested
 
@@ -73,8 +79,8 @@ class KeyLookups:
         found = {}
         for lookup in self._lookups:
             found[lookup.column] = lookup.expression(unmatched)
-        for number, (column, lag) in enumerate(self._lags.items()):
-            found[column] = _lag_expression(number, lag)
+        for column, lag in self._lags.items():
+            found[column] = _lag_expression(lag, *self._lag_names[column])
         return found
 
     def reason(self) -> str:
@@ -96,7 +102,7 @@ class KeyLookups:
         return {"unknown": " + ".join(unknown) or "0", "not_applicable": " + ".join(absent) or "0"}
 
     def joins(self) -> str:
-        """Return the joins of all dimensions to the fact's rows, the table `s`."""
+        """Return the joins of all dimensions to the fact's rows, the table `__source`."""
         return "\n".join(lookup.join() for lookup in self._lookups)
 
     def infer(
@@ -107,7 +113,7 @@ class KeyLookups:
         Only keys that are declared with `missing="infer"` do so.
 
         Args:
-            rows: The table of the fact's rows, with the column `ord`.
+            rows: The table of the fact's rows, with the column `__row`.
             make: Creates members with these natural keys, and returns their surrogate keys.
 
         """
@@ -121,18 +127,18 @@ class KeyLookups:
     def unmatched_rows(self, query: str) -> str:
         """Return the query of a fact's rows that must be rejected for an unmatched key.
 
-        A flag for each key, such as `m0_seller_fk`, shows whether it is that one.
+        A flag for each key, such as `__unmatched_seller_fk`, shows whether it is that one.
         """
         flags, any_flag = [], []
         for lookup in self._lookups:
             flags.append(f"{lookup.is_rejected()} AS {lookup.flag}")
             any_flag.append(lookup.flag)
-        columns = ", ".join(f"s.{request.name}" for request in self.requested())
+        columns = ", ".join(f"__source.{quoted(request.name)}" for request in self.requested())
         return f"""
             SELECT *
             FROM (
               SELECT {columns}, {", ".join(flags)}
-              FROM ({query}) AS s
+              FROM ({query}) AS __source
               {self.joins()}
             )
             WHERE {" OR ".join(any_flag)}
@@ -175,7 +181,7 @@ class KeyLookups:
                 members.key_columns, lookup.key_columns, strict=True
             ):
                 columns.append(f"{fact_column} AS {member_column}")
-            roles.append(f"SELECT {', '.join(columns)}, ord, {number} AS role FROM {rows}")
+            roles.append(f"SELECT {', '.join(columns)}, __row, {number} AS __role FROM {rows}")
         if not roles:
             return []
         same, known = [], []
@@ -195,7 +201,7 @@ class KeyLookups:
               WHERE {"true" if is_junk else " AND ".join(known)}
             )
             GROUP BY {names}
-            ORDER BY min((ord, role))
+            ORDER BY min((__row, __role))
             """
         )
         return [tuple(row) for row in found]
@@ -216,13 +222,12 @@ def key_lookups(
     return KeyLookups(session, project, etl, members)
 
 
-def _lag_columns(number: int) -> tuple[str, str]:
-    return f"l{number}_start", f"l{number}_end"
+def _lag_expression(lag: Lag, start: str, end: str) -> str:
+    """Return the expression of a lag.
 
-
-def _lag_expression(number: int, lag: Lag) -> str:
-    """Return the expression of a lag, such as `date_diff('day', l0_start, l0_end)`."""
-    start, end = _lag_columns(number)
+    For example `date_diff('day', __source."__start_days_open", __source."__end_days_open")`.
+    """
+    start, end = f"__source.{quoted(start)}", f"__source.{quoted(end)}"
     return _LAGS[lag.unit].format(start=start, end=end)
 
 

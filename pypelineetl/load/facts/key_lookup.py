@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pypelineetl.declare.etls import DimensionETL, FactETL
 from pypelineetl.declare.keys import Member, MomentKey, TimeKey
+from pypelineetl.duck.names import Names, added, quoted
 from pypelineetl.duck.projection import (
     ColumnRequest,
     request_column,
@@ -20,7 +21,6 @@ from pypelineetl.duck.projection import (
 )
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.load.facts.member_table import MemberTable
-from pypelineetl.load.staged_rows import readable_alias
 from pypelineetl.project.project import Project
 
 # A fact without a moment gets the current version: the one that is valid at the last moment that
@@ -31,21 +31,21 @@ _LAST_MOMENT = "TIMESTAMP '9999-12-31 23:59:59.999999'"
 class KeyLookup(abc.ABC):
     """The lookup of one foreign key of a fact, as SQL over the fact's rows.
 
-    In that SQL, `s` is the table of the fact's rows. `alias` is the join with the dimension.
+    In that SQL, `__source` is the table of the fact's rows. The dimension has the name of the
+    foreign key, because a fact may refer to one dimension in several roles.
     """
 
     def __init__(
-        self, number: int, column: str, dimension: DimensionETL, members: MemberTable
+        self, names: Names, column: str, dimension: DimensionETL, members: MemberTable
     ) -> None:
         self.column = column
         """The foreign key's column in the fact table."""
         self.dimension = dimension
         """The dimension that the foreign key refers to."""
-        self.alias = readable_alias(f"d{number}", dimension.name)
-        """The alias of the dimension in the join, such as `d0_user`."""
-        self.flag = readable_alias(f"m{number}", column)
+        self.role = quoted(names.of(column))
+        """The dimension in the join, such as `"seller_fk"`."""
+        self.flag = quoted(names.unique(added("unmatched", column)))
         """The column of UNMATCHED that shows whether this key of the row is unmatched."""
-        self._prefix = f"k{number}"
         self._members = members
 
     @property
@@ -56,7 +56,7 @@ class KeyLookup(abc.ABC):
     @property
     @abc.abstractmethod
     def key_columns(self) -> list[str]:
-        """The columns of `s` that hold the natural key, such as `k0_0_user_id`."""
+        """The columns of `__source` with the natural key, such as `"__key_seller_fk_user_id"`."""
 
     @abc.abstractmethod
     def requests(self, session: DuckSession) -> list[ColumnRequest]:
@@ -67,19 +67,19 @@ class KeyLookup(abc.ABC):
 
         For a type-2 dimension with `as_of`, for example:
 
-            LEFT JOIN pypelineetl_members_0 AS d0_user
-              ON d0_user.n0_user_id = s.k0_0_user_id
-              AND d0_user.since <= coalesce(s.k0_as_of, TIMESTAMP '9999-12-31 23:59:59.999999')
-              AND d0_user.until > coalesce(s.k0_as_of, TIMESTAMP '9999-12-31 23:59:59.999999')
+            LEFT JOIN "pypelineetl_members_user" AS "seller_fk"
+              ON "seller_fk"."user_id" = __source."__key_seller_fk_user_id"
+              AND "seller_fk".__since <= coalesce(__source."__as_of_seller_fk", TIMESTAMP '…')
+              AND "seller_fk".__until > coalesce(__source."__as_of_seller_fk", TIMESTAMP '…')
         """
         conditions = []
         for member_column, fact_column in zip(
             self._members.key_columns, self.key_columns, strict=True
         ):
-            conditions.append(f"{self.alias}.{member_column} {self._equals} s.{fact_column}")
+            conditions.append(f"{self.role}.{member_column} {self._equals} __source.{fact_column}")
         conditions += self._more_conditions()
         on = "\n  AND ".join(conditions)
-        return f"LEFT JOIN {self._joined_table()} AS {self.alias}\n  ON {on}"
+        return f"LEFT JOIN {self._joined_table()} AS {self.role}\n  ON {on}"
 
     def expression(self, unmatched: str) -> str:
         """Return the expression of the foreign key.
@@ -87,10 +87,10 @@ class KeyLookup(abc.ABC):
         For a dimension with the special members 0 (`not_applicable`) and -1 (`unknown`):
 
             CASE
-              WHEN (s.k0_0_user_id IS NULL) THEN 0
+              WHEN (__source."__key_seller_fk_user_id" IS NULL) THEN 0
               WHEN false THEN NULL
-              WHEN (d0_user.member IS NULL AND NOT (s.k0_0_user_id IS NULL)) THEN -1
-              ELSE d0_user.member
+              WHEN ("seller_fk".__member IS NULL AND NOT (…)) THEN -1
+              ELSE "seller_fk".__member
             END
 
         Args:
@@ -108,16 +108,16 @@ class KeyLookup(abc.ABC):
         if self.is_unknown_allowed:
             unknown = self.dimension.special_key("unknown")
             cases.append(f"WHEN {self.is_unmatched()} THEN {int(unknown)}")
-        return f"CASE {' '.join(cases)} ELSE {self.alias}.member END"
+        return f"CASE {' '.join(cases)} ELSE {self.role}.__member END"
 
     def is_null(self) -> str:
         """Return the condition that the natural key has a NULL in it."""
-        nulls = [f"s.{name} IS NULL" for name in self.key_columns]
+        nulls = [f"__source.{name} IS NULL" for name in self.key_columns]
         return f"({' OR '.join(nulls)})"
 
     def is_unmatched(self) -> str:
         """Return the condition that the natural key matches no member."""
-        return f"({self.alias}.member IS NULL AND NOT {self.is_null()})"
+        return f"({self.role}.__member IS NULL AND NOT {self.is_null()})"
 
     def is_rejected(self) -> str:
         """Return the condition that a row must be rejected because of this key."""
@@ -149,19 +149,22 @@ class MemberLookup(KeyLookup):
 
     def __init__(  # noqa: PLR0913, PLR0917 - as KeyLookup, with the declaration and all columns
         self,
-        number: int,
+        names: Names,
         column: str,
         key: Member,
         fact: FactETL,
         members: MemberTable,
         project: Project,
     ) -> None:
-        super().__init__(number, column, members.dimension, members)
+        super().__init__(names, column, members.dimension, members)
         self.key = key
         """What the fact declares."""
         self._fact_columns = project.columns(fact)
         self._member_columns = project.columns(members.dimension)
-        self._as_of = f"{self._prefix}_as_of"
+        self._key_names = []
+        for name in members.dimension.factory.natural_key:
+            self._key_names.append(names.unique(added("key", f"{column}_{name}")))
+        self._as_of = names.unique(added("as_of", column))
 
     @property
     def is_unknown_allowed(self) -> bool:
@@ -170,23 +173,20 @@ class MemberLookup(KeyLookup):
 
     @property
     def key_columns(self) -> list[str]:
-        """The columns of `s` that hold the natural key, such as `k0_0_user_id`."""
-        aliases = []
-        for part, name in enumerate(self.dimension.factory.natural_key):
-            aliases.append(readable_alias(f"{self._prefix}_{part}", name))
-        return aliases
+        """The columns of `__source` with the natural key, such as `"__key_seller_fk_user_id"`."""
+        return [quoted(name) for name in self._key_names]
 
     def requests(self, session: DuckSession) -> list[ColumnRequest]:  # noqa: ARG002 - as the base has it
         """Return the source columns that the lookup needs, with the names that its SQL uses."""
         requested = []
-        names = self.dimension.factory.natural_key
-        for alias, name in zip(self.key_columns, names, strict=True):
+        natural_key = self.dimension.factory.natural_key
+        for requested_name, name in zip(self._key_names, natural_key, strict=True):
             source = self.key.natural_key[name]
             casts = [self._member_columns[name]]
             if source in self._fact_columns:
                 # A value is cast to the fact's own column of its name first, as the fact stores it.
                 casts.insert(0, self._fact_columns[source])
-            requested.append(request_column(alias, source, *casts))
+            requested.append(request_column(requested_name, source, *casts))
         if self.key.as_of:
             requested.append(request_moment(self._as_of, self.key.as_of))
         return requested
@@ -205,25 +205,26 @@ class MemberLookup(KeyLookup):
     def _joined_table(self) -> str:
         # Without a moment, a fact belongs to the current version of its member.
         if self._members.is_versioned and not self.key.as_of:
-            return f"(SELECT * FROM {self._members.table} WHERE is_current)"
+            return f"(SELECT * FROM {self._members.table} WHERE __is_current)"
         return self._members.table
 
     def _more_conditions(self) -> list[str]:
         if not (self._members.is_versioned and self.key.as_of):
             return []
-        moment = f"coalesce(s.{self._as_of}, {_LAST_MOMENT})"
-        return [f"{self.alias}.since <= {moment}", f"{self.alias}.until > {moment}"]
+        moment = f"coalesce(__source.{quoted(self._as_of)}, {_LAST_MOMENT})"
+        return [f"{self.role}.__since <= {moment}", f"{self.role}.__until > {moment}"]
 
 
 class CalendarLookup(KeyLookup):
     """The lookup of a day or a time of day by a moment, declared by `date_key` or `time_key`."""
 
-    def __init__(self, number: int, column: str, key: MomentKey, members: MemberTable) -> None:
-        super().__init__(number, column, members.dimension, members)
+    def __init__(self, names: Names, column: str, key: MomentKey, members: MemberTable) -> None:
+        super().__init__(names, column, members.dimension, members)
         self._key = key
-        self._value = readable_alias(f"{self._prefix}_0", key.column)
+        self._value = names.unique(added("key", f"{column}_{key.column}"))
         # A time key is bounded by days too, which the time of day itself does not show.
-        self._day = f"{self._prefix}_day" if isinstance(key, TimeKey) else self._value
+        is_time = isinstance(key, TimeKey)
+        self._day = names.unique(added("day", column)) if is_time else self._value
 
     @property
     def is_unknown_allowed(self) -> bool:
@@ -232,8 +233,8 @@ class CalendarLookup(KeyLookup):
 
     @property
     def key_columns(self) -> list[str]:
-        """The column of `s` that holds the day or the time of day."""
-        return [self._value]
+        """The column of `__source` with the day or the time of day."""
+        return [quoted(self._value)]
 
     def requests(self, session: DuckSession) -> list[ColumnRequest]:
         """Return the source columns that the lookup needs, with the names that its SQL uses."""
@@ -254,16 +255,16 @@ class CalendarLookup(KeyLookup):
 
     def is_outside(self) -> str:
         """Return the condition that a moment is not within the bounds of its key."""
-        bounds = []
+        day, bounds = f"__source.{quoted(self._day)}", []
         if self._key.first:
-            bounds.append(f"s.{self._day} < DATE '{self._key.first}'")
+            bounds.append(f"{day} < DATE '{self._key.first}'")
         if self._key.last:
-            bounds.append(f"s.{self._day} > DATE '{self._key.last}'")
+            bounds.append(f"{day} > DATE '{self._key.last}'")
         return f"coalesce({' OR '.join(bounds)}, false)" if bounds else "false"
 
     def _joined_table(self) -> str:
         if self._members.is_versioned:
-            return f"(SELECT * FROM {self._members.table} WHERE is_current)"
+            return f"(SELECT * FROM {self._members.table} WHERE __is_current)"
         return self._members.table
 
     def _more_conditions(self) -> list[str]:

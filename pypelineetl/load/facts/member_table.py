@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.duck.names import added, column_names, quoted
 from pypelineetl.duck.projection import (
     ColumnRequest,
     Projection,
@@ -20,7 +21,7 @@ from pypelineetl.duck.projection import (
 )
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
-from pypelineetl.load.staged_rows import readable_alias, special_keys
+from pypelineetl.load.staged_rows import special_keys
 from pypelineetl.project.project import Project
 
 NaturalKey = tuple[Any, ...]
@@ -33,16 +34,16 @@ _NEW_MEMBERS = "pypelineetl_inferred_members"
 class MemberTable:
     """A table in DuckDB of one dimension's members, with a row for each version.
 
-    Its columns are the natural key, `member` (the surrogate key), `since` and `until` (the
-    validity of the version: since <= moment < until) and `is_current`.
+    Its columns are the natural key, `__member` (the surrogate key), `__since` and `__until` (the
+    validity of the version: __since <= moment < __until) and `__is_current`.
     """
 
     dimension: DimensionETL
     """The dimension whose members these are."""
     table: str
-    """The name of the table in DuckDB."""
+    """The name of the table in DuckDB, in quotes."""
     key_columns: tuple[str, ...]
-    """The columns of the natural key in DuckDB, in the order of the factory's natural key."""
+    """The columns of the natural key in DuckDB, in quotes and in the factory's order."""
     types: tuple[str, ...]
     """The DuckDB types of the natural key's columns, and of the surrogate key at the end."""
     is_versioned: bool
@@ -63,7 +64,7 @@ class MemberTable:
         arrays = []
         for column, column_type in zip(columns, self.types, strict=True):
             arrays.append(pa.array(column, arrow_type(column_type)))
-        rows = pa.table(arrays, names=[*self.key_columns, "member"])
+        rows = pa.table(arrays, names=[*self.key_columns, "__member"])
         session.connection.register(_NEW_MEMBERS, rows)
         # A member that a fact has just created has one version, which was always valid.
         session.run(
@@ -83,13 +84,13 @@ def load_members(
 
     For a type-2 dimension with the natural key `user_id`, DuckDB computes the validity like this:
 
-        SELECT n0_user_id, member,
-          CASE WHEN row_number() OVER versions = 1 THEN TIMESTAMP '-infinity' ELSE begins
-            END AS since,
-          coalesce(lead(begins) OVER versions, TIMESTAMP 'infinity') AS until,
-          lead(member) OVER versions IS NULL AS is_current
-        FROM (SELECT *, coalesce(since, '-infinity') AS begins FROM (…))
-        WINDOW versions AS (PARTITION BY n0_user_id ORDER BY begins, number, member)
+        SELECT "user_id", __member,
+          CASE WHEN row_number() OVER versions = 1 THEN TIMESTAMP '-infinity' ELSE __begins
+            END AS __since,
+          coalesce(lead(__begins) OVER versions, TIMESTAMP 'infinity') AS __until,
+          lead(__member) OVER versions IS NULL AS __is_current
+        FROM (SELECT *, coalesce(__since, '-infinity') AS __begins FROM (…))
+        WINDOW versions AS (PARTITION BY "user_id" ORDER BY __begins, __number, __member)
 
     Raises:
         LoadError: The dimension's table does not exist yet.
@@ -99,37 +100,42 @@ def load_members(
     if not warehouse.catalog.columns(factory.table):
         raise LoadError(missing_table(dimension))
     natural_key = _natural_key_requests(project, dimension)
-    key_columns = tuple(request.name for request in natural_key)
+    key_columns = tuple(quoted(request.name) for request in natural_key)
     requested = [*natural_key, *_version_requests(project, dimension)]
-    # By number, because the names of dimensions may need quoting.
-    table = f"pypelineetl_members_{project.dimensions.index(dimension)}"
-    members = _read_members(session, project, warehouse, dimension, requested, f"{table}_given")
+    name = _table_name(project, dimension)
+    table, given = quoted(f"pypelineetl_members_{name}"), quoted(f"pypelineetl_given_{name}")
+    members = _read_members(session, project, warehouse, dimension, requested, given)
     # Versions of one member may begin on the same day: then the version number decides.
-    order = "begins, number, member" if factory.name("versionatt") else "begins, member"
-    begins = "coalesce(since, '-infinity')" if factory.name("fromatt") else "'-infinity'"
+    order = "__begins, __number, __member" if factory.name("versionatt") else "__begins, __member"
+    begins = "coalesce(__since, '-infinity')" if factory.name("fromatt") else "'-infinity'"
     session.keep(
         table,
         f"""
         SELECT
           {", ".join(key_columns)},
-          member,
+          __member,
           -- Extend the first version back to the beginning of time, so that older facts match it.
           CASE
             WHEN row_number() OVER versions = 1 THEN TIMESTAMP '-infinity'
-            ELSE begins
-          END AS since,
+            ELSE __begins
+          END AS __since,
           -- A version ends where the next version of its member begins.
-          coalesce(lead(begins) OVER versions, TIMESTAMP 'infinity') AS until,
-          lead(member) OVER versions IS NULL AS is_current
-        FROM (SELECT *, CAST({begins} AS TIMESTAMP) AS begins FROM ({members}))
+          coalesce(lead(__begins) OVER versions, TIMESTAMP 'infinity') AS __until,
+          lead(__member) OVER versions IS NULL AS __is_current
+        FROM (SELECT *, CAST({begins} AS TIMESTAMP) AS __begins FROM ({members}))
         -- All versions of one member, the oldest first.
         WINDOW versions AS (PARTITION BY {", ".join(key_columns)} ORDER BY {order})
         """,
     )
     # Lookups of a dimension without versions need no conditions on dates.
-    is_versioned = bool(session.number(f"SELECT count(*) FROM {table} WHERE NOT is_current"))
+    is_versioned = bool(session.number(f"SELECT count(*) FROM {table} WHERE NOT __is_current"))
     types = tuple(request.duckdb_type for request in requested[: len(key_columns) + 1])
     return MemberTable(dimension, table, key_columns, types, is_versioned)
+
+
+def _table_name(project: Project, dimension: DimensionETL) -> str:
+    """Return the name of a dimension, with a number if it differs from another only in case."""
+    return column_names(each.name for each in project.dimensions)[dimension.name]
 
 
 def missing_table(dimension: DimensionETL) -> str:
@@ -143,9 +149,8 @@ def missing_table(dimension: DimensionETL) -> str:
 def _natural_key_requests(project: Project, dimension: DimensionETL) -> list[ColumnRequest]:
     columns = project.columns(dimension)
     requested = []
-    for number, name in enumerate(dimension.factory.natural_key):
-        alias = readable_alias(f"n{number}", name)
-        requested.append(request_column(alias, name, columns[name]))
+    for name, requested_name in column_names(dimension.factory.natural_key).items():
+        requested.append(request_column(requested_name, name, columns[name]))
     return requested
 
 
@@ -153,13 +158,13 @@ def _version_requests(project: Project, dimension: DimensionETL) -> list[ColumnR
     """Return the requests for the surrogate key and for what puts versions in order."""
     factory, columns = dimension.factory, project.columns(dimension)
     key = str(factory.name("key"))
-    requested = [request_column("member", key, columns[key])]
+    requested = [request_column(added("member"), key, columns[key])]
     since = factory.name("fromatt")
     if since:
-        requested.append(request_moment("since", since))
+        requested.append(request_moment(added("since"), since))
     number = factory.name("versionatt")
     if number:
-        requested.append(request_column("number", number, columns[number]))
+        requested.append(request_column(added("number"), number, columns[number]))
     return requested
 
 

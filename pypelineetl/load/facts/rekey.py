@@ -62,7 +62,7 @@ def _find_late_members(
     session.keep(
         _FOUND,
         f"""
-        SELECT {staged.aliases([*natural_key, *moment], "f.")}, m.member, count(*) AS facts
+        SELECT {staged.quoted([*natural_key, *moment], "f.")}, m.__member, count(*) AS __facts
         FROM {CURRENT} AS f
         JOIN {members.table} AS m
           ON {_same_natural_key(staged, natural_key, members)}
@@ -71,33 +71,33 @@ def _find_late_members(
         """,
     )
     is_unknown = f"{warehouse.quote(etl.table)}.{foreign_key} = {unknown}"
-    found = f"SELECT * EXCLUDE (facts) FROM {_FOUND}"
+    found = f"SELECT * EXCLUDE (__facts) FROM {_FOUND}"
     if key.as_of:
-        as_of = staged.alias(key.as_of)
+        as_of = staged.quote(key.as_of)
         dated = f"{found} WHERE {as_of} IS NOT NULL"
         staged.update([*natural_key, key.as_of], [column], dated, is_unknown)
         # The facts with a moment have their member now. So of the facts of the unknown member,
         # these natural keys belong only to those without a moment.
         undated = (
-            f"SELECT {staged.aliases(natural_key)}, member FROM {_FOUND} WHERE {as_of} IS NULL"
+            f"SELECT {staged.quoted(natural_key)}, __member FROM {_FOUND} WHERE {as_of} IS NULL"
         )
         staged.update(natural_key, [column], undated, is_unknown)
     else:
         staged.update(natural_key, [column], found, is_unknown)
-    return session.number(f"SELECT coalesce(sum(facts), 0) FROM {_FOUND}")
+    return session.number(f"SELECT coalesce(sum(__facts), 0) FROM {_FOUND}")
 
 
 def _same_natural_key(staged: StagedRows, natural_key: Sequence[str], members: MemberTable) -> str:
     """Return the condition that a fact `f` has the natural key of a member `m`.
 
     The fact's own column may have another type. A value that cannot be cast matches no member.
-    For example `m.n0_user_id = TRY_CAST(f.c3_seller_id AS BIGINT)`.
+    For example `m."user_id" = TRY_CAST(f."seller_id" AS BIGINT)`.
     """
     conditions = []
     # The last type is that of the surrogate key.
     key_types = members.types[:-1]
     for part, name, key_type in zip(members.key_columns, natural_key, key_types, strict=True):
-        conditions.append(f"m.{part} = TRY_CAST(f.{staged.alias(name)} AS {key_type})")
+        conditions.append(f"m.{part} = TRY_CAST(f.{staged.quote(name)} AS {key_type})")
     return " AND ".join(conditions)
 
 
@@ -107,10 +107,10 @@ def _is_valid(staged: StagedRows, key: Member, fact: str, version: str) -> str:
     The current version is valid for a fact without a moment.
     """
     if not key.as_of:
-        return f"{version}.is_current"
-    moment = f"{fact}.{staged.alias(key.as_of)}"
-    valid = f"{version}.since <= {moment} AND {version}.until > {moment}"
-    return f"CASE WHEN {moment} IS NULL THEN {version}.is_current ELSE {valid} END"
+        return f"{version}.__is_current"
+    moment = f"{fact}.{staged.quote(key.as_of)}"
+    valid = f"{version}.__since <= {moment} AND {version}.__until > {moment}"
+    return f"CASE WHEN {moment} IS NULL THEN {version}.__is_current ELSE {valid} END"
 
 
 def _follow_history(
@@ -131,21 +131,21 @@ def _follow_history(
     load.warehouse.uncommitted.add(etl.table)
     staged.load_current(list(dict.fromkeys([*row_key, column, as_of])))
     same = " AND ".join(f"valid.{part} = now.{part}" for part in members.key_columns)
-    moment = f"f.{staged.alias(as_of)}"
+    moment = f"f.{staged.quote(as_of)}"
     session.keep(
         _REKEYED,
         f"""
-        SELECT {staged.aliases(row_key, "f.")}, valid.member
+        SELECT {staged.quoted(row_key, "f.")}, valid.__member
         FROM {CURRENT} AS f
         -- The version that the fact points to now.
         JOIN {members.table} AS now
-          ON now.member = f.{staged.alias(column)}
+          ON now.__member = f.{staged.quote(column)}
         -- The version of the same member that is valid at the fact's moment.
         JOIN {members.table} AS valid
           ON {same}
-            AND valid.since <= {moment}
-            AND valid.until > {moment}
-        WHERE valid.member <> now.member
+            AND valid.__since <= {moment}
+            AND valid.__until > {moment}
+        WHERE valid.__member <> now.__member
         """,
     )
     rekeyed = session.number(f"SELECT count(*) FROM {_REKEYED}")

@@ -30,7 +30,7 @@ def load_fact_rows(load: Load, session: DuckSession, etl: FactETL, source: Proje
     if etl.period:
         _replace_periods(facts.staged, etl.period)
     inserted = facts.staged.insert(
-        f"SELECT {facts.staged.aliases(etl.factory.columns)} FROM {FACTS} ORDER BY ord"
+        f"SELECT {facts.staged.quoted(etl.factory.columns)} FROM {FACTS} ORDER BY __row"
     )
     return replace(counts, inserted=inserted)
 
@@ -59,7 +59,7 @@ def load_grained_rows(
         WHERE {staged.changed(others, "r", "e")}
     """
     updated = session.number(f"SELECT count(*) FROM {changed}")
-    columns = staged.aliases([*grain, *others], "r.")
+    columns = staged.quoted([*grain, *others], "r.")
     staged.update(grain, others, f"SELECT {columns} FROM {changed}")
     unchanged = counts.read - inserted - updated - rejected
     return replace(
@@ -71,10 +71,10 @@ def insert_new(staged: StagedRows, row_key: Sequence[str]) -> int:
     """Insert the staged facts that the warehouse does not have, and return how many they are."""
     return staged.insert(
         f"""
-        SELECT {staged.aliases(staged.etl.factory.columns, "r.")}
+        SELECT {staged.quoted(staged.etl.factory.columns, "r.")}
         FROM {FACTS} AS r
         ANTI JOIN {CURRENT} AS e ON {staged.equal(row_key, "r", "e")}
-        ORDER BY r.ord
+        ORDER BY r.__row
         """
     )
 
@@ -89,8 +89,8 @@ def within(staged: StagedRows, names: Sequence[str], rows: str) -> str:
     for name in names:
         if staged.request(name).duckdb_type != "BIGINT":
             continue
-        alias = staged.alias(name)
-        [(least, most)] = staged.session.rows(f"SELECT min({alias}), max({alias}) FROM {rows}")
+        column = staged.quote(name)
+        [(least, most)] = staged.session.rows(f"SELECT min({column}), max({column}) FROM {rows}")
         if least is not None:
             conditions.append(f"{staged.load.warehouse.quote(name)} BETWEEN {least} AND {most}")
     return " AND ".join(conditions)
@@ -102,7 +102,7 @@ def _replace_periods(staged: StagedRows, period: str) -> None:
     The rows without a period count as one period. Otherwise every load would insert them again.
     """
     found = staged.session.rows(
-        f"SELECT DISTINCT CAST({staged.alias(period)} AS VARCHAR) FROM {PERIODS}"
+        f"SELECT DISTINCT CAST({staged.quote(period)} AS VARCHAR) FROM {PERIODS}"
     )
     for (value,) in found:
         replace_period(staged.load, staged.etl, value)

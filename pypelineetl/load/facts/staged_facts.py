@@ -18,7 +18,7 @@ from pypelineetl.load.staged_rows import SOURCE_ROWS, StagedRows
 from pypelineetl.sql.sql_casts import duckdb_type
 
 FACTS = "pypelineetl_facts"
-"""The table of a fact's rows in DuckDB, with their foreign keys. `ord` numbers them."""
+"""The table of a fact's rows in DuckDB, with their foreign keys. `__row` numbers them."""
 PERIODS = "pypelineetl_periods"
 """The table of the periods that the source gives, before any row is rejected."""
 
@@ -39,7 +39,7 @@ class StagedFacts:
 
     def insert(self) -> int:
         """Insert the facts while their rows arrive from the source; return how many they are."""
-        columns = self.staged.aliases(self._etl.factory.columns)
+        columns = self.staged.quoted(self._etl.factory.columns)
         return self.staged.insert(f"SELECT {columns} FROM ({self._facts_query()})")
 
     def keep(self, *, is_once: bool = False) -> Counts:
@@ -51,7 +51,7 @@ class StagedFacts:
 
         """
         session = self.staged.session
-        query = f"SELECT row_number() OVER () AS ord, * FROM ({self._facts_query()})"
+        query = f"SELECT row_number() OVER () AS __row, * FROM ({self._facts_query()})"
         session.keep(FACTS, query)
         read = session.number(f"SELECT count(*) FROM {FACTS}")
         if records_seen_keys(self.staged.load, self._etl):
@@ -61,10 +61,12 @@ class StagedFacts:
         if is_once:
             mark_undecided(self.staged, FACTS)
         if self._etl.period:
-            period = self.staged.alias(self._etl.period)
+            period = self.staged.quote(self._etl.period)
             session.keep(PERIODS, f"SELECT DISTINCT {period} FROM {FACTS}")
         rejected = reject(session, FACTS) if self.is_lenient else 0
-        [(unknown, absent)] = session.rows(f"SELECT sum(unknown), sum(not_applicable) FROM {FACTS}")
+        [(unknown, absent)] = session.rows(
+            f"SELECT sum(__unknown), sum(__not_applicable) FROM {FACTS}"
+        )
         return Counts(
             read=read,
             rejected=rejected,
@@ -108,7 +110,7 @@ class StagedFacts:
         self.staged.session.keep(
             SEEN_KEYS,
             f"""
-            SELECT DISTINCT {self.staged.aliases(row_key)}
+            SELECT DISTINCT {self.staged.quoted(row_key)}
             FROM {FACTS}
             WHERE NOT ({self.staged.any_null(row_key)})
             """,
@@ -123,20 +125,21 @@ class StagedFacts:
         if not any(key.missing == "infer" for key in self._etl.keys.values()):
             return rows
         self.staged.session.keep(
-            SOURCE_ROWS, f"SELECT row_number() OVER () AS ord, * FROM ({rows})"
+            SOURCE_ROWS, f"SELECT row_number() OVER () AS __row, * FROM ({rows})"
         )
         self._lookups.infer(SOURCE_ROWS, self._infer)
-        return f"SELECT * EXCLUDE (ord) FROM {SOURCE_ROWS}"
+        return f"SELECT * EXCLUDE (__row) FROM {SOURCE_ROWS}"
 
     def _facts_query(self) -> str:
         """Return the query of the facts with their foreign keys.
 
         For a fact with the foreign key `user_fk` and the measure `price`:
 
-            SELECT CASE WHEN … ELSE d0_user.member END AS c0_user_fk, s.c1_price AS c1_price,
-              0 AS unknown, 0 AS not_applicable
-            FROM (…) AS s
-            LEFT JOIN pypelineetl_members_0 AS d0_user ON d0_user.n0_user_id = s.k0_0_user_id
+            SELECT CASE WHEN … ELSE "user_fk".__member END AS "user_fk",
+              __source."price" AS "price", 0 AS __unknown, 0 AS __not_applicable
+            FROM (…) AS __source
+            LEFT JOIN "pypelineetl_members_user" AS "user_fk"
+              ON "user_fk"."user_id" = __source."__key_user_fk_user_id"
         """
         # If rows may be rejected, the query must go on at an unmatched key: `reason` names it.
         found = (
@@ -148,15 +151,15 @@ class StagedFacts:
             found[flag] = f"CAST(0 AS {duckdb_type(self.staged.columns[flag])})"
         columns = []
         for name in self._etl.factory.columns:
-            alias = self.staged.alias(name)
-            columns.append(f"{found.get(name, f's.{alias}')} AS {alias}")
+            column = self.staged.quote(name)
+            columns.append(f"{found.get(name, f'__source.{column}')} AS {column}")
         for outcome, expression in self._lookups.outcomes().items():
-            columns.append(f"{expression} AS {outcome}")
+            columns.append(f"{expression} AS __{outcome}")
         if self.is_lenient:
-            reason = f"coalesce(s.cast_error, {self._lookups.reason()}) AS reason"
-            columns += [reason, "s.given AS given"]
+            reason = f"coalesce(__source.__cast_error, {self._lookups.reason()}) AS __reason"
+            columns += [reason, "__source.__given"]
         rows = self._source_query()
-        return f"SELECT {', '.join(columns)} FROM ({rows}) AS s {self._lookups.joins()}"
+        return f"SELECT {', '.join(columns)} FROM ({rows}) AS __source {self._lookups.joins()}"
 
     def _infer(self, dimension: DimensionETL, missing: Sequence[tuple[Any, ...]]) -> list[Any]:
         self.inferred += len(missing)

@@ -144,7 +144,7 @@ class SeenKeys:
         self._names = etl.factory.natural_key if isinstance(etl, DimensionETL) else etl.row_key
         self._columns = columns
         staged = StagedRows(load, session, etl)
-        self._types = {staged.alias(name): duckdb_type(columns[name]) for name in self._names}
+        self._types = {staged.names[name]: duckdb_type(columns[name]) for name in self._names}
         self._collected: list[tuple[Any, ...]] = []
         if self._is_needed:
             session.declare(SEEN_KEYS, self._types)

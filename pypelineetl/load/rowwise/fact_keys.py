@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from pypelineetl.declare.etls import DimensionETL, FactETL
-from pypelineetl.duck.projection import arrays_with_errors
+from pypelineetl.duck.projection import ERROR_COLUMNS, arrays_with_errors
 from pypelineetl.duck.rows import Row as Values
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
@@ -19,7 +19,7 @@ from pypelineetl.load.facts.fact_lookups import UNMATCHED, key_lookups
 from pypelineetl.load.facts.inferred_members import infer_members
 
 _BATCH = "pypelineetl_keyed"
-"""The table of the batch in DuckDB. The column `ord` numbers its rows."""
+"""The table of the batch in DuckDB. The column `__row` numbers its rows."""
 
 FoundColumns = dict[str, Any]
 """The foreign keys and lags of one row, by column."""
@@ -42,10 +42,10 @@ class BatchKeys:
         # NULL stands for an unmatched key: the query must go on to find all of them.
         self._expressions = self._lookups.expressions("NULL")
         self._counts = Counter[str]()
-        types = {"ord": "BIGINT"}
+        types = {"__row": "BIGINT"}
         for request in self._requested:
             types[request.name] = request.duckdb_type
-        types |= {"cast_error": "VARCHAR", "given": "VARCHAR"}
+        types |= ERROR_COLUMNS
         self._batch_columns = list(types)
         session.declare(_BATCH, types)
 
@@ -73,14 +73,14 @@ class BatchKeys:
         if not self._etl.most_rejected:
             self._keep_unmatched()
         outcomes = self._lookups.outcomes()
-        reason = f"coalesce(s.cast_error, {self._lookups.reason()})"
+        reason = f"coalesce(__source.__cast_error, {self._lookups.reason()})"
         selected = [reason, *outcomes.values(), *self._expressions.values()]
         rows = self._session.rows(
             f"""
             SELECT {", ".join(selected)}
-            FROM {_BATCH} AS s
+            FROM {_BATCH} AS __source
             {self._lookups.joins()}
-            ORDER BY s.ord
+            ORDER BY __source.__row
             """
         )
         for rejected_for, *found in rows:
@@ -109,7 +109,8 @@ class BatchKeys:
         self._session.insert(_BATCH, pa.table(arrays, names=self._batch_columns))
         if not self._etl.most_rejected:
             errors = self._session.rows(
-                f"SELECT cast_error FROM {_BATCH} WHERE cast_error IS NOT NULL ORDER BY ord LIMIT 1"
+                f"SELECT __cast_error FROM {_BATCH} WHERE __cast_error IS NOT NULL"
+                " ORDER BY __row LIMIT 1"
             )
             if errors:
                 raise LoadError(errors[0][0])
