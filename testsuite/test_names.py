@@ -17,6 +17,9 @@ LONG = "x" * 61 + " y"
 """The longest name that PostgreSQL takes: 63 bytes."""
 MONDAY, TUESDAY = datetime(2014, 6, 2), datetime(2014, 6, 3)
 
+SELLER: Any = {"__member": "__cast_error", "a b.c": 'the "seller"'}
+BUYER: Any = {"__member": "__row", "a b.c": "SELECT"}
+
 PERSON = DimensionETL(
     "Person",
     source=rows(nothing),
@@ -96,14 +99,12 @@ SALE = FactETL(
         measures=["__unknown", LONG, "WHERE"],
     ),
     keys={
-        "s": member(
-            "Person", as_of="__unknown", **{"__member": "__cast_error", "a b.c": 'the "seller"'}
-        ),
-        "__source": member("Person", **{"__member": "__row", "a b.c": "SELECT"}),
+        "s": member("Person", as_of="__unknown", **SELLER),
+        "__source": member("Person", **BUYER),
         "R": member("person", missing="infer", __reason="e"),
     },
     lags={"WHERE": lag("__unknown", "paid on")},
-    grain=["Sale no."],
+    grain=("Sale no.",),
 )
 
 
