@@ -1,5 +1,7 @@
 # make demo           fill the sample warehouse and show it
-# make test           run every test, on real servers that it installs and starts
+# make test           run every test, on real servers that it installs and starts; of a product of
+#                     databases, dialects and loaders, a sample that has every one of them
+# make test-matrix    run the cases outside of the samples, and every example of property tests
 # make test-quick     run tests that need no server
 # make test-faults    inject every fault at every point of a refresh; about an hour
 # make test-versions  run the core of the tests on other versions of the servers;
@@ -21,7 +23,7 @@ QUICK := -m "not server" $(patsubst %,testsuite/test_%.py, architecture audit ca
   columns declarations dialect doctests facts file_locks idioms local_times modelling_patterns records \
   rejects settings vocabulary)
 
-.PHONY: demo test test-quick test-faults test-versions test-lowest test-wheel coverage lint bench \
+.PHONY: demo test test-matrix test-quick test-faults test-versions test-lowest test-wheel coverage lint bench \
   wheel clean servers
 
 # The demo deletes and rebuilds tables: never those of the warehouse that a user's environment or .env names.
@@ -35,7 +37,10 @@ demo: $(READY)
 	$(RUN) -m sample.show
 
 test: $(READY) servers
-	$(RUN) -m pytest -n 3 --dist worksteal
+	$(RUN) -m pytest -n 3 --dist worksteal -m "not matrix"
+
+test-matrix: $(READY) servers
+	$(RUN) -m pytest -n 3 --dist worksteal -m "matrix or hypothesis" --hypothesis-profile=matrix
 
 test-quick: $(READY)
 	$(RUN) -m pytest -n 2 --dist worksteal $(QUICK)

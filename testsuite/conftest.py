@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import hypothesis
 import pymysql
 import pytest
 import redis as redis_client
 import servers
+import tiers
 from fork_server import Program, shared_fork_server
 from servers import Server
 
@@ -34,7 +34,7 @@ _started: list[str] = []
 """One line for the report for each server that this process or its pytest workers started."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Set the tests up, and stop the servers and delete their folder also at SIGTERM.
 
     pytest itself does that only at Ctrl-C.
@@ -42,9 +42,7 @@ def pytest_configure() -> None:
     _keep_files_in_memory()
     _keep_bytecode()
     _read_authorities_once()
-    # The time that an example takes depends on the machine.
-    hypothesis.settings.register_profile("here", deadline=None)
-    hypothesis.settings.load_profile("here")
+    tiers.load_profile(config.getoption("--hypothesis-profile"))
     # DuckDB imports pandas for every value that is bound. If pandas is not installed, Python would
     # search for it each time.
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # which says that there is none
@@ -97,7 +95,8 @@ _SERVER_PARAMETERS = {"mysql", "mariadb", "mariadb_url", "postgresql", "postgres
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that needs a server, so that `-m "not server"` leaves it out."""
+    """Mark the tests that need a server with `server`, and those outside of the sample."""
+    tiers.mark_matrix(items)
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         parameters = getattr(getattr(item, "callspec", None), "params", {}).values()

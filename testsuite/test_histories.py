@@ -25,6 +25,7 @@ from history_oracle import EVER, FactRules, Row, Rules
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from servers import Server
+from tiers import examples
 
 JAN, NOON, EVENING, FEB, MAR, JUNE, LONG_AGO, FUTURE = MOMENTS
 PHASES = [Phase.explicit, Phase.generate]
@@ -55,6 +56,7 @@ def warehouse(kind: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, 
             yield url, Path(folder)
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("as_sets", [True, False], ids=["as sets", "row by row"])
 def test_tables_hold_what_the_model_says(
     kind: str, request: pytest.FixtureRequest, *, as_sets: bool
@@ -66,7 +68,7 @@ def test_tables_hold_what_the_model_says(
     """
 
     @settings(
-        max_examples=EXAMPLES[kind],
+        max_examples=examples(EXAMPLES[kind]),
         deadline=None,
         derandomize=True,
         phases=PHASES,
@@ -105,12 +107,13 @@ def dated_extracts(draw: st.DrawFn) -> tuple[Rules, list[Row], int]:
     return rules, extract, draw(st.integers(1, len(extract) - 1))
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("as_sets", [True, False], ids=["as sets", "row by row"])
 def test_neither_the_order_nor_the_split_of_extracts_counts(*, as_sets: bool) -> None:
     """Shuffled rows, or rows split into two loads, give the same table but for surrogate keys."""
 
     @settings(
-        max_examples=6,
+        max_examples=examples(6),
         deadline=None,
         derandomize=True,
         phases=PHASES,

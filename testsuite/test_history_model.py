@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pygrametl import datereader
 from pygrametl.tables import SlowlyChangingDimension, TypeOneSlowlyChangingDimension
+from tiers import examples
 from warehouse_case import WarehouseCase, nothing
 
 from pypelineetl import DimensionETL, Request, close_deleted, factory, flag_deleted, rows
@@ -101,7 +102,7 @@ def told(versions: tuple[Version, ...], states: list[State], now: datetime = NOW
     return History(tuple(keyed), history.began, history.outcomes)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     cities=st.lists(st.sampled_from("ABC"), min_size=1, max_size=6),
     order=st.randoms(use_true_random=False),

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pygrametl.tables import CachedDimension, FactTable
 from test_modelling import a_person, a_sale, person, sale, thing
+from tiers import examples
 from warehouse_case import WarehouseCase
 
 from pypelineetl import FactETL, Request, factory, flag_deleted, member, watermark
@@ -221,7 +222,7 @@ sales = st.lists(st.integers(1, 6), max_size=6).map(
 
 @pytest.mark.parametrize("as_sets", [True, False])
 @pytest.mark.parametrize("warehouse", ["duckdb", "sqlite"])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(days=st.lists(st.tuples(people, sales), min_size=1, max_size=3), rebuild=st.booleans())
 def test_a_plan_tells_what_the_run_then_does(
     warehouse: str, as_sets: bool, days: list[tuple[Any, Any]], rebuild: bool

@@ -29,6 +29,7 @@ from pygrametl.tables import (
     SlowlyChangingDimension,
     TypeOneSlowlyChangingDimension,
 )
+from tiers import examples
 
 from pypelineetl import DimensionETL, FactETL, events, factory, process, read_project, rows
 from pypelineetl.declare.factories import Factory
@@ -190,7 +191,7 @@ DIMENSIONS = [
 
 
 @pytest.mark.parametrize(("table_class", "arguments"), DIMENSIONS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(drawn=days, closed=st.sampled_from(["a", "b", "-"]))
 def test_a_dimension_is_what_pygrametl_writes(
     table_class: type, arguments: Row, drawn: list[Day], closed: str
@@ -240,7 +241,7 @@ def test_a_dimension_is_what_pygrametl_writes(
         (AccumulatingSnapshotFactTable, {**SNAPSHOT, "ignorenonemeasures": False}),
     ],
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(drawn=days)
 def test_a_fact_table_is_what_pygrametl_writes(
     table_class: type, arguments: Row, drawn: list[Day]
@@ -272,7 +273,7 @@ def test_a_fact_table_is_what_pygrametl_writes(
             assert content(as_rows) == content(theirs)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(drawn=days)
 def test_facts_of_a_grain_are_the_same_either_way(drawn: list[Day]) -> None:
     """Facts with a grain are the same whether they are loaded in bulk or row by row.

@@ -20,6 +20,7 @@ from pygrametl.tables import CachedDimension, Dimension, FactTable
 from servers import Server
 from sqlalchemy.dialects.mysql import LONGBLOB, LONGTEXT
 from star_schema import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
+from tiers import examples
 
 from pypelineetl import DimensionETL, FactETL, events, factory, member, process, rows
 from pypelineetl.declare.factories import Factory
@@ -74,7 +75,7 @@ def tell(star: Star, etl: Any) -> list[str]:
     return [event.note for event in happened if isinstance(event, events.EtlNoted)]
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(first=people, second=people, sold=sales)
 def test_a_star_is_the_same_as_sets_and_row_by_row(
     first: list[dict[str, Any]], second: list[dict[str, Any]], sold: list[dict[str, Any]]

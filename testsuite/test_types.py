@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pygrametl.tables import FactTable
 from sqlalchemy import make_url
+from tiers import examples
 
 from pypelineetl import FactETL, events, factory, file, native, process, read_project, rows
 from pypelineetl.project.project import Project
@@ -131,9 +132,10 @@ def from_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue(f"other_{request.param}_url"))
 
 
+@pytest.mark.every_case
 @settings(
     phases=[Phase.explicit, Phase.generate],  # shrinking would take minutes on servers
-    max_examples=12,
+    max_examples=examples(12),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -147,6 +149,12 @@ def test_every_type_makes_every_trip(
     assert differences(content(from_url), expected) == []
     assert trip(from_url, warehouse_url, "SELECT * FROM t") == ""
     assert differences(content(warehouse_url), expected) == []
+
+
+def test_the_sample_has_every_pair_of_databases() -> None:
+    """`make test` loads every type from every kind of source into every kind of warehouse."""
+    markers = {marker.name for marker in test_every_type_makes_every_trip.pytestmark}
+    assert "every_case" in markers
 
 
 def differences(found: list[Row], expected: list[Row]) -> list[tuple[str, Any, Any]]:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pygrametl.tables import CachedDimension, FactTable
 from sqlalchemy import make_url
 from test_incremental import _METADATA, _VISITS, a_visit, written
+from tiers import examples
 from warehouse_case import WarehouseCase
 
 from pypelineetl import DimensionETL, FactETL, Request, events, factory, member, process, watermark
@@ -824,7 +825,7 @@ _steps = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     days=st.lists(st.lists(_steps, min_size=1, max_size=4), min_size=1, max_size=5),
     is_mixed=st.booleans(),
@@ -840,11 +841,12 @@ def test_no_change_of_a_source_is_missed(
         _follow(f"sqlite:///{folder}/s.sqlite", Path(folder), "DATETIME", days, is_mixed=is_mixed)
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("source_url", ["mysql", "postgresql"], indirect=True)
 def test_no_change_of_a_server_s_source_is_missed(source_url: str, tmp_path: Path) -> None:
     """No change is missed on database servers either."""
 
-    @settings(max_examples=5, deadline=None)
+    @settings(max_examples=examples(5), deadline=None)
     @given(
         days=st.lists(st.lists(_steps, min_size=1, max_size=4), min_size=1, max_size=4),
         number=st.uuids(),
