@@ -8,7 +8,7 @@ the other databases, and compares the rows.
 from pypelineetl.sql.translation.expressions import UntranslatableError
 from pypelineetl.sql.translation.queries.translate import Translation, translate_tree
 from pypelineetl.sql.translation.reading import parse_mysql, refuse_beyond_common
-from pypelineetl.sql.translation.targets import SCANNED_SQLITE
+from pypelineetl.sql.translation.targets.registry import SCANNED_SQLITE
 from pypelineetl.sql.translation.translator import Schema
 
 __all__ = [

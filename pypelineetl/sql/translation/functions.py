@@ -29,16 +29,13 @@ class Function:
     aliases: tuple[str, ...] = ()
     """Other names of the function in MySQL."""
 
-    def template(self, target: str) -> str:
-        """Return the template of a database's SQL, in which {0} is the first argument.
+    @property
+    def sqlite_template(self) -> str:
+        """The template of SQLite's SQL, or of the call of the Python function.
 
-        >>> BY_NAME["LOCATE", 2].template("duckdb")
-        'INSTR({1}, {0})'
+        >>> BY_NAME["LOCATE", 2].sqlite_template
+        'mysql_locate({0}, {1})'
         """
-        if target == "postgres":
-            return self.postgres
-        if target == "duckdb":
-            return self.duckdb
         places = [f"{{{place}}}" for place in range(len(self.takes))]
         return self.sqlite or python_call(self.name.lower(), *places)
 

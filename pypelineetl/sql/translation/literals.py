@@ -7,7 +7,7 @@ from datetime import date, datetime
 from sqlglot import exp
 
 from pypelineetl.sql.translation.expressions import Expression, untranslatable
-from pypelineetl.sql.translation.targets import Target
+from pypelineetl.sql.translation.targets.target import Target
 from pypelineetl.sql.translation.types import DATE, DATETIME, DOUBLE, INTEGER, TEXT, decimal
 
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})|(\d{4})(\d\d)(\d\d)", re.ASCII)
@@ -56,7 +56,7 @@ def number_in(text: str) -> str | None:
 
 def text_literal(text: str, node: exp.Expr, target: Target) -> Expression:
     """Return a literal text as an expression."""
-    return Expression(target.text_literal(text), TEXT, node, literal=text)
+    return Expression(target.literals.text(text), TEXT, node, literal=text)
 
 
 def number_literal(number: str, node: exp.Expr, target: Target) -> Expression:
@@ -72,7 +72,7 @@ def number_literal(number: str, node: exp.Expr, target: Target) -> Expression:
     """
     # In MySQL, a literal with an exponent is a DOUBLE, and one with a point a DECIMAL.
     if "e" in number.lower():
-        return Expression(target.double(Expression(number, decimal(0), node)), DOUBLE, node)
+        return Expression(target.values.double(Expression(number, decimal(0), node)), DOUBLE, node)
     # Only a number in a text has a sign. Parentheses keep the sign apart from an operator.
     sql = f"({number})" if number.startswith(("-", "+")) else number
     if "." in number:
@@ -85,11 +85,11 @@ def number_literal(number: str, node: exp.Expr, target: Target) -> Expression:
 def moment_literal(text: str, node: exp.Expr, target: Target) -> Expression | None:
     """Return the date or datetime in a literal text; None if the text has none."""
     if day := date_in(text):
-        return Expression(target.date_literal(day.isoformat()), DATE, node)
+        return Expression(target.literals.date(day.isoformat()), DATE, node)
     if at := datetime_in(text):
         shown = at.isoformat(sep=" ", timespec="microseconds" if at.microsecond else "seconds")
         kind = replace(DATETIME, scale=6 if at.microsecond else 0)
-        return Expression(target.datetime_literal(shown), kind, node)
+        return Expression(target.literals.datetime(shown), kind, node)
     return None
 
 

@@ -17,7 +17,7 @@ from pypelineetl.sql.translation.literals import (
     number_literal,
 )
 from pypelineetl.sql.translation.scopes import Columns, Scope
-from pypelineetl.sql.translation.targets import Target
+from pypelineetl.sql.translation.targets.target import Target
 from pypelineetl.sql.translation.types import MOMENTS, NUMBERS, Kind, Type
 
 Schema = Callable[[str, str], Columns]
@@ -126,11 +126,6 @@ class Translator(ABC):
             raise untranslatable(node)
         return handler(self, node)
 
-    @property
-    def has_python(self) -> bool:
-        """Whether the target has the functions of `sqlite_functions/`."""
-        return self.target.has_python_functions
-
     def kind_of(self, given: Expression, wanted: frozenset[Kind], why: str) -> Kind:
         """Return the kind of an expression, which must be one of the wanted kinds, or NULL.
 
@@ -181,7 +176,7 @@ class Translator(ABC):
         if given.kind is Kind.UNKNOWN:
             self.kind_of(given, frozenset({Kind.TEXT}), "")
             return given.sql
-        return self.target.text(given)
+        return self.target.values.text(given)
 
     def condition(self, node: exp.Expr) -> str:
         """Return the SQL of an expression as a condition; a number is true if it is not 0."""
@@ -189,7 +184,7 @@ class Translator(ABC):
         if given.kind is Kind.UNKNOWN:
             self.kind_of(given, frozenset({Kind.INTEGER}), "")
             return given.sql
-        return self.target.condition(given)
+        return self.target.values.condition(given)
 
     def whole(self, node: exp.Expr) -> str:
         """Return an expression that must be a whole number; others are refused."""
@@ -199,7 +194,7 @@ class Translator(ABC):
             frozenset({Kind.INTEGER}),
             ", but a whole number is needed; write CAST(… AS SIGNED)",
         )
-        return self.target.integer(given)
+        return self.target.values.integer(given)
 
     def rounded(self, given: Expression) -> Expression:
         """Return an expression as MySQL compares it.
@@ -208,8 +203,8 @@ class Translator(ABC):
         """
         if not given.type.excess or given.type.scale is None:
             return given
-        sql = self.target.rounded(given.sql, given.type.scale)
-        form = self.target.computed_decimal
+        sql = self.target.values.rounded(given.sql, given.type.scale)
+        form = self.target.values.computed_decimal
         if form is Form.PLAIN:
             form = given.form
         return replace(given, sql=sql, type=replace(given.type, excess=0), form=form)
@@ -249,23 +244,23 @@ class Translator(ABC):
         taken = [
             self._taken(each, how) for each, how in zip(arguments, function.takes, strict=True)
         ]
-        sql = function.template(self.target.name).format(*taken)
+        sql = self.target.dates.template(function).format(*taken)
         return Expression(sql, function.gives, node)
 
     def _taken(self, given: exp.Expr | Expression, how: str) -> str:
         """Return an argument as SQL, cast as the `takes` of its function says."""
         if isinstance(given, Expression):
-            return self.target.datetime(given) if how == "datetime" else given.sql
+            return self.target.values.datetime(given) if how == "datetime" else given.sql
         match how:
             case "text":
                 return self.text(given)
             case "integer":
                 return self.whole(given)
             case "double":
-                return self.target.double(self.number(given))
+                return self.target.values.double(self.number(given))
             case "date":
-                return self.target.date(self.moment(given))
-        return self.target.datetime(self.moment(given))
+                return self.target.values.date(self.moment(given))
+        return self.target.values.datetime(self.moment(given))
 
 
 Handler = Callable[[Translator, Any], Expression]

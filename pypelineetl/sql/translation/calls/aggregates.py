@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
+from pypelineetl.sql.translation.decimals import quotient_type
 from pypelineetl.sql.translation.expressions import Expression, Form, untranslatable
-from pypelineetl.sql.translation.targets import quotient_type
 from pypelineetl.sql.translation.translator import Call, Calls, Translator
 from pypelineetl.sql.translation.types import DOUBLE, INTEGER, TEXT, Kind, decimal
 
@@ -75,7 +75,7 @@ def _count(translator: Translator, call: _Aggregate) -> Expression:
     if call.distinct:
         if given.kind is Kind.TEXT:
             translator.context.folded.append(call.node)
-        sql = translator.target.comparable(translator.rounded(given))
+        sql = translator.target.values.comparable(translator.rounded(given))
     return Expression(f"COUNT({call.distinct}{sql}){call.over}", INTEGER, call.node)
 
 
@@ -84,7 +84,7 @@ def _extreme(translator: Translator, call: _Aggregate) -> Expression:
     given = translator.of(call.argument)
     if given.kind is Kind.TEXT:
         translator.context.folded.append(call.node)
-        sql = f"{call.name}({translator.target.bare_text(given)}){call.over}"
+        sql = f"{call.name}({translator.target.values.bare_text(given)}){call.over}"
         return Expression(sql, TEXT, call.node)
     if given.kind in (Kind.OTHER, Kind.BINARY, Kind.TIME):
         raise untranslatable(call.node, f"it is {given.kind.value}")
@@ -95,14 +95,14 @@ def _extreme(translator: Translator, call: _Aggregate) -> Expression:
             call.node,
             "the digits of a quotient are cut here; write CAST(… AS DECIMAL(p, s)) around it",
         )
-    sql = f"{call.name}({translator.target.comparable(given)}){call.over}"
+    sql = f"{call.name}({translator.target.values.comparable(given)}){call.over}"
     return Expression(sql, replace(given.type, name=""), call.node)
 
 
 def _sum(translator: Translator, call: _Aggregate) -> Expression:
     """Return SUM or AVG."""
     given = translator.number(call.argument)
-    target = translator.target
+    values, arithmetic = translator.target.values, translator.target.arithmetic
     if given.type.excess and (call.over or translator.is_grouped):
         raise untranslatable(
             call.node,
@@ -115,13 +115,13 @@ def _sum(translator: Translator, call: _Aggregate) -> Expression:
             " around them",
         )
     if given.kind is Kind.DOUBLE:
-        number = target.double(given)
+        number = values.double(given)
         return Expression(f"{call.name}({call.distinct}{number}){call.over}", DOUBLE, call.node)
     # In SQLite, decimals are texts of digits, which only the Python function adds exactly.
-    is_text = translator.has_python and given.kind is Kind.DECIMAL
+    is_text = values.computed_decimal is Form.DIGITS and given.kind is Kind.DECIMAL
     if is_text and call.distinct:
         raise untranslatable(call.node, "SQLite compares decimals as floating-point numbers")
-    number = given.sql if is_text else target.number(given, given.type)
+    number = given.sql if is_text else values.number(given, given.type)
     total = f"{'mysql_total' if is_text else 'SUM'}({call.distinct}{number}){call.over}"
     # In MySQL, the sum of whole numbers is a decimal as well.
     kind = decimal(given.type.scale, given.type.excess)
@@ -135,9 +135,9 @@ def _sum(translator: Translator, call: _Aggregate) -> Expression:
     # An average is the quotient of the sum and the count, by the rules of MySQL for quotients.
     count = f"COUNT({call.distinct}{given.sql}){call.over}"
     result = quotient_type(kind, INTEGER)
-    dividend = f"CAST({total} AS NUMERIC)" if target.name == "postgres" else total
-    sql = target.quotient(dividend, count, (kind, INTEGER), result.excess)
-    return Expression(sql, result, call.node, target.computed_decimal)
+    dividend = arithmetic.sum_as_decimal(total)
+    sql = arithmetic.quotient(dividend, count, (kind, INTEGER), result.excess)
+    return Expression(sql, result, call.node, values.computed_decimal)
 
 
 def _call_of(name: str) -> Call:

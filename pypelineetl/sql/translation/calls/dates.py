@@ -6,7 +6,6 @@ from sqlglot import exp
 
 from pypelineetl.sql.translation import formats, functions
 from pypelineetl.sql.translation.expressions import Expression, untranslatable
-from pypelineetl.sql.translation.functions import python_call
 from pypelineetl.sql.translation.literals import literal_whole
 from pypelineetl.sql.translation.operators.intervals import (
     UNITS,
@@ -51,60 +50,13 @@ def _current(translator: Translator, node: exp.Func) -> Expression:
     return translator.call("CURDATE" if isinstance(node, exp.CurrentDate) else "NOW", node, [])
 
 
-def _formatted(translator: Translator, node: exp.Expr, given: str, pattern: str) -> Expression:
-    """Return the text of DATE_FORMAT, from the SQL of a datetime."""
-    if translator.has_python:
-        return Expression(
-            python_call("date_format", given, translator.target.text_literal(pattern)), TEXT, node
-        )
-    parts = [_format_part(translator, kind, text, given) for kind, text in formats.pieces(pattern)]
-    # A pattern of texts alone must still give NULL for NULL.
-    first = (
-        f"CASE WHEN {given} IS NOT NULL THEN '' END"
-        if not any(given in part for part in parts)
-        else ""
-    )
-    return Expression(f"({' || '.join([*([first] if first else []), *parts])})", TEXT, node)
-
-
-def _format_part(translator: Translator, kind: str, text: str, given: str) -> str:
-    if kind == "text":
-        return translator.target.text_literal(text)
-    numbers = {
-        "U": functions.WEEK_FROM_SUNDAY,
-        "u": functions.WEEK_OF_FOUR_DAYS,
-        "V": functions.WEEK_OF_ITS_SUNDAY,
-        "X": functions.YEAR_OF_ITS_SUNDAY,
-    }
-    # The database formats most letters itself. The SQL of the others is computed here.
-    own = formats.OF_POSTGRESQL if translator.target.name == "postgres" else formats.OF_DUCKDB
-    if text in own:
-        shown = f"TO_CHAR({given}, '{own[text]}')" if own is formats.OF_POSTGRESQL else ""
-        return shown or f"STRFTIME({given}, '{own[text]}')"
-    if text in numbers:
-        number = numbers[text].template(translator.target.name).format(given)
-        return f"LPAD(CAST({number} AS VARCHAR), {4 if text == 'X' else 2}, '0')"
-    if text == "w":
-        return f"CAST(CAST(EXTRACT(DOW FROM {given}) AS INT) AS VARCHAR)"
-    assert text == "D", text  # noqa: S101 - all other letters are above
-    # D is the day of the month with its suffix: 1st, 2nd, 3rd, 4th, 11th.
-    day = f"CAST(EXTRACT(DAY FROM {given}) AS INT)"
-    return (
-        f"CAST({day} AS VARCHAR) || CASE WHEN {day} IN (11, 12, 13) THEN 'th' WHEN {day} % 10 ="
-        f" 1 THEN 'st' WHEN {day} % 10 = 2 THEN 'nd' WHEN {day} % 10 = 3 THEN 'rd' ELSE"
-        " 'th' END"
-    )
-
-
 @_call("DATE_FORMAT", counts=[2])
 def _date_format(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    given, pattern = (
-        translator.target.datetime(translator.moment(arguments[0])),
-        translator.literal_text(arguments[1], node),
-    )
+    given = translator.target.values.datetime(translator.moment(arguments[0]))
+    pattern = translator.literal_text(arguments[1], node)
     if not pattern:
         raise untranslatable(node, "its pattern is empty")
-    return _formatted(translator, node, given, pattern)
+    return Expression(translator.target.dates.formatted(given, pattern), TEXT, node)
 
 
 @_call("DATE_ADD", "DATE_SUB", "ADDDATE", "SUBDATE", counts=[2])
@@ -157,17 +109,14 @@ def _week(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> 
 @_call("FROM_UNIXTIME", counts=[1, 2])
 def _from_unixtime(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     seconds = translator.whole(arguments[0])
-    begin = translator.target.datetime_literal("1970-01-01 00:00:00")
-    later = {
-        "postgres": f"{begin} + {seconds} * INTERVAL '1 second'",
-        "duckdb": f"{begin} + INTERVAL ({seconds}) SECOND",
-        "sqlite": python_call("add", begin, seconds, "'second'", "0"),
-    }[translator.target.name]
+    dates = translator.target.dates
     # MariaDB returns NULL after January 2038.
-    found = f"CASE WHEN {seconds} BETWEEN 0 AND 2147483647 THEN {later} END"
+    is_known = f"{seconds} BETWEEN 0 AND 2147483647"
+    found = f"CASE WHEN {is_known} THEN {dates.of_unix_time(seconds)} END"
     if len(arguments) == 1:
         return Expression(found, DATETIME, node)
-    return _formatted(translator, node, f"({found})", translator.literal_text(arguments[1], node))
+    pattern = translator.literal_text(arguments[1], node)
+    return Expression(dates.formatted(f"({found})", pattern), TEXT, node)
 
 
 @_call("STR_TO_DATE", counts=[2])

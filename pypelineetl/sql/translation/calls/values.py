@@ -39,7 +39,7 @@ def _nullif(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -
         translator, node, translator.rounded(given), translator.rounded(translator.of(arguments[1]))
     )
     # CASE, because the compared form of the value may differ from the returned one.
-    sql = f"CASE WHEN {one} = {other} THEN NULL ELSE {translator.target.value(given)} END"
+    sql = f"CASE WHEN {one} = {other} THEN NULL ELSE {translator.target.values.value(given)} END"
     return Expression(
         sql, given.type, node, given.form if given.form is not Form.CONDITION else Form.PLAIN
     )
@@ -69,19 +69,8 @@ def _greatest(translator: Translator, node: exp.Expr, arguments: list[exp.Expr])
             "write CAST(… AS …) around a quotient, and around a date that is computed from a text",
         )
     values, kind, form = choices.unified(translator, node, given)
-    name = node.name.upper()
-    if translator.has_python:
-        # Decimals as texts would be compared as texts.
-        if form is Form.DIGITS:
-            values, form = [f"CAST({each} AS REAL)" for each in values], Form.PLAIN
-        return Expression(
-            f"{'max' if name == 'GREATEST' else 'min'}({', '.join(values)})", kind, node, form
-        )
-    # GREATEST and LEAST of PostgreSQL and DuckDB leave NULL out. In MySQL, NULL gives NULL.
-    missing = " OR ".join(f"{each} IS NULL" for each in values)
-    return Expression(
-        f"CASE WHEN {missing} THEN NULL ELSE {name}({', '.join(values)}) END", kind, node, form
-    )
+    sql, form = translator.target.texts.extreme(node.name.upper(), values, form)
+    return Expression(sql, kind, node, form)
 
 
 @_call("ELT", counts=[None])

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from sqlglot import exp
 
+from pypelineetl.sql.translation.decimals import product_type, quotient_type
 from pypelineetl.sql.translation.expressions import Expression, Form, untranslatable
 from pypelineetl.sql.translation.operators import intervals
-from pypelineetl.sql.translation.targets import product_type, quotient_type
+from pypelineetl.sql.translation.targets.arithmetic import digits_unknown
 from pypelineetl.sql.translation.translator import Handlers, Translator
 from pypelineetl.sql.translation.types import DOUBLE, INTEGER, Kind
 
@@ -44,12 +45,16 @@ def computed(
             raise untranslatable(
                 node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
             )
-        return Expression(translator.target.arithmetic(operator, one, other, DOUBLE), DOUBLE, node)
+        return Expression(
+            translator.target.arithmetic.computed(operator, one, other, DOUBLE), DOUBLE, node
+        )
     kind = product_type(operator, one.type, other.type)
     if translator.context.is_of_sqlite and kind.kind is Kind.DECIMAL:
         raise untranslatable(node, "SQLite computes decimals as floating-point numbers")
-    form = translator.target.computed_decimal if kind.kind is Kind.DECIMAL else Form.PLAIN
-    return Expression(translator.target.arithmetic(operator, one, other, kind), kind, node, form)
+    form = translator.target.values.computed_decimal if kind.kind is Kind.DECIMAL else Form.PLAIN
+    return Expression(
+        translator.target.arithmetic.computed(operator, one, other, kind), kind, node, form
+    )
 
 
 def _divided(translator: Translator, node: exp.Div) -> Expression:
@@ -62,67 +67,26 @@ def quotient(
     translator: Translator, node: exp.Expr, one: Expression, other: Expression
 ) -> Expression:
     """Return a quotient, which is NULL if the divisor is 0."""
-    target = translator.target
+    values, arithmetic = translator.target.values, translator.target.arithmetic
     if Kind.DOUBLE in (one.kind, other.kind):
-        dividend, divisor = target.double(one), target.double(other)
-        if target.has_python_functions:
-            return Expression(f"mysql_double_quotient({dividend}, {divisor})", DOUBLE, node)
-        return Expression(f"({dividend} / NULLIF({divisor}, 0))", DOUBLE, node)
+        sql = arithmetic.double_quotient(values.double(one), values.double(other))
+        return Expression(sql, DOUBLE, node)
     if None in (one.type.scale, other.type.scale):
-        raise untranslatable(
-            node,
-            "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around them",
-        )
+        raise digits_unknown(node)
     kind = quotient_type(one.type, other.type)
-    exact = [_exactly(translator, each) for each in (one, other)]
-    sql = target.quotient(exact[0], exact[1], (one.type, other.type), kind.excess)
-    return Expression(sql, kind, node, target.computed_decimal)
+    dividend, divisor = arithmetic.exact(one), arithmetic.exact(other)
+    sql = arithmetic.quotient(dividend, divisor, (one.type, other.type), kind.excess)
+    return Expression(sql, kind, node, values.computed_decimal)
 
 
-def _exactly(translator: Translator, given: Expression) -> str:
-    is_whole = given.kind is Kind.INTEGER and translator.target.name == "duckdb"
-    # DuckDB would multiply a BIGINT with a power of ten in 64 bits.
-    return (
-        f"CAST({translator.target.value(given)} AS HUGEINT)"
-        if is_whole
-        else translator.target.decimal(given)
-    )
-
-
-def _whole_quotient_node(translator: Translator, node: exp.IntDiv) -> Expression:
+def _whole_quotient(translator: Translator, node: exp.IntDiv) -> Expression:
     one, other = translator.number(node.this), translator.number(node.expression)
     if Kind.DOUBLE in (one.kind, other.kind):
         raise untranslatable(
             node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
         )
-    return whole_quotient(translator, node, one, other)
-
-
-def whole_quotient(
-    translator: Translator, node: exp.Expr, one: Expression, other: Expression
-) -> Expression:
-    """Return the whole part of a quotient."""
-    target = translator.target
-    if target.has_python_functions:
-        return Expression(f"mysql_div({one.sql}, {other.sql})", INTEGER, node)
-    if Kind.DECIMAL not in (one.kind, other.kind):
-        dividend, divisor = target.integer(one), target.integer(other)
-        sql = f"({dividend} {target.whole_division} NULLIF({divisor}, 0))"
-        return Expression(sql, INTEGER, node)
-    if target.name == "postgres":
-        sql = f"CAST(DIV({target.decimal(one)}, NULLIF({target.decimal(other)}, 0)) AS BIGINT)"
-        return Expression(sql, INTEGER, node)
-    if None in (one.type.scale, other.type.scale):
-        raise untranslatable(
-            node,
-            "the digits of its operands are not known; write CAST(… AS DECIMAL(p, s)) around them",
-        )
-    # DuckDB divides decimals as DOUBLE. Multiplied by a power of ten, both are whole numbers.
-    power = 10 ** max(each.type.excess or each.type.scale or 0 for each in (one, other))
-    first, second = (
-        f"CAST({_exactly(translator, each)} * {power} AS HUGEINT)" for each in (one, other)
-    )
-    return Expression(f"CAST({first} // NULLIF({second}, 0) AS BIGINT)", INTEGER, node)
+    sql = translator.target.arithmetic.whole_quotient(node, one, other)
+    return Expression(sql, INTEGER, node)
 
 
 def _bits_of(translator: Translator, node: exp.BitwiseAnd) -> Expression:
@@ -138,7 +102,7 @@ def _bits_of(translator: Translator, node: exp.BitwiseAnd) -> Expression:
 HANDLERS: Handlers = {
     exp.Neg: _negative,
     exp.Div: _divided,
-    exp.IntDiv: _whole_quotient_node,
+    exp.IntDiv: _whole_quotient,
     exp.BitwiseAnd: _bits_of,
     **dict.fromkeys(_ARITHMETIC, _computed_node),
 }

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from pypelineetl.sql.translation.expressions import Expression, Form, untranslatable
+from pypelineetl.sql.translation.expressions import Expression, untranslatable
+from pypelineetl.sql.translation.functions import python_call
 from pypelineetl.sql.translation.translator import Handlers, Translator
 from pypelineetl.sql.translation.types import (
     DATE,
@@ -41,7 +42,9 @@ def _cast(translator: Translator, node: exp.Cast) -> Expression:  # noqa: PLR091
             precision, scale = (*map(int, arguments), *(10, 0)[len(arguments) :])
             return _cast_to_decimal(translator, node, precision, scale)
         case exp.DType.DOUBLE:
-            return Expression(translator.target.double(translator.number(node.this)), DOUBLE, node)
+            return Expression(
+                translator.target.values.double(translator.number(node.this)), DOUBLE, node
+            )
         case exp.DType.DATE:
             return _cast_to_date(translator, node)
         case exp.DType.DATETIME | exp.DType.TIMESTAMP | exp.DType.TIMESTAMPTZ if arguments in (
@@ -54,69 +57,46 @@ def _cast(translator: Translator, node: exp.Cast) -> Expression:  # noqa: PLR091
 
 
 def _cast_to_text(translator: Translator, node: exp.Cast, arguments: Sequence[str]) -> Expression:
-    given = translator.text(node.this)
-    if not arguments:
-        return Expression(given, TEXT, node)
-    if translator.target.has_python_functions:
-        return Expression(f"mysql_left({given}, {int(arguments[0])})", TEXT, node)
-    return Expression(f"LEFT({given}, {int(arguments[0])})", TEXT, node)
+    text = translator.text(node.this)
+    if arguments:
+        text = translator.target.casts.text(text, int(arguments[0]))
+    return Expression(text, TEXT, node)
 
 
 def _cast_to_whole(translator: Translator, node: exp.Cast) -> Expression:
-    given, target = translator.of(node.this), translator.target
-    has_python = target.has_python_functions
+    given = translator.of(node.this)
+    values, casts = translator.target.values, translator.target.casts
     match given.kind:
         case Kind.TEXT:
-            return Expression(_whole_of_text(translator, target.text(given)), INTEGER, node)
-        case Kind.DECIMAL if has_python:
-            return Expression(f"mysql_to_whole({given.sql})", INTEGER, node)
+            sql = casts.whole_of_text(values.text(given))
         case Kind.DECIMAL:
-            return Expression(f"CAST(ROUND({target.decimal(given)}) AS BIGINT)", INTEGER, node)
-        case Kind.DOUBLE if has_python:
-            return Expression(f"mysql_double_to_whole({given.sql})", INTEGER, node)
+            sql = casts.whole_of_decimal(given)
         case Kind.DOUBLE:
-            return Expression(f"CAST({given.sql} AS BIGINT)", INTEGER, node)
-    translator.kind_of(
-        given,
-        frozenset({Kind.INTEGER}),
-        "; use DATE_FORMAT or another function that gives a number",
-    )
-    return Expression(target.integer(given), INTEGER, node)
-
-
-def _whole_of_text(translator: Translator, text: str) -> str:
-    """Return the whole number at the beginning of a text, as in MySQL; 0 if there is none."""
-    if translator.target.has_python_functions:
-        return f"mysql_whole_of_text({text})"
-    if translator.target.name == "duckdb":
-        begin = f"NULLIF(REGEXP_EXTRACT({text}, '^[ \\t\\n\\r\\f\\v]*([-+]?[0-9]+)', 1), '')"
-    else:
-        begin = f"SUBSTRING({text} FROM '^[ \\t\\n\\r\\f\\v]*([-+]?[0-9]+)')"
-    return f"CASE WHEN {text} IS NOT NULL THEN COALESCE(CAST({begin} AS BIGINT), 0) END"
+            sql = casts.whole_of_double(given)
+        case _:
+            translator.kind_of(
+                given,
+                frozenset({Kind.INTEGER}),
+                "; use DATE_FORMAT or another function that gives a number",
+            )
+            sql = values.integer(given)
+    return Expression(sql, INTEGER, node)
 
 
 def _cast_to_decimal(
     translator: Translator, node: exp.Cast, precision: int, scale: int
 ) -> Expression:
-    given, target = translator.as_number(translator.of(node.this)), translator.target
+    given = translator.as_number(translator.of(node.this))
     translator.kind_of(given, NUMBERS, ", and each database reads a number in its own way")
-    if target.has_python_functions:
-        sql = f"mysql_decimal_within({given.sql}, {precision}, {scale})"
-        return Expression(sql, decimal(scale), node, Form.DIGITS)
-    sql = target.value(given)
-    if given.kind is Kind.DOUBLE:
-        # MySQL rounds the digits that it shows of a DOUBLE, not its binary digits.
-        sql = f"CAST({sql} AS VARCHAR)"
-    if given.kind is Kind.DECIMAL and given.type.excess:
-        sql = target.rounded(sql, scale)
-    return Expression(f"CAST({sql} AS DECIMAL({precision}, {scale}))", decimal(scale), node)
+    sql = translator.target.casts.decimal(given, precision, scale)
+    return Expression(sql, decimal(scale), node, translator.target.values.computed_decimal)
 
 
 def _cast_to_date(translator: Translator, node: exp.Cast) -> Expression:
     given = _dated(translator, node, "DATE")
     if given.kind is Kind.TEXT:
-        return Expression(f"mysql_date_of_text({given.sql})", DATE, node)
-    return Expression(translator.target.date(given), DATE, node)
+        return Expression(python_call("date_of_text", given.sql), DATE, node)
+    return Expression(translator.target.values.date(given), DATE, node)
 
 
 def _cast_to_datetime(
@@ -127,32 +107,23 @@ def _cast_to_datetime(
         # TIMESTAMP '…' keeps the digits of the literal, CAST(… AS DATETIME) none.
         return replace(given, node=node)
     if given.kind is Kind.TEXT:
-        return Expression(
-            f"mysql_datetime_of_text({given.sql}, {int(keeps_fraction)})", DATETIME, node
-        )
-    whole = translator.target.datetime(given)
-    if keeps_fraction:
-        return Expression(whole, DATETIME, node)
-    if translator.target.has_python_functions:
-        return Expression(
-            f"substr({whole}, 1, 19)" if given.kind is Kind.DATETIME else f"({whole})",
-            DATETIME,
-            node,
-        )
-    return Expression(f"DATE_TRUNC('second', {whole})", DATETIME, node)
+        sql = python_call("datetime_of_text", given.sql, str(int(keeps_fraction)))
+    elif keeps_fraction:
+        sql = translator.target.values.datetime(given)
+    else:
+        sql = translator.target.casts.whole_seconds(given)
+    return Expression(sql, DATETIME, node)
 
 
 def _dated(translator: Translator, node: exp.Cast, kind: str) -> Expression:
     """Return the operand of a cast to a date or datetime.
 
-    On SQLite it may be a text, which a Python function then reads.
+    On SQLite it may be a text, which a Python function then reads as MySQL does.
     """
     given = translator.as_moment(translator.of(node.this))
-    wanted = (
-        frozenset({*MOMENTS, Kind.TEXT})
-        if translator.target.has_python_functions and not given.literal
-        else MOMENTS
-    )
+    wanted = MOMENTS
+    if translator.target.values.reads_dates_in_texts and not given.literal:
+        wanted = MOMENTS | {Kind.TEXT}
     translator.kind_of(given, wanted, f", and each database reads a {kind} in its own way")
     return given
 

@@ -75,7 +75,11 @@ def unified(
             raise untranslatable(
                 node, "one of its dates is a text; write CAST(… AS DATE) or CAST(… AS DATETIME)"
             )
-        take, kind = (target.date, DATE) if kinds == {Kind.DATE} else (target.datetime, DATETIME)
+        take, kind = (
+            (target.values.date, DATE)
+            if kinds == {Kind.DATE}
+            else (target.values.datetime, DATETIME)
+        )
         return (
             [each.sql if each.kind is Kind.NULL else take(each) for each in given],
             kind,
@@ -89,7 +93,7 @@ def unified(
             Form.PLAIN,
         )
     # MySQL returns a text if the results have several types.
-    return [target.text(each) for each in given], TEXT, Form.PLAIN
+    return [target.values.text(each) for each in given], TEXT, Form.PLAIN
 
 
 def _unified_numbers(
@@ -97,17 +101,17 @@ def _unified_numbers(
 ) -> tuple[list[str], Type, Form]:
     target = translator.target
     if kinds == {Kind.INTEGER}:
-        return [target.value(each) for each in given], INTEGER, Form.PLAIN
+        return [target.values.value(each) for each in given], INTEGER, Form.PLAIN
     if Kind.DOUBLE in kinds:
-        return [target.number(each, DOUBLE) for each in given], DOUBLE, Form.PLAIN
+        return [target.values.number(each, DOUBLE) for each in given], DOUBLE, Form.PLAIN
     scales = [each.type.scale for each in given if each.kind is Kind.DECIMAL]
     known = [scale for scale in scales if scale is not None]
     kind = decimal(
         max(known) if len(known) == len(scales) else None,
         max(each.type.excess for each in given),
     )
-    values = [target.one_of(each, kind) for each in given]
-    return values, kind, target.computed_decimal
+    values = [target.values.one_of(each, kind) for each in given]
+    return values, kind, target.values.computed_decimal
 
 
 HANDLERS: Handlers = {

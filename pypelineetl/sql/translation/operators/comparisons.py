@@ -20,7 +20,7 @@ _COMPARISONS: dict[type[exp.Expr], str] = {
 def _compared(translator: Translator, node: exp.Binary) -> Expression:
     operator = _COMPARISONS[type(node)]
     if isinstance(node, exp.NullSafeEQ):
-        operator = translator.target.null_safe_equal
+        operator = translator.target.values.null_safe_equal
     one, other = (translator.rounded(translator.of(each)) for each in (node.this, node.expression))
     first, second = comparable(translator, node, one, other)
     return truth(f"({first} {operator} {second})", node)
@@ -44,10 +44,10 @@ def comparable(
             raise untranslatable(node, UNTYPED)
         return one.sql, other.sql
     if kinds <= NUMBERS:
-        return _comparable_numbers(translator, one, other)
+        return translator.target.values.comparable_numbers(one, other)
     # Two dates are compared as dates, a date and a datetime as datetimes.
     if kinds <= MOMENTS:
-        take = target.date if kinds == {Kind.DATE} else target.datetime
+        take = target.values.date if kinds == {Kind.DATE} else target.values.datetime
         first, second = (
             each.sql if each.kind is Kind.NULL else take(each) for each in (one, other)
         )
@@ -55,7 +55,7 @@ def comparable(
     # The collations of two databases may differ, so the comparison is recorded.
     if kinds == {Kind.TEXT}:
         translator.context.folded.append(node)
-        return target.bare_text(one), target.bare_text(other)
+        return target.values.bare_text(one), target.values.bare_text(other)
     if kinds == {Kind.TEXT, Kind.OTHER} and "json" not in one.type.name + other.type.name:
         translator.context.folded.append(node)
         first, second = (f"CAST({each.sql} AS VARCHAR)" for each in (one, other))
@@ -64,22 +64,6 @@ def comparable(
         return one.sql, other.sql
     kinds_shown = " with ".join(each.kind.value for each in (one, other))
     raise untranslatable(node, f"it compares {kinds_shown}; write CAST(… AS …) around one of them")
-
-
-def _comparable_numbers(
-    translator: Translator, one: Expression, other: Expression
-) -> tuple[str, str]:
-    """Return the SQL of two numbers to compare.
-
-    MySQL casts both to DOUBLE if one is a DOUBLE. SQLite needs the casts written.
-    """
-    both = (one, other)
-    if translator.target.has_python_functions and Kind.DOUBLE in (one.kind, other.kind):
-        first, second = (
-            each.sql if each.kind is Kind.NULL else translator.target.double(each) for each in both
-        )
-        return first, second
-    return translator.target.comparable(one), translator.target.comparable(other)
 
 
 def _refuse_conversion(translator: Translator, node: exp.Expr, *given: Expression) -> None:
@@ -139,23 +123,12 @@ def _in_query(translator: Translator, node: exp.In, query: exp.Expr) -> Expressi
     if len(types) != 1:
         raise untranslatable(node, "its query must give one column")
     [found] = types
+    is_typed = translator.context.schema is not None
     if found.kind is Kind.TEXT:
         translator.context.folded.append(node)
-    elif translator.context.schema is not None:
-        both = {given.kind, found.kind}
-        alike = (
-            both == {Kind.INTEGER} if translator.target.has_python_functions else both <= NUMBERS
-        )
-        has_two_scales = (
-            Kind.DECIMAL in both
-            and given.type.scale != found.scale
-            and translator.target.name == "duckdb"
-        )
-        if has_two_scales or (
-            not alike and (len(both) != 1 or found.kind in (Kind.OTHER, Kind.UNKNOWN))
-        ):
-            raise untranslatable(node, f"it compares {given.kind.value} with {found.kind.value}")
-    return truth(f"({translator.target.comparable(given)} IN ({sql}))", node)
+    elif is_typed and not translator.target.values.can_compare_in(given.type, found):
+        raise untranslatable(node, f"it compares {given.kind.value} with {found.kind.value}")
+    return truth(f"({translator.target.values.comparable(given)} IN ({sql}))", node)
 
 
 def _between(translator: Translator, node: exp.Between) -> Expression:
@@ -168,7 +141,7 @@ def _between(translator: Translator, node: exp.Between) -> Expression:
     # The two ends need different forms, such as a date and a datetime. All become datetimes.
     given = translator.as_moment(translator.of(node.this))
     ends = [translator.as_moment(translator.of(node.args[name])) for name in ("low", "high")]
-    one, least, most = (translator.target.datetime(each) for each in (given, *ends))
+    one, least, most = (translator.target.values.datetime(each) for each in (given, *ends))
     return truth(f"({one} BETWEEN {least} AND {most})", node)
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from pypelineetl.sql.translation.expressions import Expression, untranslatable
-from pypelineetl.sql.translation.functions import python_call
 from pypelineetl.sql.translation.translator import Translator
 from pypelineetl.sql.translation.types import DATE, DATETIME, FROM_TEXT, INTEGER, Kind
 
@@ -30,8 +29,6 @@ _MICROSECONDS = {
     "WEEK": 604_800_000_000,
 }
 _MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
-_FIRST_MOMENT = "0001-01-01 00:00:00"
-_LAST_MOMENT = "9999-12-31 23:59:59.999999"
 _EXACT_AMOUNT = 2**53
 """Whole numbers below this are exact in a DOUBLE, with which PostgreSQL multiplies an interval."""
 
@@ -81,23 +78,16 @@ def later(
     name, _ = UNITS[interval.unit]
     # A date plus days or months is a date. Plus a smaller unit, it is a datetime.
     is_date = given.kind is Kind.DATE and name in ("day", "month")
-    kind, begin = (DATE, target.date(given)) if is_date else (DATETIME, target.datetime(given))
+    kind, begin = (
+        (DATE, target.values.date(given)) if is_date else (DATETIME, target.values.datetime(given))
+    )
     # In MySQL, a literal text plus an interval is a text.
     if isinstance(moment, exp.Literal) or given.type.name == FROM_TEXT:
         kind = replace(kind, name=FROM_TEXT)
     if interval.unit == "MICROSECOND" or given.type.scale:
         kind = replace(kind, scale=6)
-    if translator.has_python:
-        sql = python_call("add", begin, count, f"'{name}'", str(int(is_date)))
-        return Expression(sql, kind, node)
-    if target.name == "duckdb":
-        sql = f"({begin} + INTERVAL ({count}) {name.upper()})"
-    else:
-        sql = f"({begin} + {count} * INTERVAL '1 {name}')"
-    # MySQL has the years 1 to 9999, and returns NULL outside of them.
-    first, last = target.datetime_literal(_FIRST_MOMENT), target.datetime_literal(_LAST_MOMENT)
-    within = f"CASE WHEN {sql} BETWEEN {first} AND {last} THEN {sql} END"
-    return Expression(f"CAST({within} AS DATE)" if is_date else within, kind, node)
+    sql = target.dates.later(begin, count, name, is_date=is_date)
+    return Expression(sql, kind, node)
 
 
 def _count(translator: Translator, node: exp.Expr, interval: Interval) -> str:
@@ -116,48 +106,14 @@ def units_between(
     translator: Translator, node: exp.Expr, unit: str, begin: exp.Expr, end: exp.Expr
 ) -> Expression:
     """Return TIMESTAMPDIFF: the whole units of time from one date or datetime to another."""
-    first, last = (translator.target.datetime(translator.moment(each)) for each in (begin, end))
+    values, dates = translator.target.values, translator.target.dates
+    first, last = (values.datetime(translator.moment(each)) for each in (begin, end))
     if unit in _MICROSECONDS:
-        return _whole_units(translator, node, _MICROSECONDS[unit], first, last)
+        sql = dates.units_between(first, last, _MICROSECONDS[unit])
+        return Expression(sql, INTEGER, node)
     if unit not in _MONTHS:
         raise untranslatable(node)
-    months = _months(translator, first, last)
-    if _MONTHS[unit] == 1:
-        return Expression(months, INTEGER, node)
-    divided = f"({months} {translator.target.whole_division} {_MONTHS[unit]})"
-    return Expression(divided, INTEGER, node)
-
-
-def _whole_units(
-    translator: Translator, node: exp.Expr, microseconds: int, first: str, last: str
-) -> Expression:
-    if translator.has_python:
-        sql = f"({python_call('microseconds_between', first, last)} / {microseconds})"
-    elif translator.target.name == "duckdb":
-        sql = f"((EPOCH_US({last}) - EPOCH_US({first})) // {microseconds})"
-    else:
-        sql = (
-            f"CAST(TRUNC(EXTRACT(EPOCH FROM ({last} - {first})) * 1000000 / {microseconds}) AS"
-            " BIGINT)"
-        )
+    sql = dates.months_between(first, last)
+    if _MONTHS[unit] != 1:
+        sql = f"({sql} {translator.target.arithmetic.whole_division} {_MONTHS[unit]})"
     return Expression(sql, INTEGER, node)
-
-
-def _months(translator: Translator, first: str, last: str) -> str:
-    if translator.has_python:
-        return python_call("months_between", first, last)
-    month = "(EXTRACT(YEAR FROM {0}) * 12 + EXTRACT(MONTH FROM {0}))"
-    in_month = {
-        "postgres": "({0} - DATE_TRUNC('month', {0}))",
-        "duckdb": "(EPOCH_US({0}) - EPOCH_US(DATE_TRUNC('month', {0})))",
-    }[translator.target.name]
-    months = f"{month.format(last)} - {month.format(first)}"
-    # The last month is not whole if the end is earlier in its month than the beginning is.
-    later, earlier = (
-        f"{in_month.format(one)} < {in_month.format(two)}"
-        for one, two in ((last, first), (first, last))
-    )
-    return (
-        f"CAST(CASE WHEN {first} <= {last} THEN {months} - CASE WHEN {later} THEN 1 ELSE 0 END"
-        f" ELSE {months} + CASE WHEN {earlier} THEN 1 ELSE 0 END END AS BIGINT)"
-    )

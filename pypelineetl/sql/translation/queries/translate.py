@@ -13,7 +13,7 @@ from pypelineetl.sql.translation.queries.query import Query, limit_clause, refus
 from pypelineetl.sql.translation.queries.selects import translate_select
 from pypelineetl.sql.translation.queries.tables import with_clause
 from pypelineetl.sql.translation.scopes import Columns, Scope
-from pypelineetl.sql.translation.targets import TARGETS
+from pypelineetl.sql.translation.targets.registry import TARGETS
 from pypelineetl.sql.translation.translator import Context, Schema, Translator
 from pypelineetl.sql.translation.types import Kind, Type
 
@@ -54,7 +54,7 @@ def translate_tree(
     """
     context = Context(TARGETS[target], schema, is_of_sqlite)
     query = _query(tree, context, Scope())
-    text = query.text([context.target.root(column) for column in query.columns])
+    text = query.text([context.target.values.root(column) for column in query.columns])
     folded = dict.fromkeys(node.sql(dialect="mysql") for node in context.folded)
     return Translation(text, tuple(folded))
 
@@ -70,14 +70,14 @@ class _SelectTranslator(Translator):
         columns, types = query.columns, query.types()
         if is_value:
             columns, types = query.with_all_digits()
-        return query.text([self.target.in_subquery(column) for column in columns]), types
+        return query.text([self.target.values.in_subquery(column) for column in columns]), types
 
     def derived(self, node: exp.Expr, scope: Scope) -> tuple[str, Columns | None]:
         query = _query(node, self.context, scope)
         columns, types = query.columns, query.types()
         if query.is_merged:
             columns, types = query.with_all_digits()
-        text = query.text([self.target.root(column) for column in columns])
+        text = query.text([self.target.values.root(column) for column in columns])
         if query.has_unknown_star:
             return text, None
         return text, {**(query.stars or {}), **dict(zip(query.names, types, strict=True))}
@@ -117,7 +117,7 @@ def _union(tree: exp.Union, translator: Translator) -> Query:
     for pair in zip(sides[0].columns, sides[1].columns, strict=True):
         values, kind, form = unified(translator, tree, pair)
         for text, value, column in zip(texts, values, pair, strict=True):
-            text.append(context.target.root(Expression(value, kind, column.node, form)))
+            text.append(context.target.values.root(Expression(value, kind, column.node, form)))
         columns.append(Expression("", replace(kind, excess=0), tree, Form.PLAIN))
         # UNION without ALL compares the rows, with their texts.
         if tree.args.get("distinct") and kind.kind is Kind.TEXT:

@@ -1,0 +1,1 @@
+"""Write MySQL's SQL as each target database does."""
