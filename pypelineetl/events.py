@@ -4,10 +4,11 @@
 listeners of these events.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pypelineetl.declare.etls import ETL
 
@@ -263,4 +264,48 @@ Event = (
 """Any event of a run."""
 
 Listener = Callable[[Event], None]
-"""A function that a run calls with each of its events."""
+"""A function that gets the events of a run, each when it happens."""
+
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
+_Result = TypeVar("_Result")
+
+
+def deliver(work: Generator[Event, None, _Result], *listeners: Listener) -> _Result:
+    """Do work to its end, and give each of its events to the listeners.
+
+    Args:
+        work: A generator of the events, which does the work between them.
+        listeners: They get each event in this order. If one raises, the work is undone.
+
+    Returns:
+        What the work returns.
+    """
+    with closing(work):
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as stop:
+                result: _Result = stop.value
+                return result
+            for listener in listeners:
+                listener(event)
+
+
+def convert(
+    work: Generator[_Given, None, _Result], make: Callable[[_Given], _Made]
+) -> Generator[_Made, None, _Result]:
+    """Yield what `make` makes of each thing that the work yields.
+
+    Returns:
+        What the work returns.
+    """
+    # Close the work if the consumer stops: it holds connections and temporary tables.
+    with closing(work):
+        while True:
+            try:
+                given = next(work)
+            except StopIteration as stop:
+                result: _Result = stop.value
+                return result
+            yield make(given)

@@ -1,30 +1,36 @@
 """Write the events of tasks to run.log, and send alerts about failures and recoveries."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from celery.exceptions import TaskPredicate
 
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import LoadError, PypeLineError, RefreshError, error_text
-from pypelineetl.events import Event
+from pypelineetl.events import Event, Listener, deliver
 from pypelineetl.project.project import Project
 from pypelineetl.report.alerts import Alerts
 from pypelineetl.report.run_log import RunLog
 
+_Result = TypeVar("_Result")
 
-def logged(project: Project, events: Iterable[Event]) -> Iterator[Event]:
-    """Yield these events, each after it is written to run.log."""
+
+def do_and_log(
+    project: Project, work: Generator[Event, None, _Result], *listeners: Listener
+) -> _Result:
+    """Do work to its end, and write its events to run.log while they happen.
+
+    Args:
+        project: The project, which says where run.log is.
+        work: The work, as a generator of its events.
+        listeners: They get each event after run.log.
+
+    Returns:
+        What the work returns.
+    """
     with _run_log(project) as log:
-        for event in events:
-            log(event)
-            yield event
-
-
-def log_all(project: Project, events: Iterable[Event]) -> None:
-    """Write these events to run.log while they happen, to the last one."""
-    for _ in logged(project, events):
-        pass
+        return deliver(work, log, *listeners)
 
 
 def send_alert(project: Project, send: Callable[[Alerts], object]) -> None:

@@ -6,10 +6,11 @@ from datetime import timedelta
 
 from pypelineetl import events
 from pypelineetl.celery.outcomes import Outcome, failed, loaded, recorded_outcomes, skipped
-from pypelineetl.celery.reports import logged
+from pypelineetl.celery.reports import do_and_log
 from pypelineetl.celery.task_run import current_run, retry_when_busy
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import RefreshError
+from pypelineetl.events import Event
 from pypelineetl.load.context import LoadOptions
 from pypelineetl.project.project import Project
 from pypelineetl.run.execute import execute
@@ -34,9 +35,9 @@ def update_tables(project: Project, etls: Sequence[ETL]) -> list[Outcome]:
 def _update_tables(project: Project, run: Run, etls: Sequence[ETL]) -> list[Outcome]:
     # The task waits for locked tables by a retry, which leaves the worker free. It does not sleep.
     without_wait = replace(project, lock_wait=timedelta())
-    happening = execute(without_wait, run, etls, LoadOptions(), rebuilds=False)
-    outcomes = []
-    for event in logged(project, happening):
+    outcomes: list[Outcome] = []
+
+    def collect(event: Event) -> None:
         match event:
             case events.EtlFinished(etl=etl, counts=counts):
                 outcomes.append(loaded(etl, counts.read))
@@ -44,6 +45,9 @@ def _update_tables(project: Project, run: Run, etls: Sequence[ETL]) -> list[Outc
                 outcomes.append(failed(etl, error))
             case events.EtlSkipped(etl=etl, reason=reason):
                 outcomes.append(skipped(etl, reason))
+
+    work = execute(without_wait, run, etls, LoadOptions(), rebuilds=False)
+    do_and_log(project, work, collect)
     return outcomes
 
 
@@ -54,6 +58,9 @@ def delete_tables(project: Project) -> None:
         RefreshError: A table could not be deleted.
     """
     request = Request(test_sources=False, delete_existing_tables=True)
-    for event in logged(project, refresh(project, request)):
-        if isinstance(event, events.RunFinished) and event.error:
-            raise RefreshError(event.error)
+    do_and_log(project, refresh(project, request), _raise_error)
+
+
+def _raise_error(event: Event) -> None:
+    if isinstance(event, events.RunFinished) and event.error:
+        raise RefreshError(event.error)

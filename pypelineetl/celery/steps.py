@@ -4,14 +4,12 @@ Celery delivers a task again when its worker dies, so each function may run agai
 refresh. A table that is loaded already is not loaded again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from pypelineetl import events
 from pypelineetl.celery.refresh_plan import RefreshPlan
-from pypelineetl.celery.reports import log_all, logged
+from pypelineetl.celery.reports import do_and_log
 from pypelineetl.celery.task_run import refresh_run, retry_when_busy, run_failed_on_error, run_held
 from pypelineetl.declare.etls import ETL
-from pypelineetl.events import Event
 from pypelineetl.load.partitions import parse_partitions
 from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import Staging, stage
@@ -32,10 +30,8 @@ def build_table(project: Project, plan: RefreshPlan, etl: ETL) -> int:
     # An earlier delivery of this task has loaded the table.
     if earlier and earlier.status == LOADED and earlier.counts:
         return earlier.counts.read
-    for event in logged(project, etl_events(etl, rebuild_etl(staging, run, etl))):
-        if isinstance(event, events.EtlFinished):
-            rows = event.counts.read
-    return rows
+    counts = do_and_log(project, etl_events(etl, rebuild_etl(staging, run, etl)))
+    return counts.read
 
 
 def build_partition(
@@ -44,15 +40,8 @@ def build_partition(
     """Load one partition of a fact into its own table, and return the number of source rows."""
     run, staging = run_of(project, plan)
     partitions = parse_partitions(run.generation, bounds)
-    rows = 0
-
-    def load() -> Iterator[Event]:
-        nonlocal rows
-        counts = yield from rebuild_partition(staging, run, etl, partitions, number)
-        rows = counts.read
-
-    log_all(project, load())
-    return rows
+    counts = do_and_log(project, rebuild_partition(staging, run, etl, partitions, number))
+    return counts.read
 
 
 def build_from_partitions(
@@ -62,7 +51,7 @@ def build_from_partitions(
     run, staging = run_of(project, plan)
     partitions = parse_partitions(run.generation, bounds)
     with run_held(project, run):
-        log_all(project, merge_rebuilt_partitions(staging, run, etl, partitions, rows))
+        do_and_log(project, merge_rebuilt_partitions(staging, run, etl, partitions, rows))
     return rows
 
 
@@ -87,7 +76,7 @@ def publish_refresh(project: Project, plan: RefreshPlan) -> Sequence[ETL]:
         run_failed_on_error(project, run),
         retry_when_busy(project),
     ):
-        log_all(project, publish(staging, run))
+        do_and_log(project, publish(staging, run))
     return staging.etls
 
 

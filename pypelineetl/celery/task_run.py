@@ -14,7 +14,7 @@ from celery import current_task
 from celery.exceptions import TaskPredicate
 
 from pypelineetl.celery.outcomes import Outcome, failed, loaded, recorded_outcomes
-from pypelineetl.celery.reports import log_all, send_alert
+from pypelineetl.celery.reports import do_and_log, send_alert
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError, PypeLineError, TransientError
 from pypelineetl.project.project import Project
@@ -134,7 +134,7 @@ def _lock_and_begin(project: Project, run: Run, etls: Sequence[ETL]) -> None:
         # As long as this connection is open, no other run considers this one dead. After that, its
         # lease counts.
         acquire_liveness(warehouse, run.id)
-        log_all(project, acquire_nowait(project, run, etls))
+        do_and_log(project, acquire_nowait(project, run, etls))
         with run_failed_on_error(project, run, is_retried=True):
             begin_rebuild(project, run, etls)
             with warehouse.transaction():

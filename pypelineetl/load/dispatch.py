@@ -1,17 +1,17 @@
 """Open a source and load its rows by the strategy that fits: in bulk, or row by row."""
 
 from collections.abc import Generator
-from contextlib import closing
+from functools import partial
 
 from pypelineetl import events
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.duck.rows import Stream
 from pypelineetl.duck.session import DuckSession
-from pypelineetl.events import Counts, Event
+from pypelineetl.events import Counts, Event, convert
 from pypelineetl.extract.sources import source_rows, typed_source
 from pypelineetl.load.bulk import load_in_bulk
 from pypelineetl.load.collations import SourceKeys
-from pypelineetl.load.context import Load, Progress
+from pypelineetl.load.context import Load
 from pypelineetl.load.rowwise.facts import load_fact
 from pypelineetl.load.rowwise.members import load_dimension
 from pypelineetl.load.strategy import why_columns_need_rows, why_row_by_row
@@ -26,7 +26,9 @@ def load_source(load: Load, session: DuckSession, etl: ETL) -> Generator[Event, 
         reason = why_columns_need_rows(etl, source.columns)
         if reason is None:
             yield events.LoadStarted(etl)
-            counts = yield from _with_progress(etl, load_in_bulk(load, session, etl, source))
+            counts = yield from convert(
+                load_in_bulk(load, session, etl, source), partial(events.RowsLoaded, etl)
+            )
             if source.note:
                 yield events.EtlNoted(etl, source.note)
             return counts
@@ -38,7 +40,8 @@ def _load_row_by_row(load: Load, session: DuckSession, etl: ETL) -> Generator[Ev
     with source_rows(load.project, etl) as rows:
         yield events.LoadStarted(etl)
         if isinstance(etl, FactETL):
-            return (yield from _with_progress(etl, load_fact(load, session, etl, rows)))
+            loading = load_fact(load, session, etl, rows)
+            return (yield from convert(loading, partial(events.RowsLoaded, etl)))
         return (yield from _load_members(load, session, etl, rows))
 
 
@@ -49,19 +52,6 @@ def _load_members(
     # may find another member.
     keys = SourceKeys(load, etl)
     loading = load_dimension(load, session, etl, keys.recorded(rows))
-    counts = yield from _with_progress(etl, loading)
+    counts = yield from convert(loading, partial(events.RowsLoaded, etl))
     keys.check()
     return counts
-
-
-def _with_progress(etl: ETL, loading: Progress) -> Generator[Event, None, Counts]:
-    """Yield an event for each number of rows that a loader reports; return its counts."""
-    # Close the loader if a listener stops reading: it holds connections and temporary tables.
-    with closing(loading):
-        while True:
-            try:
-                rows = next(loading)
-            except StopIteration as stop:
-                counts: Counts = stop.value
-                return counts
-            yield events.RowsLoaded(etl, rows)

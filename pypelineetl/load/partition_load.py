@@ -1,14 +1,14 @@
 """Load the partitions of one big fact in parallel, each into its own table."""
 
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import partial
 
 from pypelineetl import events
 from pypelineetl.databases import database_class
 from pypelineetl.declare.etls import FactETL
 from pypelineetl.duck.fallback import with_fallback
-from pypelineetl.events import Counts, Event
+from pypelineetl.events import Counts, Event, deliver
 from pypelineetl.load.context import Load
 from pypelineetl.load.partitions import Partitions, partition_etl
 from pypelineetl.load.transfer import load_rows
@@ -27,26 +27,17 @@ def load_partitions(
     read = 0
     is_concurrent = database_class(project.warehouse_url).concurrent_writers
     with ThreadPoolExecutor(len(partitions.numbers) if is_concurrent else 1) as pool:
-        loads = []
+        loads: dict[Future[Counts], list[Event]] = {}
         for number in partitions.numbers:
             loading = load_partition(project, etl, partitions, number)
-            loads.append(pool.submit(_collect, loading))
+            # Only this thread can yield events, so it does that when the partition is loaded.
+            happened: list[Event] = []
+            loads[pool.submit(deliver, loading, happened.append)] = happened
         for load in as_completed(loads):
-            happened, counts = load.result()
-            yield from happened
+            counts = load.result()
+            yield from loads[load]
             read += counts.read
     return read
-
-
-def _collect(loading: Generator[Event, None, Counts]) -> tuple[list[Event], Counts]:
-    """Run a load to its end in a thread; return its events and its counts."""
-    # Only the caller's own thread can yield events, so it does that when the partition is loaded.
-    happened = []
-    while True:
-        try:
-            happened.append(next(loading))
-        except StopIteration as stop:
-            return happened, stop.value
 
 
 def load_partition(

@@ -59,7 +59,7 @@ def prepare_table(
     return previous_keys
 
 
-def create_table(project: Project, etl: ETL, warehouse: Database) -> Iterator[Event]:
+def create_table(project: Project, etl: ETL, warehouse: Database) -> Generator[Event, None, None]:
     """Create an ETL's table. Drop a table of its name that an earlier attempt has left."""
     if warehouse.catalog.columns(etl.table):
         warehouse.catalog.drop(etl.table)

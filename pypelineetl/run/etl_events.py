@@ -10,7 +10,7 @@ from pypelineetl import events
 from pypelineetl.declare.etls import ETL
 from pypelineetl.duck.session import ScanError, UnorderedError
 from pypelineetl.errors import PypeLineError, RefreshError, TransientError, error_text
-from pypelineetl.events import Counts, Event
+from pypelineetl.events import Counts, Event, convert
 from pypelineetl.publish.staging import Staging
 from pypelineetl.shutdown import raise_if_requested
 
@@ -62,19 +62,14 @@ def events_of_live_table(
 
     Errors are raised with the live tables' names in their messages.
     """
+
+    def of_live_table(event: Event) -> Event:
+        return replace(event, etl=etl)  # type: ignore[arg-type] # a load's events all have one
+
     try:
-        while True:
-            try:
-                event = next(loading)
-            except StopIteration as stop:
-                counts: Counts = stop.value
-                return counts
-            yield replace(event, etl=etl)  # type: ignore[arg-type] # a load's events all have one
+        return (yield from convert(loading, of_live_table))
     except PypeLineError as error:
         message = error.message
         for live, staged in staging.tables.items():
             message = message.replace(staged, live)
         raise type(error)(message, error.etl) from error
-    finally:
-        # A caller that stops early must not leave the load's connection open.
-        loading.close()

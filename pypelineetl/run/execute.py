@@ -108,18 +108,14 @@ def _update(
 ) -> Generator[Event, None, bool]:
     """Update tables. The first ETL that fails ends the run."""
     started = time.monotonic()
-    ended: set[str] = set()
-    # A failure rolls the whole update back, so the ETLs after the failed one need not load.
     try:
-        for event in update(project, run, etls, options, warehouse):
-            if isinstance(event, events.EtlFinished | events.EtlFailed):
-                ended.add(event.etl.name)
-            yield event
+        yield from update(project, run, etls, options, warehouse)
     except RefreshError as error:
         fail_run(project, run, error)
-        for etl in etls:
-            if etl.name not in ended:
-                yield events.EtlSkipped(etl, f"{error.etl} failed, and a run is all or nothing")
+        # A failure rolls the whole update back, so the ETLs after the failed one were not loaded.
+        failed = [etl.label for etl in etls].index(error.etl)
+        for etl in etls[failed + 1 :]:
+            yield events.EtlSkipped(etl, f"{error.etl} failed, and a run is all or nothing")
         return False
     yield events.Published(tuple(etls), timedelta(seconds=time.monotonic() - started))
     return True

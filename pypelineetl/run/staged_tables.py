@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
+from pypelineetl.events import deliver
 from pypelineetl.load.target_table import create_table
 from pypelineetl.project.project import Project
 from pypelineetl.publish.staging import Staging, stage
@@ -40,8 +41,7 @@ def copy_live_table(staging: Staging, etl: ETL, warehouse: Database) -> None:
     """Create a staged table with the live table's rows, in the open transaction."""
     staged = staging.staged(etl)
     # The events of its creation are dropped, because the user did not ask for this ETL.
-    for _ in create_table(staging.project, staged, warehouse):
-        pass
+    deliver(create_table(staging.project, staged, warehouse))
     if warehouse.catalog.columns(etl.table):
         names = warehouse.quoted(warehouse.catalog.columns(staged.table))
         warehouse.execute(f"""
