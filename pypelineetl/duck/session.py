@@ -104,8 +104,21 @@ class DuckSession:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, *, in_memory: bool, scans: bool, streams: bool
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        in_memory: str | None = None,
+        scans: bool,
+        streams: bool,
     ) -> None:
+        """Use an open connection.
+
+        Args:
+            connection: The connection.
+            in_memory: The name of the session's database in memory; None in a warehouse.
+            scans: As the attribute.
+            streams: As the attribute.
+        """
         self.connection = connection
         self.scans = scans
         """Whether DuckDB may read other databases itself. Otherwise their drivers read them."""
@@ -206,6 +219,10 @@ class DuckSession:
                 self._attached[key] = name
             return self._attached[key]
 
+    def attached_names(self) -> list[str]:
+        """Return the names of the databases that the session has attached."""
+        return list(self._attached.values())
+
     def _load_extension(self, extension: str) -> None:
         if self._in_memory:
             _check_signature(extension)
@@ -218,7 +235,7 @@ class DuckSession:
         Only a session in memory has one: temporary tables belong to one connection.
         """
         with self.connection.cursor() as connection:
-            _set_up(connection)
+            _set_up(connection, f"USE {self._in_memory}")
             second = copy(self)
             second.connection = connection
             yield second
@@ -246,19 +263,49 @@ def open_duck_session(
     ...     session.number("SELECT 6 * 7")
     42
     """
-    is_alone = connection is not None
-    limit = memory_limit_statement(memory, is_alone=is_alone)
     if connection is not None:
-        _set_up(connection, limit)
-        yield DuckSession(connection, in_memory=False, scans=scans, streams=streams)
+        _set_up(connection, memory_limit_statement(memory, is_alone=True))
+        yield DuckSession(connection, scans=scans, streams=streams)
         return
-    # `_check_signature` checks an extension once in a process; DuckDB would do it in each session.
+    with (
+        memory_database() as database,
+        database.session(memory, scans=scans, streams=streams) as session,
+    ):
+        yield session
+
+
+class MemoryDatabase:
+    """A DuckDB database in memory, for sessions that use it one after the other.
+
+    Each session has a database of its own within it, so that nothing of it is left in the next one.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def session(self, memory: str, *, scans: bool, streams: bool) -> Iterator[DuckSession]:
+        """Open a session, as `open_duck_session` does. An error in the block may spoil the rest."""
+        name = f"pypelineetl_{next(_attached_numbers)}"
+        limit = memory_limit_statement(memory, is_alone=False)
+        with self._connection.cursor() as connection:
+            _set_up(connection, limit, f"ATTACH ':memory:' AS {name}", f"USE {name}")
+            session = DuckSession(connection, in_memory=name, scans=scans, streams=streams)
+            yield session
+        for attached in [name, *session.attached_names()]:
+            _detach(self._connection, attached)
+
+
+@contextmanager
+def memory_database() -> Iterator[MemoryDatabase]:
+    """Open a database in memory. What does not fit into memory spills to a private folder."""
+    # `_check_signature` checks an extension once in a process; DuckDB would do it in each database.
     with (
         spill_folder() as folder,
-        duckdb.connect(":memory:", config={"allow_unsigned_extensions": True}) as own,
+        duckdb.connect(":memory:", config={"allow_unsigned_extensions": True}) as connection,
     ):
-        _set_up(own, limit, f"SET temp_directory = '{folder}'")
-        yield DuckSession(own, in_memory=True, scans=scans, streams=streams)
+        connection.execute(f"SET temp_directory = '{folder}'")
+        yield MemoryDatabase(connection)
 
 
 def detach_sources(connection: duckdb.DuckDBPyConnection) -> None:
@@ -268,9 +315,13 @@ def detach_sources(connection: duckdb.DuckDBPyConnection) -> None:
     catalog slower, and one on a server keeps its connection.
     """
     for name in _attached_names.pop(connection, []):
-        # An error may have kept DuckDB from attaching it.
-        connection.execute(f"DETACH DATABASE IF EXISTS {name}")
-        connection.execute(f"DROP TEMPORARY SECRET IF EXISTS {name}")
+        _detach(connection, name)
+
+
+def _detach(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    # An error may have kept DuckDB from attaching it.
+    connection.execute(f"DETACH DATABASE IF EXISTS {name}")
+    connection.execute(f"DROP TEMPORARY SECRET IF EXISTS {name}")
 
 
 def memory_limit_statement(memory: str, *, is_alone: bool) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.duck.projection import Projection
-from pypelineetl.duck.session import DuckSession, UnmatchedKeyError, open_duck_session
+from pypelineetl.duck.session import DuckSession, UnmatchedKeyError
 from pypelineetl.errors import LoadError
 from pypelineetl.extract.sources import typed_source
 from pypelineetl.load.context import Load, Progress
@@ -48,7 +48,9 @@ def _unmatched_message(load: Load, etl: FactETL) -> str:
     with (
         # A failed statement may have ended the transaction of the load's own connection.
         load.project.open_warehouse() as warehouse,
-        open_duck_session(warehouse.duckdb_connection, load.project.memory) as session,
+        load.project.duck_sessions.open(
+            warehouse.duckdb_connection, load.project.memory
+        ) as session,
         typed_source(load.project, etl, session) as source,
     ):
         facts = StagedFacts(replace(load, warehouse=warehouse), session, etl, source)

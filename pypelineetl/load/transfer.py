@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from pypelineetl import events
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
-from pypelineetl.duck.session import open_duck_session
 from pypelineetl.events import Counts, Event
 from pypelineetl.load.context import Load
 from pypelineetl.load.dimensions.deletions import delete_facts, delete_members
@@ -37,7 +36,7 @@ def load_rows(
             `streams`.
 
     """
-    with open_duck_session(
+    with load.project.duck_sessions.open(
         load.warehouse.duckdb_connection, load.project.memory, scans=scans, streams=streams
     ) as session:
         create_rejects_table(session)

@@ -15,6 +15,7 @@ from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.declare.keys import Key
 from pypelineetl.declare.sources import File, Native, Rows
+from pypelineetl.duck.session_pool import DuckSessionPool
 from pypelineetl.errors import UsageError, did_you_mean, quoted
 from pypelineetl.sql import ddl, dialect
 from pypelineetl.sql.schema import AUDIT_KEY, Column, columns_of
@@ -78,6 +79,10 @@ class Project:
 
     Default: empty, a share of the machine's memory.
     """
+    duck_sessions: DuckSessionPool = field(
+        default_factory=DuckSessionPool, compare=False, repr=False
+    )
+    """Opens the DuckDB sessions of the loads."""
     clock: Callable[[], datetime] = _now
     """The function that returns the current time (UTC), with which a load dates new versions."""
 

@@ -44,7 +44,8 @@ def execute(
     """
     attempt = partial(_execute_once, project, run, etls, options, rebuilds=rebuilds)
     try:
-        return (yield from with_retries(attempt, events.RunRetried))
+        with project.duck_sessions.kept():
+            return (yield from with_retries(attempt, events.RunRetried))
     except TransientError as error:
         fail_run(project, run, error)
         raise

@@ -48,7 +48,11 @@ def _plan(project: Project, etls: Sequence[ETL], request: Request) -> Generator[
     yield events.RunStarted(tuple(etls))
     succeeded, error = True, ""
     try:
-        with project.open_warehouse() as warehouse, warehouse.rehearsal():
+        with (
+            project.duck_sessions.kept(),
+            project.open_warehouse() as warehouse,
+            warehouse.rehearsal(),
+        ):
             any_exists = any(warehouse.catalog.columns(etl.table) for etl in etls)
             if request.delete_existing_tables or not any_exists:
                 yield from _rehearse_rebuild(project, etls, warehouse)
