@@ -9,13 +9,8 @@ import pyarrow as pa
 
 from pypelineetl.databases.single_floats import single
 from pypelineetl.duck.rows import Row
-from pypelineetl.sql.python_casts import (
-    NO_TIME_OF_DAY,
-    OUT_OF_YEARS,
-    Bits,
-    Interval,
-    UnsupportedValue,
-)
+from pypelineetl.sql.cast_rules import NO_TIME_OF_DAY, OUT_OF_YEARS
+from pypelineetl.sql.source_values import Bits, Interval, UnsupportedValue
 
 _LEAST_64, _MOST_64 = -(2**63), 2**63 - 1
 # `finer` has the digits after the microseconds, if one of them is not 0. Python cannot store those.

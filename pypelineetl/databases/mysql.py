@@ -26,8 +26,8 @@ from pypelineetl.databases.statements import ResultSet
 from pypelineetl.databases.texts import TextComparison
 from pypelineetl.duck.rows import Row, Stream
 from pypelineetl.errors import DatabaseError
-from pypelineetl.sql.python_casts import NotANumber
 from pypelineetl.sql.schema import Column
+from pypelineetl.sql.source_values import NotANumber
 
 _TRANSIENT = {
     0,  # the connection is closed

@@ -9,13 +9,8 @@ from psycopg.adapt import Loader
 from psycopg.types.string import TextLoader
 
 from pypelineetl.databases.single_floats import Single, single
-from pypelineetl.sql.python_casts import (
-    NO_TIME_OF_DAY,
-    OUT_OF_YEARS,
-    Bits,
-    Interval,
-    UnsupportedValue,
-)
+from pypelineetl.sql.cast_rules import NO_TIME_OF_DAY, OUT_OF_YEARS
+from pypelineetl.sql.source_values import Bits, Interval, UnsupportedValue
 
 
 class _BitsLoader(TextLoader):

@@ -16,7 +16,8 @@ from pypelineetl.databases.locks import LOCK_WAIT_SECONDS
 from pypelineetl.databases.sqlite_catalog import SQLiteCatalog, SQLiteLocks
 from pypelineetl.databases.sqlite_scanner import SQLiteScanner
 from pypelineetl.databases.texts import TextComparison
-from pypelineetl.sql.python_casts import NotANumber, moment
+from pypelineetl.sql.python_casts import moment
+from pypelineetl.sql.source_values import NotANumber
 from pypelineetl.sql.translation import sqlite_functions
 
 _TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -9,7 +9,9 @@ from sqlglot import exp
 
 from pypelineetl.errors import DialectError, LoadError
 from pypelineetl.sql import ddl
-from pypelineetl.sql.python_casts import DATETIMES, CastError, UnsupportedValue, caster
+from pypelineetl.sql.cast_rules import DATETIMES
+from pypelineetl.sql.python_casts import CastError, caster
+from pypelineetl.sql.source_values import UnsupportedValue
 
 _T = exp.DType
 AUDIT_KEY = "audit_key"

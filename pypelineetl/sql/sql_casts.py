@@ -10,16 +10,15 @@ from collections.abc import Callable, Mapping
 
 from sqlglot import exp
 
-from pypelineetl.sql import python_casts as casts
-from pypelineetl.sql.python_casts import (
+from pypelineetl.sql import cast_rules as rules
+from pypelineetl.sql.cast_rules import (
     BINARIES,
+    CHARS,
     DATETIMES,
-    MYSQL,
+    DECIMALS,
+    DOUBLE,
+    FLOAT,
     WHOLE_RANGES,
-    too_large,
-    too_many,
-    too_small,
-    type_parameters,
 )
 from pypelineetl.sql.schema import Column
 
@@ -65,11 +64,9 @@ _PYTHON_TYPES = {
 """The Python types of DuckDB's values: messages name them, as those of `Column.cast` do."""
 _MOST_DECIMAL_DIGITS = 38
 """The digits of DuckDB's widest DECIMAL."""
-_MICROSECOND_DIGITS = 6
-_CHARS = {_T.CHAR, _T.NCHAR}
-_TEXTS = {*exp.DataType.TEXT_TYPES, *_CHARS, _T.ENUM, _T.UUID}
+_TEXTS = {*exp.DataType.TEXT_TYPES, *CHARS, _T.ENUM, _T.UUID}
 
-_Rule = tuple[str, str]
+_Check = tuple[str, str]
 """A condition that a value must meet, and why the value does not fit if it does not."""
 
 
@@ -91,10 +88,11 @@ def duckdb_type(column: Column) -> str:
     column_type = column.type.this
     if column_type in WHOLE_RANGES and WHOLE_RANGES[column_type][1] <= _LARGEST_BIGINT:
         return "BIGINT"
-    if column_type in {_T.DECIMAL, _T.UDECIMAL}:
-        precision, scale = type_parameters(column.type, 10, 0)
+    if column_type in DECIMALS:
+        rule = rules.decimal_rule(column.type)
+        precision = rule.before_point + rule.scale
         if precision <= _MOST_DECIMAL_DIGITS:
-            return f"DECIMAL({precision},{scale})"
+            return f"DECIMAL({precision},{rule.scale})"
     if column_type not in _DUCKDB_TYPES:
         message = f'column "{column.name}" is {column.type.sql(column.sql_dialect)}'
         raise NoExactCastError(message)
@@ -201,22 +199,22 @@ class _Value:
         is_exact = self.is_whole or self.decimal is not None
         return is_exact or self.given in {"DOUBLE", APPROXIMATE, NUMERIC_TEXT}
 
-    def checked(self, *rules: _Rule, result: str) -> str:
-        """Return an expression that gives the result, or an error for the first broken rule.
+    def checked(self, *checks: _Check, result: str) -> str:
+        """Return an expression that gives the result, or an error for the first check that fails.
 
-        With the rule `("n < 9", "it is too large")` and the result `n`:
+        With the check `("n < 9", "it is too large")` and the result `n`:
 
             CASE WHEN n IS NULL THEN NULL
                  WHEN NOT (n < 9) THEN error('… because it is too large …')
                  ELSE n END
         """
-        if not rules:
+        if not checks:
             return result
-        checks = []
-        for condition, reason in rules:
+        branches = []
+        for condition, reason in checks:
             message = self.column.cast_message(self._python_type(), reason)
-            checks.append(f"WHEN NOT ({condition}) THEN {error_sql(message)}")
-        return f"CASE WHEN {self.sql} IS NULL THEN NULL {' '.join(checks)} ELSE {result} END"
+            branches.append(f"WHEN NOT ({condition}) THEN {error_sql(message)}")
+        return f"CASE WHEN {self.sql} IS NULL THEN NULL {' '.join(branches)} ELSE {result} END"
 
     def _python_type(self) -> str:
         if self.is_whole:
@@ -235,25 +233,25 @@ def _no_exact_cast(given: str, column: Column) -> NoExactCastError:
 
 def _whole(value: _Value, to_type: str) -> str:
     sql = value.sql
-    least, most = WHOLE_RANGES[value.column.type.this]
-    out_of_range = casts.not_between(least, most)
-    in_range = (f"{sql} BETWEEN {least} AND {most}", out_of_range)
+    rule = rules.whole_rule(value.column.type)
+    is_between = f"BETWEEN {rule.least} AND {rule.most}"
+    in_range = (f"{sql} {is_between}", rule.out_of_range)
     result = f"CAST({sql} AS {to_type})"
     if value.given == "BOOLEAN":
         return result
     if value.is_whole:
         given_least, given_most = _DUCKDB_RANGES[value.given]
-        fits = least <= given_least and given_most <= most
+        fits = rule.least <= given_least and given_most <= rule.most
         return result if fits else value.checked(in_range, result=result)
     if value.decimal:
-        is_whole = (f"{sql} = trunc({sql})", casts.NOT_WHOLE)
-        rules = [is_whole, in_range] if value.decimal[1] else [in_range]
-        return value.checked(*rules, result=result)
+        is_whole = (f"{sql} = trunc({sql})", rules.NOT_WHOLE)
+        checks = [is_whole, in_range] if value.decimal[1] else [in_range]
+        return value.checked(*checks, result=result)
     if value.given == NUMERIC_TEXT:
-        is_whole = (f"regexp_full_match({sql}, '-?[0-9]+(\\.0*)?')", casts.NOT_WHOLE)
+        is_whole = (f"regexp_full_match({sql}, '-?[0-9]+(\\.0*)?')", rules.NOT_WHOLE)
         number = f"TRY_CAST(split_part({sql}, '.', 1) AS HUGEINT)"
-        in_range = (f"coalesce({number} BETWEEN {least} AND {most}, false)", out_of_range)
-        is_finite = (_has_digits(sql), casts.NOT_FINITE)
+        in_range = (f"coalesce({number} {is_between}, false)", rule.out_of_range)
+        is_finite = (_has_digits(sql), rules.NOT_FINITE)
         result = f"CAST({number} AS {to_type})"
         return value.checked(is_finite, is_whole, in_range, result=result)
     raise _no_exact_cast(value.given, value.column)
@@ -261,37 +259,32 @@ def _whole(value: _Value, to_type: str) -> str:
 
 def _decimal(value: _Value, to_type: str) -> str:
     sql = value.sql
-    precision, scale = type_parameters(value.column.type, 10, 0)
-    before_point = precision - scale
+    rule = rules.decimal_rule(value.column.type)
     result = f"CAST({sql} AS {to_type})"
     is_positive = []
-    if value.column.type.this == _T.UDECIMAL:
-        is_positive.append((f"{result} >= 0", casts.NEGATIVE))
-    too_fine = too_many(scale, "digits after the point")
-    is_narrow = (
-        f"TRY_CAST({sql} AS {to_type}) IS NOT NULL",
-        too_many(before_point, "digits before the point"),
-    )
+    if not rule.is_signed:
+        is_positive.append((f"{result} >= 0", rules.NEGATIVE))
+    is_narrow = (f"TRY_CAST({sql} AS {to_type}) IS NOT NULL", rule.too_wide)
     if value.is_whole:
         return value.checked(is_narrow, *is_positive, result=result)
     if value.decimal:
         given_precision, given_scale = value.decimal
-        rules = []
-        if given_scale > scale:
-            rules.append((f"{sql} = round({sql}, {scale})", too_fine))
-        if given_precision - given_scale > before_point:
-            rules.append(is_narrow)
-        return value.checked(*rules, *is_positive, result=result)
+        checks = []
+        if given_scale > rule.scale:
+            checks.append((f"{sql} = round({sql}, {rule.scale})", rule.too_fine))
+        if given_precision - given_scale > rule.before_point:
+            checks.append(is_narrow)
+        return value.checked(*checks, *is_positive, result=result)
     if value.given == NUMERIC_TEXT:
-        is_finite = (_has_digits(sql), casts.NOT_FINITE)
-        pattern = f"'-?[0-9]+(\\.[0-9]{{0,{scale}}}0*)?'"
-        is_fine = (f"regexp_full_match({sql}, {pattern})", too_fine)
+        is_finite = (_has_digits(sql), rules.NOT_FINITE)
+        pattern = f"'-?[0-9]+(\\.[0-9]{{0,{rule.scale}}}0*)?'"
+        is_fine = (f"regexp_full_match({sql}, {pattern})", rule.too_fine)
         return value.checked(is_finite, is_fine, is_narrow, *is_positive, result=result)
     if value.given == "DOUBLE":
-        is_finite = (f"isfinite({sql})", casts.NOT_FINITE)
-        # The same tolerance as in python_casts.py: a DOUBLE has only the digits it can keep.
+        is_finite = (f"isfinite({sql})", rules.NOT_FINITE)
+        # A DOUBLE has only the digits that it can keep.
         difference = f"abs(CAST(TRY_CAST({sql} AS {to_type}) AS DOUBLE) - {sql})"
-        is_near = (f"{difference} <= {casts.NEAR!r} * abs({sql})", too_fine)
+        is_near = (f"{difference} <= {rules.NEAR!r} * abs({sql})", rule.too_fine)
         return value.checked(is_finite, is_narrow, is_near, *is_positive, result=result)
     raise _no_exact_cast(value.given, value.column)
 
@@ -307,21 +300,21 @@ def _float(value: _Value, to_type: str) -> str:
     if not value.is_number:
         raise _no_exact_cast(value.given, value.column)
     number = f"CAST({value.sql} AS DOUBLE)"
-    rules: list[_Rule] = []
+    checks: list[_Check] = []
     if value.given == NUMERIC_TEXT:
         number = f"TRY_CAST({value.sql} AS DOUBLE)"
         is_finite = f"coalesce(isfinite({number}), false) OR NOT {_has_digits(value.sql)}"
         is_zero = f"NOT regexp_matches({value.sql}, '[1-9]')"
-        is_large_enough = f"abs({number}) >= {casts.SMALLEST_DOUBLE!r} OR {is_zero}"
-        rules.append((is_finite, too_large("DOUBLE")))
-        rules.append((is_large_enough, too_small("DOUBLE")))
+        is_large_enough = f"abs({number}) >= {DOUBLE.smallest!r} OR {is_zero}"
+        checks.append((is_finite, DOUBLE.too_large))
+        checks.append((is_large_enough, DOUBLE.too_small))
     if to_type == "DOUBLE":
-        return value.checked(*rules, result=number)
-    is_small_enough = f"NOT isfinite({number}) OR abs({number}) < {casts.LARGEST_FLOAT!r}"
-    is_large_enough = f"abs({number}) >= {casts.SMALLEST_FLOAT!r} OR {number} = 0"
-    rules.append((is_small_enough, too_large("FLOAT")))
-    rules.append((is_large_enough, too_small("FLOAT")))
-    return value.checked(*rules, result=f"CAST({number} AS FLOAT)")
+        return value.checked(*checks, result=number)
+    is_small_enough = f"NOT isfinite({number}) OR abs({number}) < {FLOAT.first_too_large!r}"
+    is_large_enough = f"abs({number}) >= {FLOAT.smallest!r} OR {number} = 0"
+    checks.append((is_small_enough, FLOAT.too_large))
+    checks.append((is_large_enough, FLOAT.too_small))
+    return value.checked(*checks, result=f"CAST({number} AS FLOAT)")
 
 
 def _boolean(value: _Value, _to_type: str) -> str:
@@ -329,7 +322,7 @@ def _boolean(value: _Value, _to_type: str) -> str:
         return value.sql
     if not value.is_whole:
         raise _no_exact_cast(value.given, value.column)
-    is_truth = (f"{value.sql} IN (0, 1)", casts.NEITHER_0_NOR_1)
+    is_truth = (f"{value.sql} IN (0, 1)", rules.NEITHER_0_NOR_1)
     return value.checked(is_truth, result=f"CAST({value.sql} AS BOOLEAN)")
 
 
@@ -347,15 +340,14 @@ def _text(value: _Value, _to_type: str) -> str:
         raise _no_exact_cast(value.given, column)
     if column.type.this == _T.ENUM:
         members = ", ".join(literal(member.name) for member in column.type.expressions)
-        return value.checked((f"{text} IN ({members})", casts.NOT_IN_ENUM), result=text)
-    is_char = column.type.this in _CHARS
-    if is_char:
+        return value.checked((f"{text} IN ({members})", rules.NOT_IN_ENUM), result=text)
+    if column.type.this in CHARS:
         # Blanks at the end of a CHAR do not count.
         text = f"rtrim({text}, ' ')"
-    (most,) = type_parameters(column.type, 1 if is_char else None)
-    if most is None:
+    rule = rules.text_rule(column.type)
+    if rule.most is None:
         return text
-    return value.checked((f"length({text}) <= {most}", too_many(most, "characters")), result=text)
+    return value.checked((f"length({text}) <= {rule.most}", rule.too_long), result=text)
 
 
 def _uuid(value: _Value, _to_type: str) -> str:
@@ -367,16 +359,14 @@ def _uuid(value: _Value, _to_type: str) -> str:
 def _binary(value: _Value, _to_type: str) -> str:
     if value.given != "BLOB":
         raise _no_exact_cast(value.given, value.column)
-    is_fixed = value.column.type.this == _T.BINARY
-    (most,) = type_parameters(value.column.type, 1 if is_fixed else None)
-    if most is None:
+    rule = rules.binary_rule(value.column.type)
+    if rule.most is None:
         return value.sql
     size = f"octet_length({value.sql})"
-    rules = [(f"{size} <= {most}", too_many(most, "bytes"))]
-    if is_fixed:
-        # The database would fill a shorter value up with zeros.
-        rules.append((f"{size} >= {most}", casts.too_few(most, "bytes")))
-    return value.checked(*rules, result=value.sql)
+    checks = [(f"{size} <= {rule.most}", rule.too_long)]
+    if rule.least:
+        checks.append((f"{size} >= {rule.least}", rule.too_short))
+    return value.checked(*checks, result=value.sql)
 
 
 # Dates and times
@@ -386,42 +376,39 @@ def _date(value: _Value, _to_type: str) -> str:
     if value.given == "DATE":
         return value.sql
     moment = moment_of(value.sql, value.given)
-    is_midnight = (f"{moment} = date_trunc('day', {moment})", casts.HAS_TIME)
+    is_midnight = (f"{moment} = date_trunc('day', {moment})", rules.HAS_TIME)
     return value.checked(is_midnight, result=f"CAST({moment} AS DATE)")
 
 
 def _time(value: _Value, _to_type: str) -> str:
     if value.given != "TIME":
         raise _no_exact_cast(value.given, value.column)
-    return value.checked(*_precision_rules(value, value.sql), result=value.sql)
+    return value.checked(*_precision_checks(value, value.sql), result=value.sql)
 
 
 def _timestamp(value: _Value, _to_type: str) -> str:
     moment = moment_of(value.sql, value.given)
-    rules: list[_Rule] = []
-    if value.column.sql_dialect == MYSQL and value.column.type.this == _T.TIMESTAMPTZ:
-        # sqlglot parses MySQL's TIMESTAMP as TIMESTAMPTZ.
-        first, last = casts.FIRST_TIMESTAMP, casts.LAST_TIMESTAMP
+    checks: list[_Check] = []
+    if rules.has_timestamp_range(value.column.type, value.column.sql_dialect):
+        first, last = rules.FIRST_TIMESTAMP, rules.LAST_TIMESTAMP
         in_range = f"{moment} BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'"
-        rules.append((in_range, casts.OUT_OF_TIMESTAMP))
+        checks.append((in_range, rules.OUT_OF_TIMESTAMP))
     if value.given != "DATE":
-        rules += _precision_rules(value, moment)
-    return value.checked(*rules, result=moment)
+        checks += _precision_checks(value, moment)
+    return value.checked(*checks, result=moment)
 
 
-def _precision_rules(value: _Value, moment: str) -> list[_Rule]:
-    """Return the rule that a time has no more digits of a second than its column, if any."""
-    default = casts.DEFAULT_PRECISION.get(value.column.sql_dialect, _MICROSECOND_DIGITS)
-    (digits,) = type_parameters(value.column.type, default)
-    if digits == _MICROSECOND_DIGITS:
+def _precision_checks(value: _Value, moment: str) -> list[_Check]:
+    """Return the check that a time has no more digits of a second than its column, if any."""
+    rule = rules.second_rule(value.column.type, value.column.sql_dialect)
+    if rule.digits == rules.MICROSECOND_DIGITS:
         return []
-    unit = 10 ** (_MICROSECOND_DIGITS - digits)
-    return [(f"microsecond({moment}) % {unit} = 0", too_many(digits, "digits of a second"))]
+    return [(f"microsecond({moment}) % {rule.unit} = 0", rule.too_fine)]
 
 
 _CAST_MAKERS: tuple[tuple[frozenset[exp.DType], Callable[[_Value, str], str]], ...] = (
     (frozenset(WHOLE_RANGES), _whole),
-    (frozenset({_T.DECIMAL, _T.UDECIMAL}), _decimal),
+    (frozenset(DECIMALS), _decimal),
     # Before the texts, of which a UUID is one.
     (frozenset({_T.UUID}), _uuid),
     (frozenset(_TEXTS), _text),

@@ -14,7 +14,8 @@ from pypelineetl.databases.base import Database
 from pypelineetl.databases.limits import adapted
 from pypelineetl.duck.rows import Row
 from pypelineetl.sql import ddl
-from pypelineetl.sql.python_casts import MYSQL, moment
+from pypelineetl.sql.cast_rules import MYSQL
+from pypelineetl.sql.python_casts import moment
 from pypelineetl.sql.schema import Column, columns_of
 
 
