@@ -98,7 +98,8 @@ def test_steps_that_infer_into_one_dimension_take_turns(
     project = project_of(warehouse_url, tmp_path, customer(key), *map(fact, _NAMES))
     run = replace(new_run(project.digest), lease=timedelta(minutes=5))
     list(acquire(project, run, project.etls))
-    staging = begin_rebuild(project, run, project.etls)
+    with project.open_warehouse() as warehouse:
+        staging = begin_rebuild(project, run, project.etls, warehouse)
     list(rebuild_etl(staging, run, project.dimensions[0]))
     with ThreadPoolExecutor(3) as pool:
         for built in [pool.submit(list, rebuild_etl(staging, run, etl)) for etl in project.facts]:

@@ -413,7 +413,9 @@ def test_a_load_that_outlasts_the_lease_begins_it_anew(star: Star) -> None:
     etls = project.etls
     with project.open_warehouse() as warehouse:
         acquire(warehouse, leased, etls, [etl.table for etl in etls])
-    for event in rebuild_etl(begin_rebuild(project, leased, etls), leased, THING):
+    with project.open_warehouse() as warehouse:
+        staging = begin_rebuild(project, leased, etls, warehouse)
+    for event in rebuild_etl(staging, leased, THING):
         if isinstance(event, events.LoadStarted):
             # Longer than the lease.
             time.sleep(2.5)

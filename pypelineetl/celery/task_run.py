@@ -136,7 +136,7 @@ def _lock_and_begin(project: Project, run: Run, etls: Sequence[ETL]) -> None:
         acquire_liveness(warehouse, run.id)
         do_and_log(project, acquire_nowait(project, run, etls))
         with run_failed_on_error(project, run, is_retried=True):
-            begin_rebuild(project, run, etls)
+            begin_rebuild(project, run, etls, warehouse)
             with warehouse.transaction():
                 TableLocks(warehouse).renew(replace(run, lease=LEASE))
 

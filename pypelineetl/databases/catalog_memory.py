@@ -47,6 +47,13 @@ class CatalogMemory:
         found: _Found = self._known[kind, table]
         return found
 
+    def temporary_tables(self) -> list[str]:
+        """Return the quoted names of the temporary tables that this connection has created.
+
+        Some of them may have been dropped.
+        """
+        return sorted(self._temporary)
+
     def clear(self) -> None:
         """Forget everything, as when a transaction begins or ends: others commit DDL too."""
         self._known.clear()

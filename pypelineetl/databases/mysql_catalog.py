@@ -189,7 +189,9 @@ class MySQLCatalog(Catalog):
         self._database.execute(f"DROP TEMPORARY TABLE {self._database.quote(table)}")
 
     def drop_created(self) -> None:
-        """Drop what the failed transaction created."""
+        """Drop what the failed transaction created, and all temporary tables."""
+        for name in self._database.catalog_memory.temporary_tables():
+            self._database.execute(f"DROP TEMPORARY TABLE IF EXISTS {name}")
         for table in self.created:
             self._database.execute(f"DROP TABLE IF EXISTS {self._database.quote(table)}")
 

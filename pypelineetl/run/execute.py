@@ -60,7 +60,7 @@ def _execute_once(
         yield from acquire(project, run, etls)
         try:
             if rebuilds or _needs_rebuild(etls, warehouse):
-                return (yield from _rebuild(project, run, etls))
+                return (yield from _rebuild(project, run, etls, warehouse))
             return (yield from _update(project, run, etls, options, warehouse))
         except TransientError:
             # The run has not failed yet. It begins again, and then finds what this attempt left.
@@ -77,13 +77,18 @@ def _needs_rebuild(etls: Sequence[ETL], warehouse: Database) -> bool:
     # connection has not committed. A fact that runs alone needs none of that.
     if len(etls) == 1 and isinstance(first, FactETL) and first.parts > 1:
         return True
-    return not any(warehouse.catalog.columns(etl.table) for etl in etls)
+    # The transaction sees the tables of a run that this one has waited for, and ends at once: an
+    # open one would keep PostgreSQL from cleaning tables up.
+    with warehouse.transaction():
+        return not any(warehouse.catalog.columns(etl.table) for etl in etls)
 
 
-def _rebuild(project: Project, run: Run, etls: Sequence[ETL]) -> Generator[Event, None, bool]:
+def _rebuild(
+    project: Project, run: Run, etls: Sequence[ETL], warehouse: Database
+) -> Generator[Event, None, bool]:
     """Rebuild tables. If an ETL fails, the others are still tried."""
     # The live tables do not change here, so the other ETLs can still be tried.
-    staging = begin_rebuild(project, run, etls)
+    staging = begin_rebuild(project, run, etls, warehouse)
     failed: set[ETL] = set()
     for etl in etls:
         missing: set[ETL] = set()

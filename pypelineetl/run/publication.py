@@ -5,7 +5,7 @@ from collections.abc import Generator
 from datetime import timedelta
 
 from pypelineetl import events
-from pypelineetl.databases import database_class
+from pypelineetl.databases.base import Database
 from pypelineetl.errors import TransientError
 from pypelineetl.events import Event
 from pypelineetl.publish.staging import Staging
@@ -40,40 +40,47 @@ def _publish(staging: Staging, run: Run) -> None:
         if RunHistory(warehouse).has_succeeded(run):
             # The connection was lost after an earlier attempt had committed.
             return
-    can_rename = database_class(staging.live.warehouse_url).swap_class.renames_atomically
-    if can_rename and _swap_by_renaming(staging, run):
-        return
+        if not warehouse.swap.renames_atomically:
+            _swap_in_transaction(staging, run, warehouse)
+            return
+        if _swap_by_renaming(staging, run, warehouse):
+            return
+    # On another connection, because that one excludes other runs until it is closed.
+    with staging.live.open_warehouse() as warehouse:
+        _swap_in_transaction(staging, run, warehouse)
+
+
+def _swap_in_transaction(staging: Staging, run: Run, warehouse: Database) -> None:
+    """Swap the tables, or replace their rows, in the transaction that records it."""
     kept: dict[str, str] = {}
     if staging.live.keep_previous:
         kept = {table: kept_name(table, run.generation) for table in staging.tables}
-    with staging.live.open_warehouse() as warehouse:
-        with warehouse.transaction():
-            changed_ddl = redeclared(staging, warehouse)
-            replace_rows(warehouse, staging.replacements, kept, changed_ddl)
-            finish(warehouse, run, BUILT)
-        drop_orphans_alone(warehouse)
+    with warehouse.transaction():
+        changed_ddl = redeclared(staging, warehouse)
+        replace_rows(warehouse, staging.replacements, kept, changed_ddl)
+        finish(warehouse, run, BUILT)
+    drop_orphans_alone(warehouse)
 
 
-def _swap_by_renaming(staging: Staging, run: Run) -> bool:
+def _swap_by_renaming(staging: Staging, run: Run, warehouse: Database) -> bool:
     """Swap the tables by renaming them, and record that. Return whether that was possible.
 
     Renaming commits at once on these databases, so the record follows in a second transaction. If
     the process dies in between, recovery finds by the tables' names that they were swapped.
     """
-    with staging.live.open_warehouse() as warehouse:
-        locks = TableLocks(warehouse)
-        # While this connection excludes other runs, none of them can consider this run dead.
-        locks.exclude_others()
-        locks.verify(run)
-        with warehouse.transaction():
-            RunStatus(warehouse).publishing(run, BUILT)
-        existing = warehouse.catalog.tables()
-        # A task that is delivered again may find that it has swapped them already.
-        is_swapped = not set(staging.tables.values()).intersection(existing)
-        moves = rename_moves(staging, existing)
-        if not is_swapped and not warehouse.swap.rename_all(list(staging.tables), moves):
-            return False
-        with warehouse.transaction():
-            finish(warehouse, run, BUILT)
-        drop_orphans(warehouse)
+    locks = TableLocks(warehouse)
+    # While this connection excludes other runs, none of them can consider this run dead.
+    locks.exclude_others()
+    locks.verify(run)
+    with warehouse.transaction():
+        RunStatus(warehouse).publishing(run, BUILT)
+    existing = warehouse.catalog.tables()
+    # A task that is delivered again may find that it has swapped them already.
+    is_swapped = not set(staging.tables.values()).intersection(existing)
+    moves = rename_moves(staging, existing)
+    if not is_swapped and not warehouse.swap.rename_all(list(staging.tables), moves):
+        return False
+    with warehouse.transaction():
+        finish(warehouse, run, BUILT)
+    drop_orphans(warehouse)
     return True

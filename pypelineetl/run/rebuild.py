@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 
 from pypelineetl import events
+from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, FactETL
 from pypelineetl.duck.fallback import with_fallback
 from pypelineetl.errors import DatabaseError, TransientError, error_text
@@ -56,7 +57,7 @@ def _begin_and_load(staging: Staging, run: Run, etl: ETL) -> Generator[Event, No
             begin_etl(keeper, run, etl)
         try:
             loading = with_fallback(
-                partial(_load, staging, run, etl), partial(events.EtlNoted, etl)
+                partial(_load, staging, run, etl, keeper), partial(events.EtlNoted, etl)
             )
             return (yield from events_of_live_table(loading, staging, etl))
         except BaseException as error:
@@ -75,22 +76,21 @@ def _record_failure(staging: Staging, run: Run, etl: ETL, error: BaseException) 
         RunStatus(warehouse).failed(run, etl.label, reason)
 
 
-def _load(
-    staging: Staging, run: Run, etl: ETL, *, scans: bool, streams: bool
+def _load(  # noqa: PLR0913 - what is loaded, where to, and the two fast ways that may fail
+    staging: Staging, run: Run, etl: ETL, warehouse: Database, *, scans: bool, streams: bool
 ) -> Generator[Event, None, Counts]:
     """Load one ETL into its staged table, whole or in partitions."""
     if isinstance(etl, FactETL) and etl.parts > 1:
         return (yield from rebuild_in_partitions(staging, run, etl))
     staged = staging.staged(etl)
-    with staging.live.open_warehouse() as warehouse:
-        # Other ETLs may add members to the same dimensions. This transaction begins after theirs
-        # have committed, and so it sees those members.
-        warehouse.locks.acquire_patiently(tables_written(staging.project, staged))
-        with warehouse.transaction():
-            options = load_options(run, etl, warehouse)
-            counts = yield from load_etl(
-                staging.project, staged, options, warehouse, scans=scans, streams=streams
-            )
-            record_loaded(run, etl, counts, warehouse)
-        yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
+    # Other ETLs may add members to the same dimensions. This transaction begins after theirs have
+    # committed, and so it sees those members.
+    warehouse.locks.acquire_patiently(tables_written(staging.project, staged))
+    with warehouse.transaction():
+        options = load_options(run, etl, warehouse)
+        counts = yield from load_etl(
+            staging.project, staged, options, warehouse, scans=scans, streams=streams
+        )
+        record_loaded(run, etl, counts, warehouse)
+    yield from (events.EtlNoted(etl, note) for note in warehouse.notes)
     return counts

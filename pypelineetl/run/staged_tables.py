@@ -17,23 +17,25 @@ from pypelineetl.state.run_record import Run
 from pypelineetl.state.table_names import LIVE
 
 
-def begin_rebuild(project: Project, run: Run, etls: Sequence[ETL]) -> Staging:
+def begin_rebuild(project: Project, run: Run, etls: Sequence[ETL], warehouse: Database) -> Staging:
     """Create the staged tables that begin as copies, and return all staged tables of a run.
 
     Args:
         project: The project.
         run: The run, which owns its tables.
         etls: The ETLs to rebuild.
+        warehouse: An open connection.
 
     Raises:
         LoadError: The tables could not be published later.
     """
     staging = stage(project, etls, run.generation)
-    with project.open_warehouse() as warehouse:
+    # In a transaction of its own, which sees what a run has done that this one has waited for.
+    with warehouse.transaction():
         refuse_unpublishable(staging, warehouse)
-        for etl in staging.copied:
-            with warehouse.transaction():
-                copy_live_table(staging, etl, warehouse)
+    for etl in staging.copied:
+        with warehouse.transaction():
+            copy_live_table(staging, etl, warehouse)
     return staging
 
 

@@ -131,6 +131,8 @@ def _insert_new(staged: StagedRows, etl: DimensionETL, *, gives_keys: bool) -> i
         ANTI JOIN {CURRENT} AS e ON {staged.equal(natural_key, "r", "e")}
         """,
     )
+    if not staged.session.number(f"SELECT count(*) FROM {_NEW}"):
+        return 0
     key = str(etl.factory.name("key"))
     known_keys = [f"r.{staged.quote(key)}"] if gives_keys else []
     rows = f"{_NEW} AS r"
