@@ -104,7 +104,7 @@ CHECKS: Sequence[tuple[Check, str]] = (
     ),
     (
         bad_rows(f"SELECT * FROM `{TABLE}` WHERE CONCAT(`its kind`, '%') LIKE 'y%'", name="no y"),
-        'check bad_rows("no y") fails for 1 row (note id=5): its SELECT must find nothing;',
+        'check bad_rows("no y") fails for 1 row (note id=5): the SELECT must find nothing;',
     ),
 )
 
@@ -511,7 +511,7 @@ def test_bad_rows_are_found_by_any_select(star: Star) -> None:
     """
     star.load(notes([note(1, price=Decimal(9))], bad_rows(sql, name="dear")))
     error = star.failure(notes([note(1, price=Decimal(10))], bad_rows(sql, name="dear")))
-    assert 'check bad_rows("dear") fails for 1 row: its SELECT must find nothing' in error
+    assert 'check bad_rows("dear") fails for 1 row: the SELECT must find nothing' in error
 
 
 @pytest.mark.parametrize("severity", ["error", "warn"])
@@ -595,37 +595,37 @@ def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bo
     [
         (
             row_count(),
-            "its check row_count(): it has no bound; give least, most, change or several of them",
+            "check row_count(): it has no bound; give least, most, change or several of them",
         ),
-        (row_count(least=3, most=2), "its least is more than its most"),
+        (row_count(least=3, most=2), "least is more than most"),
         (row_count(least=cast("Any", 0.5)), "they must be whole numbers from 0 on"),
         (row_count(change=-0.1), "change is -0.1; it must be a share of the rows before"),
         (row_count(change=cast("Any", "half")), "change is 'half'; it must be a share"),
         (
             not_null("pirce"),
-            'its check not_null("pirce"): its table has no column "pirce". Did you mean "price"?',
+            'check not_null("pirce"): the table has no column "pirce". Did you mean "price"?',
         ),
-        (unique("price", cast("Any", ["b"])), "its table has no column \"['b']\"."),
-        (not_null(), "its check not_null(): it names no column"),
-        (accepted("price", []), 'its check accepted("price"): it accepts no value'),
+        (unique("price", cast("Any", ["b"])), "the table has no column \"['b']\"."),
+        (not_null(), "check not_null(): it names no column"),
+        (accepted("price", []), 'check accepted("price"): it accepts no value'),
         (accepted("price", [None]), "it accepts no value"),
         (accepted("price", [1, "x"]), "which is DECIMAL(4, 2), cannot hold 'x'"),
         (between("price"), "it has no bound; give least, most or both"),
-        (between("price", least=2, most=1), "its least is more than its most"),
+        (between("price", least=2, most=1), "least is more than most"),
         (
             between("price", least=date(2014, 1, 1)),
-            "its column is DECIMAL(4, 2); numbers are between numbers",
+            "the column is DECIMAL(4, 2); numbers are between numbers",
         ),
-        (between("written_on", most=3), "its column is DATE; numbers are between numbers"),
+        (between("written_on", most=3), "the column is DATE; numbers are between numbers"),
         (
             between("written_on", most=datetime(2014, 1, 1, 1)),
-            "which is DATE, cannot hold its bounds",
+            "which is DATE, cannot hold the bounds",
         ),
-        (between("its kind", most=3), "its column is VARCHAR(20); numbers are between numbers"),
+        (between("its kind", most=3), "the column is VARCHAR(20); numbers are between numbers"),
         (refers("thing_fk", to="thnig"), 'there is no dimension "thnig". Did you mean "thing"?'),
         (
             fresh("price", within=timedelta(days=1)),
-            "its column is DECIMAL(4, 2); it must be one of dates or datetimes",
+            "the column is DECIMAL(4, 2); it must be one of dates or datetimes",
         ),
         (fresh("written_at", within=cast("Any", 2)), "within is 2; it must be a length of time"),
         (
@@ -634,12 +634,12 @@ def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bo
         ),
         (
             bad_rows("DELETE FROM x", name="d"),
-            'its check bad_rows("d"): the SQL must be one SELECT, but it contains',
+            'check bad_rows("d"): the SQL must be one SELECT, but it contains',
         ),
         (bad_rows("SELECT 1; SELECT 2", name="two"), "the SQL must be one statement, but it has 2"),
         (bad_rows("SELECT FROM WHERE", name="no"), "the SQL is not valid mysql"),
         (bad_rows("SELECT own_function(1)", name="f"), "has no translation to duckdb"),
-        (cast("Any", "price"), "its checks hold a str; make each with not_null(...)"),
+        (cast("Any", "price"), "the checks hold a str; make each with not_null(...)"),
     ],
 )
 def test_a_wrong_check_is_told_before_anything_connects(
@@ -653,7 +653,7 @@ def test_a_wrong_check_is_told_before_anything_connects(
     with pytest.raises(ConfigError) as caught:
         embedded_star.project(THING, notes([], check))
     [line] = str(caught.value).splitlines()
-    assert line.startswith('config.py: fact "note": its check')
+    assert line.startswith('config.py: fact "note": ')
     assert told in line
 
 
@@ -672,10 +672,7 @@ def test_every_wrong_check_is_told_at_once(embedded_star: Star) -> None:
     assert [
         line.partition(";")[0].partition(" Did")[0] for line in str(caught.value).splitlines()
     ] == [
-        (
-            'config.py: dimension "thing": its check not_null("tilte"): its table has no column'
-            ' "tilte".'
-        ),
-        'config.py: dimension "thing": its check accepted("title"): it accepts no value',
-        'config.py: fact "note": its checks are a NotNull',
+        ('config.py: dimension "thing": check not_null("tilte"): the table has no column "tilte".'),
+        'config.py: dimension "thing": check accepted("title"): it accepts no value',
+        'config.py: fact "note": the checks are a NotNull',
     ]

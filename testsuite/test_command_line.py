@@ -347,7 +347,7 @@ def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
     )
     done = shop.run("run.py", "--run_dimensions")
     assert done.returncode == 2
-    assert 'dimension "site": its source: the SQL must be one SELECT' in done.stderr
+    assert 'dimension "site": the source: the SQL must be one SELECT' in done.stderr
     with sqlite3.connect(shop.folder / "local" / "source.db") as source:
         assert source.execute("SELECT COUNT(*) FROM sites").fetchone() == (1,)
 
@@ -438,7 +438,7 @@ def test_a_superfluous_source_column_is_named_and_no_fault(shop: Checkout) -> No
     )
     done = shop.run("run.py", "--only", "site")
     assert done.returncode == 0
-    assert 'its source gives "spare", which nothing uses' in done.stdout
+    assert 'the source gives "spare", which nothing uses' in done.stdout
 
 
 def test_a_newcomer_adds_a_dimension_and_a_fact_as_readme_says(shop: Checkout) -> None:
@@ -778,19 +778,19 @@ def test_a_flat_module_that_cannot_be_imported_is_told_with_its_line(
             "sources",
             "SCHOOL = ",
             "SCHOOL = 'DELETE FROM schools' or ",
-            ("sources.py", "SCHOOL = ", "its source: "),
+            ("sources.py", "SCHOOL = ", "the source: "),
         ),
         (
             "creates",
             "CREATE TABLE site_dim",
             "CREATE TABLE site",
-            ("creates.py", "SITE_DIM = ", "its DDL: "),
+            ("creates.py", "SITE_DIM = ", "the DDL: "),
         ),
         (
             "dimensions",
             '"domain"]',
             '"domian"]',
-            ("dimensions.py", "site = ", "its factory names the column"),
+            ("dimensions.py", "site = ", "the factory names the column"),
         ),
         (
             "facts",
@@ -802,7 +802,7 @@ def test_a_flat_module_that_cannot_be_imported_is_told_with_its_line(
             "config",
             '"site", source',
             '"site", active="no", source',
-            ("config.py", '    DimensionETL("site"', "its active"),
+            ("config.py", '    DimensionETL("site"', "active"),
         ),
     ],
 )
@@ -942,7 +942,7 @@ def test_a_source_that_cannot_be_reached_is_told_once(checkout: Checkout) -> Non
     assert done.returncode == 1
     assert done.stdout.count("cannot connect to mysql://etl:***@127.0.0.1:1") == 1
     told = (
-        "dimension user: source FAILED\n    its source is that of dimension product, which cannot"
+        "dimension user: source FAILED\n    the source is that of dimension product, which cannot"
         " be reached\n"
     )
     assert told in done.stdout

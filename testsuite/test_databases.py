@@ -184,7 +184,7 @@ def test_two_source_databases_and_a_folder_of_files_fill_one_warehouse(
     assert star.table("region_dim", "region_id", "name") == [(0, "R0"), (1, "R1"), (2, "R2")]
     config.DIMENSIONS = [replace(PERSON, database="cmr")]
     with pytest.raises(
-        ConfigError, match=r'its database "cmr" is not in SOURCE_URLS. Did you mean "crm"\?'
+        ConfigError, match=r'the database "cmr" is not in SOURCE_URLS. Did you mean "crm"\?'
     ):
         read_project(config)
 

@@ -119,11 +119,11 @@ def test_all_faults_are_told_at_once() -> None:
     )
     assert told.splitlines() == [
         (
-            'config.py: dimension "school": its source: the SQL must be one SELECT, but it'
+            'config.py: dimension "school": the source: the SQL must be one SELECT, but it'
             " contains DELETE; nothing was run"
         ),
         (
-            'config.py: dimension "date": its factory has an argument "lookupattss", which'
+            'config.py: dimension "date": the factory has an argument "lookupattss", which'
             ' CachedDimension does not take. Did you mean "lookupatts"?'
         ),
         (
@@ -144,7 +144,7 @@ Faulty = Callable[[], tuple[Any, ...]]
         (lambda: (with_arguments(SCHOOL, name="scool_dim"),), "make them the same"),
         (
             lambda: (with_arguments(SCHOOL, attributes=["school_id", "nam"]),),
-            'column "nam", which its DDL does not have. Did you mean "name"?',
+            'column "nam", which the DDL does not have. Did you mean "name"?',
         ),
         (
             lambda: (with_arguments(SCHOOL, name="school`dim"),),
@@ -226,7 +226,7 @@ Faulty = Callable[[], tuple[Any, ...]]
         (
             lambda: (SCHOOL, DAY, replace(VISIT, keys={"scool_fk": date_key("at")})),
             (
-                'keys name the column "scool_fk", which its factory does not have. Did you mean'
+                'keys name the column "scool_fk", which the factory does not have. Did you mean'
                 ' "school_fk"?'
             ),
         ),
@@ -296,8 +296,8 @@ def test_facts_that_are_deleted_need_a_grain_of_the_source() -> None:
         "close_deleted ends the version of a member; for facts, use flag_deleted(column) or"
         " remove_deleted()" in told
     )
-    assert "its deletions' `most` is 2; it is a share of the facts, from 0 to 1" in told
-    assert "its deletions need a grain to find facts by" in told
+    assert "the deletions' `most` is 2; it is a share of the facts, from 0 to 1" in told
+    assert "the deletions need a grain to find facts by" in told
     found = replace(
         VISIT, grain=("school_fk",), deleted=flag_deleted("gone"), watermark=watermark("at")
     )

@@ -486,7 +486,7 @@ def test_empty_source_is_one_of_two_words(home: WarehouseCase) -> None:
     wrong: Any = "alow"
     home.declare(sale(empty_source=wrong))
     with pytest.raises(
-        ConfigError, match='its empty_source is \'alow\'; it must be one of "fail", "allow"'
+        ConfigError, match='empty_source is \'alow\'; it must be one of "fail", "allow"'
     ):
         assert home.project
 
@@ -527,7 +527,7 @@ def test_a_key_without_a_moment_is_told(home: WarehouseCase) -> None:
     home.load("shop", [a_shop("A")])
     home.give("sale", [{"sale": 1, "code": "A"}])
     project = home.project
-    told = 'its key "shop_fk" has no as_of and refers to a dimension with versions'
+    told = 'key "shop_fk" has no as_of and refers to a dimension with versions'
     assert [
         warning
         for warning in source_tested(project, project.facts[0]).warnings

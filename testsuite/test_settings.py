@@ -152,44 +152,44 @@ def test_all_faults_of_settings_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("etl", "changes", "told"),
     [
-        (SCHOOL, {"active": "no"}, "its active is 'no'; it must be True or False"),
-        (SCHOOL, {"watermark": "at"}, "its watermark is 'at'; it must be made with watermark(...)"),
+        (SCHOOL, {"active": "no"}, "active is 'no'; it must be True or False"),
+        (SCHOOL, {"watermark": "at"}, "watermark is 'at'; it must be made with watermark(...)"),
         (
             SCHOOL,
             {"factory": CachedDimension},
-            "its factory is the class CachedDimension; it must be made with",
+            "factory is the class CachedDimension; it must be made with",
         ),
         (
             SCHOOL,
             {"most_rejected": "1%"},
-            "its most_rejected is '1%'; it must be a share of the rows, from 0 to 1",
+            "most_rejected is '1%'; it must be a share of the rows, from 0 to 1",
         ),
-        (SCHOOL, {"most_rejected": 1.5}, "its most_rejected is 1.5; it must be a share"),
-        (SCHOOL, {"create": None}, "its create is None; it must be the text of a CREATE TABLE"),
+        (SCHOOL, {"most_rejected": 1.5}, "most_rejected is 1.5; it must be a share"),
+        (SCHOOL, {"create": None}, "create is None; it must be the text of a CREATE TABLE"),
         (
             SCHOOL,
             {"deleted": "gone"},
-            "its deleted is 'gone'; it must be made with flag_deleted(...)",
+            "deleted is 'gone'; it must be made with flag_deleted(...)",
         ),
         (
             SCHOOL,
             {"original": "name"},
-            "its original is 'name'; it must be a tuple of names, such as (\"id\",)",
+            "original is 'name'; it must be a tuple of names, such as (\"id\",)",
         ),
         (
             SCHOOL,
             {"previous": {"old": 3}},
-            "its previous is {'old': 3}; it must be a dict of columns and attributes",
+            "previous is {'old': 3}; it must be a dict of columns and attributes",
         ),
-        (SCHOOL, {"unknown": -1}, "its unknown is -1; it must be a dict of columns and values"),
-        (VISIT, {"lags": {"x": 3}}, "its lags is {'x': 3}; it must be a dict of measures and lags"),
+        (SCHOOL, {"unknown": -1}, "unknown is -1; it must be a dict of columns and values"),
+        (VISIT, {"lags": {"x": 3}}, "lags is {'x': 3}; it must be a dict of measures and lags"),
         (
             VISIT,
             {"grain": "school_fk"},
-            "its grain is 'school_fk'; it must be a tuple of names, such as (\"id\",)",
+            "grain is 'school_fk'; it must be a tuple of names, such as (\"id\",)",
         ),
-        (VISIT, {"keys": None}, "its keys is None; it must be a dict of columns and keys"),
-        (VISIT, {"append": 1}, "its append is 1; it must be True or False"),
+        (VISIT, {"keys": None}, "keys is None; it must be a dict of columns and keys"),
+        (VISIT, {"append": 1}, "append is 1; it must be True or False"),
     ],
 )
 def test_a_field_of_a_wrong_type_is_told(etl: Any, changes: Any, told: str) -> None:
@@ -203,21 +203,21 @@ def test_a_field_of_a_wrong_type_is_told(etl: Any, changes: Any, told: str) -> N
 @pytest.mark.parametrize(
     ("etl", "changes", "told"),
     [
-        (SCHOOL, {"name": 5}, "its name is 5; it must be a text"),
-        (SCHOOL, {"source": file(cast("Any", 5))}, "its source: path is 5; it must be a path"),
-        (SCHOOL, {"source": rows(cast("Any", 5))}, "its source: function is 5; it must be a func"),
+        (SCHOOL, {"name": 5}, "name is 5; it must be a text"),
+        (SCHOOL, {"source": file(cast("Any", 5))}, "the source: path is 5; it must be a path"),
+        (SCHOOL, {"source": rows(cast("Any", 5))}, "the source: function is 5; it must be a func"),
         (
             SCHOOL,
             {"watermark": watermark("at", overlap=cast("Any", "1"))},
-            "its watermark: overlap is '1'; it must be a whole number, or a timedelta",
+            "the watermark: overlap is '1'; it must be a whole number, or a timedelta",
         ),
-        (SCHOOL, {"watermark": watermark(cast("Any", 5))}, "its watermark: columns is (5,); it"),
+        (SCHOOL, {"watermark": watermark(cast("Any", 5))}, "the watermark: columns is (5,); it"),
         (
             SCHOOL,
             {"deleted": flag_deleted("x", most=cast("Any", "a"))},
-            "its deleted: most is 'a'; it must be a share, from 0 to 1",
+            "deleted: most is 'a'; it must be a share, from 0 to 1",
         ),
-        (SCHOOL, {"deleted": flag_deleted(cast("Any", 5))}, "its deleted: flag is 5; it must be"),
+        (SCHOOL, {"deleted": flag_deleted(cast("Any", 5))}, "deleted: flag is 5; it must be"),
         (VISIT, {"lags": {"x": lag(cast("Any", 1), "b")}}, 'lag "x": start is 1; it must be the'),
         (
             VISIT,
@@ -242,14 +242,14 @@ def test_a_field_of_a_wrong_type_is_told(etl: Any, changes: Any, told: str) -> N
         (
             VISIT,
             {"checks": [refers("x", to=cast("Any", 5))]},
-            "its check Refers: to is 5; it must be the name of a dimension",
+            "check Refers: to is 5; it must be the name of a dimension",
         ),
         (
             VISIT,
             {"checks": [bad_rows(cast("Any", 5), name="x")]},
-            "its check BadRows: sql is 5; it must be the text of a SELECT",
+            "check BadRows: sql is 5; it must be the text of a SELECT",
         ),
-        (VISIT, {"grain": ("school_fk", "school_fk")}, "its grain names a column twice: school_fk"),
+        (VISIT, {"grain": ("school_fk", "school_fk")}, "the grain names a column twice: school_fk"),
     ],
 )
 def test_a_value_of_a_wrong_type_inside_a_field_is_reported(
@@ -287,7 +287,7 @@ def test_a_list_of_a_factory_may_not_be_a_text() -> None:
     )
     assert (
         faults(wrong)
-        == "config.py: dimension \"school\": its factory's lookupatts is 'id'; it must be a list"
+        == "config.py: dimension \"school\": the factory's lookupatts is 'id'; it must be a list"
         ' of names, such as ["id"]'
     )
 

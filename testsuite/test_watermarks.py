@@ -660,7 +660,7 @@ def test_what_a_fact_that_appends_cannot_be_told(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="give it one column, and no overlap"):
             _ = case.project
     case.declare(visit(watermark=watermark("changed_at", ahead=-timedelta(days=1))))
-    with pytest.raises(ConfigError, match=r"its watermark's ahead is .* must not be negative"):
+    with pytest.raises(ConfigError, match=r"the watermark's ahead is .* must not be negative"):
         _ = case.project
 
 

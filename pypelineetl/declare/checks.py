@@ -275,7 +275,7 @@ class BadRows(_Check):
     @property
     def rule(self) -> str:
         """The rule and the remedy, for the message of a failure."""
-        return "its SELECT must find nothing; fix the rows that it finds, or the SELECT"
+        return "the SELECT must find nothing; fix the rows that it finds, or the SELECT"
 
 
 def bad_rows(sql: str, *, name: str, severity: Severity = "error") -> BadRows:

@@ -34,7 +34,7 @@ def check_source(project: Project, etl: ETL) -> SourceTested:
     warnings = []
     unused = superfluous_columns(etl, columns)
     if unused:
-        warnings.append(f"its source gives {quoted(unused)}, which nothing uses")
+        warnings.append(f"the source gives {quoted(unused)}, which nothing uses")
     warnings += version_notes(project, etl)
     warnings += _collation_warnings(project, etl)
     warnings += _privilege_warnings(project, etl)
@@ -60,7 +60,7 @@ class SourceTester:
         url = self._project.source_url(etl) if isinstance(etl.source, str) else None
         if url in self._unreachable:
             first = self._unreachable[url]
-            problem = f"its source is that of {first.label}, which cannot be reached"
+            problem = f"the source is that of {first.label}, which cannot be reached"
             return SourceTested(etl, (problem,))
         tested = check_source(self._project, etl)
         # A source test may also fail in a database that can be reached. Then other ETLs are tried.
@@ -92,7 +92,7 @@ def version_notes(project: Project, etl: ETL) -> list[str]:
     if not columns:
         return []
     note = (
-        f"its key {quoted(columns)} has no as_of and refers to a dimension with versions, so each"
+        f"key {quoted(columns)} has no as_of and refers to a dimension with versions, so each"
         " load that reads a row again (--full, a rebuild, an overlap) gives it the version that is"
         ' current then; give the key as_of="<the column with the date of the fact>" to keep the'
         " version of that date"
@@ -107,7 +107,7 @@ def _collation_warnings(project: Project, etl: ETL) -> Iterator[str]:
     columns = project.source_translation(etl).folded
     if columns:
         yield (
-            f"its SQL compares texts ({quoted(columns)}), which {project.source_dialect(etl)} does"
+            f"the SQL compares texts ({quoted(columns)}), which {project.source_dialect(etl)} does"
             " by its own collation; in MySQL, 'A' mostly equals 'a', 'é' equals 'e' and 'a ' equals"
             " 'a'. Write LOWER(…) on both sides where that matters"
         )

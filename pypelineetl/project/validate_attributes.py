@@ -22,7 +22,7 @@ def attribute_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]
     """Yield the problems of an ETL that are not about its columns, keys or checks."""
     if etl.empty_source not in get_args(EmptySource):
         yield (
-            f"its empty_source is {etl.empty_source!r}; it must be one of"
+            f"empty_source is {etl.empty_source!r}; it must be one of"
             f" {quoted(get_args(EmptySource))}"
         )
     yield from _watermark_problems(etl)
@@ -43,7 +43,7 @@ def unknown(names: Iterable[str], known: Sequence[str], rule: str) -> Iterator[s
     Args:
         names: The names that a declaration gives.
         known: The names that it may give.
-        rule: The words between the name and "it" in the message, such as "its DDL does not have".
+        rule: The words between the name and "it" in the message, such as "the DDL does not have".
 
     """
     for name in names:
@@ -56,25 +56,25 @@ def _watermark_problems(etl: ETL) -> Iterator[str]:
     if etl.watermark is None:
         return
     if not isinstance(etl.source, str):
-        yield "its watermark needs a source of SQL, which a load can restrict to new rows"
+        yield "the watermark needs a source of SQL, which a load can restrict to new rows"
     if not etl.watermark.columns:
-        yield "its watermark names no column; give it one or more of its source's"
+        yield "the watermark names no column; give it one or more of the source's"
     overlap = etl.watermark.overlap
     if _is_negative(overlap):
-        yield f"its watermark's overlap is {overlap}; it must not be negative"
+        yield f"the watermark's overlap is {overlap}; it must not be negative"
     if not isinstance(etl.watermark.ahead, timedelta) or etl.watermark.ahead < timedelta():
         yield (
-            f"its watermark's ahead is {etl.watermark.ahead!r}; it is a length of time, and must"
+            f"the watermark's ahead is {etl.watermark.ahead!r}; it is a length of time, and must"
             " not be negative"
         )
     if isinstance(etl, FactETL) and etl.write_mode in {"replace", "replace_period"}:
-        yield "its watermark reads the last rows again, so it needs a grain to find them by"
+        yield "the watermark reads the last rows again, so it needs a grain to find them by"
     if isinstance(etl, FactETL) and etl.append and (overlap or len(etl.watermark.columns) > 1):
         yield "it appends, so its watermark reads each row once; give it one column, and no overlap"
     if etl.deleted:
         what = "members" if isinstance(etl, DimensionETL) else "facts"
         yield (
-            f"its watermark reads only new rows, so a load cannot know which {what} are deleted;"
+            f"the watermark reads only new rows, so a load cannot know which {what} are deleted;"
             " leave watermark or deleted out"
         )
 
@@ -94,7 +94,7 @@ def _fact_problems(etl: FactETL) -> Iterator[str]:
     if etl.write_mode == "accumulate":
         if etl.grain:
             yield (
-                "its grain is its factory's keyrefs, as for every accumulating snapshot; leave"
+                "the grain is the factory's keyrefs, as for every accumulating snapshot; leave"
                 " grain out"
             )
         if etl.append or etl.period:
@@ -125,39 +125,39 @@ def _period_problems(etl: FactETL, columns: Mapping[str, Column]) -> Iterator[st
     if etl.every is None:
         return
     if etl.every not in get_args(Every):
-        yield f'its every is "{etl.every}"; it must be one of {quoted(get_args(Every))}'
+        yield f'every is "{etl.every}"; it must be one of {quoted(get_args(Every))}'
     if etl.period is None or not (etl.period in columns and columns[etl.period].is_date):
-        yield "its every needs a period that is a column of days (DATE)"
+        yield "every needs a period that is a column of days (DATE)"
 
 
 def _part_problems(etl: FactETL) -> Iterator[str]:
     """Yield the problems of `parts`, and of declarations that do not go with it."""
     is_number = isinstance(etl.parts, int) and not isinstance(etl.parts, bool)
     if not is_number or not 1 <= etl.parts <= MOST_PARTS:
-        yield f"its parts are {etl.parts!r}; they must be a whole number from 1 to {MOST_PARTS}"
+        yield f"the parts are {etl.parts!r}; they must be a whole number from 1 to {MOST_PARTS}"
     elif etl.parts > 1:
         if not etl.split_by or not isinstance(etl.source, str):
             yield (
-                "its parts need split_by, a column of whole numbers in its source, which must"
+                "the parts need split_by, a column of whole numbers in its source, which must"
                 " be SQL"
             )
         if etl.write_mode != "replace":
             yield (
-                "its parts replace the whole fact, so it can have no grain; leave parts or grain,"
+                "the parts replace the whole fact, so it can have no grain; leave parts or grain,"
                 " append, period out"
             )
         if etl.most_rejected:
             yield (
-                "its parts are all or nothing, so no row may be rejected; leave parts or"
+                "the parts are all or nothing, so no row may be rejected; leave parts or"
                 " most_rejected out"
             )
         if any(isinstance(key, Member) and key.missing == "infer" for key in etl.keys.values()):
             yield (
-                "its parts cannot infer members, because several would make the same; use"
+                "the parts cannot infer members, because several would make the same; use"
                 ' missing="reject", or leave parts out'
             )
     elif etl.split_by:
-        yield "its split_by needs parts, the number of ranges"
+        yield "split_by needs parts, the number of ranges"
 
 
 def _special_problems(etl: DimensionETL, columns: Mapping[str, Column]) -> Iterator[str]:
@@ -170,15 +170,15 @@ def _special_problems(etl: DimensionETL, columns: Mapping[str, Column]) -> Itera
             continue
         # Not isinstance, because True is an int as well.
         if type(member.get(key)) is not int:
-            yield f'its `{which}` member needs a whole number as its key "{key}", such as -1'
+            yield f'the `{which}` member needs a whole number as its key "{key}", such as -1'
         elif member[key] in keys:
             yield (
-                f"its `{which}` member has the key {member[key]}, which another special member has;"
+                f"the `{which}` member has the key {member[key]}, which another special member has;"
                 " give each its own"
             )
         keys.append(member.get(key))
         yield from (
-            f"its `{which}` member: {problem}" for problem in _member_problems(etl, member, columns)
+            f"the `{which}` member: {problem}" for problem in _member_problems(etl, member, columns)
         )
 
 
@@ -186,7 +186,7 @@ def _member_problems(
     etl: DimensionETL, member: Mapping[str, Any], columns: Mapping[str, Column]
 ) -> Iterator[str]:
     """Yield the problems of the values of one special member."""
-    yield from unknown(member, list(columns), "its DDL does not have")
+    yield from unknown(member, list(columns), "the DDL does not have")
     for name, value in member.items():
         try:
             if name in columns:
@@ -214,10 +214,10 @@ def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
         *etl.current,
         *etl.current.values(),
     )
-    yield from unknown(dict.fromkeys(declared), attributes, "its factory's attributes do not have")
+    yield from unknown(dict.fromkeys(declared), attributes, "the factory's attributes do not have")
     if declared and "rowexpander" in factory.arguments:
         yield (
-            "its rowexpander computes attributes, so none can be original, previous, current or a"
+            "the rowexpander computes attributes, so none can be original, previous, current or a"
             " flag"
         )
     fixed = {*factory.natural_key, *factory.versioning}
@@ -246,7 +246,7 @@ def _deletion_problems(etl: DimensionETL) -> Iterator[str]:
         return
     if not 0 <= etl.deleted.most <= 1:
         yield (
-            f"its deletions' `most` is {etl.deleted.most}; it is a share of the members, from 0"
+            f"the deletions' `most` is {etl.deleted.most}; it is a share of the members, from 0"
             " to 1"
         )
     if etl.deleted.removes:
@@ -269,7 +269,7 @@ def _fact_deletion_problems(etl: FactETL) -> Iterator[str]:
     if deleted is None:
         return
     if not 0 <= deleted.most <= 1:
-        yield f"its deletions' `most` is {deleted.most}; it is a share of the facts, from 0 to 1"
+        yield f"the deletions' `most` is {deleted.most}; it is a share of the facts, from 0 to 1"
     if not (deleted.flag or deleted.removes):
         yield (
             "close_deleted ends the version of a member; for facts, use flag_deleted(column) or"
@@ -277,14 +277,14 @@ def _fact_deletion_problems(etl: FactETL) -> Iterator[str]:
         )
     if not etl.row_key:
         yield (
-            "its deletions need a grain to find facts by; without one, a load replaces or adds"
+            "the deletions need a grain to find facts by; without one, a load replaces or adds"
             " facts"
         )
     # Columns of the grain that the load computes, such as surrogate keys.
     found = [name for name in etl.row_key if name not in etl.own]
     if found:
         yield (
-            f"its deletions need a grain that the source itself gives, and the load finds"
+            f"the deletions need a grain that the source itself gives, and the load finds"
             f" {quoted(found)}: it would take a rejected row for a deleted one"
         )
     if deleted.flag:

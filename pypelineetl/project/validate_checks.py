@@ -43,7 +43,7 @@ def check_problems(
     """
     if not isinstance(etl.checks, list | tuple):
         yield (
-            f"its checks are a {type(etl.checks).__name__}; they must be a list, or a tuple with"
+            f"the checks are a {type(etl.checks).__name__}; they must be a list, or a tuple with"
             " its comma"
         )
         return
@@ -52,7 +52,7 @@ def check_problems(
     for check in etl.checks:
         if not isinstance(check, Check):
             yield (
-                f"its checks hold a {type(check).__name__}; make each with not_null(...),"
+                f"the checks hold a {type(check).__name__}; make each with not_null(...),"
                 " unique(...) or the like"
             )
             continue
@@ -61,7 +61,7 @@ def check_problems(
         if not problems:
             dialects = (sql_dialect, target)
             problems = list(_specific_problems(check, columns, dimensions, dialects))
-        yield from (f"its check {check.label}: {problem}" for problem in problems)
+        yield from (f"check {check.label}: {problem}" for problem in problems)
 
 
 def _general_problems(check: Check, columns: Mapping[str, Column]) -> Iterator[str]:
@@ -72,7 +72,7 @@ def _general_problems(check: Check, columns: Mapping[str, Column]) -> Iterator[s
         yield "it names no column"
     for name in map(str, check.columns):
         if name not in columns:
-            yield f'its table has no column "{name}".{did_you_mean(name, columns)}'
+            yield f'the table has no column "{name}".{did_you_mean(name, columns)}'
         elif "%" in name:
             yield (f'column "{name}" has a "%", which drivers take for a placeholder; rename it')
 
@@ -111,7 +111,7 @@ def _value_problems(check: Accepted, column: Column) -> Iterator[str]:
             column.cast(value)
         except LoadError:
             yield (
-                f"its column, which is {_type(column)}, cannot hold {value!r}; write it as the"
+                f"the column, which is {_type(column)}, cannot hold {value!r}; write it as the"
                 " column is"
             )
 
@@ -124,7 +124,7 @@ def _bound_problems(check: Between, column: Column) -> Iterator[str]:
         yield "it has no bound; give least, most or both"
     elif column.is_text or not all(isinstance(bound, kinds) for bound in bounds):
         yield (
-            f"its column is {_type(column)}; numbers are between numbers, moments between dates or"
+            f"the column is {_type(column)}; numbers are between numbers, moments between dates or"
             " datetimes"
         )
     else:
@@ -135,18 +135,18 @@ def _bound_problems(check: Between, column: Column) -> Iterator[str]:
             ]
         except LoadError:
             yield (
-                f"its column, which is {_type(column)}, cannot hold its bounds; write them as the"
+                f"the column, which is {_type(column)}, cannot hold the bounds; write them as the"
                 " column is"
             )
         else:
             if ends[0] > ends[-1]:
-                yield "its least is more than its most, so that no value is right"
+                yield "least is more than most, so that no value is right"
 
 
 def _age_problems(check: Fresh, column: Column) -> Iterator[str]:
     """Yield the problems of the column or the age of a check of freshness."""
     if not column.is_moment:
-        yield f"its column is {_type(column)}; it must be one of dates or datetimes"
+        yield f"the column is {_type(column)}; it must be one of dates or datetimes"
     if not isinstance(check.within, timedelta) or check.within < timedelta():
         yield f"within is {check.within!r}; it must be a length of time, such as timedelta(days=2)"
 
@@ -160,7 +160,7 @@ def _count_problems(check: RowCount) -> Iterator[str]:
     if any(type(bound) is not int or bound < 0 for bound in bounds):
         yield "least and most are numbers of rows; they must be whole numbers from 0 on"
     elif bounds and bounds[0] > bounds[-1]:
-        yield "its least is more than its most, so that no number of rows is right"
+        yield "least is more than most, so that no number of rows is right"
     change = check.change
     if change is None:
         return

@@ -135,7 +135,7 @@ def _problems_of_etl(
     if etl.database is not None and etl.database not in context.sources:
         near = did_you_mean(etl.database, context.sources)
         problem = (
-            f'its database "{etl.database}" is not in SOURCE_URLS.{near} There are'
+            f'the database "{etl.database}" is not in SOURCE_URLS.{near} There are'
             f" {quoted(context.sources)}"
         )
         yield "", problem
@@ -152,7 +152,7 @@ def _problems_of_etl(
         _check_name(etl, sql_dialect)
         columns = columns_of(etl.create, sql_dialect=sql_dialect)
     except DialectError as error:
-        yield "create", f"its DDL: {error}"
+        yield "create", f"the DDL: {error}"
         return
     # The rules below compare the factory with the columns of the DDL.
     if factory_problems:
@@ -202,17 +202,17 @@ def _source_problems(source: Any, sql_dialect: str) -> Iterator[str]:
     if isinstance(source, File):
         if source.format not in FORMATS:
             extensions = ", ".join(f".{name}" for name in FORMATS)
-            yield f'its file "{source.path}" must end in one of {extensions}'
+            yield f'the file "{source.path}" must end in one of {extensions}'
         return
     if not isinstance(source, str):
         yield (
-            f"its source is a {type(source).__name__}; it must be SQL text, rows(...) or file(...)"
+            f"the source is a {type(source).__name__}; it must be SQL text, rows(...) or file(...)"
         )
         return
     try:
         dialect.require_select(source, dialect=sql_dialect)
     except DialectError as error:
-        yield f"its source: {error}"
+        yield f"the source: {error}"
 
 
 def _factory_problems(etl: ETL) -> Iterator[str]:
@@ -222,13 +222,13 @@ def _factory_problems(etl: ETL) -> Iterator[str]:
     if not is_derived and (etl.kind, made) != _BULK:
         given_class = getattr(made, "__name__", made)
         yield (
-            f"its factory's class is {given_class}; a {etl.kind} needs a pygrametl {base.__name__}"
+            f"the factory's class is {given_class}; a {etl.kind} needs a pygrametl {base.__name__}"
             " or a subclass"
         )
         return
     if issubclass(made, BulkDimension | CachedBulkDimension):
         yield (
-            f"its factory's class is {made.__name__}, which loads from its own files; use"
+            f"the factory's class is {made.__name__}, which loads from its own files; use"
             " CachedDimension, which the engine loads in bulk as well"
         )
         return
@@ -245,7 +245,7 @@ def _argument_problems(table_class: type, arguments: Mapping[str, Any]) -> Itera
         if not is_known or name == "targetconnection":
             near = did_you_mean(name, parameters)
             yield (
-                f'its factory has an argument "{name}", which {table_class.__name__} does not'
+                f'the factory has an argument "{name}", which {table_class.__name__} does not'
                 f" take.{near}"
             )
     for name, parameter in parameters.items():
@@ -254,7 +254,7 @@ def _argument_problems(table_class: type, arguments: Mapping[str, Any]) -> Itera
         # For a BulkFactTable, the engine uses its own bulk loader.
         is_optional = table_class is BulkFactTable and name == "bulkloader"
         if name not in arguments and not is_optional:
-            yield f'its factory lacks the argument "{name}", which {table_class.__name__} needs'
+            yield f'the factory lacks the argument "{name}", which {table_class.__name__} needs'
 
 
 def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
@@ -265,7 +265,7 @@ def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
     for name in written:
         if name not in columns:
             yield (
-                f'its factory names the column "{name}", which its DDL does not'
+                f'the factory names the column "{name}", which the DDL does not'
                 f" have.{did_you_mean(name, columns)}"
             )
         elif _UNQUOTABLE & set(name):
@@ -298,11 +298,11 @@ def _version_problems(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
         return
     if factory.names("type1atts") and factory.arguments.get("cachesize") == 0:
         yield (
-            "its factory has cachesize=0 together with type1atts, on which pygrametl fails; leave"
+            "the factory has cachesize=0 together with type1atts, on which pygrametl fails; leave"
             " cachesize out"
         )
     if not ordered and not database_class(warehouse).supports_nulls_first:
         yield (
-            'its factory lacks "versionatt", without which pygrametl cannot order versions here;'
+            'the factory lacks "versionatt", without which pygrametl cannot order versions here;'
             " add a version column"
         )

@@ -23,7 +23,7 @@ def field_problems(etl: ETL) -> Iterator[str]:
             continue
         value = getattr(etl, field)
         if not is_valid(value):
-            yield f"its {field} is {given(value)}; it must be {rule}"
+            yield f"{field} is {given(value)}; it must be {rule}"
     if not isinstance(etl.factory, Factory):
         return
     for name in _LISTS:
@@ -31,7 +31,7 @@ def field_problems(etl: ETL) -> Iterator[str]:
         # Python would read a text as a list of its letters.
         if not isinstance(value, list | tuple):
             yield (
-                f"its factory's {name} is {given(value)}; it must be a list of names, such as"
+                f"the factory's {name} is {given(value)}; it must be a list of names, such as"
                 ' ["id"]'
             )
 

@@ -22,7 +22,7 @@ def key_problems(
     for column, key in fact.keys.items():
         if column not in fact.factory.columns:
             near = did_you_mean(column, fact.factory.columns)
-            yield f'its keys name the column "{column}", which its factory does not have.{near}'
+            yield f'the keys name the column "{column}", which the factory does not have.{near}'
         if not isinstance(key, Member | MomentKey):
             made = "member(...), date_key(...), time_key(...) or junk(...)"
             yield f'key "{column}" is a {type(key).__name__}; make it with {made}'
@@ -170,6 +170,6 @@ def _moment_problems(key: MomentKey, dimension: DimensionETL, sql_dialect: str) 
         rule = f"{function} needs a dimension looked up by one {column_type}"
         yield f'{rule}; "{key.dimension}" is looked up by {quoted(wanted)}'
     if key.first and key.last and key.first > key.last:
-        yield f"its first day, {key.first}, is after its last, {key.last}"
+        yield f"the first day, {key.first}, is after the last, {key.last}"
     if isinstance(key, TimeKey) and (key.step < _SECOND or key.step % _SECOND or _DAY % key.step):
-        yield f"its step is {key.step}; it must be whole seconds that divide a day"
+        yield f"the step is {key.step}; it must be whole seconds that divide a day"

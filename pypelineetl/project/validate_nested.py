@@ -16,7 +16,7 @@ def nested_problems(etl: ETL) -> Iterator[str]:
     """Yield a problem for each value of a wrong type inside the fields of an ETL."""
     grain = getattr(etl, "grain", ())
     if len(set(grain)) < len(grain):
-        yield f"its grain names a column twice: {', '.join(grain)}"
+        yield f"the grain names a column twice: {', '.join(grain)}"
     for title, value in _nested(etl):
         for kind, rules in _RULES.items():
             if not isinstance(value, kind):
@@ -29,16 +29,16 @@ def nested_problems(etl: ETL) -> Iterator[str]:
 
 def _nested(etl: ETL) -> Iterator[tuple[str, Any]]:
     """Yield each declared value inside the fields of an ETL, with how messages name it."""
-    yield "its source", etl.source
-    yield "its watermark", etl.watermark
-    yield "its deleted", etl.deleted
+    yield "the source", etl.source
+    yield "the watermark", etl.watermark
+    yield "deleted", etl.deleted
     for name, key in getattr(etl, "keys", {}).items():
         yield f'key "{name}"', key
     for name, lag in getattr(etl, "lags", {}).items():
         yield f'lag "{name}"', lag
     if isinstance(etl.checks, list | tuple):
         for check in etl.checks:
-            yield f"its check {type(check).__name__}", check
+            yield f"check {type(check).__name__}", check
 
 
 def _are_texts(value: Any) -> bool:
