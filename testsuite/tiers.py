@@ -34,7 +34,7 @@ _SHARE_OF_EXAMPLES = 4
 _LEAST_EXAMPLES = 3
 _profile = SAMPLE_PROFILE
 
-Case = Mapping[str, Any]
+Case = Mapping[str, str]
 """The value of each parameter of a case."""
 
 
@@ -62,7 +62,7 @@ def _shown(cases: Mapping[str, Case]) -> dict[str, set[tuple[str, str]]]:
     values: dict[str, set[str]] = defaultdict(set)
     for case in cases.values():
         for parameter, value in case.items():
-            values[parameter].add(str(value))
+            values[parameter].add(value)
     # Names of dialects are other words: there, PostgreSQL is "postgres".
     of_databases = {
         parameter
@@ -71,17 +71,17 @@ def _shown(cases: Mapping[str, Case]) -> dict[str, set[tuple[str, str]]]:
     }
     return {
         each: {
-            (parameter, _kind(value) if parameter in of_databases else str(value))
+            (parameter, _kind(value) if parameter in of_databases else value)
             for parameter, value in case.items()
         }
         for each, case in cases.items()
     }
 
 
-def _kind(value: Any) -> str:
+def _kind(value: str) -> str:
     if value in EMBEDDED:
         return "embedded"
-    return "server" if value in SERVERS else str(value)
+    return "server" if value in SERVERS else value
 
 
 def mark_matrix(items: Iterable[pytest.Item]) -> None:
@@ -100,15 +100,11 @@ def mark_matrix(items: Iterable[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.matrix)
 
 
-def _case(item: Any) -> dict[str, Any]:
-    """Return the values of a case: its databases by name, other values by their number."""
-    return {
-        # Values other than texts may have no hash.
-        parameter: value
-        if isinstance(value, str) and value in (EMBEDDED | SERVERS)
-        else item.callspec.indices[parameter]
-        for parameter, value in item.callspec.params.items()
-    }
+def _case(item: Any) -> dict[str, str]:
+    """Return the id of each parametrization of a case, which may have several parameters."""
+    # pytest has the ids separately only here: an id may contain the "-" that joins them.
+    ids = item.callspec._idlist  # noqa: SLF001
+    return {str(place): each for place, each in enumerate(ids)}
 
 
 def examples(count: int) -> int:
