@@ -240,9 +240,8 @@ class Checkout:
             timeout=_PROGRAM_SECONDS,
         )
 
-    def _started(
-        self, arguments: Sequence[str], log: IO[bytes]
-    ) -> Program | subprocess.Popen[bytes]:
+    def start(self, arguments: Sequence[str], log: IO[bytes]) -> Program | subprocess.Popen[bytes]:
+        """Start `python ARGUMENTS` there; its output goes into the log."""
         if self.python == sys.executable and shared_fork_server().can_run(self.environment):
             return shared_fork_server().start(arguments, self.folder, self.environment, log, log)
         return subprocess.Popen(
@@ -282,7 +281,7 @@ class Checkout:
         log_path = self.folder / f"worker-{time.monotonic_ns()}.log"
         command = ["-m", "celery", "-A", "tasks", "worker", "-c", str(concurrency), "-l", "INFO"]
         with log_path.open("wb") as log:
-            process = self._started([*command, *options], log)
+            process = self.start([*command, *options], log)
         try:
             deadline = time.monotonic() + 60
             while " ready." not in log_path.read_text():

@@ -109,19 +109,14 @@ def test_every_type_of_the_sample_reads_back_as_its_ddl(warehouse_url: str, tmp_
 def test_processes_queue_for_a_file(checkout: Checkout, kind: str) -> None:
     """Four runs at once on one warehouse file all succeed, one after the other."""
     write_small_sample(checkout.folder / "local" / "source.db")
-    environment = {
-        **checkout.environment,
-        "ETL_WAREHOUSE_URL": f"{kind}:///{checkout.folder}/w.{kind}",
-    }
-    command = [sys.executable, "run.py", "--run_dimensions", "--only", "school", "site", "date"]
-    runs = [
-        subprocess.Popen(
-            command, cwd=checkout.folder, env=environment, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(4)
-    ]
-    said = [run.communicate(timeout=120)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0, 0, 0], said
+    warehouse = {"ETL_WAREHOUSE_URL": f"{kind}:///{checkout.folder}/w.{kind}"}
+    arguments = ("run.py", "--run_dimensions", "--only", "school", "site", "date")
+    shell = replace(checkout, environment={**checkout.environment, **warehouse})
+    log = checkout.folder / "runs.log"
+    with log.open("wb") as written:
+        runs = [shell.start(arguments, written) for _ in range(4)]
+        statuses = [run.wait(timeout=120) for run in runs]
+    assert statuses == [0, 0, 0, 0], log.read_text()
 
 
 def test_workers_queue_for_a_duckdb_file(checkout: Checkout, redis_url: str) -> None:

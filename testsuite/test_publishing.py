@@ -455,6 +455,10 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Star:
     return star
 
 
+_LOOKS_EACH_SECONDS = 0.01
+"""Often enough to look many times in each load, and seldom enough to leave it a processor."""
+
+
 def test_a_dashboard_sees_whole_generations_only(served: Star) -> None:
     """A reader that queries during rebuilds and updates sees the rows of one run only.
 
@@ -472,6 +476,7 @@ def test_a_dashboard_sees_whole_generations_only(served: Star) -> None:
             with engine.connect() as connection:
                 least, most, rows = connection.execute(sa.text(query)).one()
             queries[0] += 1
+            time.sleep(_LOOKS_EACH_SECONDS)
             # `supply` gives the title N and 100 + N sales, so both must be of the same run.
             if not (least == most and rows == 100 + int(least)):
                 wrong.append((least, most, rows))
