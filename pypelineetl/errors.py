@@ -99,6 +99,7 @@ _STEPS: Mapping[str, str] = {
     "load.uniqueness": "checking the rows",
     "load.partitions": "loading the parts",
     "load.partition_load": "loading the parts",
+    "load.partition_merge": "loading the parts",
     "load.schema_drift": "making the table ready",
     "load.target_table": "making the table ready",
     "publish.staging": "making the table ready",

@@ -31,7 +31,7 @@ from pypelineetl.errors import BusyError
 from pypelineetl.project.project import Project
 from pypelineetl.run.locking import acquire, acquire_nowait
 from pypelineetl.run.publication import publish
-from pypelineetl.run.rebuild import rebuild_etl
+from pypelineetl.run.rebuild_etl import rebuild_etl
 from pypelineetl.run.staged_tables import begin_rebuild
 from pypelineetl.state.locks import TableLocks
 from pypelineetl.state.run_record import new_run

@@ -20,7 +20,7 @@ from star_schema import DAY, PEOPLE, PERSON, SALE, SALES, THING, THINGS, Star
 from pypelineetl import LoadError, Request, UsageError, events, refresh
 from pypelineetl.databases.locks import Locks
 from pypelineetl.errors import BusyError, DatabaseError
-from pypelineetl.run.rebuild import rebuild_etl
+from pypelineetl.run.rebuild_etl import rebuild_etl
 from pypelineetl.run.rollback import roll_back
 from pypelineetl.run.staged_tables import begin_rebuild
 from pypelineetl.state.locks import TableLocks

@@ -13,7 +13,7 @@ from pypelineetl.errors import RefreshError, quoted
 from pypelineetl.project.project import Project
 from pypelineetl.report.terminal import shown
 from pypelineetl.state.run_history import RunHistory
-from pypelineetl.state.run_record import SUCCEEDED, Run
+from pypelineetl.state.run_record import LOADED, SUCCEEDED, Run
 
 Loaded = tuple[str, str, int]
 """What a loaded ETL returns: its kind, its name and the number of rows read from its source."""
@@ -47,6 +47,22 @@ def failed(etl: ETL, error: str) -> Outcome:
 def skipped(etl: ETL, reason: str) -> Outcome:
     """Return the outcome of an ETL that did not run for this reason."""
     return {"kind": etl.kind, "name": etl.name, "skipped": reason}
+
+
+def has_succeeded(project: Project, run: Run) -> bool:
+    """Return whether an earlier delivery of the current task has published the run."""
+    with project.open_warehouse() as warehouse:
+        return RunHistory(warehouse).has_succeeded(run)
+
+
+def recorded_rows(project: Project, run: Run, etl: ETL) -> int | None:
+    """Return the rows of an ETL that this run has loaded into its staged table; None if not yet."""
+    with project.open_warehouse() as warehouse:
+        records = {record.etl: record for record in RunHistory(warehouse).of(run.id)}
+    record = records.get(etl.label)
+    if record and record.status == LOADED and record.counts:
+        return record.counts.read
+    return None
 
 
 def recorded_outcomes(project: Project, run: Run) -> list[Outcome]:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from pypelineetl.celery.outcomes import Outcome
+from pypelineetl.celery.task_run import refresh_run
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
 from pypelineetl.load.etl import dimensions_written
 from pypelineetl.project.project import Project
-from pypelineetl.state.run_record import generation_of
+from pypelineetl.publish.staging import Staging, stage
+from pypelineetl.state.run_record import Run, generation_of
 
 Message = dict[str, Any]
 """A plan as a JSON object. The keys must stay: messages of an older version may be in the queue."""
@@ -154,3 +156,9 @@ def _share_dimension(project: Project, first: FactETL, second: FactETL) -> bool:
 def _dimensions(project: Project, fact: FactETL) -> tuple[set[DimensionETL], set[DimensionETL]]:
     """Return the dimensions to which a fact may add members, and those that it refers to."""
     return {*dimensions_written(project, fact)}, {*project.dimensions_of(fact)}
+
+
+def run_of(project: Project, plan: RefreshPlan) -> tuple[Run, Staging]:
+    """Return the run of a refresh, and the names of the staged tables that it builds."""
+    run = refresh_run(project, plan.refresh_id)
+    return run, stage(project, plan.find_etls(project), run.generation)

@@ -6,30 +6,29 @@ refresh. A table that is loaded already is not loaded again.
 
 from collections.abc import Sequence
 
-from pypelineetl.celery.refresh_plan import RefreshPlan
+from celery.exceptions import TaskPredicate
+
+from pypelineetl.celery.outcomes import recorded_rows
+from pypelineetl.celery.refresh_plan import RefreshPlan, run_of
 from pypelineetl.celery.reports import do_and_log
-from pypelineetl.celery.task_run import refresh_run, retry_when_busy, run_failed_on_error, run_held
+from pypelineetl.celery.task_run import retry_when_busy
 from pypelineetl.declare.etls import ETL
 from pypelineetl.load.partitions import parse_partitions
 from pypelineetl.project.project import Project
-from pypelineetl.publish.staging import Staging, stage
 from pypelineetl.run.etl_events import etl_events
+from pypelineetl.run.locking import failed_on_error, run_held
 from pypelineetl.run.publication import publish
-from pypelineetl.run.rebuild import rebuild_etl
+from pypelineetl.run.rebuild_etl import rebuild_etl
 from pypelineetl.run.rebuild_partitions import merge_rebuilt_partitions, rebuild_partition
-from pypelineetl.state.run_history import RunHistory
-from pypelineetl.state.run_record import LOADED, Run
 
 
 def build_table(project: Project, plan: RefreshPlan, etl: ETL) -> int:
     """Build the staged table of one ETL, and return the number of source rows."""
     run, staging = run_of(project, plan)
-    with project.open_warehouse() as warehouse:
-        records = {record.etl: record for record in RunHistory(warehouse).of(run.id)}
-    earlier = records.get(etl.label)
-    # An earlier delivery of this task has loaded the table.
-    if earlier and earlier.status == LOADED and earlier.counts:
-        return earlier.counts.read
+    # An earlier delivery of this task may have loaded the table.
+    rows = recorded_rows(project, run, etl)
+    if rows is not None:
+        return rows
     counts = do_and_log(project, etl_events(etl, rebuild_etl(staging, run, etl)))
     return counts.read
 
@@ -55,13 +54,6 @@ def build_from_partitions(
     return rows
 
 
-def has_succeeded(project: Project, plan: RefreshPlan) -> bool:
-    """Return whether an earlier delivery of the current task has published the refresh."""
-    run, _ = run_of(project, plan)
-    with project.open_warehouse() as warehouse:
-        return RunHistory(warehouse).has_succeeded(run)
-
-
 def publish_refresh(project: Project, plan: RefreshPlan) -> Sequence[ETL]:
     """Publish all tables that a refresh has built, and return their ETLs.
 
@@ -73,14 +65,8 @@ def publish_refresh(project: Project, plan: RefreshPlan) -> Sequence[ETL]:
     with (
         retry_when_busy(project),
         run_held(project, run),
-        run_failed_on_error(project, run),
+        failed_on_error(project, run, TaskPredicate),
         retry_when_busy(project),
     ):
         do_and_log(project, publish(staging, run))
     return staging.etls
-
-
-def run_of(project: Project, plan: RefreshPlan) -> tuple[Run, Staging]:
-    """Return the run of a refresh, and the names of the staged tables that it builds."""
-    run = refresh_run(project, plan.refresh_id)
-    return run, stage(project, plan.find_etls(project), run.generation)

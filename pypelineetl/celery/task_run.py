@@ -18,10 +18,10 @@ from pypelineetl.celery.reports import do_and_log, send_alert
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError, PypeLineError, TransientError
 from pypelineetl.project.project import Project
-from pypelineetl.run.locking import acquire_nowait, fail_run
+from pypelineetl.run.locking import acquire_nowait, fail_run, failed_on_error, run_held
 from pypelineetl.run.retry import attempts
 from pypelineetl.run.staged_tables import begin_rebuild
-from pypelineetl.state.locks import TableLocks, acquire_liveness
+from pypelineetl.state.locks import TableLocks
 from pypelineetl.state.run_end import end_killed_run
 from pypelineetl.state.run_record import Run, new_run
 from pypelineetl.state.run_start import EndedError
@@ -75,36 +75,6 @@ def outcome_of(project: Project, etl: ETL, load: Callable[[], int]) -> Outcome:
         return failed(etl, error.message)
 
 
-@contextmanager
-def run_held(project: Project, run: Run) -> Iterator[None]:
-    """Hold the liveness lock of a run, so that it is not considered dead during the block.
-
-    Raises:
-        BusyError: Another task works for this run.
-    """
-    with project.open_warehouse() as warehouse:
-        acquire_liveness(warehouse, run.id)
-        yield
-
-
-@contextmanager
-def run_failed_on_error(project: Project, run: Run, *, is_retried: bool = False) -> Iterator[None]:
-    """End a run as failed, and release its tables, if the block raises.
-
-    `is_retried` says that the caller tries the block again after a TransientError.
-    """
-    try:
-        yield
-    except TaskPredicate:
-        # Celery raises this to run the task again later. That attempt continues this run.
-        raise
-    except BaseException as error:  # a shutdown or a time limit ends the run as well
-        if is_retried and isinstance(error, TransientError):
-            raise
-        fail_run(project, run, error)
-        raise
-
-
 def begin_refresh(project: Project, etls: Sequence[ETL]) -> tuple[Run, list[Outcome]]:
     """Begin the refresh of the current task: lock its tables, and create its staged tables.
 
@@ -130,12 +100,11 @@ def begin_refresh(project: Project, etls: Sequence[ETL]) -> tuple[Run, list[Outc
 
 
 def _lock_and_begin(project: Project, run: Run, etls: Sequence[ETL]) -> None:
-    with retry_when_busy(project), project.open_warehouse() as warehouse:
-        # As long as this connection is open, no other run considers this one dead. After that, its
-        # lease counts.
-        acquire_liveness(warehouse, run.id)
+    # As long as this connection is open, no other run considers this one dead. After that, its
+    # lease counts.
+    with retry_when_busy(project), run_held(project, run) as warehouse:
         do_and_log(project, acquire_nowait(project, run, etls))
-        with run_failed_on_error(project, run, is_retried=True):
+        with failed_on_error(project, run, TaskPredicate, TransientError):
             begin_rebuild(project, run, etls, warehouse)
             with warehouse.transaction():
                 TableLocks(warehouse).renew(replace(run, lease=LEASE))

@@ -19,20 +19,19 @@ from pypelineetl.celery.outcomes import (
     Outcome,
     all_loaded,
     failed,
+    has_succeeded,
     merge_partitions,
     result_of,
     skipped_facts,
 )
-from pypelineetl.celery.refresh_plan import Message, RefreshPlan, new_plan
+from pypelineetl.celery.refresh_plan import Message, RefreshPlan, new_plan, run_of
 from pypelineetl.celery.reports import alert_on_failure, alert_recovery
 from pypelineetl.celery.revoked_tasks import Revocations
 from pypelineetl.celery.steps import (
     build_from_partitions,
     build_partition,
     build_table,
-    has_succeeded,
     publish_refresh,
-    run_of,
 )
 from pypelineetl.celery.task_run import outcome_of
 from pypelineetl.declare.etls import ETL, FactETL
@@ -177,13 +176,13 @@ class Workflow:
             RefreshError: An ETL failed.
         """
         outcomes = plan.outcomes_in_order()
-        if has_succeeded(self._project, plan):
+        run, _ = run_of(self._project, plan)
+        if has_succeeded(self._project, run):
             # This task was delivered again after it had published the refresh.
             return result_of(outcomes)
         if all_loaded(outcomes):
             published = publish_refresh(self._project, plan)
             alert_recovery(self._project, published)
         else:
-            run, _ = run_of(self._project, plan)
             fail_run(self._project, run)
         return result_of(outcomes)

@@ -1,23 +1,16 @@
-"""Split one big fact into partitions by ranges of a number, and merge their rows at the end.
+"""Split one big fact into partitions by ranges of a number.
 
 A fact declares them with `parts` and `split_by`. `partition_load.py` loads each partition into its
-own table. When all are loaded, one transaction copies their rows into the fact's table.
+own table. When all are loaded, `partition_merge.py` copies their rows into the fact's table.
 """
 
 import re
-from collections.abc import Generator
 from dataclasses import dataclass, replace
 
-from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import FactETL
 from pypelineetl.declare.factories import Factory
 from pypelineetl.declare.sources import Native
-from pypelineetl.errors import LoadError, SourceError, UsageError
-from pypelineetl.events import Counts, Event
-from pypelineetl.load.baseline import read_baseline, refuse_empty
-from pypelineetl.load.context import Load, LoadOptions
-from pypelineetl.load.target_table import prepare_table
-from pypelineetl.load.verification import run_declared_checks
+from pypelineetl.errors import SourceError, UsageError
 from pypelineetl.project.project import Project
 from pypelineetl.sql import queries
 from pypelineetl.state.table_names import PART, short_name
@@ -103,66 +96,6 @@ def partition_etl(project: Project, etl: FactETL, partitions: Partitions, number
     arguments = {**etl.factory.arguments, "name": partition_tables(etl, partitions)[number]}
     factory = Factory(etl.factory.table_class, arguments)
     return replace(etl, source=Native(query), factory=factory, parts=1)
-
-
-def merge_partitions(  # noqa: PLR0913, PLR0917 - as `load_etl`, and the partitions with their rows
-    project: Project,
-    etl: FactETL,
-    options: LoadOptions,
-    partitions: Partitions,
-    rows: int,
-    warehouse: Database,
-) -> Generator[Event, None, Counts]:
-    """Copy the rows of all partitions into the fact's table, in the open transaction.
-
-    Args:
-        project: The project that declares the fact.
-        etl: The fact, with its staged table.
-        options: As for `load_etl`.
-        partitions: The partitions, each of which is loaded.
-        rows: How many rows the partitions have read.
-        warehouse: The open warehouse.
-
-    Raises:
-        LoadError: The partitions hold another number of rows, or a check failed.
-
-    """
-    baseline = read_baseline(project, etl, options.live or etl, warehouse)
-    yield from prepare_table(project, etl, options, warehouse)
-    load = Load(
-        project,
-        warehouse,
-        project.clock(),
-        rows_before=baseline.rows,
-        audit_key=options.audit_key,
-    )
-    merged = _copy_rows(load, etl, partitions)
-    # The partitions must not hold rows of another load, such as one by a worker considered dead.
-    if merged != rows:
-        message = (
-            f"the partitions loaded {rows:,} rows, and {merged:,} are there now; nothing was"
-            " changed. Run again"
-        )
-        raise LoadError(message)
-    counts = Counts(read=rows, inserted=rows)
-    # A fact with partitions is always rebuilt.
-    refuse_empty(etl, counts, baseline, is_rebuilt=True)
-    yield from run_declared_checks(load, etl)
-    return counts
-
-
-def _copy_rows(load: Load, etl: FactETL, partitions: Partitions) -> int:
-    """Copy the rows of all partitions. Return how many rows the fact's table has then."""
-    warehouse, audited = load.warehouse, load.audited(etl)
-    names = warehouse.quoted((*etl.factory.columns, *audited))
-    values = ", ".join([*map(warehouse.quote, etl.factory.columns), *map(str, audited.values())])
-    table = warehouse.quote(etl.table)
-    for partition in partition_tables(etl, partitions):
-        warehouse.execute(
-            f"INSERT INTO {table} ({names}) SELECT {values} FROM {warehouse.quote(partition)}"
-        )
-    [(rows,)] = warehouse.query(f"SELECT COUNT(*) FROM {table}")
-    return int(rows)
 
 
 def partition_tables(etl: FactETL, partitions: Partitions) -> list[str]:

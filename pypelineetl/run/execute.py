@@ -8,18 +8,14 @@ from functools import partial
 from pypelineetl import events
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, FactETL
-from pypelineetl.errors import RefreshError, TransientError, quoted
+from pypelineetl.errors import RefreshError, TransientError
 from pypelineetl.events import Event
 from pypelineetl.load.context import LoadOptions
 from pypelineetl.project.project import Project
-from pypelineetl.run.etl_events import etl_events
-from pypelineetl.run.locking import acquire, fail_run
-from pypelineetl.run.publication import publish
-from pypelineetl.run.rebuild import rebuild_etl
+from pypelineetl.run.locking import acquire, fail_run, failed_on_error, run_held
+from pypelineetl.run.rebuild import rebuild
 from pypelineetl.run.retry import with_retries
-from pypelineetl.run.staged_tables import begin_rebuild
 from pypelineetl.run.update import update
-from pypelineetl.state.locks import acquire_liveness
 from pypelineetl.state.run_record import Run
 
 
@@ -54,20 +50,13 @@ def execute(
 def _execute_once(
     project: Project, run: Run, etls: Sequence[ETL], options: LoadOptions, *, rebuilds: bool
 ) -> Generator[Event, None, bool]:
-    with project.open_warehouse() as warehouse:
-        # As long as this connection is open, no other run considers this one dead.
-        acquire_liveness(warehouse, run.id)
+    # As long as this connection is open, no other run considers this one dead.
+    with run_held(project, run) as warehouse:
         yield from acquire(project, run, etls)
-        try:
+        with failed_on_error(project, run, TransientError):
             if rebuilds or _needs_rebuild(etls, warehouse):
-                return (yield from _rebuild(project, run, etls, warehouse))
+                return (yield from rebuild(project, run, etls, warehouse))
             return (yield from _update(project, run, etls, options, warehouse))
-        except TransientError:
-            # The run has not failed yet. It begins again, and then finds what this attempt left.
-            raise
-        except BaseException as error:
-            fail_run(project, run, error)
-            raise
 
 
 def _needs_rebuild(etls: Sequence[ETL], warehouse: Database) -> bool:
@@ -81,32 +70,6 @@ def _needs_rebuild(etls: Sequence[ETL], warehouse: Database) -> bool:
     # open one would keep PostgreSQL from cleaning tables up.
     with warehouse.transaction():
         return not any(warehouse.catalog.columns(etl.table) for etl in etls)
-
-
-def _rebuild(
-    project: Project, run: Run, etls: Sequence[ETL], warehouse: Database
-) -> Generator[Event, None, bool]:
-    """Rebuild tables. If an ETL fails, the others are still tried."""
-    # The live tables do not change here, so the other ETLs can still be tried.
-    staging = begin_rebuild(project, run, etls, warehouse)
-    failed: set[ETL] = set()
-    for etl in etls:
-        missing: set[ETL] = set()
-        if isinstance(etl, FactETL):
-            missing = failed.intersection(project.dimensions_of(etl))
-        if missing:
-            names = quoted(sorted(dimension.name for dimension in missing))
-            yield events.EtlSkipped(etl, f"its dimension {names} failed")
-            continue
-        try:
-            yield from etl_events(etl, rebuild_etl(staging, run, etl))
-        except RefreshError:
-            failed.add(etl)
-    if failed:
-        fail_run(project, run)
-        return False
-    yield from publish(staging, run)
-    return True
 
 
 def _update(

@@ -1,18 +1,19 @@
 """Acquire the tables of a run, wait while other runs own them, and release them on failure."""
 
 import time
-from collections.abc import Generator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from pypelineetl import events
+from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL
 from pypelineetl.errors import BusyError, DatabaseError, RefreshError, error_text
 from pypelineetl.events import Event
 from pypelineetl.load.etl import tables_written
 from pypelineetl.project.project import Project
 from pypelineetl.state import run_end, run_start
-from pypelineetl.state.locks import TableLocks
+from pypelineetl.state.locks import TableLocks, acquire_liveness
 from pypelineetl.state.run_record import Run
 
 # A small load ends within a second, so the first pause is short. Each attempt opens a connection
@@ -71,6 +72,38 @@ def acquire_nowait(project: Project, run: Run, etls: Sequence[ETL]) -> Generator
             message = f"{error.message}: {owners}"
             raise BusyError(message) from error
     yield from map(events.RunRecovered, notes)
+
+
+@contextmanager
+def run_held(project: Project, run: Run) -> Iterator[Database]:
+    """Open the warehouse, and hold the run's liveness lock, so that it does not count as lost.
+
+    Raises:
+        BusyError: Another process works for this run.
+    """
+    with project.open_warehouse() as warehouse:
+        acquire_liveness(warehouse, run.id)
+        yield warehouse
+
+
+@contextmanager
+def failed_on_error(project: Project, run: Run, *repeated: type[BaseException]) -> Iterator[None]:
+    """End a run as failed, and release its tables, if the block raises.
+
+    A shutdown or a time limit ends it too.
+
+    Args:
+        project: The project.
+        run: The run.
+        repeated: The run has not failed by these errors: it begins again, and then finds what this
+            attempt left.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, repeated):
+            fail_run(project, run, error)
+        raise
 
 
 def fail_run(project: Project, run: Run, error: BaseException | None = None) -> bool:

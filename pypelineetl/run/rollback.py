@@ -4,24 +4,22 @@ A rollback keeps the tables that it replaces, so a second rollback undoes the fi
 """
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from datetime import timedelta
 
 from pypelineetl import events
 from pypelineetl.databases.base import Database
-from pypelineetl.databases.table_swap import Replacement
-from pypelineetl.errors import LoadError, UsageError
+from pypelineetl.errors import UsageError
 from pypelineetl.events import Event
 from pypelineetl.project.project import Project
+from pypelineetl.publish.previous_tables import PreviousTables, kept_etls, previous_tables
 from pypelineetl.publish.swap import replace_rows
-from pypelineetl.run.locking import acquire, fail_run
+from pypelineetl.run.locking import acquire, failed_on_error, run_held
 from pypelineetl.state.legacy_names import adopt_legacy_names
-from pypelineetl.state.locks import acquire_liveness
 from pypelineetl.state.run_end import drop_orphans_alone, finish
 from pypelineetl.state.run_history import RunHistory
 from pypelineetl.state.run_record import BUILT, ROLLED_BACK, Run, RunRecord, generation_of, new_run
 from pypelineetl.state.run_status import RunStatus
-from pypelineetl.state.table_names import kept_name
 
 
 def roll_back(project: Project) -> Generator[Event, None, None]:
@@ -34,14 +32,10 @@ def roll_back(project: Project) -> Generator[Event, None, None]:
     """
     started = time.monotonic()
     run = new_run(project.digest)
-    with project.open_warehouse() as warehouse:
-        acquire_liveness(warehouse, run.id)
+    with run_held(project, run) as warehouse:
         last = _last_rebuild(warehouse)
         generation = generation_of(last[0].run_id)
-        existing = warehouse.catalog.tables()
-        replaced = tuple(
-            etl for etl in project.etls if kept_name(etl.table, generation) in existing
-        )
+        replaced = kept_etls(project, generation, warehouse.catalog.tables())
         if not replaced:
             message = (
                 "nothing is kept to go back to; KEEP_PREVIOUS = True in config.py keeps the tables"
@@ -55,16 +49,9 @@ def roll_back(project: Project) -> Generator[Event, None, None]:
         with warehouse.transaction():
             for etl in replaced:
                 adopt_legacy_names(etl, warehouse)
-        try:
-            replacements: list[Replacement] = []
-            for etl in replaced:
-                create = project.create_statements(etl)
-                kept = kept_name(etl.table, generation)
-                replacements.append(Replacement(etl.table, kept, create))
-            _swap(warehouse, run, replacements)
-        except BaseException as error:
-            fail_run(project, run, error)
-            raise
+        with failed_on_error(project, run):
+            previous = previous_tables(project, replaced, generation, run.generation)
+            _swap(warehouse, run, previous)
     yield events.Published(replaced, timedelta(seconds=time.monotonic() - started))
 
 
@@ -86,54 +73,20 @@ def _last_rebuild(warehouse: Database) -> list[RunRecord]:
     return rebuild
 
 
-def _swap(warehouse: Database, run: Run, replacements: Sequence[Replacement]) -> None:
+def _swap(warehouse: Database, run: Run, previous: PreviousTables) -> None:
     """Swap the tables and end the run, by renaming where the database can, else by copying rows."""
-    kept = {
-        replacement.table: kept_name(replacement.table, run.generation)
-        for replacement in replacements
-    }
     if warehouse.swap.renames_atomically:
         # Renaming commits at once. If the process dies after it, recovery finds by this record and
         # by the tables' names that the rollback was done.
         with warehouse.transaction():
             RunStatus(warehouse).publishing(run, ROLLED_BACK)
-        moves: list[tuple[str, str]] = []
-        for replacement in replacements:
-            moves.append((replacement.table, kept[replacement.table]))
-            moves.append((replacement.staged, replacement.table))
-        if warehouse.swap.rename_all(list(kept), moves):
+        if warehouse.swap.rename_all(list(previous.kept), previous.moves):
             with warehouse.transaction():
                 finish(warehouse, run, ROLLED_BACK)
             return
-    checked = [_check_columns(warehouse, replacement) for replacement in replacements]
+    replacements = previous.with_their_columns(warehouse)
     with warehouse.transaction():
-        replace_rows(warehouse, checked, kept, redeclared=())
+        replace_rows(warehouse, replacements, previous.kept, redeclared=())
         finish(warehouse, run, ROLLED_BACK)
     # The previous tables were copied into the live ones, so they are orphans now.
     drop_orphans_alone(warehouse)
-
-
-def _check_columns(warehouse: Database, replacement: Replacement) -> Replacement:
-    """Return how a previous table is made live again.
-
-    If it has other columns than the live table, the live table is created again with those columns,
-    and without keys and indexes.
-
-    Raises:
-        LoadError: Something depends on that live table, and would be lost.
-    """
-    columns = warehouse.catalog.columns(replacement.staged)
-    if warehouse.catalog.columns(replacement.table) == columns:
-        return replacement
-    lost = [dependent.what for dependent in warehouse.catalog.dependents(replacement.table)]
-    if lost:
-        message = (
-            f'"{replacement.table}" had other columns before the last build, so that table has to'
-            " replace it, and"
-            f" {', '.join(lost)} would be lost. Drop that, roll back, and create it again; nothing"
-            " was changed"
-        )
-        raise LoadError(message)
-    typed = ", ".join(f"{warehouse.quote(name)} {kind}" for name, kind in columns.items())
-    create = f"CREATE TABLE {warehouse.quote(replacement.table)} ({typed})"
-    return Replacement(replacement.table, replacement.staged, (create,))

@@ -29,13 +29,25 @@ def begin_rebuild(project: Project, run: Run, etls: Sequence[ETL], warehouse: Da
     Raises:
         LoadError: The tables could not be published later.
     """
-    staging = stage(project, etls, run.generation)
     # In a transaction of its own, which sees what a run has done that this one has waited for.
     with warehouse.transaction():
-        refuse_unpublishable(staging, warehouse)
+        staging = stage_publishable(project, etls, run.generation, warehouse)
     for etl in staging.copied:
         with warehouse.transaction():
             copy_live_table(staging, etl, warehouse)
+    return staging
+
+
+def stage_publishable(
+    project: Project, etls: Sequence[ETL], generation: str, warehouse: Database
+) -> Staging:
+    """Return all staged tables of a run, which it can publish later.
+
+    Raises:
+        LoadError: The tables could not be published.
+    """
+    staging = stage(project, etls, generation)
+    refuse_unpublishable(staging, warehouse)
     return staging
 
 

@@ -14,14 +14,12 @@ from pypelineetl.duck.fallback import with_fallback
 from pypelineetl.events import Event
 from pypelineetl.load.context import LoadOptions
 from pypelineetl.load.etl import load_etl, tables_written
-from pypelineetl.load.target_table import create_table
 from pypelineetl.project.project import Project
 from pypelineetl.run.etl_events import etl_events
-from pypelineetl.state.load_state import LoadState
+from pypelineetl.run.etl_records import record_updated, update_options
+from pypelineetl.run.missing_tables import create_missing
 from pypelineetl.state.run_end import finish
-from pypelineetl.state.run_history import RunHistory
 from pypelineetl.state.run_record import UPDATED, Run
-from pypelineetl.state.run_status import RunStatus
 
 
 def update(
@@ -64,17 +62,13 @@ def _update(  # noqa: PLR0913 - as `update`, and the two fast ways
 ) -> Generator[Event, None, None]:
     with warehouse.transaction():
         # This comes before any load, because CREATE TABLE commits on MySQL.
-        created = yield from _create_missing(project, etls, warehouse)
+        created = yield from create_missing(project, etls, warehouse)
         for etl in etls:
-            etl_options = replace(
-                options,
-                full=options.full or etl in created,
-                audit_key=RunHistory(warehouse).audit_key(run, etl),
-            )
+            is_created = etl in created
             loading = load_etl(
                 project,
                 without_partitions(etl),
-                etl_options,
+                update_options(run, etl, options, warehouse, is_created=is_created),
                 warehouse,
                 scans=scans,
                 streams=streams,
@@ -83,24 +77,7 @@ def _update(  # noqa: PLR0913 - as `update`, and the two fast ways
             if counts.changed:
                 # From here on, only this connection sees all rows of these tables.
                 warehouse.uncommitted |= set(tables_written(project, etl))
-            RunStatus(warehouse).loaded(
-                run, etl, counts, etl_options.generation, created_table=etl in created
-            )
+            record_updated(run, etl, counts, warehouse, is_created=is_created)
         finish(warehouse, run, UPDATED)
     for note in warehouse.notes:
         yield events.EtlNoted(etls[0], note)
-
-
-def _create_missing(
-    project: Project, etls: Sequence[ETL], warehouse: Database
-) -> Generator[Event, None, list[ETL]]:
-    """Create the tables that do not exist, and return their ETLs.
-
-    It also creates the state tables, because CREATE TABLE commits on MySQL.
-    """
-    missing = [etl for etl in etls if not warehouse.catalog.columns(etl.table)]
-    for etl in missing:
-        yield from create_table(project, etl, warehouse)
-    for etl in etls:
-        LoadState(warehouse).prepare(etl, rebuilds=False)
-    return missing
