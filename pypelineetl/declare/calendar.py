@@ -27,10 +27,10 @@ def dates(
 ) -> Rows:
     """Declare a source with a row for each day from `first` to `last`.
 
-    The columns are `id` (the day as yyyymmdd), `full_date` (the day itself), `year`, `quarter`,
-    `month`, `month_name`, `day`, `day_of_year`, `weekday` (1 is Monday), `weekday_name`,
-    `iso_year`, `iso_week`, `is_weekend`, `is_last_of_month`, `fiscal_year`, `fiscal_quarter`,
-    `fiscal_month`, `is_holiday` and `holiday_name`.
+    The columns are `id` (the day as yyyymmdd), `full_date` (the day itself), `year`,
+    `quarter`, `month`, `month_name`, `day`, `day_of_year`, `weekday` (1 is Monday),
+    `weekday_name`, `iso_year`, `iso_week`, `is_weekend`, `is_last_of_month`,
+    `fiscal_year`, `fiscal_quarter`, `fiscal_month`, `is_holiday` and `holiday_name`.
 
     >>> january = dates(date(2014, 1, 1), date(2014, 1, 31))
     >>> first, *others = january.function(**january.arguments)
@@ -40,14 +40,16 @@ def dates(
     Args:
         first: The first day.
         last: The last day.
-        fiscal_year_starts: The month, from 1 to 12, with which a fiscal year begins. A fiscal year
-            has the number of the year in which it ends.
-        holidays: A country, such as "US", or a part of one, such as "US-NY". None for no holidays.
+        fiscal_year_starts: The month, from 1 to 12, with which a fiscal year begins. A
+            fiscal year has the number of the year in which it ends.
+        holidays: A country, such as "US", or a part of one, such as "US-NY". None for
+            no holidays.
         locale: The locale of the names, such as "fr" or "ja_JP".
 
     Raises:
         TypeError: `first` or `last` is not a date.
-        ValueError: `first` is after `last`, or there is no such month, country or locale.
+        ValueError: `first` is after `last`, or there is no such month, country or
+            locale.
 
     """
     if not (isinstance(first, date) and isinstance(last, date)):
@@ -75,9 +77,10 @@ def dates(
 def times_of_day(*, step: timedelta = timedelta(minutes=1)) -> Rows:
     """Declare a source with a row for each `step` of a day.
 
-    The columns are `id` (the time as hhmmss), `time_of_day` (the time itself), `hour`, `minute`,
-    `second`, `hour_12`, `am_pm` and `part_of_day`. The last is "night" until 6, "morning" until
-    12, "afternoon" until 18, "evening" until 22, and then "night" again.
+    The columns are `id` (the time as hhmmss), `time_of_day` (the time itself), `hour`,
+    `minute`, `second`, `hour_12`, `am_pm` and `part_of_day`. The last is "night" until
+    6, "morning" until 12, "afternoon" until 18, "evening" until 22, and then "night"
+    again.
 
     >>> quarters = times_of_day(step=timedelta(minutes=15))
     >>> [time["id"] for time in quarters.function(**quarters.arguments)][:5]

@@ -1,6 +1,7 @@
 """Declare checks: what must be true of a loaded table, as frozen data.
 
-Nothing here queries the warehouse. `load/checks.py` runs the checks before the load is committed.
+Nothing here queries the warehouse. `load/checks.py` runs the checks before the load is
+committed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -83,8 +84,8 @@ class Unique(_Check):
 def unique(*columns: str, severity: Severity = "error") -> Unique:
     """Declare that no two rows have the same values in these columns.
 
-    A row with a NULL in one of them equals no other row. Texts are compared exactly, even if the
-    warehouse's collation ignores case.
+    A row with a NULL in one of them equals no other row. Texts are compared exactly,
+    even if the warehouse's collation ignores case.
 
     >>> unique("sale_id").label
     'unique("sale_id")'
@@ -179,8 +180,8 @@ def between(
 
     Args:
         column: A column of the warehouse table.
-        least: The smallest valid value: a number, or a date or datetime (UTC). A date is its
-            midnight. None for any.
+        least: The smallest valid value: a number, or a date or datetime (UTC). A date
+            is its midnight. None for any.
         most: The largest valid value, of the same type. None for any.
         severity: "error" fails the load, "warn" warns.
 
@@ -242,7 +243,8 @@ class Fresh(_Check):
 def fresh(column: str, *, within: timedelta, severity: Severity = "error") -> Fresh:
     """Declare that a column's newest value is recent when the table is loaded.
 
-    A date is as new as the end of its day. A table without any value in the column fails.
+    A date is as new as the end of its day. A table without any value in the column
+    fails.
 
     >>> fresh("sold_at", within=timedelta(days=2)).label
     'fresh("sold_at")'
@@ -285,8 +287,9 @@ def bad_rows(sql: str, *, name: str, severity: Severity = "error") -> BadRows:
     'bad_rows("price below 0")'
 
     Args:
-        sql: The SELECT, in the dialect that config.py names. Each of its columns needs its own
-            name. If it has the columns of the table's key, the message shows them.
+        sql: The SELECT, in the dialect that config.py names. Each of its columns needs
+            its own name. If it has the columns of the table's key, the message shows
+            them.
         name: The name of the check in messages.
         severity: "error" fails the load, "warn" warns.
 
@@ -350,9 +353,9 @@ def row_count(
     Args:
         least: The number may not be smaller.
         most: The number may not be larger.
-        change: The share by which the number may differ from the rows before the load: 0.5
-            for half of them more or fewer. In a rebuild the rows before are those of the table
-            that is replaced. A table that had no rows may have any number.
+        change: The share by which the number may differ from the rows before the load:
+            0.5 for half of them more or fewer. In a rebuild the rows before are those
+            of the table that is replaced. A table that had no rows may have any number.
         severity: "error" fails the load, "warn" warns.
 
     """

@@ -68,8 +68,8 @@ class Factory:
 
         """
         finder: Any = self.arguments.get(argument)
-        # `datereader` returns a closure. Only its name and its variables show what it reads. With
-        # the name of the column, the engine can load the dimension in bulk.
+        # `datereader` returns a closure. Only its name and its variables show what it
+        # reads. With the name of the column, the engine can load the dimension in bulk.
         if getattr(finder, "__qualname__", "") != "datereader.<locals>.readerfunction":
             return None
         variables = inspect.getclosurevars(finder).nonlocals

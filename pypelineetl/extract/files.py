@@ -17,9 +17,10 @@ from pypelineetl.duck.rows import FETCH_ROWS, Row, Stream
 from pypelineetl.errors import SourceError, quoted
 from pypelineetl.sql.sql_casts import literal
 
-# All columns are read as text; the DDL of the table gives their types. Only an empty field without
-# quotes is NULL. Every option is given, because DuckDB guesses the others from the content of the
-# file: that a backslash escapes, that # begins a comment, or that the first lines are no rows.
+# All columns are read as text; the DDL of the table gives their types. Only an empty
+# field without quotes is NULL. Every option is given, because DuckDB guesses the others
+# from the content of the file: that a backslash escapes, that # begins a comment, or
+# that the first lines are no rows.
 _CSV_OPTIONS = """
     header = true, all_varchar = true, nullstr = '', allow_quoted_nulls = false,
     quote = '"', escape = '"', comment = '', skip = 0

@@ -66,8 +66,8 @@ class HighWaterMark:
     def refuse_repeated_numbers(self, previous: Value | None) -> None:
         """Raise SourceError if two rows beyond the previous mark have the same number.
 
-        Another row with the largest number may come later. A fact that appends would not read it,
-        because the mark has passed it.
+        Another row with the largest number may come later. A fact that appends would
+        not read it, because the mark has passed it.
         """
         if not isinstance(self.type, NumberType) or self.value is None:
             return
@@ -103,7 +103,8 @@ def read_high_water_marks(
         source: The open source.
         query: The source query, in the dialect of the source.
         watermark: The watermark of the ETL.
-        local_times: The time zone of the source, if its timestamps without a zone are not in UTC.
+        local_times: The time zone of the source, if its timestamps without a zone are
+            not in UTC.
         is_append: Whether the ETL is a fact that appends.
 
     Raises:
@@ -153,7 +154,8 @@ class _ColumnReader:
     def value_type(self, largest: Any) -> ValueType:
         """Return the type of the values of the column, of which this is the largest."""
         match largest:
-            # A bool is also an int, and a datetime also a date, so these cases come first.
+            # A bool is also an int, and a datetime also a date, so these cases come
+            # first.
             case bool():
                 self._refuse("booleans")
             case int() | Decimal() | float():
@@ -214,16 +216,18 @@ class _ColumnReader:
         clock = value_type.convert(now)
         limit = clock
         if self.is_append:
-            # More rows may still get the present value. A fact that appends would not read them
-            # later, so it leaves all rows with the present value to the next load.
+            # More rows may still get the present value. A fact that appends would not
+            # read them later, so it leaves all rows with the present value to the next
+            # load.
             limit = value_type.convert(now - value_type.resolution)
         rows_ahead = 0
         if value > limit:
             is_below = f"{comparable} <= {value_type.literal(limit)}"
-            # The rows that a fact that appends leaves to the next load are not ahead of the clock.
+            # The rows that a fact that appends leaves to the next load are not ahead of
+            # the clock.
             is_ahead = f"{comparable} > {value_type.literal(clock)}"
-            # The largest value that is not beyond the limit, and the number of rows beyond the
-            # clock.
+            # The largest value that is not beyond the limit, and the number of rows
+            # beyond the clock.
             largest, rows_ahead = _select(
                 self.source,
                 self.query,

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def check_source(project: Project, etl: ETL) -> SourceTested:
     """Try the source of an ETL, and return its problems and warnings.
 
-    There are warnings about columns that nothing uses, keys without `as_of`, comparisons that
-    depend on the database, and privileges that reading does not need.
+    There are warnings about columns that nothing uses, keys without `as_of`,
+    comparisons that depend on the database, and privileges that reading does not need.
     """
     try:
         columns = first_columns(project, etl)
@@ -63,7 +63,8 @@ class SourceTester:
             problem = f"the source is that of {first.label}, which cannot be reached"
             return SourceTested(etl, (problem,))
         tested = check_source(self._project, etl)
-        # A source test may also fail in a database that can be reached. Then other ETLs are tried.
+        # A source test may also fail in a database that can be reached. Then other ETLs
+        # are tried.
         if url and tested.faults and not self._is_reachable(etl):
             self._unreachable[url] = etl
         return tested
@@ -79,8 +80,8 @@ class SourceTester:
 def version_notes(project: Project, etl: ETL) -> list[str]:
     """Return a note if a fact refers to versions of a dimension without an `as_of`.
 
-    Such a key gets the version that is current when the row is loaded. Another version may be
-    current when the row is loaded again.
+    Such a key gets the version that is current when the row is loaded. Another version
+    may be current when the row is loaded again.
     """
     if not isinstance(etl, FactETL):
         return []

@@ -24,7 +24,8 @@ def read_project(config: ModuleType) -> Project:
     """Return the project that a config module describes.
 
     Raises:
-        ConfigError: The configuration is wrong. The message lists every problem, one a line.
+        ConfigError: The configuration is wrong. The message lists every problem, one a
+            line.
 
     """
     problems = [*setting_problems(config), *_time_zone_problems(config)]

@@ -62,7 +62,8 @@ class Project:
     keep_runs: timedelta | None = None
     """How long runs stay in the history.
 
-    Default: None, for ever, because the audit keys of rows refer to the runs that wrote them.
+    Default: None, for ever, because the audit keys of rows refer to the runs that wrote
+    them.
     """
     alerts: tuple[str, ...] = field(default=(), repr=False)
     """The Apprise URLs to notify, which may hold passwords. Default: none."""
@@ -190,8 +191,9 @@ class Project:
 
         Args:
             etl: An ETL whose source is SQL.
-            source: A connection to the database, to read the types of columns for a translation.
-                Without it, a new connection is opened. The translation is kept.
+            source: A connection to the database, to read the types of columns for a
+                translation. Without it, a new connection is opened. The translation is
+                kept.
 
         Raises:
             DialectError: The SQL has no translation.
@@ -209,8 +211,8 @@ class Project:
         if sql_dialect == target:
             # The SQL is not translated, but it must still be a single SELECT.
             return Translation(dialect.require_select(etl.source, dialect=target))
-        # The types of columns differ between databases, and so may the translations of the same
-        # SQL.
+        # The types of columns differ between databases, and so may the translations of
+        # the same SQL.
         key = (etl.database, str(etl.source))
         if key not in self._translations:
             with ExitStack() as connections:
@@ -264,7 +266,8 @@ class Project:
     def open_source(self, etl: ETL) -> Database:
         """Connect to the database that an ETL's SQL reads, read-only."""
         source = databases.open_database(self.source_url(etl), read_only=True)
-        # Several loads may read sources at the same time, so each gets a share of the memory.
+        # Several loads may read sources at the same time, so each gets a share of the
+        # memory.
         source.limit_memory(self.memory, is_alone=False)
         return source
 

@@ -43,7 +43,8 @@ def unknown(names: Iterable[str], known: Sequence[str], rule: str) -> Iterator[s
     Args:
         names: The names that a declaration gives.
         known: The names that it may give.
-        rule: The words between the name and "it" in the message, such as "the DDL does not have".
+        rule: The words between the name and "it" in the message, such as "the DDL does
+            not have".
 
     """
     for name in names:
@@ -90,7 +91,8 @@ def _fact_problems(etl: FactETL) -> Iterator[str]:
     ways = [name for name in ("grain", "append", "period") if getattr(etl, name)]
     if len(ways) > 1:
         yield f"it declares {quoted(ways)}, and a fact can have only one of them; leave others out"
-    # An accumulating snapshot finds its rows by its keyrefs, so other declarations contradict it.
+    # An accumulating snapshot finds its rows by its keyrefs, so other declarations
+    # contradict it.
     if etl.write_mode == "accumulate":
         if etl.grain:
             yield (

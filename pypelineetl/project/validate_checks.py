@@ -129,7 +129,8 @@ def _bound_problems(check: Between, column: Column) -> Iterator[str]:
         )
     else:
         try:
-            # A date and a datetime cannot be compared, so both become what the column holds.
+            # A date and a datetime cannot be compared, so both become what the column
+            # holds.
             ends: list[Any] = [
                 column.cast(bound) if column.is_moment else bound for bound in bounds
             ]

@@ -71,7 +71,8 @@ def etl_problems(
     if found:
         return found
     etls: tuple[ETL, ...] = (*dimensions, *facts)
-    # The later rules rely on the types of the fields, and then on those of the values inside them.
+    # The later rules rely on the types of the fields, and then on those of the values
+    # inside them.
     for problems_of in (field_problems, nested_problems):
         for etl in etls:
             problems = problems_of(etl)
@@ -116,7 +117,8 @@ def _repeated(kinds: str, etls: Sequence[ETL], what: str) -> Iterator[str]:
     for etl in etls:
         etls_by_value.setdefault(getattr(etl, what), []).append(etl)
     for value, same in etls_by_value.items():
-        # ETLs that share both their name and their table are reported only for the name.
+        # ETLs that share both their name and their table are reported only for the
+        # name.
         names = list(dict.fromkeys(f'{etl.kind} "{etl.name}"' for etl in same))
         if len(same) > 1 and what == "name":
             yield f'config.py: {len(same)} {kinds} have the same name "{value}"; give each its own'
@@ -290,7 +292,8 @@ def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
 def _version_problems(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
     """Yield the problems of pygrametl's type-2 class on the warehouse.
 
-    Without a version column, its SQL has NULLS FIRST, which not every database supports.
+    Without a version column, its SQL has NULLS FIRST, which not every database
+    supports.
     """
     factory = etl.factory
     ordered = factory.name("versionatt") or factory.name("orderingatt")

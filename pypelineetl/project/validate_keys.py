@@ -164,7 +164,8 @@ def _moment_problems(key: MomentKey, dimension: DimensionETL, sql_dialect: str) 
     columns = columns_of(dimension.create, sql_dialect=sql_dialect)
     is_time = isinstance(key, TimeKey)
     kinds = {exp.DType.TIME} if is_time else {exp.DType.DATE, exp.DType.DATE32}
-    # A dimension of days has one natural key, its date, and a dimension of times its time.
+    # A dimension of days has one natural key, its date, and a dimension of times its
+    # time.
     if len(wanted) != 1 or (wanted[0] in columns and columns[wanted[0]].type.this not in kinds):
         function, column_type = ("time_key", "TIME") if is_time else ("date_key", "DATE")
         rule = f"{function} needs a dimension looked up by one {column_type}"

@@ -1,7 +1,7 @@
 """Queries over the tables of a database that is attached to DuckDB.
 
-DuckDB reads SQLite's files itself. It can run SQLite's own query only where both databases
-compute the same: `is_plain` and `select_operands` find this out.
+DuckDB reads SQLite's files itself. It can run SQLite's own query only where both
+databases compute the same: `is_plain` and `select_operands` find this out.
 """
 
 from sqlglot import exp
@@ -132,8 +132,8 @@ def referenced_columns(sql: str, dialect: str) -> frozenset[str] | None:
 def is_plain(sql: str, dialect: str) -> bool:
     """Whether a query has only columns, joins, comparisons, `+`, `-` and `*`.
 
-    Such a query means the same in every database, if its operands have the same types there:
-    `select_operands` returns them.
+    Such a query means the same in every database, if its operands have the same types
+    there: `select_operands` returns them.
     """
     tree = parse_statement(sql, dialect)
     conditions = [where.this for where in tree.find_all(exp.Where)]

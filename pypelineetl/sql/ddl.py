@@ -1,7 +1,8 @@
 """Translate a table's CREATE TABLE to the statements that create the same table elsewhere.
 
-Each type becomes one that holds all of its values in the target, as far as the target has one. A
-value that does not fit even so is an error when it comes (`schema.py`, `databases/limits.py`).
+Each type becomes one that holds all of its values in the target, as far as the target
+has one. A value that does not fit even so is an error when it comes (`schema.py`,
+`databases/limits.py`).
 """
 
 import re
@@ -28,7 +29,8 @@ _WHOLES = (
     _T.UINT,
     _T.BIGINT,
 )
-# A column of SQLite that is NUMERIC keeps whole numbers whole. sqlglot would make it REAL.
+# A column of SQLite that is NUMERIC keeps whole numbers whole. sqlglot would make it
+# REAL.
 _NUMERIC = exp.DataType(this=_T.USERDEFINED, kind="NUMERIC")
 _TYPES: Mapping[str, Mapping[exp.DType, str | exp.DataType]] = {
     "postgres": {
@@ -56,8 +58,8 @@ _TYPES: Mapping[str, Mapping[exp.DType, str | exp.DataType]] = {
     "sqlite": {
         **dict.fromkeys(_BINARIES, "BLOB"),
         **dict.fromkeys((*_TEXTS, _T.ENUM, _T.JSON, _T.UUID), "TEXT"),
-        # SQLite turns digits in a text into a number, or a whole number into a float, if it does
-        # not know the name of the column's type.
+        # SQLite turns digits in a text into a number, or a whole number into a float,
+        # if it does not know the name of the column's type.
         **dict.fromkeys((*_WHOLES, _T.UBIGINT, _T.BIT, _T.YEAR, _T.BOOLEAN), "INTEGER"),
         _T.DECIMAL: _NUMERIC,
         _T.UDECIMAL: _NUMERIC,
@@ -114,7 +116,8 @@ _ENGINES_OWN = (
 )
 """The column constraints that a translation leaves out.
 
-The engine assigns surrogate keys itself, and the target database has its own collations.
+The engine assigns surrogate keys itself, and the target database has its own
+collations.
 """
 
 
@@ -122,7 +125,8 @@ def table_definition(sql: str, *, sql_dialect: str) -> exp.Create:
     """Return the parsed CREATE TABLE of a constant in creates.py.
 
     Raises:
-        DialectError: It is not a CREATE TABLE with columns, or a column has a type that rounds.
+        DialectError: It is not a CREATE TABLE with columns, or a column has a type that
+            rounds.
     """
     # Callers may change the tree that they get.
     return _parsed_table(sql, sql_dialect).copy()
@@ -234,8 +238,8 @@ def create_columns_only(
 def _own_columns(sql: str, create: exp.Create, target: str) -> Iterator[str]:
     """Yield the name and the type of each column, the type as the DDL has it.
 
-    sqlglot may use other words for a type. SQLite keeps the words of a type, and the engine
-    compares tables by them.
+    sqlglot may use other words for a type. SQLite keeps the words of a type, and the
+    engine compares tables by them.
     """
     tokens = list(sqlglot.tokenize(sql, read=target))
     for part in create.this.expressions:
@@ -286,8 +290,8 @@ def _translated(create: exp.Create, sql_dialect: str, target: str) -> Iterator[e
                     constraint.pop()
     yield create
     if target == "duckdb":
-        # DuckDB scans columns and needs no index. An index that DuckDB rebuilds from the log of a
-        # killed process may lack rows, so that a query does not find them.
+        # DuckDB scans columns and needs no index. An index that DuckDB rebuilds from
+        # the log of a killed process may lack rows, so that a query does not find them.
         return
     for index in indexes:
         yield _create_index(schema.this, index)
@@ -346,6 +350,7 @@ def _without_unique_name(part: exp.Expr) -> exp.Expr:
 
 def _create_index(table: exp.Expr, index: exp.Expr) -> exp.Expr:
     columns = ", ".join(f'"{column.name}"' for column in index.expressions)
-    # In MySQL the indexes of one table have different names, elsewhere those of a whole schema.
+    # In MySQL the indexes of one table have different names, elsewhere those of a whole
+    # schema.
     name = f"{table.name}_{index.name or index.expressions[0].name}"
     return sqlglot.parse_one(f'CREATE INDEX "{name}" ON "{table.name}" ({columns})')

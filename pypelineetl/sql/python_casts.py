@@ -1,9 +1,9 @@
 """Cast a source's values to the types of warehouse columns in Python, exactly or not at all.
 
-The engine casts every value before pygrametl compares or stores it: '60' and 60, a float and a
-decimal, or a date and its text are equal to the database, but not to Python. A value that does
-not fit is an error. No value is cut, rounded or wrapped. `sql_casts.py` applies the same
-rules (`cast_rules.py`) in SQL.
+The engine casts every value before pygrametl compares or stores it: '60' and 60, a
+float and a decimal, or a date and its text are equal to the database, but not to
+Python. A value that does not fit is an error. No value is cut, rounded or wrapped.
+`sql_casts.py` applies the same rules (`cast_rules.py`) in SQL.
 """
 
 import json
@@ -33,7 +33,8 @@ from pypelineetl.sql.source_values import Bits, Interval, NotANumber
 Caster = Callable[[Any], Any]
 """Casts any value but NULL.
 
-Raises CastError, ValueError, TypeError or ArithmeticError for a value that does not fit.
+Raises CastError, ValueError, TypeError or ArithmeticError for a value that does not
+fit.
 """
 
 _T = exp.DType
@@ -68,7 +69,8 @@ def moment(value: Any) -> datetime | date:
     datetime.date(2014, 1, 31)
 
     Raises:
-        ValueError: The value is neither a date, nor a timestamp, nor an ISO text of one.
+        ValueError: The value is neither a date, nor a timestamp, nor an ISO text of
+            one.
     """
     if isinstance(value, str):
         # A text of this length is a date, which no time zone moves.
@@ -190,8 +192,8 @@ def _float(value: Any) -> float:
         raise CastError(FLOAT.too_small)
     if math.isnan(number):
         return number
-    # The digits that the column keeps. Otherwise the value that is read back would differ from
-    # the source's at every load.
+    # The digits that the column keeps. Otherwise the value that is read back would
+    # differ from the source's at every load.
     return float(struct.unpack("f", struct.pack("f", number))[0])
 
 
@@ -228,7 +230,8 @@ def _make_text(column_type: exp.DataType, _sql_dialect: str) -> Caster:
     def cast(value: Any) -> str:
         text = _text(value)
         if is_char:
-            # Blanks at the end of a CHAR do not count: MySQL drops them, and PostgreSQL adds them.
+            # Blanks at the end of a CHAR do not count: MySQL drops them, and PostgreSQL
+            # adds them.
             text = text.rstrip(" ")
         if rule.most is not None and len(text) > rule.most:
             raise CastError(rule.too_long)
@@ -294,7 +297,8 @@ def _date(value: Any) -> date:
 
 def _time(value: Any) -> time:
     if isinstance(value, timedelta):
-        # MySQL's driver returns TIME as a timedelta: MySQL's TIME can be longer than a day.
+        # MySQL's driver returns TIME as a timedelta: MySQL's TIME can be longer than a
+        # day.
         if not timedelta() <= value < timedelta(days=1):
             raise CastError(cast_rules.NO_TIME_OF_DAY)
         return (datetime.min + value).time()  # noqa: DTZ901 - a time of day has no zone

@@ -1,7 +1,8 @@
 """Change the text of a query: add a condition, a limit or a frame, or rename its tables.
 
-A query here is in its database's own dialect. sqlglot parses it only to find the places, and
-never generates it again: sqlglot would change what it does not know as the database does.
+A query here is in its database's own dialect. sqlglot parses it only to find the
+places, and never generates it again: sqlglot would change what it does not know as the
+database does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,8 +48,8 @@ def filter_rows(
 ) -> str:
     """Return a query for those rows of another that meet a condition.
 
-    The condition goes into the query's own WHERE where that gives the same rows, so that the
-    database can use an index. Otherwise it goes around the query.
+    The condition goes into the query's own WHERE where that gives the same rows, so
+    that the database can use an index. Otherwise it goes around the query.
 
     >>> print(filter_rows(
     ...     "SELECT u.id AS user_id FROM users AS u WHERE active OR admin ORDER BY u.id",
@@ -64,8 +65,8 @@ def filter_rows(
     Args:
         sql: The query.
         names: The columns of the query that the condition needs.
-        condition: Gets the SQL of each of these columns by name, and returns the condition. An
-            empty condition keeps all rows.
+        condition: Gets the SQL of each of these columns by name, and returns the
+            condition. An empty condition keeps all rows.
         dialect: The dialect of the query.
     """
     expressions = _column_expressions(sql, names, dialect)
@@ -89,8 +90,8 @@ def range_filter(
     Args:
         sql: The query.
         column: The column of the query.
-        least: The first number of the range. None for no start: the rows whose number is NULL
-            belong to this range too.
+        least: The first number of the range. None for no start: the rows whose number
+            is NULL belong to this range too.
         below: The first number after the range. None for no end.
         dialect: The dialect of the query.
     """
@@ -141,8 +142,9 @@ def rename_tables(sql: str, names: Mapping[str, str], *, dialect: str, mark: str
         sql: A query, or a CREATE TABLE.
         names: The new names of tables by their old ones. Other tables keep their names.
         dialect: The dialect of the statement.
-        mark: What is added to the name of each constraint. In some databases all tables of a
-            schema share the names of constraints, so that a copy of a table needs new ones.
+        mark: What is added to the name of each constraint. In some databases all tables
+            of a schema share the names of constraints, so that a copy of a table needs
+            new ones.
     """
     tree = parse_statement(sql, dialect)
     named_by_with = {query.alias for query in tree.find_all(exp.CTE)}

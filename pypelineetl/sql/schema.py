@@ -62,8 +62,8 @@ class Column:
     def cast(self) -> Callable[[Any], Any]:
         """The function that casts a source's value to the column's type.
 
-        It raises LoadError for a value that does not fit. The message names the column and the
-        value's type, but never the value, which may be secret.
+        It raises LoadError for a value that does not fit. The message names the column
+        and the value's type, but never the value, which may be secret.
         """
         cast = caster(self.type, self.sql_dialect)
 
@@ -109,8 +109,8 @@ def columns_of(sql: str, *, sql_dialect: str) -> Mapping[str, Column]:
     return _columns_of(sql, sql_dialect)
 
 
-# A load asks for the columns of one table many times. mypy does not check the arguments of a cached
-# function, so it has no other callers.
+# A load asks for the columns of one table many times. mypy does not check the arguments
+# of a cached function, so it has no other callers.
 @lru_cache(maxsize=1_000)
 def _columns_of(sql: str, sql_dialect: str) -> Mapping[str, Column]:
     create = ddl.table_definition(sql, sql_dialect=sql_dialect)

@@ -1,8 +1,8 @@
 """Cast whole columns to the types of warehouse columns in DuckDB's SQL, as `python_casts.py` does.
 
-An expression gives exactly the value that `Column.cast` gives, and a value that does not fit ends
-the query with the same message. Where no such expression is known, NoExactCastError says so, and
-Python casts the values.
+An expression gives exactly the value that `Column.cast` gives, and a value that does
+not fit ends the query with the same message. Where no such expression is known,
+NoExactCastError says so, and Python casts the values.
 """
 
 import re

@@ -32,7 +32,8 @@ def computed_scale(kind: Type) -> int:
 def quotient_type(one: Type, other: Type) -> Type:
     """Return the type of a quotient of whole numbers and decimals, whose scales must be known.
 
-    MySQL computes the digits of both operands in whole groups, and at least four digits more:
+    MySQL computes the digits of both operands in whole groups, and at least four digits
+    more:
 
     >>> quotient_type(decimal(2), INTEGER)
     Type(kind=<Kind.DECIMAL: 'a decimal'>, scale=6, excess=9, name='', is_required=False)

@@ -62,7 +62,8 @@ def week_of_four_days(at: datetime) -> int:
     Week 1 is the first with four days in the year. The number is 0 before it.
     """
     first_weekday = date(at.year, 1, 1).weekday()
-    # The week of January 1 has four days in the year if January 1 is a Thursday at the latest.
+    # The week of January 1 has four days in the year if January 1 is a Thursday at the
+    # latest.
     has_four_days = first_weekday <= _THURSDAY
     return (day_of_year(at) - 1 + first_weekday) // 7 + has_four_days
 
@@ -165,7 +166,8 @@ OF_DUCKDB = {
 def pieces(pattern: str) -> list[tuple[str, str]]:
     """Return the pieces of a pattern of DATE_FORMAT, as pairs of a kind and a text.
 
-    A piece of the kind `text` is shown as it is. A piece of the kind `specifier` is the letter.
+    A piece of the kind `text` is shown as it is. A piece of the kind `specifier` is the
+    letter.
 
     >>> pieces("%Y-%m")
     [('specifier', 'Y'), ('text', '-'), ('specifier', 'm')]

@@ -73,7 +73,8 @@ def number_literal(number: str, node: exp.Expr, target: Target) -> Expression:
     # In MySQL, a literal with an exponent is a DOUBLE, and one with a point a DECIMAL.
     if "e" in number.lower():
         return Expression(target.values.double(Expression(number, decimal(0), node)), DOUBLE, node)
-    # Only a number in a text has a sign. Parentheses keep the sign apart from an operator.
+    # Only a number in a text has a sign. Parentheses keep the sign apart from an
+    # operator.
     sql = f"({number})" if number.startswith(("-", "+")) else number
     if "." in number:
         return Expression(sql, decimal(len(number.partition(".")[2])), node)

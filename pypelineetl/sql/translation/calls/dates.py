@@ -85,7 +85,8 @@ def _timestampdiff(translator: Translator, node: exp.Expr, arguments: list[exp.E
 
 @_call("WEEK", "YEARWEEK", counts=[2])
 def _week(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    # The mode says with which weekday a week begins, and which week of a year is the first.
+    # The mode says with which weekday a week begins, and which week of a year is the
+    # first.
     mode = literal_whole(arguments[1], node)
     by_mode = {
         "WEEK": {
@@ -123,7 +124,8 @@ def _from_unixtime(translator: Translator, node: exp.Expr, arguments: list[exp.E
 def _str_to_date(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     """Return the date in a literal text, in a format of MySQL.
 
-    The text of a column is refused, because no other database reads it exactly as MySQL does.
+    The text of a column is refused, because no other database reads it exactly as MySQL
+    does.
     """
     text, pattern = (translator.literal_text(each, node) for each in arguments)
     # For each of MySQL's letters, the directive of strptime.

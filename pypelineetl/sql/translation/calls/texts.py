@@ -16,7 +16,8 @@ _SHA_BITS = ("0", "256")
 
 @_call("CONCAT", counts=[None])
 def _concat(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    # CONCAT of PostgreSQL and DuckDB leaves NULL out. In MySQL, as with ||, NULL gives NULL.
+    # CONCAT of PostgreSQL and DuckDB leaves NULL out. In MySQL, as with ||, NULL gives
+    # NULL.
     return Expression(f"({' || '.join(translator.text(each) for each in arguments)})", TEXT, node)
 
 

@@ -30,8 +30,8 @@ def _case(translator: Translator, node: exp.Case) -> Expression:
         if node.this is None:
             conditions.append(translator.condition(each.this))
         else:
-            # CASE value WHEN other is written as conditions, because each pair may need other
-            # casts.
+            # CASE value WHEN other is written as conditions, because each pair may need
+            # other casts.
             one, other = comparisons.comparable(
                 translator, node, translator.of(node.this), translator.of(each.this)
             )

@@ -111,7 +111,8 @@ def _in(translator: Translator, node: exp.In) -> Expression:
             translator.rounded(translator.of(each)) for each in (node.this, node.expressions[0])
         )
         pairs = [comparable(translator, node, one, other)]
-    # The operand may need another form for each value. Then a single IN cannot compare them.
+    # The operand may need another form for each value. Then a single IN cannot compare
+    # them.
     if len({one for one, _ in pairs}) == 1:
         return truth(f"({pairs[0][0]} IN ({', '.join(other for _, other in pairs)}))", node)
     return truth(f"({' OR '.join(f'{one} = {other}' for one, other in pairs)})", node)
@@ -138,7 +139,8 @@ def _between(translator: Translator, node: exp.Between) -> Expression:
     high = comparable(translator, node, translator.of(node.this), translator.of(node.args["high"]))
     if low[0] == high[0]:
         return truth(f"({low[0]} BETWEEN {low[1]} AND {high[1]})", node)
-    # The two ends need different forms, such as a date and a datetime. All become datetimes.
+    # The two ends need different forms, such as a date and a datetime. All become
+    # datetimes.
     given = translator.as_moment(translator.of(node.this))
     ends = [translator.as_moment(translator.of(node.args[name])) for name in ("low", "high")]
     one, least, most = (translator.target.values.datetime(each) for each in (given, *ends))

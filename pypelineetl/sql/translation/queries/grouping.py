@@ -55,7 +55,8 @@ def _group_key(
 def check_grouped(node: exp.Expr, keys: Sequence[exp.Expr]) -> None:
     """Refuse a column that may have several values in a group.
 
-    MySQL returns the value of any row of the group. Other databases take another row, or fail.
+    MySQL returns the value of any row of the group. Other databases take another row,
+    or fail.
 
     Raises:
         UntranslatableError: The expression has such a column.

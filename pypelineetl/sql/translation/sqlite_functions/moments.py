@@ -71,7 +71,8 @@ _PARTS: dict[str, Callable[[datetime], Any]] = {
     "minute": lambda at: at.minute,
     "second": lambda at: at.second,
     "microsecond": lambda at: at.microsecond,
-    # MySQL numbers the weekdays from 1 for Sunday in DAYOFWEEK, and from 0 for Monday in WEEKDAY.
+    # MySQL numbers the weekdays from 1 for Sunday in DAYOFWEEK, and from 0 for Monday
+    # in WEEKDAY.
     "dayofweek": lambda at: at.isoweekday() % 7 + 1,
     "weekday": lambda at: at.weekday(),
     "dayofyear": day_of_year,

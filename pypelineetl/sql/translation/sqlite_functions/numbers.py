@@ -62,7 +62,8 @@ def _remainder(one: Any, other: Any) -> Any:
     if not number_of(other):
         return None
     if isinstance(one, int) and isinstance(other, int):
-        # The remainder has the sign of the dividend in MySQL, and that of the divisor in Python.
+        # The remainder has the sign of the dividend in MySQL, and that of the divisor
+        # in Python.
         return int(math.copysign(1, one)) * (abs(one) % abs(other))
     return digits_of(EXACT.remainder(number_of(one), number_of(other)))
 
@@ -140,7 +141,8 @@ def _abs(given: Any) -> str:
 
 @_function("sqrt", 1)
 def _sqrt(given: float) -> float | None:
-    # MySQL returns NULL where a function is not defined. Python would raise an exception.
+    # MySQL returns NULL where a function is not defined. Python would raise an
+    # exception.
     return math.sqrt(given) if given >= 0 else None
 
 

@@ -56,7 +56,8 @@ def _right(given: str, count: int) -> str:
 def _substring(given: str, start: int) -> str:
     """Return a text from a position on, counted from 1, or from the end if it is negative.
 
-    The result is empty for the position 0, and for one before the beginning of the text.
+    The result is empty for the position 0, and for one before the beginning of the
+    text.
     """
     begin = start - 1 if start > 0 else len(given) + start
     return given[begin:] if start and begin >= 0 else ""

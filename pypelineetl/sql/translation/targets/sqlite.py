@@ -109,7 +109,8 @@ class _Values(Values):
 
     def root(self, given: Expression) -> str:
         if given.form is Form.DIGITS:
-            # A table of SQLite stores a number, or a text if a number would lose digits.
+            # A table of SQLite stores a number, or a text if a number would lose
+            # digits.
             return python_call("number", super().root(given))
         return super().root(given)
 

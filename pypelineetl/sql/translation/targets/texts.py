@@ -33,8 +33,8 @@ class Texts:
             start: The position; negative if it is counted from the end.
             counts: The number of characters, as the only item; empty for all.
         """
-        # The rules of MySQL for a start below 1 and for a negative length are not those of SUBSTR,
-        # so the SQL contains them.
+        # The rules of MySQL for a start below 1 and for a negative length are not those
+        # of SUBSTR, so the SQL contains them.
         cut = ""
         for count in counts:
             cut += f", {self.position(f'CASE WHEN {count} < 0 THEN 0 ELSE {count} END')}"
@@ -86,6 +86,7 @@ class Texts:
         Returns:
             The SQL, and the form of the result.
         """
-        # GREATEST and LEAST of PostgreSQL and DuckDB leave NULL out. In MySQL, NULL gives NULL.
+        # GREATEST and LEAST of PostgreSQL and DuckDB leave NULL out. In MySQL, NULL
+        # gives NULL.
         missing = " OR ".join(f"{value} IS NULL" for value in values)
         return f"CASE WHEN {missing} THEN NULL ELSE {name}({', '.join(values)}) END", form
