@@ -68,24 +68,33 @@ def week_of_four_days(at: datetime) -> int:
     return (day_of_year(at) - 1 + first_weekday) // 7 + has_four_days
 
 
-_SHOWN: Mapping[str, Callable[[datetime], str]] = {
-    "Y": lambda at: f"{at.year:04}",
-    "y": lambda at: f"{at.year % 100:02}",
-    "m": lambda at: f"{at.month:02}",
-    "c": lambda at: f"{at.month}",
-    "d": lambda at: f"{at.day:02}",
-    "e": lambda at: f"{at.day}",
-    "D": lambda at: _ordinal(at.day),
-    "H": lambda at: f"{at.hour:02}",
-    "k": lambda at: f"{at.hour}",
+_TEMPLATES = {
+    "Y": "{0.year:04}",
+    "m": "{0.month:02}",
+    "c": "{0.month}",
+    "d": "{0.day:02}",
+    "e": "{0.day}",
+    "H": "{0.hour:02}",
+    "k": "{0.hour}",
+    "i": "{0.minute:02}",
+    "s": "{0.second:02}",
+    "S": "{0.second:02}",
+    "f": "{0.microsecond:06}",
+}
+"""For each letter that shows one part of a datetime: the template of `str.format`."""
+
+
+def _hour_of_twelve(at: datetime) -> int:
     # The clock of twelve hours has 12 where the other has 0 and 12.
-    "h": lambda at: f"{(at.hour + 11) % 12 + 1:02}",
-    "I": lambda at: f"{(at.hour + 11) % 12 + 1:02}",
-    "l": lambda at: f"{(at.hour + 11) % 12 + 1}",
-    "i": lambda at: f"{at.minute:02}",
-    "s": lambda at: f"{at.second:02}",
-    "S": lambda at: f"{at.second:02}",
-    "f": lambda at: f"{at.microsecond:06}",
+    return (at.hour + 11) % 12 + 1
+
+
+_COMPUTED: Mapping[str, Callable[[datetime], str]] = {
+    "y": lambda at: f"{at.year % 100:02}",
+    "D": lambda at: _ordinal(at.day),
+    "h": lambda at: f"{_hour_of_twelve(at):02}",
+    "I": lambda at: f"{_hour_of_twelve(at):02}",
+    "l": lambda at: f"{_hour_of_twelve(at)}",
     "p": lambda at: "AM" if at.hour < _NOON else "PM",
     "W": lambda at: _DAYS[at.weekday()],
     "a": lambda at: _DAYS[at.weekday()][:3],
@@ -100,10 +109,10 @@ _SHOWN: Mapping[str, Callable[[datetime], str]] = {
     "V": lambda at: f"{week_of_its_sunday(at):02}",
     "X": lambda at: f"{sunday(at).year:04}",
 }
-"""For each letter of a specifier, the function that returns what MySQL shows."""
+"""For each other letter: the function that returns what MySQL shows."""
 # Specifiers that stand for several others.
 _ABBREVIATIONS = {"T": "%H:%i:%s", "r": "%h:%i:%s %p"}
-SPECIFIERS = frozenset({*_SHOWN, *_ABBREVIATIONS, "%"})
+SPECIFIERS = frozenset({*_TEMPLATES, *_COMPUTED, *_ABBREVIATIONS, "%"})
 """The letters of MySQL's specifiers."""
 # FM removes the zeros and blanks with which TO_CHAR fills a part.
 OF_POSTGRESQL = {
@@ -179,7 +188,7 @@ def pieces(pattern: str) -> list[tuple[str, str]]:
         found.append(("text", pattern[end : match.start()]))
         if letter in _ABBREVIATIONS:
             found += pieces(_ABBREVIATIONS[letter])
-        elif letter in _SHOWN:
+        elif letter in _TEMPLATES or letter in _COMPUTED:
             found.append(("specifier", letter))
         else:
             # MySQL shows an unknown letter as it is, without the percent sign.
@@ -197,6 +206,10 @@ def formatted(at: datetime, pattern: str) -> str:
     """
     parts = []
     for kind, text in pieces(pattern):
-        part = text if kind == "text" else _SHOWN[text](at)
-        parts.append(part)
+        if kind == "text":
+            parts.append(text)
+        elif text in _TEMPLATES:
+            parts.append(_TEMPLATES[text].format(at))
+        else:
+            parts.append(_COMPUTED[text](at))
     return "".join(parts)

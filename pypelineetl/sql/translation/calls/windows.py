@@ -53,40 +53,52 @@ def _ranked(
     values, kind, form = choices.unified(translator, node, given)
     if len(given) == 1 and given[0].kind in MOMENTS:
         values, form = [given[0].sql], given[0].form
-    distance = [str(literal_whole(arguments[1], node))] if len(arguments) > 1 else []
-    return Expression(
-        f"{name}({', '.join([values[0], *distance, *values[1:]])}){over}", kind, node, form
-    )
+    # The arguments are the value, the distance in rows, and the default.
+    texts = values[:1]
+    if len(arguments) > 1:
+        texts.append(str(literal_whole(arguments[1], node)))
+    texts += values[1:]
+    return Expression(f"{name}({', '.join(texts)}){over}", kind, node, form)
 
 
 def _window(translator: Translator, node: exp.Window) -> str:
-    parts = []
-    order = node.args.get("order")
-    keys = [
-        *(node.args.get("partition_by") or ()),
-        *(each.this for each in (order.expressions if order else ())),
-    ]
+    """Return what is in the parentheses of OVER."""
+    partition, order = node.args.get("partition_by") or [], node.args.get("order")
+    keys = list(partition)
+    if order:
+        keys += [term.this for term in order.expressions]
     for key in keys:
-        alias = (
-            translator.aliases.get(key.name)
-            if isinstance(key, exp.Column) and not key.table
-            else None
-        )
-        if alias is not None and alias.this != key:
-            raise untranslatable(
-                key,
-                "it is also a name of the SELECT; write its table before it, or another name",
-            )
-    if partition := node.args.get("partition_by"):
-        parts.append(f"PARTITION BY {', '.join(group_key(translator, each) for each in partition)}")
+        _refuse_alias(translator, key)
+    parts = []
+    if partition:
+        names = ", ".join(group_key(translator, key) for key in partition)
+        parts.append(f"PARTITION BY {names}")
     if order:
         parts.append(f"ORDER BY {order_terms(translator, order)}")
     if frame := node.args.get("spec"):
-        if frame.args.get("kind") != "ROWS" or frame.args.get("exclude"):
-            raise untranslatable(node, "its frame must be of ROWS")
-        ends = [_frame_end(frame, side, node) for side in ("start", "end") if frame.args.get(side)]
-        parts.append(f"ROWS {f'BETWEEN {ends[0]} AND {ends[1]}' if len(ends) > 1 else ends[0]}")
+        parts.append(_frame(frame, node))
     return " ".join(parts)
+
+
+def _refuse_alias(translator: Translator, key: exp.Expr) -> None:
+    """Refuse a name in a window that is a column of a table and an alias of the SELECT."""
+    if not isinstance(key, exp.Column) or key.table:
+        return
+    # The databases disagree on whether such a name is the column or the alias.
+    alias = translator.aliases.get(key.name)
+    if alias is not None and alias.this != key:
+        raise untranslatable(
+            key, "it is also a name of the SELECT; write its table before it, or another name"
+        )
+
+
+def _frame(frame: exp.WindowSpec, node: exp.Window) -> str:
+    if frame.args.get("kind") != "ROWS" or frame.args.get("exclude"):
+        raise untranslatable(node, "its frame must be of ROWS")
+    ends = [_frame_end(frame, side, node) for side in ("start", "end") if frame.args.get(side)]
+    if len(ends) == 1:
+        return f"ROWS {ends[0]}"
+    return f"ROWS BETWEEN {ends[0]} AND {ends[1]}"
 
 
 def _frame_end(frame: exp.WindowSpec, side: str, node: exp.Expr) -> str:

@@ -1,5 +1,7 @@
 """Translate comparisons, IN and BETWEEN, and find the form in which two values compare."""
 
+from collections.abc import Sequence
+
 from sqlglot import exp
 
 from pypelineetl.sql.translation.expressions import Expression, truth, untranslatable
@@ -21,7 +23,8 @@ def _compared(translator: Translator, node: exp.Binary) -> Expression:
     operator = _COMPARISONS[type(node)]
     if isinstance(node, exp.NullSafeEQ):
         operator = translator.target.values.null_safe_equal
-    one, other = (translator.rounded(translator.of(each)) for each in (node.this, node.expression))
+    one = translator.rounded(translator.of(node.this))
+    other = translator.rounded(translator.of(node.expression))
     first, second = comparable(translator, node, one, other)
     return truth(f"({first} {operator} {second})", node)
 
@@ -29,41 +32,57 @@ def _compared(translator: Translator, node: exp.Binary) -> Expression:
 def comparable(
     translator: Translator, node: exp.Expr, one: Expression, other: Expression
 ) -> tuple[str, str]:
-    """Return the SQL of two expressions, in forms that the target compares as MySQL does."""
+    """Return the SQL of two expressions, in forms that the target compares as MySQL does.
+
+    Args:
+        translator: The translator of the SELECT.
+        node: The comparison, which an error names.
+        one: The first operand.
+        other: The second operand.
+
+    Raises:
+        UntranslatableError: The databases compare the operands by different rules.
+    """
     _refuse_conversion(translator, node, one, other)
     # The literal text becomes the number or date that the other operand is.
     if one.literal is not None and other.kind in MOMENTS | NUMBERS:
         other, one = _alike(translator, other, one)
     else:
         one, other = _alike(translator, one, other)
-    target = translator.target
+    values = translator.target.values
     kinds = {one.kind, other.kind} - {Kind.NULL}
+    has_json = "json" in one.type.name + other.type.name
     if Kind.UNKNOWN in kinds:
         # The types are checked when the database is connected.
         if translator.context.schema is not None:
             raise untranslatable(node, UNTYPED)
         return one.sql, other.sql
     if kinds <= NUMBERS:
-        return translator.target.values.comparable_numbers(one, other)
-    # Two dates are compared as dates, a date and a datetime as datetimes.
+        return values.comparable_numbers(one, other)
     if kinds <= MOMENTS:
-        take = target.values.date if kinds == {Kind.DATE} else target.values.datetime
-        first, second = (
-            each.sql if each.kind is Kind.NULL else take(each) for each in (one, other)
-        )
+        first, second = as_moments(translator, (one, other))
         return first, second
     # The collations of two databases may differ, so the comparison is recorded.
     if kinds == {Kind.TEXT}:
         translator.context.folded.append(node)
-        return target.values.bare_text(one), target.values.bare_text(other)
-    if kinds == {Kind.TEXT, Kind.OTHER} and "json" not in one.type.name + other.type.name:
+        return values.bare_text(one), values.bare_text(other)
+    # MySQL compares an ENUM or a UUID with a text as texts.
+    if kinds == {Kind.TEXT, Kind.OTHER} and not has_json:
         translator.context.folded.append(node)
-        first, second = (f"CAST({each.sql} AS VARCHAR)" for each in (one, other))
-        return first, second
-    if len(kinds) == 1 and one.type.name == other.type.name and "json" not in one.type.name:
+        return f"CAST({one.sql} AS VARCHAR)", f"CAST({other.sql} AS VARCHAR)"
+    # Each database compares JSON by its own rules.
+    if len(kinds) == 1 and one.type.name == other.type.name and not has_json:
         return one.sql, other.sql
-    kinds_shown = " with ".join(each.kind.value for each in (one, other))
-    raise untranslatable(node, f"it compares {kinds_shown}; write CAST(… AS …) around one of them")
+    shown = f"{one.kind.value} with {other.kind.value}"
+    raise untranslatable(node, f"it compares {shown}; write CAST(… AS …) around one of them")
+
+
+def as_moments(translator: Translator, given: Sequence[Expression]) -> list[str]:
+    """Return dates and datetimes as dates; all of them as datetimes if one of them is one."""
+    values = translator.target.values
+    are_dates = all(each.kind in (Kind.DATE, Kind.NULL) for each in given)
+    cast = values.date if are_dates else values.datetime
+    return [each.sql if each.kind is Kind.NULL else cast(each) for each in given]
 
 
 def _refuse_conversion(translator: Translator, node: exp.Expr, *given: Expression) -> None:
@@ -75,11 +94,11 @@ def _refuse_conversion(translator: Translator, node: exp.Expr, *given: Expressio
         )
     if not translator.context.is_of_sqlite:
         return
-    kinds = {Kind.DOUBLE if each.kind in NUMBERS else each.kind for each in given} - {
-        Kind.NULL,
-        Kind.UNKNOWN,
-    }
-    if len(kinds) > 1:
+    # SQLite has one class of numbers, which it compares by their values.
+    kinds = set()
+    for each in given:
+        kinds.add(Kind.DOUBLE if each.kind in NUMBERS else each.kind)
+    if len(kinds - {Kind.NULL, Kind.UNKNOWN}) > 1:
         raise untranslatable(
             node, "SQLite compares the values as they are, and the other databases convert them"
         )
@@ -101,21 +120,22 @@ def _in(translator: Translator, node: exp.In) -> Expression:
         return _in_query(translator, node, query)
     if node.args.get("unnest") or node.args.get("field") or not node.expressions:
         raise untranslatable(node)
-    pairs = [
-        comparable(translator, node, translator.of(node.this), translator.of(each))
-        for each in node.expressions
-    ]
+    pairs = []
+    for value in node.expressions:
+        one, other = translator.of(node.this), translator.of(value)
+        pairs.append(comparable(translator, node, one, other))
     # MySQL compares with a single value as with `=`, for which it rounds a quotient.
     if len(node.expressions) == 1:
-        one, other = (
-            translator.rounded(translator.of(each)) for each in (node.this, node.expressions[0])
-        )
+        one = translator.rounded(translator.of(node.this))
+        other = translator.rounded(translator.of(node.expressions[0]))
         pairs = [comparable(translator, node, one, other)]
     # The operand may need another form for each value. Then a single IN cannot compare
     # them.
-    if len({one for one, _ in pairs}) == 1:
-        return truth(f"({pairs[0][0]} IN ({', '.join(other for _, other in pairs)}))", node)
-    return truth(f"({' OR '.join(f'{one} = {other}' for one, other in pairs)})", node)
+    if len({first for first, _ in pairs}) == 1:
+        seconds = ", ".join(second for _, second in pairs)
+        return truth(f"({pairs[0][0]} IN ({seconds}))", node)
+    equalities = " OR ".join(f"{first} = {second}" for first, second in pairs)
+    return truth(f"({equalities})", node)
 
 
 def _in_query(translator: Translator, node: exp.In, query: exp.Expr) -> Expression:
@@ -141,9 +161,10 @@ def _between(translator: Translator, node: exp.Between) -> Expression:
         return truth(f"({low[0]} BETWEEN {low[1]} AND {high[1]})", node)
     # The two ends need different forms, such as a date and a datetime. All become
     # datetimes.
-    given = translator.as_moment(translator.of(node.this))
-    ends = [translator.as_moment(translator.of(node.args[name])) for name in ("low", "high")]
-    one, least, most = (translator.target.values.datetime(each) for each in (given, *ends))
+    one, least, most = (
+        translator.target.values.datetime(translator.as_moment(translator.of(each)))
+        for each in (node.this, node.args["low"], node.args["high"])
+    )
     return truth(f"({one} BETWEEN {least} AND {most})", node)
 
 

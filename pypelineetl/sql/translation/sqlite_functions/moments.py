@@ -3,6 +3,7 @@
 from calendar import monthrange
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from pypelineetl.sql.translation.formats import (
@@ -56,25 +57,36 @@ def _parsed(given: Any) -> datetime | None:
         return None
 
 
+def _year_and_week(at: datetime) -> int:
+    return sunday(at).year * 100 + week_of_its_sunday(at)
+
+
+def _iso_year_and_week(at: datetime) -> int:
+    year, week, _ = at.isocalendar()
+    return year * 100 + week
+
+
+def _last_day(at: datetime) -> str:
+    _, days = monthrange(at.year, at.month)
+    return at.date().replace(day=days).isoformat()
+
+
 _PARTS: dict[str, Callable[[datetime], Any]] = {
+    **{
+        name: attrgetter(name)
+        for name in ("year", "month", "day", "hour", "minute", "second", "microsecond")
+    },
     "week": week_from_sunday,
     "week_of_four_days": week_of_four_days,
     "week_of_its_sunday": week_of_its_sunday,
     "year_of_its_sunday": lambda at: sunday(at).year,
-    "yearweek": lambda at: sunday(at).year * 100 + week_of_its_sunday(at),
-    "iso_year_and_week": lambda at: at.isocalendar().year * 100 + at.isocalendar().week,
-    "year": lambda at: at.year,
+    "yearweek": _year_and_week,
+    "iso_year_and_week": _iso_year_and_week,
     "quarter": lambda at: (at.month + 2) // 3,
-    "month": lambda at: at.month,
-    "day": lambda at: at.day,
-    "hour": lambda at: at.hour,
-    "minute": lambda at: at.minute,
-    "second": lambda at: at.second,
-    "microsecond": lambda at: at.microsecond,
-    # MySQL numbers the weekdays from 1 for Sunday in DAYOFWEEK, and from 0 for Monday
-    # in WEEKDAY.
+    # MySQL numbers the weekdays from 1 for Sunday in DAYOFWEEK, and from 0 for Monday in
+    # WEEKDAY.
     "dayofweek": lambda at: at.isoweekday() % 7 + 1,
-    "weekday": lambda at: at.weekday(),
+    "weekday": datetime.weekday,
     "dayofyear": day_of_year,
     "weekofyear": lambda at: at.isocalendar().week,
     "iso_year": lambda at: at.isocalendar().year,
@@ -82,7 +94,7 @@ _PARTS: dict[str, Callable[[datetime], Any]] = {
     "to_days": lambda at: at.toordinal() + 365,
     "dayname": lambda at: formatted(at, "%W"),
     "monthname": lambda at: formatted(at, "%M"),
-    "last_day": lambda at: at.date().replace(day=monthrange(at.year, at.month)[1]).isoformat(),
+    "last_day": _last_day,
     "seconds_since_1970": lambda at: (at - datetime(1970, 1, 1)).total_seconds(),  # noqa: DTZ001 - UTC
 }
 """The functions of one datetime, by name."""
