@@ -118,11 +118,11 @@ class Database(Statements):
         """
         return True
 
-    def limit_memory(self, memory: str, *, is_alone: bool) -> None:
+    def limit_memory(self, memory: str | None, *, is_alone: bool) -> None:
         """Limit the memory of a database that computes in this process, as a server does not.
 
         Args:
-            memory: The size, such as 2GB; empty for the default of MEMORY_LIMIT.
+            memory: The size, such as 2GB; None for the default of MEMORY_LIMIT.
             is_alone: No other process can open the database meanwhile.
         """
 

@@ -87,7 +87,7 @@ class DuckDB(Database):
         # Two transactions wrote the same rows. DuckDB's message has "Conflict" or "conflict".
         return isinstance(error, duckdb.TransactionException) and "onflict" in str(error)
 
-    def limit_memory(self, memory: str, *, is_alone: bool) -> None:
+    def limit_memory(self, memory: str | None, *, is_alone: bool) -> None:
         # By default DuckDB takes 80 % of the machine's memory, in each process.
         self.execute(memory_limit_statement(memory, is_alone=is_alone))
 

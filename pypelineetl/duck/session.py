@@ -244,7 +244,7 @@ class DuckSession:
 @contextmanager
 def open_duck_session(
     connection: duckdb.DuckDBPyConnection | None,
-    memory: str = "",
+    memory: str | None = None,
     *,
     scans: bool = True,
     streams: bool = True,
@@ -254,7 +254,7 @@ def open_duck_session(
     Args:
         connection: The connection of a DuckDB warehouse, which stays open after the block. None
             for a database in memory.
-        memory: The size beyond which DuckDB spills to disk, such as 2GB. Empty for the default of
+        memory: The size beyond which DuckDB spills to disk, such as 2GB. None for the default of
             MEMORY_LIMIT.
         scans: Whether DuckDB may read other databases itself.
         streams: Whether the load may write sorted rows while it reads them.
@@ -284,7 +284,7 @@ class MemoryDatabase:
         self._connection = connection
 
     @contextmanager
-    def session(self, memory: str, *, scans: bool, streams: bool) -> Iterator[DuckSession]:
+    def session(self, memory: str | None, *, scans: bool, streams: bool) -> Iterator[DuckSession]:
         """Open a session, as `open_duck_session` does. An error in the block may spoil the rest."""
         name = f"pypelineetl_{next(_attached_numbers)}"
         limit = memory_limit_statement(memory, is_alone=False)
@@ -324,11 +324,11 @@ def _detach(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     connection.execute(f"DROP TEMPORARY SECRET IF EXISTS {name}")
 
 
-def memory_limit_statement(memory: str, *, is_alone: bool) -> str:
+def memory_limit_statement(memory: str | None, *, is_alone: bool) -> str:
     """Return the statement by which DuckDB spills to disk what is beyond a size.
 
     Args:
-        memory: The size, such as 2GB. Empty for the default of MEMORY_LIMIT.
+        memory: The size, such as 2GB. None for the default of MEMORY_LIMIT.
         is_alone: No other process can load into the warehouse meanwhile.
 
     >>> memory_limit_statement("2GB", is_alone=False)

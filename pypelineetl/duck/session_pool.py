@@ -49,7 +49,7 @@ class DuckSessionPool:
     def open(
         self,
         connection: duckdb.DuckDBPyConnection | None,
-        memory: str = "",
+        memory: str | None = None,
         *,
         scans: bool = True,
         streams: bool = True,

@@ -57,10 +57,10 @@ class Load:
     """Whether the source gives all of its rows, so that a row that it does not give is deleted."""
     generation: str = LIVE
     """The generation of the staged table; LIVE for the live table."""
-    previous_keys: str = ""
+    previous_keys: str | None = None
     """The temporary table with the surrogate keys of the previous table's members.
 
-    Empty unless the load rebuilds a dimension.
+    None unless the load rebuilds a dimension.
     """
     rows_before: int | None = None
     """How many rows the table had before the load; None if no check compares with it."""
@@ -68,6 +68,12 @@ class Load:
     """The rejected rows that wait from earlier loads; None where they do not matter."""
     audit_key: int = 0
     """The key of the run, which the load writes into the audit column if the table has one."""
+
+    @property
+    def previous_table(self) -> str:
+        """The table `previous_keys`, in a load that has one."""
+        assert self.previous_keys is not None  # noqa: S101 - only such a load asks for it
+        return self.previous_keys
 
     def audited(self, etl: ETL) -> dict[str, int]:
         """Return the audit column of an ETL's table with its value; empty if it has none."""

@@ -20,11 +20,11 @@ from pypelineetl.state.member_events import MemberEventTable
 
 def prepare_table(
     project: Project, etl: ETL, options: LoadOptions, warehouse: Database
-) -> Generator[Event, None, str]:
+) -> Generator[Event, None, str | None]:
     """Prepare the table that an ETL's rows go to.
 
     Returns:
-        The temporary table with the previous table's members and their surrogate keys. Empty
+        The temporary table with the previous table's members and their surrogate keys. None
         unless a dimension is rebuilt.
 
     Raises:
@@ -32,7 +32,8 @@ def prepare_table(
             stores a column in another form than it was given.
 
     """
-    previous_keys, live = "", options.live
+    previous_keys: str | None = None
+    live = options.live
     if isinstance(etl, DimensionETL) and not options.is_replay:
         refuse_former_special(project, etl, warehouse, (live or etl).table)
     if live is None:

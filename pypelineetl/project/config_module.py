@@ -51,7 +51,7 @@ def read_project(config: ModuleType) -> Project:
         keep_previous=value_of(config, "KEEP_PREVIOUS"),
         keep_runs=_duration(config, "KEEP_RUNS_DAYS", timedelta(days=1)),
         time_limit=_duration(config, "TIME_LIMIT_SECONDS", timedelta(seconds=1)),
-        memory=value_of(config, "MEMORY_LIMIT") or "",
+        memory=value_of(config, "MEMORY_LIMIT"),
         source_zones=dict(value_of(config, "SOURCE_TIME_ZONES")),
     )
     # A translation needs valid ETLs, so its problems come last.

@@ -75,10 +75,10 @@ class Project:
     """The translations of the sources' SQL so far, by database and SQL."""
     source_zones: Mapping[str, str] = field(default_factory=dict)
     """The time zone of each source database with local times. Default: all are in UTC."""
-    memory: str = ""
+    memory: str | None = None
     """The memory that one load uses before it spills to disk, such as 2GB.
 
-    Default: empty, a share of the machine's memory.
+    Default: None, a share of the machine's memory.
     """
     duck_sessions: DuckSessionPool = field(
         default_factory=DuckSessionPool, compare=False, repr=False

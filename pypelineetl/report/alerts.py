@@ -101,18 +101,18 @@ class Alerts:
         if failed:
             self._send("ETL runs go well again", "\n".join(["These are loaded again:", *failed]))
 
-    def late(self) -> str:
+    def late(self) -> str | None:
         """Send an alert if ETLs were not loaded within LATE_AFTER_HOURS.
 
         An alert about an ETL is sent once. If the warehouse cannot be reached, each call sends an
         alert, because the warehouse cannot store that one was sent.
 
         Returns:
-            The text of the alert; empty if no ETL is overdue.
+            The text of the alert; None if no ETL is overdue.
         """
         expected = self._project.late_after
         if expected is None:
-            return ""
+            return None
         try:
             with self._project.open_warehouse() as warehouse:
                 lines, is_new = self._late(warehouse, warehouse.clock() - expected)
@@ -121,11 +121,9 @@ class Alerts:
                 [shown(f"Whether the warehouse was loaded cannot be known: {error.message}")],
                 True,
             )
-        why = (
-            "\n".join([*lines, f"The longest time allowed is {_hours(expected)} hours."])
-            if lines
-            else ""
-        )
+        if not lines:
+            return None
+        why = "\n".join([*lines, f"The longest time allowed is {_hours(expected)} hours."])
         if is_new:
             self._send("ETL run did not happen", why)
         return why

@@ -22,7 +22,7 @@ _NAME_LENGTH = 40
 
 def preserve_members(
     project: Project, etl: DimensionETL, warehouse: Database, audit_key: int
-) -> str:
+) -> str | None:
     """Copy the members of a dimension into a temporary table, before a rebuild.
 
     It also saves the largest surrogate key, so that no later load gives a key twice.
@@ -34,7 +34,7 @@ def preserve_members(
         audit_key: The audit key of the copies if the table has no audit column yet.
 
     Returns:
-        The name of the temporary table; empty if the live table has no surrogate key or no natural
+        The name of the temporary table; None if the live table has no surrogate key or no natural
         key, by which the members could be found again.
 
     """
@@ -43,7 +43,7 @@ def preserve_members(
     key = str(etl.factory.name("key"))
     # The live table may be older than the DDL, and lack a column.
     if not {key, *etl.factory.natural_key} <= set(names):
-        return ""
+        return None
     columns = warehouse.quoted(names)
     if project.audit_column(etl) and AUDIT_KEY not in names:
         columns += f", {audit_key} AS {AUDIT_KEY}"

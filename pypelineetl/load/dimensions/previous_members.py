@@ -15,7 +15,7 @@ PREVIOUS_KEYS = "pypelineetl_previous_keys"
 
 def load_previous_keys(staged: StagedRows) -> None:
     """Create PREVIOUS_KEYS: the surrogate key that each natural key had."""
-    previous, natural_key = staged.load.previous_keys, staged.etl.factory.natural_key
+    previous, natural_key = staged.load.previous_table, staged.etl.factory.natural_key
     key = str(staged.etl.factory.name("key"))
     warehouse = staged.load.warehouse
     names = warehouse.quoted([*natural_key, key])
@@ -45,7 +45,7 @@ def load_previous_members(staged: StagedRows, names: Sequence[str], table: str) 
         table: The name of the DuckDB table.
 
     """
-    previous, warehouse = staged.load.previous_keys, staged.load.warehouse
+    previous, warehouse = staged.load.previous_table, staged.load.warehouse
     query = f"SELECT {warehouse.quoted(names)} FROM {warehouse.quote(previous)}"
     requested = [staged.request(name) for name in names]
     rows = warehouse_rows(staged.load, staged.session, previous, query)

@@ -72,7 +72,7 @@ def _missing_members(load: Load, etl: DimensionETL) -> str:
 
     """
     quote = load.warehouse.quote
-    previous = f"FROM {quote(load.previous_keys)} AS old"
+    previous = f"FROM {quote(load.previous_table)} AS old"
     if etl.source is None:
         # The new table is empty, so all members are missing. The condition below would compare
         # natural keys, which may be NULL.
@@ -85,7 +85,7 @@ def _missing_members(load: Load, etl: DimensionETL) -> str:
 def _must_stay(load: Load, etl: DimensionETL, pointing: Mapping[str, str]) -> str:
     """Return the condition that a previous member is inferred or a fact points to it."""
     conditions = list(pointing.values())
-    if etl.inferred in load.warehouse.catalog.columns(load.previous_keys):
+    if etl.inferred in load.warehouse.catalog.columns(load.previous_table):
         kind = duckdb_type(load.project.columns(etl)[str(etl.inferred)])
         flag = load.warehouse.quote(str(etl.inferred))
         conditions.insert(0, f"old.{flag} = {flag_literal(kind, is_set=True)}")
@@ -102,7 +102,7 @@ def _insert_members(load: Load, etl: DimensionETL, missing: str) -> None:
 
     """
     warehouse = load.warehouse
-    names = warehouse.catalog.columns(load.previous_keys)
+    names = warehouse.catalog.columns(load.previous_table)
     values = {name: f"old.{warehouse.quote(name)}" for name in names}
     values |= new_flags(load.project, etl, list(names))
     if warehouse.rehearses:
@@ -130,7 +130,9 @@ def _restore_rejected(staged: StagedRows, etl: DimensionETL) -> None:
         ANTI JOIN {CURRENT} AS e ON {staged.equal(by, "o", "e")}
     """)
     rejected = [previous_key for (previous_key,) in found]
-    values = {name: warehouse.quote(name) for name in warehouse.catalog.columns(load.previous_keys)}
+    values = {
+        name: warehouse.quote(name) for name in warehouse.catalog.columns(load.previous_table)
+    }
     values |= new_flags(load.project, etl, list(values))
     for first in range(0, len(rejected), _KEYS_PER_STATEMENT):
         some = rejected[first : first + _KEYS_PER_STATEMENT]
@@ -139,7 +141,7 @@ def _restore_rejected(staged: StagedRows, etl: DimensionETL) -> None:
             f"""
             INSERT INTO {warehouse.quote(etl.table)} ({warehouse.quoted(values)})
             SELECT {", ".join(values.values())}
-            FROM {warehouse.quote(load.previous_keys)}
+            FROM {warehouse.quote(load.previous_table)}
             WHERE {warehouse.quote(key)} IN ({marks})
             """,
             adapted(warehouse.parameter_adapters, [key] * len(some), tuple(some)),
@@ -188,7 +190,7 @@ def _restore_attributes(staged: StagedRows, etl: DimensionETL) -> None:
 
     It leaves out previous members that were inferred, because they had no attributes.
     """
-    existing = staged.load.warehouse.catalog.columns(staged.load.previous_keys)
+    existing = staged.load.warehouse.catalog.columns(staged.load.previous_table)
     original = [name for name in etl.original if name in existing]
     previous = {kept: base for kept, base in etl.previous.items() if base in existing}
     if not (original or previous):

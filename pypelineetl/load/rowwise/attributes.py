@@ -109,7 +109,7 @@ class PreviousKeys:
         names = warehouse.quoted([*self._natural_key, self._key])
         casts = [columns[name].cast for name in self._natural_key]
         self._known: dict[tuple[Any, ...], Any] = {}
-        rows = warehouse.query(f"SELECT {names} FROM {warehouse.quote(load.previous_keys)}")
+        rows = warehouse.query(f"SELECT {names} FROM {warehouse.quote(load.previous_table)}")
         for *values, surrogate_key in rows:
             natural_key = tuple(cast(value) for cast, value in zip(casts, values, strict=True))
             self._known[natural_key] = surrogate_key
