@@ -5,7 +5,6 @@ cast. Otherwise a driver fetches the rows and Python casts each value. The resul
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -14,6 +13,9 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
+from pypelineetl.duck import batch_casts
+from pypelineetl.duck.arrow_types import arrow_type
+from pypelineetl.duck.batch_casts import insert_batch
 from pypelineetl.duck.names import quoted
 from pypelineetl.duck.rows import Scanned, Stream
 from pypelineetl.duck.session import DuckSession
@@ -22,6 +24,7 @@ from pypelineetl.errors import LoadError
 from pypelineetl.sql.python_casts import source_moment
 from pypelineetl.sql.schema import Column
 from pypelineetl.sql.sql_casts import (
+    ERROR_CALL,
     ERROR_PREFIX,
     NoExactCastError,
     cast_sql,
@@ -30,25 +33,6 @@ from pypelineetl.sql.sql_casts import (
     moment_of,
 )
 
-_ARROW_TYPES = {
-    "BIGINT": pa.int64(),
-    "UBIGINT": pa.uint64(),
-    "BOOLEAN": pa.bool_(),
-    "FLOAT": pa.float32(),
-    "DOUBLE": pa.float64(),
-    "VARCHAR": pa.string(),
-    "BLOB": pa.large_binary(),
-    "DATE": pa.date32(),
-    "TIME": pa.time64("us"),
-    "TIMESTAMP": pa.timestamp("us"),
-}
-_ERROR_CALL = re.compile(r"error\('((?:[^']|'')*)'\)")
-"""The call of DuckDB's `error` function in a cast expression, and its message.
-
-A cast expression ends the query at a value that it cannot cast. If a load rejects such rows
-instead, the same expression must return NULL: each call becomes NULL, and its message becomes the
-reason of the reject. The engine has built each expression, so no user's text looks like a call.
-"""
 ERROR_COLUMNS = {"__cast_error": "VARCHAR", "__given": "VARCHAR"}
 """The columns that `collect_errors` adds: why a row cannot be cast, and its source values."""
 
@@ -257,6 +241,11 @@ class Projection:
         rows = self._rows()
         for batch in rows.batches:
             columns = dict(zip(rows.columns, zip(*batch, strict=True), strict=True))
+            is_large = len(batch) >= batch_casts.FEWEST_ROWS
+            # Without scans, this load begins again after an error of DuckDB.
+            may_cast = is_large and self._session.scans and not collect_errors
+            if may_cast and insert_batch(self._session, columns, requested, table):
+                continue
             arrays = arrays_of(columns, requested)
             self._session.insert(table, pa.table(arrays, names=list(types)))
 
@@ -275,7 +264,7 @@ def _scan_query(
         cast = request.sql(source, scanned.types[request.source])
         if collect_errors:
             # A value that is not NULL but whose cast is NULL cannot be cast.
-            or_null = _ERROR_CALL.sub("NULL", cast)
+            or_null = ERROR_CALL.sub("NULL", cast)
             reason = literal(_cast_error(request, cast))
             errors.append(f"CASE WHEN {source} IS NOT NULL AND {or_null} IS NULL THEN {reason} END")
             cast = or_null
@@ -364,17 +353,10 @@ def _cast_or_none(request: ColumnRequest, value: Any, errors: list[str]) -> Any:
 
 def _cast_error(request: ColumnRequest, cast: str) -> str:
     """Return why a value cannot be cast: the message with which the cast would end the query."""
-    messages = _ERROR_CALL.findall(cast)
+    messages = ERROR_CALL.findall(cast)
     if len(messages) == 1:
         return str(messages[0].replace("''", "'").removeprefix(ERROR_PREFIX))
     return f'a value of "{request.source}" does not fit its column'
-
-
-def arrow_type(duckdb_type: str) -> Any:
-    """Return the Arrow type that holds the values of a DuckDB type."""
-    if found := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", duckdb_type):
-        return pa.decimal128(int(found[1]), int(found[2]))
-    return _ARROW_TYPES[duckdb_type]
 
 
 def _column(name: str) -> str:

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import ETL, DimensionETL
-from pypelineetl.duck.projection import arrow_type, as_json
+from pypelineetl.duck.arrow_types import arrow_type
+from pypelineetl.duck.projection import as_json
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.load.staged_rows import StagedRows

@@ -209,6 +209,12 @@ def _boolean(value: Any) -> bool:
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
+        try:
+            # Half of a pair of UTF-16, which no database can store. Most texts are ASCII.
+            _ = value.isascii() or value.encode()
+        except UnicodeEncodeError as error:
+            reason = "it has half of a character (a lone surrogate)"
+            raise CastError(reason) from error
         return value
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode()

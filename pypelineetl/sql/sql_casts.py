@@ -24,6 +24,13 @@ from pypelineetl.sql.schema import Column
 
 ERROR_PREFIX = "pypelineetl: "
 """How an error that the engine raises in SQL begins, so that it is known from DuckDB's own."""
+ERROR_CALL = re.compile(r"error\('((?:[^']|'')*)'\)")
+"""The call of DuckDB's `error` function in a cast expression, and its message.
+
+A cast expression ends the query at a value that it cannot cast. If a load rejects such rows
+instead, the same expression must return NULL: each call becomes NULL, and its message becomes the
+reason of the reject. The engine has built each expression, so no user's text looks like a call.
+"""
 NUMERIC_TEXT = "NUMERIC TEXT"
 """The type of a text that is a decimal number.
 
@@ -62,6 +69,8 @@ _PYTHON_TYPES = {
     NUMERIC_TEXT: "Decimal",
 }
 """The Python types of DuckDB's values: messages name them, as those of `Column.cast` do."""
+_EXACT_DOUBLE_DIGITS = 15
+"""A DOUBLE keeps every decimal number of so many digits."""
 _MOST_DECIMAL_DIGITS = 38
 """The digits of DuckDB's widest DECIMAL."""
 _TEXTS = {*exp.DataType.TEXT_TYPES, *CHARS, _T.ENUM, _T.UUID}
@@ -282,8 +291,19 @@ def _decimal(value: _Value, to_type: str) -> str:
         return value.checked(is_finite, is_fine, is_narrow, *is_positive, result=result)
     if value.given == "DOUBLE":
         is_finite = (f"isfinite({sql})", rules.NOT_FINITE)
+        if rule.before_point + rule.scale > _EXACT_DOUBLE_DIGITS:
+            # DuckDB multiplies the DOUBLE by a power of ten, and of a wide DECIMAL the last digits
+            # would be wrong. The text has those of the DOUBLE.
+            text = f"CAST({sql} AS VARCHAR)"
+            result = f"CAST({text} AS {to_type})"
+            narrow = f"TRY_CAST({text} AS {to_type})"
+        else:
+            narrow = f"TRY_CAST({sql} AS {to_type})"
+        is_narrow = (f"{narrow} IS NOT NULL", rule.too_wide)
+        if is_positive:
+            is_positive = [(f"{result} >= 0", rules.NEGATIVE)]
         # A DOUBLE has only the digits that it can keep.
-        difference = f"abs(CAST(TRY_CAST({sql} AS {to_type}) AS DOUBLE) - {sql})"
+        difference = f"abs(CAST({narrow} AS DOUBLE) - {sql})"
         is_near = (f"{difference} <= {rules.NEAR!r} * abs({sql})", rule.too_fine)
         return value.checked(is_finite, is_narrow, is_near, *is_positive, result=result)
     raise _no_exact_cast(value.given, value.column)

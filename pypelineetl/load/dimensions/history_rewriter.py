@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pypelineetl.declare.etls import DimensionETL
-from pypelineetl.duck.projection import arrow_type
+from pypelineetl.duck.arrow_types import arrow_type
 from pypelineetl.load.dimensions.existing_versions import ExistingVersions
 from pypelineetl.load.dimensions.history_model import (
     History,

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.duck.arrow_types import arrow_type
 from pypelineetl.duck.names import added, column_names, quoted
 from pypelineetl.duck.projection import (
     ColumnRequest,
     Projection,
-    arrow_type,
     request_column,
     request_moment,
 )

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from pypelineetl.declare.etls import ETL, DimensionETL
-from pypelineetl.duck.projection import arrow_type
+from pypelineetl.duck.arrow_types import arrow_type
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.events import Outcome
