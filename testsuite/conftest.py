@@ -27,7 +27,7 @@ from servers import Server
 
 ROOT = Path(__file__).parent.parent
 _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the folders in it
-_ROOM_IN_BYTES = 6 * 2**30
+_NEEDED_BYTES = 6 * 2**30
 _PROGRAM_SECONDS = 120
 _FLAT_MODULES = ("config", "sources", "creates", "dimensions", "facts", "run", "tests", "tasks")
 _started: list[str] = []
@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # search for it each time.
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # which says that there is none
     signal.signal(
-        signal.SIGTERM, lambda *_: pytest.exit("told to end", returncode=128 + signal.SIGTERM)
+        signal.SIGTERM, lambda *_: pytest.exit("asked to end", returncode=128 + signal.SIGTERM)
     )
 
 
@@ -58,8 +58,8 @@ def _keep_files_in_memory() -> None:
         return
     [available] = re.findall(r"MemAvailable: +(\d+) kB", meminfo.read_text())
     # Both limits count: files there take memory, and the folder has its own size.
-    room = min(int(available) * 1024, shutil.disk_usage(_MEMORY_FOLDER).free)
-    if room > _ROOM_IN_BYTES:
+    free_bytes = min(int(available) * 1024, shutil.disk_usage(_MEMORY_FOLDER).free)
+    if free_bytes > _NEEDED_BYTES:
         os.environ["TMPDIR"] = str(_MEMORY_FOLDER)
         tempfile.tempdir = None
 
@@ -112,8 +112,8 @@ def pytest_report_header() -> str:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name the servers that the tests started."""
-    for told in _started:
-        terminalreporter.write_line(told)
+    for line in _started:
+        terminalreporter.write_line(line)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

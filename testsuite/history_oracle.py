@@ -121,7 +121,7 @@ class _Member:
     """The handle of each version, by the arrival of its first event."""
     inferred_handle: int | None = None
     """The handle of a version that a fact has inferred and that has no state yet."""
-    gone: set[int] = field(default_factory=set)
+    deleted: set[int] = field(default_factory=set)
     """The handles of the versions that are flagged as deleted in the source."""
     kept: dict[str, Any] = field(default_factory=dict)
     """The values of type-3 columns whose attribute is of type 1, by column."""
@@ -131,7 +131,7 @@ class _Member:
             self,
             events=[*self.events],
             handles={**self.handles},
-            gone={*self.gone},
+            deleted={*self.deleted},
             kept={**self.kept},
         )
 
@@ -198,7 +198,7 @@ class DimensionOracle:
             if not member.events:
                 continue
             if code in present:
-                member.gone -= {self._settle(member)[-1].handle}
+                member.deleted -= {self._settle(member)[-1].handle}
             elif is_rebuild and self.rules.kind != "type 2" and not self.rules.deleted:
                 if self._settle(member)[-1].handle not in pointed:
                     del self._members[code]
@@ -333,7 +333,7 @@ class DimensionOracle:
     def _miss(self, member: _Member, now: datetime) -> None:
         """Apply what the rules declare for a member that the source does not give."""
         if self.rules.deleted == "flag":
-            member.gone |= {self._settle(member)[-1].handle}
+            member.deleted |= {self._settle(member)[-1].handle}
         elif self.rules.deleted == "close" and not member.is_away:
             self._add(member, max(now, member.ordered[-1].at), "deleted")
 
@@ -427,7 +427,7 @@ class DimensionOracle:
         versions, states = self._settle(member), member.states
         earliest, latest = states[0].values, states[-1].values
         for version in versions:
-            version.is_gone = version.handle in member.gone
+            version.is_gone = version.handle in member.deleted
             version.values |= {name: earliest[name] for name in rules.original}
             version.values |= {name: latest[name] for name in rules.type1}
             version.values |= {column: latest[name] for column, name in rules.current.items()}

@@ -91,15 +91,15 @@ def found_after(fault: Fault, folder: Path) -> str:
     if fault.right not in text:
         return f"{fault.path} does not have the text any more"
     path.write_text(text.replace(fault.right, fault.wrong))
-    told = ""
+    result = ""
     for way in ("sets", "rows"):
-        told = _told_by_histories(folder, way)
-        if told.startswith("different"):
-            return f"{told}, as {way}"
-    return told
+        result = _result_of_histories(folder, way)
+        if result.startswith("different"):
+            return f"{result}, as {way}"
+    return result
 
 
-def _told_by_histories(folder: Path, way: str) -> str:
+def _result_of_histories(folder: Path, way: str) -> str:
     command = [
         sys.executable,
         "-m",
@@ -127,9 +127,9 @@ def main() -> int:
     missed = 0
     for fault in FAULTS:
         with tempfile.TemporaryDirectory(prefix="planted-") as folder:
-            told = found_after(fault, Path(folder))
-        missed += not told.startswith("different")
-        sys.stdout.write(f"{fault.name}: {told}\n")
+            result = found_after(fault, Path(folder))
+        missed += not result.startswith("different")
+        sys.stdout.write(f"{fault.name}: {result}\n")
         sys.stdout.flush()
     return 1 if missed else 0
 

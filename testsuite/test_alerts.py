@@ -99,7 +99,7 @@ def run(shop: Checkout, alerts: str, *arguments: str) -> int:
     ).returncode
 
 
-def test_a_failure_and_the_recovery_are_told_once(shop: Checkout, webhook: Webhook) -> None:
+def test_a_failure_and_the_recovery_are_reported_once(shop: Checkout, webhook: Webhook) -> None:
     """Each failed run sends one alert, and so does the first good run after it.
 
     Other good runs send none.
@@ -115,13 +115,13 @@ def test_a_failure_and_the_recovery_are_told_once(shop: Checkout, webhook: Webho
     for _ in range(2):
         assert run(shop, webhook.url) == 0
     assert webhook.titles == ["ETL run failed", "ETL run failed", "ETL runs go well again"]
-    told = webhook.received[0]["message"]
-    assert "dimension affiliate failed: " in told
-    assert "nothing was published: every table holds what it held before" in told
+    message = webhook.received[0]["message"]
+    assert "dimension affiliate failed: " in message
+    assert "nothing was published: every table holds what it held before" in message
     assert CANARY not in json.dumps(webhook.received) + shop.log
 
 
-def test_a_source_test_that_fails_is_told(shop: Checkout, webhook: Webhook) -> None:
+def test_a_source_test_that_fails_is_reported(shop: Checkout, webhook: Webhook) -> None:
     """A source test that fails sends an alert that names the ETL.
 
     The history says that this ETL failed and that the others did not run.
@@ -164,7 +164,7 @@ def test_another_etl_is_no_recovery(shop: Checkout, webhook: Webhook) -> None:
     assert "date" not in webhook.received[1]["message"]
 
 
-def test_a_run_that_is_stopped_is_told(shop: Checkout, webhook: Webhook) -> None:
+def test_a_run_that_is_stopped_is_reported(shop: Checkout, webhook: Webhook) -> None:
     """A run that its time limit ends sends an alert, like a run that a signal ends."""
     shop.edit("config", "LATE_AFTER_HOURS = None", f"TIME_LIMIT_SECONDS = 10\n{SLOW}")
     shop.edit("config", "source=sources.AFFILIATE,", "source=rows(slow),")
@@ -174,24 +174,24 @@ def test_a_run_that_is_stopped_is_told(shop: Checkout, webhook: Webhook) -> None
     assert webhook.received[0]["message"] == "stopped by its time limit"
 
 
-def test_a_warehouse_that_cannot_be_reached_is_told(shop: Checkout, webhook: Webhook) -> None:
+def test_a_warehouse_that_cannot_be_reached_is_reported(shop: Checkout, webhook: Webhook) -> None:
     """A run and `--alert_if_late` each send an alert about an unreachable warehouse."""
     shop.hurry()
     shop.edit("config", "LATE_AFTER_HOURS = None", "LATE_AFTER_HOURS = 24")
-    gone = replace(
+    unreachable = replace(
         shop,
         environment={
             **shop.environment,
             "ETL_WAREHOUSE_URL": "mysql+pymysql://etl:x@127.0.0.1:1/warehouse",
         },
     )
-    assert run(gone, webhook.url, "--run_dimensions") == 1
-    assert run(gone, webhook.url, "--alert_if_late") == 1
+    assert run(unreachable, webhook.url, "--run_dimensions") == 1
+    assert run(unreachable, webhook.url, "--alert_if_late") == 1
     assert webhook.titles == ["ETL run failed", "ETL run did not happen"]
     assert all("cannot connect to mysql" in message["message"] for message in webhook.received)
 
 
-def test_a_run_that_did_not_come_is_told_once(shop: Checkout, webhook: Webhook) -> None:
+def test_a_run_that_did_not_come_is_reported_once(shop: Checkout, webhook: Webhook) -> None:
     """`--alert_if_late` sends one alert about a late run, however often it is called.
 
     Cron may call it, or beat every quarter of an hour. The alert names the ETL and the limit.
@@ -200,9 +200,9 @@ def test_a_run_that_did_not_come_is_told_once(shop: Checkout, webhook: Webhook) 
     for _ in range(2):
         assert run(shop, webhook.url, "--alert_if_late") == 1
     assert webhook.titles == ["ETL run did not happen"]
-    told = webhook.received[0]["message"]
-    assert "fact product_sale was never loaded" in told
-    assert "The longest time allowed is 24 hours." in told
+    message = webhook.received[0]["message"]
+    assert "fact product_sale was never loaded" in message
+    assert "The longest time allowed is 24 hours." in message
     assert run(shop, webhook.url, "--run_dimensions", "--run_facts") == 0
     assert run(shop, webhook.url, "--alert_if_late") == 0
     # Every load is older than this limit.
@@ -329,8 +329,8 @@ def test_values_that_people_read_are_escaped(
     assert screen.count(SHOWN) == 3
     assert log.count(SHOWN) == 1
     assert alert.count(SHOWN) == 1
-    for told in (screen, log, alert):
-        assert not any(unshown in told for unshown in UNSHOWN)
+    for text in (screen, log, alert):
+        assert not any(unshown in text for unshown in UNSHOWN)
     with read_project(config).open_warehouse() as warehouse:
         [(given,)] = warehouse.query("SELECT given FROM etl_reject")
         [(error,)] = warehouse.query("SELECT error FROM etl_run WHERE status = 'failed'")

@@ -107,7 +107,7 @@ def last(case: WarehouseCase) -> int:
     return max(keys(case))
 
 
-def test_a_member_tells_who_wrote_it_last(case: WarehouseCase) -> None:
+def test_a_member_shows_who_wrote_it_last(case: WarehouseCase) -> None:
     """A member has the audit key of the load that inserted or changed it last.
 
     An unchanged member keeps its earlier key, and so does a special member.
@@ -187,7 +187,7 @@ def test_facts_and_the_members_they_make_tell_it(case: WarehouseCase) -> None:
     ]
 
 
-def test_an_accumulating_snapshot_tells_it(case: WarehouseCase) -> None:
+def test_an_accumulating_snapshot_shows_it(case: WarehouseCase) -> None:
     """An updated row of an accumulating snapshot gets the audit key of the load.
 
     An unchanged row keeps its earlier key.

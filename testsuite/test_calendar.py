@@ -63,14 +63,14 @@ def test_a_fiscal_year_has_twelve_months_and_ends_in_its_year(starts: int, year:
 )
 def test_holidays_are_those_of_their_package(country: str, part: str | None) -> None:
     """The holidays are those of the package `holidays`, for several countries and years."""
-    told = country_holidays(country, subdiv=part, years=range(2013, 2017))
+    expected = country_holidays(country, subdiv=part, years=range(2013, 2017))
     found = made(
         dates(
             date(2013, 1, 1), date(2016, 12, 31), holidays="-".join(filter(None, (country, part)))
         )
     )
     assert {row["full_date"]: row["holiday_name"] for row in found if row["is_holiday"]} == dict(
-        told
+        expected
     )
 
 
@@ -103,7 +103,7 @@ def test_times_of_day_divide_the_day(step: timedelta) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (
             lambda: dates(date(2014, 1, 2), date(2014, 1, 1)),
@@ -127,12 +127,12 @@ def test_times_of_day_divide_the_day(step: timedelta) -> None:
         ),
     ],
 )
-def test_what_there_is_not_is_told(make: Any, told: str) -> None:
+def test_what_there_is_not_is_reported(make: Any, message: str) -> None:
     """A wrong argument is refused when the source is declared.
 
     The message has what was given.
     """
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         make()
 
 

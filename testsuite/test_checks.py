@@ -199,9 +199,9 @@ def embedded_star(tmp_path: Path) -> Star:
     )
 
 
-@pytest.mark.parametrize(("check", "told"), CHECKS, ids=[check.name for check, _ in CHECKS])
+@pytest.mark.parametrize(("check", "message"), CHECKS, ids=[check.name for check, _ in CHECKS])
 def test_a_check_passes_what_is_right_and_refuses_what_is_not(
-    star: Star, check: Check, told: str
+    star: Star, check: Check, message: str
 ) -> None:
     """A check passes right rows and refuses wrong ones, and then the old rows stay.
 
@@ -210,7 +210,7 @@ def test_a_check_passes_what_is_right_and_refuses_what_is_not(
     """
     star.load(notes(right(), check))
     before = note_ids(star)
-    assert told in star.failure(notes(wrong(), check))
+    assert message in star.failure(notes(wrong(), check))
     assert note_ids(star) == before
 
 
@@ -227,13 +227,13 @@ def test_a_check_of_age_passes_a_new_table_and_refuses_an_old_one(star: Star) ->
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_all_failures_are_told_at_once(star: Star, own: bool) -> None:
+def test_all_failures_are_reported_at_once(star: Star, own: bool) -> None:
     """One error has the failures of all checks in order, in bulk and row by row.
 
     The table is not created.
     """
     error = star.failure(notes(wrong(), *(check for check, _ in CHECKS), own=own))
-    places = [error.index(told) for _, told in CHECKS]
+    places = [error.index(message) for _, message in CHECKS]
     assert places == sorted(places)
     assert not star.exists(TABLE)
 
@@ -261,12 +261,12 @@ def test_a_warning_publishes_and_is_noted(star: Star, own: bool) -> None:
         own=own,
     )
     *before, last = happened(star, etl)
-    told = [
+    lines = [
         event.note
         for event in before
         if isinstance(event, events.EtlNoted) and "check" in event.note
     ]
-    assert [text.partition(":")[0] for text in told] == [
+    assert [text.partition(":")[0] for text in lines] == [
         'check not_null("price") fails for 1 row (note id=2)'
     ]
     assert isinstance(last, events.EtlFinished)
@@ -319,8 +319,8 @@ def test_texts_are_compared_to_the_letter(star: Star) -> None:
         note(4, its_kind="bóok"),
     ]
     star.load(notes(given, unique("its kind")))
-    [told] = failures(star, notes([], accepted("its kind", ["book"])))
-    assert "for 3 rows (note id=2, note id=3, note id=4)" in told
+    [message] = failures(star, notes([], accepted("its kind", ["book"])))
+    assert "for 3 rows (note id=2, note id=3, note id=4)" in message
     assert failures(star, notes([], accepted("its kind", ["book", "Book", "book ", "bóok"]))) == []
 
 
@@ -350,8 +350,8 @@ def test_bounds_are_inclusive_and_mean_the_same_everywhere(star: Star) -> None:
         (between("written_at", least=datetime(2014, 1, 31, 0, 0, 0, 500_000)), [1, 2]),
         (between("written_at", most=datetime(2014, 1, 31, 10, tzinfo=UTC)), []),
     ):
-        told = "".join(failures(star, notes([], check)))
-        assert [number for number in (1, 2, 3) if f"note id={number}" in told] == fails, check
+        text = "".join(failures(star, notes([], check)))
+        assert [number for number in (1, 2, 3) if f"note id={number}" in text] == fails, check
 
 
 def test_age_is_counted_to_the_second_and_for_dates_to_the_day(star: Star) -> None:
@@ -368,8 +368,8 @@ def test_age_is_counted_to_the_second_and_for_dates_to_the_day(star: Star) -> No
         ("written_on", datetime(2014, 1, 6), False),
         ("written_at", datetime(2013, 1, 1), True),
     ):
-        told = failures(star, notes([], fresh(column, within=timedelta(days=2))), now)
-        assert bool(told) != is_fresh, (column, now)
+        found = failures(star, notes([], fresh(column, within=timedelta(days=2))), now)
+        assert bool(found) != is_fresh, (column, now)
 
 
 def test_nothing_is_not_fresh(star: Star) -> None:
@@ -422,7 +422,7 @@ def test_a_dimension_may_refer_to_itself(star: Star) -> None:
 
 
 @pytest.mark.parametrize(
-    ("create", "keyrefs", "told"),
+    ("create", "keyrefs", "shown"),
     [
         (
             "(a INT NOT NULL, b INT NOT NULL, c INT, PRIMARY KEY (a, b))",
@@ -434,8 +434,8 @@ def test_a_dimension_may_refer_to_itself(star: Star) -> None:
         ("(a INT, b INT, c INT)", [], ""),
     ],
 )
-def test_a_fact_without_a_grain_is_told_by_its_key(
-    embedded_star: Star, create: str, keyrefs: list[str], told: str
+def test_a_fact_without_a_grain_is_reported_by_its_key(
+    embedded_star: Star, create: str, keyrefs: list[str], shown: str
 ) -> None:
     """A failed check of a fact without a grain names rows by the DDL's primary key.
 
@@ -450,7 +450,7 @@ def test_a_fact_without_a_grain_is_told_by_its_key(
         keys={},
         checks=[not_null("c")],
     )
-    assert f"fails for 1 row{told}: " in embedded_star.failure(etl)
+    assert f"fails for 1 row{shown}: " in embedded_star.failure(etl)
 
 
 def test_a_column_may_have_any_name(star: Star) -> None:
@@ -469,7 +469,7 @@ def test_a_column_may_have_any_name(star: Star) -> None:
         refers(odd, to="thing"),
     )
     # No factory fills this column, so it is NULL, and NULL fails `not_null` alone.
-    assert [told.partition(" fails")[0] for told in failures(star, etl)] == [
+    assert [line.partition(" fails")[0] for line in failures(star, etl)] == [
         f'check not_null("{odd}")'
     ]
 
@@ -569,29 +569,31 @@ def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bo
         given = [note(each) for each in range(1, number + 1)]
         return replace(notes(given, *checks), grain=())
 
-    def told(etl: FactETL) -> str:
+    def error_of(etl: FactETL) -> str:
         *_, last = process(star.project(THING, etl), etl, rebuild=rebuild)
         return getattr(last, "error", "")
 
     star.load(THING)
     check = row_count(least=2, most=9, change=0.5)
-    assert told(counted(4, check)) == ""
-    assert told(counted(6, check)) == ""
-    assert told(counted(3, check)) == ""
-    assert told(counted(5, check)).startswith(
+    assert error_of(counted(4, check)) == ""
+    assert error_of(counted(6, check)) == ""
+    assert error_of(counted(3, check)) == ""
+    assert error_of(counted(5, check)).startswith(
         "check row_count(least=2, most=9, change=0.5) fails for 5 rows, where there were 3 before:"
         " there must be at least 2 rows and at most 9 rows and no more than a share of 0.5 more or"
         " fewer than before;"
     )
-    assert "fails for 1 row, where there were 3 before" in told(counted(1, check))
-    assert "fails for 1 row: there must be at least 2 rows;" in told(counted(1, row_count(least=2)))
+    assert "fails for 1 row, where there were 3 before" in error_of(counted(1, check))
+    assert "fails for 1 row: there must be at least 2 rows;" in error_of(
+        counted(1, row_count(least=2))
+    )
     with star.project(THING, NOTE).open_warehouse() as warehouse:
         assert warehouse.query(f"SELECT COUNT(*) FROM {warehouse.quote(TABLE)}") == [(3,)]
-    assert told(counted(12, row_count(most=9, severity="warn"))) == ""
+    assert error_of(counted(12, row_count(most=9, severity="warn"))) == ""
 
 
 @pytest.mark.parametrize(
-    ("check", "told"),
+    ("check", "message"),
     [
         (
             row_count(),
@@ -642,8 +644,8 @@ def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bo
         (cast("Any", "price"), "the checks hold a str; make each with not_null(...)"),
     ],
 )
-def test_a_wrong_check_is_told_before_anything_connects(
-    embedded_star: Star, check: Check, told: str
+def test_a_wrong_check_is_reported_before_anything_connects(
+    embedded_star: Star, check: Check, message: str
 ) -> None:
     """A wrong check is reported before anything connects.
 
@@ -654,10 +656,10 @@ def test_a_wrong_check_is_told_before_anything_connects(
         embedded_star.project(THING, notes([], check))
     [line] = str(caught.value).splitlines()
     assert line.startswith('config.py: fact "note": ')
-    assert told in line
+    assert message in line
 
 
-def test_every_wrong_check_is_told_at_once(embedded_star: Star) -> None:
+def test_every_wrong_check_is_reported_at_once(embedded_star: Star) -> None:
     """All wrong checks are reported at once, one line each.
 
     The checks may be a list or a tuple. A check that is not in either is refused.

@@ -92,7 +92,7 @@ def test_a_value_that_does_not_fit_is_refused(kind: str, value: Any) -> None:
     assert type(value).__name__ in str(caught.value)
 
 
-def test_a_refused_value_is_not_told() -> None:
+def test_a_refused_value_is_not_reported() -> None:
     """The message about a refused value does not contain the value.
 
     A value may be a secret, and logs and results keep the texts of errors.

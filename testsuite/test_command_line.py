@@ -93,7 +93,7 @@ def test_run_log_has_the_lines_of_the_original(shop: Checkout) -> None:
         assert shop.run("run.py", "--run_dimensions", "--delete_existing_tables").returncode == 0
     second = shop.log.rpartition("Run started")[2]
     for table, rows in SEED_COUNTS.items():
-        told = [
+        lines = [
             f"INFO:__main__:Dropping table {table}",
             f"INFO:__main__:Dropped table {table}",
             f"INFO:__main__:Creating table {table}.",
@@ -102,7 +102,7 @@ def test_run_log_has_the_lines_of_the_original(shop: Checkout) -> None:
             "INFO:__main__:Loading data",
             f"INFO:__main__:Loaded {rows} rows into table {table} (elapsed time: ",
         ]
-        assert "\n".join(told) in second
+        assert "\n".join(lines) in second
     assert re.search(
         r"Loaded 850 rows into table product_dim \(elapsed time: 0:00:\d\d\.\d{6}\)\n", second
     )
@@ -206,7 +206,7 @@ def test_a_configuration_with_nothing_switched_on_is_wrong_use(shop: Checkout) -
             == "no ETL is switched on in config.py, so there is nothing to test or to run; take"
             ' active=False from one of "site"\n'
         )
-    for chosen, told in (
+    for chosen, message in (
         (
             ["--contestants", "scan", "--work", "W1"],
             "at W1 none of the contestants runs; choose one of engine",
@@ -216,7 +216,7 @@ def test_a_configuration_with_nothing_switched_on_is_wrong_use(shop: Checkout) -
     ):
         done = shop.run("-m", "benchmarks", *chosen)
         assert done.returncode == 2
-        assert told in done.stderr
+        assert message in done.stderr
 
 
 def test_the_list_shows_every_etl(checkout: Checkout) -> None:
@@ -244,9 +244,9 @@ def test_the_list_shows_every_etl(checkout: Checkout) -> None:
         'name="affiliate_dim",',
         'name="affiliate_dim", rowexpander=lambda row, names: row,',
     )
-    told = checkout.run("run.py", "--list").stdout
-    assert "row by row: Own is a class the engine does not know" in told
-    assert "row by row: rowexpander is a Python function" in told
+    listing = checkout.run("run.py", "--list").stdout
+    assert "row by row: Own is a class the engine does not know" in listing
+    assert "row by row: rowexpander is a Python function" in listing
 
 
 def test_the_facts_that_are_off_work_when_switched_on(shop: Checkout) -> None:
@@ -287,7 +287,7 @@ def test_a_failed_etl_does_not_stop_the_others(shop: Checkout) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "old", "new", "told"),
+    ("module", "old", "new", "message"),
     [
         (
             "sources",
@@ -305,7 +305,7 @@ def test_a_failed_etl_does_not_stop_the_others(shop: Checkout) -> None:
     ],
 )
 def test_a_source_that_does_not_fit_stops_the_run_before_it_changes_anything(
-    shop: Checkout, module: str, old: str, new: str, told: str
+    shop: Checkout, module: str, old: str, new: str, message: str
 ) -> None:
     """A source that fails its test stops the run before any table of an ETL is created.
 
@@ -314,7 +314,7 @@ def test_a_source_that_does_not_fit_stops_the_run_before_it_changes_anything(
     shop.edit(module, old, new)
     done = shop.run("run.py", "--run_dimensions", "--delete_existing_tables")
     assert done.returncode == 1
-    assert told in done.stdout
+    assert message in done.stdout
     assert "1 of 9 source tests failed; nothing was changed." in done.stdout
     with duckdb.connect(str(shop.folder / "local" / "warehouse.duckdb")) as warehouse:
         tables = warehouse.sql("SELECT table_name FROM duckdb_tables()").fetchall()
@@ -353,7 +353,7 @@ def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "status", "told"),
+    ("variables", "status", "message"),
     [
         ({"ETL_SOURCE_URL": "sqlite:////nowhere/source.db"}, 1, "there is no such file"),
         (
@@ -375,7 +375,7 @@ def test_a_query_that_deletes_is_refused(shop: Checkout) -> None:
     ],
 )
 def test_a_wrong_url_or_a_dead_server_is_one_clear_message(
-    shop: Checkout, variables: dict[str, str], status: int, told: str
+    shop: Checkout, variables: dict[str, str], status: int, message: str
 ) -> None:
     """A wrong URL or an unreachable server gives one clear message.
 
@@ -385,7 +385,7 @@ def test_a_wrong_url_or_a_dead_server_is_one_clear_message(
     done = shop.run("run.py", "--run_dimensions", "--only", "site", **variables)
     assert done.returncode == status
     said = done.stdout + done.stderr + (shop.log if status == 1 else "")
-    assert told in said
+    assert message in said
     assert "Traceback" not in said
     assert "hunter2" not in said
 
@@ -648,7 +648,7 @@ def test_deleting_in_a_dead_warehouse_is_one_clear_message(shop: Checkout) -> No
     assert "Traceback" not in done.stdout + done.stderr + shop.log
 
 
-def test_a_plan_tells_and_changes_nothing(shop: Checkout) -> None:
+def test_a_plan_reports_and_changes_nothing(shop: Checkout) -> None:
     """--plan reports each table that would be created and each count, and changes nothing."""
     done = shop.run("run.py", "--plan", "--run_dimensions", "--run_facts")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -658,7 +658,7 @@ def test_a_plan_tells_and_changes_nothing(shop: Checkout) -> None:
     assert counts(shop) == {}
 
 
-def test_rejected_rows_are_listed_and_loaded_once_their_cause_is_mended(shop: Checkout) -> None:
+def test_rejected_rows_are_listed_and_loaded_once_their_cause_is_fixed(shop: Checkout) -> None:
     """--rejects lists facts without their seller, and --replay_rejects loads them later.
 
     They load once their sellers are in the dimension.
@@ -686,7 +686,7 @@ def test_rejected_rows_are_listed_and_loaded_once_their_cause_is_mended(shop: Ch
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--list", "--history"], "--list and --history are two commands; give one of them"),
         (["--plan", "--rollback"], "--rollback and --plan are two commands; give one of them"),
@@ -714,7 +714,7 @@ def test_rejected_rows_are_listed_and_loaded_once_their_cause_is_mended(shop: Ch
     ],
 )
 def test_options_that_say_nothing_together_are_wrong_use(
-    checkout: Checkout, arguments: list[str], told: str
+    checkout: Checkout, arguments: list[str], message: str
 ) -> None:
     """Options that do not go together, or that do nothing alone, are wrong use.
 
@@ -722,7 +722,7 @@ def test_options_that_say_nothing_together_are_wrong_use(
     """
     done = checkout.run("run.py", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert message in done.stderr
 
 
 def test_the_version_is_shown(checkout: Checkout) -> None:
@@ -732,7 +732,7 @@ def test_the_version_is_shown(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "old", "new", "told"),
+    ("module", "old", "new", "message"),
     [
         ("sources", '"""', '""', "sources.py, line 1: "),
         (
@@ -756,8 +756,8 @@ def test_the_version_is_shown(checkout: Checkout) -> None:
         ),
     ],
 )
-def test_a_flat_module_that_cannot_be_imported_is_told_with_its_line(
-    checkout: Checkout, module: str, old: str, new: str, told: str
+def test_a_flat_module_that_cannot_be_imported_is_reported_with_its_line(
+    checkout: Checkout, module: str, old: str, new: str, message: str
 ) -> None:
     """A flat module that cannot be imported is reported with its file and line.
 
@@ -766,7 +766,7 @@ def test_a_flat_module_that_cannot_be_imported_is_told_with_its_line(
     checkout.edit(module, old, new)
     done = checkout.run("run.py", "--list")
     assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert message in done.stderr
     assert re.match(rf"{module}\.py, line \d+: ", done.stderr), done.stderr
     assert "Traceback" not in done.stderr
 
@@ -806,7 +806,7 @@ def test_a_flat_module_that_cannot_be_imported_is_told_with_its_line(
         ),
     ],
 )
-def test_a_fault_is_told_with_the_file_and_line_of_what_is_wrong(
+def test_a_fault_is_reported_with_the_file_and_line_of_what_is_wrong(
     checkout: Checkout, module: str, old: str, new: str, expected: tuple[str, str, str]
 ) -> None:
     """A problem of the configuration is reported with its file and line.
@@ -815,11 +815,11 @@ def test_a_fault_is_told_with_the_file_and_line_of_what_is_wrong(
     """
     checkout.edit(module, old, new)
     done = checkout.run("run.py", "--list")
-    file, begins, told = expected
+    file, begins, message = expected
     lines = (checkout.folder / file).read_text().splitlines()
     number = next(number for number, line in enumerate(lines, 1) if line.startswith(begins))
     assert done.returncode == 2, done.stderr
-    assert re.match(rf'{file}, line {number}: \w+ "\w+": {told}', done.stderr), done.stderr
+    assert re.match(rf'{file}, line {number}: \w+ "\w+": {message}', done.stderr), done.stderr
 
 
 def test_the_module_of_the_command_line_is_a_program_as_well(checkout: Checkout) -> None:
@@ -852,13 +852,13 @@ def test_looking_at_a_warehouse_that_is_not_there_makes_none(checkout: Checkout)
     """
     for kind in ("duckdb", "sqlite"):
         url = f"{kind}:///{checkout.folder}/new/warehouse.{kind}"
-        for option, told in (
+        for option, output in (
             ("--history", "There was no run yet.\n"),
             ("--rejects", "No row is rejected.\n"),
             ("--recover", "No run has left anything.\n"),
         ):
             done = checkout.run("run.py", option, ETL_WAREHOUSE_URL=url)
-            assert (done.returncode, done.stdout) == (0, told), done.stderr
+            assert (done.returncode, done.stdout) == (0, output), done.stderr
     assert not (checkout.folder / "new").exists()
 
 
@@ -870,20 +870,20 @@ def test_the_history_says_what_was_done_and_how_long_it_took(shop: Checkout) -> 
     assert shop.run("run.py", "--run_dimensions", "--only", "site", "affiliate").returncode == 0
     assert shop.run("run.py", "--run_dimensions", "--only", "site").returncode == 0
     assert shop.run("run.py", "--delete_existing_tables").returncode == 0
-    told = shop.run("run.py", "--history").stdout.splitlines()
-    assert told[0].split() == [
+    lines = shop.run("run.py", "--history").stdout.splitlines()
+    assert lines[0].split() == [
         "run",
         "started",
         "ETL",
         "status",
         "way",
         "attempt",
-        *told[0].split()[6:],
+        *lines[0].split()[6:],
     ]
-    ways = [re.split(" {2,}", line)[3:5] for line in told[1:] if " site" in line]
+    ways = [re.split(" {2,}", line)[3:5] for line in lines[1:] if " site" in line]
     assert ways == [["succeeded", "deleted"], ["succeeded", "updated"], ["succeeded", "built"]]
-    seconds = told[0].index("seconds")
-    assert all(re.fullmatch(r"\d+\.\d", line[seconds:].split()[0]) for line in told[1:])
+    seconds = lines[0].index("seconds")
+    assert all(re.fullmatch(r"\d+\.\d", line[seconds:].split()[0]) for line in lines[1:])
     # One line is the header. The last run deleted the tables of all 14 ETLs, inactive ones too.
     assert len(shop.run("run.py", "--history", "1").stdout.splitlines()) == 1 + 14
 
@@ -933,7 +933,7 @@ def test_a_full_log_disk_neither_stops_a_load_nor_is_silent(shop: Checkout) -> N
     assert counts(shop) == {"site_dim": 1, "affiliate_dim": 4}
 
 
-def test_a_source_that_cannot_be_reached_is_told_once(checkout: Checkout) -> None:
+def test_a_source_that_cannot_be_reached_is_reported_once(checkout: Checkout) -> None:
     """run.py gives the error of an unreachable source once.
 
     Its other ETLs refer to the first, without the same long message.
@@ -941,14 +941,14 @@ def test_a_source_that_cannot_be_reached_is_told_once(checkout: Checkout) -> Non
     done = checkout.run("run.py", ETL_SOURCE_URL="mysql://etl:hunter2@127.0.0.1:1/shop")
     assert done.returncode == 1
     assert done.stdout.count("cannot connect to mysql://etl:***@127.0.0.1:1") == 1
-    told = (
+    message = (
         "dimension user: source FAILED\n    the source is that of dimension product, which cannot"
         " be reached\n"
     )
-    assert told in done.stdout
+    assert message in done.stdout
 
 
-def test_tests_py_tells_once_of_a_source_that_cannot_be_reached(checkout: Checkout) -> None:
+def test_tests_py_reports_once_a_source_that_cannot_be_reached(checkout: Checkout) -> None:
     """tests.py gives the error of an unreachable source once.
 
     There is no traceback of the library's own lines for each ETL.

@@ -194,11 +194,12 @@ def test_a_surrogate_key_given_twice_is_refused(home: WarehouseCase) -> None:
     Here the user's own idfinder gives it, and the DDL declares no key. Nothing of the load is kept.
     """
     home.declare(customer(idfinder=lambda _row, _names: 7))
-    told = home.failure("cust", [{"id": 1, "city": "a"}, {"id": 2, "city": "b"}])
+    message = home.failure("cust", [{"id": 1, "city": "a"}, {"id": 2, "city": "b"}])
     assert (
-        'the surrogate keys 7 of dimension "cust" belong to several rows of "cust_dim" each' in told
+        'the surrogate keys 7 of dimension "cust" belong to several rows of "cust_dim" each'
+        in message
     )
-    assert "PRIMARY KEY" in told
+    assert "PRIMARY KEY" in message
     home.declare(customer())
     assert home.load("cust").inserted == 2
 
@@ -212,9 +213,9 @@ def test_a_member_that_is_there_twice_is_refused(home: WarehouseCase) -> None:
     home.declare(customer("PRIMARY KEY", idfinder=lambda _row, _names: next(numbers)))
     home.load("cust", [{"id": 1, "city": "a"}])
     home.execute("INSERT INTO cust_dim (k, id, city) VALUES (1, 1, 'b')")
-    told = home.failure("cust", [{"id": 2, "city": "b"}])
-    assert 'the members 1 of dimension "cust" have several rows in "cust_dim"' in told
-    assert "UNIQUE" in told
+    message = home.failure("cust", [{"id": 2, "city": "b"}])
+    assert 'the members 1 of dimension "cust" have several rows in "cust_dim"' in message
+    assert "UNIQUE" in message
 
 
 def test_a_fact_proves_the_members_that_it_infers(home: WarehouseCase) -> None:
@@ -245,8 +246,8 @@ def test_versions_of_one_number_are_refused(home: WarehouseCase) -> None:
     home.declare(replace(customer(), create=create, factory=versioned))
     home.load("cust", [{"id": 1, "city": "a"}])
     home.execute("INSERT INTO cust_dim (k, id, city, version) VALUES (50, 1, 'a', 1)")
-    told = home.failure("cust", [{"id": 1, "city": "b"}])
-    assert 'the members 1 of dimension "cust" have several versions of one number' in told
+    message = home.failure("cust", [{"id": 1, "city": "b"}])
+    assert 'the members 1 of dimension "cust" have several versions of one number' in message
 
 
 def test_members_of_a_junk_dimension_with_null_are_one_each(home: WarehouseCase) -> None:

@@ -56,7 +56,7 @@ def star(warehouse_url: str, tmp_path: Path) -> Star:
 
 
 @pytest.mark.parametrize(
-    ("altered", "told"),
+    ("altered", "difference"),
     [
         ("id INT NOT NULL PRIMARY KEY, code VARCHAR(20) NOT NULL", 'it has no column "title"'),
         (
@@ -70,7 +70,7 @@ def star(warehouse_url: str, tmp_path: Path) -> Star:
     ],
 )
 def test_a_table_that_is_not_what_its_ddl_says_is_not_loaded(
-    star: Star, altered: str, told: str
+    star: Star, altered: str, difference: str
 ) -> None:
     """A table that differs from its DDL is not loaded, and a rebuild fixes it.
 
@@ -91,7 +91,7 @@ def test_a_table_that_is_not_what_its_ddl_says_is_not_loaded(
         return
     error = star.failure(THING)
     assert error.startswith('the table "thing_dim" is not what its DDL says: ')
-    assert told in error
+    assert difference in error
     assert "--delete_existing_tables" in error
     assert star.load(THING, rebuild=True)[0].inserted == 2
 
@@ -270,7 +270,7 @@ def test_postgresql_tls_refuses_a_server_it_cannot_verify(
         server.stop()
 
 
-def test_a_side_that_is_gone_without_a_word_is_found_out_in_two_minutes(
+def test_a_side_that_disappears_is_noticed_in_two_minutes(
     mariadb_url: str, postgresql_url: str
 ) -> None:
     """A side that vanishes without closing its connection is found dead in two minutes.
@@ -288,11 +288,11 @@ def test_a_side_that_is_gone_without_a_word_is_found_out_in_two_minutes(
                 assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
                 assert {name: end.getsockopt(socket.IPPROTO_TCP, name) for name in probes} == probes
             if database.dialect == "postgres":
-                told = [
+                answers = [
                     database.query(f"SHOW tcp_keepalives_{name}")
                     for name in ("idle", "interval", "count")
                 ]
-                assert told == [[("60",)], [("10",)], [("6",)]]
+                assert answers == [[("60",)], [("10",)], [("6",)]]
 
 
 def test_mariadb_waits_longer_than_by_itself_for_rows_that_are_slow(mariadb_url: str) -> None:
@@ -326,11 +326,11 @@ def test_a_password_may_come_from_the_environment_or_a_file(
     for place in ("password_env=WAREHOUSE_PASSWORD", f"password_file={tmp_path}/password"):
         with open_database(parse_url(f"{bare}?{place}"), read_only=True) as database:
             assert database.query("SELECT 1") == [(1,)]
-    for place, told in (
+    for place, message in (
         ("password_env=NOT_SET", "NOT_SET"),
         (f"password_file={tmp_path}/none", "cannot be read"),
     ):
-        with pytest.raises(DatabaseError, match=told):
+        with pytest.raises(DatabaseError, match=message):
             open_database(parse_url(f"{bare}?{place}"), read_only=True)
 
 
@@ -405,14 +405,14 @@ def test_a_connection_killed_half_way_leaves_the_old_table(
             if isinstance(event, events.EtlFailed):
                 error = event.error
         assert any(
-            told in error
-            for told in ("Lost connection", "gone away", "killed", "reading the source failed")
+            words in error
+            for words in ("Lost connection", "gone away", "killed", "reading the source failed")
         ), error
         assert star.table("thing_dim", "COUNT(*)") == [(20_000,)]
         assert star.load(THING, rebuild=True)[0].inserted == 20_000
 
 
-def test_who_has_a_duckdb_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_has_a_duckdb_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error about a DuckDB file in use names the process that has it open.
 
     The load waits for the file first.
@@ -430,7 +430,7 @@ def test_who_has_a_duckdb_file_is_told(tmp_path: Path, monkeypatch: pytest.Monke
         other.kill()
 
 
-def test_a_warehouse_that_cannot_hold_every_character_is_told(
+def test_a_warehouse_that_cannot_hold_every_character_is_reported(
     mariadb: Server, tmp_path: Path
 ) -> None:
     """A note names the columns whose character set lacks some characters.

@@ -104,12 +104,12 @@ def test_a_right_configuration_is_a_project() -> None:
     assert [etl.name for etl in project(SCHOOL, DAY, VISIT).etls] == ["school", "date", "visit"]
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     """All problems are reported at once, one line each.
 
     A person can then fix them in one go, not one in each run.
     """
-    told = faults(
+    message = faults(
         replace(SCHOOL, source="DELETE FROM schools"),
         with_arguments(DAY, lookupattss=["day"]),
         replace(
@@ -117,7 +117,7 @@ def test_all_faults_are_told_at_once() -> None:
             keys={"school_fk": member("scool", school_id="school_id"), "date_fk": date_key("at")},
         ),
     )
-    assert told.splitlines() == [
+    assert message.splitlines() == [
         (
             'config.py: dimension "school": the source: the SQL must be one SELECT, but it'
             " contains DELETE; nothing was run"
@@ -137,7 +137,7 @@ Faulty = Callable[[], tuple[Any, ...]]
 
 
 @pytest.mark.parametrize(
-    ("etls", "told"),
+    ("etls", "message"),
     [
         (lambda: (SCHOOL, SCHOOL), 'have the same name "school"'),
         (lambda: (SCHOOL, replace(SCHOOL, name="other")), 'have the same table "school_dim"'),
@@ -237,12 +237,12 @@ Faulty = Callable[[], tuple[Any, ...]]
         (lambda: (SCHOOL, DAY, replace(VISIT, grain=("visit_id",))), '"visit_id": is in its grain'),
     ],
 )
-def test_a_fault_says_what_was_given_and_what_to_do(etls: Faulty, told: str) -> None:
+def test_a_fault_says_what_was_given_and_what_to_do(etls: Faulty, message: str) -> None:
     """The message of a problem names the ETL, what it gives and the rule.
 
     It suggests the nearest right name where there is one.
     """
-    assert told in faults(*etls())
+    assert message in faults(*etls())
 
 
 def test_inferred_members_need_room_for_what_is_unknown() -> None:
@@ -267,16 +267,18 @@ def test_facts_that_are_looked_up_again_keep_what_they_are_found_by() -> None:
     """
     school = replace(SCHOOL, unknown={"id": -1, "name": "?"})
     key = member("school", school_id="code", missing="reject", retry=True)
-    told = faults(school, DAY, replace(VISIT, keys={"school_fk": key, "date_fk": date_key("at")}))
+    message = faults(
+        school, DAY, replace(VISIT, keys={"school_fk": key, "date_fk": date_key("at")})
+    )
     assert (
         'key "school_fk": retry looks up the facts of the unknown member again, so it needs'
-        ' missing="unknown"' in told
+        ' missing="unknown"' in message
     )
     assert (
         "retry needs columns of the fact that keep the natural key, and its factory does not have"
-        ' "code"' in told
+        ' "code"' in message
     )
-    assert "retry needs a fact that keeps its rows, by a grain, append or period" in told
+    assert "retry needs a fact that keeps its rows, by a grain, append or period" in message
     key = member("school", school_id="code", missing="unknown", retry=True)
     grained = replace(
         VISIT, keys={"school_fk": key, "date_fk": date_key("at")}, grain=("school_fk",)
@@ -291,20 +293,22 @@ def test_facts_that_are_deleted_need_a_grain_of_the_source() -> None:
 
     The grain of a rejected row must be known too. Members and facts have different ways to delete.
     """
-    told = faults(SCHOOL, DAY, replace(VISIT, deleted=close_deleted(most=2)))
+    message = faults(SCHOOL, DAY, replace(VISIT, deleted=close_deleted(most=2)))
     assert (
         "close_deleted ends the version of a member; for facts, use flag_deleted(column) or"
-        " remove_deleted()" in told
+        " remove_deleted()" in message
     )
-    assert "the deletions' `most` is 2; it is a share of the facts, from 0 to 1" in told
-    assert "the deletions need a grain to find facts by" in told
+    assert "the deletions' `most` is 2; it is a share of the facts, from 0 to 1" in message
+    assert "the deletions need a grain to find facts by" in message
     found = replace(
-        VISIT, grain=("school_fk",), deleted=flag_deleted("gone"), watermark=watermark("at")
+        VISIT, grain=("school_fk",), deleted=flag_deleted("is_deleted"), watermark=watermark("at")
     )
-    told = faults(SCHOOL, DAY, found)
-    assert 'the load finds "school_fk"' in told
-    assert '"gone": flags deleted facts but is no measure of' in told
-    assert "so a load cannot know which facts are deleted; leave watermark or deleted out" in told
+    message = faults(SCHOOL, DAY, found)
+    assert 'the load finds "school_fk"' in message
+    assert '"is_deleted": flags deleted facts but is no measure of' in message
+    assert (
+        "so a load cannot know which facts are deleted; leave watermark or deleted out" in message
+    )
     assert "remove_deleted is for facts" in faults(
         replace(SCHOOL, deleted=remove_deleted()), DAY, VISIT
     )
@@ -386,7 +390,7 @@ def test_an_uncached_dimension_with_type_1_attributes_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("not a url", "it is no database URL"),
         ("mysql://etl:hunter2@host:port/name", "it is no database URL"),
@@ -394,13 +398,13 @@ def test_an_uncached_dimension_with_type_1_attributes_is_refused() -> None:
         ("mysql+mysqldb://h/w", 'driver "mysqldb" is not known for mysql'),
     ],
 )
-def test_a_wrong_url_is_told_without_its_password(url: str, told: str) -> None:
+def test_a_wrong_url_is_reported_without_its_password(url: str, message: str) -> None:
     """The message about a wrong URL names its constant and has no password.
 
     The URL may contain one, so the message does not repeat it.
     """
     said = faults(SCHOOL, SOURCE_URLS={"shop": url})
-    assert f'config.py: SOURCE_URLS["shop"]: {told}' in said
+    assert f'config.py: SOURCE_URLS["shop"]: {message}' in said
     assert "hunter2" not in said
 
 
@@ -418,7 +422,7 @@ def test_an_entry_of_another_kind_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "told"),
+    ("kind", "name", "message"),
     [
         (
             "dimension",
@@ -434,7 +438,7 @@ def test_an_entry_of_another_kind_is_refused() -> None:
         ),
     ],
 )
-def test_an_etl_is_found_by_type_and_name(kind: str, name: str, told: str) -> None:
+def test_an_etl_is_found_by_type_and_name(kind: str, name: str, message: str) -> None:
     """An active ETL is found by its type and name.
 
     The message about any other name lists the active ETLs.
@@ -443,4 +447,4 @@ def test_an_etl_is_found_by_type_and_name(kind: str, name: str, told: str) -> No
     assert known.find("dimension", "school") is SCHOOL
     with pytest.raises(UsageError) as caught:
         known.find(kind, name)
-    assert told in str(caught.value)
+    assert message in str(caught.value)

@@ -33,7 +33,7 @@ CREATE TABLE `product_dim` (
         "REPLACE INTO users VALUES (1)",
         "CALL purge()",
         "SET autocommit = 1",
-        "WITH gone AS (DELETE FROM users RETURNING *) SELECT * FROM gone",
+        "WITH deleted AS (DELETE FROM users RETURNING *) SELECT * FROM deleted",
         "SELECT * FROM users FOR UPDATE",
     ],
 )
@@ -91,7 +91,7 @@ def test_a_misspelt_column_is_no_text_in_sqlite() -> None:
 
 
 @pytest.mark.parametrize("target", ["sqlite", "duckdb", "postgres"])
-def test_a_function_without_translation_is_told_with_its_place(target: str) -> None:
+def test_a_function_without_translation_is_reported_with_its_place(target: str) -> None:
     """A function without a translation is refused, and the message has its line and column.
 
     Its name is not passed on to a database that lacks it, or that has another function of that
@@ -133,7 +133,7 @@ def test_zerofill_is_left_out(target: str) -> None:
     assert "ZEROFILL" not in create
 
 
-def test_sql_that_cannot_be_read_tells_the_place() -> None:
+def test_sql_that_cannot_be_read_is_reported_with_its_place() -> None:
     """The message about SQL that is not valid names the line.
 
     A person can then find it in sources.py.

@@ -330,13 +330,13 @@ def test_drift_is_what_the_database_makes_of_the_ddl(
     with plain.open_warehouse() as warehouse:
         has = warehouse.catalog.columns("thing_dim")["amount"]
         [create] = create_statements(
-            f"CREATE TABLE as_told (a {other})", sql_dialect=dialect, target=warehouse.dialect
+            f"CREATE TABLE case_settings (a {other})", sql_dialect=dialect, target=warehouse.dialect
         )
         with warehouse.transaction():
-            warehouse.catalog.create("as_told", [create])
-        says = warehouse.catalog.columns("as_told")["a"]
+            warehouse.catalog.create("case_settings", [create])
+        says = warehouse.catalog.columns("case_settings")["a"]
         with warehouse.transaction():
-            warehouse.catalog.drop("as_told")
+            warehouse.catalog.drop("case_settings")
     changed = drifting(
         dialect, f"{_KEY}, amount {other}", warehouse_url, tmp_path, "code", "amount"
     )
@@ -420,7 +420,7 @@ def test_each_source_and_the_ddl_may_have_a_dialect_of_their_own(
         ]
 
 
-def test_sql_of_the_databases_own_dialect_is_never_written_anew(
+def test_sql_of_the_databases_own_dialect_is_never_rewritten(
     mariadb_url: str, tmp_path: Path
 ) -> None:
     """A load from a source in its own dialect never sends SQL that sqlglot has written.
@@ -533,7 +533,7 @@ def test_sqlites_sql_gives_the_rows_that_sqlite_gives(query: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["JSONB", "JSON"])
-def test_a_type_whose_values_the_warehouse_writes_anew_is_refused(
+def test_a_type_whose_values_the_warehouse_rewrites_is_refused(
     postgresql_url: str, tmp_path: Path, kind: str
 ) -> None:
     """A type whose values the warehouse keeps in another form is refused.
@@ -568,10 +568,10 @@ def test_a_type_whose_values_the_warehouse_writes_anew_is_refused(
     if kind == "JSON":
         assert [counts(project)["t"] for _ in range(2)] == [(1, 1, 0, 0), (1, 0, 0, 1)]
         return
-    told = [
+    problems = [
         each.error
         for each in refresh(project, Request(run_dimensions=True))
         if isinstance(each, events.EtlFailed)
     ]
-    assert 'column "j" is JSONB' in told[0]
-    assert "declare it as JSON, which keeps a text as it is written" in told[0]
+    assert 'column "j" is JSONB' in problems[0]
+    assert "declare it as JSON, which keeps a text as it is written" in problems[0]

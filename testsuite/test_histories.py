@@ -158,13 +158,13 @@ def a_sale(sale_id: int, person: int, at: datetime) -> Mapping[str, Any]:
 
 
 @pytest.fixture(params=["as sets", "row by row"])
-def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+def load_days(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """A function that loads the rows of some days into SQLite, and returns the versions.
 
     It compares every load with the oracle.
     """
 
-    def told(
+    def loaded(
         rules: Rules, *days: Sequence[Row], fact: FactRules | None = None, **more: Any
     ) -> list[tuple[Any, ...]]:
         pool = tuple(row for day in days for row in day)
@@ -186,10 +186,10 @@ def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         # The unknown member has no code.
         return [row for row in found if row[1] is not None]
 
-    return told
+    return loaded
 
 
-def test_versions_that_become_equal_both_stay(tell: Any) -> None:
+def test_versions_that_become_equal_both_stay(load_days: Any) -> None:
     """Two neighbouring versions that become equal are not merged: facts may refer to either.
 
     Here a late state, dated within the member's absence, gives the version after it the same
@@ -199,36 +199,36 @@ def test_versions_that_become_equal_both_stay(tell: Any) -> None:
     later = [*before, a_row(1, "B", moved_on=FUTURE)]
     rules = Rules(deleted="close")
     days = [before, [], [], before, later, [*later, a_row(1, "B", moved_on=datetime(2014, 6, 4))]]
-    assert tell(rules, *days) == [
+    assert load_days(rules, *days) == [
         (1, 1, "A", "1900-01-01", "2014-06-03"),
         (2, 1, "B", "2014-06-04", "2015-01-01"),
         (3, 1, "B", "2015-01-01", None),
     ]
 
 
-def test_the_ordering_attribute_alone_begins_no_version(tell: Any) -> None:
+def test_the_ordering_attribute_alone_begins_no_version(load_days: Any) -> None:
     """A change of only the ordering attribute begins no version.
 
     No SCD type compares it, as in pygrametl. A version keeps the value of its first state.
     """
     days = [[a_row(1, "A", cohort=1)], [a_row(1, "A", cohort=2)], [a_row(1, "B", cohort=3)]]
-    told = tell(
+    rows_found = load_days(
         Rules(dates="", ordering="cohort"),
         *days,
         fact=FactRules(missing="unknown"),
         columns=("city", "cohort"),
     )
-    assert told == [(1, 1, "A", 1), (2, 1, "B", 3)]
+    assert rows_found == [(1, 1, "A", 1), (2, 1, "B", 3)]
 
 
-def test_a_late_state_changes_what_a_member_came_back_with(tell: Any) -> None:
+def test_a_late_state_changes_what_a_member_came_back_with(load_days: Any) -> None:
     """A late state also decides the values that a member has when it returns.
 
     The version of the return has the values that the source gives for that day, even if it gives
     them later.
     """
     there = [a_row(1, "A", moved_on=JAN)]
-    assert tell(
+    assert load_days(
         Rules(deleted="close"), there, [], there, [*there, a_row(1, "B", moved_on=FEB)]
     ) == [
         (1, 1, "A", "1900-01-01", "2014-02-01"),
@@ -237,45 +237,47 @@ def test_a_late_state_changes_what_a_member_came_back_with(tell: Any) -> None:
     ]
 
 
-def test_a_member_comes_back_though_its_last_state_is_in_the_future(tell: Any) -> None:
+def test_a_member_comes_back_though_its_last_state_is_in_the_future(load_days: Any) -> None:
     """A member whose last state is in the future can be deleted and can return.
 
     Both happen at the date of that state. Reading the same rows again writes nothing.
     """
     there = [a_row(1, "A", moved_on=JAN), a_row(1, "B", moved_on=FUTURE)]
-    assert tell(Rules(deleted="close"), there, [], there, there) == [
+    assert load_days(Rules(deleted="close"), there, [], there, there) == [
         (1, 1, "A", "1900-01-01", "2015-01-01"),
         (2, 1, "B", "2015-01-01", "2015-01-01"),
         (3, 1, "B", "2015-01-01", None),
     ]
 
 
-def test_a_row_without_a_date_beside_dated_ones_holds_from_the_beginning(tell: Any) -> None:
+def test_a_row_without_a_date_beside_dated_ones_holds_from_the_beginning(load_days: Any) -> None:
     """A row without a date, next to dated rows, is valid from the beginning of the history.
 
     Reading it again changes nothing.
     """
     extract = [a_row(1, "B", moved_on=FEB), a_row(1, "A")]
-    assert tell(Rules(), extract, extract) == [
+    assert load_days(Rules(), extract, extract) == [
         (1, 1, "A", "1900-01-01", "2014-02-01"),
         (2, 1, "B", "2014-02-01", None),
     ]
 
 
-def test_rows_below_the_ordering_attribute_say_nothing_new(tell: Any) -> None:
+def test_rows_below_the_ordering_attribute_say_nothing_new(load_days: Any) -> None:
     """Rows with an earlier ordering value than the current version add no version.
 
     Two rows of an undated member are loaded in their order, however often they are read.
     """
     rules = Rules(dates="", ordering="cohort")
     extract = [a_row(1, "B", cohort=2), a_row(1, "A", cohort=1)]
-    assert tell(rules, extract, extract, [a_row(1, "A", cohort=1)], columns=("city", "until")) == [
+    assert load_days(
+        rules, extract, extract, [a_row(1, "A", cohort=1)], columns=("city", "until")
+    ) == [
         (1, 1, "A", "2014-06-02"),
         (2, 1, "B", None),
     ]
 
 
-def test_both_parts_of_a_split_version_keep_its_latest_value(tell: Any) -> None:
+def test_both_parts_of_a_split_version_keep_its_latest_value(load_days: Any) -> None:
     """When a back-dated change splits a version, both parts keep its latest type-1 value.
 
     Only the latest of a version's type-1 values is stored.
@@ -285,39 +287,39 @@ def test_both_parts_of_a_split_version_keep_its_latest_value(tell: Any) -> None:
         [a_row(1, "A", "y", moved_on=MAR)],
         [a_row(1, "B", "z", moved_on=FEB)],
     ]
-    assert tell(Rules(latest=("email",)), *days, columns=("city", "email", "since")) == [
+    assert load_days(Rules(latest=("email",)), *days, columns=("city", "email", "since")) == [
         (1, 1, "A", "y", "1900-01-01"),
         (2, 1, "B", "z", "2014-02-01"),
         (3, 1, "A", "y", "2014-03-01"),
     ]
 
 
-def test_changes_of_one_day_have_the_order_of_the_source(tell: Any) -> None:
+def test_changes_of_one_day_have_the_order_of_the_source(load_days: Any) -> None:
     """Several changes on one day are ordered by their times, even if the columns store only days.
 
     All versions of that day but the last one begin and end on it.
     """
     extract = [a_row(1, "B", moved_on=EVENING), a_row(1, "A", moved_on=JAN)]
     late = a_row(1, "C", moved_on=NOON)
-    assert tell(Rules(), extract, extract, [*extract, late]) == [
+    assert load_days(Rules(), extract, extract, [*extract, late]) == [
         (1, 1, "A", "1900-01-01", "2014-01-01"),
         (2, 1, "C", "2014-01-01", "2014-01-01"),
         (3, 1, "B", "2014-01-01", None),
     ]
 
 
-def test_rows_that_contradict_each_other_are_rejected(tell: Any) -> None:
+def test_rows_that_contradict_each_other_are_rejected(load_days: Any) -> None:
     """Rows of one member and one date that differ are all rejected.
 
     The member does not change, and it does not count as deleted.
     """
     both = [a_row(1, "B", moved_on=FEB), a_row(1, "C", moved_on=FEB)]
-    assert tell(Rules(deleted="close"), [a_row(1, "A", moved_on=JAN)], both) == [
+    assert load_days(Rules(deleted="close"), [a_row(1, "A", moved_on=JAN)], both) == [
         (1, 1, "A", "1900-01-01", None)
     ]
 
 
-def test_a_rebuild_keeps_versions_and_the_dates_of_their_states(tell: Any) -> None:
+def test_a_rebuild_keeps_versions_and_the_dates_of_their_states(load_days: Any) -> None:
     """A rebuild keeps the versions and the dates of their states.
 
     A back-dated state that arrives after the rebuild still gets its right place.
@@ -327,13 +329,13 @@ def test_a_rebuild_keeps_versions_and_the_dates_of_their_states(tell: Any) -> No
         [a_row(1, "A", moved_on=FEB)],
         [a_row(1, "B", moved_on=JAN)],
     ]
-    assert tell(Rules(), *days, hows={1: "rebuild"}) == [
+    assert load_days(Rules(), *days, hows={1: "rebuild"}) == [
         (1, 1, "B", "1900-01-01", "2014-02-01"),
         (2, 1, "A", "2014-02-01", None),
     ]
 
 
-def test_facts_follow_states_that_are_told_late(tell: Any) -> None:
+def test_facts_follow_states_that_arrive_late(load_days: Any) -> None:
     """A fact with `follows_history` refers to the version that was valid at the fact's moment.
 
     A late state changes that key. This holds also if several versions begin on one day.
@@ -345,14 +347,14 @@ def test_facts_follow_states_that_are_told_late(tell: Any) -> None:
         [a_row(1, "C", moved_on=EVENING)],
     ]
     sales = [a_sale(1, 1, LONG_AGO), a_sale(2, 1, datetime(2014, 1, 15)), a_sale(3, 1, FUTURE)]
-    assert tell(Rules(), *days, fact=fact, sales=sales, facts=(0, 1, 2)) == [
+    assert load_days(Rules(), *days, fact=fact, sales=sales, facts=(0, 1, 2)) == [
         (1, 1, "B", "1900-01-01", "2014-01-01"),
         (2, 1, "C", "2014-01-01", "2014-02-01"),
         (3, 1, "A", "2014-02-01", None),
     ]
 
 
-def test_the_first_state_fills_an_inferred_member(tell: Any) -> None:
+def test_the_first_state_fills_an_inferred_member(load_days: Any) -> None:
     """The earliest state of an extract fills the inferred member, not its first row.
 
     A state before it begins another version.
@@ -360,7 +362,7 @@ def test_the_first_state_fills_an_inferred_member(tell: Any) -> None:
     fact = FactRules(missing="infer")
     later = [a_row(3, "B", moved_on=MAR), a_row(3, "A", moved_on=FEB)]
     days = [[], later, [*later, a_row(3, "C", moved_on=JAN)]]
-    assert tell(
+    assert load_days(
         Rules(inferred=True), *days, fact=fact, sales=[a_sale(1, 3, MAR)], facts=(0, 1, 2)
     ) == [
         (1, 3, "C", "1900-01-01", "2014-02-01"),
@@ -369,36 +371,38 @@ def test_the_first_state_fills_an_inferred_member(tell: Any) -> None:
     ]
 
 
-def test_a_row_without_a_date_is_read_again_where_every_date_begins_a_version(tell: Any) -> None:
+def test_a_row_without_a_date_is_read_again_where_every_date_begins_a_version(
+    load_days: Any,
+) -> None:
     """With `srcdateatt`, a row without a date that is read again begins no version.
 
     It has no new values, so no event is stored either.
     """
     rules, fact = Rules(dates="srcdateatt", precision="DATETIME(6)"), FactRules(missing="unknown")
-    assert tell(rules, [a_row(1, "A")], [a_row(1, "A")], fact=fact, columns=("city", "until")) == [
-        (1, 1, "A", None)
-    ]
+    assert load_days(
+        rules, [a_row(1, "A")], [a_row(1, "A")], fact=fact, columns=("city", "until")
+    ) == [(1, 1, "A", None)]
 
 
-def test_every_moment_of_one_day_begins_a_version_where_every_date_does(tell: Any) -> None:
+def test_every_moment_of_one_day_begins_a_version_where_every_date_does(load_days: Any) -> None:
     """With `srcdateatt`, each moment of one day begins a version, even if the column stores days.
 
     pygrametl compares the two dates by the value that the column stores.
     """
     morning, evening = JAN.replace(hour=8), JAN.replace(hour=17)
     days = [[a_row(1, "A", moved_on=morning)], [a_row(1, "A", moved_on=evening)]]
-    told = tell(
+    rows_found = load_days(
         Rules(dates="srcdateatt"),
         *days,
         fact=FactRules(missing="unknown"),
         columns=("city", "since", "until"),
     )
-    assert told == [(1, 1, "A", "2014-01-01", "2014-01-01"), (2, 1, "A", "2014-01-01", None)]
+    assert rows_found == [(1, 1, "A", "2014-01-01", "2014-01-01"), (2, 1, "A", "2014-01-01", None)]
 
 
 @pytest.mark.parametrize("dates", ["", "fromfinder"])
 def test_a_flagged_member_that_comes_back_with_a_type_1_change_begins_no_version(
-    tell: Any, dates: Any
+    load_days: Any, dates: Any
 ) -> None:
     """A flagged member that returns with a type-1 change begins no version.
 
@@ -406,12 +410,12 @@ def test_a_flagged_member_that_comes_back_with_a_type_1_change_begins_no_version
     """
     rules = Rules(dates=dates, type1=("email",), deleted="flag")
     days = [[a_row(1, "A", "x", moved_on=JAN)], [], [a_row(1, "A", "y", moved_on=JAN)]]
-    assert tell(rules, *days, columns=("email", "is_gone", "until")) == [(1, 1, "y", 0, None)]
+    assert load_days(rules, *days, columns=("email", "is_gone", "until")) == [(1, 1, "y", 0, None)]
 
 
 @pytest.mark.parametrize("step", [1, -1])
 def test_a_row_that_says_a_state_again_does_not_decide_its_first_values(
-    tell: Any, step: int
+    load_days: Any, step: int
 ) -> None:
     """For two rows of one state, types 0 and 1 take their values by date and by reading order.
 
@@ -420,15 +424,17 @@ def test_a_row_that_says_a_state_again_does_not_decide_its_first_values(
     """
     rules = Rules(dates="srcdateatt", original=("cohort",), type1=("email",))
     rows = [a_row(1, "A", "y", cohort=1), a_row(1, "A", "x", cohort=2, moved_on=JAN)]
-    told = tell(rules, rows[::step], fact=FactRules(missing="unknown"), columns=("cohort", "email"))
-    assert told == [(1, 1, 2, "y")]
+    rows_found = load_days(
+        rules, rows[::step], fact=FactRules(missing="unknown"), columns=("cohort", "email")
+    )
+    assert rows_found == [(1, 1, 2, "y")]
 
 
 @pytest.mark.parametrize(
     ("dates", "taken"), [("srcdateatt", datetime(2014, 6, 2, 13)), ("fromfinder", EVER)]
 )
 def test_a_row_without_a_date_may_have_the_date_of_another(
-    tell: Any, dates: Any, taken: datetime
+    load_days: Any, dates: Any, taken: datetime
 ) -> None:
     """A row without a date can collide with a dated row, and then both are rejected.
 
@@ -436,11 +442,13 @@ def test_a_row_without_a_date_may_have_the_date_of_another(
     the same date, no order of the two is known.
     """
     days = [[a_row(1, "A"), a_row(1, "B", moved_on=taken), a_row(2, "C")], [a_row(2, "C")]]
-    told = tell(Rules(dates=dates), *days, fact=FactRules(missing="unknown"), columns=("city",))
-    assert told == [(1, 2, "C")]
+    rows_found = load_days(
+        Rules(dates=dates), *days, fact=FactRules(missing="unknown"), columns=("city",)
+    )
+    assert rows_found == [(1, 2, "C")]
 
 
-def test_a_member_that_a_fact_has_made_may_be_deleted_and_come_back(tell: Any) -> None:
+def test_a_member_that_a_fact_has_made_may_be_deleted_and_come_back(load_days: Any) -> None:
     """A member that was inferred from a fact can be deleted and can return.
 
     Without the flag of inferred members, its empty version is a state like any other.
@@ -448,7 +456,7 @@ def test_a_member_that_a_fact_has_made_may_be_deleted_and_come_back(tell: Any) -
     rules = Rules(deleted="close", precision="DATE")
     sales = [a_sale(1, 1, JAN)]
     days = [[a_row(2, "B", moved_on=JAN)], [], [], [a_row(1, "A", moved_on=JAN)]]
-    assert tell(rules, *days, sales=sales, facts=[1]) == [
+    assert load_days(rules, *days, sales=sales, facts=[1]) == [
         (1, 1, None, "1900-01-01", "2014-01-01"),
         (1, 2, "B", "1900-01-01", "2014-06-03"),
         (2, 1, "A", "2014-01-01", "2014-06-04"),

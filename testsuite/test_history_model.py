@@ -80,7 +80,7 @@ def a_person(
     return {"person_id": person_id, "city": city, "email": email, "moved_on": moved_on}
 
 
-def told(versions: tuple[Version, ...], states: list[State], now: datetime = NOW) -> History:
+def history_of(versions: tuple[Version, ...], states: list[State], now: datetime = NOW) -> History:
     """Return a member's history after these states, with a surrogate key for each version."""
     history = member_history(versions, states, RULES, now)
     taken = itertools.count(1 + max((version.key or 0 for version in versions), default=0))
@@ -119,12 +119,12 @@ def test_a_history_does_not_depend_on_the_order_in_which_states_arrive(
         State({"city": city, "email": f"{day}@", "cohort": 2000 + day}, datetime(2024, 1, day))
         for day, city in enumerate(cities, 1)
     ]
-    at_once = told((), states)
+    at_once = history_of((), states)
     order.shuffle(states)
-    first = told((), states[:split]) if split else History((), (), ())
+    first = history_of((), states[:split]) if split else History((), (), ())
     one_by_one = first
     for state in states[split:]:
-        one_by_one = told(one_by_one.versions, [state])
+        one_by_one = history_of(one_by_one.versions, [state])
     shown = [
         [
             (version.values, version.number, version.since, version.until, version.events)
@@ -263,7 +263,7 @@ def test_a_table_without_events_is_taken_by_its_dates(case: WarehouseCase) -> No
 
 
 @pytest.mark.parametrize("removed", ["DELETE FROM person_dim", "DROP TABLE person_dim"])
-def test_events_of_versions_that_are_gone_count_no_more(case: WarehouseCase, removed: str) -> None:
+def test_events_of_deleted_versions_do_not_count(case: WarehouseCase, removed: str) -> None:
     """Events of versions that somebody has deleted by hand have no effect.
 
     The deleted rows' surrogate keys are assigned again, so the old events must not apply to the new
@@ -365,16 +365,16 @@ def test_a_member_that_returns_with_older_changes_was_away(case: WarehouseCase) 
 
 
 @pytest.mark.parametrize("value", [20140131, "2014-01-31x", 2.5])
-def test_a_date_that_is_none_is_told_with_its_column(case: WarehouseCase, value: Any) -> None:
+def test_a_date_that_is_none_is_reported_with_its_column(case: WarehouseCase, value: Any) -> None:
     """A value that is not a date fails the load; the message names the column and the value.
 
     Where rows may be rejected, the row is rejected instead.
     """
-    told = (
+    message = (
         f'the source\'s column "moved_on" does not hold a date or timestamp: {value!r}. Return a'
         " DATE or a DATETIME"
     )
     case.declare(person())
-    assert told in case.failure("person", [a_person("Bonn", value)])
+    assert message in case.failure("person", [a_person("Bonn", value)])
     case.declare(person(most_rejected=1.0))
     assert case.load("person", [a_person("Bonn", value)]).rejected == 1

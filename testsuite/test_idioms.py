@@ -376,7 +376,7 @@ def test_what_is_let_through_gives_the_same_rows(asked: Asked) -> None:
     idioms = _section("equal")
     assert len(idioms) > 250
     answers = [_answer(asked, idiom) for idiom in idioms]
-    assert [told for told in answers if told] == []
+    assert [difference for difference in answers if difference] == []
     # Where DuckDB cannot compute with SQLite's tables, SQLite itself does.
     assert answers.count(None) <= (len(answers) // 4 if asked.session else 0)
 
@@ -403,12 +403,12 @@ def test_texts_are_ordered_as_the_database_does(asked: Asked) -> None:
         assert sorted(asked.expected(idiom)) == sorted(asked.found(idiom)), idiom
 
 
-def test_texts_that_are_compared_are_told(asked: Asked) -> None:
+def test_texts_that_are_compared_are_reported(asked: Asked) -> None:
     """The translation of a query reports the texts that it compares.
 
     Which texts are equal depends on the database's collation.
     """
-    for idiom in _section("told"):
+    for idiom in _section("reported"):
         _, folded = asked.translation(_query(idiom))
         assert folded, idiom
 
@@ -429,7 +429,7 @@ def test_any_expression_gives_the_same_or_is_refused(asked: Asked, seed: int) ->
         # Refused SQL, or a value out of the other database's range, is not a wrong answer.
         with suppress(PypeLineError, duckdb.Error):
             answers.append(_difference(asked, any_expression(drawn)))
-    assert [told for told in answers if told] == []
+    assert [difference for difference in answers if difference] == []
     # If almost every expression was refused, the test would prove nothing.
     assert len(answers) > 40
 
@@ -488,7 +488,7 @@ def test_what_is_let_through_is_not_refused_before_types_are_known(target: str) 
 
     config.py is checked before the source is connected, so there are no types to check then.
     """
-    for section in ("equal", "loud", "ordered", "told"):
+    for section in ("equal", "loud", "ordered", "reported"):
         for idiom in _section(section):
             dialect.translate(_query(idiom), sql_dialect="mysql", target=target, schema=None)
 
@@ -498,7 +498,7 @@ def test_each_function_that_is_let_through_is_proved() -> None:
     called = (
         {name for name, _ in (*functions.BY_NAME, *FUNCTION_CALLS)} | WINDOW_FUNCTIONS | AGGREGATES
     )
-    idioms = "\n".join([*_section("equal"), *_section("told")])
+    idioms = "\n".join([*_section("equal"), *_section("reported")])
     assert sorted(name for name in called if not re.search(rf"\b{name}\b", idioms)) == []
     letters = {
         found

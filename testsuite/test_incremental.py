@@ -108,12 +108,12 @@ def _reads_what_is_new(visits: WarehouseCase, source_url: str) -> None:
     assert visits.load("visit", rebuild=True).inserted == 11
     assert visits.table("visit_fact", "visit_id", "guests")[0] == (0, 9)
     with visits.project.open_warehouse() as warehouse:
-        told = warehouse.query("SELECT watermark FROM etl_run ORDER BY audit_key")
-    assert len(told) == 5
-    assert told[0][0].startswith(f"changed_at {_START + timedelta(minutes=45)}")
+        watermarks = warehouse.query("SELECT watermark FROM etl_run ORDER BY audit_key")
+    assert len(watermarks) == 5
+    assert watermarks[0][0].startswith(f"changed_at {_START + timedelta(minutes=45)}")
     assert all(
         reached.startswith(f"changed_at {_START + timedelta(minutes=61)}")
-        for (reached,) in told[2:]
+        for (reached,) in watermarks[2:]
     )
 
 
@@ -185,7 +185,7 @@ def test_a_watermark_may_be_of_numbers_and_of_several_columns(
     assert (counts.read, counts.inserted, counts.updated, counts.unchanged) == (3, 1, 1, 1)
 
 
-def test_what_a_watermark_cannot_be_told(tmp_path: Path) -> None:
+def test_invalid_watermarks_are_refused(tmp_path: Path) -> None:
     """Each problem in a watermark's declaration is reported when the configuration is read."""
     case = WarehouseCase(f"duckdb:///{tmp_path}/w.duckdb", tmp_path, as_sets=True)
     case.declare(
@@ -194,11 +194,11 @@ def test_what_a_watermark_cannot_be_told(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError) as caught:
         _ = case.project
-    told = str(caught.value)
-    assert "overlap is -1; it must not be negative" in told
-    assert "needs a grain" in told
-    assert "needs a source of SQL" in told
-    assert "cannot know which members are deleted" in told
+    message = str(caught.value)
+    assert "overlap is -1; it must not be negative" in message
+    assert "needs a grain" in message
+    assert "needs a source of SQL" in message
+    assert "cannot know which members are deleted" in message
 
 
 people = st.lists(
@@ -224,7 +224,7 @@ sales = st.lists(st.integers(1, 6), max_size=6).map(
 @pytest.mark.parametrize("warehouse", ["duckdb", "sqlite"])
 @settings(max_examples=examples(10), deadline=None)
 @given(days=st.lists(st.tuples(people, sales), min_size=1, max_size=3), rebuild=st.booleans())
-def test_a_plan_tells_what_the_run_then_does(
+def test_a_plan_reports_what_the_run_then_does(
     warehouse: str, as_sets: bool, days: list[tuple[Any, Any]], rebuild: bool
 ) -> None:
     """A plan gives every count that the run then gives, and changes nothing.
@@ -236,7 +236,7 @@ def test_a_plan_tells_what_the_run_then_does(
         _tell_and_do(case, days, rebuild=rebuild)
 
 
-def test_a_plan_tells_what_the_run_then_does_on_every_warehouse(
+def test_a_plan_reports_what_the_run_then_does_on_every_warehouse(
     warehouse_url: str, tmp_path: Path
 ) -> None:
     """On every warehouse, a plan gives the counts that the run then gives.
@@ -287,13 +287,13 @@ def _tell_and_do(case: WarehouseCase, days: list[tuple[Any, Any]], *, rebuild: b
                 table for table in ("person_dim", "sale_fact") if warehouse.catalog.columns(table)
             ]
         before = [case.table(table, *_COLUMNS[table]) for table in existed]
-        told = case.plan(request)
+        planned = case.plan(request)
         with case.project.open_warehouse() as warehouse:
             assert [
                 table for table in ("person_dim", "sale_fact") if warehouse.catalog.columns(table)
             ] == existed
         assert [case.table(table, *_COLUMNS[table]) for table in existed] == before
-        assert told == case.refresh(request)
+        assert planned == case.refresh(request)
 
 
 _COLUMNS = {

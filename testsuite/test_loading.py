@@ -113,7 +113,7 @@ def test_an_unchanged_source_changes_nothing(star: Star) -> None:
     )
 
 
-def test_a_rebuild_starts_anew(star: Star) -> None:
+def test_a_rebuild_starts_again(star: Star) -> None:
     """A rebuild removes members that the source no longer gives and no fact refers to.
 
     A load keeps them. The other members keep their keys.
@@ -170,7 +170,7 @@ def test_a_fact_without_grain_is_replaced(star: Star) -> None:
     assert star.table("sale_fact", "sale_id") == [(2,), (3,)]
 
 
-def test_a_fact_with_a_grain_is_brought_up_to_date(star: Star) -> None:
+def test_a_fact_with_a_grain_is_updated(star: Star) -> None:
     """With a grain, changed facts are updated, new facts are inserted, and none is deleted."""
     by_sale = replace(SALE, grain=("sale_id",))
     star.load()
@@ -217,7 +217,7 @@ def test_facts_without_a_member_fail_the_load_and_are_all_counted(star: Star) ->
     assert star.table("sale_fact", "sale_id") == [(1,), (2,)]
 
 
-def test_a_day_outside_the_date_dimension_is_told(star: Star) -> None:
+def test_a_day_outside_the_date_dimension_is_reported(star: Star) -> None:
     """A date that is not in the date dimension fails the load, and the error names the day."""
     star.load()
     star.write(SALES, [sale(1, sold_at=datetime(2019, 5, 4, 12, 0))])

@@ -146,7 +146,9 @@ def in_utc(local: datetime, zone: str) -> datetime:
 
 
 @pytest.mark.parametrize("as_sets", [True, False])
-def test_local_times_are_brought_to_utc(source_url: str, tmp_path: Path, *, as_sets: bool) -> None:
+def test_local_times_are_converted_to_utc(
+    source_url: str, tmp_path: Path, *, as_sets: bool
+) -> None:
     """Local times are converted to UTC; timestamps with a zone and dates stay as they are.
 
     NULL and the last possible timestamp stay as well. A second load writes nothing.
@@ -232,7 +234,7 @@ def test_a_fact_that_appends_is_not_read_by_local_times(source_url: str, tmp_pat
     assert visits.load()[0].read == 0
 
 
-def test_a_fault_of_the_zones_is_told(tmp_path: Path) -> None:
+def test_a_fault_of_the_zones_is_reported(tmp_path: Path) -> None:
     """Each problem in SOURCE_TIME_ZONES is reported.
 
     The problems are an unknown source, an unknown zone, and SQLite, which stores timestamps as
@@ -249,7 +251,9 @@ def test_a_fault_of_the_zones_is_told(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError) as caught:
         read_project(config)
-    told = str(caught.value)
-    assert 'SOURCE_TIME_ZONES["stop"]: SOURCE_URLS has no such source. Did you mean "shop"?' in told
-    assert 'there is no time zone "Europe/Berlim"' in told
-    assert 'SOURCE_TIME_ZONES["shop"]: SQLite keeps moments as texts' in told
+    message = str(caught.value)
+    assert (
+        'SOURCE_TIME_ZONES["stop"]: SOURCE_URLS has no such source. Did you mean "shop"?' in message
+    )
+    assert 'there is no time zone "Europe/Berlim"' in message
+    assert 'SOURCE_TIME_ZONES["shop"]: SQLite keeps moments as texts' in message

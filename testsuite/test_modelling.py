@@ -369,7 +369,7 @@ def test_a_type_1_dimension_keeps_original_and_previous_values(case: WarehouseCa
     assert case.table("thing_dim", "id", "title", "price", "old_title") == [(1, "Three", 3, "Two")]
 
 
-def test_members_that_are_gone_are_flagged_and_come_back(case: WarehouseCase) -> None:
+def test_deleted_members_are_flagged_and_come_back(case: WarehouseCase) -> None:
     """Members that the source lacks are flagged, and the flag is removed when they return.
 
     If more than the allowed share is missing, the load fails and changes nothing.
@@ -386,7 +386,7 @@ def test_members_that_are_gone_are_flagged_and_come_back(case: WarehouseCase) ->
     assert case.table("thing_dim", "id", "is_gone") == [(1, 0), (2, 0), (3, 0), (4, 0)]
 
 
-def test_members_that_are_gone_are_closed_and_come_back(case: WarehouseCase) -> None:
+def test_deleted_members_are_closed_and_come_back(case: WarehouseCase) -> None:
     """The current version of a member that the source lacks ends at the time of the load.
 
     A member that returns begins another version, after a gap.

@@ -72,9 +72,11 @@ def loaded(source_url: str, warehouse_url: str, logs: Path) -> dict[str, Fingerp
     module: Any = SimpleNamespace(**constants)
     project = read_project(module)
     request = Request(run_dimensions=True, run_facts=True, delete_existing_tables=True)
-    told = list(refresh(project, request))
-    assert isinstance(told[-1], events.RunFinished)
-    assert told[-1].succeeded, [event for event in told if isinstance(event, events.EtlFailed)]
+    happened = list(refresh(project, request))
+    assert isinstance(happened[-1], events.RunFinished)
+    assert happened[-1].succeeded, [
+        event for event in happened if isinstance(event, events.EtlFailed)
+    ]
     fingerprints = {}
     with project.open_warehouse() as warehouse:
         for etl in project.etls:

@@ -166,7 +166,7 @@ def test_a_message_cannot_name_other_tables(message: tuple[object, object]) -> N
         parse_partitions(*message)
 
 
-def test_a_column_of_other_values_is_told(tmp_path: Path) -> None:
+def test_a_column_of_other_values_is_reported(tmp_path: Path) -> None:
     """A `split_by` column with values that are not whole numbers fails; the error names it."""
     star = Star(
         f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path
@@ -189,7 +189,7 @@ def test_workers_share_a_fact(checkout: Checkout, mariadb_url: str, redis_url: s
     urls = {"ETL_SOURCE_URL": source, "ETL_WAREHOUSE_URL": mariadb_url}
     brokers = {"ETL_BROKER_URL": f"{redis_url}/0", "ETL_RESULT_URL": f"{redis_url}/1"}
     shared = replace(checkout, environment={**checkout.environment, **urls, **brokers})
-    told = (
+    script = (
         "import tasks; print(tasks.refresh_data_warehouse.delay(True, True,"
         " True).get(timeout=120)[1])"
     )
@@ -199,11 +199,11 @@ def test_workers_share_a_fact(checkout: Checkout, mariadb_url: str, redis_url: s
         " SUM(product_fk), SUM(local_date_fk), SUM(list_price) FROM product_upload_fact'))"
     )
     with shared.worker(1), shared.worker(1):
-        whole = shared.run("-c", told), shared.run("-c", summed)
+        whole = shared.run("-c", script), shared.run("-c", summed)
     keys = "keys=facts.product_upload_keys,"
     shared.edit("config", keys, f"{keys} parts=4, split_by='product_id',")
     with shared.worker(1), shared.worker(1):
-        in_parts = shared.run("-c", told), shared.run("-c", summed)
+        in_parts = shared.run("-c", script), shared.run("-c", summed)
     assert "product_upload" in whole[0].stdout, whole[0].stderr
     assert [done.stdout for done in whole] == [done.stdout for done in in_parts], in_parts[0].stderr
 
@@ -213,9 +213,12 @@ def test_the_source_test_knows_the_column_that_splits(star: Star) -> None:
 
     It does not report an existing one as an unused column.
     """
-    for split_by, told in (("sale_id", ""), ("sale", 'the source does not give the column "sale"')):
+    for split_by, message in (
+        ("sale_id", ""),
+        ("sale", 'the source does not give the column "sale"'),
+    ):
         etl = replace(IN_PARTS, split_by=split_by)
         tested = try_source(star.project(PERSON, THING, DAY, etl), etl)
-        assert told in "".join(tested.faults)
-        assert bool(tested.faults) is bool(told)
+        assert message in "".join(tested.faults)
+        assert bool(tested.faults) is bool(message)
         assert not any("which nothing uses" in warning for warning in tested.warnings)

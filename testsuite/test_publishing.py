@@ -406,7 +406,7 @@ def test_a_run_that_renews_its_lease_while_another_looks_is_not_dead(
         acquire(warehouse, new_run(project.digest), [THING], ["thing_dim"])
 
 
-def test_a_load_that_outlasts_the_lease_begins_it_anew(star: Star) -> None:
+def test_a_load_that_outlasts_the_lease_begins_it_again(star: Star) -> None:
     """A load that takes longer than the lease renews it, so its run does not count as lost."""
     project = star.project()
     leased = Run("leased", project.digest, lease=timedelta(seconds=2))

@@ -339,7 +339,7 @@ def test_trap_07_texts_that_no_key_keeps_apart(way: Way) -> None:
 
 
 @MARIADB
-def test_trap_07_texts_that_the_column_tells_apart(way: Way) -> None:
+def test_trap_07_texts_that_the_column_distinguishes(way: Way) -> None:
     """With a binary collation in the DDL, 'ABC' and 'abc' load as two members.
 
     This holds in bulk and row by row.

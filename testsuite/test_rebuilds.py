@@ -171,9 +171,11 @@ def test_members_that_facts_point_to_outlive_a_rebuild_without_them(case: Wareho
         "sale", [{"sale": 1, "code": "A"}, {"sale": 2, "code": "B"}, {"sale": 3, "code": "Z"}]
     )
     case.give("shop", [a_shop("A")])
-    told = list(refresh(case.project, REBUILT_DIMENSIONS))
+    happened = list(refresh(case.project, REBUILT_DIMENSIONS))
     notes = [
-        event.note for event in told if isinstance(event, events.EtlNoted) and "stay" in event.note
+        event.note
+        for event in happened
+        if isinstance(event, events.EtlNoted) and "stay" in event.note
     ]
     assert [note.partition(":")[2] for note in notes] == [
         ' 2 for fact "sale". Rebuild those facts too to delete them'
@@ -270,9 +272,19 @@ def test_members_are_kept_with_a_flag_that_joins_late(case: WarehouseCase) -> No
     """
     case.declare(shop())
     case.load("shop", [a_shop("A"), a_shop("B"), a_shop("C")])
-    case.declare(shop("gone", ddl=", gone TINYINT(1)", deleted=flag_deleted("gone", most=0.5)))
+    case.declare(
+        shop(
+            "is_deleted",
+            ddl=", is_deleted TINYINT(1)",
+            deleted=flag_deleted("is_deleted", most=0.5),
+        )
+    )
     case.load("shop", [a_shop("A"), a_shop("B")], rebuild=True)
-    assert case.table("shop_dim", "id", "code", "gone") == [(1, "A", 0), (2, "B", 0), (3, "C", 1)]
+    assert case.table("shop_dim", "id", "code", "is_deleted") == [
+        (1, "A", 0),
+        (2, "B", 0),
+        (3, "C", 1),
+    ]
 
 
 def test_a_type_1_dimension_becomes_one_with_versions(case: WarehouseCase) -> None:
@@ -284,10 +296,16 @@ def test_a_type_1_dimension_becomes_one_with_versions(case: WarehouseCase) -> No
     case.now = datetime(2024, 1, 1)
     case.declare(shop())
     case.load("shop", [a_shop("A"), a_shop("B")])
-    case.declare(customer("gone", ddl=", gone TINYINT(1)", deleted=flag_deleted("gone", most=0.5)))
+    case.declare(
+        customer(
+            "is_deleted",
+            ddl=", is_deleted TINYINT(1)",
+            deleted=flag_deleted("is_deleted", most=0.5),
+        )
+    )
     case.load("shop", rebuild=True)
     first = ("1900-01-01", None, 1, 0)
-    names = ("id", "city", "since", "until", "version", "gone")
+    names = ("id", "city", "since", "until", "version", "is_deleted")
     assert case.table("shop_dim", *names) == [(1, "Oslo", *first), (2, "Oslo", *first)]
     case.now = datetime(2024, 2, 1)
     assert case.load("shop", [a_shop("A", "Bonn")]).closed == 1
@@ -518,7 +536,7 @@ def test_keys_below_1_that_the_source_gives_are_no_special_members(home: Warehou
     assert home.table("shop_dim", "id", "code") == [(-5, "A"), (3, "B")]
 
 
-def test_a_key_without_a_moment_is_told(home: WarehouseCase) -> None:
+def test_a_key_without_a_moment_is_reported(home: WarehouseCase) -> None:
     """The source test and the plan warn of a key without `as_of` to a dimension with versions.
 
     Each load that reads such a fact again would make it refer to another version.
@@ -527,18 +545,18 @@ def test_a_key_without_a_moment_is_told(home: WarehouseCase) -> None:
     home.load("shop", [a_shop("A")])
     home.give("sale", [{"sale": 1, "code": "A"}])
     project = home.project
-    told = 'key "shop_fk" has no as_of and refers to a dimension with versions'
+    note_begin = 'key "shop_fk" has no as_of and refers to a dimension with versions'
     assert [
         warning
         for warning in source_tested(project, project.facts[0]).warnings
-        if warning.startswith(told)
+        if warning.startswith(note_begin)
     ]
     notes = [
         event.note
         for event in plan(project, Request(run_facts=True))
         if isinstance(event, events.EtlNoted)
     ]
-    assert [note for note in notes if note.startswith(told)] == notes
+    assert [note for note in notes if note.startswith(note_begin)] == notes
     assert len(notes) == 1
     home.declare(sale(keys={"shop_fk": member("shop", code="code", as_of="at")}))
     home.give("sale", [{"sale": 1, "code": "A", "at": date(2024, 1, 1)}])

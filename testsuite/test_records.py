@@ -285,11 +285,11 @@ def test_the_closing_table_never_cuts_a_number(
         display(events.EtlSkipped(PERSON, "dimension thing failed"))
         capsys.readouterr()
         display(events.RunFinished(succeeded=False, elapsed=timedelta(seconds=1)))
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for number in numbers.values():
-        assert f"{number:,}" in told
-    assert "1234.56" in told
-    assert "did not run" in " ".join(told.split())
+        assert f"{number:,}" in output
+    assert "1234.56" in output
+    assert "did not run" in " ".join(output.split())
 
 
 def test_a_fact_needs_no_keys(case: WarehouseCase) -> None:
@@ -326,12 +326,12 @@ def test_an_error_that_nobody_foresaw_says_where_and_what_to_do(module: str, ste
     try:
         names["fails"]()
     except ValueError as error:
-        told = error_text(
+        message = error_text(
             error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None),
             'fact "sale"',
         )
     assert (
-        told
+        message
         == f"ValueError: zip() argument 2 is shorter than argument 1, {step}. PypeLineETL did not"
         " foresee this error; please report it together with run.log, which has the traceback"
     )

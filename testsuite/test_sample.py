@@ -330,7 +330,7 @@ def test_wrong_use_gets_one_clear_line(
     assert _SECRET not in done.stdout + done.stderr
 
 
-def test_a_refused_login_is_told_without_the_password(
+def test_a_refused_login_is_reported_without_the_password(
     mariadb_url: str, postgresql_url: str, checkout: Checkout
 ) -> None:
     """A wrong password gives exit status 2, and the message does not show the password."""

@@ -440,9 +440,9 @@ def test_a_second_load_writes_what_changed_and_nothing_else(pair: Pair) -> None:
         assert planned in (None, done), step
         for table in pair.tables:
             written = table.expected(table.states()[state])
-            told = f"{step}: {table.shape}, {table.way}, from {table.source}"
-            assert differences(read(pair.url, table), table.content()) == [], told
-            assert done[table.name] == table.counts(step, written), told
+            place = f"{step}: {table.shape}, {table.way}, from {table.source}"
+            assert differences(read(pair.url, table), table.content()) == [], place
+            assert done[table.name] == table.counts(step, written), place
             cells += len(table.kinds) * (2 if is_planned else 1)
     print(f"{cells} cells")  # noqa: T201 - for pytest -s
 

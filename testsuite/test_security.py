@@ -66,7 +66,7 @@ def test_a_password_may_come_from_a_command(postgresql_url: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("told", "password"),
+    ("text", "password"),
     [
         ("p w \u2028\x0b\x0c\x85\x1c\x1d\x1e\r!é\n", "p w \u2028\x0b\x0c\x85\x1c\x1d\x1e\r!é"),
         (" \t p\r\nuser: etl\n", " \t p"),
@@ -76,14 +76,14 @@ def test_a_password_may_come_from_a_command(postgresql_url: str, tmp_path: Path)
 )
 @pytest.mark.parametrize("option", ["password_command", "password_file"])
 def test_a_password_loses_nothing_but_its_newline(
-    option: str, told: str, password: str, tmp_path: Path
+    option: str, text: str, password: str, tmp_path: Path
 ) -> None:
     """A password keeps its blanks and other line separators.
 
     Only the newline after it is removed.
     """
     secret = tmp_path / "secret"
-    secret.write_bytes(told.encode())
+    secret.write_bytes(text.encode())
     where = f"cat {secret}" if option == "password_command" else str(secret)
     url = sa.make_url("mysql://etl@127.0.0.1/shop").update_query_dict({option: where})
     assert password_of(url) == password
@@ -163,14 +163,14 @@ def test_a_password_command_is_run_once_and_again_when_the_password_was_refused(
             database.execute("DROP ROLE odd" if "postgresql" in server else "DROP USER odd@'%'")
 
 
-def test_an_account_that_can_write_is_told(
+def test_an_account_that_can_write_is_reported(
     mariadb_url: str, postgresql_url: str, tmp_path: Path
 ) -> None:
     """The test of a source warns of an account that may write, once for each source.
 
     The warning names the excess privileges. A file has no accounts, so there is no warning.
     """
-    for source_url, told in (
+    for source_url, privileges in (
         (mariadb_url, "ALL PRIVILEGES"),
         (postgresql_url, "CREATE, DELETE, INSERT, SUPERUSER"),
     ):
@@ -180,7 +180,7 @@ def test_an_account_that_can_write_is_told(
         # The second ETL reads from the same source, so it gets no second warning.
         assert warnings[1] == ()
         assert all("may do more" not in warning for warning in warnings[2])
-        assert f"may do more than read: {told}" in warnings[0][0]
+        assert f"may do more than read: {privileges}" in warnings[0][0]
         assert "p@ss" not in warnings[0][0]
     star = Star(f"sqlite:///{tmp_path}/s.sqlite", f"duckdb:///{tmp_path}/w.duckdb", tmp_path)
     assert try_source(star.project(), PERSON).warnings == ()
@@ -381,10 +381,10 @@ def test_a_hostile_source_changes_nothing(
     star.write(THINGS, [{"code": "A", "title": "good"}])
     star.load(THING)
     no_text = (f"'B' AS code, {NO_UTF8[source]} AS title", "bytes")
-    for given, told in (*ODD_ROWS, no_text):
+    for given, reason in (*ODD_ROWS, no_text):
         for rebuild in (True, False):
             error = star.failure(replace(THING, source=native(f"SELECT {given}")), rebuild=rebuild)
-            assert told in error, error
+            assert reason in error, error
     assert star.table("thing_dim", "title") == [("good",)]
 
 
@@ -401,9 +401,9 @@ def shop(checkout: Checkout, redis_url: str) -> Checkout:
     return replace(checkout, environment={**checkout.environment, **urls})
 
 
-def _told_by_redis(shop: Checkout) -> str:
+def _values_of_redis(shop: Checkout) -> str:
     """Return all keys and values of Redis."""
-    told = []
+    values = []
     for database in (0, 1):
         with redis_client.Redis.from_url(
             shop.environment["ETL_BROKER_URL"].replace("/0", f"/{database}")
@@ -415,7 +415,7 @@ def _told_by_redis(shop: Checkout) -> str:
                     b"hash": client.hgetall,
                     b"set": client.smembers,
                 }
-                told.append(
+                values.append(
                     (
                         key,
                         (
@@ -425,7 +425,7 @@ def _told_by_redis(shop: Checkout) -> str:
                         ),
                     )
                 )
-    return repr(told)
+    return repr(values)
 
 
 @pytest.mark.parametrize(
@@ -461,7 +461,7 @@ def _told_by_redis(shop: Checkout) -> str:
         ),
     ],
 )
-def test_no_secret_is_told_by_the_command_line(
+def test_no_secret_is_reported_by_the_command_line(
     shop: Checkout, spoilt: dict[str, str], arguments: list[str]
 ) -> None:
     """No secret appears in the output, in the log or in the warehouse.
@@ -479,7 +479,7 @@ def test_no_secret_is_told_by_the_command_line(
     assert "Traceback" not in done.stderr
 
 
-def test_no_secret_is_told_by_celery(shop: Checkout) -> None:
+def test_no_secret_is_reported_by_celery(shop: Checkout) -> None:
     """No secret appears in messages, results, the worker's log or the worker's configuration.
 
     This holds after a success and after a failure.
@@ -494,10 +494,13 @@ def test_no_secret_is_told_by_celery(shop: Checkout) -> None:
             "-c", "import tasks; tasks.process_etl.delay('nobody', 'dimension').get(timeout=60)"
         )
         assert failed.returncode == 1
-        told = shop.run("-m", "celery", "-A", "tasks", "inspect", "conf")
+        inspected = shop.run("-m", "celery", "-A", "tasks", "inspect", "conf")
         assert worker.poll() is None
     logs = "".join(path.read_text() for path in shop.folder.rglob("*.log"))
-    assert CANARY not in told.stdout + told.stderr + failed.stdout + logs + _told_by_redis(shop)
+    assert (
+        CANARY
+        not in inspected.stdout + inspected.stderr + failed.stdout + logs + _values_of_redis(shop)
+    )
 
 
 def test_no_secret_is_in_what_a_debugger_shows(tmp_path: Path) -> None:

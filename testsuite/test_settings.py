@@ -32,7 +32,7 @@ from pypelineetl.project.settings import SETTINGS, page
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         (
             "SQL_DIALECT",
@@ -101,11 +101,11 @@ from pypelineetl.project.settings import SETTINGS, page
         ("ALERTS", "mailto://x@y.example", " it must be a list of URLs"),
     ],
 )
-def test_a_value_against_its_rule_is_told(name: str, value: Any, told: str) -> None:
+def test_a_value_against_its_rule_is_reported(name: str, value: Any, message: str) -> None:
     """A setting with an invalid value is reported in one line with the value and the rule."""
     given = faults(SCHOOL, DAY, VISIT, **{name: value})
     assert given.startswith(f"config.py: {name}"), given
-    assert told in given
+    assert message in given
     assert len(given.splitlines()) == 1, given
 
 
@@ -124,7 +124,7 @@ def test_a_dialect_has_the_names_of_the_databases(name: str, given: str) -> None
     assert (project.dialect_of_sql(SCHOOL), project.warehouse_dialect) == expected[name]
 
 
-def test_a_misspelt_setting_is_told_and_a_name_of_the_users_own_is_not() -> None:
+def test_a_misspelt_setting_is_reported_and_a_name_of_the_users_own_is_not() -> None:
     """A misspelt setting is reported with a suggestion; a name of the user's own is not.
 
     Otherwise the setting would be ignored, and nobody would notice.
@@ -137,7 +137,7 @@ def test_a_misspelt_setting_is_told_and_a_name_of_the_users_own_is_not() -> None
     )
 
 
-def test_all_faults_of_settings_are_told_at_once() -> None:
+def test_all_faults_of_settings_are_reported_at_once() -> None:
     """All problems of settings are reported at once, one in each line, with those of the ETLs."""
     wrong = replace(SCHOOL, active=cast("Any", "no"))
     given = faults(wrong, KEEP_PREVIOUS="no", LOG_HOME=None, SQL_DIALECT="mysqll").splitlines()
@@ -150,7 +150,7 @@ def test_all_faults_of_settings_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("etl", "changes", "told"),
+    ("etl", "changes", "message"),
     [
         (SCHOOL, {"active": "no"}, "active is 'no'; it must be True or False"),
         (SCHOOL, {"watermark": "at"}, "watermark is 'at'; it must be made with watermark(...)"),
@@ -168,8 +168,8 @@ def test_all_faults_of_settings_are_told_at_once() -> None:
         (SCHOOL, {"create": None}, "create is None; it must be the text of a CREATE TABLE"),
         (
             SCHOOL,
-            {"deleted": "gone"},
-            "deleted is 'gone'; it must be made with flag_deleted(...)",
+            {"deleted": "flag"},
+            "deleted is 'flag'; it must be made with flag_deleted(...)",
         ),
         (
             SCHOOL,
@@ -192,16 +192,16 @@ def test_all_faults_of_settings_are_told_at_once() -> None:
         (VISIT, {"append": 1}, "append is 1; it must be True or False"),
     ],
 )
-def test_a_field_of_a_wrong_type_is_told(etl: Any, changes: Any, told: str) -> None:
+def test_a_field_of_a_wrong_type_is_reported(etl: Any, changes: Any, message: str) -> None:
     """An ETL's argument of a wrong type is reported in one line with the value and the rule."""
     wrong = replace(etl, **changes)
     given = faults(*(wrong if each is etl else each for each in (SCHOOL, DAY, VISIT)))
-    assert given.startswith(f'config.py: {etl.kind} "{etl.name}": {told}'), given
+    assert given.startswith(f'config.py: {etl.kind} "{etl.name}": {message}'), given
     assert len(given.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("etl", "changes", "told"),
+    ("etl", "changes", "message"),
     [
         (SCHOOL, {"name": 5}, "name is 5; it must be a text"),
         (SCHOOL, {"source": file(cast("Any", 5))}, "the source: path is 5; it must be a path"),
@@ -253,12 +253,12 @@ def test_a_field_of_a_wrong_type_is_told(etl: Any, changes: Any, told: str) -> N
     ],
 )
 def test_a_value_of_a_wrong_type_inside_a_field_is_reported(
-    etl: Any, changes: Any, told: str
+    etl: Any, changes: Any, message: str
 ) -> None:
     """A declared value whose own field has a wrong type is one line, not a traceback."""
     wrong = replace(etl, **changes)
     given = faults(*(wrong if each is etl else each for each in (SCHOOL, DAY, VISIT)))
-    assert given.startswith(f'config.py: {wrong.kind} "{wrong.name}": {told}'), given
+    assert given.startswith(f'config.py: {wrong.kind} "{wrong.name}": {message}'), given
     assert len(given.splitlines()) == 1
 
 
@@ -292,7 +292,7 @@ def test_a_list_of_a_factory_may_not_be_a_text() -> None:
     )
 
 
-def test_a_table_with_a_schema_is_told() -> None:
+def test_a_table_with_a_schema_is_reported() -> None:
     """A table with a schema is reported, even if the CREATE TABLE and the factory agree."""
     create, arguments = (
         SCHOOL.create.replace("school_dim", "dw.school_dim"),
@@ -308,7 +308,7 @@ def test_a_table_with_a_schema_is_told() -> None:
     )
 
 
-def test_a_misspelt_variable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_variable_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A misspelt environment variable is reported with a suggestion.
 
     Otherwise the run would load into the default warehouse, and succeed.
@@ -336,7 +336,7 @@ def test_a_variable_of_somebody_elses_is_no_misspelt_one(
     read_project(config(SCHOOL, WAREHOUSE_URL=variables.get("ETL_WAREHOUSE_URL"), _env=variables))
 
 
-def test_a_dotenv_file_that_cannot_be_understood_is_told(tmp_path: Path) -> None:
+def test_a_dotenv_file_that_cannot_be_understood_is_reported(tmp_path: Path) -> None:
     """An invalid line of a .env file is reported with its number.
 
     The line itself is not shown, because it may hold a password.

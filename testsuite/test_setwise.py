@@ -378,8 +378,8 @@ def test_members_that_bring_their_own_versions_go_row_by_row(tmp_path: Path) -> 
     given = [
         {"person_id": 1, "name": "Ann", "city": "Bonn", "valid_from": datetime(2010, 1, 1).date()}
     ]
-    brought = replace(PERSON, name="brought", source=rows(lambda: given))
-    happened = list(process(star.project(brought), brought, rebuild=True))
+    arrived = replace(PERSON, name="arrived", source=rows(lambda: given))
+    happened = list(process(star.project(arrived), arrived, rebuild=True))
     assert any(
         isinstance(event, events.EtlNoted) and "row by row" in event.note for event in happened
     )
@@ -520,9 +520,9 @@ def test_a_miss_names_every_key_and_how_many_rows(
     ]
     star.write(SALES, sold)
     star.load(PERSON, THING, DAY)
-    told = star.failure(SALE)
-    assert told == star.failure(own(SALE))
-    assert '6,000 rows have a "seller_fk"' in told
-    assert '9,000 rows have a "thing_fk"' in told
+    message = star.failure(SALE)
+    assert message == star.failure(own(SALE))
+    assert '6,000 rows have a "seller_fk"' in message
+    assert '9,000 rows have a "thing_fk"' in message
     keys = {**SALE.keys, "seller_fk": member("person", person_id="seller_id", missing="infer")}
     assert '9,000 rows have a "thing_fk"' in star.failure(replace(SALE, keys=keys))

@@ -140,7 +140,7 @@ def test_a_time_limit_is_a_signal_of_its_own() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_signal_that_python_ignores_is_heeded() -> None:
+def test_a_signal_that_python_ignores_is_handled() -> None:
     """A shutdown request that Python ignores is raised again.
 
     Python ignores exceptions in finalizers, which it calls during garbage collection.
@@ -163,7 +163,7 @@ def test_a_signal_that_python_ignores_is_heeded() -> None:
     assert time.monotonic() - started < 10
 
 
-def test_a_signal_that_others_swallow_is_heeded() -> None:
+def test_a_signal_that_others_swallow_is_handled() -> None:
     """A shutdown request that other code swallows is raised again.
 
     The cleanup that it starts is not interrupted.
@@ -220,9 +220,9 @@ def test_a_refresh_that_takes_too_long_leaves_all_as_it_was(
         list(refresh(project, request))
     assert star.table("thing_dim", "title") == [("Algebra",)]
     with project.open_warehouse() as warehouse:
-        told = {
+        recorded = {
             (record.etl, record.status, record.error) for record in RunHistory(warehouse).latest(2)
         }
-        assert ("dimension thing", FAILED, "stopped by its time limit") in told
+        assert ("dimension thing", FAILED, "stopped by its time limit") in recorded
         assert warehouse.query("SELECT count(*) FROM etl_lock") == [(0,)]
         assert not [table for table in warehouse.catalog.tables() if "__" in table]

@@ -121,7 +121,7 @@ def test_the_shell_of_the_original_gives_its_results(shell: Checkout, concurrenc
 
 
 @pytest.mark.parametrize(
-    ("task", "args", "told"),
+    ("task", "args", "message"),
     [
         (
             "process_etl",
@@ -152,12 +152,12 @@ def test_the_shell_of_the_original_gives_its_results(shell: Checkout, concurrenc
     ],
 )
 def test_wrong_arguments_are_refused(
-    worker_shell: Checkout, task: str, args: tuple[Any, ...], told: str
+    worker_shell: Checkout, task: str, args: tuple[Any, ...], message: str
 ) -> None:
     """Wrong arguments fail the task; the error has the value, the rule and the valid names."""
     status, error, text = call(worker_shell, task, *args)
     assert (status, error) == ("FAILURE", "UsageError")
-    assert told in text
+    assert message in text
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def worker_shell(shell: Checkout) -> Iterator[Checkout]:
         yield shell
 
 
-def test_a_refresh_that_fails_tells_all_of_it(shell: Checkout) -> None:
+def test_a_refresh_that_fails_reports_all_of_it(shell: Checkout) -> None:
     """A failed refresh raises one error that lists every ETL.
 
     It has what failed and why, what did not run, and what succeeded.
@@ -345,14 +345,14 @@ def test_a_revoked_run_is_given_up_at_once(shell: Checkout, tmp_path: Path, what
         "        yield {\n",
         "        __import__('time').sleep(0.02)\n        yield {\n",
     )
-    told = tmp_path / "told"
-    hook = f"open({str(told)!r}, 'a').write(body + chr(10))"
+    notified = tmp_path / "notified"
+    hook = f"open({str(notified)!r}, 'a').write(body + chr(10))"
     alerting = (
         "\nfrom apprise import decorators as _d\n"
-        "@_d.notify(on='told')\n"
+        "@_d.notify(on='notified')\n"
         "def _told(body, title, notify_type, *args, **kwargs):\n"
         f"    {hook}\n"
-        "ALERTS = ['told://']\n"
+        "ALERTS = ['notified://']\n"
     )
     (shell.folder / "config.py").write_text((shell.folder / "config.py").read_text() + alerting)
     task_of = {"process": "process_etl.delay('date', 'dimension')"}
@@ -392,10 +392,10 @@ def test_a_revoked_run_is_given_up_at_once(shell: Checkout, tmp_path: Path, what
             assert {record.status for record in RunHistory(warehouse).of(run)}.isdisjoint(
                 UNFINISHED
             )
-        wait_for(told.exists)
+        wait_for(notified.exists)
         time.sleep(1)
-        assert len(told.read_text().splitlines()) == 1
-        assert "Start a new one" in told.read_text()
+        assert len(notified.read_text().splitlines()) == 1
+        assert "Start a new one" in notified.read_text()
 
 
 def test_the_tasks_work_without_a_broker(shell: Checkout) -> None:

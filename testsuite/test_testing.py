@@ -279,7 +279,7 @@ def test_a_column_keeps_its_type_from_day_to_day(story: Story) -> None:
 
 
 @pytest.mark.parametrize(
-    ("drawing", "told"),
+    ("drawing", "message"),
     [
         (
             "things",
@@ -334,13 +334,15 @@ def test_a_column_keeps_its_type_from_day_to_day(story: Story) -> None:
         ),
     ],
 )
-def test_a_wrong_drawing_is_told_in_one_message(story: Story, drawing: str, told: str) -> None:
+def test_a_wrong_drawing_is_reported_in_one_message(
+    story: Story, drawing: str, message: str
+) -> None:
     """A wrong drawing is refused with one line, and the source does not change.
 
     The message names the table, the line and the rule.
     """
     samples(story, "kept")
-    with pytest.raises(Exception, match=re.escape(told)) as caught:
+    with pytest.raises(Exception, match=re.escape(message)) as caught:
         story.day(f"samples\n{COLUMNS}\n\n{drawing}")
     assert "\n" not in str(caught.value)
     story.load("sample", rebuild=True)
@@ -348,7 +350,7 @@ def test_a_wrong_drawing_is_told_in_one_message(story: Story, drawing: str, told
 
 
 @pytest.mark.parametrize(
-    ("drawing", "told"),
+    ("drawing", "message"),
     [
         ("", "nothing is drawn"),
         ("sample_dm\n| code |", 'no ETL has a table "sample_dm". Did you mean "sample_dim"?'),
@@ -357,13 +359,13 @@ def test_a_wrong_drawing_is_told_in_one_message(story: Story, drawing: str, told
     ],
 )
 def test_an_expectation_that_cannot_be_met_is_a_wrong_drawing(
-    story: Story, drawing: str, told: str
+    story: Story, drawing: str, message: str
 ) -> None:
     """An expectation that no table could meet is a UsageError, and not a mismatch."""
     samples(story)
     with pytest.raises(UsageError) as caught:
         story.expect(drawing)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 def test_a_mismatch_is_drawn(story: Story) -> None:
@@ -505,13 +507,13 @@ def test_a_fault_in_the_users_own_python_is_shown_whole(tmp_path: Path) -> None:
         story.load()
 
 
-def test_a_table_that_was_never_loaded_is_told_so(story: Story) -> None:
+def test_a_table_that_was_never_loaded_is_reported(story: Story) -> None:
     """An expectation of a table that was never loaded fails, and the message says so."""
     with pytest.raises(AssertionError, match="sample_dim is not there: nothing was loaded into it"):
         story.expect("sample_dim\n| code |")
 
 
-def test_a_rebuild_starts_anew(story: Story) -> None:
+def test_a_rebuild_starts_again(story: Story) -> None:
     """A rebuild drops the rows that the source no longer has, as --delete_existing_tables does."""
     samples(story, "a", "b")
     story.day(f"samples\n{COLUMNS}\n| 1 | b | NULL | NULL | NULL |")

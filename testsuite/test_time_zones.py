@@ -173,8 +173,10 @@ def facts(project: Project, url: str) -> list[tuple[Any, ...]]:
         seconds = [_moment(row[-1]).replace(tzinfo=UTC).timestamp() for row in found]
     else:
         with sa.create_engine(url, poolclass=sa.NullPool).connect() as session:
-            told = session.exec_driver_sql(f"SELECT {AS_STORED[kind]} FROM visit_fact ORDER BY id")
-            seconds = [float(number) for (number,) in told]
+            stored = session.exec_driver_sql(
+                f"SELECT {AS_STORED[kind]} FROM visit_fact ORDER BY id"
+            )
+            seconds = [float(number) for (number,) in stored]
     return [(*row, second) for row, second in zip(plain, seconds, strict=True)]
 
 

@@ -350,7 +350,7 @@ def test_arrow_tables_and_parquet_files_are_sources(tmp_path: Path, warehouse_ur
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("none.csv", None, "there is no file"),
         ("bad.csv", "number,price,title,sold_at,open\nx,,,,\n", 'column "number" is INT'),
@@ -360,8 +360,8 @@ def test_arrow_tables_and_parquet_files_are_sources(tmp_path: Path, warehouse_ur
         ("bad.parquet", "not parquet", "cannot be read"),
     ],
 )
-def test_a_file_that_does_not_fit_is_told(
-    tmp_path: Path, name: str, text: str | None, told: str
+def test_a_file_that_does_not_fit_is_reported(
+    tmp_path: Path, name: str, text: str | None, message: str
 ) -> None:
     """A file that is missing or does not fit is refused.
 
@@ -376,7 +376,7 @@ def test_a_file_that_does_not_fit_is_told(
         FILE_DDL,
         FILE_COLUMNS,
     )
-    assert told in error
+    assert message in error
 
 
 def test_nothing_is_guessed_of_a_csv_file(tmp_path: Path) -> None:
@@ -410,7 +410,7 @@ _LEAST_DOUBLE = "2.2250738585072014e-308"
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "told"),
+    ("kind", "value", "message"),
     [
         ("FLOAT", "CAST('1e-320' AS double precision)", "it is smaller than a FLOAT"),
         ("FLOAT", "CAST('1e-40' AS double precision)", "it is smaller than a FLOAT"),
@@ -426,7 +426,7 @@ _LEAST_DOUBLE = "2.2250738585072014e-308"
     ],
 )
 def test_a_number_too_small_or_too_large_is_refused_by_the_scanner_too(
-    postgresql_url: str, tmp_path: Path, kind: str, value: str, told: str
+    postgresql_url: str, tmp_path: Path, kind: str, value: str, message: str
 ) -> None:
     """A number that a FLOAT or DOUBLE cannot hold is refused also when DuckDB's scanner reads it.
 
@@ -436,8 +436,8 @@ def test_a_number_too_small_or_too_large_is_refused_by_the_scanner_too(
     warehouse = f"duckdb:///{tmp_path}/w.duckdb"
     given_source = native(f"SELECT 1 AS number, {value} AS value")
     error = trip(postgresql_url, warehouse, given_source, ddl, columns)
-    assert told in error
-    assert bool(told) == bool(error)
+    assert message in error
+    assert bool(message) == bool(error)
 
 
 _SINGLES = [
@@ -514,8 +514,8 @@ def test_a_float_in_an_order_that_cannot_be_kept_is_refused(
     given_source = "SELECT number, value FROM floats ORDER BY ABS(value)"
     ddl, columns = "CREATE TABLE t (number INT NOT NULL, value DOUBLE)", ["number", "value"]
     assert "CAST(… AS DOUBLE)" in trip(mariadb_url, warehouse, given_source, ddl, columns)
-    mended = given_source.replace("number, value", "number, CAST(value AS DOUBLE) AS value")
-    assert trip(mariadb_url, warehouse, mended, ddl, columns) == ""
+    fixed = given_source.replace("number, value", "number, CAST(value AS DOUBLE) AS value")
+    assert trip(mariadb_url, warehouse, fixed, ddl, columns) == ""
     assert [row["value"] for row in content(warehouse, ddl, columns)] == _SINGLES
 
 

@@ -152,9 +152,9 @@ def test_what_an_older_version_kept_by_name_is_taken_over(
     made_old(case)
     add(tmp_path, a_visit(4, 15))
     request = Request(test_sources=False, run_facts=True, delete_existing_tables=rebuild)
-    told = case.plan(request)
+    planned = case.plan(request)
     done = case.refresh(request)
-    assert told == done
+    assert planned == done
     assert done["visit"].read == (4 if rebuild else 2)
     with case.project.open_warehouse() as warehouse:
         assert len(LoadState(warehouse).rejects(etl)) == 1
@@ -347,7 +347,7 @@ def test_rows_without_a_value_are_read_each_time(source_url: str, tmp_path: Path
     assert visits.numbers == [1, 2, 3, 4]
 
 
-def test_a_source_that_begins_anew_is_read_from_its_beginning(
+def test_a_source_that_starts_again_is_read_from_its_beginning(
     source_url: str, tmp_path: Path
 ) -> None:
     """If the largest value of the source is less than the watermark, all rows are read.
@@ -495,7 +495,7 @@ def test_texts_of_one_form_are_compared_on_every_source(source_url: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("source_url", "kind", "value", "told"),
+    ("source_url", "kind", "value", "message"),
     [
         ("sqlite", "TEXT", "'9'", "texts that are not ISO dates or timestamps"),
         ("sqlite", "TEXT", "'20240105'", "texts that are not ISO dates or timestamps"),
@@ -512,14 +512,14 @@ def test_texts_of_one_form_are_compared_on_every_source(source_url: str, tmp_pat
     indirect=["source_url"],
 )
 def test_what_cannot_be_compared_is_refused(
-    source_url: str, tmp_path: Path, kind: str, value: str, told: str
+    source_url: str, tmp_path: Path, kind: str, value: str, message: str
 ) -> None:
     """A watermark column of a type that cannot be compared exactly is refused with the rule."""
     visits = Extracts(source_url, tmp_path, kind)
     visits.change(f"INSERT INTO visits VALUES (1, 1, {value})")
     error = visits.case.failure("visit")
-    assert told in error
-    if told:
+    assert message in error
+    if message:
         assert "it must have whole numbers, dates or timestamps" in error
 
 
@@ -600,12 +600,12 @@ def test_a_fact_that_appends_misses_no_row_without_a_word(tmp_path: Path) -> Non
             '1 rows of the source have the value in "changed_at" up to which',
         ),
     ]
-    for number, (kind, rows, told) in enumerate(cases):
+    for number, (kind, rows, message) in enumerate(cases):
         folder = tmp_path / str(number)
         folder.mkdir()
         visits = appending(folder, kind)
         visits.add(*rows)
-        assert told in visits.case.failure("visit")
+        assert message in visits.case.failure("visit")
         assert visits.numbers == [1, 2]
 
 
@@ -649,7 +649,7 @@ def test_a_fact_that_appends_leaves_what_is_not_over(tmp_path: Path) -> None:
     assert visits.load() == (0, 0)
 
 
-def test_what_a_fact_that_appends_cannot_be_told(tmp_path: Path) -> None:
+def test_invalid_appending_facts_are_refused(tmp_path: Path) -> None:
     """A fact that appends may have neither an overlap nor two watermark columns.
 
     Both would read rows twice. No fact may have a negative `ahead`.
@@ -779,7 +779,7 @@ def test_a_warehouse_s_sessions_are_in_utc(
     ["SELECT visit_id, {} FROM visits", "SELECT visit_id, {}, lower('X') AS x FROM visits"],
 )
 @pytest.mark.parametrize("kind", ["DATETIME", "TIMESTAMP", "TEXT"])
-def test_offsets_of_sqlite_are_brought_to_utc(
+def test_offsets_of_sqlite_are_converted_to_utc(
     tmp_path: Path, kind: str, source: str, *, as_sets: bool
 ) -> None:
     """Texts of SQLite with an offset are converted to UTC, by each way of reading them."""

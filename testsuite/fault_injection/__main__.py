@@ -53,8 +53,8 @@ def _there_is() -> str:
         "faults": (*FAULTS, "call"),
         "points": POINTS,
     }
-    told = "; ".join(f"{kind}: {', '.join(words)}" for kind, words in kinds.items())
-    return f'A case has one word of each kind, and "{_LOAD}" alone is the many refreshes. {told}'
+    listed = "; ".join(f"{kind}: {', '.join(words)}" for kind, words in kinds.items())
+    return f'A case has one word of each kind, and "{_LOAD}" alone is the many refreshes. {listed}'
 
 
 def _tell_of_load(endured: Sequence[Endured]) -> None:
@@ -75,8 +75,10 @@ def _tell_of_load(endured: Sequence[Endured]) -> None:
             for before, after in zip(each.before, each.after, strict=True)
         ]
         reader = f"{each.poller.queries:>9,}{each.poller.longest * 1000:>13,.0f}"
-        told = "".join(f"{number:>16}" for number in numbers)
-        sys.stdout.write(f"{each.warehouse:<12}{each.what:<16}{each.seconds:>8.0f}{reader}{told}\n")
+        cells = "".join(f"{number:>16}" for number in numbers)
+        sys.stdout.write(
+            f"{each.warehouse:<12}{each.what:<16}{each.seconds:>8.0f}{reader}{cells}\n"
+        )
         sys.stdout.write("".join(f"    BROKEN {what}\n" for what in each.broken))
 
 

@@ -22,7 +22,7 @@ from fault_injection.case import Case
 from fault_injection.generations import Star
 from fault_injection.reader import Poller
 from fault_injection.runner import servers_of, star_on
-from fault_injection.scenario import as_told, undone, worker
+from fault_injection.scenario import case_settings, undone, worker
 from fault_injection.verify import refresh_here
 from pypelineetl.databases.base import Database
 
@@ -112,15 +112,17 @@ def _at_once(warehouse: str, star: Star, running: dict[str, Server]) -> Endured:
     Only the second time is measured, because the first warms the processes up.
     """
     poller, broken = Poller(star.warehouse_url, excuses_errors=False), _first(star)
-    told = as_told(replace(star, lock_wait=600), Case(warehouse, "update", "", ""), running)
+    settings = case_settings(
+        replace(star, lock_wait=600), Case(warehouse, "update", "", ""), running
+    )
     # As long as in production: a message that waits behind so many others is not lost.
-    told |= {"visible": 3600, "lease": 300}
+    settings |= {"visible": 3600, "lease": 300}
     with (
-        redis.Redis.from_url(told["broker"]) as client,
-        worker("all", told, PROCESSES) as group,
+        redis.Redis.from_url(settings["broker"]) as client,
+        worker("all", settings, PROCESSES) as group,
         poller.polling(),
     ):
-        celery = celery_app.refreshes(told).app
+        celery = celery_app.refreshes(settings).app
         _all_at_once(celery)
         before, started = _held(star, _of_group(group)), time.monotonic()
         results = _all_at_once(celery)

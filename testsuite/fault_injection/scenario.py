@@ -33,15 +33,19 @@ def drive(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
     server = running.get(
         {"kill server": case.warehouse, "kill broker": "redis"}.get(case.fault, "")
     )
-    told = as_told(star, case, running)
+    settings = case_settings(star, case, running)
     # The process with the fault kills the server by this id.
-    told["server"] = server.process.pid if server and server.process else 0
+    settings["server"] = server.process.pid if server and server.process else 0
     if case.fault in ON_CELERY:
-        return _on_workers(told, running["redis"])
-    return _in_a_process(told, server) if case.fault.startswith("kill") else inject.refreshed(told)
+        return _on_workers(settings, running["redis"])
+    return (
+        _in_a_process(settings, server)
+        if case.fault.startswith("kill")
+        else inject.refreshed(settings)
+    )
 
 
-def as_told(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
+def case_settings(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any]:
     """Return a case in JSON values, for other processes."""
     return {
         "source": star.source_url,
@@ -58,10 +62,14 @@ def as_told(star: Star, case: Case, running: dict[str, Server]) -> dict[str, Any
     }
 
 
-def _in_a_process(told: dict[str, Any], server: Server | None) -> dict[str, Any]:
+def _in_a_process(settings: dict[str, Any], server: Server | None) -> dict[str, Any]:
     with TemporaryFile() as out, TemporaryFile() as err:
         process = shared_fork_server().start(
-            ["-m", "fault_injection.inject", json.dumps(told)], _TESTSUITE, _environment(), out, err
+            ["-m", "fault_injection.inject", json.dumps(settings)],
+            _TESTSUITE,
+            _environment(),
+            out,
+            err,
         )
         while process.poll() is None:
             time.sleep(0.02)
@@ -87,30 +95,34 @@ def _revive(server: Server | None) -> None:
         time.sleep(pause)
 
 
-def _on_workers(told: dict[str, Any], broker: Server) -> dict[str, Any]:
+def _on_workers(settings: dict[str, Any], broker: Server) -> dict[str, Any]:
     """Call the task as a user's shell would.
 
     The fault hits the worker that reaches the point first.
     """
-    with redis.Redis.from_url(told["broker"]) as client, worker("one", told), worker("other", told):
+    with (
+        redis.Redis.from_url(settings["broker"]) as client,
+        worker("one", settings),
+        worker("other", settings),
+    ):
         # The cases share the broker, which may hold messages of an earlier case.
         client.flushall()
-        refreshes = celery_app.refreshes(told)
+        refreshes = celery_app.refreshes(settings)
         result = refreshes.app.send_task(
-            "fault_injection.refresh", kwargs={"builds": told["mode"] == "build"}
+            "fault_injection.refresh", kwargs={"builds": settings["mode"] == "build"}
         )
-        said = [*_waited_for(result, told, broker), *undone(client)]
+        said = [*_waited_for(result, settings, broker), *undone(client)]
         refreshes.app.close()
-    return {"succeeded": not said, "struck": celery_app.marker(told).exists(), "said": said}
+    return {"succeeded": not said, "struck": celery_app.marker(settings).exists(), "said": said}
 
 
-def _waited_for(result: AsyncResult[Any], told: dict[str, Any], broker: Server) -> list[str]:
+def _waited_for(result: AsyncResult[Any], settings: dict[str, Any], broker: Server) -> list[str]:
     """Wait for a task as a caller does, and return the error that it gets instead of a result.
 
     A killed broker is restarted. It has no persistence, so the result, or the next step, may be
     lost with it.
     """
-    patience = _PATIENCE_SECONDS if told["fault"] == "kill broker" else BOUND_SECONDS
+    patience = _PATIENCE_SECONDS if settings["fault"] == "kill broker" else BOUND_SECONDS
     with ThreadPoolExecutor(1) as caller:
         waiting = caller.submit(result.get, timeout=patience)
         while not waiting.done():
@@ -132,17 +144,17 @@ def undone(broker: redis.Redis) -> list[str]:
 
 
 @contextmanager
-def worker(name: str, told: dict[str, Any], processes: int = 1) -> Iterator[int]:
+def worker(name: str, settings: dict[str, Any], processes: int = 1) -> Iterator[int]:
     """Run a worker, and yield its process group."""
     command = ["-m", "celery", "-A", "fault_injection.celery_app", "worker", "-c", str(processes)]
-    with (Path(told["folder"]) / f"{name}.log").open("wb") as log:
+    with (Path(settings["folder"]) / f"{name}.log").open("wb") as log:
         process = shared_fork_server().start(
             [*command, "-n", f"{name}@%h"],
             _TESTSUITE,
             {
                 **_environment(),
-                "FAULT_CASE": json.dumps(told),
-                "TORTURE_GENERATION": str(told["generation"]),
+                "FAULT_CASE": json.dumps(settings),
+                "TORTURE_GENERATION": str(settings["generation"]),
             },
             log,
             log,

@@ -71,7 +71,7 @@ def _wrong_content(
         numbers = {table: len(found) for table, found in held.items()}
         yield f"the warehouse holds neither the old nor the new rows: {numbers}"
     if struck.get("succeeded") is True and held != new:
-        yield "the run told of success, and the new rows are not there"
+        yield "the run reported success, and the new rows are not there"
     if case.fault == "kill worker" and struck["said"]:
         yield f"no other worker ended the refresh well: {struck['said']}"
 
