@@ -240,16 +240,19 @@ class Checkout:
             timeout=_PROGRAM_SECONDS,
         )
 
-    def start(self, arguments: Sequence[str], log: IO[bytes]) -> Program | subprocess.Popen[bytes]:
-        """Start `python ARGUMENTS` there; its output goes into the log."""
+    def start(
+        self, arguments: Sequence[str], log: IO[bytes], errors: IO[bytes] | None = None
+    ) -> Program | subprocess.Popen[bytes]:
+        """Start `python ARGUMENTS` there, with `log` as its output and, by default, its errors."""
+        errors = errors or log
         if self.python == sys.executable and shared_fork_server().can_run(self.environment):
-            return shared_fork_server().start(arguments, self.folder, self.environment, log, log)
+            return shared_fork_server().start(arguments, self.folder, self.environment, log, errors)
         return subprocess.Popen(
             [*servers.DIES_WITH_US, self.python, *arguments],
             cwd=self.folder,
             env=self.environment,
             stdout=log,
-            stderr=log,
+            stderr=errors,
         )
 
     def edit(self, module: str, old: str, new: str) -> None:

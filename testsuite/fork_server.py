@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, TextIO
 
 import servers
 
@@ -249,6 +249,9 @@ def become(request: Request) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()
+    # The streams of the server are of another kind: they may be seekable, and a pipe is not.
+    sys.stdout = _stream(1, sys.stdout, buffering=-1)
+    sys.stderr = _stream(2, sys.stderr, buffering=1)
     first, *rest = request["arguments"]
     # Python puts the program's own folder first in sys.path. Here it is still that of this file.
     del sys.path[0]
@@ -264,6 +267,10 @@ def become(request: Request) -> None:
         sys.path.insert(0, str(Path(first).resolve().parent))
         sys.argv = [first, *rest]
         runpy.run_path(first, run_name="__main__")
+
+
+def _stream(descriptor: int, like: TextIO, buffering: int) -> TextIO:
+    return os.fdopen(descriptor, "w", buffering, like.encoding, like.errors, closefd=False)
 
 
 def main(address: str) -> NoReturn:
