@@ -316,26 +316,26 @@ class Machine:
     def _load(self, step: Step, *, is_rebuild: bool) -> None:
         # A user's own class may read any column, so the rows have only columns of the dimension.
         names = ["code", *self.rules.attributes, *(["moved_on"] if self.rules.is_dated else [])]
-        given: list[Row] = [
+        source_rows: list[Row] = [
             {name: self.story.pool[index][name] for name in names} for index in step.given
         ]
         before = self._audits()
         try:
             pointed = {fact.handle for fact in self.fact.facts}
             rejected = self.dimension.load(
-                given, self.case.now, is_rebuild=is_rebuild, pointed=pointed
+                source_rows, self.case.now, is_rebuild=is_rebuild, pointed=pointed
             )
         except Refused:
-            assert self.case.failure("person", given)
+            assert self.case.failure("person", source_rows)
             if self._loaded:
                 self.compare(before)
             return
-        counts = self.case.load("person", given, rebuild=is_rebuild, full=step.how == "full")
-        self._given, self._loaded, self._has_made = given, True, False
+        counts = self.case.load("person", source_rows, rebuild=is_rebuild, full=step.how == "full")
+        self._given, self._loaded, self._has_made = source_rows, True, False
         assert counts.adds_up, counts
-        assert counts.read == len(given), counts
+        assert counts.read == len(source_rows), counts
         assert min(counts.inserted, counts.updated, counts.unchanged) >= 0, counts
-        if len({tuple(each.items()) for each in given}) == len(given):
+        if len({tuple(each.items()) for each in source_rows}) == len(source_rows):
             assert counts.rejected == rejected, counts
         self.compare({} if is_rebuild else before)
 
@@ -346,9 +346,9 @@ class Machine:
         they look like members that the source has deleted.
         """
         before = sorted(self._rows, key=repr)
-        given = list(reversed(self._given))
-        self.dimension.load(given, self.case.now)
-        counts = self.case.load("person", given)
+        source_rows = list(reversed(self._given))
+        self.dimension.load(source_rows, self.case.now)
+        counts = self.case.load("person", source_rows)
         self.compare({})
         if self._has_made and self.rules.deleted and not self.rules.inferred:
             self._has_made = False
@@ -360,11 +360,11 @@ class Machine:
         """Let the source fail in the middle of its rows, which must change nothing."""
         before = self._audits()
         case = self.case
-        given = self._given
+        source_rows = self._given
 
         class Broken(list[Row]):
             def __iter__(self) -> Iterator[Row]:
-                yield from given
+                yield from source_rows
                 raise RuntimeError
 
         if self._loaded:
@@ -388,13 +388,13 @@ class Machine:
         self.compare({})
         assert sorted(self._rows, key=repr) == before, "a replay wrote something"
 
-    def _load_facts(self, given: Sequence[Row]) -> None:
+    def _load_facts(self, source_rows: Sequence[Row]) -> None:
         if self.story.fact.missing == "infer":
             # Whether a rejected row infers a member is not specified, so no sale comes twice here.
-            given = list({each["sale_id"]: each for each in given}.values())
+            source_rows = list({each["sale_id"]: each for each in source_rows}.values())
         before = self._audits()
-        rejected = self.fact.load(given)
-        counts = self.case.load("sale", [{**each, "sold_at": each["at"]} for each in given])
+        rejected = self.fact.load(source_rows)
+        counts = self.case.load("sale", [{**each, "sold_at": each["at"]} for each in source_rows])
         assert counts.adds_up, counts
         assert self.story.fact.way == "grain" or counts.rejected == rejected, counts
         self._facts_there = True

@@ -164,7 +164,7 @@ class DimensionOracle:
 
     def load(
         self,
-        given: Sequence[Row],
+        source_rows: Sequence[Row],
         now: datetime,
         *,
         is_rebuild: bool = False,
@@ -176,7 +176,7 @@ class DimensionOracle:
         members to which facts point.
         """
         read = ["code", *self.rules.attributes, *(["moved_on"] if self.rules.is_dated else [])]
-        distinct = [row for row in given if row is _first_alike(given, row, read)]
+        distinct = [row for row in source_rows if row is _first_alike(source_rows, row, read)]
         fitting = [row for row in distinct if fits(row, self.rules)]
         codes = dict.fromkeys(row["code"] for row in fitting)
         by_member = {code: [row for row in fitting if row["code"] == code] for code in codes}
@@ -206,7 +206,7 @@ class DimensionOracle:
                 self._miss(member, now)
         for member in self._members.values():
             self._versions(member)
-        return sum(1 for row in given if _first_alike(loaded, row, read) is None)
+        return sum(1 for row in source_rows if _first_alike(loaded, row, read) is None)
 
     def infer(self, code: Any) -> None:
         """Infer a member that only a fact names."""
@@ -487,9 +487,9 @@ class FactOracle:
         """The rejected rows of the last load, which read its complete source."""
         self._dimension = dimension
 
-    def load(self, given: Sequence[Row]) -> int:
+    def load(self, source_rows: Sequence[Row]) -> int:
         """Load an extract, and return how many rows are rejected."""
-        loaded = self._kept(given)
+        loaded = self._kept(source_rows)
         if self.rules.way == "whole":
             self.facts = loaded
         elif self.rules.way == "append":
@@ -499,7 +499,7 @@ class FactOracle:
             self.facts = [*(fact for fact in self.facts if fact.at not in periods), *loaded]
         else:
             self._bring(loaded)
-        self._miss(_ids(given))
+        self._miss(_ids(source_rows))
         self._follow()
         return len(self._waiting)
 
@@ -514,9 +514,9 @@ class FactOracle:
             self.facts = [*self.facts, *loaded]
         self._follow()
 
-    def _kept(self, given: Sequence[Row]) -> list[Fact]:
+    def _kept(self, source_rows: Sequence[Row]) -> list[Fact]:
         """Return the facts of the rows that are not rejected."""
-        rows = different(given) if self.rules.way == "grain" else given
+        rows = different(source_rows) if self.rules.way == "grain" else source_rows
         found = [(row, self._found(row)) for row in rows]
         if self.rules.way == "grain":
             # If several different rows have the same grain, nothing says which one is right, so all
@@ -587,14 +587,16 @@ def _ids(rows: Sequence[Row]) -> list[Any]:
     return [row["sale_id"] for row in rows]
 
 
-def _first_alike(given: Sequence[Row], row: Row, read: Sequence[str]) -> Row | None:
+def _first_alike(source_rows: Sequence[Row], row: Row, read: Sequence[str]) -> Row | None:
     """Return the first row that has the same values in these columns."""
-    return next((each for each in given if all(each[name] == row[name] for name in read)), None)
+    return next(
+        (each for each in source_rows if all(each[name] == row[name] for name in read)), None
+    )
 
 
-def different(given: Sequence[T]) -> list[T]:
+def different(source_rows: Sequence[T]) -> list[T]:
     """Return each of several equal rows once."""
-    return [row for number, row in enumerate(given) if row not in given[:number]]
+    return [row for number, row in enumerate(source_rows) if row not in source_rows[:number]]
 
 
 def fits(row: Row, rules: Rules) -> bool:

@@ -332,7 +332,7 @@ def test_values_that_people_read_are_escaped(
     for text in (screen, log, alert):
         assert not any(unshown in text for unshown in UNSHOWN)
     with read_project(config).open_warehouse() as warehouse:
-        [(given,)] = warehouse.query("SELECT given FROM etl_reject")
+        [(rejected,)] = warehouse.query("SELECT given FROM etl_reject")
         [(error,)] = warehouse.query("SELECT error FROM etl_run WHERE status = 'failed'")
-    assert json.loads(given)["code"] == FORGED
+    assert json.loads(rejected)["code"] == FORGED
     assert FORGED in error

@@ -116,10 +116,10 @@ def note(number: int, **values: Any) -> dict[str, Any]:
         "written_on": date(2014, 1, 1) + timedelta(days=number),
         "written_at": datetime(2014, 1, 31, 2, 30),
     }
-    given = {"note_id": number, **usual, **moments, **values}
+    row = {"note_id": number, **usual, **moments, **values}
     return {
         {"note_id": "note id", "its_kind": "its kind"}.get(name, name): value
-        for name, value in given.items()
+        for name, value in row.items()
     }
 
 
@@ -145,7 +145,7 @@ def wrong() -> list[dict[str, Any]]:
     ]
 
 
-def notes(given: Sequence[dict[str, Any]], *checks: Check, own: bool = False) -> FactETL:
+def notes(source_rows: Sequence[dict[str, Any]], *checks: Check, own: bool = False) -> FactETL:
     """Return the ETL that loads these notes.
 
     With `own`, its table class is the user's, so it loads row by row.
@@ -154,7 +154,7 @@ def notes(given: Sequence[dict[str, Any]], *checks: Check, own: bool = False) ->
     table_class = type("Own", (made.table_class,), {}) if own else made.table_class
     return replace(
         NOTE,
-        source=rows(lambda: given),
+        source=rows(lambda: source_rows),
         factory=Factory(table_class, made.arguments),
         checks=checks,
     )
@@ -312,13 +312,13 @@ def test_texts_are_compared_to_the_letter(star: Star) -> None:
 
     Case, accents and blanks at the end count.
     """
-    given = [
+    source_rows = [
         note(1, its_kind="book"),
         note(2, its_kind="Book"),
         note(3, its_kind="book "),
         note(4, its_kind="bóok"),
     ]
-    star.load(notes(given, unique("its kind")))
+    star.load(notes(source_rows, unique("its kind")))
     [message] = failures(star, notes([], accepted("its kind", ["book"])))
     assert "for 3 rows (note id=2, note id=3, note id=4)" in message
     assert failures(star, notes([], accepted("its kind", ["book", "Book", "book ", "bóok"]))) == []
@@ -330,12 +330,12 @@ def test_bounds_are_inclusive_and_mean_the_same_everywhere(star: Star) -> None:
     This holds for numbers of any kind, dates and datetimes, also where the warehouse keeps them as
     text.
     """
-    given = [
+    source_rows = [
         note(1, price=Decimal("0.99"), written_at=datetime(2014, 1, 30, 23, 59, 59)),
         note(2, written_at=datetime(2014, 1, 31)),
         note(3, price=Decimal("1.51"), weight=2.0, written_at=datetime(2014, 1, 31, 0, 0, 1)),
     ]
-    star.load(notes(given))
+    star.load(notes(source_rows))
     for check, fails in (
         (between("price", least=1), [1]),
         (between("price", most=Decimal("1.50")), [3]),
@@ -566,8 +566,8 @@ def test_the_number_of_rows_is_compared_with_that_before(star: Star, rebuild: bo
     """
 
     def counted(number: int, *checks: Check) -> FactETL:
-        given = [note(each) for each in range(1, number + 1)]
-        return replace(notes(given, *checks), grain=())
+        source_rows = [note(each) for each in range(1, number + 1)]
+        return replace(notes(source_rows, *checks), grain=())
 
     def error_of(etl: FactETL) -> str:
         *_, last = process(star.project(THING, etl), etl, rebuild=rebuild)

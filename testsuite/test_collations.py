@@ -94,14 +94,14 @@ def test_facts_of_a_text_grain_are_updated_to_the_letter(
     """
     case = WarehouseCase(warehouse_url, tmp_path, as_sets=way)
     case.declare(code_fact(grain=("code",)))
-    given = [{"code": text, "amount": number} for number, text in enumerate(TEXTS)]
-    assert case.load("sale", given).inserted == len(TEXTS)
+    source_rows = [{"code": text, "amount": number} for number, text in enumerate(TEXTS)]
+    assert case.load("sale", source_rows).inserted == len(TEXTS)
     for number in range(len(TEXTS)):
-        given[number]["amount"] = 10 + number
-        assert case.load("sale", given).updated == 1
-        assert case.load("sale", list(reversed(given))).unchanged == len(TEXTS)
+        source_rows[number]["amount"] = 10 + number
+        assert case.load("sale", source_rows).updated == 1
+        assert case.load("sale", list(reversed(source_rows))).unchanged == len(TEXTS)
         assert dict(case.table("sale_fact", "code", "amount")) == {
-            row["code"]: row["amount"] for row in given
+            row["code"]: row["amount"] for row in source_rows
         }
 
 
@@ -155,13 +155,15 @@ def test_an_exact_collation_holds_them_all(mariadb_url: str, tmp_path: Path, way
     """
     case = WarehouseCase(mariadb_url, tmp_path, as_sets=way)
     case.declare(thing(SlowlyChangingDimension, collate=EXACT))
-    given: list[dict[str, Any]] = [{"code": text, "title": "old", "price": 1} for text in TEXTS]
-    assert case.load("thing", given).inserted == len(TEXTS)
-    given[0] |= {"title": "new"}
-    given[1] |= {"price": 2}
-    counts = case.load("thing", given)
+    source_rows: list[dict[str, Any]] = [
+        {"code": text, "title": "old", "price": 1} for text in TEXTS
+    ]
+    assert case.load("thing", source_rows).inserted == len(TEXTS)
+    source_rows[0] |= {"title": "new"}
+    source_rows[1] |= {"price": 2}
+    counts = case.load("thing", source_rows)
     assert (counts.inserted, counts.updated, counts.unchanged) == (1, 1, len(TEXTS) - 2)
-    assert case.load("thing", given).unchanged == len(TEXTS)
+    assert case.load("thing", source_rows).unchanged == len(TEXTS)
     assert [row[0] for row in case.table("thing_dim", "code", "title") if row[1] == "new"] == [
         TEXTS[0]
     ]

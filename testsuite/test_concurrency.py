@@ -61,14 +61,14 @@ def fact(name: str, *, missing: str = "infer", dimension: str = "cust") -> FactE
     """
     first = 1000 * (_NAMES.index(name) + 1)
 
-    def given() -> Iterator[Mapping[str, int]]:
+    def source_rows() -> Iterator[Mapping[str, int]]:
         for number in range(40):
             yield {"sid": number, "cust": number if number < 20 else first + number}
 
     missing_of: Any = missing
     return FactETL(
         name,
-        source=rows(given),
+        source=rows(source_rows),
         create=f"CREATE TABLE {name}_fact (sid INT NOT NULL, cust_fk INT)",
         factory=factory(FactTable, name=f"{name}_fact", keyrefs=["sid", "cust_fk"]),
         keys={"cust_fk": member(dimension, id="cust", missing=missing_of)},
@@ -259,7 +259,7 @@ def test_members_of_a_junk_dimension_with_null_are_one_each(home: WarehouseCase)
         CachedDimension, name="flag_dim", key="k", attributes=["a", "b"], lookupatts=["a", "b"]
     )
     create = "CREATE TABLE flag_dim (k INT NOT NULL PRIMARY KEY, a INT, b INT, UNIQUE (a, b))"
-    given = [
+    source_rows = [
         {"sid": 1, "a": 1, "b": None},
         {"sid": 2, "a": None, "b": None},
         {"sid": 3, "a": 1, "b": None},
@@ -273,6 +273,6 @@ def test_members_of_a_junk_dimension_with_null_are_one_each(home: WarehouseCase)
     )
     home.declare(DimensionETL("flag", create=create, factory=flags), flagged)
     home.load("flag")
-    assert home.load("sale", given).inferred == 2
-    assert home.load("sale", [*given, {"sid": 4, "a": None, "b": 2}]).inferred == 1
+    assert home.load("sale", source_rows).inferred == 2
+    assert home.load("sale", [*source_rows, {"sid": 4, "a": None, "b": 2}]).inferred == 1
     assert len(home.table("flag_dim", "k")) == 3

@@ -71,14 +71,14 @@ VISIT = FactETL(
 
 def config(*etls: DimensionETL | FactETL, **constants: Any) -> Any:
     """Return a config module with these ETLs."""
-    given = {
+    defaults = {
         "SOURCE_URLS": {"shop": "sqlite:///source.db"},
         "WAREHOUSE_URL": "mysql://etl@localhost/warehouse",
         "LOG_HOME": Path("logs"),
         "DIMENSIONS": [etl for etl in etls if etl.kind == "dimension"],
         "FACTS": [etl for etl in etls if etl.kind == "fact"],
     }
-    return SimpleNamespace(**{**given, **constants})
+    return SimpleNamespace(**{**defaults, **constants})
 
 
 def faults(*etls: DimensionETL | FactETL, **constants: Any) -> str:

@@ -238,7 +238,8 @@ def test_a_part_of_a_query_is_the_query_as_it_is_written(sql: str, part: str) ->
     """
     names = ["at"]
     assert (
-        queries.filter_rows(sql, names, lambda given: f"{given['at']} > 5", dialect="mysql") == part
+        queries.filter_rows(sql, names, lambda columns: f"{columns['at']} > 5", dialect="mysql")
+        == part
     )
     assert queries.filter_rows(sql, names, lambda _: "", dialect="mysql") == sql
 

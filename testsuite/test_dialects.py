@@ -273,10 +273,10 @@ def drifting(
     dialect: str, columns: str, warehouse_url: str, logs: Path, *attributes: str
 ) -> Project:
     """Return a project with one dimension of one member, whose table has these columns."""
-    given = {"code": "a", "amount": 1, "more": 2}
+    row = {"code": "a", "amount": 1, "more": 2}
     dimension = DimensionETL(
         "thing",
-        source=rows(lambda: [{name: given[name] for name in attributes}]),
+        source=rows(lambda: [{name: row[name] for name in attributes}]),
         create=f"CREATE TABLE thing_dim ({columns})",
         factory=factory(
             TypeOneSlowlyChangingDimension,

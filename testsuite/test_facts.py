@@ -80,7 +80,7 @@ def test_the_order_of_rows_does_not_decide_which_row_of_a_grain_holds(
     That holds also if one of them is rejected for its own values. Identical rows are loaded once.
     """
     case.declare(order(grain=("id",), most_rejected=0.9))
-    given = [
+    source_rows = [
         an_order(1, 1),
         an_order(1, 2),
         an_order(2, 5),
@@ -88,11 +88,11 @@ def test_the_order_of_rows_does_not_decide_which_row_of_a_grain_holds(
         an_order(3, 7),
         an_order(3, 7, "too long"),
     ]
-    counts = case.load("order", given[::step])
+    counts = case.load("order", source_rows[::step])
     assert counts == events.Counts(read=6, inserted=1, unchanged=1, rejected=4)
     assert case.table("fact_order", "id", "qty") == [(2, 5)]
     # NULL and 4 are different values, so the rows of order 4 are rejected as well.
-    counts = case.load("order", [*given, an_order(4, None), an_order(4, 4)][::step])
+    counts = case.load("order", [*source_rows, an_order(4, None), an_order(4, 4)][::step])
     assert counts == events.Counts(read=8, unchanged=2, rejected=6)
 
 
@@ -147,13 +147,13 @@ def test_the_order_of_rows_does_not_decide_what_a_snapshot_holds(
     Rows with two values for the same milestone are rejected.
     """
     case.declare(journey())
-    given = [
+    source_rows = [
         a_journey(1, 2, None),
         a_journey(1, None, 5),
         a_journey(2, 3, None),
         a_journey(2, 4, None),
     ]
-    counts = case.load("journey", given[::step])
+    counts = case.load("journey", source_rows[::step])
     assert counts == events.Counts(read=4, inserted=1, unchanged=1, rejected=2)
     assert case.table("fact_journey", "id", "paid_on", "shipped_on") == [
         (1, "2024-01-02", "2024-01-05")

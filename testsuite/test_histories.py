@@ -171,10 +171,10 @@ def load_days(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         sales = tuple(more.get("sales", ()))
         steps, begin = [], 0
         for number, day in enumerate(days):
-            given = tuple(range(begin, begin + len(day)))
+            source_rows = tuple(range(begin, begin + len(day)))
             how = more.get("hows", {}).get(number, "load")
             facts = tuple(range(len(sales))) if number in more.get("facts", ()) else None
-            steps.append(Step(given, facts, how, 25))
+            steps.append(Step(source_rows, facts, how, 25))
             begin += len(day)
         case = QuickHouse(
             f"sqlite:///{tmp_path}/w.sqlite", tmp_path, as_sets=request.param == "as sets"

@@ -249,8 +249,8 @@ def test_junk_members_are_made_of_the_facts_own_columns(case: WarehouseCase) -> 
         sale({"kind_fk": junk("kind", colour="paint", is_gift="gift")}, grain=("sale_id",)),
     )
     assert case.load("kind").read == 0
-    given = [("red", 1), ("red", None), ("red", 1), (None, None)]
-    facts = [a_sale(number, paint=paint, gift=gift) for number, (paint, gift) in enumerate(given)]
+    flags = [("red", 1), ("red", None), ("red", 1), (None, None)]
+    facts = [a_sale(number, paint=paint, gift=gift) for number, (paint, gift) in enumerate(flags)]
     assert case.load("sale", facts).inferred == 3
     assert case.load("sale", facts).inferred == 0
     assert [row[1:] for row in case.table("sale_fact", "sale_id", "kind_fk")] == [
@@ -276,11 +276,11 @@ def test_an_inferred_member_is_filled_in_place(case: WarehouseCase, table_class:
     assert case.load("sale", [a_sale(1, code="A"), a_sale(2, code="B")]).inferred == 1
     columns = ("id", "code", "title", "is_guess")
     assert case.table("thing_dim", *columns) == [(1, "A", "Algebra", 0), (2, "B", None, 1)]
-    given = [
+    source_rows = [
         {"code": "A", "title": "Algebra", "price": 5},
         {"code": "B", "title": "B!", "price": 6},
     ]
-    counts = case.load("thing", given)
+    counts = case.load("thing", source_rows)
     assert (counts.inserted, counts.updated, counts.unchanged) == (0, 1, 1)
     assert case.table("thing_dim", *columns) == [(1, "A", "Algebra", 0), (2, "B", "B!", 0)]
     assert case.load("thing").unchanged == 2
@@ -542,8 +542,8 @@ def test_facts_of_the_unknown_member_find_the_version_of_their_own_day(case: War
     case.declare(person(unknown=unknown), sale({"person_fk": key}, "kind_fk", "month", append=True))
     case.load("person", [a_person(2, "Oslo", None)])
     days = [date(2014, 1, 1), date(2014, 5, 1), None]
-    given = [a_sale(number, kind_fk=1, month=month) for number, month in enumerate(days)]
-    assert case.load("sale", given).unknown == 3
+    source_rows = [a_sale(number, kind_fk=1, month=month) for number, month in enumerate(days)]
+    assert case.load("sale", source_rows).unknown == 3
     case.load("person", [a_person(1, "Bonn", None), a_person(1, "Rome", date(2014, 4, 1))])
     assert case.load("sale", [a_sale(4, kind_fk=2, month=date(2014, 1, 1))]).rekeyed == 3
     assert case.table("sale_fact", "sale_id", "person_fk") == [(0, 2), (1, 3), (2, 3), (4, 1)]
@@ -666,14 +666,14 @@ def test_rejected_rows_are_kept_accounted_for_and_loaded_later(case: WarehouseCa
         sale({"thing_fk": member("thing", code="code")}, grain=("sale_id",), most_rejected=0.6),
     )
     case.load("thing", [{"code": "A", "title": "", "price": 1}])
-    given = [a_sale(number, code="A") for number in range(5)]
-    given += [
+    source_rows = [a_sale(number, code="A") for number in range(5)]
+    source_rows += [
         a_sale(5, code="B"),
         a_sale(6, "1e9", code="A"),
         a_sale(0, 2, code="A"),
         a_sale(None, code="A"),  # type: ignore[arg-type] # NULL in the grain is the point
     ]
-    counts = case.load("sale", given)
+    counts = case.load("sale", source_rows)
     assert (counts.read, counts.inserted, counts.rejected) == (9, 4, 5)
     assert counts.adds_up
     with case.project.open_warehouse() as warehouse:

@@ -152,8 +152,8 @@ def test_names_like_the_engines_own_load(warehouse_url: str, tmp_path: Path, as_
 
 def test_names_that_differ_in_case_stay_apart() -> None:
     """DuckDB takes the names that the engine gives to names that it would confuse."""
-    given = ["id", "ID", "ID_2", "__row", "___row", "Id", 'a"b', "", "ẞ", "ss"]
-    names = column_names(given)
+    source_names = ["id", "ID", "ID_2", "__row", "___row", "Id", 'a"b', "", "ẞ", "ss"]
+    names = column_names(source_names)
     assert (names["id"], names["ID"], names["__row"], names["___row"]) == (
         "id",
         "ID_2",

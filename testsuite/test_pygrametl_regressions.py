@@ -109,15 +109,15 @@ class Way:
     star: Star
     as_sets: bool
 
-    def load(self, etl: Any, *given: Row) -> tuple[int, int, int]:
+    def load(self, etl: Any, *source_rows: Row) -> tuple[int, int, int]:
         """Load these rows, and return the numbers of inserted, updated and unchanged rows."""
-        last = self._last(etl, given)
+        last = self._last(etl, source_rows)
         assert isinstance(last, events.EtlFinished), last
         return last.counts.inserted, last.counts.updated, last.counts.unchanged
 
-    def refusal(self, etl: Any, *given: Row) -> str:
+    def refusal(self, etl: Any, *source_rows: Row) -> str:
         """Load these rows, require a failure, and return the error."""
-        last = self._last(etl, given)
+        last = self._last(etl, source_rows)
         assert isinstance(last, events.EtlFailed), last
         return last.error
 
@@ -131,12 +131,12 @@ class Way:
             (*(day and date.fromisoformat(str(day)) for day in at[:2]), *at[2:]) for at in found
         ]
 
-    def _last(self, etl: Any, given: tuple[Row, ...]) -> Any:
+    def _last(self, etl: Any, source_rows: tuple[Row, ...]) -> Any:
         kind = (
             etl.factory.table_class if self.as_sets else type("Own", (etl.factory.table_class,), {})
         )
         made = Factory(kind, etl.factory.arguments)
-        loaded = replace(etl, factory=made, source=rows(lambda: [dict(row) for row in given]))
+        loaded = replace(etl, factory=made, source=rows(lambda: [dict(row) for row in source_rows]))
         project = self.star.project(*{each.name: each for each in (dimension(), loaded)}.values())
         assert (why_row_by_row(project, loaded) is None) == self.as_sets
         return list(process(project, loaded, rebuild=False))[-1]
@@ -360,9 +360,11 @@ def test_trap_08_values_written_into_the_sql(way: Way, other_mysql_url: str) -> 
             table.insert(sale(t_fk=1, sold_on=None, words="back\\"))
     way.load(dimension(), person())
     words = ["back\\", "it's", '"', "%s", "?"]
-    given = [sale(number=at, sold_on=date(2020, 1, 2), words=text) for at, text in enumerate(words)]
+    source_rows = [
+        sale(number=at, sold_on=date(2020, 1, 2), words=text) for at, text in enumerate(words)
+    ]
     assert way.load(
-        fact(BatchFactTable, arguments={"batchsize": 2, "usemultirow": True}), *given
+        fact(BatchFactTable, arguments={"batchsize": 2, "usemultirow": True}), *source_rows
     ) == (5, 0, 0)
     found = way.star.table("f", "number", "sold_on", "words")
     assert [(str(day), text) for _, day, text in found] == [("2020-01-02", text) for text in words]

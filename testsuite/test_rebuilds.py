@@ -196,9 +196,9 @@ def test_a_member_whose_row_is_rejected_outlives_a_rebuild(case: WarehouseCase) 
     """
     case.declare(shop(most_rejected=1))
     case.load("shop", [{"code": code, "city": "Bonn"} for code in ("a", "b", "c", "d's")])
-    given = [{"code": "a", "city": "Rome"}, {"code": "b", "city": "x" * 21}]
-    given += [{"code": "d's", "city": "Oslo"}, {"code": "d's", "city": "Rome"}]
-    assert case.load("shop", given, rebuild=True).rejected == 3
+    source_rows = [{"code": "a", "city": "Rome"}, {"code": "b", "city": "x" * 21}]
+    source_rows += [{"code": "d's", "city": "Oslo"}, {"code": "d's", "city": "Rome"}]
+    assert case.load("shop", source_rows, rebuild=True).rejected == 3
     assert case.table("shop_dim", "id", "code", "city") == [
         (1, "a", "Rome"),
         (2, "b", "Bonn"),
@@ -216,11 +216,11 @@ def test_rows_that_differ_in_what_no_dimension_reads_are_one(
     case = WarehouseCase(warehouse_url, tmp_path, as_sets=True)
     for table_class in (TypeOneSlowlyChangingDimension, Dimension):
         case.declare(shop(table_class=table_class))
-        given = [
+        source_rows = [
             {"code": "a", "city": "Bonn", "read_at": 1},
             {"code": "a", "city": "Bonn", "read_at": 2},
         ]
-        case.load("shop", given)
+        case.load("shop", source_rows)
         assert case.table("shop_dim", "id", "code", "city") == [(1, "a", "Bonn")]
 
 
@@ -232,9 +232,9 @@ def test_rows_that_differ_in_the_key_that_the_source_gives_are_two(home: Warehou
     etl = shop(table_class=CachedDimension, most_rejected=1)
     arguments = {**etl.factory.arguments, "defaultidvalue": -1}
     home.declare(replace(etl, factory=replace(etl.factory, arguments=arguments)))
-    given = [{"id": key, "code": "a", "city": "Bonn"} for key in (7, 8)]
-    assert home.load("shop", given).rejected == 2
-    assert home.load("shop", [given[0], given[0]]).inserted == 1
+    source_rows = [{"id": key, "code": "a", "city": "Bonn"} for key in (7, 8)]
+    assert home.load("shop", source_rows).rejected == 2
+    assert home.load("shop", [source_rows[0], source_rows[0]]).inserted == 1
 
 
 def test_junk_members_outlive_a_rebuild(case: WarehouseCase) -> None:

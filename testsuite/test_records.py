@@ -37,13 +37,13 @@ def case(warehouse_url: str, tmp_path: Path) -> WarehouseCase:
 def test_an_audit_key_is_never_given_again(case: WarehouseCase) -> None:
     """An audit key is never used twice, even if the records of all earlier runs are deleted."""
     case.declare(THING, PERSON)
-    given = []
+    numbers = []
     for _ in range(3):
         case.load("thing", [ROW])
-        given.append(last(case))
+        numbers.append(last(case))
         case.execute("DELETE FROM etl_run")
     case.load("thing", [{**ROW, "title": "b"}])
-    assert given == [1, 2, 3]
+    assert numbers == [1, 2, 3]
     assert last(case) == 4
     assert case.table("thing_dim", "code", "audit_key") == [("?", 1), ("A", 4)]
 

@@ -50,7 +50,7 @@ class Shop:
         )
         self._folder = folder
         self._warehouse_url = warehouse_url
-        self._own = (lambda given: given) if as_sets else _own
+        self._own = (lambda rows_as_they_are: rows_as_they_are) if as_sets else _own
         self._made = (made, member_made, thing_made)
         self.title = "VARCHAR(5)"
 
@@ -113,10 +113,10 @@ class Shop:
                 "orders": "id INT, mid INT, v INT, at DATETIME",
             }
             declared["things"] = "tid INT, title TEXT, at DATETIME"
-            for name, given in tables.items():
+            for name, table_rows in tables.items():
                 source.execute(f"DROP TABLE IF EXISTS {name}")
                 source.execute(f"CREATE TABLE {name} ({declared[name]})")
-                for row in given:
+                for row in table_rows:
                     source.query(
                         f"INSERT INTO {name} VALUES ({', '.join('?' * len(row))})",
                         tuple(map(_text, row)),

@@ -108,7 +108,7 @@ class Table:
         later: list[Row] = [{"number": number} | after for number, (_, after) in enumerate(found)]
         return first, later
 
-    def expected(self, given: Sequence[Row]) -> int:
+    def expected(self, source_rows: Sequence[Row]) -> int:
         """Record the states that a load must make of these rows.
 
         Returns how many rows the load must write.
@@ -117,7 +117,7 @@ class Table:
         plain_rows = [
             {"number": row["number"]}
             | {kind.name: plain(kind.sort, row[kind.name]) for kind in kinds}
-            for row in given
+            for row in source_rows
         ]
         if not self.histories:
             self.histories = [[row] for row in plain_rows]
@@ -192,7 +192,7 @@ def write(url: str, database: str, table: Table) -> None:
     kinds = table.kinds
     name = quoted(database, f"source_of_{table.name}")
     declared = [f"{quoted(database, kind.name)} {kind.declared(database)}" for kind in kinds]
-    given = [
+    source_rows = [
         (state, row["number"], *(taken(database, row[kind.name]) for kind in kinds))
         for state, state_rows in enumerate(table.states())
         for row in state_rows
@@ -201,7 +201,7 @@ def write(url: str, database: str, table: Table) -> None:
     with closing(connected(url)) as connection, closing(connection.cursor()) as cursor:
         cursor.execute(f"CREATE TABLE {name} (state INT, number INT, {', '.join(declared)})")
         cursor.execute("BEGIN")
-        cursor.executemany(f"INSERT INTO {name} VALUES ({marks})", given)
+        cursor.executemany(f"INSERT INTO {name} VALUES ({marks})", source_rows)
         cursor.execute("COMMIT")
 
 
@@ -216,17 +216,17 @@ def taken(database: str, value: Any) -> Any:
     return value.isoformat() if isinstance(value, date | time) else value
 
 
-def write_file(path: Path, table: Table, given: Sequence[Row]) -> None:
+def write_file(path: Path, table: Table, source_rows: Sequence[Row]) -> None:
     """Write rows into a file, in the format of its suffix."""
     names = ["number", *(kind.name for kind in table.kinds)]
     if path.suffix == ".csv":
         # Each text is quoted, because an empty field is NULL.
         with path.open("w", encoding="utf-8", newline="") as opened:
             opened.write(",".join(names) + "\n")
-            for row in given:
+            for row in source_rows:
                 opened.write(",".join(_csv(row[name]) for name in names) + "\n")
     elif path.suffix == ".jsonl":
-        lines = [json.dumps(dict(row), ensure_ascii=False, default=str) for row in given]
+        lines = [json.dumps(dict(row), ensure_ascii=False, default=str) for row in source_rows]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     else:
         declared = ", ".join(
@@ -235,12 +235,12 @@ def write_file(path: Path, table: Table, given: Sequence[Row]) -> None:
         )
         marks = ", ".join("?" * len(names))
         with duckdb.connect(":memory:") as connection:
-            connection.execute(f"CREATE TABLE given (number INT, {declared})")
+            connection.execute(f"CREATE TABLE source_rows (number INT, {declared})")
             connection.executemany(
-                f"INSERT INTO given VALUES ({marks})",
-                [[row[name] for name in names] for row in given],
+                f"INSERT INTO source_rows VALUES ({marks})",
+                [[row[name] for name in names] for row in source_rows],
             )
-            connection.execute(f"COPY given TO '{path}' (FORMAT parquet)")
+            connection.execute(f"COPY source_rows TO '{path}' (FORMAT parquet)")
 
 
 def _csv(value: Any) -> str:
@@ -297,8 +297,8 @@ def declared(table: Table, source: Any) -> DimensionETL | FactETL:
             grain=("number",),
         )
     versions = {"versionatt": "version", "fromatt": "since", "toatt": "until"}
-    given = versions if table.shape == "type 2" else {}
-    more = ", version INT, since DATETIME(6), until DATETIME(6)" if given else ""
+    version_arguments = versions if table.shape == "type 2" else {}
+    more = ", version INT, since DATETIME(6), until DATETIME(6)" if version_arguments else ""
     return DimensionETL(
         table.name,
         source=source,
@@ -308,12 +308,12 @@ def declared(table: Table, source: Any) -> DimensionETL | FactETL:
             )
         """,
         factory=factory(
-            SlowlyChangingDimension if given else TypeOneSlowlyChangingDimension,
+            SlowlyChangingDimension if version_arguments else TypeOneSlowlyChangingDimension,
             name=table.name,
             key="id",
-            attributes=["number", *names, *given.values()],
+            attributes=["number", *names, *version_arguments.values()],
             lookupatts=["number"],
-            **given,
+            **version_arguments,
         ),
     )
 
@@ -345,8 +345,8 @@ class Pair:
         if table.source in DATABASES:
             write(self._source_url, table.source, table)
         elif table.source in FORMATS:
-            for state, given in enumerate(table.states()):
-                write_file(self._file(table, state), table, given)
+            for state, source_rows in enumerate(table.states()):
+                write_file(self._file(table, state), table, source_rows)
 
     def _file(self, table: Table, state: int) -> Path:
         return self._folder / f"{table.name}_{state}.{table.source}"
@@ -355,8 +355,8 @@ class Pair:
         if table.source in FORMATS:
             return file(str(self._file(table, state)))
         if table.source == "rows":
-            given = table.states()[state]
-            return rows(lambda: given)
+            source_rows = table.states()[state]
+            return rows(lambda: source_rows)
         names = ", ".join(["number", *(kind.name for kind in table.kinds)])
         return f"SELECT {names} FROM source_of_{table.name} WHERE state = {state}"
 

@@ -109,8 +109,8 @@ def test_a_password_command_is_run_once_and_again_when_the_password_was_refused(
     Further connections use the same password. If the password changes, the first refused connection
     runs the command again.
     """
-    given = sa.make_url(request.getfixturevalue(server))
-    admin = given.set(username="root", password="") if "mariadb" in server else given
+    server_url = sa.make_url(request.getfixturevalue(server))
+    admin = server_url.set(username="root", password="") if "mariadb" in server else server_url
     created, changed = (
         ("CREATE ROLE odd LOGIN SUPERUSER PASSWORD '{}'", "ALTER ROLE odd PASSWORD '{}'")
         if "postgresql" in server
@@ -381,9 +381,9 @@ def test_a_hostile_source_changes_nothing(
     star.write(THINGS, [{"code": "A", "title": "good"}])
     star.load(THING)
     no_text = (f"'B' AS code, {NO_UTF8[source]} AS title", "bytes")
-    for given, reason in (*ODD_ROWS, no_text):
+    for sql, reason in (*ODD_ROWS, no_text):
         for rebuild in (True, False):
-            error = star.failure(replace(THING, source=native(f"SELECT {given}")), rebuild=rebuild)
+            error = star.failure(replace(THING, source=native(f"SELECT {sql}")), rebuild=rebuild)
             assert reason in error, error
     assert star.table("thing_dim", "title") == [("good",)]
 

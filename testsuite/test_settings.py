@@ -103,19 +103,19 @@ from pypelineetl.project.settings import SETTINGS, page
 )
 def test_a_value_against_its_rule_is_reported(name: str, value: Any, message: str) -> None:
     """A setting with an invalid value is reported in one line with the value and the rule."""
-    given = faults(SCHOOL, DAY, VISIT, **{name: value})
-    assert given.startswith(f"config.py: {name}"), given
-    assert message in given
-    assert len(given.splitlines()) == 1, given
+    error = faults(SCHOOL, DAY, VISIT, **{name: value})
+    assert error.startswith(f"config.py: {name}"), error
+    assert message in error
+    assert len(error.splitlines()) == 1, error
 
 
 @pytest.mark.parametrize("name", ["SQL_DIALECT", "WAREHOUSE_DIALECT", "SOURCE_DIALECTS"])
-@pytest.mark.parametrize("given", ["mariadb", "postgresql", "postgres", "duckdb", "sqlite"])
-def test_a_dialect_has_the_names_of_the_databases(name: str, given: str) -> None:
+@pytest.mark.parametrize("dialect_name", ["mariadb", "postgresql", "postgres", "duckdb", "sqlite"])
+def test_a_dialect_has_the_names_of_the_databases(name: str, dialect_name: str) -> None:
     """A dialect may have the name that URLs use, and PostgreSQL also sqlglot's name."""
-    value = {"shop": given} if name == "SOURCE_DIALECTS" else given
+    value = {"shop": dialect_name} if name == "SOURCE_DIALECTS" else dialect_name
     project = read_project(config(SCHOOL, DAY, VISIT, **{name: value}))
-    written = {"mariadb": "mysql", "postgresql": "postgres"}.get(given, given)
+    written = {"mariadb": "mysql", "postgresql": "postgres"}.get(dialect_name, dialect_name)
     expected = {
         "SQL_DIALECT": (written, written),
         "WAREHOUSE_DIALECT": ("mysql", written),
@@ -129,9 +129,9 @@ def test_a_misspelt_setting_is_reported_and_a_name_of_the_users_own_is_not() -> 
 
     Otherwise the setting would be ignored, and nobody would notice.
     """
-    given = faults(SCHOOL, KEEP_PREVOIUS=True, HOME="/opt", NEAREST_SHOP="Bonn")
+    error = faults(SCHOOL, KEEP_PREVOIUS=True, HOME="/opt", NEAREST_SHOP="Bonn")
     assert (
-        given
+        error
         == 'config.py: there is no setting KEEP_PREVOIUS. Did you mean "KEEP_PREVIOUS"? If the name'
         " is your own, write it in lower case"
     )
@@ -140,8 +140,8 @@ def test_a_misspelt_setting_is_reported_and_a_name_of_the_users_own_is_not() -> 
 def test_all_faults_of_settings_are_reported_at_once() -> None:
     """All problems of settings are reported at once, one in each line, with those of the ETLs."""
     wrong = replace(SCHOOL, active=cast("Any", "no"))
-    given = faults(wrong, KEEP_PREVIOUS="no", LOG_HOME=None, SQL_DIALECT="mysqll").splitlines()
-    assert [line.split()[1] for line in given] == [
+    lines = faults(wrong, KEEP_PREVIOUS="no", LOG_HOME=None, SQL_DIALECT="mysqll").splitlines()
+    assert [line.split()[1] for line in lines] == [
         "LOG_HOME",
         "SQL_DIALECT",
         "KEEP_PREVIOUS",
@@ -195,9 +195,9 @@ def test_all_faults_of_settings_are_reported_at_once() -> None:
 def test_a_field_of_a_wrong_type_is_reported(etl: Any, changes: Any, message: str) -> None:
     """An ETL's argument of a wrong type is reported in one line with the value and the rule."""
     wrong = replace(etl, **changes)
-    given = faults(*(wrong if each is etl else each for each in (SCHOOL, DAY, VISIT)))
-    assert given.startswith(f'config.py: {etl.kind} "{etl.name}": {message}'), given
-    assert len(given.splitlines()) == 1
+    error = faults(*(wrong if each is etl else each for each in (SCHOOL, DAY, VISIT)))
+    assert error.startswith(f'config.py: {etl.kind} "{etl.name}": {message}'), error
+    assert len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -257,9 +257,9 @@ def test_a_value_of_a_wrong_type_inside_a_field_is_reported(
 ) -> None:
     """A declared value whose own field has a wrong type is one line, not a traceback."""
     wrong = replace(etl, **changes)
-    given = faults(*(wrong if each is etl else each for each in (SCHOOL, DAY, VISIT)))
-    assert given.startswith(f'config.py: {wrong.kind} "{wrong.name}": {message}'), given
-    assert len(given.splitlines()) == 1
+    error = faults(*(wrong if each is etl else each for each in (SCHOOL, DAY, VISIT)))
+    assert error.startswith(f'config.py: {wrong.kind} "{wrong.name}": {message}'), error
+    assert len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -316,9 +316,9 @@ def test_a_misspelt_variable_is_reported(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("ETL_WAREHOUSE_ULR", "mysql://root:secret@dw/warehouse")
     variables = environment(tmp_path / ".env")
     assert variables.get("ETL_WAREHOUSE_URL") is None
-    given = faults(SCHOOL, _env=variables)
+    error = faults(SCHOOL, _env=variables)
     assert (
-        given == "config.py never asks for ETL_WAREHOUSE_ULR, which is in the environment or in"
+        error == "config.py never asks for ETL_WAREHOUSE_ULR, which is in the environment or in"
         f' {tmp_path}/.env. Did you mean "ETL_WAREHOUSE_URL"?'
     )
 

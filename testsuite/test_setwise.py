@@ -198,15 +198,15 @@ def test_nasty_values_arrive_byte_for_byte(
         sa.Column("bytes", sa.LargeBinary().with_variant(LONGBLOB(), "mysql")),
     )
     metadata.create_all(star.engine)
-    given: list[dict[str, Any]] = [
+    source_rows: list[dict[str, Any]] = [
         {"number": number, "words": words, "bytes": words.encode()}
         for number, words in enumerate(NASTY)
     ]
-    given += [
+    source_rows += [
         {"number": 100, "words": None, "bytes": None},
         {"number": 101, "words": "x" * 100_000, "bytes": BLOB},
     ]
-    star.write(table, given)
+    star.write(table, source_rows)
     etl = FactETL(
         "nasty",
         source="SELECT number, words, bytes FROM nasty",
@@ -218,7 +218,7 @@ def test_nasty_values_arrive_byte_for_byte(
     )
     star.load(etl)
     assert star.table("nasty_fact", "number", "words", "bytes") == [
-        tuple(each.values()) for each in given
+        tuple(each.values()) for each in source_rows
     ]
 
 
@@ -375,10 +375,10 @@ def test_members_that_bring_their_own_versions_go_row_by_row(tmp_path: Path) -> 
     star = Star(
         f"sqlite:///{tmp_path / 's.sqlite'}", f"duckdb:///{tmp_path / 'w.duckdb'}", tmp_path
     )
-    given = [
+    source_rows = [
         {"person_id": 1, "name": "Ann", "city": "Bonn", "valid_from": datetime(2010, 1, 1).date()}
     ]
-    arrived = replace(PERSON, name="arrived", source=rows(lambda: given))
+    arrived = replace(PERSON, name="arrived", source=rows(lambda: source_rows))
     happened = list(process(star.project(arrived), arrived, rebuild=True))
     assert any(
         isinstance(event, events.EtlNoted) and "row by row" in event.note for event in happened

@@ -47,14 +47,14 @@ COLUMNS = "| code:int | title:text | price:decimal | made_on:date | seen_at:date
 
 def config(*etls: DimensionETL | FactETL, **constants: Any) -> Any:
     """Return a config module with these ETLs; no test may reach its databases."""
-    given = {
+    defaults = {
         "SOURCE_URLS": {"shop": "mysql://theirs/shop"},
         "WAREHOUSE_URL": "postgresql://theirs/warehouse",
         "LOG_HOME": Path("/theirs"),
         "DIMENSIONS": [etl for etl in etls if etl.kind == "dimension"],
         "FACTS": [etl for etl in etls if etl.kind == "fact"],
     }
-    return SimpleNamespace(**{**given, **constants})
+    return SimpleNamespace(**{**defaults, **constants})
 
 
 @pytest.fixture

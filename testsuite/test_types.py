@@ -534,7 +534,7 @@ def _write_floats(mariadb_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "ddl", "held"),
+    ("expression", "ddl", "held"),
     [
         ("B'10101010'", "INT", 170),
         ("B'10101010'", "VARCHAR(20)", "10101010"),
@@ -548,7 +548,7 @@ def _write_floats(mariadb_url: str) -> None:
     ],
 )
 def test_types_that_only_postgresql_has(
-    postgresql_url: str, tmp_path: Path, given: str, ddl: str, held: Any
+    postgresql_url: str, tmp_path: Path, expression: str, ddl: str, held: Any
 ) -> None:
     """A value of a type that only PostgreSQL has is loaded with the same meaning, or refused.
 
@@ -556,7 +556,7 @@ def test_types_that_only_postgresql_has(
     """
     made = factory(FactTable, name="t", keyrefs=["number"], measures=["v"])
     create = f"CREATE TABLE t (number INT NOT NULL, v {ddl})"
-    etl = FactETL("t", source=f"SELECT 1 AS number, {given} AS v", create=create, factory=made)
+    etl = FactETL("t", source=f"SELECT 1 AS number, {expression} AS v", create=create, factory=made)
     config: Any = SimpleNamespace(
         SOURCE_URLS={"shop": postgresql_url},
         WAREHOUSE_URL=f"sqlite:///{tmp_path}/w.sqlite",

@@ -48,9 +48,9 @@ class WarehouseCase:
         """Declare ETLs. The rows that `load` and `give` name replace the source."""
         self._etls |= {etl.name: etl if self._as_sets else _own(etl) for etl in etls}
 
-    def give(self, name: str, given: Sequence[Row]) -> None:
+    def give(self, name: str, source_rows: Sequence[Row]) -> None:
         """Make these rows the source of an ETL from now on."""
-        self._given[name] = given
+        self._given[name] = source_rows
 
     @property
     def project(self) -> Project:
@@ -68,13 +68,13 @@ class WarehouseCase:
     def load(
         self,
         name: str,
-        given: Sequence[Row] | None = None,
+        source_rows: Sequence[Row] | None = None,
         *,
         rebuild: bool = False,
         full: bool = False,
     ) -> events.Counts:
         """Load one ETL, which must succeed, and return its counts."""
-        last = self._last(name, given, rebuild=rebuild, full=full)
+        last = self._last(name, source_rows, rebuild=rebuild, full=full)
         assert isinstance(last, events.EtlFinished), getattr(last, "error", last)
         return last.counts
 
@@ -88,9 +88,9 @@ class WarehouseCase:
             if isinstance(event, events.EtlNoted)
         ]
 
-    def failure(self, name: str, given: Sequence[Row] | None = None) -> str:
+    def failure(self, name: str, source_rows: Sequence[Row] | None = None) -> str:
         """Load one ETL, which must fail, and return its error."""
-        last = self._last(name, given)
+        last = self._last(name, source_rows)
         assert isinstance(last, events.EtlFailed), last
         assert not last.details, last.details
         return last.error
@@ -119,17 +119,17 @@ class WarehouseCase:
         with self.project.open_warehouse() as warehouse, warehouse.transaction():
             warehouse.execute(statement)
 
-    def _last(self, name: str, given: Sequence[Row] | None, **how: bool) -> events.Event:
-        if given is not None:
-            self.give(name, given)
+    def _last(self, name: str, source_rows: Sequence[Row] | None, **how: bool) -> events.Event:
+        if source_rows is not None:
+            self.give(name, source_rows)
         project = self.project
         etl = next(etl for etl in project.etls if etl.name == name)
         return list(process(project, etl, **{"rebuild": False, **how}))[-1]
 
     def _with_source(self, etl: Any) -> Any:
         if etl.name in self._given:
-            given = self._given[etl.name]
-            return replace(etl, source=rows(lambda: given))
+            source_rows = self._given[etl.name]
+            return replace(etl, source=rows(lambda: source_rows))
         return etl
 
 

@@ -211,10 +211,12 @@ class Star:
             }
 
 
-def _make(source: Database, table: str, columns: str, given: Sequence[tuple[Any, ...]]) -> None:
+def _make(
+    source: Database, table: str, columns: str, source_rows: Sequence[tuple[Any, ...]]
+) -> None:
     if source.catalog.columns(table):
         source.catalog.drop(table)
     source.execute(f"CREATE TABLE {table} ({columns})")
-    marks = ", ".join([source.placeholder] * len(given[0]))
+    marks = ", ".join([source.placeholder] * len(source_rows[0]))
     names = ", ".join(part.split()[0] for part in columns.replace("(10,2)", "").split(", "))
-    source.insert_many(f"INSERT INTO {table} ({names}) VALUES ({marks})", given)
+    source.insert_many(f"INSERT INTO {table} ({names}) VALUES ({marks})", source_rows)
