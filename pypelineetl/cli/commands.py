@@ -103,15 +103,23 @@ def list_etls(project: "Project", _arguments: argparse.Namespace) -> int:
 
 
 def show_sql(project: "Project", arguments: argparse.Namespace) -> int:
-    """Show the source query and the CREATE TABLE of ETLs, in the dialects of their databases."""
+    """Show the source query, the CREATE TABLE and the steps of the load of ETLs.
+
+    The first two are in the dialects of their databases. Most steps are DuckDB's SQL.
+    """
+    from pypelineetl.load.step_list import step_text  # noqa: PLC0415 - as above
     from pypelineetl.project.project import source_text  # noqa: PLC0415 - as above
 
-    for etl in project.named(arguments.show_sql):
+    etls = project.named(arguments.show_sql)
+    for etl in etls:
         sys.stdout.write(f"-- {etl.label}: source\n{source_text(project, etl)}\n\n")
         sys.stdout.write(f"-- {etl.label}: table {etl.table}\n")
         for statement in project.create_statements(etl):
             sys.stdout.write(f"{statement};\n")
         sys.stdout.write("\n")
+    for etl in etls:
+        for text in step_text(project, etl):
+            sys.stdout.write(text)
     return 0
 
 

@@ -43,6 +43,8 @@ class Database(Statements):
     """
     concurrent_writers: ClassVar[bool] = True
     """Whether several connections of one process may load at the same time."""
+    hosts_loads: ClassVar[bool] = False
+    """Whether loads compute on the connection of the warehouse, in temporary tables."""
     moments_are_texts: ClassVar[bool] = False
     """Whether moments are stored as texts, which may contain a time zone."""
     moment_function: ClassVar[str] = ""
@@ -95,6 +97,14 @@ class Database(Statements):
             sentence = reason if reason.endswith("?") else f"{reason}."
             message = f"cannot connect to {shown}: {sentence} {cls.connect_advice}"
             raise exception_class(is_transient=is_transient)(message) from error
+
+    @classmethod
+    def without_connection(cls) -> Self:
+        """Return a database that writes the text of statements, and can run none."""
+        database = cls.__new__(cls)
+        database.catalog = cls.catalog_class(database)
+        database.bulk = cls.bulk_class(database, database.catalog)
+        return database
 
     @classmethod
     @abc.abstractmethod

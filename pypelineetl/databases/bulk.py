@@ -39,17 +39,30 @@ class BulkWriter:
         """
         database = self._database
         names = [column.name for column in columns]
-        marks = ", ".join([database.placeholder] * len(names))
-        statement = f"""
-            INSERT INTO {database.quote(table)} ({database.quoted(names)})
-            VALUES ({marks})
-        """
+        # Not those of a subclass, whose own way to insert may be refused by the server.
+        values, statement = BulkWriter.insert_statements(self, table, columns, query)
         inserted = 0
-        for rows in session.batches(self.checked(columns, query), FETCH_ROWS):
+        for rows in session.batches(values, FETCH_ROWS):
             adapted_rows = [adapted(database.parameter_adapters, names, row) for row in rows]
             database.insert_many(statement, adapted_rows)
             inserted += len(rows)
         return inserted
+
+    def insert_statements(self, table: str, columns: Sequence[Column], query: str) -> list[str]:
+        """Return what `insert` runs: DuckDB's query of the values, and the warehouse's statement.
+
+        Args:
+            table: The warehouse table.
+            columns: The columns of the table, in the order of the query's columns.
+            query: The query.
+        """
+        database = self._database
+        marks = ", ".join([database.placeholder] * len(columns))
+        statement = f"""
+            INSERT INTO {database.quote(table)} ({_listed(database, columns)})
+            VALUES ({marks})
+        """
+        return [self.checked(columns, query), statement]
 
     def update(  # noqa: PLR0913 - each argument is a part of one UPDATE
         self,
@@ -74,14 +87,30 @@ class BulkWriter:
         """
         # The new values go into a temporary table first. Then one statement updates all rows.
         changes = f"{table}__changes"
-        columns = [*keys, *values]
-        self._database.execute(self._create_changes(changes, table, columns, keys))
-        self.insert(changes, columns, session, query)
-        matched = self._matched_by(table, keys, where)
-        self._database.execute(
-            self._update_statement(table, self._database.quote(changes), matched, values)
-        )
+        create, *_, update = self.update_statements(table, keys, values, query, where=where)
+        self._database.execute(create)
+        self.insert(changes, [*keys, *values], session, query)
+        self._database.execute(update)
         self._catalog.drop_temporary(changes)
+
+    def update_statements(
+        self,
+        table: str,
+        keys: Sequence[Column],
+        values: Sequence[Column],
+        query: str,
+        *,
+        where: str = "",
+    ) -> list[str]:
+        """Return what `update` runs, with the same arguments."""
+        changes = f"{table}__changes"
+        columns = [*keys, *values]
+        matched = self._matched_by(table, keys, where)
+        return [
+            self._create_changes(changes, table, columns, keys),
+            *self.insert_statements(changes, columns, query),
+            self._update_statement(table, self._database.quote(changes), matched, values),
+        ]
 
     def delete(self, table: str, keys: Sequence[Column], session: DuckSession, query: str) -> None:
         """Delete rows of a table, found by the keys that a query gives.
@@ -190,6 +219,11 @@ class BulkWriter:
         if where:
             conditions.append(where)
         return " AND ".join(conditions)
+
+
+def _listed(database: Statements, columns: Sequence[Column]) -> str:
+    """Return the columns of a statement, such as `"id", "price"`."""
+    return database.quoted(column.name for column in columns)
 
 
 def quoted_names(columns: Sequence[Column]) -> list[str]:

@@ -57,6 +57,7 @@ class DuckDB(Database):
     bulk_class = DuckDBWriter
     # Connections share one DuckDB instance. ATTACH in one thread breaks catalog queries in another.
     concurrent_writers = False
+    hosts_loads = True
     connect_advice = (
         "Check the path, and that this account may read and write the file and its folder."
     )

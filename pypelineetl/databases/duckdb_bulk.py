@@ -41,8 +41,12 @@ class DuckDBWriter(BulkWriter):
     def insert(
         self, table: str, columns: Sequence[Column], session: DuckSession, query: str
     ) -> int:
+        [statement] = self.insert_statements(table, columns, query)
+        return session.number(statement)
+
+    def insert_statements(self, table: str, columns: Sequence[Column], query: str) -> list[str]:
         names = self._database.quoted(column.name for column in columns)
-        return session.number(f"INSERT INTO {self._database.quote(table)} ({names}) {query}")
+        return [f"INSERT INTO {self._database.quote(table)} ({names}) {query}"]
 
     def update(  # noqa: PLR0913 - as in the base class
         self,
@@ -54,9 +58,21 @@ class DuckDBWriter(BulkWriter):
         *,
         where: str = "",
     ) -> None:
+        [statement] = self.update_statements(table, keys, values, query, where=where)
+        session.run(statement)
+
+    def update_statements(
+        self,
+        table: str,
+        keys: Sequence[Column],
+        values: Sequence[Column],
+        query: str,
+        *,
+        where: str = "",
+    ) -> list[str]:
         changes = self._named([*keys, *values], query)
         matched = self._matched_by(table, keys, where)
-        session.run(self._update_statement(table, changes, matched, values))
+        return [self._update_statement(table, changes, matched, values)]
 
     def delete(self, table: str, keys: Sequence[Column], session: DuckSession, query: str) -> None:
         matched = self._matched_by(table, keys, "")

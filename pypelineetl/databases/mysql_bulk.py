@@ -46,7 +46,7 @@ class MySQLWriter(BulkWriter):
     def insert(
         self, table: str, columns: Sequence[Column], session: DuckSession, query: str
     ) -> int:
-        values = csv_query(columns, self.checked(columns, query), _CSV_FORMATS)
+        values, _ = self.insert_statements(table, columns, query)
         options = f"NULLSTR 'NULL'{quoted_texts(columns)}"
         try:
             with CsvPipe(session, values, options) as pipe:
@@ -68,20 +68,7 @@ class MySQLWriter(BulkWriter):
     def load_data(self, path: str, table: str, columns: Sequence[Column]) -> int:
         """Load the CSV in a file into a table, and return the number of rows."""
         database = self._database
-        targets, settings = [], []
-        for number, column in enumerate(columns):
-            name = database.quote(column.name)
-            if duckdb_type(column) == "BLOB":
-                # CSV holds bytes as hexadecimal digits.
-                targets.append(f"@b{number}")
-                settings.append(f"{name} = UNHEX(@b{number})")
-            else:
-                targets.append(name)
-        statement = f"""
-            LOAD DATA LOCAL INFILE '{path}' INTO TABLE {database.quote(table)} CHARACTER SET utf8mb4
-            FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '"' ESCAPED BY ''
-            ({", ".join(targets)}) {"SET " + ", ".join(settings) if settings else ""}
-        """
+        statement = self._load_statement(path, table, columns)
         with (
             database.translated_errors(),
             database.connection.offering(path),
@@ -94,6 +81,28 @@ class MySQLWriter(BulkWriter):
                 [(_, code, text)] = cursor.fetchall()
                 raise pymysql.DataError(code, text)
         return loaded
+
+    def insert_statements(self, table: str, columns: Sequence[Column], query: str) -> list[str]:
+        values = csv_query(columns, self.checked(columns, query), _CSV_FORMATS)
+        # The number of the pipe is known only when the load runs.
+        return [values, self._load_statement("/dev/fd/…", table, columns)]
+
+    def _load_statement(self, path: str, table: str, columns: Sequence[Column]) -> str:
+        database = self._database
+        targets, settings = [], []
+        for number, column in enumerate(columns):
+            name = database.quote(column.name)
+            if duckdb_type(column) == "BLOB":
+                # CSV holds bytes as hexadecimal digits.
+                targets.append(f"@b{number}")
+                settings.append(f"{name} = UNHEX(@b{number})")
+            else:
+                targets.append(name)
+        return f"""
+            LOAD DATA LOCAL INFILE '{path}' INTO TABLE {database.quote(table)} CHARACTER SET utf8mb4
+            FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '"' ESCAPED BY ''
+            ({", ".join(targets)}) {"SET " + ", ".join(settings) if settings else ""}
+        """
 
     def _create_changes(
         self, changes: str, table: str, columns: Sequence[Column], keys: Sequence[Column]

@@ -43,12 +43,7 @@ class PostgreSQLWriter(BulkWriter):
         self, table: str, columns: Sequence[Column], session: DuckSession, query: str
     ) -> int:
         database = self._database
-        values = csv_query(columns, self.checked(columns, query), _CSV_FORMATS)
-        names = database.quoted(column.name for column in columns)
-        statement = rf"""
-            COPY {database.quote(table)} ({names})
-            FROM STDIN (FORMAT csv, NULL '\N')
-        """
+        values, statement = self.insert_statements(table, columns, query)
         with (
             CsvPipe(session, values, rf"NULLSTR '\N'{quoted_texts(columns)}") as pipe,
             database.translated_errors(),
@@ -58,6 +53,14 @@ class PostgreSQLWriter(BulkWriter):
                 while block := os.read(pipe.descriptor, _BLOCK_BYTES):
                     copy.write(block)
             return int(cursor.rowcount)
+
+    def insert_statements(self, table: str, columns: Sequence[Column], query: str) -> list[str]:
+        names = self._database.quoted(column.name for column in columns)
+        statement = rf"""
+            COPY {self._database.quote(table)} ({names})
+            FROM STDIN (FORMAT csv, NULL '\N')
+        """
+        return [csv_query(columns, self.checked(columns, query), _CSV_FORMATS), statement]
 
 
 class PostgreSQLScanner(Scanner):

@@ -222,6 +222,22 @@ class Projection:
         self._kept_table = table
         return f"SELECT * FROM {table}"
 
+    def view(
+        self, requested: Sequence[ColumnRequest], name: str, *, collect_errors: bool = False
+    ) -> None:
+        """Create a view of the requested columns, so that later statements can name the rows.
+
+        Args:
+            requested: The columns.
+            name: The name of the view, which begins with `pypelineetl_`.
+            collect_errors: As for `select`.
+        """
+        # A fetched table with the name of an earlier view would be refused, and the other way
+        # round. So the table has a name of its own.
+        table = quoted(name.replace("pypelineetl_", "pypelineetl_fetched_", 1))
+        query = self.select(requested, table, collect_errors=collect_errors)
+        self._session.view(quoted(name), query)
+
     def release(self) -> None:
         """Drop the table into which `select` fetched the rows, if it did."""
         if self._kept_table is not None:

@@ -165,7 +165,11 @@ class DuckSession:
 
     def keep(self, name: str, query: str) -> None:
         """Create a table of this load from the rows of a query, replacing one of the same name."""
-        self.run(f"CREATE OR REPLACE {self._table} {name} AS {query}")
+        self.run(self.table_statement(name, query))
+
+    def table_statement(self, name: str, query: str) -> str:
+        """Return the statement that `keep` runs."""
+        return f"CREATE OR REPLACE {self._table} {name} AS {query}"
 
     def declare(self, name: str, columns: Mapping[str, str]) -> None:
         """Create an empty table of this load, replacing one of the same name.
@@ -179,7 +183,11 @@ class DuckSession:
 
     def view(self, name: str, query: str) -> None:
         """Create a view of this load, replacing one of the same name."""
-        self.run(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
+        self.run(self.view_statement(name, query))
+
+    def view_statement(self, name: str, query: str) -> str:
+        """Return the statement that `view` runs."""
+        return f"CREATE OR REPLACE TEMP VIEW {name} AS {query}"
 
     def insert(self, table: str, arrow: Any) -> None:
         """Insert the rows of an Arrow table into a table of this load."""

@@ -11,6 +11,7 @@ from typing import Any
 from pypelineetl.declare.etls import FactETL
 from pypelineetl.errors import LoadError, quoted
 from pypelineetl.load.staged_rows import StagedRows
+from pypelineetl.load.steps import Step
 from pypelineetl.sql.sql_casts import literal
 
 _UNDECIDED = "pypelineetl_undecided"
@@ -41,17 +42,7 @@ def mark_undecided(staged: StagedRows, rows: str) -> None:
     session, row_key = staged.session, staged.etl.row_key
     has_key = f"NOT ({staged.any_null(row_key)})"
     # Usually each fact has one row, and this query is the only cost.
-    repeated = session.rows(
-        f"""
-        SELECT 1
-        FROM {rows}
-        WHERE {has_key}
-        GROUP BY {staged.quoted(row_key)}
-        HAVING count(*) > 1
-        LIMIT 1
-        """
-    )
-    if not repeated:
+    if not repeated_step(staged, row_key, rows).rows(session):
         return
     _find_undecided(staged, staged.etl, rows)
     found = session.rows(f"SELECT * FROM {_UNDECIDED} ORDER BY {staged.quoted(row_key)} LIMIT 1")
@@ -73,6 +64,29 @@ def mark_undecided(staged: StagedRows, rows: str) -> None:
             """
         )
     _merge(staged, staged.etl, rows, f"{has_key} AND __reason IS NULL")
+
+
+def repeated_step(staged: StagedRows, row_key: Sequence[str], rows: str) -> Step:
+    """Return the step that finds out whether any fact has several rows.
+
+    Args:
+        staged: The fact that is loaded.
+        row_key: The columns that identify a fact.
+        rows: The table of its rows in DuckDB.
+
+    """
+    return Step(
+        "check for several rows of a fact",
+        "Find rows of the same fact: those that agree are merged, others rejected.",
+        f"""
+        SELECT 1
+        FROM {rows}
+        WHERE NOT ({staged.any_null(row_key)})
+        GROUP BY {staged.quoted(row_key)}
+        HAVING count(*) > 1
+        LIMIT 1
+        """,
+    )
 
 
 def ignores_null(etl: FactETL, name: str) -> bool:

@@ -13,6 +13,7 @@ from pypelineetl.errors import LoadError
 from pypelineetl.events import Counts
 from pypelineetl.load.context import Load, null_message
 from pypelineetl.load.staged_rows import StagedRows
+from pypelineetl.load.steps import Step
 from pypelineetl.load.strategy import why_own_code
 from pypelineetl.load.waiting_rejects import WaitingRejects
 from pypelineetl.sql.sql_casts import literal
@@ -35,15 +36,32 @@ def reject(session: DuckSession, rows: str) -> int:
         How many rows they are.
 
     """
-    session.run(
+    keep, delete = reject_steps(rows)
+    keep.run(session)
+    return delete.number(session)
+
+
+def reject_steps(rows: str) -> tuple[Step, Step]:
+    """Return the two steps of `reject`."""
+    keep = Step(
+        "collect rejected rows",
+        "Copy the rows that have a reason to the rejected rows of this load.",
         f"""
         INSERT INTO {_REJECTED}
         SELECT __reason, __given
         FROM {rows}
         WHERE __reason IS NOT NULL
-        """
+        """,
     )
-    return session.number(f"DELETE FROM {rows} WHERE __reason IS NOT NULL")
+    delete = Step(
+        "delete rejected rows",
+        "Delete them, so that later steps see only rows that can be loaded.",
+        f"""
+        DELETE FROM {rows}
+        WHERE __reason IS NOT NULL
+        """,
+    )
+    return keep, delete
 
 
 def reject_row(session: DuckSession, etl: ETL, reason: str, row: Mapping[str, Any]) -> None:
@@ -64,12 +82,40 @@ def reject_null(staged: StagedRows, names: Sequence[str], rows: str) -> int:
         LoadError: There are such rows, and the ETL allows no rejected rows.
 
     """
-    if not staged.etl.most_rejected:
-        staged.refuse_null(names, rows)
-        return 0
-    reason = literal(null_message(names))
-    staged.session.run(f"UPDATE {rows} SET __reason = {reason} WHERE {staged.any_null(names)}")
-    return reject(staged.session, rows)
+    step = null_step(staged, names, rows)
+    if staged.etl.most_rejected:
+        step.run(staged.session)
+        return reject(staged.session, rows)
+    found = step.rows(staged.session)
+    if found:
+        values = zip(names, found[0], strict=True)
+        raise LoadError(null_message([name for name, value in values if value is None]))
+    return 0
+
+
+def null_step(staged: StagedRows, names: Sequence[str], rows: str) -> Step:
+    """Return the step that finds rows with NULL in columns that must identify a row."""
+    if staged.etl.most_rejected:
+        return Step(
+            "reject rows without a key",
+            "Give a reason to the rows with NULL in a column that must identify a row.",
+            f"""
+            UPDATE {rows}
+            SET __reason = {literal(null_message(names))}
+            WHERE {staged.any_null(names)}
+            """,
+        )
+    return Step(
+        "check the key",
+        "Find a row with NULL in a column that must identify a row: it fails the load.",
+        f"""
+        SELECT {staged.quoted(names)}
+        FROM {rows}
+        WHERE {staged.any_null(names)}
+        ORDER BY __row
+        LIMIT 1
+        """,
+    )
 
 
 def write_rejects(

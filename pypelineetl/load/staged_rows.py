@@ -16,21 +16,19 @@ from pypelineetl.duck.names import column_names, quoted
 from pypelineetl.duck.projection import ColumnRequest, Projection, request_column
 from pypelineetl.duck.rows import Stream
 from pypelineetl.duck.session import DuckSession
-from pypelineetl.errors import LoadError
-from pypelineetl.load.context import Load, null_message
+from pypelineetl.load.context import Load
+from pypelineetl.load.steps import AUDIT_KEY, Insert, Update
 from pypelineetl.sql.schema import Column
 from pypelineetl.sql.sql_casts import duckdb_type
 from pypelineetl.state.surrogate_keys import LargestKeys
 
+GIVEN = "pypelineetl_given"
+"""The view of the source's rows in DuckDB, with the columns that the load requests."""
 SOURCE_ROWS = "pypelineetl_rows"
 """The table of the source's rows in DuckDB. The column `__row` numbers them in their order."""
 CURRENT = "pypelineetl_existing"
 """The table of the warehouse's rows in DuckDB."""
 
-_REPEATED = "pypelineetl_repeated"
-"""The table of the values that several rows of SOURCE_ROWS share."""
-_CHANGES = "pypelineetl_changes"
-"""The table of the keys and new values of one update."""
 # Up to this many members are read by their keys. For more, one scan of the table is faster than a
 # statement with a condition for each.
 _MOST_READ_BY_KEY = 500
@@ -89,26 +87,6 @@ class StagedRows:
     def request(self, name: str) -> ColumnRequest:
         """Return the request for a source column that has the name of a column of the table."""
         return request_column(self.names[name], name, self.columns[name])
-
-    def number_rows(self, rows: str) -> int:
-        """Keep the rows of a query as SOURCE_ROWS, and return how many there are."""
-        self.session.keep(SOURCE_ROWS, f"SELECT row_number() OVER () AS __row, * FROM ({rows})")
-        return self.session.number(f"SELECT count(*) FROM {SOURCE_ROWS}")
-
-    def refuse_null(self, names: Sequence[str], rows: str = SOURCE_ROWS) -> None:
-        """Raise LoadError if the rows have a NULL in these columns, which must identify a row."""
-        found = self.session.rows(
-            f"""
-            SELECT {self.quoted(names)}
-            FROM {rows}
-            WHERE {self.any_null(names)}
-            ORDER BY __row
-            LIMIT 1
-            """
-        )
-        if found:
-            values = zip(names, found[0], strict=True)
-            raise LoadError(null_message([name for name, value in values if value is None]))
 
     def any_null(self, names: Iterable[str]) -> str:
         """Return the condition that one of these columns is NULL.
@@ -209,19 +187,6 @@ class StagedRows:
         requested = [self.request(name) for name in names]
         self.session.run(f"INSERT INTO {CURRENT} {given.select(requested, f'{CURRENT}_more')}")
 
-    def repeated(self, names: Sequence[str], alias: str) -> str:
-        """Return the condition that a row of SOURCE_ROWS has its values in these columns twice.
-
-        Empty if there is no such row.
-        """
-        by = self.quoted(names)
-        self.session.keep(
-            _REPEATED, f"SELECT {by} FROM {SOURCE_ROWS} GROUP BY {by} HAVING count(*) > 1"
-        )
-        if not self.session.number(f"SELECT count(*) FROM {_REPEATED}"):
-            return ""
-        return f"({self.quoted(names, f'{alias}.')}) IN (SELECT ({by}) FROM {_REPEATED})"
-
     def largest(self, name: str) -> int:
         """Return the largest surrogate key that the table has or had; 0 if there is none.
 
@@ -236,6 +201,15 @@ class StagedRows:
         # A key of a deleted member is never given again, not even after a rebuild.
         return max(found or 0, LargestKeys(warehouse).of(self.etl), 0)
 
+    def set_largest_key(self, name: str) -> None:
+        """Set the variable LARGEST_KEY, which steps read, to the largest surrogate key.
+
+        Args:
+            name: The column of the surrogate key.
+
+        """
+        self.session.run(f"SET VARIABLE pypelineetl_largest_key = {self.largest(name)}")
+
     def insert(self, query: str) -> int:
         """Insert a query's rows into the warehouse's table, and return how many they are.
 
@@ -243,8 +217,21 @@ class StagedRows:
             query: A query in DuckDB, with all columns of the factory in their order.
 
         """
-        columns, query = self._audited(self.etl.factory.columns, query)
-        return self.load.warehouse.bulk.insert(self.etl.table, columns, self.session, query)
+        return self.insert_step("", "", query).number(self.session)
+
+    def insert_step(self, name: str, purpose: str, query: str) -> Insert:
+        """Return the step that inserts a query's rows into the warehouse's table.
+
+        Args:
+            name: The name of the step.
+            purpose: What it is for.
+            query: As for `insert`.
+
+        """
+        audited, constants = self._audited(self.etl.factory.columns)
+        if constants:
+            query = f"SELECT *{constants} FROM ({query})"
+        return Insert(name, purpose, query, self.load.warehouse.bulk, self.etl.table, audited)
 
     def update(
         self, keys: Sequence[str], values: Sequence[str], query: str, where: str = ""
@@ -258,19 +245,31 @@ class StagedRows:
             where: A further condition of the warehouse's rows, with qualified column names.
 
         """
-        # The query is kept, so that it runs once. Without changes the warehouse gets no statement.
-        self.session.keep(_CHANGES, query)
-        if not values or not self.session.number(f"SELECT count(*) FROM {_CHANGES}"):
-            return
+        if values:
+            self.update_step("", "", keys, values, query, where).run(self.session)
+
+    def update_step(  # noqa: PLR0913, PLR0917 - as `update`, with the two texts of a step
+        self,
+        name: str,
+        purpose: str,
+        keys: Sequence[str],
+        values: Sequence[str],
+        query: str,
+        where: str = "",
+    ) -> Update:
+        """Return the step that updates rows of the warehouse's table, with `update`'s arguments."""
         # The audit column of the changed rows gets the key of this run.
-        columns, changes = self._audited(values, f"SELECT * FROM {_CHANGES}")
-        self.load.warehouse.bulk.update(
+        audited, constants = self._audited(values)
+        return Update(
+            name,
+            purpose,
+            query,
+            self.load.warehouse.bulk,
             self.etl.table,
-            [self.columns[name] for name in keys],
-            columns,
-            self.session,
-            changes,
-            where=where,
+            [self.columns[key] for key in keys],
+            audited,
+            constants,
+            where,
         )
 
     def _scan(self, query: str) -> Projection:
@@ -294,13 +293,14 @@ class StagedRows:
         rows = warehouse.query(query, adapted(adapters, list(by) * len(keys), tuple(values)))
         return [rows] if rows else []
 
-    def _audited(self, names: Iterable[str], query: str) -> tuple[list[Column], str]:
-        """Return the columns and the query, each with the audit column added if there is one."""
+    def _audited(self, names: Iterable[str]) -> tuple[list[Column], str]:
+        """Return columns with the audit column, and its value in SQL after a comma.
+
+        The value is empty if the table has no audit column.
+        """
         audited = self.load.audited(self.etl)
         columns = [self.columns[name] for name in (*names, *audited)]
-        if not audited:
-            return columns, query
         constants = ""
-        for name, key in audited.items():
-            constants += f", CAST({key} AS {duckdb_type(self.columns[name])})"
-        return columns, f"SELECT *{constants} FROM ({query})"
+        for name in audited:
+            constants += f", CAST({AUDIT_KEY} AS {duckdb_type(self.columns[name])})"
+        return columns, constants

@@ -40,6 +40,8 @@ def load_rows(
         load.warehouse.duckdb_connection, load.project.memory, scans=scans, streams=streams
     ) as session:
         create_rejects_table(session)
+        if load.audited(etl):
+            session.run(f"SET VARIABLE pypelineetl_audit_key = {load.audit_key}")
         waiting = WaitingRejects(load.project, etl, load.warehouse, load.generation)
         load = replace(load, waiting=waiting)
         counts = yield from load_source(load, session, etl)

@@ -10,6 +10,7 @@ from typing import Any
 from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.duck.projection import ColumnRequest, request_column
 from pypelineetl.load.staged_rows import CURRENT, SOURCE_ROWS, StagedRows
+from pypelineetl.load.steps import CreateTable, Step
 
 _FILLED = "pypelineetl_filled"
 """The attributes of inferred members whose rows have arrived."""
@@ -78,8 +79,10 @@ def type_three_value(key: str, kept: str, base: str) -> str:
     """
 
 
-def resolve_attributes(staged: StagedRows, etl: DimensionETL, latest: str) -> None:
-    """Set the type-0 and type-3 attributes of the source rows from those of their members.
+def resolve_steps(staged: StagedRows, etl: DimensionETL, latest: str) -> list[Step]:
+    """Return the step that sets the type-0 and type-3 attributes of the source rows, if any.
+
+    It takes them from the members of the rows.
 
     Args:
         staged: The source rows.
@@ -97,7 +100,7 @@ def resolve_attributes(staged: StagedRows, etl: DimensionETL, latest: str) -> No
     """
     # Type 6 needs nothing here: the source query gives its column as a copy of the attribute.
     if not (etl.original or etl.previous):
-        return
+        return []
     key = staged.quote(str(etl.factory.name("key")))
     replaced = []
     for name in etl.original:
@@ -107,14 +110,17 @@ def resolve_attributes(staged: StagedRows, etl: DimensionETL, latest: str) -> No
     for name, base in etl.previous.items():
         column = staged.quote(name)
         replaced.append(f"{type_three_value(key, column, staged.quote(base))} AS {column}")
-    staged.session.keep(
-        SOURCE_ROWS,
+    resolve = CreateTable(
+        "keep original and previous values",
+        "Set the attributes of types 0 and 3 in the source rows from those of their members.",
         f"""
         SELECT r.* REPLACE ({", ".join(replaced)})
         FROM {SOURCE_ROWS} AS r
         LEFT JOIN {latest} AS e ON {staged.equal(etl.factory.natural_key, "r", "e")}
         """,
+        SOURCE_ROWS,
     )
+    return [resolve]
 
 
 def fill_inferred(staged: StagedRows, etl: DimensionETL) -> int:

@@ -12,6 +12,7 @@ from pypelineetl.duck.projection import request_column
 from pypelineetl.load.context import Load
 from pypelineetl.load.dimensions.warehouse_rows import warehouse_rows
 from pypelineetl.load.staged_rows import StagedRows
+from pypelineetl.load.steps import Insert, Step
 from pypelineetl.sql.sql_casts import literal
 from pypelineetl.state.member_events import EVENTS, MemberEventTable
 from pypelineetl.state.table_names import state_name
@@ -74,18 +75,32 @@ class MemberEvents:
             rewritten: The surrogate keys of versions whose earlier events are deleted first.
 
         """
-        warehouse = self._staged.load.warehouse
-        columns = self._table.columns()
         for first in range(0, len(rewritten), _KEYS_PER_STATEMENT):
             self._table.delete(self._etl, rewritten[first : first + _KEYS_PER_STATEMENT])
-        name = literal(state_name(self._etl.live_table))
-        generation = literal(self._staged.load.generation)
+        self.perform(self.write_step("", "", events))
+
+    def perform(self, step: Step) -> None:
+        """Run a step that inserts events. The table is created if need be."""
+        self._table.ensure()
+        self._staged.load.warehouse.uncommitted.add(EVENTS)
+        step.run(self._staged.session)
+
+    def write_step(self, name: str, purpose: str, events: str) -> Insert:
+        """Return the step that inserts events.
+
+        Args:
+            name: The name of the step.
+            purpose: What it is for.
+            events: As for `write`.
+
+        """
+        state, generation = state_name(self._etl.live_table), self._staged.load.generation
         query = f"""
-            SELECT {name}, version_key, effective, event, {generation}
+            SELECT {literal(state)}, version_key, effective, event, {literal(generation)}
             FROM ({events})
         """
-        warehouse.uncommitted.add(EVENTS)
-        warehouse.bulk.insert(EVENTS, columns, self._staged.session, query)
+        columns, bulk = self._table.table.declared_columns(), self._staged.load.warehouse.bulk
+        return Insert(name, purpose, query, bulk, EVENTS, columns)
 
     def _read(self, table: str, selected: Mapping[str, str], rest: str) -> None:
         """Read the dimension's events into a DuckDB table.

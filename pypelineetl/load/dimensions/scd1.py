@@ -11,19 +11,23 @@ from pypelineetl.load.dimensions.attributes import (
     compared_attributes,
     fill_inferred,
     given_attributes,
-    resolve_attributes,
+    resolve_steps,
     with_constants,
 )
 from pypelineetl.load.dimensions.previous_members import PREVIOUS_KEYS, load_previous_keys
 from pypelineetl.load.dimensions.source_rows import (
     can_stream_sorted,
     in_order,
+    order_step,
     record_seen_keys,
     reject_undecided,
     reject_unfit,
     stage,
+    stage_step,
 )
-from pypelineetl.load.staged_rows import CURRENT, SOURCE_ROWS, StagedRows
+from pypelineetl.load.rejects import null_step, reject_steps
+from pypelineetl.load.staged_rows import CURRENT, GIVEN, SOURCE_ROWS, StagedRows
+from pypelineetl.load.steps import LARGEST_KEY, CreateTable, Insert, Step, Update
 
 _CHANGED = "pypelineetl_changed_members"
 """The existing members of which an attribute changes, with their new attributes."""
@@ -79,9 +83,18 @@ def load_members(
         load.waiting.accept(staged, SOURCE_ROWS)
     # Writing. Inferred members come first: then the comparison does not find them changed.
     filled = fill_inferred(staged, etl)
-    resolve_attributes(staged, etl, CURRENT)
-    inserted = _insert_new(staged, etl, gives_keys=gives_keys)
-    updated = filled + (_overwrite_changed(staged, key, overwritten) if overwritten else 0)
+    for step in resolve_steps(staged, etl, CURRENT):
+        step.run(session)
+    inserted = 0
+    if _find_new(staged, natural_key).count(session):
+        if load.previous_keys:
+            load_previous_keys(staged)
+        staged.set_largest_key(key)
+        inserted = _insert_new(staged, etl, gives_keys=gives_keys).number(session)
+    updated = filled
+    if overwritten:
+        updated += _find_changed(staged, key, overwritten).count(session)
+        _overwrite(staged, key, overwritten).run(session)
     return Counts(read, inserted, updated, read - inserted - updated - rejected, rejected)
 
 
@@ -101,8 +114,8 @@ def _overwritten_attributes(etl: DimensionETL) -> tuple[str, ...]:
 
 def _insert_first(staged: StagedRows, etl: DimensionETL, source: Projection) -> int:
     """Insert all members of an empty table in the order of the source's rows."""
-    given = source.select(given_attributes(staged, etl), f"{SOURCE_ROWS}_given")
-    rows = in_order(staged, with_constants(staged, etl, given))
+    source.view(given_attributes(staged, etl), GIVEN)
+    rows = in_order(staged, with_constants(staged, etl, f"SELECT * FROM {GIVEN}"))
     largest_key = staged.largest(str(etl.factory.name("key")))
     return staged.insert(f"""
         SELECT __row + {largest_key}, {staged.quoted(etl.factory.names("attributes"))}
@@ -110,8 +123,46 @@ def _insert_first(staged: StagedRows, etl: DimensionETL, source: Projection) -> 
     """)
 
 
-def _insert_new(staged: StagedRows, etl: DimensionETL, *, gives_keys: bool) -> int:
-    """Create _NEW, insert its members, and return their number.
+def member_steps(staged: StagedRows, etl: DimensionETL, *, gives_keys: bool) -> list[Step]:
+    """Return the steps of an update whose rows are all accepted, in their order.
+
+    Args:
+        staged: The source rows.
+        etl: The dimension.
+        gives_keys: Whether the source gives the surrogate keys.
+
+    """
+    natural_key = etl.factory.natural_key
+    columns = [staged.quote(name) for name in natural_key]
+    steps: list[Step] = [stage_step(staged, etl)]
+    if etl.most_rejected:
+        steps += reject_steps(SOURCE_ROWS)
+    steps += [null_step(staged, natural_key, SOURCE_ROWS), order_step(columns, [])]
+    steps += resolve_steps(staged, etl, CURRENT)
+    steps += [_find_new(staged, natural_key), _insert_new(staged, etl, gives_keys=gives_keys)]
+    overwritten = _overwritten_attributes(etl)
+    if overwritten:
+        key = str(etl.factory.name("key"))
+        steps += [_find_changed(staged, key, overwritten), _overwrite(staged, key, overwritten)]
+    return steps
+
+
+def _find_new(staged: StagedRows, natural_key: Sequence[str]) -> CreateTable:
+    """Return the step that creates _NEW."""
+    return CreateTable(
+        "find new members",
+        "Choose the source rows whose natural key no member of the dimension has.",
+        f"""
+        SELECT *
+        FROM {SOURCE_ROWS} AS r
+        ANTI JOIN {CURRENT} AS e ON {staged.equal(natural_key, "r", "e")}
+        """,
+        _NEW,
+    )
+
+
+def _insert_new(staged: StagedRows, etl: DimensionETL, *, gives_keys: bool) -> Insert:
+    """Return the step that inserts the members of _NEW.
 
     A member gets the surrogate key that the source gives, or that it had before a rebuild, or the
     next number.
@@ -122,35 +173,25 @@ def _insert_new(staged: StagedRows, etl: DimensionETL, *, gives_keys: bool) -> i
         gives_keys: Whether the source rows have surrogate keys.
 
     """
-    natural_key = etl.factory.natural_key
-    staged.session.keep(
-        _NEW,
-        f"""
-        SELECT *
-        FROM {SOURCE_ROWS} AS r
-        ANTI JOIN {CURRENT} AS e ON {staged.equal(natural_key, "r", "e")}
-        """,
-    )
-    if not staged.session.number(f"SELECT count(*) FROM {_NEW}"):
-        return 0
     key = str(etl.factory.name("key"))
     known_keys = [f"r.{staged.quote(key)}"] if gives_keys else []
     rows = f"{_NEW} AS r"
     if staged.load.previous_keys:
-        load_previous_keys(staged)
         known_keys.append("p.__previous_key")
-        same = staged.equal(natural_key, "r", "p")
+        same = staged.equal(etl.factory.natural_key, "r", "p")
         rows = f"{rows} LEFT JOIN {PREVIOUS_KEYS} AS p ON {same}"
     known_key = f"coalesce({', '.join([*known_keys, 'NULL'])})" if known_keys else "NULL"
-    largest_key = staged.largest(key)
     attributes = staged.quoted(etl.factory.names("attributes"), "r.")
-    return staged.insert(f"""
+    return staged.insert_step(
+        "insert new members",
+        "Insert them, and give the next surrogate keys in the order of the source rows.",
+        f"""
         SELECT
           coalesce(
             __member,
             -- The next number: how many members up to here have no key. A frame of rows, as one of
             -- equal values of `__row`, the default, takes a hundred times as long.
-            {largest_key} + sum(CAST(__member IS NULL AS BIGINT))
+            {LARGEST_KEY} + sum(CAST(__member IS NULL AS BIGINT))
               OVER (ORDER BY __row ROWS UNBOUNDED PRECEDING)
           ),
           * EXCLUDE (__member, __row)
@@ -159,20 +200,31 @@ def _insert_new(staged: StagedRows, etl: DimensionETL, *, gives_keys: bool) -> i
           FROM {rows}
         )
         ORDER BY __row
-    """)
+        """,
+    )
 
 
-def _overwrite_changed(staged: StagedRows, key: str, names: Sequence[str]) -> int:
-    """Create _CHANGED, overwrite these attributes of its members, and return their number."""
-    natural_key = staged.etl.factory.natural_key
-    staged.session.keep(
-        _CHANGED,
+def _find_changed(staged: StagedRows, key: str, names: Sequence[str]) -> CreateTable:
+    """Return the step that creates _CHANGED."""
+    return CreateTable(
+        "find changed members",
+        "Compare the source rows with the members of the same natural keys.",
         f"""
         SELECT e.{staged.quote(key)}, {staged.quoted(names, "r.")}
         FROM {SOURCE_ROWS} AS r
-        JOIN {CURRENT} AS e ON {staged.equal(natural_key, "r", "e")}
+        JOIN {CURRENT} AS e ON {staged.equal(staged.etl.factory.natural_key, "r", "e")}
         WHERE {staged.changed(names, "r", "e")}
         """,
+        _CHANGED,
     )
-    staged.update([key], names, f"SELECT * FROM {_CHANGED}")
-    return staged.session.number(f"SELECT count(*) FROM {_CHANGED}")
+
+
+def _overwrite(staged: StagedRows, key: str, names: Sequence[str]) -> Update:
+    """Return the step that overwrites the attributes of the members of _CHANGED."""
+    return staged.update_step(
+        "update changed members",
+        "Overwrite their attributes, which begins no version.",
+        [key],
+        names,
+        f"SELECT * FROM {_CHANGED}",
+    )

@@ -12,7 +12,8 @@ from pypelineetl.errors import LoadError, quoted
 from pypelineetl.load.dimensions.attributes import with_constants
 from pypelineetl.load.dimensions.deletions import SEEN_KEYS, records_seen_keys
 from pypelineetl.load.rejects import reject, reject_null
-from pypelineetl.load.staged_rows import SOURCE_ROWS, StagedRows, not_special
+from pypelineetl.load.staged_rows import GIVEN, SOURCE_ROWS, StagedRows, not_special
+from pypelineetl.load.steps import CreateTable, Step
 from pypelineetl.sql import queries
 from pypelineetl.sql.sql_casts import literal
 
@@ -28,14 +29,27 @@ def stage(
 
     If rows may be rejected, those that cannot be cast have a `__reason`.
     """
-    may_reject = etl.most_rejected > 0
-    rows = source.select(requested, f"{SOURCE_ROWS}_given", collect_errors=may_reject)
-    if may_reject:
-        rows = f"SELECT * RENAME (__cast_error AS __reason) FROM ({rows})"
-    read = staged.number_rows(with_constants(staged, etl, rows))
+    source.view(requested, GIVEN, collect_errors=etl.most_rejected > 0)
+    read = stage_step(staged, etl).count(staged.session)
     # SOURCE_ROWS has the rows now, so the fetched ones can be dropped.
     source.release()
     return read
+
+
+def stage_step(staged: StagedRows, etl: DimensionETL) -> CreateTable:
+    """Return the step that creates SOURCE_ROWS."""
+    rows = f"SELECT * FROM {GIVEN}"
+    if etl.most_rejected:
+        rows = f"SELECT * RENAME (__cast_error AS __reason) FROM {GIVEN}"
+    return CreateTable(
+        "stage the source rows",
+        f"Read the source, whose rows {GIVEN} has in the types of the table, and number them.",
+        f"""
+        SELECT row_number() OVER () AS __row, *
+        FROM ({with_constants(staged, etl, rows)})
+        """,
+        SOURCE_ROWS,
+    )
 
 
 def reject_unfit(staged: StagedRows, natural_key: Sequence[str]) -> int:
@@ -85,7 +99,7 @@ def reject_undecided(
     """
     session, keys = staged.session, ", ".join([*by, *order])
     # Most extracts have one row of each key. Counting is far cheaper than the windows below.
-    if not session.rows(f"SELECT 1 FROM {SOURCE_ROWS} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"):
+    if not order_step(by, order).rows(session):
         return 0
     columns = [name for name in session.types(f"FROM {SOURCE_ROWS}") if name not in _OWN_COLUMNS]
     selected = ", ".join(map(quote_name, columns))
@@ -111,6 +125,28 @@ def reject_undecided(
     reason = literal(undecided_message(named, (), differing))
     session.run(f"UPDATE {SOURCE_ROWS} SET __reason = {reason} WHERE __row IN ({undecided})")
     return reject(session, SOURCE_ROWS)
+
+
+def order_step(by: Sequence[str], order: Sequence[str]) -> Step:
+    """Return the step that finds out whether the order of each member's rows is known.
+
+    Args:
+        by: The columns of the natural key in DuckDB.
+        order: The DuckDB expressions that order the rows of a member.
+
+    """
+    what = "date" if order else "natural key"
+    return Step(
+        "check the order",
+        f"Find rows of one member with the same {what}: equal ones are dropped, others rejected.",
+        f"""
+        SELECT 1
+        FROM {SOURCE_ROWS}
+        GROUP BY {", ".join([*by, *order])}
+        HAVING count(*) > 1
+        LIMIT 1
+        """,
+    )
 
 
 def _drop_repeated(session: DuckSession, columns: str) -> None:

@@ -12,11 +12,14 @@ from pypelineetl.load.dimensions.member_events import LATEST_EVENTS, MemberEvent
 from pypelineetl.load.dimensions.source_rows import reject_undecided
 from pypelineetl.load.dimensions.version_sql import VersionSql
 from pypelineetl.load.staged_rows import CURRENT, SOURCE_ROWS, StagedRows
+from pypelineetl.load.steps import CreateTable, CreateView, Step
 
 CHANGES = "pypelineetl_changed"
 """The source rows that change something, with what their members were before."""
 _LATEST = "pypelineetl_latest"
 """The view of each member's latest version, with `__is_open`, and `__last_event` if it is dated."""
+_REPEATED = "pypelineetl_repeated"
+"""The natural keys of which SOURCE_ROWS has several rows."""
 _REWRITTEN = "pypelineetl_rewritten_members"
 """The natural keys of the members whose histories are rewritten."""
 
@@ -77,16 +80,38 @@ class VersionChanges:
             staged.load_current_for(sql.current_columns(), versioning.natural_key, closed)
         by = staged.quoted(versioning.natural_key)
         # The window sorts the whole dimension. It is left out if each member has one version here.
+        repeated = staged.session.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {CURRENT}")
+        self.latest_step(has_several=repeated > 0).run(staged.session)
+
+    def latest_step(self, *, has_several: bool) -> CreateView:
+        """Return the step that creates _LATEST.
+
+        Args:
+            has_several: Whether CURRENT has several versions of a member.
+
+        """
+        by = self._staged.quoted(self._versioning.natural_key)
         chosen = ""
-        if staged.session.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {CURRENT}"):
+        if has_several:
             chosen = f"""
                 -- The latest version of each member.
-                QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {sql.latest_first()}) = 1
+                QUALIFY row_number() OVER (
+                  PARTITION BY {by} ORDER BY {self._sql.latest_first()}
+                ) = 1
             """
-        latest = f"SELECT *, {sql.is_open()} AS __is_open FROM {CURRENT} {chosen}"
-        if sql.is_dated:
+        latest = f"""
+            SELECT *, {self._sql.is_open()} AS __is_open
+            FROM {CURRENT}
+            {chosen}
+        """
+        if self._sql.is_dated:
             latest = self._with_last_event(latest)
-        staged.session.view(_LATEST, latest)
+        return CreateView(
+            "choose latest versions",
+            "Take the latest version of each member, and show whether it is open.",
+            latest,
+            _LATEST,
+        )
 
     def _with_last_event(self, latest: str) -> str:
         """Return the latest versions, each with the date of its last event.
@@ -124,12 +149,39 @@ class VersionChanges:
             Whether there are any.
 
         """
+        session = self._staged.session
+        repeated = self.repeated_step().count(session)
+        step = self.rewritten_step(has_repeated=repeated > 0)
+        return step is not None and step.count(session) > 0
+
+    def repeated_step(self) -> CreateTable:
+        """Return the step that creates _REPEATED."""
+        by = self._staged.quoted(self._versioning.natural_key)
+        return CreateTable(
+            "find members with several rows",
+            "List the natural keys of which the source gives several rows.",
+            f"""
+            SELECT {by}
+            FROM {SOURCE_ROWS}
+            GROUP BY {by}
+            HAVING count(*) > 1
+            """,
+            _REPEATED,
+        )
+
+    def rewritten_step(self, *, has_repeated: bool) -> CreateTable | None:
+        """Return the step that creates _REWRITTEN; None if there can be no such members.
+
+        Args:
+            has_repeated: Whether _REPEATED has any member.
+
+        """
         staged, by = self._staged, self._versioning.natural_key
         conditions = []
         # Several rows of one member.
-        repeated = staged.repeated(by, "r")
-        if repeated:
-            conditions.append(repeated)
+        if has_repeated:
+            row_by, repeated_by = staged.quoted(by, "r."), staged.quoted(by)
+            conditions.append(f"({row_by}) IN (SELECT ({repeated_by}) FROM {_REPEATED})")
         # The first row of an inferred member, which fills it in.
         if self._etl.inferred:
             conditions.append(f"CAST(e.{staged.quote(self._etl.inferred)} AS BOOLEAN)")
@@ -144,19 +196,20 @@ class VersionChanges:
             columns = map(staged.quote, self._sql.ordering())
             conditions.extend(f"r.{column} < e.{column}" for column in columns)
         if not conditions:
-            return False
-        staged.session.keep(
-            _REWRITTEN,
+            return None
+        return CreateTable(
+            "find histories to rewrite",
+            "List the members whose rows change the past, which Python computes, not SQL.",
             f"""
             SELECT DISTINCT {staged.quoted(by, "r.")}
             FROM {self._rows_beside_latest()}
             WHERE {" OR ".join(conditions)}
             """,
+            _REWRITTEN,
         )
-        return staged.session.number(f"SELECT count(*) FROM {_REWRITTEN}") > 0
 
-    def find_changes(self) -> None:
-        """Create CHANGES: the source rows that begin a version or overwrite an attribute.
+    def changes_step(self) -> CreateTable:
+        """Return the step that creates CHANGES: rows that begin a version or overwrite something.
 
         `__begins` and `__overwrites` show which. `__member` is the surrogate key of the latest
         version, NULL for a new member. `__is_open`, `__latest_number`, `__latest_until` and the
@@ -173,8 +226,9 @@ class VersionChanges:
             "e.__is_open",
             *self._kept_columns(),
         ]
-        staged.session.keep(
-            CHANGES,
+        return CreateTable(
+            "detect changes",
+            "Keep the source rows that begin a version or overwrite an attribute.",
             f"""
             SELECT *, {self.overwrites(versioning.overwritten)} AS __overwrites
             FROM (
@@ -185,6 +239,7 @@ class VersionChanges:
               WHERE {" OR ".join(is_changed)}
             )
             """,
+            CHANGES,
         )
 
     def _beginning_conditions(self) -> list[str]:
@@ -239,20 +294,23 @@ class VersionChanges:
         conditions = [f"{quote(name)} IS DISTINCT FROM {self._kept(name)}" for name in names]
         return " OR ".join(conditions) or "false"
 
-    def confirm_states(self) -> None:
-        """Write an event for each row that confirms the open version at a later date.
+    def confirm_steps(self) -> list[Step]:
+        """Return the step that writes an event for each row that confirms the open version.
 
-        Such a row begins no version, but a later load must know the date. With `srcdateatt` it
-        does begin one.
+        Such a row begins no version, but a later load must know its date. An undated dimension has
+        no such step. With `srcdateatt` such a row begins a version.
         """
         if not self._sql.is_dated or self._versioning.compares_dates:
-            return
+            return []
         key = self._staged.quote(self._versioning.key)
         since = self._staged.quote(str(self._versioning.since))
         changes = self._staged.changed(self._versioning.followed, "r", "e")
         rows = self._rows_beside_latest()
         confirmed = f"r.__effective > e.__last_event AND e.__is_open AND NOT ({changes})"
-        self._events.write(f"""
+        confirm = self._events.write_step(
+            "confirm states",
+            "Keep the dates at which rows confirm the open version, which changes no version.",
+            f"""
             SELECT e.{key} AS version_key, r.__effective AS effective, 'state' AS event
             FROM {rows}
             WHERE {confirmed}
@@ -261,7 +319,9 @@ class VersionChanges:
             SELECT e.{key}, CAST(e.{since} AS TIMESTAMP), 'state'
             FROM {rows}
             WHERE {confirmed} AND e.__has_no_event
-        """)
+            """,
+        )
+        return [confirm]
 
     def count(self, condition: str) -> int:
         """Return how many rows of CHANGES meet a condition."""
@@ -279,5 +339,9 @@ class VersionChanges:
         if self._sql.is_dated:
             keys = self._staged.quoted(by)
             known = f"({keys}) IN (SELECT ({keys}) FROM {_LATEST})"
-            rows = f"(SELECT *, {self._sql.effective_at(known)} AS __effective_at FROM {rows})"
-        return f"{rows} AS r LEFT JOIN {_LATEST} AS e ON {self._staged.equal(by, 'r', 'e')}"
+            rows = f"""(
+              SELECT *, {self._sql.effective_at(known)} AS __effective_at
+              FROM {rows}
+            )"""
+        return f"""{rows} AS r
+            LEFT JOIN {_LATEST} AS e ON {self._staged.equal(by, "r", "e")}"""

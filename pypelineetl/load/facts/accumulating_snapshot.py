@@ -8,10 +8,12 @@ from pypelineetl.duck.projection import Projection
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.contradictions import ignores_null
-from pypelineetl.load.facts.rows import insert_new, within
-from pypelineetl.load.facts.staged_facts import FACTS, StagedFacts
+from pypelineetl.load.facts.fact_sql import FACTS, FactSql
+from pypelineetl.load.facts.rows import within
+from pypelineetl.load.facts.staged_facts import StagedFacts
 from pypelineetl.load.rejects import reject_null
 from pypelineetl.load.staged_rows import CURRENT, StagedRows
+from pypelineetl.load.steps import CreateTable, Step
 
 _STATES = "pypelineetl_states"
 """The table of the facts that the warehouse has, as the source's rows change them."""
@@ -31,28 +33,37 @@ def load_snapshot(load: Load, session: DuckSession, etl: FactETL, source: Projec
     if load.waiting:
         load.waiting.accept(staged, FACTS)
     staged.load_current(etl.factory.columns, within(staged, keys, FACTS))
-    inserted = insert_new(staged, keys)
-    same = staged.equal(keys, "r", "e")
-    session.keep(
-        _STATES,
-        f"""
-        SELECT {", ".join([staged.quoted(keys, "r."), *_filled_in(staged, etl, others)])}
-        FROM {FACTS} AS r
-        JOIN {CURRENT} AS e ON {same}
-        """,
-    )
-    changed = f"""
-        {_STATES} AS r
-        JOIN {CURRENT} AS e ON {same}
-        WHERE {staged.changed(others, "r", "e")}
-    """
+    inserted = facts.sql.insert_new_step().number(session)
+    _fill_in_step(staged, etl, others).run(session)
     # Only facts that really change are updated, and counted as such.
-    updated = session.number(f"SELECT count(*) FROM {changed}")
-    columns = staged.quoted([*keys, *others], "r.")
-    staged.update(keys, others, f"SELECT {columns} FROM {changed}")
+    updated = session.number(f"SELECT count(*) FROM {facts.sql.changed(_STATES, others)}")
+    for step in facts.sql.update_steps(others, _STATES):
+        step.run(session)
     unchanged = counts.read - inserted - updated - rejected
     return replace(
         counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=rejected
+    )
+
+
+def snapshot_steps(sql: FactSql, staged: StagedRows, etl: FactETL) -> list[Step]:
+    """Return the steps that write an accumulating snapshot, after its facts are in FACTS."""
+    others = (*etl.factory.names("otherrefs"), *etl.factory.names("measures"))
+    fill_in = _fill_in_step(staged, etl, others)
+    return [sql.insert_new_step(), fill_in, *sql.update_steps(others, _STATES)]
+
+
+def _fill_in_step(staged: StagedRows, etl: FactETL, others: Sequence[str]) -> CreateTable:
+    """Return the step that creates _STATES."""
+    keys = etl.row_key
+    return CreateTable(
+        "fill in milestones",
+        "Take each milestone from the source row, or from the fact where the row has NULL.",
+        f"""
+        SELECT {", ".join([staged.quoted(keys, "r."), *_filled_in(staged, etl, others)])}
+        FROM {FACTS} AS r
+        JOIN {CURRENT} AS e ON {staged.equal(keys, "r", "e")}
+        """,
+        _STATES,
     )
 
 

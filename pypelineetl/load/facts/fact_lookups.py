@@ -15,6 +15,7 @@ from pypelineetl.duck.projection import ColumnRequest, request_moment
 from pypelineetl.duck.session import UNMATCHED_KEY, DuckSession
 from pypelineetl.load.facts.key_lookup import CalendarLookup, KeyLookup, MemberLookup
 from pypelineetl.load.facts.member_table import MemberTable, NaturalKey, load_members
+from pypelineetl.load.steps import Step
 from pypelineetl.project.project import Project
 from pypelineetl.sql.sql_casts import literal
 
@@ -119,7 +120,8 @@ class KeyLookups:
         """
         # All roles of a dimension at once, because two of them may name the same new member.
         for members in self._members.values():
-            missing = self._inferable(rows, members)
+            step = self._inferable(rows, members)
+            missing = [tuple(row) for row in step.rows(self._session)] if step else []
             if missing:
                 surrogate_keys = make(members.dimension, missing)
                 members.add(self._session, list(zip(missing, surrogate_keys, strict=True)))
@@ -163,10 +165,16 @@ class KeyLookups:
                 messages.append(_unmatched_message(lookup, found))
         return messages
 
-    def _inferable(self, rows: str, members: MemberTable) -> list[NaturalKey]:
-        """Return the natural keys that no member has, in the order in which the rows name them.
+    def infer_steps(self, rows: str) -> list[Step]:
+        """Return the steps that find the natural keys that `infer` would make members of."""
+        steps = [self._inferable(rows, members) for members in self._members.values()]
+        return [step for step in steps if step]
+
+    def _inferable(self, rows: str, members: MemberTable) -> Step | None:
+        """Return the step that finds natural keys that no member has, in the order of the rows.
 
         That is the order in which pygrametl would create the members and give surrogate keys.
+        None if no key of the dimension is declared with `missing="infer"`.
         """
         names = ", ".join(members.key_columns)
         roles, is_junk = [], False
@@ -183,18 +191,23 @@ class KeyLookups:
                 columns.append(f"{fact_column} AS {member_column}")
             roles.append(f"SELECT {', '.join(columns)}, __row, {number} AS __role FROM {rows}")
         if not roles:
-            return []
+            return None
         same, known = [], []
         for name in members.key_columns:
             same.append(f"named.{name} IS NOT DISTINCT FROM member.{name}")
             known.append(f"{name} IS NOT NULL")
-        found = self._session.rows(
+        union = "\nUNION ALL\n".join(roles)
+        return Step(
+            f"find members of {members.dimension.name} to infer",
+            "List the natural keys that no member has: each becomes a member first.",
             f"""
             SELECT {names}
             FROM (
               SELECT *
               -- What each role of the dimension names, one below the other.
-              FROM ({" UNION ALL ".join(roles)}) AS named
+              FROM (
+                {union}
+              ) AS named
               ANTI JOIN {members.table} AS member
                 ON {" AND ".join(same)}
               -- NULL names no member, but for a junk dimension it is a value like any other.
@@ -202,9 +215,8 @@ class KeyLookups:
             )
             GROUP BY {names}
             ORDER BY min((__row, __role))
-            """
+            """,
         )
-        return [tuple(row) for row in found]
 
 
 def key_lookups(

@@ -4,7 +4,7 @@ A fact that refers to one dimension in several roles reads its members once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ from pypelineetl.duck.projection import (
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.load.staged_rows import special_keys
+from pypelineetl.load.steps import CreateTable
 from pypelineetl.project.project import Project
 
 NaturalKey = tuple[Any, ...]
@@ -82,37 +83,59 @@ def load_members(
 ) -> MemberTable:
     """Read a dimension's members from the warehouse into DuckDB.
 
-    For a type-2 dimension with the natural key `user_id`, DuckDB computes the validity like this:
+    Raises:
+        LoadError: The dimension's table does not exist yet.
+
+    """
+    if not warehouse.catalog.columns(dimension.factory.table):
+        raise LoadError(missing_table(dimension))
+    _view_members(session, project, warehouse, dimension)
+    members_step(project, dimension).run(session)
+    members = member_table(project, dimension)
+    # Lookups of a dimension without versions need no conditions on dates.
+    versions = session.number(f"SELECT count(*) FROM {members.table} WHERE NOT __is_current")
+    return replace(members, is_versioned=versions > 0)
+
+
+def member_table(project: Project, dimension: DimensionETL) -> MemberTable:
+    """Return the table of a dimension's members, as if each type-2 member had several versions."""
+    natural_key = _natural_key_requests(project, dimension)
+    types = [request.duckdb_type for request in natural_key]
+    [key, *_] = _version_requests(project, dimension)
+    return MemberTable(
+        dimension,
+        quoted(f"pypelineetl_members_{_table_name(project, dimension)}"),
+        tuple(quoted(request.name) for request in natural_key),
+        (*types, key.duckdb_type),
+        is_versioned=bool(dimension.factory.versioning),
+    )
+
+
+def members_step(project: Project, dimension: DimensionETL) -> CreateTable:
+    """Return the step that computes the validity of each version of a dimension.
+
+    For a type-2 dimension with the natural key `user_id`:
 
         SELECT "user_id", __member,
           CASE WHEN row_number() OVER versions = 1 THEN TIMESTAMP '-infinity' ELSE __begins
             END AS __since,
           coalesce(lead(__begins) OVER versions, TIMESTAMP 'infinity') AS __until,
           lead(__member) OVER versions IS NULL AS __is_current
-        FROM (SELECT *, coalesce(__since, '-infinity') AS __begins FROM (…))
+        FROM (SELECT *, coalesce(__since, '-infinity') AS __begins FROM "pypelineetl_given_user")
         WINDOW versions AS (PARTITION BY "user_id" ORDER BY __begins, __number, __member)
 
-    Raises:
-        LoadError: The dimension's table does not exist yet.
-
     """
-    factory = dimension.factory
-    if not warehouse.catalog.columns(factory.table):
-        raise LoadError(missing_table(dimension))
-    natural_key = _natural_key_requests(project, dimension)
-    key_columns = tuple(quoted(request.name) for request in natural_key)
-    requested = [*natural_key, *_version_requests(project, dimension)]
-    name = _table_name(project, dimension)
-    table, given = quoted(f"pypelineetl_members_{name}"), quoted(f"pypelineetl_given_{name}")
-    members = _read_members(session, project, warehouse, dimension, requested, given)
+    factory, members = dimension.factory, member_table(project, dimension)
+    key_columns = ", ".join(members.key_columns)
     # Versions of one member may begin on the same day: then the version number decides.
     order = "__begins, __number, __member" if factory.name("versionatt") else "__begins, __member"
     begins = "coalesce(__since, '-infinity')" if factory.name("fromatt") else "'-infinity'"
-    session.keep(
-        table,
+    return CreateTable(
+        f"read the members of {dimension.name}",
+        "Compute from when and until when each version of a member is valid.",
         f"""
         SELECT
-          {", ".join(key_columns)},
+          {key_columns},
           __member,
           -- Extend the first version back to the beginning of time, so that older facts match it.
           CASE
@@ -122,15 +145,15 @@ def load_members(
           -- A version ends where the next version of its member begins.
           coalesce(lead(__begins) OVER versions, TIMESTAMP 'infinity') AS __until,
           lead(__member) OVER versions IS NULL AS __is_current
-        FROM (SELECT *, CAST({begins} AS TIMESTAMP) AS __begins FROM ({members}))
+        FROM (
+          SELECT *, CAST({begins} AS TIMESTAMP) AS __begins
+          FROM {quoted(_view_name(project, dimension))}
+        )
         -- All versions of one member, the oldest first.
-        WINDOW versions AS (PARTITION BY {", ".join(key_columns)} ORDER BY {order})
+        WINDOW versions AS (PARTITION BY {key_columns} ORDER BY {order})
         """,
+        members.table,
     )
-    # Lookups of a dimension without versions need no conditions on dates.
-    is_versioned = bool(session.number(f"SELECT count(*) FROM {table} WHERE NOT __is_current"))
-    types = tuple(request.duckdb_type for request in requested[: len(key_columns) + 1])
-    return MemberTable(dimension, table, key_columns, types, is_versioned)
 
 
 def _table_name(project: Project, dimension: DimensionETL) -> str:
@@ -168,21 +191,24 @@ def _version_requests(project: Project, dimension: DimensionETL) -> list[ColumnR
     return requested
 
 
-def _read_members(  # noqa: PLR0913, PLR0917 - where to read, what to read, and where to keep it
-    session: DuckSession,
-    project: Project,
-    warehouse: Database,
-    dimension: DimensionETL,
-    requested: Sequence[ColumnRequest],
-    table: str,
-) -> str:
-    """Return the DuckDB query of a dimension's members without its special members."""
-    key = str(dimension.factory.name("key"))
+def _view_name(project: Project, dimension: DimensionETL) -> str:
+    return f"pypelineetl_given_{_table_name(project, dimension)}"
+
+
+def _view_members(
+    session: DuckSession, project: Project, warehouse: Database, dimension: DimensionETL
+) -> None:
+    """Create the view of a dimension's members in DuckDB, without its special members."""
+    requested = [
+        *_natural_key_requests(project, dimension),
+        *_version_requests(project, dimension),
+    ]
     names = warehouse.quoted(request.source for request in requested)
     query = f"SELECT {names} FROM {warehouse.quote(dimension.table)}"
     special = special_keys(dimension)
     if special:
+        key = str(dimension.factory.name("key"))
         query += f" WHERE {warehouse.quote(key)} NOT IN ({special})"
     scanned = warehouse.scan_table(session, project.warehouse_url, dimension.table, query)
     projection = Projection(session, scanned, lambda: warehouse.stream(query))
-    return projection.select(requested, table)
+    projection.view(requested, _view_name(project, dimension))

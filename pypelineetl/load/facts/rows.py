@@ -8,10 +8,11 @@ from pypelineetl.duck.projection import Projection
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.events import Counts
 from pypelineetl.load.context import Load, Progress
+from pypelineetl.load.facts.fact_sql import FACTS, PERIODS
 from pypelineetl.load.facts.periodic_snapshot import replace_period
-from pypelineetl.load.facts.staged_facts import FACTS, PERIODS, StagedFacts
+from pypelineetl.load.facts.staged_facts import StagedFacts
 from pypelineetl.load.rejects import reject_null
-from pypelineetl.load.staged_rows import CURRENT, StagedRows
+from pypelineetl.load.staged_rows import StagedRows
 
 
 def load_fact_rows(load: Load, session: DuckSession, etl: FactETL, source: Projection) -> Progress:
@@ -29,9 +30,7 @@ def load_fact_rows(load: Load, session: DuckSession, etl: FactETL, source: Proje
     yield counts.read
     if etl.period:
         _replace_periods(facts.staged, etl.period)
-    inserted = facts.staged.insert(
-        f"SELECT {facts.staged.quoted(etl.factory.columns)} FROM {FACTS} ORDER BY __row"
-    )
+    inserted = facts.sql.insert_all_step().number(session)
     return replace(counts, inserted=inserted)
 
 
@@ -52,30 +51,13 @@ def load_grained_rows(
     if load.waiting:
         load.waiting.accept(staged, FACTS)
     staged.load_current(etl.factory.columns, within(staged, grain, FACTS))
-    inserted = insert_new(staged, grain)
-    changed = f"""
-        {FACTS} AS r
-        JOIN {CURRENT} AS e ON {staged.equal(grain, "r", "e")}
-        WHERE {staged.changed(others, "r", "e")}
-    """
-    updated = session.number(f"SELECT count(*) FROM {changed}")
-    columns = staged.quoted([*grain, *others], "r.")
-    staged.update(grain, others, f"SELECT {columns} FROM {changed}")
+    inserted = facts.sql.insert_new_step().number(session)
+    updated = session.number(f"SELECT count(*) FROM {facts.sql.changed(FACTS, others)}")
+    for step in facts.sql.update_steps(others):
+        step.run(session)
     unchanged = counts.read - inserted - updated - rejected
     return replace(
         counts, inserted=inserted, updated=updated, unchanged=unchanged, rejected=rejected
-    )
-
-
-def insert_new(staged: StagedRows, row_key: Sequence[str]) -> int:
-    """Insert the staged facts that the warehouse does not have, and return how many they are."""
-    return staged.insert(
-        f"""
-        SELECT {staged.quoted(staged.etl.factory.columns, "r.")}
-        FROM {FACTS} AS r
-        ANTI JOIN {CURRENT} AS e ON {staged.equal(row_key, "r", "e")}
-        ORDER BY r.__row
-        """
     )
 
 

@@ -12,15 +12,10 @@ from pypelineetl.load.context import Load
 from pypelineetl.load.contradictions import mark_undecided
 from pypelineetl.load.dimensions.deletions import SEEN_KEYS, records_seen_keys
 from pypelineetl.load.facts.fact_lookups import UNMATCHED, key_lookups
+from pypelineetl.load.facts.fact_sql import FACTS, FactSql
 from pypelineetl.load.facts.inferred_members import infer_members
 from pypelineetl.load.rejects import reject
-from pypelineetl.load.staged_rows import SOURCE_ROWS, StagedRows
-from pypelineetl.sql.sql_casts import duckdb_type
-
-FACTS = "pypelineetl_facts"
-"""The table of a fact's rows in DuckDB, with their foreign keys. `__row` numbers them."""
-PERIODS = "pypelineetl_periods"
-"""The table of the periods that the source gives, before any row is rejected."""
+from pypelineetl.load.staged_rows import GIVEN, SOURCE_ROWS, StagedRows
 
 
 class StagedFacts:
@@ -36,11 +31,13 @@ class StagedFacts:
         self._etl = etl
         self._source = source
         self._lookups = key_lookups(session, load.project, load.warehouse, etl)
+        self.sql = FactSql(self.staged, etl, self._lookups)
+        """The steps that stage and insert the facts."""
 
     def insert(self) -> int:
         """Insert the facts while their rows arrive from the source; return how many they are."""
-        columns = self.staged.quoted(self._etl.factory.columns)
-        return self.staged.insert(f"SELECT {columns} FROM ({self._facts_query()})")
+        self._read_source()
+        return self.sql.insert_step().number(self.staged.session)
 
     def keep(self, *, is_once: bool = False) -> Counts:
         """Keep the facts in DuckDB as FACTS, reject what must be, and return the counts.
@@ -51,18 +48,16 @@ class StagedFacts:
 
         """
         session = self.staged.session
-        query = f"SELECT row_number() OVER () AS __row, * FROM ({self._facts_query()})"
-        session.keep(FACTS, query)
-        read = session.number(f"SELECT count(*) FROM {FACTS}")
+        self._read_source()
+        read = self.sql.keep_step().count(session)
         if records_seen_keys(self.staged.load, self._etl):
             # Before rows are rejected: a fact whose row is rejected is still in the source.
             self._record_seen()
         # After the foreign keys are found, because a row key may have some of them.
         if is_once:
             mark_undecided(self.staged, FACTS)
-        if self._etl.period:
-            period = self.staged.quote(self._etl.period)
-            session.keep(PERIODS, f"SELECT DISTINCT {period} FROM {FACTS}")
+        for step in self.sql.period_steps():
+            step.run(session)
         rejected = reject(session, FACTS) if self.is_lenient else 0
         [(unknown, absent)] = session.rows(
             f"SELECT sum(__unknown), sum(__not_applicable) FROM {FACTS}"
@@ -104,6 +99,14 @@ class StagedFacts:
         own = [self.staged.request(name) for name in self._etl.own]
         return [*own, *self._lookups.requested()]
 
+    def _read_source(self) -> None:
+        """Create the view of the source's rows. The rows are kept first if members are inferred."""
+        self._source.view(self._requested(), GIVEN, collect_errors=self.is_lenient)
+        # Rows that stream can be read only once, and inferred members need them beforehand.
+        if self.sql.infers:
+            self.sql.stage_step().run(self.staged.session)
+            self._lookups.infer(SOURCE_ROWS, self._infer)
+
     def _record_seen(self) -> None:
         """Keep the row keys that the source gives, to find the facts that it has deleted."""
         row_key = self._etl.row_key
@@ -115,51 +118,6 @@ class StagedFacts:
             WHERE NOT ({self.staged.any_null(row_key)})
             """,
         )
-
-    def _source_query(self) -> str:
-        """Return the query of the source's rows. They are kept first if members are inferred."""
-        rows = self._source.select(
-            self._requested(), f"{SOURCE_ROWS}_given", collect_errors=self.is_lenient
-        )
-        # Rows that stream can be read only once, and inferred members need them beforehand.
-        if not any(key.missing == "infer" for key in self._etl.keys.values()):
-            return rows
-        self.staged.session.keep(
-            SOURCE_ROWS, f"SELECT row_number() OVER () AS __row, * FROM ({rows})"
-        )
-        self._lookups.infer(SOURCE_ROWS, self._infer)
-        return f"SELECT * EXCLUDE (__row) FROM {SOURCE_ROWS}"
-
-    def _facts_query(self) -> str:
-        """Return the query of the facts with their foreign keys.
-
-        For a fact with the foreign key `user_fk` and the measure `price`:
-
-            SELECT CASE WHEN … ELSE "user_fk".__member END AS "user_fk",
-              __source."price" AS "price", 0 AS __unknown, 0 AS __not_applicable
-            FROM (…) AS __source
-            LEFT JOIN "pypelineetl_members_user" AS "user_fk"
-              ON "user_fk"."user_id" = __source."__key_user_fk_user_id"
-        """
-        # If rows may be rejected, the query must go on at an unmatched key: `reason` names it.
-        found = (
-            self._lookups.expressions("NULL") if self.is_lenient else self._lookups.expressions()
-        )
-        # A fact that the source gives is not deleted.
-        if self._etl.deleted and self._etl.deleted.flag:
-            flag = self._etl.deleted.flag
-            found[flag] = f"CAST(0 AS {duckdb_type(self.staged.columns[flag])})"
-        columns = []
-        for name in self._etl.factory.columns:
-            column = self.staged.quote(name)
-            columns.append(f"{found.get(name, f'__source.{column}')} AS {column}")
-        for outcome, expression in self._lookups.outcomes().items():
-            columns.append(f"{expression} AS __{outcome}")
-        if self.is_lenient:
-            reason = f"coalesce(__source.__cast_error, {self._lookups.reason()}) AS __reason"
-            columns += [reason, "__source.__given"]
-        rows = self._source_query()
-        return f"SELECT {', '.join(columns)} FROM ({rows}) AS __source {self._lookups.joins()}"
 
     def _infer(self, dimension: DimensionETL, missing: Sequence[tuple[Any, ...]]) -> list[Any]:
         self.inferred += len(missing)
