@@ -100,6 +100,34 @@ PRODUCT = DimensionETL(
     most_rejected=0.5,
 )
 """A type-1 dimension with an attribute of type 3, whose rows may be rejected."""
+CITY_OF = DimensionETL(
+    "customer",
+    source=rows(nothing),
+    create="""
+        CREATE TABLE customer_dim (
+          id INT NOT NULL PRIMARY KEY,
+          customer_no INT,
+          name VARCHAR(40),
+          city VARCHAR(40),
+          valid_from DATETIME,
+          valid_to DATETIME,
+          version INT
+        )
+    """,
+    factory=factory(
+        SlowlyChangingDimension,
+        name="customer_dim",
+        key="id",
+        attributes=["customer_no", "name", "city", "valid_from", "valid_to", "version"],
+        lookupatts=["customer_no"],
+        type1atts=["name"],
+        fromatt="valid_from",
+        toatt="valid_to",
+        versionatt="version",
+        fromfinder=datereader("changed_at"),
+    ),
+)
+"""The dimension whose steps docs/load-steps.md shows."""
 BUYER: Any = {"customer_no": "buyer"}
 SELLER: Any = {"customer_no": "seller"}
 KEYS = {
@@ -217,6 +245,9 @@ class _Recorded:
     def execute(self, statement: str, *arguments: Any) -> Any:
         self._statements.append(statement)
         return self._connection.execute(statement, *arguments)
+
+    def cursor(self) -> "_Recorded":
+        return _Recorded(self._connection.cursor(), self._statements)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -344,3 +375,12 @@ def test_a_layout_changes_white_space_alone() -> None:
         ") AS q",
         "WHERE b = 1",
     ]
+
+
+def test_the_page_shows_the_steps_of_a_type_two_load(tmp_path: Path) -> None:
+    """docs/load-steps.md shows what `--show_sql` prints of a dated type-2 dimension."""
+    case = WarehouseCase(f"duckdb:///{tmp_path}/none.duckdb", tmp_path, as_sets=True)
+    case.declare(CITY_OF)
+    printed = "".join(step_text(case.project, case.project.etls[0]))
+    page = (Path(__file__).parent.parent / "docs" / "load-steps.md").read_text(encoding="utf-8")
+    assert f"```sql\n{printed.rstrip()}\n```\n" in page, printed

@@ -40,9 +40,8 @@ def step_text(project: Project, etl: ETL) -> Iterator[str]:
         return
     warehouse = database_class(project.warehouse_url).without_connection()
     with duckdb.connect(":memory:") as connection:
-        session = DuckSession(
-            connection, in_memory=not warehouse.hosts_loads, scans=False, streams=False
-        )
+        name = None if warehouse.hosts_loads else "memory"
+        session = DuckSession(connection, in_memory=name, scans=False, streams=False)
         staged = StagedRows(Load(project, warehouse, project.clock()), session, etl)
         for number, step in enumerate(_steps(staged, etl), 1):
             yield f"-- {etl.label}: step {number}, {step.name}\n-- {step.purpose}\n"

@@ -1,7 +1,7 @@
 """Lay out the text of a statement for people: one clause a line, indented by its queries."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 _WIDTH = 100
 _TOKEN = re.compile(
@@ -25,6 +25,7 @@ _CLAUSES = frozenset(
 """The words with which a clause begins."""
 _NOT_AFTER = {"FROM": {"DISTINCT", "DELETE"}, "JOIN": {"LEFT", "ANTI", "SEMI"}}
 """Words that begin no clause after one of these words."""
+_OF_CASE = frozenset({"WHEN", "ELSE", "END"})
 _BRANCHES = frozenset({"WHEN", "ELSE", "END", "AND", "OR"})
 """The words before which a line that is too long may break, if it has no comma to break at."""
 
@@ -53,7 +54,7 @@ def laid_out(statement: str) -> str:
     layout = _Layout()
     parts = _TOKEN.findall(statement)
     for number, part in enumerate(parts):
-        layout.add(part, opens=part == "(" and _is_query(parts[number + 1 :]))
+        layout.add(part, parts[number + 1 :])
     layout.end_line()
     return "\n".join(layout.lines)
 
@@ -63,37 +64,51 @@ class _Layout:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        # For each open parenthesis, whether it has a query in it. The statement itself is one.
+        # For each open parenthesis, whether it has a query in it. The statement itself is one. A
+        # CASE of several lines counts as two parentheses, so that WHEN is further right than END.
         self._around = [True]
+        # For each open CASE, whether it has several lines.
+        self._cases: list[bool] = []
         self._line = ""
         self._depth = 0
         self._before = ""
 
-    def add(self, part: str, *, opens: bool) -> None:
+    def add(self, part: str, following: Sequence[str]) -> None:
         """Add one part.
 
         Args:
             part: A token, or white space.
-            opens: Whether it is the parenthesis before a query.
+            following: The parts after it.
 
         """
         if part.isspace():
             self._line += " "
             return
-        word, is_comment = part.upper(), part.startswith("--")
+        word = part.upper()
+        is_comment = part.startswith("--")
         is_clause = word in _CLAUSES and self._before not in _NOT_AFTER.get(word, ())
-        ends = part == ")" and len(self._around) > 1
         is_query = self._around[-1]
-        if is_comment or (is_query and (is_clause or ends)):
+        ends = part == ")" and len(self._around) > 1
+        # The engine writes a CASE that is too long for a line with a new line after the word.
+        has_lines = word == "CASE" and "\n" in "".join(following[:1])
+        of_case = word in _OF_CASE and bool(self._cases) and self._cases[-1]
+        if is_comment or has_lines or of_case or (is_query and (is_clause or ends)):
             self.end_line()
-        if ends:
+        if ends or (word == "END" and of_case):
             self._around.pop()
         if not self._line.strip():
-            self._depth = len(self._around) - 1
+            goes_on = is_query and not (is_clause or ends or is_comment) and bool(self.lines)
+            self._depth = len(self._around) - 1 + goes_on
         self._line += part
         self._before = word
+        opens = part == "(" and _is_query(following)
         if part == "(":
             self._around.append(opens)
+        if word == "CASE":
+            self._cases.append(has_lines)
+            self._around += [False, False] if has_lines else []
+        if word == "END" and self._cases and self._cases.pop():
+            self._around.pop()
         if is_comment or opens:
             self.end_line()
 

@@ -48,6 +48,8 @@ def with_constants(staged: StagedRows, etl: DimensionETL, rows: str) -> str:
     "is_deleted" FROM (<rows>)`.
     """
     values = dict.fromkeys(etl.previous, "NULL") | dict.fromkeys(etl.flags, "0")
+    if not values:
+        return rows
     columns = ["*"]
     for name, value in values.items():
         kind = staged.request(name).duckdb_type

@@ -96,7 +96,8 @@ def version_steps(staged: StagedRows, etl: DimensionETL) -> list[Step]:
     steps += [null_step(staged, natural_key, SOURCE_ROWS), order_step(columns, sql.row_order())]
     # Open versions alone are read if their end is NULL, and a member has one of them.
     reads_all = not (sql.versioning.until and sql.open_has_null)
-    steps += [changes.latest_step(has_several=reads_all), changes.repeated_step()]
+    steps += [changes.latest_step(has_several=reads_all), *changes.date_steps()]
+    steps.append(changes.repeated_step())
     rewritten = changes.rewritten_step(has_repeated=False)
     if rewritten:
         steps.append(rewritten)

@@ -16,6 +16,8 @@ from pypelineetl.load.steps import CreateTable, CreateView, Step
 
 CHANGES = "pypelineetl_changed"
 """The source rows that change something, with what their members were before."""
+_DATED = "pypelineetl_dated"
+"""The view of the source rows of a dated dimension with their date, `__effective_at`."""
 _LATEST = "pypelineetl_latest"
 """The view of each member's latest version, with `__is_open`, and `__last_event` if it is dated."""
 _REPEATED = "pypelineetl_repeated"
@@ -82,6 +84,25 @@ class VersionChanges:
         # The window sorts the whole dimension. It is left out if each member has one version here.
         repeated = staged.session.number(f"SELECT count(*) - count(DISTINCT ({by})) FROM {CURRENT}")
         self.latest_step(has_several=repeated > 0).run(staged.session)
+        for step in self.date_steps():
+            step.run(staged.session)
+
+    def date_steps(self) -> list[Step]:
+        """Return the step that creates _DATED. An undated dimension has no such step."""
+        if not self._sql.is_dated:
+            return []
+        keys = self._staged.quoted(self._versioning.natural_key)
+        known = f"({keys}) IN (SELECT ({keys}) FROM {_LATEST})"
+        date = CreateView(
+            "date the source rows",
+            "Give each row the date from which its state is valid.",
+            f"""
+            SELECT *, {self._sql.effective_at(known)} AS __effective_at
+            FROM {SOURCE_ROWS}
+            """,
+            _DATED,
+        )
+        return [date]
 
     def latest_step(self, *, has_several: bool) -> CreateView:
         """Return the step that creates _LATEST.
@@ -199,7 +220,7 @@ class VersionChanges:
             return None
         return CreateTable(
             "find histories to rewrite",
-            "List the members whose rows change the past, which Python computes, not SQL.",
+            "List the members whose rows change the past: Python computes their histories.",
             f"""
             SELECT DISTINCT {staged.quoted(by, "r.")}
             FROM {self._rows_beside_latest()}
@@ -332,16 +353,9 @@ class VersionChanges:
 
             pypelineetl_rows AS r LEFT JOIN pypelineetl_latest AS e ON r."school_id" = e."school_id"
 
-        The rows of a dated dimension have their date in one more column, `__effective_at`.
+        The rows of a dated dimension come from _DATED.
         """
         by = self._versioning.natural_key
-        rows = SOURCE_ROWS
-        if self._sql.is_dated:
-            keys = self._staged.quoted(by)
-            known = f"({keys}) IN (SELECT ({keys}) FROM {_LATEST})"
-            rows = f"""(
-              SELECT *, {self._sql.effective_at(known)} AS __effective_at
-              FROM {rows}
-            )"""
+        rows = _DATED if self._sql.is_dated else SOURCE_ROWS
         return f"""{rows} AS r
             LEFT JOIN {_LATEST} AS e ON {self._staged.equal(by, "r", "e")}"""

@@ -210,7 +210,10 @@ class VersionSql:
             # A closed member returns now, if the date of the row lies before its end.
             now = self._constant(since, self._staged.load.now)
             cases.append(f"WHEN NOT __is_open AND {opening} < __latest_until THEN {now}")
-        return f"CASE {' '.join(cases)} ELSE {opening} END" if cases else opening
+        if not cases:
+            return opening
+        listed = "\n".join(cases)
+        return f"CASE\n{listed}\nELSE {opening}\nEND"
 
     def _constant(self, name: str, value: Any) -> str:
         """Return a date of the factory or of the run, in the DuckDB type of a column."""

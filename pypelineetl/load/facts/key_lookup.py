@@ -108,7 +108,8 @@ class KeyLookup(abc.ABC):
         if self.is_unknown_allowed:
             unknown = self.dimension.special_key("unknown")
             cases.append(f"WHEN {self.is_unmatched()} THEN {int(unknown)}")
-        return f"CASE {' '.join(cases)} ELSE {self.role}.__member END"
+        listed = "\n".join(cases)
+        return f"CASE\n{listed}\nELSE {self.role}.__member\nEND"
 
     def is_null(self) -> str:
         """Return the condition that the natural key has a NULL in it."""
