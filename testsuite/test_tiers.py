@@ -22,7 +22,7 @@ def cases_of(sizes: list[int], **databases: tuple[str, ...]) -> dict[str, dict[s
 def test_every_value_is_in_the_sample(name: str, sizes: list[int]) -> None:
     """Each value of each parameter is in the sample; no test is left out."""
     cases = cases_of(sizes)
-    chosen = sample(name, cases)
+    chosen = sample(name, cases, is_core=False)
     assert chosen
     shown = {pair for each in chosen for pair in cases[each].items()}
     assert shown == {pair for case in cases.values() for pair in case.items()}
@@ -30,9 +30,9 @@ def test_every_value_is_in_the_sample(name: str, sizes: list[int]) -> None:
 
 @given(name=names, sizes=sizes)
 def test_an_embedded_database_and_a_server_are_in_the_sample(name: str, sizes: list[int]) -> None:
-    """For each parameter that names databases, an embedded one and a server are in the sample."""
+    """The sample of a test of the core has an embedded database and a server."""
     cases = cases_of(sizes, source=("rows", *DATABASES), warehouse=DATABASES)
-    chosen = [cases[each] for each in sample(name, cases)]
+    chosen = [cases[each] for each in sample(name, cases, is_core=True)]
     for parameter in ("source", "warehouse"):
         found = {case[parameter] for case in chosen}
         assert found & EMBEDDED
@@ -43,11 +43,13 @@ def test_an_embedded_database_and_a_server_are_in_the_sample(name: str, sizes: l
 def test_each_database_has_its_turn() -> None:
     """The samples of several tests have all databases."""
     cases = cases_of([], warehouse=DATABASES)
-    chosen = {each for number in range(20) for each in sample(f"test_{number}", cases)}
+    chosen = {
+        each for number in range(20) for each in sample(f"test_{number}", cases, is_core=False)
+    }
     assert {cases[each]["warehouse"] for each in chosen} == set(DATABASES)
 
 
 def test_names_of_dialects_are_no_databases() -> None:
     """Every dialect is in the sample."""
     cases = cases_of([], dialect=("mysql", "postgres", "duckdb", "sqlite"))
-    assert len(sample("test_a", cases)) == 4
+    assert len(sample("test_a", cases, is_core=False)) == 4

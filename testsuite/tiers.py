@@ -6,10 +6,12 @@ product of a test is too large to run each time. `make test` runs a sample of it
 The rule for the sample of one test:
 
 1. It has every value of every parameter, at least once.
-2. A parameter whose values are kinds of databases is the exception. The sample has an embedded
-   database (DuckDB or SQLite) and a server (MySQL or PostgreSQL). Which of them it has changes
-   from test to test, so all four take part in each module.
-3. A test with the marker `every_case` has all its cases in the sample. These tests show every pair
+2. A parameter whose values are kinds of databases is the exception. The sample has one of them, or
+   as many as it has cases for other reasons. Which of them it has changes from test to test, so
+   all four take part in each module.
+3. A test of the core (marker `core`) is about what differs between databases. Its sample has an
+   embedded database (DuckDB or SQLite) and a server (MySQL or PostgreSQL).
+4. A test with the marker `every_case` has all its cases in the sample. These tests show every pair
    of a kind of source and a kind of warehouse.
 
 Every case outside of the sample gets the marker `matrix`. The sample depends only on the names of
@@ -17,9 +19,9 @@ the test and of its cases, so it is the same in every run. A property test has f
 `make test`: see `examples`.
 """
 
-import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
 from typing import Any
 
 import hypothesis
@@ -38,17 +40,18 @@ Case = Mapping[str, str]
 """The value of each parameter of a case."""
 
 
-def sample(name: str, cases: Mapping[str, Case]) -> set[str]:
+def sample(name: str, cases: Mapping[str, Case], *, is_core: bool) -> set[str]:
     """Return the ids of the cases of one test that `make test` runs.
 
     Args:
         name: The name of the test.
         cases: The cases by their id.
+        is_core: The sample has an embedded database and a server.
     """
-    shown = _shown(cases)
+    shown = _shown(cases, _kind if is_core else _any_database)
     missing = set().union(*shown.values())
     # The checksum changes the order from test to test, so that each database has its turn.
-    ordered = sorted(cases, key=lambda each: (zlib.crc32(f"{name} {each}".encode()), each))
+    ordered = sorted(cases, key=lambda each: sha256(f"{name} {each}".encode()).digest())
     chosen: set[str] = set()
     while missing or not chosen:
         best = max(ordered, key=lambda each: len(shown[each] & missing))
@@ -57,8 +60,10 @@ def sample(name: str, cases: Mapping[str, Case]) -> set[str]:
     return chosen
 
 
-def _shown(cases: Mapping[str, Case]) -> dict[str, set[tuple[str, str]]]:
-    """Return what each case shows: its values, or for a database whether it is a server."""
+def _shown(
+    cases: Mapping[str, Case], kind: Callable[[str], str]
+) -> dict[str, set[tuple[str, str]]]:
+    """Return what each case shows: its values, or for a database its kind."""
     values: dict[str, set[str]] = defaultdict(set)
     for case in cases.values():
         for parameter, value in case.items():
@@ -71,7 +76,7 @@ def _shown(cases: Mapping[str, Case]) -> dict[str, set[tuple[str, str]]]:
     }
     return {
         each: {
-            (parameter, _kind(value) if parameter in of_databases else value)
+            (parameter, kind(value) if parameter in of_databases else value)
             for parameter, value in case.items()
         }
         for each, case in cases.items()
@@ -84,6 +89,10 @@ def _kind(value: str) -> str:
     return "server" if value in SERVERS else value
 
 
+def _any_database(value: str) -> str:
+    return "database" if value in EMBEDDED | SERVERS else value
+
+
 def mark_matrix(items: Iterable[pytest.Item]) -> None:
     """Mark each case outside of its test's sample with `matrix`."""
     tests: dict[str, list[pytest.Item]] = defaultdict(list)
@@ -94,7 +103,8 @@ def mark_matrix(items: Iterable[pytest.Item]) -> None:
         if found[0].get_closest_marker("every_case"):
             continue
         cases = {item.nodeid: _case(item) for item in found}
-        chosen = sample(name, cases)
+        is_core = found[0].get_closest_marker("core") is not None
+        chosen = sample(name, cases, is_core=is_core)
         for item in found:
             if item.nodeid not in chosen:
                 item.add_marker(pytest.mark.matrix)
