@@ -14,9 +14,9 @@ from pypelineetl.events import Counts, Outcome
 from pypelineetl.load.context import Load
 from pypelineetl.load.contradictions import merged, undecided_message
 from pypelineetl.load.facts.periodic_snapshot import replace_period
-from pypelineetl.load.rowwise.attributes import SeenKeys
 from pypelineetl.load.rowwise.batches import Batches, Put, Row
 from pypelineetl.load.rowwise.fact_keys import BatchKeys
+from pypelineetl.load.rowwise.row_keys import SeenKeys
 from pypelineetl.sql.schema import Column
 
 

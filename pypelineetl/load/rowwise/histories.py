@@ -8,32 +8,21 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
-from typing import Any, cast
-
-import pyarrow as pa
+from typing import Any
 
 from pypelineetl.declare.etls import DimensionETL
 from pypelineetl.duck.session import DuckSession
 from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load, dated
-from pypelineetl.load.dimensions.history_model import (
-    Kind,
-    MemberEvent,
-    State,
-    Version,
-    same_value,
-)
-from pypelineetl.load.dimensions.member_events import MemberEvents, is_dated
+from pypelineetl.load.dimensions.history_model import State, Version, same_value
 from pypelineetl.load.dimensions.member_history import member_history
 from pypelineetl.load.dimensions.version_rows import VersionRows, sorted_events
 from pypelineetl.load.dimensions.versioning import history_rules, versioning_of
+from pypelineetl.load.pygrametl.connection import TargetConnection
+from pypelineetl.load.rowwise.event_rows import EventRows
 from pypelineetl.load.rowwise.version_table import NaturalKey, Row, VersionTable
-from pypelineetl.load.staged_rows import StagedRows
 from pypelineetl.sql.python_casts import source_moment
-from pypelineetl.state.member_events import MemberEventTable
 
-_EVENTS = "pypelineetl_row_events"
-"""The DuckDB table of the events that the load writes."""
 # The date of a version without a date, before all others.
 _NO_DATE = datetime.min  # noqa: DTZ901 - moments without zone are UTC here
 
@@ -53,29 +42,39 @@ class _Latest:
 
 
 class RowHistories:
-    """The histories of one type-2 dimension that is loaded row by row."""
+    """The histories of one type-2 dimension that is loaded row by row.
+
+    Args:
+        load: The load.
+        session: The DuckDB session of the load.
+        etl: The dimension.
+        target: The connection of the pygrametl object.
+        table: The pygrametl object.
+
+    """
 
     def __init__(
-        self, load: Load, session: DuckSession, etl: DimensionETL, table: VersionTable
+        self,
+        load: Load,
+        session: DuckSession,
+        etl: DimensionETL,
+        target: TargetConnection,
+        table: Any,
     ) -> None:
         self.versions = 0
         """How many new versions of members were written that the table had before."""
         self._load = load
-        self._session = session
         self._etl = etl
-        self._table = table
+        self._table = VersionTable(load, etl, target, table)
         self._columns = load.project.columns(etl)
         self._versioning = versioning_of(etl)
         self._rules = history_rules(load, etl)
-        self._is_dated = is_dated(load, etl)
+        self.events = EventRows(load, session, etl)
+        """The events of the versions. The caller writes them after all rows."""
+        self._is_dated = self.events.is_dated
         self._date_column = etl.factory.read_by("fromfinder") or etl.factory.name("srcdateatt")
         self._version_rows = VersionRows(etl, self._versioning, self._columns)
         self._latest: dict[NaturalKey, _Latest] = {}
-        self._known_events: defaultdict[Any, list[MemberEvent]] = defaultdict(list)
-        self._new_events: list[tuple[Any, datetime, str]] = []
-        self._rewritten: list[Any] = []
-        if self._is_dated:
-            self._read_events()
         self._read_latest()
 
     def order_of(self, row: Row) -> tuple[Any, ...]:
@@ -124,12 +123,12 @@ class RowHistories:
         effective = given or self._unknown_date(latest)
         # A row that repeats a state of the table with a later date confirms it.
         is_confirmed = bool(latest and given and effective > latest.last_event)
-        is_unknown = not self._known_events.get(key)
+        is_unknown = not self.events.known.get(key)
         if latest and is_confirmed and outcome != "inserted" and is_unknown:
             # An older version of this library did not save the event of the version itself.
-            self._new_events.append((key, latest.last_event, "state"))
+            self.events.add(key, latest.last_event, "state")
         if outcome == "inserted" or is_confirmed:
-            self._new_events.append((key, effective, "state"))
+            self.events.add(key, effective, "state")
 
     def rewrite(self, natural_key: NaturalKey, rows: Sequence[Row]) -> Sequence[Outcome]:
         """Compute a member's history with these rows, and write what changes.
@@ -155,29 +154,13 @@ class RowHistories:
             else:
                 self._update(key, row, self._version_rows.row(before[key], natural_key))
             # The warehouse returns events in any order, so they are sorted before the comparison.
-            if sorted_events(self._known_events.get(key, ())) == list(version.events):
+            if sorted_events(self.events.known.get(key, ())) == list(version.events):
                 continue
             if version.key is not None:
-                self._rewritten.append(key)
+                self.events.discard_known(key)
             for event in version.events:
-                self._new_events.append((key, event.effective, event.kind))
+                self.events.add(key, event.effective, event.kind)
         return history.outcomes
-
-    def write_events(self) -> None:
-        """Write the events that were recorded to the warehouse."""
-        if not self._is_dated or not (self._new_events or self._rewritten):
-            return
-        types = {"version_key": "BIGINT", "effective": "TIMESTAMP", "event": "VARCHAR"}
-        self._session.declare(_EVENTS, types)
-        keys, effective, events = zip(*self._new_events, strict=True)
-        arrays = [
-            pa.array(keys, pa.int64()),
-            pa.array(effective, pa.timestamp("us")),
-            pa.array(events, pa.string()),
-        ]
-        self._session.insert(_EVENTS, pa.table(arrays, names=list(types)))
-        staged = StagedRows(self._load, self._session, self._etl)
-        MemberEvents(staged, self._etl).write(f"SELECT * FROM {_EVENTS}", self._rewritten)
 
     def _effective(self, row: Row) -> datetime | None:
         """Return the effective date of a row, UTC; None if it has none."""
@@ -207,11 +190,6 @@ class RowHistories:
         expander = self._etl.factory.arguments.get("rowexpander")
         return expander(row, {}) if expander else row
 
-    def _read_events(self) -> None:
-        events = MemberEventTable(self._load.warehouse, self._load.generation)
-        for key, effective, event in events.of(self._etl):
-            self._known_events[key].append(MemberEvent(effective, cast("Kind", event)))
-
     def _read_latest(self) -> None:
         """Read the latest version of each member."""
         versioning, etl = self._versioning, self._etl
@@ -223,7 +201,7 @@ class RowHistories:
             members[tuple(row[name] for name in versioning.natural_key)].append(row)
         for natural_key, rows in members.items():
             newest = max(rows, key=self._version_rows.order)
-            events = sorted_events(self._known_events.get(newest[versioning.key], ()))
+            events = sorted_events(self.events.known.get(newest[versioning.key], ()))
             since = self._version_rows.moment(newest, versioning.since)
             self._latest[natural_key] = _Latest(
                 is_open=self._version_rows.is_open(newest),
@@ -237,7 +215,7 @@ class RowHistories:
         versioning = self._versioning
         names = [versioning.key, *versioning.natural_key, *versioning.attributes]
         rows = self._table.rows_of(natural_key, [*names, *versioning.bounds])
-        return self._version_rows.versions(rows, self._known_events, self._rules)
+        return self._version_rows.versions(rows, self.events.known, self._rules)
 
     def _update(self, key: Any, after: Row, before: Row) -> None:
         """Update the columns of one version that change."""

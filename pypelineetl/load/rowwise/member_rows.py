@@ -10,9 +10,9 @@ from pypelineetl.errors import LoadError
 from pypelineetl.events import Outcome
 from pypelineetl.load.dimensions.source_rows import undecided_message
 from pypelineetl.load.rejects import reject_row
-from pypelineetl.load.rowwise.attributes import SeenKeys
 from pypelineetl.load.rowwise.batches import Batches, Put, Row
 from pypelineetl.load.rowwise.histories import RowHistories
+from pypelineetl.load.rowwise.row_keys import SeenKeys
 from pypelineetl.load.strategy import why_own_code
 from pypelineetl.sql.python_casts import source_moment
 from pypelineetl.sql.schema import Column

@@ -10,11 +10,11 @@ from pypelineetl.events import Outcome
 from pypelineetl.load.context import Load, Progress
 from pypelineetl.load.pygrametl.connection import TargetConnection
 from pypelineetl.load.pygrametl.table import ensuring, pygrametl_table
-from pypelineetl.load.rowwise.attributes import PreviousKeys, RowAttributes, SeenKeys
+from pypelineetl.load.rowwise.attributes import RowAttributes
 from pypelineetl.load.rowwise.batches import CountingWriter, Row, refuse_null
 from pypelineetl.load.rowwise.histories import RowHistories
 from pypelineetl.load.rowwise.member_rows import DimensionBatches, Members, order_members
-from pypelineetl.load.rowwise.version_table import VersionTable
+from pypelineetl.load.rowwise.row_keys import PreviousKeys, SeenKeys
 
 
 def load_dimension(load: Load, session: DuckSession, etl: DimensionETL, rows: Stream) -> Progress:
@@ -40,8 +40,7 @@ def load_dimension(load: Load, session: DuckSession, etl: DimensionETL, rows: St
     with pygrametl_table(etl, load.warehouse, target, columns=columns, now=load.now) as table:
         histories = None
         if etl.scd_type == "type 2":
-            versions = VersionTable(load, etl, target, table)
-            histories = RowHistories(load, session, etl, versions)
+            histories = RowHistories(load, session, etl, target, table)
         members, rejected = order_members(session, etl, collected, histories)
         if load.waiting:
             load.waiting.accept_keys(members)
@@ -49,7 +48,7 @@ def load_dimension(load: Load, session: DuckSession, etl: DimensionETL, rows: St
         attributes = RowAttributes(load, etl, columns, target)
         outcomes = _write(load, etl, members, attributes, writer, histories)
     if histories:
-        histories.write_events()
+        histories.events.write()
     return replace(
         counts,
         inserted=outcomes["inserted"],
