@@ -20,7 +20,7 @@ from warehouse_case import WarehouseCase
 from pypelineetl import DimensionETL, FactETL, factory, junk, member, rows
 from pypelineetl.project.project import Project
 
-TOLD = "which only differ in what the warehouse's collation ignores"
+REASON = "which only differ in what the warehouse's collation ignores"
 PAIRS = [("abc", "ABC"), ("abc", "abc "), ("café", "cafe")]
 """Texts that the default collation of MariaDB considers equal."""
 EXACT = "COLLATE utf8mb4_nopad_bin"
@@ -139,11 +139,11 @@ def test_members_that_the_warehouse_takes_for_one_are_refused(
     case = WarehouseCase(mariadb_url, tmp_path, as_sets=way)
     case.declare(thing(table_class))
     members = [{"code": code, "title": code, "price": 1} for code in pair]
-    assert TOLD in case.failure("thing", members)
+    assert REASON in case.failure("thing", members)
     assert case.load("thing", members[:1]).inserted == 1
     before = case.table("thing_dim", "code", "title", "until")
-    assert TOLD in case.failure("thing", members)
-    assert TOLD in case.failure("thing", members[1:])
+    assert REASON in case.failure("thing", members)
+    assert REASON in case.failure("thing", members[1:])
     assert case.table("thing_dim", "code", "title", "until") == before
     assert case.load("thing", members[:1]).unchanged == 1
 
@@ -189,8 +189,8 @@ def test_a_fact_infers_no_member_that_the_warehouse_takes_for_another(
     real, other = pair
     case.load("thing", [{"code": real, "title": "real", "price": 1}])
     before = case.table("thing_dim", "id", "code", "title", "until")
-    assert TOLD in case.failure("sale", [{"number": 1, "code": other}])
-    assert TOLD in case.failure(
+    assert REASON in case.failure("sale", [{"number": 1, "code": other}])
+    assert REASON in case.failure(
         "sale", [{"number": 1, "code": f"x{real}"}, {"number": 2, "code": f"x{other}"}]
     )
     assert case.table("thing_dim", "id", "code", "title", "until") == before
@@ -236,7 +236,7 @@ def test_junk_members_that_the_warehouse_takes_for_one_are_refused(
     case.load("flags")
     red = {"number": 1, "colour": "red", "size": None}
     assert case.load("sale", [red]).inferred == 1
-    assert TOLD in case.failure("sale", [red, {"number": 2, "colour": "Red", "size": None}])
+    assert REASON in case.failure("sale", [red, {"number": 2, "colour": "Red", "size": None}])
     assert case.load("sale", [red, {"number": 2, "colour": "Red", "size": "L"}]).inferred == 1
     assert case.table("flags_dim", "id", "colour", "size") == [(1, "red", None), (2, "Red", "L")]
 
@@ -281,6 +281,6 @@ def test_a_collation_that_the_ddl_declares_is_minded(
     assert case.load("sale", [{"code": "a", "amount": 1}, {"code": "A", "amount": 2}]).inserted == 2
     assert case.load("sale", [{"code": "a", "amount": 10}, {"code": "A", "amount": 2}]).updated == 1
     assert case.table("sale_fact", "amount", "code") == [(10, "a"), (2, "A")]
-    assert TOLD in case.failure(
+    assert REASON in case.failure(
         "thing", [{"code": code, "title": "x", "price": 1} for code in ("a", "A")]
     )
