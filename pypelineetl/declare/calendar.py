@@ -100,6 +100,7 @@ def times_of_day(*, step: timedelta = timedelta(minutes=1)) -> Rows:
     if step < _SECOND or step % _SECOND or _DAY % step:
         message = f"step is {step}; it must be whole seconds that divide a day"
         raise ValueError(message)
+    # A function, because the rows are made only when a load reads them.
     return rows(_times, step=step)
 
 
@@ -150,6 +151,7 @@ def _times(step: timedelta) -> Iterator[dict[str, Any]]:
             "hour": moment.hour,
             "minute": moment.minute,
             "second": moment.second,
+            # A clock of twelve hours shows 12 at midnight and at noon.
             "hour_12": (moment.hour - 1) % 12 + 1,
             "am_pm": "AM" if is_morning else "PM",
             "part_of_day": _part_of_day(moment.hour),
@@ -172,6 +174,7 @@ def _names(locale: str) -> tuple[Any, Any]:
     except (UnknownLocaleError, ValueError) as error:
         message = f'there is no locale "{locale}"; use one such as "en_US", "fr" or "ja_JP"'
         raise ValueError(message) from error
+    # Some languages have another form of a month within a date.
     return found.months["stand-alone"]["wide"], found.days["stand-alone"]["wide"]
 
 

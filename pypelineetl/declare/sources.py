@@ -255,5 +255,6 @@ def environment(path: Path) -> Environment:
     for name, value in dotenv_values(stream=StringIO(text)).items():
         # A line of a name alone has no value.
         if value is not None:
+            # A variable of the process has priority over one of the file.
             variables.setdefault(name, value)
     return Environment(path, variables)

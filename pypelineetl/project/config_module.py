@@ -28,6 +28,7 @@ def read_project(config: ModuleType) -> Project:
             line.
 
     """
+    # All problems are reported at once, so that nobody runs into them one by one.
     problems = [*setting_problems(config), *_time_zone_problems(config)]
     if not all(is_valid(config, name) for name in _NEEDED_BY_ETLS):
         # Without these settings, the ETLs cannot be validated.

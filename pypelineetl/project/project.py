@@ -69,6 +69,7 @@ class Project:
     """The Apprise URLs to notify, which may hold passwords. Default: none."""
     late_after: timedelta | None = None
     """The time without a complete run after which one is overdue. Default: None, never."""
+    # Many steps of a run ask for the same translation, which needs a connection.
     _translations: dict[tuple[str | None, str], Translation] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -146,6 +147,7 @@ class Project:
 
     def dimensions_of(self, fact: FactETL) -> tuple[DimensionETL, ...]:
         """Return the dimensions to which a fact's keys point, each once."""
+        # Several keys may point to one dimension, such as the seller and the buyer.
         return tuple(dict.fromkeys(self.dimension(key) for key in fact.keys.values()))
 
     def dimension(self, key: Key) -> DimensionETL:
@@ -215,6 +217,7 @@ class Project:
         # the same SQL.
         key = (etl.database, str(etl.source))
         if key not in self._translations:
+            # A caller that has a connection gives it, so that no second one is opened.
             with ExitStack() as connections:
                 database = source or connections.enter_context(self.open_source(etl))
                 self._translations[key] = dialect.translate(

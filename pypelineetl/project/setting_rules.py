@@ -109,6 +109,7 @@ def time_zones_by_source(value: Any) -> Problems:
         return
     for name, zone in value.items():
         try:
+            # A zone of another type, such as a number, raises TypeError.
             ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, TypeError):
             yield (
@@ -155,5 +156,6 @@ def apprise_urls(value: Any) -> Problems:
         yield missing_package(error, "", extra="alerts")
         return
     for place, url in enumerate(value):
+        # Apprise returns None for a URL that it does not know, and connects to nothing.
         if not Apprise.instantiate(url, suppress_exceptions=True):
             yield f"[{place}] is no URL that Apprise knows; see https://appriseit.com"

@@ -217,6 +217,7 @@ def is_valid(config: ModuleType, name: str) -> bool:
 
 def valid_value_of(config: ModuleType, name: str) -> Any:
     """Return the value of a setting in a config module; its default if it is not valid."""
+    # The other problems are still found if one setting is wrong.
     return getattr(config, name) if is_valid(config, name) else _BY_NAME[name].default
 
 
@@ -248,6 +249,7 @@ def problems_of_value(setting: Setting, value: Any) -> Iterator[str]:
 
 def _misspelt_names(config: ModuleType) -> Iterator[str]:
     """Yield a problem for each name in upper case that is nearly the name of a setting."""
+    # A misspelt name would have no effect, and nobody would notice.
     for name in vars(config):
         if not name.isupper() or name in _BY_NAME:
             continue

@@ -56,6 +56,7 @@ def _watermark_problems(etl: ETL) -> Iterator[str]:
     """Yield the problems of a watermark, and of declarations that do not go with it."""
     if etl.watermark is None:
         return
+    # Files and Python functions are read whole.
     if not isinstance(etl.source, str):
         yield "the watermark needs a source of SQL, which a load can restrict to new rows"
     if not etl.watermark.columns:
@@ -68,6 +69,7 @@ def _watermark_problems(etl: ETL) -> Iterator[str]:
             f"the watermark's ahead is {etl.watermark.ahead!r}; it is a length of time, and must"
             " not be negative"
         )
+    # The overlap reads rows again, which a load without a grain would insert twice.
     if isinstance(etl, FactETL) and etl.write_mode in {"replace", "replace_period"}:
         yield "the watermark reads the last rows again, so it needs a grain to find them by"
     if isinstance(etl, FactETL) and etl.append and (overlap or len(etl.watermark.columns) > 1):
@@ -88,6 +90,7 @@ def _is_negative(overlap: timedelta | int) -> bool:
 
 def _fact_problems(etl: FactETL) -> Iterator[str]:
     """Yield the problems of a fact's grain, append, period and lags."""
+    # Each of them is a rule for what happens to the rows that the fact has.
     ways = [name for name in ("grain", "append", "period") if getattr(etl, name)]
     if len(ways) > 1:
         yield f"it declares {quoted(ways)}, and a fact can have only one of them; leave others out"
@@ -118,6 +121,7 @@ def _fact_problems(etl: FactETL) -> Iterator[str]:
                 f'lag "{column}": its unit is "{lag.unit}"; it must be one of'
                 f" {quoted(get_args(Unit))}"
             )
+        # Both would fill the column.
         if column in etl.keys:
             yield f'"{column}" is in its lags and in its keys; leave one of them out'
 
@@ -134,6 +138,7 @@ def _period_problems(etl: FactETL, columns: Mapping[str, Column]) -> Iterator[st
 
 def _part_problems(etl: FactETL) -> Iterator[str]:
     """Yield the problems of `parts`, and of declarations that do not go with it."""
+    # True is an int in Python, but it is no number here.
     is_number = isinstance(etl.parts, int) and not isinstance(etl.parts, bool)
     if not is_number or not 1 <= etl.parts <= MOST_PARTS:
         yield f"the parts are {etl.parts!r}; they must be a whole number from 1 to {MOST_PARTS}"
@@ -143,11 +148,14 @@ def _part_problems(etl: FactETL) -> Iterator[str]:
                 "the parts need split_by, a column of whole numbers in its source, which must"
                 " be SQL"
             )
+        # Each part fills its own table, and the fact becomes the union of these tables.
         if etl.write_mode != "replace":
             yield (
                 "the parts replace the whole fact, so it can have no grain; leave parts or grain,"
                 " append, period out"
             )
+        # Several processes load the parts, and none knows how many rows the others
+        # reject.
         if etl.most_rejected:
             yield (
                 "the parts are all or nothing, so no row may be rejected; leave parts or"
@@ -190,6 +198,7 @@ def _member_problems(
     """Yield the problems of the values of one special member."""
     yield from unknown(member, list(columns), "the DDL does not have")
     for name, value in member.items():
+        # A value that does not fit would fail the first load.
         try:
             if name in columns:
                 columns[name].cast(value)
@@ -222,6 +231,7 @@ def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
             "the rowexpander computes attributes, so none can be original, previous, current or a"
             " flag"
         )
+    # A change of these columns would make another member, or another version.
     fixed = {*factory.natural_key, *factory.versioning}
     wrong = [name for name in declared if name in fixed]
     if wrong:
@@ -251,6 +261,7 @@ def _deletion_problems(etl: DimensionETL) -> Iterator[str]:
             f"the deletions' `most` is {etl.deleted.most}; it is a share of the members, from 0"
             " to 1"
         )
+    # Facts would refer to a member that no longer exists.
     if etl.deleted.removes:
         yield (
             "remove_deleted is for facts; facts point to members, so use flag_deleted(column) or"

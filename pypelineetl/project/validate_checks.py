@@ -66,6 +66,7 @@ def check_problems(
 
 def _general_problems(check: Check, columns: Mapping[str, Column]) -> Iterator[str]:
     """Yield the problems that a check of any kind can have."""
+    # The type hints are not checked when config.py runs.
     if check.severity not in get_args(Severity):
         yield f'severity is "{check.severity}"; it must be "error" or "warn"'
     if not check.columns and not isinstance(check, BadRows | RowCount):
@@ -108,6 +109,7 @@ def _value_problems(check: Accepted, column: Column) -> Iterator[str]:
         yield "it accepts no value; name those that are right"
     for value in check.values:
         try:
+            # A value that the column cannot hold is never in it.
             column.cast(value)
         except LoadError:
             yield (
@@ -173,6 +175,7 @@ def _count_problems(check: RowCount) -> Iterator[str]:
 
 def _sql_problems(check: BadRows, sql_dialect: str, target: str) -> Iterator[str]:
     """Yield the problem of SQL that has no translation for the warehouse."""
+    # The translation needs no types here: the checks run later, on a connection.
     try:
         dialect.translate(check.sql, sql_dialect=sql_dialect, target=target, schema=None)
     except DialectError as error:

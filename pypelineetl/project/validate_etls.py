@@ -83,6 +83,7 @@ def etl_problems(
     for etl in etls:
         for field, problem in _problems_of_etl(etl, by_name, context):
             found.append(problem_line(etl, field, problem, context.home))
+    # A dimension and a fact may have the same name, but no two ETLs the same table.
     found += _repeated("dimensions", dimensions, "name")
     found += _repeated("facts", facts, "name")
     found += _repeated("", etls, "table")
@@ -175,12 +176,14 @@ def _in(field: str, problems: Iterable[str]) -> Iterator[Problem]:
 
 def _dialect_of(etl: ETL, context: ConfigContext) -> str:
     """Return the dialect of an ETL's source SQL."""
+    # The first source is the default.
     first = next(iter(context.sources))
     return context.sources.get(etl.database or first, context.sql_dialect)
 
 
 def _check_name(etl: ETL, sql_dialect: str) -> None:
     """Raise DialectError unless the DDL and the factory name the same table, without a schema."""
+    # pygrametl writes to the table of its own name, which must be the created one.
     table = table_definition(etl.create, sql_dialect=sql_dialect).this.this
     created = table.name
     if table.db or "." in etl.table:
@@ -239,6 +242,7 @@ def _factory_problems(etl: ETL) -> Iterator[str]:
 
 def _argument_problems(table_class: type, arguments: Mapping[str, Any]) -> Iterator[str]:
     """Yield a problem for each argument that the class does not have, or that is missing."""
+    # pygrametl would report a wrong argument only when a load begins.
     parameters = inspect.signature(table_class).parameters
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     for name in arguments:
@@ -296,6 +300,7 @@ def _version_problems(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
     supports.
     """
     factory = etl.factory
+    # With one of these, pygrametl orders versions by it, and needs no NULLS FIRST.
     ordered = factory.name("versionatt") or factory.name("orderingatt")
     if etl.scd_type != "type 2":
         return

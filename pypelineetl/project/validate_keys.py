@@ -49,6 +49,7 @@ def key_problems(
 def _missing_problems(key: Key, dimension: DimensionETL) -> Iterator[str]:
     """Yield the problems of `missing`: what a load does with a natural key that no member has."""
     rules = ["reject", "unknown"]
+    # A date or a time that has no member is not a member that arrives late.
     if isinstance(key, Member):
         rules.append("infer")
     if key.missing not in rules:
@@ -62,6 +63,7 @@ def _missing_problems(key: Key, dimension: DimensionETL) -> Iterator[str]:
 
 def _late_problems(column: str, key: Member, fact: FactETL) -> Iterator[str]:
     """Yield the problems of `follows_history` and `retry`, which change existing facts."""
+    # A load compares the moment with the versions again, so the fact must keep it.
     if key.follows_history and (not key.as_of or key.as_of not in fact.own):
         yield (
             "follows_history needs as_of, and a column of the fact of that name, which keeps the"
@@ -76,6 +78,7 @@ def _late_problems(column: str, key: Member, fact: FactETL) -> Iterator[str]:
         return
     if key.missing != "unknown":
         yield 'retry looks up the facts of the unknown member again, so it needs missing="unknown"'
+    # The later load finds the member by the natural key, which only the fact still has.
     lacking = [name for name in key.columns if name not in fact.own]
     if lacking:
         yield (
@@ -108,6 +111,7 @@ def _member_problems(key: Member, dimension: DimensionETL, sql_dialect: str) -> 
             f'as_of needs versions, and dimension "{dimension.name}" has no fromatt; leave'
             " as_of out"
         )
+    # The load fills some attributes itself, so the source of facts need not give them.
     known = {*wanted, *dimension.filled}
     others = [name for name in factory.names("attributes") if name not in known]
     if key.is_junk and others:
@@ -122,6 +126,7 @@ def _member_problems(key: Member, dimension: DimensionETL, sql_dialect: str) -> 
 def _inferred_problems(dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
     """Yield the problems of a dimension whose members facts may infer."""
     factory, natural_key = dimension.factory, dimension.factory.natural_key
+    # An inferred member has no source row with a date.
     if factory.name("srcdateatt"):
         yield (
             f'missing="infer" makes members that have no date, and dimension "{dimension.name}"'
@@ -156,6 +161,7 @@ def _inferred_problems(dimension: DimensionETL, sql_dialect: str) -> Iterator[st
 
 def _moment_problems(key: MomentKey, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
     """Yield the problems of a date key or time key."""
+    # Found here, before anything connects, and not at the first row of a load.
     try:
         ZoneInfo(key.tz)
     except (ZoneInfoNotFoundError, ValueError):

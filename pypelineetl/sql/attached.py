@@ -120,9 +120,11 @@ def referenced_columns(sql: str, dialect: str) -> frozenset[str] | None:
     ['a', 'b']
     """
     tree = parse_statement(sql, dialect)
+    # COUNT(*) counts rows, and reads no column.
     for star in tree.find_all(exp.Star):
         if not isinstance(star.parent, exp.Count):
             return None
+    # USING reads columns that are not nodes of the tree.
     for join in tree.find_all(exp.Join):
         if join.args.get("using"):
             return None

@@ -36,11 +36,13 @@ _TYPES: Mapping[str, Mapping[exp.DType, str | exp.DataType]] = {
     "postgres": {
         **dict.fromkeys(_BINARIES, "BYTEA"),
         **dict.fromkeys(_TEXTS, "TEXT"),
+        # Without unsigned types, the next larger type holds the values.
         _T.UTINYINT: "SMALLINT",
         _T.USMALLINT: "INT",
         _T.MEDIUMINT: "INT",
         _T.UMEDIUMINT: "INT",
         _T.UINT: "BIGINT",
+        # PostgreSQL has no type of whole numbers with 64 bits and no sign.
         _T.UBIGINT: "DECIMAL(20, 0)",
         _T.BIT: "DECIMAL(20, 0)",
         _T.YEAR: "SMALLINT",
@@ -193,6 +195,7 @@ def create_statements(sql: str, *, sql_dialect: str, target: str) -> tuple[str, 
         DialectError: The target has no type for a column.
     """
     tree = table_definition(sql, sql_dialect=sql_dialect)
+    # The user's own DDL keeps what a translation would leave out, such as the engine.
     if sql_dialect == target:
         return (sql.strip().rstrip(";"),)
     statements = _translated(tree, sql_dialect, target)
@@ -228,6 +231,7 @@ def create_columns_only(
     copy = next(_translated(create, sql_dialect, target))
     columns = [part for part in copy.this.expressions if isinstance(part, exp.ColumnDef)]
     columns_only = [exp.ColumnDef(this=column.this, kind=column.kind) for column in columns]
+    # The tree is a copy, so it may be changed.
     copy.this.this.set("this", exp.to_identifier(name, quoted=True))
     copy.this.set("expressions", columns_only)
     if temporary:
@@ -256,6 +260,7 @@ def _type_text(sql: str, tokens: Sequence[sqlglot.Token], name_end: int) -> str:
         tokens: Its tokens.
         name_end: The place where the column's name ends.
     """
+    # Parentheses belong to the type, as in DECIMAL(9, 2), or to a later constraint.
     first, last, depth = 0, name_end, 0
     for token in tokens:
         if token.start <= name_end:

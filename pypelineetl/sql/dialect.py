@@ -99,6 +99,7 @@ def translate(sql: str, *, sql_dialect: str, target: str, schema: Schema | None)
     Raises:
         DialectError: It is not proved to give the same rows in the target.
     """
+    # A source is only read, even if its SQL needs no translation.
     query = require_select(sql, dialect=sql_dialect)
     if sql_dialect == target:
         return Translation(query)
@@ -144,6 +145,7 @@ def _place(error: ParseError | TokenError) -> str:
     if not isinstance(error, ParseError) or not error.errors:
         return str(error)
     first = error.errors[0]
+    # The text around the place helps where the line is long.
     near = f"{first['start_context']}>>>{first['highlight']}<<<{first['end_context']}"
     near = " ".join(near.split())
     return f"{first['description']} Line {first['line']}, column {first['col']}: {near}"
@@ -162,6 +164,7 @@ def generate_sql(tree: exp.Expr, target: str) -> str:
         return tree.sql(
             dialect=_DIALECTS.get(target, target),
             unsupported_level=ErrorLevel.RAISE,
+            # A name in quotes is never a keyword of the target.
             identify=True,
         )
     except UnsupportedError as error:

@@ -176,6 +176,7 @@ def _double(value: Any) -> float:
     except OverflowError:
         number = math.inf
     if math.isnan(number):
+        # Python's NaN is not equal to itself, so each load would see a change.
         return NotANumber(number)
     if math.isinf(number) and Decimal(value).is_finite():
         raise CastError(DOUBLE.too_large)
@@ -219,6 +220,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode()
     if isinstance(value, datetime):
+        # As the databases show a timestamp.
         return value.isoformat(sep=" ")
     if isinstance(value, timedelta):
         return _time(value).isoformat()
@@ -277,6 +279,8 @@ def _make_binary(column_type: exp.DataType, _sql_dialect: str) -> Caster:
 
 def _json(value: Any) -> str:
     if isinstance(value, str | bytes):
+        # Only a check: the text itself is stored, with its blanks and its order of
+        # keys.
         json.loads(value)
         return value if isinstance(value, str) else value.decode()
     # The numbers of JSON Lines are decimals here, which Python's json does not know.
@@ -284,6 +288,7 @@ def _json(value: Any) -> str:
 
 
 def _uuid(value: Any) -> str:
+    # A driver may return a BINARY(16), which holds the same 128 bits.
     if isinstance(value, bytes):
         return str(UUID(bytes=value))
     return str(value if isinstance(value, UUID) else UUID(value))

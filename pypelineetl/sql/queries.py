@@ -26,6 +26,7 @@ def limit_one(sql: str, *, dialect: str) -> str:
     >>> limit_one("SELECT id FROM users", dialect="mysql")
     'SELECT id FROM users\nLIMIT 1'
     """
+    # A second LIMIT would be an error, so the query becomes a subquery.
     has_limit = bool(parse_statement(sql, dialect).args.get("limit"))
     query = _framed(sql) if has_limit else sql
     return f"{query}\nLIMIT 1"
@@ -104,6 +105,7 @@ def range_filter(
         if below is not None:
             bounds.append(f"{value} < {below}")
         in_range = " AND ".join(bounds)
+        # Rows with NULL are in no range, so the first one has them.
         return f"{in_range} OR {value} IS NULL" if bounds and least is None else in_range
 
     return filter_rows(sql, [column], condition, dialect=dialect)
@@ -183,10 +185,13 @@ def _column_expressions(sql: str, names: Sequence[str], dialect: str) -> dict[st
     None if a condition on them in the query's WHERE would not give the same rows.
     """
     tree = parse_statement(sql, dialect)
+    # A UNION has two WHERE, and a SELECT without FROM has none.
     if not isinstance(tree, exp.Select) or not tree.args.get("from_"):
         return None
     if any(map(tree.args.get, _AFTER_WHERE)) or tree.find(exp.AggFunc, exp.Window):
         return None
+    # The text itself is cut out of the query, because sqlglot would write it
+    # differently.
     texts = _select_list(sql, dialect)
     if len(texts) != len(tree.selects):
         return None
@@ -201,6 +206,7 @@ def _column_expressions(sql: str, names: Sequence[str], dialect: str) -> dict[st
         column = tree.selects[place]
         text = _without_alias(sql, texts[place], has_alias=isinstance(column, exp.Alias))
         expression = column.unalias()
+        # A text that was cut at a wrong place is not used.
         if not _parses_to(text, expression, dialect):
             return None
         expressions[name] = text if isinstance(expression, exp.Column) else f"({text})"

@@ -396,6 +396,7 @@ def _date(value: _Value, _to_type: str) -> str:
     if value.given == "DATE":
         return value.sql
     moment = moment_of(value.sql, value.given)
+    # A time of day would be lost.
     is_midnight = (f"{moment} = date_trunc('day', {moment})", rules.HAS_TIME)
     return value.checked(is_midnight, result=f"CAST({moment} AS DATE)")
 
@@ -407,12 +408,14 @@ def _time(value: _Value, _to_type: str) -> str:
 
 
 def _timestamp(value: _Value, _to_type: str) -> str:
+    # All timestamps of a warehouse are in UTC.
     moment = moment_of(value.sql, value.given)
     checks: list[_Check] = []
     if rules.has_timestamp_range(value.column.type, value.column.sql_dialect):
         first, last = rules.FIRST_TIMESTAMP, rules.LAST_TIMESTAMP
         in_range = f"{moment} BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'"
         checks.append((in_range, rules.OUT_OF_TIMESTAMP))
+    # A date has no digits of a second.
     if value.given != "DATE":
         checks += _precision_checks(value, moment)
     return value.checked(*checks, result=moment)

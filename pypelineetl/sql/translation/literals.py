@@ -56,6 +56,7 @@ def number_in(text: str) -> str | None:
 
 def text_literal(text: str, node: exp.Expr, target: Target) -> Expression:
     """Return a literal text as an expression."""
+    # The text is kept, because a comparison may need the date or number in it.
     return Expression(target.literals.text(text), TEXT, node, literal=text)
 
 
@@ -106,6 +107,7 @@ def literal_whole(node: exp.Expr, whole: exp.Expr) -> int:
     """
     is_negative = isinstance(node, exp.Neg)
     number = node.this if is_negative else node
+    # The SQL that is written depends on the value, such as on its sign.
     if not isinstance(number, exp.Literal) or number.is_string or not number.this.isdigit():
         raise untranslatable(whole, "a literal whole number is needed")
     return -int(number.this) if is_negative else int(number.this)

@@ -25,6 +25,7 @@ def order_key(translator: Translator, term: exp.Ordered) -> str:
     if given.kind is Kind.TEXT:
         translator.context.folded.append(term)
         return given.sql if is_column else translator.target.values.bare_text(given)
+    # Other databases read a number in ORDER BY as the position of a column.
     if isinstance(term.this, exp.Literal) or given.kind is Kind.NULL:
         raise untranslatable(term, "a column or an expression is needed")
     if is_column and given.form is not Form.STORED:

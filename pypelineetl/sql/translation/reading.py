@@ -48,6 +48,7 @@ def parse_mysql(sql: str) -> exp.Expr:
                 " without the comment, or leave it out"
             )
             raise DialectError(message)
+    # sqlglot's own MySQL would turn several functions into one.
     tree: exp.Expr = _PlainMySQL().parse(sql)[0]
     return tree
 

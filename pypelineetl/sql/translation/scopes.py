@@ -44,6 +44,7 @@ class Scope:
         if not holders:
             return self.outer.column(name, table) if self.outer else None
         alias, column_type = holders[0]
+        # The name before the column stays as it is written.
         if table:
             return table, column_type
         # USING joins tables by the column, so the query may name it without a table.

@@ -225,6 +225,7 @@ class Translator(ABC):
         function = functions.BY_NAME.get((name, len(arguments)))
         if function is None:
             raise untranslatable(node)
+        # These functions find a part of a text, which depends on the collation.
         if name in functions.FOLDING:
             self.context.folded.append(node)
         if (

@@ -121,6 +121,7 @@ def column_type(name: str, *, is_required: bool = False) -> Type:
     if "[" in lower:
         # An array of PostgreSQL or DuckDB.
         return Type(Kind.OTHER, name=lower)
+    # The digits of DECIMAL(9, 2) decide how its quotients are rounded.
     parameters = _PARAMETERS.search(lower)
     bare = " ".join(_PARAMETERS.sub(" ", lower).split())
     kind = _KINDS.get(bare, Kind.OTHER)

@@ -50,6 +50,7 @@ def aggregate(
     if len(arguments) != 1:
         raise untranslatable(node)
     [argument] = arguments
+    # Only COUNT has *, and it counts rows with NULL too.
     if isinstance(argument, exp.Star):
         if name != "COUNT":
             raise untranslatable(node)

@@ -62,6 +62,7 @@ def _date_format(translator: Translator, node: exp.Expr, arguments: list[exp.Exp
 @_call("DATE_ADD", "DATE_SUB", "ADDDATE", "SUBDATE", counts=[2])
 def _date_add(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     sign = "-" if node.name.upper() in ("DATE_SUB", "SUBDATE") else "+"
+    # ADDDATE and SUBDATE also take a plain number of days.
     if isinstance(arguments[1], exp.Interval):
         return with_interval(translator, node, arguments[0], arguments[1], sign)
     if node.name.upper() in ("DATE_ADD", "DATE_SUB"):

@@ -35,6 +35,7 @@ def _group_concat(translator: Translator, node: exp.GroupConcat) -> Expression:
     mark = (
         translator.literal_text(node.args["separator"], node) if node.args.get("separator") else ","
     )
+    # MySQL joins the texts that it shows of the values.
     text = translator.text(values[0])
     if distinct:
         translator.context.folded.append(node)

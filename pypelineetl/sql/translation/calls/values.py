@@ -86,6 +86,7 @@ def _field(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) ->
     given = translator.of(arguments[0])
     if given.kind in MOMENTS:
         raise untranslatable(node, "MySQL compares dates as texts here; write CASE")
+    # FIELD may compare each pair in another form.
     pairs = [
         comparisons.comparable(translator, node, given, translator.of(each))
         for each in arguments[1:]

@@ -48,6 +48,7 @@ def computed(
         return Expression(
             translator.target.arithmetic.computed(operator, one, other, DOUBLE), DOUBLE, node
         )
+    # A DOUBLE has no digits to track; whole numbers and decimals do.
     kind = product_type(operator, one.type, other.type)
     if translator.context.is_of_sqlite and kind.kind is Kind.DECIMAL:
         raise untranslatable(node, "SQLite computes decimals as floating-point numbers")

@@ -22,6 +22,7 @@ from pypelineetl.sql.translation.types import (
 
 
 def _cast(translator: Translator, node: exp.Cast) -> Expression:  # noqa: PLR0911 - one for each type
+    # TRY_CAST and the like are subclasses, which MySQL does not have.
     if type(node) is not exp.Cast or node.args.get("format"):
         raise untranslatable(node)
     to = node.to

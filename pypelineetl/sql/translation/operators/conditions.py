@@ -25,6 +25,7 @@ def _not(translator: Translator, node: exp.Not) -> Expression:
 
 def _is(translator: Translator, node: exp.Is) -> Expression:
     word = "IS NOT" if node.args.get("negate") else "IS"
+    # IS NULL is the same for values of all types and forms.
     if isinstance(node.expression, exp.Null):
         return truth(f"({translator.of(node.this).sql} {word} NULL)", node)
     if isinstance(node.expression, exp.Boolean):

@@ -67,6 +67,7 @@ def _scalar(translator: Translator, node: exp.Subquery) -> Expression:
     if len(types) != 1:
         raise untranslatable(node, "it must give one column")
     is_truth = types[0].name == "boolean" and translator.target.values.has_booleans
+    # On SQLite the subquery gives a text of digits.
     if types[0].kind is Kind.DECIMAL:
         return Expression(f"({sql})", types[0], node, translator.target.values.computed_decimal)
     return Expression(f"({sql})", types[0], node, Form.CONDITION if is_truth else Form.PLAIN)

@@ -66,6 +66,7 @@ def refuse_other_clauses(node: exp.Expr, allowed: frozenset[str] | set[str]) -> 
         UntranslatableError: It has another clause.
     """
     for name, value in node.args.items():
+        # sqlglot lists clauses that the query does not have; their values are empty.
         if not value or name in allowed:
             continue
         part = value[0] if isinstance(value, list) else value

@@ -65,6 +65,7 @@ def translate_select(tree: exp.Select, translator: Translator) -> Query:
     refuse_other_clauses(tree, _CLAUSES)
     prefix = with_clause(tree, translator)
     tables = from_clause(tree, translator)
+    # Set before the columns are translated, because sums of quotients depend on it.
     translator.is_grouped = tree.args.get("group") is not None
     aliases = {each.alias: each for each in tree.selects if isinstance(each, exp.Alias)}
     # A window is refused if a name in it is also an alias.
@@ -137,6 +138,7 @@ def _add_star(found: _Columns, node: exp.Expr, tree: exp.Select, translator: Tra
         if table and alias.lower() != table.lower():
             continue
         if known is None:
+            # Without a schema, the columns of a table are not known.
             found.has_unknown_star = True
             continue
         if any(kind.excess for kind in known.values()):

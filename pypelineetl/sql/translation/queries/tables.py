@@ -19,6 +19,7 @@ def with_clause(tree: exp.Expr, translator: Translator) -> str:
     given = tree.args.get("with_")
     if given is None:
         return ""
+    # A recursive query needs a type for its columns before they are known.
     if given.args.get("recursive"):
         raise untranslatable(tree, "WITH RECURSIVE")
     scope = translator.scope

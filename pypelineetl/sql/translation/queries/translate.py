@@ -57,6 +57,7 @@ def translate_tree(
     context = Context(TARGETS[target], schema, is_of_sqlite)
     query = _query(tree, context, Scope())
     text = query.text([context.target.values.root(column) for column in query.columns])
+    # Each part once, in the order of the query.
     folded = dict.fromkeys(node.sql(dialect="mysql") for node in context.folded)
     return Translation(text, tuple(folded))
 
@@ -93,6 +94,7 @@ def _query(tree: exp.Expr, context: Context, outer: Scope) -> Query:
         context: What the whole translation shares.
         outer: The tables of the queries around it.
     """
+    # Parentheses around a whole query.
     if isinstance(tree, exp.Subquery) and not tree.alias:
         refuse_other_clauses(tree, {"this"})
         return _query(tree.this, context, outer)

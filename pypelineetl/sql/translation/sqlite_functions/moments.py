@@ -151,6 +151,7 @@ def _microseconds_between(begin: Any, end: Any) -> int:
 def _months_between(begin: Any, end: Any) -> int:
     """Return the whole months from one datetime to another; negative if the second is earlier."""
     first, last = moment_of(begin), moment_of(end)
+    # Whole months are counted from the earlier to the later datetime.
     if last < first:
         first, last = last, first
     months = (last.year - first.year) * 12 + last.month - first.month

@@ -29,6 +29,7 @@ def _decimal_within(given: Any, precision: int, scale: int) -> str:
 
     MySQL returns the largest number of the type for a number that is too large.
     """
+    # As many nines as the type has digits.
     most = Decimal(10**precision - 1).scaleb(-scale)
     return digits_of(rounded_to(max(-most, min(most, number_of(given))), scale, ROUND_HALF_UP))
 
@@ -61,6 +62,7 @@ def _remainder(one: Any, other: Any) -> Any:
     # MySQL returns NULL for a division by 0.
     if not number_of(other):
         return None
+    # A whole number must stay one, as in MySQL.
     if isinstance(one, int) and isinstance(other, int):
         # The remainder has the sign of the dividend in MySQL, and that of the divisor
         # in Python.

@@ -76,6 +76,7 @@ def _substring_index(given: str, mark: str, count: int) -> str:
 
     A negative count is counted from the end, and gives the text after that separator.
     """
+    # A count beyond the separators gives the whole text.
     parts = given.split(mark)
     return mark.join(parts[:count] if count >= 0 else parts[max(len(parts) + count, 0) :])
 

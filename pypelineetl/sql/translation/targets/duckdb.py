@@ -82,6 +82,7 @@ class _Arithmetic(Arithmetic):
         # has.
         more = 10 ** max(0, excess + other_scale - one_scale)
         whole = f"CAST({dividend} * {10**one_scale} AS HUGEINT) * {more}"
+        # A division by 0 gives NULL, as in MySQL.
         part = f"NULLIF(CAST({divisor} * {10**other_scale} AS HUGEINT), 0)"
         return f"(CAST(({whole}) // {part} AS DECIMAL(38, 0)) * 0.{'0' * (excess - 1)}1)"
 

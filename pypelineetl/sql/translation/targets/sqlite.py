@@ -115,6 +115,7 @@ class _Values(Values):
         return super().root(given)
 
     def in_subquery(self, given: Expression) -> str:
+        # A stored date has several forms, and IN compares texts.
         return self.comparable(given) if given.kind in MOMENTS else self.root(given)
 
 

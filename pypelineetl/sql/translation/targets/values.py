@@ -137,6 +137,7 @@ class Values:
 
     def root(self, given: Expression) -> str:
         """Return an expression as a column of the query's result."""
+        # MySQL returns fewer digits of a quotient than it computes with.
         if given.type.excess and given.type.scale is not None:
             return self.rounded(given.sql, given.type.scale)
         if isinstance(given.node, exp.Column):
