@@ -20,7 +20,6 @@ from sqlalchemy import URL
 
 from pypelineetl.databases import database_class
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
-from pypelineetl.declare.sources import FORMATS, File, Native, Rows
 from pypelineetl.errors import DialectError, did_you_mean, quoted
 from pypelineetl.project.locations import place_of
 from pypelineetl.project.validate_attributes import attribute_problems, unknown
@@ -28,7 +27,7 @@ from pypelineetl.project.validate_checks import check_problems
 from pypelineetl.project.validate_fields import field_problems
 from pypelineetl.project.validate_keys import key_problems
 from pypelineetl.project.validate_nested import nested_problems
-from pypelineetl.sql import dialect
+from pypelineetl.project.validate_source import source_problems
 from pypelineetl.sql.ddl import table_definition
 from pypelineetl.sql.schema import AUDIT_KEY, Column, columns_of
 
@@ -144,7 +143,7 @@ def _problems_of_etl(
         yield "", problem
     # A dimension may have no source: facts then make its members.
     if etl.source is not None or isinstance(etl, FactETL):
-        yield from _in("source", _source_problems(etl.source, _dialect_of(etl, context)))
+        yield from _in("source", source_problems(etl.source, _dialect_of(etl, context)))
     factory_problems = list(_factory_problems(etl))
     if _UNQUOTABLE & set(etl.table):
         factory_problems.append(
@@ -197,27 +196,6 @@ def _check_name(etl: ETL, sql_dialect: str) -> None:
             f'it creates "{created}", and the factory\'s name is "{etl.table}"; make them the same'
         )
         raise DialectError(message)
-
-
-def _source_problems(source: Any, sql_dialect: str) -> Iterator[str]:
-    """Yield the problems of the source of an ETL."""
-    if isinstance(source, Rows | Native):
-        # The SQL of a native source is checked when its database is known.
-        return
-    if isinstance(source, File):
-        if source.format not in FORMATS:
-            extensions = ", ".join(f".{name}" for name in FORMATS)
-            yield f'the file "{source.path}" must end in one of {extensions}'
-        return
-    if not isinstance(source, str):
-        yield (
-            f"the source is a {type(source).__name__}; it must be SQL text, rows(...) or file(...)"
-        )
-        return
-    try:
-        dialect.require_select(source, dialect=sql_dialect)
-    except DialectError as error:
-        yield f"the source: {error}"
 
 
 def _factory_problems(etl: ETL) -> Iterator[str]:
