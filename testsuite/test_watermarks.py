@@ -23,6 +23,7 @@ from warehouse_case import WarehouseCase
 
 from pypelineetl import DimensionETL, FactETL, Request, events, factory, member, process, watermark
 from pypelineetl.databases import open_database
+from pypelineetl.databases.statements import Statements
 from pypelineetl.errors import ConfigError
 from pypelineetl.extract import high_water_marks, incremental
 from pypelineetl.extract.source_check import check_source
@@ -694,6 +695,57 @@ def test_a_row_that_is_committed_in_between_comes_with_the_next_load(
     visits.add((3, _DAYS[2]))
     visits.load()
     assert visits.numbers == ([1, 3] if source_url.startswith("duckdb") else [1, 2, 3])
+
+
+@pytest.mark.parametrize("append", [True, False])
+def test_a_second_load_searches_new_rows_alone_for_the_mark(
+    source_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, append: bool
+) -> None:
+    """The new mark is searched from the last one on, so that an index of the source finds it."""
+    # A number, because SQLite has no type of moments: texts are compared in all rows.
+    visits = Extracts(
+        source_url,
+        tmp_path,
+        "INTEGER",
+        append=append,
+        grain=() if append else ("visit_id",),
+    )
+    visits.add((1, 10), (2, 20))
+    assert visits.load() == (2, 2)
+    asked: list[str] = []
+    run = Statements.query
+
+    def query(source: Statements, statement: str, *arguments: Any) -> Any:
+        asked.append(" ".join(statement.split()))
+        return run(source, statement, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Statements, "query", query)
+        visits.add((3, 30))
+        assert visits.load() == ((1, 1) if append else (2, 1))
+    aggregates = [text for text in asked if "MAX(source." in text or "COUNT(" in text.upper()]
+    of_source = [text for text in aggregates if "AS source" in text]
+    assert of_source
+    assert all(" WHERE " in text for text in of_source)
+    assert visits.numbers == [1, 2, 3]
+
+
+def test_a_mark_whose_rows_were_deleted_is_searched_in_all_rows(
+    source_url: str, tmp_path: Path
+) -> None:
+    """No row has the last mark or a greater one: then the whole source is read, as before."""
+    visits = Extracts(source_url, tmp_path, "INTEGER")
+    visits.add((1, 10), (2, 20))
+    visits.load()
+    visits.change("DELETE FROM visits WHERE visit_id = 2")
+    [note] = visits.case.notes("visit")
+    assert note.startswith(
+        'all rows of the source are read: earlier loads have read "changed_at" up to 20, but its'
+        " largest value is less now"
+    )
+    visits.add((3, 15))
+    assert visits.load() == (2, 1)
+    assert visits.numbers == [1, 2, 3]
 
 
 def test_the_source_test_knows_a_watermark_s_columns(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 This module queries the source. `incremental.py` decides which rows the next load reads.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -23,6 +23,7 @@ from pypelineetl.extract.watermark_values import (
     ValueType,
     text_type,
 )
+from pypelineetl.sql import queries
 from pypelineetl.sql.sql_casts import literal
 
 _RULE = (
@@ -89,11 +90,12 @@ class HighWaterMark:
         return _column_expression(self.source, self.column)
 
 
-def read_high_water_marks(
+def read_high_water_marks(  # noqa: PLR0913 - the source, what is read, and what is known of it
     source: Database,
     query: str,
     watermark: Watermark,
     local_times: LocalTimes | None,
+    stored: Mapping[str, str],
     *,
     is_append: bool,
 ) -> dict[str, HighWaterMark]:
@@ -105,36 +107,93 @@ def read_high_water_marks(
         watermark: The watermark of the ETL.
         local_times: The time zone of the source, if its timestamps without a zone are
             not in UTC.
+        stored: By column: the mark of the last load, as a text. The new mark is searched from
+            there on, which costs the change and not the source. Empty to read all rows.
         is_append: Whether the ETL is a fact that appends.
 
     Raises:
         SourceError: The values of a column cannot be compared.
     """
-    columns = watermark.columns
-    expressions = [_column_expression(source, column) for column in columns]
-    largest_values = _select(source, query, [f"MAX({name})" for name in expressions])
-    null_rows: Sequence[int] = [0] * len(columns)
-    # A fact that appends refuses rows with NULL. Other loads read them each time.
-    if is_append:
-        null_rows = _select(source, query, [_count(f"{name} IS NULL") for name in expressions])
     columns_in_utc = source.columns_in_utc(query) if local_times else ()
-    marks = {}
-    for column, largest, nulls in zip(columns, largest_values, null_rows, strict=True):
-        zone = None if column in columns_in_utc else local_times
-        reader = _ColumnReader(source, query, column, zone, is_append=is_append)
-        value_type = None if largest is None else reader.value_type(largest)
-        if is_append and isinstance(value_type, LocalTimestampType):
-            reader.refuse_repeated_hours(value_type)
-        # The clock of the source, because the clock of this machine may differ from it.
-        now = source.clock()
-        # The dates of a local source are local whatever type its timestamps have.
-        if local_times and isinstance(value_type, LocalTimestampType | DateType):
-            now = local_times.latest(now)
-        value, clock, rows_ahead = reader.mark(value_type, largest, now + watermark.ahead)
-        marks[column] = HighWaterMark(
-            source, query, column, is_append, value_type, value, clock, rows_ahead, int(nulls)
-        )
-    return marks
+    # A fact that appends refuses rows with NULL. Other loads read them each time.
+    null_rows = dict.fromkeys(watermark.columns, 0)
+    marks: dict[str, HighWaterMark] = {}
+    for column in watermark.columns:
+        if is_append:
+            null_rows[column] = _null_rows(source, query, column)
+        if column in stored and (column in columns_in_utc or not local_times):
+            narrowed = _rows_since(source, query, column, stored[column])
+            reader = _ColumnReader(source, narrowed, column, None, is_append=is_append)
+            found = reader.high_water_mark(watermark.ahead, null_rows[column]) if narrowed else None
+            # Nothing is found if the rows of the mark were deleted.
+            if found and found.value is not None:
+                marks[column] = found
+    missing = [column for column in watermark.columns if column not in marks]
+    if missing:
+        # One query for all of them, which may read the whole source.
+        expressions = [_column_expression(source, column) for column in missing]
+        largest_values = _select(source, query, [f"MAX({name})" for name in expressions])
+        for column, largest in zip(missing, largest_values, strict=True):
+            zone = None if column in columns_in_utc else local_times
+            reader = _ColumnReader(source, query, column, zone, is_append=is_append)
+            marks[column] = reader.mark_of(largest, watermark.ahead, null_rows[column])
+    return {column: marks[column] for column in watermark.columns}
+
+
+def _null_rows(source: Database, query: str, column: str) -> int:
+    """Return the number of rows of a query with NULL in a column."""
+    with_null = queries.filter_rows(
+        query,
+        [column],
+        lambda expressions: f"{expressions[column]} IS NULL",
+        dialect=source.dialect,
+    )
+    [rows] = _select(source, with_null, ["COUNT(*)"])
+    return int(rows)
+
+
+def _rows_since(source: Database, query: str, column: str, stored: str) -> str:
+    """Return the query for the rows from a stored mark on, so that an index finds the new mark.
+
+    It is empty if the condition cannot be a part of the query's own WHERE, or if the column has
+    texts, which need a look at all rows: their order is that of time only in one format.
+    """
+    dialect = source.dialect
+    if not queries.can_filter_inside(query, [column], dialect=dialect):
+        return ""
+    name = _column_expression(source, column)
+    example = source.query(
+        f"SELECT {name} FROM (\n{query}\n) AS source WHERE {name} IS NOT NULL LIMIT 1"
+    )
+    value_type = _native_type(example[0][0]) if example else None
+    if value_type is None:
+        return ""
+    try:
+        least = value_type.literal(value_type.from_text(stored))
+    except ValueError:
+        # The column has another type now.
+        return ""
+    return queries.filter_rows(
+        query,
+        [column],
+        lambda expressions: f"{value_type.comparable(expressions[column])} >= {least}",
+        dialect=dialect,
+    )
+
+
+def _native_type(value: Any) -> ValueType | None:
+    """Return the type of a number, timestamp or date of the database; None for other values."""
+    match value:
+        # A bool is also an int, and a datetime also a date, so these cases come first.
+        case bool():
+            return None
+        case int() | Decimal() | float():
+            return NumberType()
+        case datetime():
+            return TimestampType(has_zone=value.tzinfo is not None)
+        case date():
+            return DateType()
+    return None
 
 
 @dataclass(frozen=True)
@@ -150,6 +209,41 @@ class _ColumnReader:
     @property
     def expression(self) -> str:
         return _column_expression(self.source, self.column)
+
+    def high_water_mark(self, ahead: timedelta, null_rows: int) -> HighWaterMark | None:
+        """Return the high-water mark of the rows from a stored mark on; None for no rows or texts.
+
+        Args:
+            ahead: How far values may be ahead of the source's clock.
+            null_rows: The number of rows of the source with NULL.
+        """
+        [largest] = _select(self.source, self.query, [f"MAX({self.expression})"])
+        if largest is None or isinstance(largest, str):
+            return None
+        return self.mark_of(largest, ahead, null_rows)
+
+    def mark_of(self, largest: Any, ahead: timedelta, null_rows: int) -> HighWaterMark:
+        """Return the high-water mark of rows of which this is the largest value."""
+        value_type = None if largest is None else self.value_type(largest)
+        if self.is_append and isinstance(value_type, LocalTimestampType):
+            self.refuse_repeated_hours(value_type)
+        # The clock of the source, because the clock of this machine may differ from it.
+        now = self.source.clock()
+        # The dates of a local source are local whatever type its timestamps have.
+        if self.local_times and isinstance(value_type, LocalTimestampType | DateType):
+            now = self.local_times.latest(now)
+        value, clock, rows_ahead = self.mark(value_type, largest, now + ahead)
+        return HighWaterMark(
+            source=self.source,
+            query=self.query,
+            column=self.column,
+            is_append=self.is_append,
+            type=value_type,
+            value=value,
+            clock=clock,
+            rows_ahead=rows_ahead,
+            null_rows=null_rows,
+        )
 
     def value_type(self, largest: Any) -> ValueType:
         """Return the type of the values of the column, of which this is the largest."""

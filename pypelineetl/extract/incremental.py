@@ -78,8 +78,9 @@ def plan_extraction(
     stored = {name: text for name, text in state.watermarks(etl).items() if name in columns}
     with project.open_source(etl) as source:
         query = project.source_query(etl, source)
+        since = {} if full else {name: _parse_stored_text(text)[0] for name, text in stored.items()}
         marks = read_high_water_marks(
-            source, query, etl.watermark, project.local_times(etl), is_append=is_append
+            source, query, etl.watermark, project.local_times(etl), since, is_append=is_append
         )
         previous, problems = _previous_marks(marks, stored)
         # A source that keeps only new rows may be empty. Then there is nothing new. A

@@ -79,6 +79,17 @@ def filter_rows(
     return f"{_framed(sql)}\nWHERE {added}" if added else sql
 
 
+def can_filter_inside(sql: str, names: Sequence[str], *, dialect: str) -> bool:
+    """Return whether `filter_rows` can put a condition on columns into a query's own WHERE.
+
+    >>> can_filter_inside("SELECT id FROM users", ["id"], dialect="mysql")
+    True
+    >>> can_filter_inside("SELECT MAX(id) AS id FROM users", ["id"], dialect="mysql")
+    False
+    """
+    return _column_expressions(sql, names, dialect) is not None
+
+
 def range_filter(
     sql: str, column: str, least: int | None, below: int | None, *, dialect: str
 ) -> str:

@@ -253,8 +253,13 @@ def _whole(value: _Value, to_type: str) -> str:
         fits = rule.least <= given_least and given_most <= rule.most
         return result if fits else value.checked(in_range, result=result)
     if value.decimal:
+        precision, scale = value.decimal
         is_whole = (f"{sql} = trunc({sql})", rules.NOT_WHOLE)
-        checks = [is_whole, in_range] if value.decimal[1] else [in_range]
+        # DuckDB casts the bounds to the type of the value, so they must fit into it.
+        largest = 10 ** (precision - scale) - 1
+        least, most = max(rule.least, -largest), min(rule.most, largest)
+        in_range = (f"{sql} BETWEEN {least} AND {most}", rule.out_of_range)
+        checks = [is_whole, in_range] if scale else [in_range]
         return value.checked(*checks, result=result)
     if value.given == NUMERIC_TEXT:
         is_whole = (f"regexp_full_match({sql}, '-?[0-9]+(\\.0*)?')", rules.NOT_WHOLE)
