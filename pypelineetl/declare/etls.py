@@ -364,6 +364,7 @@ class FactETL(_ETL):
 
         if issubclass(self.factory.table_class, AccumulatingSnapshotFactTable):
             return "accumulate"
+        # With a grain, a load finds the row of a fact again.
         if self.grain:
             return "upsert"
         if self.append:

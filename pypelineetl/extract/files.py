@@ -43,6 +43,7 @@ def file_rows(path: Path, file_format: str, resources: ExitStack) -> Stream:
     Raises:
         SourceError: There is no such file, or one of them cannot be read.
     """
+    # glob() takes no absolute pattern.
     pattern = str(path.relative_to(path.anchor))
     names = sorted(str(found) for found in Path(path.anchor).glob(pattern))
     if not names:

@@ -119,6 +119,7 @@ def _privilege_warnings(project: Project, etl: ETL) -> Iterator[str]:
 
     Only the first ETL that reads from the source gets the warning, so it is shown once.
     """
+    # A file or a Python function has no account.
     if not isinstance(etl.source, str) or etl is not _first_reader(project, etl):
         return
     with project.open_source(etl) as source:

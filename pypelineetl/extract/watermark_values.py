@@ -81,6 +81,7 @@ class NumberType(ValueType):
         # repr() returns the shortest decimal number of a float. Decimal(0.1) has 55
         # digits.
         number = Decimal(repr(given)) if isinstance(given, float) else Decimal(given)
+        # NaN and infinity have no place in the order of numbers.
         if not number.is_finite():
             raise ValueError(given)
         return int(number) if number == number.to_integral_value() else number

@@ -102,6 +102,7 @@ def _time_zone_problems(config: ModuleType) -> Iterator[str]:
 
 def _home_of(config: ModuleType) -> Path | None:
     """Return the folder of a config module; None if the module has no file."""
+    # A test may pass a module that no file has.
     file = getattr(config, "__file__", None)
     return Path(file).absolute().parent if file else None
 

@@ -209,6 +209,7 @@ def _factory_problems(etl: ETL) -> Iterator[str]:
             " or a subclass"
         )
         return
+    # These classes need a function that loads files into the warehouse.
     if issubclass(made, BulkDimension | CachedBulkDimension):
         yield (
             f"the factory's class is {made.__name__}, which loads from its own files; use"
@@ -287,6 +288,7 @@ def _version_problems(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
             "the factory has cachesize=0 together with type1atts, on which pygrametl fails; leave"
             " cachesize out"
         )
+    # MySQL has no NULLS FIRST.
     if not ordered and not database_class(warehouse).supports_nulls_first:
         yield (
             'the factory lacks "versionatt", without which pygrametl cannot order versions here;'

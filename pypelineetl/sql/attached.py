@@ -153,6 +153,7 @@ def is_plain(sql: str, dialect: str) -> bool:
 
 def _is_condition(node: exp.Expr) -> bool:
     """Whether an expression is made of comparisons, AND, OR and NOT."""
+    # AND and OR of conditions are conditions.
     if isinstance(node, _CONNECTORS):
         return all(map(_is_condition, node.iter_expressions()))
     return isinstance(node, _COMPARISONS)
@@ -178,6 +179,7 @@ def select_operands(sql: str, *, read: str, catalog: str) -> tuple[str, list[boo
     columns: list[exp.Expr] = []
     are_computed = []
     for node in tree.find_all(*_COMPARISONS, *_ARITHMETIC):
+        # IS NULL has one operand of any type.
         if isinstance(node.expression, exp.Null) or node.find_ancestor(exp.Order):
             continue
         for operand in (node.this, node.expression):

@@ -138,6 +138,7 @@ def table_definition(sql: str, *, sql_dialect: str) -> exp.Create:
 @lru_cache(maxsize=1_000)
 def _parsed_table(sql: str, sql_dialect: str) -> exp.Create:
     tree = dialect.parse_statement(sql, sql_dialect)
+    # CREATE TABLE … AS SELECT and LIKE declare no columns.
     has_columns = isinstance(tree.this, exp.Schema)
     if not isinstance(tree, exp.Create) or tree.kind != "TABLE" or not has_columns:
         message = "a table's DDL must be one CREATE TABLE with its columns"

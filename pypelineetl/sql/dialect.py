@@ -142,6 +142,7 @@ def parse_statement(sql: str, dialect: str) -> exp.Expr:
 
 def _place(error: ParseError | TokenError) -> str:
     """Return what sqlglot found, with line, column and the text around it."""
+    # A TokenError has no list of places.
     if not isinstance(error, ParseError) or not error.errors:
         return str(error)
     first = error.errors[0]

@@ -117,6 +117,7 @@ def _whole(value: Any, base: int = 10) -> int:
     if isinstance(value, bytes):
         # MySQL's driver returns BIT as bytes.
         return int.from_bytes(value)
+    # Its digits are binary ones.
     if isinstance(value, Bits):
         return int(value, 2)
     if isinstance(value, str):
@@ -178,6 +179,7 @@ def _double(value: Any) -> float:
     if math.isnan(number):
         # Python's NaN is not equal to itself, so each load would see a change.
         return NotANumber(number)
+    # An infinite value of the source is kept, as the type has it.
     if math.isinf(number) and Decimal(value).is_finite():
         raise CastError(DOUBLE.too_large)
     if abs(number) < DOUBLE.smallest and Decimal(value):

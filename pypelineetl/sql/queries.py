@@ -132,6 +132,7 @@ def is_sorted(sql: str, columns: Sequence[str], *, dialect: str) -> bool:
     order = tree.args.get("order")
     if not isinstance(tree, exp.Select) or order is None:
         return False
+    # Rows that are equal in fewer columns come in any order.
     if len(order.expressions) < len(columns):
         return False
     expressions = {selected.alias_or_name: selected.unalias() for selected in tree.selects}
@@ -211,6 +212,7 @@ def _column_expressions(sql: str, names: Sequence[str], dialect: str) -> dict[st
         places = [
             place for place, column in enumerate(tree.selects) if column.alias_or_name == name
         ]
+        # A name that several columns have, or none, refers to no single expression.
         if len(places) != 1:
             return None
         [place] = places

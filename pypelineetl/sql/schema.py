@@ -70,6 +70,8 @@ class Column:
         def checked(value: Any) -> Any:
             if value is None:
                 return None
+            # The driver could not make a Python value of it, so there is nothing to
+            # cast.
             if isinstance(value, UnsupportedValue):
                 raise LoadError(self.cast_message(value.type_name, value.reason))
             try:

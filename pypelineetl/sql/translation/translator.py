@@ -142,6 +142,7 @@ class Translator(ABC):
             # is allowed wherever another number is.
             guesses = (Kind.INTEGER, Kind.DATETIME, Kind.TEXT)
             return next(kind for kind in guesses if kind in wanted)
+        # NULL has no type of its own, and is allowed everywhere.
         if given.kind not in wanted and given.kind is not Kind.NULL:
             raise untranslatable(given.node, f"it is {given.kind.value}{why}")
         return given.kind
@@ -205,6 +206,7 @@ class Translator(ABC):
         if not given.type.excess or given.type.scale is None:
             return given
         sql = self.target.values.rounded(given.sql, given.type.scale)
+        # The rounded value is a computed one, which SQLite holds as a text of digits.
         form = self.target.values.computed_decimal
         if form is Form.PLAIN:
             form = given.form
@@ -219,6 +221,7 @@ class Translator(ABC):
 
     def call(self, name: str, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
         """Return a call of a function, from its name in upper case."""
+        # A function for any number of arguments has the number None.
         found = self.calls.get((name, len(arguments))) or self.calls.get((name, None))
         if found:
             return found(self, node, arguments)

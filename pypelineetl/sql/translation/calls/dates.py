@@ -151,6 +151,7 @@ def _str_to_date(translator: Translator, node: exp.Expr, arguments: list[exp.Exp
         found = datetime.strptime(text, shape)  # noqa: DTZ007 - UTC
     except ValueError as error:
         raise untranslatable(node, "the text is not a date of this format") from error
+    # With only a date in the format, MySQL returns a date.
     has_time = bool(letters & {"H", "i", "s", "S"})
     shown = found.isoformat(sep=" ", timespec="seconds") if has_time else found.date().isoformat()
     return translator.as_moment(Expression("", TEXT, node, literal=shown))

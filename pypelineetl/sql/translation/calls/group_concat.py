@@ -10,6 +10,7 @@ from pypelineetl.sql.translation.types import TEXT, Kind
 
 def _group_concat(translator: Translator, node: exp.GroupConcat) -> Expression:
     given, order = node.this, None
+    # sqlglot parses ORDER BY as a part of the value.
     if isinstance(given, exp.Order):
         given, order = given.this, given
     distinct = isinstance(given, exp.Distinct)

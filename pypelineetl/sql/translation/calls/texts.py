@@ -51,6 +51,7 @@ def _substring_index(
 @_call("LPAD", "RPAD", counts=[3])
 def _padded(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     count, filling = literal_whole(arguments[1], node), translator.literal_text(arguments[2], node)
+    # The databases disagree on the result.
     if count < 0 or not filling:
         raise untranslatable(
             node, "its length must be 0 or more, and its filling must not be empty"
@@ -62,6 +63,7 @@ def _padded(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -
 
 @_call("SHA2", counts=[2])
 def _sha2(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
+    # The other databases have functions of their own for other lengths, or none.
     if str(literal_whole(arguments[1], node)) not in _SHA_BITS:
         raise untranslatable(node, "256 bits are needed")
     sql = translator.target.texts.sha256(translator.text(arguments[0]))

@@ -53,6 +53,7 @@ def _isnull(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -
 @_call("GREATEST", "LEAST", counts=[None])
 def _greatest(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     given = [translator.of(each) for each in arguments]
+    # A literal text beside dates is a date.
     if any(each.kind in MOMENTS for each in given):
         given = [translator.as_moment(each) for each in given]
     kinds = {each.kind for each in given} - {Kind.NULL}

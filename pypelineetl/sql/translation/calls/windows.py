@@ -51,6 +51,7 @@ def _ranked(
             "MySQL cuts the digits of a quotient here; write CAST(… AS DECIMAL(p, s)) around it",
         )
     values, kind, form = choices.unified(translator, node, given)
+    # Without a default, the value stays in the form in which its table stores it.
     if len(given) == 1 and given[0].kind in MOMENTS:
         values, form = [given[0].sql], given[0].form
     # The arguments are the value, the distance in rows, and the default.

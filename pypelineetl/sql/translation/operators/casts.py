@@ -28,6 +28,7 @@ def _cast(translator: Translator, node: exp.Cast) -> Expression:  # noqa: PLR091
     to = node.to
     arguments = [each.name for each in to.expressions]
     match to.this:
+        # The texts of the other databases are Unicode already.
         case exp.DType.CHARACTER_SET if to.args["kind"].name.lower() in (
             "utf8mb4",
             "utf8",

@@ -84,6 +84,7 @@ def unified(
         return as_they_are, UNKNOWN, Form.PLAIN
     if not kinds:
         return as_they_are, NULL, Form.PLAIN
+    # SQLite has no common type of the branches of a CASE.
     if translator.context.is_of_sqlite and len(kinds) > 1 and not kinds <= NUMBERS:
         raise untranslatable(node, "in SQLite, each result keeps its own type")
     if kinds <= NUMBERS:
@@ -108,6 +109,7 @@ def _unified_numbers(
     translator: Translator, given: Sequence[Expression], kinds: set[Kind]
 ) -> tuple[list[str], Type, Form]:
     values = translator.target.values
+    # A condition becomes 1 or 0, as in MySQL.
     if kinds == {Kind.INTEGER}:
         return list(map(values.value, given)), INTEGER, Form.PLAIN
     if Kind.DOUBLE in kinds:

@@ -92,6 +92,7 @@ def _refuse_conversion(translator: Translator, node: exp.Expr, *given: Expressio
         raise untranslatable(
             node, "it compares texts that are dates; write CAST(… AS DATE) around one of them"
         )
+    # The rest is about SQLite, where values have types and columns have none.
     if not translator.context.is_of_sqlite:
         return
     # SQLite has one class of numbers, which it compares by their values.
@@ -153,6 +154,7 @@ def _in_query(translator: Translator, node: exp.In, query: exp.Expr) -> Expressi
 
 
 def _between(translator: Translator, node: exp.Between) -> Expression:
+    # MySQL has no BETWEEN SYMMETRIC.
     if node.args.get("symmetric"):
         raise untranslatable(node)
     low = comparable(translator, node, translator.of(node.this), translator.of(node.args["low"]))

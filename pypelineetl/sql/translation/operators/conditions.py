@@ -49,6 +49,7 @@ def _like(translator: Translator, node: exp.Like, escape: str = "\\") -> Express
 
 
 def _escape(translator: Translator, node: exp.Escape) -> Expression:
+    # MySQL allows one character.
     if not isinstance(node.this, exp.Like) or len(node.expression.name) != 1:
         raise untranslatable(node)
     return _like(translator, node.this, node.expression.name)

@@ -101,6 +101,7 @@ def translate_select(tree: exp.Select, translator: Translator) -> Query:
 
 def _is_merged(tree: exp.Select) -> bool:
     """Whether MySQL merges a query into the query around it."""
+    # MySQL computes such a query first, and stores its rows.
     if any(map(tree.args.get, ("group", "having", "distinct", "limit"))):
         return False
     return not any(has_aggregate(each) or each.find(exp.Window) for each in tree.selects)
@@ -192,6 +193,7 @@ def _order(
         key = _order_key(term, tree, aliases)
         if keys is not None:
             check_grouped(key, keys)
+        # PostgreSQL allows only columns of the SELECT here.
         if tree.args.get("distinct"):
             terms.append(_distinct_term(term, key, tree, translator))
         else:

@@ -27,6 +27,8 @@ def with_clause(tree: exp.Expr, translator: Translator) -> str:
     for each in given.expressions:
         if each.args.get("materialized") is not None or each.args["alias"].columns:
             raise untranslatable(each)
+        # A table with the name of the WITH query would be hidden by it in some
+        # databases.
         inner = {table.name.lower() for table in each.this.find_all(exp.Table)}
         if scope.with_query(each.alias)[0] or each.alias.lower() in inner:
             raise untranslatable(each, "two of its tables have the same name")
@@ -100,6 +102,7 @@ def _stored_columns(table: exp.Table, translator: Translator) -> Columns | None:
 def _join(join: exp.Join, translator: Translator) -> str:
     refuse_other_clauses(join, _JOINS)
     side, kind = (join.args.get("side") or "").upper(), (join.args.get("kind") or "").upper()
+    # MySQL has no FULL JOIN, and SEMI and ANTI are of other databases.
     if side not in ("", "LEFT", "RIGHT") or kind not in ("", "INNER", "OUTER", "CROSS"):
         raise untranslatable(join)
     table = _table(join.this, translator)

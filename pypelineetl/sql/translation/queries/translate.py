@@ -81,6 +81,7 @@ class _SelectTranslator(Translator):
         if query.is_merged:
             columns, types = query.with_all_digits()
         text = query.text([self.target.values.root(column) for column in columns])
+        # The columns would not be complete.
         if query.has_unknown_star:
             return text, None
         return text, {**(query.stars or {}), **dict(zip(query.names, types, strict=True))}
@@ -113,6 +114,7 @@ def _union(tree: exp.Union, translator: Translator) -> Query:
     # The columns of both sides are cast to common types, so they must be known.
     if any(side.stars or side.has_unknown_star for side in sides):
         raise untranslatable(tree, "name the columns of each side; it must not have *")
+    # Each database has its own message for it, without a place.
     if len(sides[0].columns) != len(sides[1].columns):
         raise untranslatable(tree, "its sides have different numbers of columns")
     columns: list[Expression] = []

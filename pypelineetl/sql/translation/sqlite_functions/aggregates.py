@@ -20,6 +20,7 @@ class GroupConcat:
         self.rows.append(row)
 
     def finalize(self) -> str | None:
+        # GROUP_CONCAT leaves NULL out.
         rows = [row for row in self.rows if row[0] is not None]
         if not rows:
             return None

@@ -171,6 +171,7 @@ def _power(base: float, exponent: float) -> float:
 @_function("whole_of_text", 1)
 def _whole_of_text(given: str) -> int:
     """Return the whole number at the beginning of a text; 0 if there is none."""
+    # MySQL skips blanks before a number, and stops at the first other character.
     text = given.lstrip(" \t\n\r\f\v")
     sign = -1 if text.startswith("-") else 1
     digits = text.removeprefix("-" if sign < 0 else "+")

@@ -59,6 +59,7 @@ def _substring(given: str, start: int) -> str:
     The result is empty for the position 0, and for one before the beginning of the
     text.
     """
+    # A negative start is counted from the end.
     begin = start - 1 if start > 0 else len(given) + start
     return given[begin:] if start and begin >= 0 else ""
 

@@ -47,6 +47,7 @@ class Arithmetic:
         Raises:
             UntranslatableError: The target needs to know the digits of the operands.
         """
+        # Two whole numbers divide without a decimal in between.
         if Kind.DECIMAL in (one.kind, other.kind):
             return self.whole_quotient_of_decimals(node, one, other)
         dividend, divisor = self._values.integer(one), self._values.integer(other)

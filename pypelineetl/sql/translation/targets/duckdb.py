@@ -112,6 +112,7 @@ class _Casts(Casts):
     """Explicit casts in DuckDB's SQL."""
 
     def number_at_begin(self, text: str) -> str:
+        # DuckDB returns an empty text if nothing matches, and PostgreSQL NULL.
         return f"NULLIF(REGEXP_EXTRACT({text}, {NUMBER_AT_BEGIN}, 1), '')"
 
 

@@ -62,6 +62,7 @@ class _Arithmetic(Arithmetic):
         one: Expression,
         other: Expression,
     ) -> str:
+        # DIV cuts the quotient, as DIV of MySQL does.
         dividend, divisor = self._values.decimal(one), self._values.decimal(other)
         return f"CAST(DIV({dividend}, NULLIF({divisor}, 0)) AS BIGINT)"
 

@@ -56,6 +56,7 @@ class _Values(Values):
         return given.sql
 
     def condition(self, given: Expression) -> str:
+        # SQLite has no BOOLEAN to cast NULL to.
         return "NULL" if given.kind is Kind.NULL else super().condition(given)
 
     def comparable(self, given: Expression) -> str:

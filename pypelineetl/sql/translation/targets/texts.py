@@ -38,6 +38,7 @@ class Texts:
         cut = ""
         for count in counts:
             cut += f", {self.position(f'CASE WHEN {count} < 0 THEN 0 ELSE {count} END')}"
+        # A negative start is counted from the end, where -1 is the last character.
         from_end = f"{self.char_length}({text}) + {start} + 1"
         are_given = " AND ".join(f"{number} IS NOT NULL" for number in (start, *counts))
         return (

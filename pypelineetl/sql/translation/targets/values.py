@@ -53,6 +53,7 @@ class Values:
 
     def integer(self, given: Expression) -> str:
         """Return a number as a whole number of 64 bits."""
+        # A cast would only make the SQL longer.
         if isinstance(given.node, exp.Literal) and len(given.sql) < _SHORT_NUMBER:
             return given.sql
         return f"CAST({given.sql} AS BIGINT)"
@@ -99,6 +100,7 @@ class Values:
                 )
             case Kind.DATE:
                 return f"CAST({self.date(given)} AS VARCHAR)"
+            # An Expression does not know how many digits the query has written.
             case Kind.DATETIME if given.type.scale:
                 raise untranslatable(
                     given.node, "MySQL shows as many digits of a second as the query has"
@@ -128,6 +130,7 @@ class Values:
 
     def datetime(self, given: Expression) -> str:
         """Return an expression as a datetime without a time zone."""
+        # A timestamp with a time zone has another type, so it needs the cast.
         plain = given.kind is Kind.DATETIME and given.type.name != "timestamp with time zone"
         return given.sql if plain else f"CAST({given.sql} AS TIMESTAMP)"
 
