@@ -1,6 +1,7 @@
 """Sources for a date dimension and a time-of-day dimension, whose rows Python makes.
 
-Holidays come from the `holidays` package, and names of months and weekdays from Babel.
+Holidays come from the `holidays` package, and names of months and weekdays
+from Babel.
 """
 
 from collections.abc import Iterator
@@ -27,10 +28,11 @@ def dates(
 ) -> Rows:
     """Declare a source with a row for each day from `first` to `last`.
 
-    The columns are `id` (the day as yyyymmdd), `full_date` (the day itself), `year`,
-    `quarter`, `month`, `month_name`, `day`, `day_of_year`, `weekday` (1 is Monday),
-    `weekday_name`, `iso_year`, `iso_week`, `is_weekend`, `is_last_of_month`,
-    `fiscal_year`, `fiscal_quarter`, `fiscal_month`, `is_holiday` and `holiday_name`.
+    The columns are `id` (the day as yyyymmdd), `full_date` (the day
+    itself), `year`, `quarter`, `month`, `month_name`, `day`, `day_of_year`,
+    `weekday` (1 is Monday), `weekday_name`, `iso_year`, `iso_week`,
+    `is_weekend`, `is_last_of_month`, `fiscal_year`, `fiscal_quarter`,
+    `fiscal_month`, `is_holiday` and `holiday_name`.
 
     >>> january = dates(date(2014, 1, 1), date(2014, 1, 31))
     >>> first, *others = january.function(**january.arguments)
@@ -40,16 +42,17 @@ def dates(
     Args:
         first: The first day.
         last: The last day.
-        fiscal_year_starts: The month, from 1 to 12, with which a fiscal year begins. A
-            fiscal year has the number of the year in which it ends.
-        holidays: A country, such as "US", or a part of one, such as "US-NY". None for
-            no holidays.
+        fiscal_year_starts: The month, from 1 to 12, with which a fiscal
+            year begins. A fiscal year has the number of the year in which
+            it ends.
+        holidays: A country, such as "US", or a part of one, such as
+            "US-NY". None for no holidays.
         locale: The locale of the names, such as "fr" or "ja_JP".
 
     Raises:
         TypeError: `first` or `last` is not a date.
-        ValueError: `first` is after `last`, or there is no such month, country or
-            locale.
+        ValueError: `first` is after `last`, or there is no such month,
+            country or locale.
 
     """
     if not (isinstance(first, date) and isinstance(last, date)):
@@ -61,7 +64,8 @@ def dates(
     if fiscal_year_starts not in range(1, 13):
         message = f"fiscal_year_starts is {fiscal_year_starts}; it must be a month, from 1 to 12"
         raise ValueError(message)
-    # A wrong locale or country must fail here, where it is declared, and not in a load.
+    # A wrong locale or country must fail here, where it is declared, and
+    # not in a load.
     _names(locale)
     _holidays(holidays, first, first)
     return rows(
@@ -77,10 +81,10 @@ def dates(
 def times_of_day(*, step: timedelta = timedelta(minutes=1)) -> Rows:
     """Declare a source with a row for each `step` of a day.
 
-    The columns are `id` (the time as hhmmss), `time_of_day` (the time itself), `hour`,
-    `minute`, `second`, `hour_12`, `am_pm` and `part_of_day`. The last is "night" until
-    6, "morning" until 12, "afternoon" until 18, "evening" until 22, and then "night"
-    again.
+    The columns are `id` (the time as hhmmss), `time_of_day` (the time
+    itself), `hour`, `minute`, `second`, `hour_12`, `am_pm` and
+    `part_of_day`. The last is "night" until 6, "morning" until 12,
+    "afternoon" until 18, "evening" until 22, and then "night" again.
 
     >>> quarters = times_of_day(step=timedelta(minutes=15))
     >>> [time["id"] for time in quarters.function(**quarters.arguments)][:5]

@@ -1,7 +1,7 @@
 """Declare checks: what must be true of a loaded table, as frozen data.
 
-Nothing here queries the warehouse. `load/checks.py` runs the checks before the load is
-committed.
+Nothing here queries the warehouse. `load/checks.py` runs the checks before
+the load is committed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -84,8 +84,8 @@ class Unique(_Check):
 def unique(*columns: str, severity: Severity = "error") -> Unique:
     """Declare that no two rows have the same values in these columns.
 
-    A row with a NULL in one of them equals no other row. Texts are compared exactly,
-    even if the warehouse's collation ignores case.
+    A row with a NULL in one of them equals no other row. Texts are compared
+    exactly, even if the warehouse's collation ignores case.
 
     >>> unique("sale_id").label
     'unique("sale_id")'
@@ -120,7 +120,8 @@ class Accepted(_Check):
 def accepted(column: str, values: Iterable[Any], *, severity: Severity = "error") -> Accepted:
     """Declare that a column has one of these values, or NULL.
 
-    Texts are compared exactly, even if the warehouse's collation ignores case.
+    Texts are compared exactly, even if the warehouse's collation ignores
+    case.
 
     >>> accepted("kind", ["ebook", "notes"]).values
     ('ebook', 'notes')
@@ -180,8 +181,8 @@ def between(
 
     Args:
         column: A column of the warehouse table.
-        least: The smallest valid value: a number, or a date or datetime (UTC). A date
-            is its midnight. None for any.
+        least: The smallest valid value: a number, or a date or datetime
+            (UTC). A date is its midnight. None for any.
         most: The largest valid value, of the same type. None for any.
         severity: "error" fails the load, "warn" warns.
 
@@ -243,8 +244,8 @@ class Fresh(_Check):
 def fresh(column: str, *, within: timedelta, severity: Severity = "error") -> Fresh:
     """Declare that a column's newest value is recent when the table is loaded.
 
-    A date is as new as the end of its day. A table without any value in the column
-    fails.
+    A date is as new as the end of its day. A table without any value in the
+    column fails.
 
     >>> fresh("sold_at", within=timedelta(days=2)).label
     'fresh("sold_at")'
@@ -287,9 +288,9 @@ def bad_rows(sql: str, *, name: str, severity: Severity = "error") -> BadRows:
     'bad_rows("price below 0")'
 
     Args:
-        sql: The SELECT, in the dialect that config.py names. Each of its columns needs
-            its own name. If it has the columns of the table's key, the message shows
-            them.
+        sql: The SELECT, in the dialect that config.py names. Each of its
+            columns needs its own name. If it has the columns of the table's
+            key, the message shows them.
         name: The name of the check in messages.
         severity: "error" fails the load, "warn" warns.
 
@@ -353,9 +354,10 @@ def row_count(
     Args:
         least: The number may not be smaller.
         most: The number may not be larger.
-        change: The share by which the number may differ from the rows before the load:
-            0.5 for half of them more or fewer. In a rebuild the rows before are those
-            of the table that is replaced. A table that had no rows may have any number.
+        change: The share by which the number may differ from the rows
+            before the load: 0.5 for half of them more or fewer. In a
+            rebuild the rows before are those of the table that is replaced.
+            A table that had no rows may have any number.
         severity: "error" fails the load, "warn" warns.
 
     """
@@ -373,7 +375,8 @@ def first_few(texts: Sequence[str], count: int) -> str:
 
     Args:
         texts: The texts, of which the first `SHOWN` appear.
-        count: The number of all texts, which can be larger than that of `texts`.
+        count: The number of all texts, which can be larger than that of
+            `texts`.
 
     """
     shown = ", ".join(texts[:SHOWN])

@@ -68,8 +68,9 @@ class Factory:
 
         """
         finder: Any = self.arguments.get(argument)
-        # `datereader` returns a closure. Only its name and its variables show what it
-        # reads. With the name of the column, the engine can load the dimension in bulk.
+        # `datereader` returns a closure. Only its name and its variables
+        # show what it reads. With the name of the column, the engine can
+        # load the dimension in bulk.
         if getattr(finder, "__qualname__", "") != "datereader.<locals>.readerfunction":
             return None
         variables = inspect.getclosurevars(finder).nonlocals
@@ -99,8 +100,8 @@ def factory(table_class: type, **arguments: Any) -> Factory:
 
     Args:
         table_class: A class of `pygrametl.tables`, or a subclass of one.
-        arguments: The arguments of that class. `name` is the warehouse table. Leave out
-            `targetconnection`: the engine gives it.
+        arguments: The arguments of that class. `name` is the warehouse
+            table. Leave out `targetconnection`: the engine gives it.
 
     """
     return Factory(table_class, arguments)

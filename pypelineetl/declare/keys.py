@@ -9,8 +9,8 @@ from typing import Literal
 Missing = Literal["reject", "unknown", "infer"]
 """What a load does with a natural key that no member has.
 
-It rejects the row, points the fact to the `unknown` member, or makes a new member that
-has only its natural key.
+It rejects the row, points the fact to the `unknown` member, or makes a new
+member that has only its natural key.
 """
 
 
@@ -68,8 +68,8 @@ def member(
 ) -> Member:
     """Declare that a foreign key finds the member of a dimension by its natural key.
 
-    A natural key with a NULL in it finds the dimension's `not_applicable` member. The
-    foreign key is NULL if the dimension has no such member.
+    A natural key with a NULL in it finds the dimension's `not_applicable`
+    member. The foreign key is NULL if the dimension has no such member.
 
     >>> seller = member("user", user_id="seller_id", as_of="sold_at", missing="unknown")
     >>> seller.columns
@@ -77,18 +77,21 @@ def member(
 
     Args:
         dimension: The name of the dimension.
-        as_of: The source column of the moment (UTC) at which a type-2 version must have
-            been valid. Without it, the fact gets the current version.
-        missing: What a load does with a natural key that no member has. "reject"
-            rejects the row, "unknown" points the fact to the dimension's `unknown`
-            member, and "infer" makes a new member that has only its natural key.
-        retry: Whether each load also looks up again the facts that have the `unknown`
-            member. The fact table must keep the natural key, and the moment, in columns
-            with the names that they have in the source.
-        follows_history: Whether each load also points existing facts to another version
-            if a change that arrived late has changed their member's past. The fact
-            table must keep the moment in a column with the name that it has in the
+        as_of: The source column of the moment (UTC) at which a type-2
+            version must have been valid. Without it, the fact gets the
+            current version.
+        missing: What a load does with a natural key that no member has.
+            "reject" rejects the row, "unknown" points the fact to the
+            dimension's `unknown` member, and "infer" makes a new member
+            that has only its natural key.
+        retry: Whether each load also looks up again the facts that have the
+            `unknown` member. The fact table must keep the natural key, and
+            the moment, in columns with the names that they have in the
             source.
+        follows_history: Whether each load also points existing facts to
+            another version if a change that arrived late has changed their
+            member's past. The fact table must keep the moment in a column
+            with the name that it has in the source.
         natural_key: By attribute of the dimension, the source column:
             `user_id="seller_id"`.
 
@@ -99,8 +102,8 @@ def member(
 def junk(dimension: str, **attributes: str) -> Member:
     """Declare that a foreign key finds a member of a junk dimension by all of its attributes.
 
-    A new combination of values becomes a new member. NULL is a value like any other.
-    The dimension needs no source.
+    A new combination of values becomes a new member. NULL is a value like
+    any other. The dimension needs no source.
 
     >>> junk("order_profile", kind="order_kind", is_gift="gift").columns
     ('order_kind', 'gift')
@@ -154,17 +157,18 @@ def date_key(  # noqa: PLR0913 - most declarations give the column alone
     'date'
 
     Args:
-        column: The source column. It has timestamps in UTC, timestamps with a time
-            zone, or dates. No time zone moves a date.
+        column: The source column. It has timestamps in UTC, timestamps with
+            a time zone, or dates. No time zone moves a date.
         tz: The time zone in which the day is taken.
         dimension: The name of the date dimension.
-        missing: What a load does with a day that the dimension does not have: "reject"
-            rejects the row, "unknown" points the fact to the dimension's `unknown`
-            member.
-        first: The first valid day. An earlier one gets the dimension's `error` member;
-            without such a member, it is treated as missing. None for any day.
-        last: The last valid day. A later one is treated like one before `first`. None
-            for any day.
+        missing: What a load does with a day that the dimension does not
+            have: "reject" rejects the row, "unknown" points the fact to the
+            dimension's `unknown` member.
+        first: The first valid day. An earlier one gets the dimension's
+            `error` member; without such a member, it is treated as missing.
+            None for any day.
+        last: The last valid day. A later one is treated like one before
+            `first`. None for any day.
 
     """
     return DateKey(dimension, missing, column, tz, first, last)
@@ -199,10 +203,10 @@ def time_key(  # noqa: PLR0913 - most declarations give the column alone
         column: The source column, as for `date_key`. A date is midnight.
         tz: The time zone in which the time of day is taken.
         dimension: The name of the time-of-day dimension.
-        step: The time between two members of the dimension. The time of day is rounded
-            down to it.
-        missing: What a load does with a time that the dimension does not have, as for
-            `date_key`.
+        step: The time between two members of the dimension. The time of day
+            is rounded down to it.
+        missing: What a load does with a time that the dimension does not
+            have, as for `date_key`.
         first: The first valid day, as for `date_key`.
         last: The last valid day, as for `date_key`.
 

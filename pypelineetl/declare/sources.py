@@ -20,7 +20,8 @@ class Rows:
 
     function: Callable[..., Any]
     """The function that returns the rows."""
-    # No repr: an argument may be a secret, such as the token of a web service.
+    # No repr: an argument may be a secret, such as the token of a web
+    # service.
     arguments: Mapping[str, Any] = field(repr=False)
     """The keyword arguments with which a load calls it."""
 
@@ -38,7 +39,8 @@ def rows(
     [{'code': 'FR', 'region': 'Europe'}]
 
     Args:
-        function: Returns an iterable of dicts with the same keys, or an Arrow table.
+        function: Returns an iterable of dicts with the same keys, or an
+            Arrow table.
         arguments: The keyword arguments with which a load calls it.
 
     """
@@ -76,16 +78,17 @@ class File:
 def file(path: str) -> File:
     """Declare a source of CSV, TSV, Parquet or JSON Lines files.
 
-    CSV and TSV files have a header. In them an empty field is NULL, and `""` the empty
-    text. A load casts the values to the types of the warehouse columns.
+    CSV and TSV files have a header. In them an empty field is NULL, and
+    `""` the empty text. A load casts the values to the types of the
+    warehouse columns.
 
     >>> file("exports/*.parquet").format
     'parquet'
 
     Args:
-        path: A path that ends in .csv, .tsv, .parquet or .jsonl. It may have wildcards,
-            as in `exports/*.parquet` or `**/day.csv`. A relative path begins in
-            config.py's folder.
+        path: A path that ends in .csv, .tsv, .parquet or .jsonl. It may
+            have wildcards, as in `exports/*.parquet` or `**/day.csv`. A
+            relative path begins in config.py's folder.
 
     """
     return File(path)
@@ -108,23 +111,26 @@ def watermark(
 ) -> Watermark:
     """Declare that a load reads only the rows that are new since the last load.
 
-    A row is new if one of the columns is beyond the largest value that earlier loads
-    have read. Each load also reads the rows that have NULL in all of the columns.
+    A row is new if one of the columns is beyond the largest value that
+    earlier loads have read. Each load also reads the rows that have NULL in
+    all of the columns.
 
-    A fact that appends must read each row once. It takes one column without NULL, and
-    no overlap.
+    A fact that appends must read each row once. It takes one column without
+    NULL, and no overlap.
 
     >>> watermark("updated_at", overlap=timedelta(minutes=10)).columns
     ('updated_at',)
 
     Args:
-        columns: The source columns of days, of moments, or of whole numbers. Their
-            values must only grow.
-        overlap: How far below the last watermark a load begins, because rows of a long
-            transaction become visible late. Use the duration of the source's longest
-            transaction for moments, a whole number for numbers.
-        ahead: How far beyond the source's clock a day or moment may be. Each load reads
-            the rows beyond that again, and they do not move the watermark.
+        columns: The source columns of days, of moments, or of whole
+            numbers. Their values must only grow.
+        overlap: How far below the last watermark a load begins, because
+            rows of a long transaction become visible late. Use the duration
+            of the source's longest transaction for moments, a whole number
+            for numbers.
+        ahead: How far beyond the source's clock a day or moment may be.
+            Each load reads the rows beyond that again, and they do not move
+            the watermark.
 
     """
     return Watermark(columns, overlap, ahead)
@@ -148,16 +154,17 @@ class Deleted:
 def flag_deleted(column: str, *, most: float = 0.1) -> Deleted:
     """Declare that a column flags the members or facts that the source no longer has.
 
-    The column is 1 for them, and 0 for all others. It becomes 0 again if the source has
-    them again.
+    The column is 1 for them, and 0 for all others. It becomes 0 again if
+    the source has them again.
 
     >>> flag_deleted("is_deleted", most=0.05)
     Deleted(most=0.05, flag='is_deleted', removes=False)
 
     Args:
         column: An attribute of the dimension, or a measure of the fact.
-        most: The largest share of all rows, from 0 to 1, that one load may flag. A load
-            that would flag more fails, because an empty extract is rarely a deletion.
+        most: The largest share of all rows, from 0 to 1, that one load may
+            flag. A load that would flag more fails, because an empty
+            extract is rarely a deletion.
 
     """
     return Deleted(most, column)
@@ -170,9 +177,9 @@ def close_deleted(*, most: float = 0.1) -> Deleted:
     0.1
 
     Args:
-        most: The largest share of all members, from 0 to 1, that one load may close. A
-            load that would close more fails, because an empty extract is rarely a
-            deletion.
+        most: The largest share of all members, from 0 to 1, that one load
+            may close. A load that would close more fails, because an empty
+            extract is rarely a deletion.
 
     """
     return Deleted(most)
@@ -185,9 +192,9 @@ def remove_deleted(*, most: float = 0.1) -> Deleted:
     True
 
     Args:
-        most: The largest share of all facts, from 0 to 1, that one load may remove. A
-            load that would remove more fails, because an empty extract is rarely a
-            deletion.
+        most: The largest share of all facts, from 0 to 1, that one load may
+            remove. A load that would remove more fails, because an empty
+            extract is rarely a deletion.
 
     """
     return Deleted(most, removes=True)
@@ -226,7 +233,8 @@ def environment(path: Path) -> Environment:
         path: The `.env` file, which need not exist.
 
     Raises:
-        ConfigError: The file cannot be read, or a line of it is not NAME=value.
+        ConfigError: The file cannot be read, or a line of it is not
+            NAME=value.
 
     """
     if not path.exists():
@@ -245,7 +253,8 @@ def environment(path: Path) -> Environment:
     wrong = [binding.original for binding in parse_stream(StringIO(text)) if binding.error]
     if wrong:
         lines = ", ".join(str(original.line) for original in wrong)
-        # The message shows no line of the file, because it may hold a password.
+        # The message shows no line of the file, because it may hold a
+        # password.
         message = (
             f"{path}: line {lines} cannot be understood; write NAME=value, with"
             " quotes around blanks"

@@ -1,6 +1,7 @@
 """Source rows from files: CSV, TSV and Parquet through DuckDB, JSON Lines through Python.
 
-Python reads JSON because DuckDB would read its numbers as floats and lose digits.
+Python reads JSON because DuckDB would read its numbers as floats and lose
+digits.
 """
 
 import json
@@ -17,10 +18,10 @@ from pypelineetl.duck.rows import FETCH_ROWS, Row, Stream
 from pypelineetl.errors import SourceError, quoted
 from pypelineetl.sql.sql_casts import literal
 
-# All columns are read as text; the DDL of the table gives their types. Only an empty
-# field without quotes is NULL. Every option is given, because DuckDB guesses the others
-# from the content of the file: that a backslash escapes, that # begins a comment, or
-# that the first lines are no rows.
+# All columns are read as text; the DDL of the table gives their types. Only
+# an empty field without quotes is NULL. Every option is given, because
+# DuckDB guesses the others from the content of the file: that a backslash
+# escapes, that # begins a comment, or that the first lines are no rows.
 _CSV_OPTIONS = """
     header = true, all_varchar = true, nullstr = '', allow_quoted_nulls = false,
     quote = '"', escape = '"', comment = '', skip = 0
@@ -53,7 +54,8 @@ def file_rows(path: Path, file_format: str, resources: ExitStack) -> Stream:
         return dict_rows(_json_objects(names))
     connection = resources.enter_context(duckdb.connect(":memory:"))
     connection.execute("SET TimeZone = 'UTC'")
-    # A file may come from anybody, so DuckDB may open only these files, and no URL.
+    # A file may come from anybody, so DuckDB may open only these files, and
+    # no URL.
     allowed = ", ".join(literal(name) for name in names)
     connection.execute(f"SET allowed_paths = [{allowed}]")
     connection.execute("SET enable_external_access = false")
@@ -68,7 +70,8 @@ def file_rows(path: Path, file_format: str, resources: ExitStack) -> Stream:
 def dict_rows(given: Iterable[Mapping[str, Any]]) -> Stream:
     """Return dicts as a stream. Its columns are the keys of the first dict.
 
-    While it is read, the stream raises SourceError for a dict with other keys.
+    While it is read, the stream raises SourceError for a dict with other
+    keys.
     """
     rows = iter(given)
     first = next(rows, None)

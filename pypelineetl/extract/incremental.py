@@ -1,12 +1,12 @@
 """Incremental extraction: which rows of a source a load reads, by the watermark of its ETL.
 
-The load reads the high-water mark of the source before the rows, and only rows up to
-it. The next load reads the rows that are committed meanwhile. The transaction of the
-load stores the mark in `etl_watermark`.
+The load reads the high-water mark of the source before the rows, and only
+rows up to it. The next load reads the rows that are committed meanwhile.
+The transaction of the load stores the mark in `etl_watermark`.
 
-A mark is never ahead of the source's clock. Otherwise one wrong date in the future
-would hide all later rows. Every load reads the rows ahead of the clock, and the rows
-whose watermark is NULL.
+A mark is never ahead of the source's clock. Otherwise one wrong date in the
+future would hide all later rows. Every load reads the rows ahead of the
+clock, and the rows whose watermark is NULL.
 """
 
 import re
@@ -26,7 +26,8 @@ from pypelineetl.project.project import Project
 from pypelineetl.sql import queries
 from pypelineetl.state.load_state import LoadState
 
-# The text in `etl_watermark` for a fact that appends, such as `2024-01-31 (2 at it)`.
+# The text in `etl_watermark` for a fact that appends, such as `2024-01-31
+# (2 at it)`.
 _VALUE_AND_ROWS = re.compile(r"(?P<value>.*) \((?P<rows>\d+) at it\)")
 _REBUILD = "Rebuild its table (--delete_existing_tables with a run)"
 
@@ -83,9 +84,9 @@ def plan_extraction(
             source, query, etl.watermark, project.local_times(etl), since, is_append=is_append
         )
         previous, problems = _previous_marks(marks, stored)
-        # A source that keeps only new rows may be empty. Then there is nothing new. A
-        # load that read all rows would take it for a source that starts again from the
-        # beginning.
+        # A source that keeps only new rows may be empty. Then there is
+        # nothing new. A load that read all rows would take it for a source
+        # that starts again from the beginning.
         is_empty = bool(stored) and all(_has_no_rows(mark) for mark in marks.values())
         if is_append and (full or not is_empty):
             # The watermark of a fact that appends has one column.
@@ -104,8 +105,8 @@ def plan_extraction(
                 watermarks[column] = _stored_text(mark)
     notes = [] if full else [f"all rows of the source are read: {text}" for text in problems]
     notes += [_note_of_rows_ahead(mark) for mark in marks.values() if mark.rows_ahead]
-    # Without a filter, the source stays as it is declared, because DuckDB may read it
-    # faster.
+    # Without a filter, the source stays as it is declared, because DuckDB
+    # may read it faster.
     restricted = etl if filtered == query else replace(etl, source=Native(filtered))
     return Extraction(restricted, watermarks, is_full, tuple(notes))
 
@@ -129,8 +130,8 @@ def _previous_marks(
 ) -> tuple[dict[str, _Previous], list[str]]:
     """Return the value of each column up to which earlier loads have read.
 
-    The second item says why this load cannot continue from there; it is empty if it
-    can.
+    The second item says why this load cannot continue from there; it is
+    empty if it can.
     """
     previous: dict[str, _Previous] = {}
     problems = []
@@ -184,7 +185,8 @@ def _refuse_repeated_rows(
     mark.refuse_repeated_numbers(previous.value if previous else None)
     if previous is None or not is_filled:
         return
-    # Rows that got the value of the previous mark after it was stored would be missing.
+    # Rows that got the value of the previous mark after it was stored would
+    # be missing.
     late = mark.count_rows(previous.value) - previous.rows
     if late > 0:
         message = (
@@ -216,15 +218,16 @@ def _minus_overlap(watermark: Watermark, value_type: ValueType, value: Value) ->
     """Return a watermark value less the overlap.
 
     Raises:
-        LoadError: The overlap is a number and the value a date, or the reverse.
+        LoadError: The overlap is a number and the value a date, or the
+            reverse.
     """
     overlap = watermark.overlap
     if not overlap:
         return value
     if isinstance(overlap, timedelta) and isinstance(value, date):
         begin = as_datetime(value) - overlap
-        # Dates are compared with dates, so an overlap of 6 hours reads the whole day
-        # before.
+        # Dates are compared with dates, so an overlap of 6 hours reads the
+        # whole day before.
         return begin if isinstance(value, datetime) else begin.date()
     if not isinstance(overlap, timedelta) and not isinstance(value, date):
         return value - overlap

@@ -1,6 +1,7 @@
 """Source tests: read the first row of an ETL's source, and compare its columns with the ETL.
 
-`run.py` does this before a run, and `tests.py` on its own. Nothing is written.
+`run.py` does this before a run, and `tests.py` on its own. Nothing is
+written.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
 def check_source(project: Project, etl: ETL) -> SourceTested:
     """Try the source of an ETL, and return its problems and warnings.
 
-    There are warnings about columns that nothing uses, keys without `as_of`,
-    comparisons that depend on the database, and privileges that reading does not need.
+    There are warnings about columns that nothing uses, keys without
+    `as_of`, comparisons that depend on the database, and privileges that
+    reading does not need.
     """
     try:
         columns = first_columns(project, etl)
         check_columns(etl, columns)
     except Exception as error:  # noqa: BLE001 - a Python source may raise anything; that is its problem
-        # The source may have wrapped a shutdown request in its own exception.
+        # The source may have wrapped a shutdown request in its own
+        # exception.
         raise_if_requested()
         return SourceTested(etl, (error_text(error),))
     warnings = []
@@ -63,8 +66,8 @@ class SourceTester:
             problem = f"the source is that of {first.label}, which cannot be reached"
             return SourceTested(etl, (problem,))
         tested = check_source(self._project, etl)
-        # A source test may also fail in a database that can be reached. Then other ETLs
-        # are tried.
+        # A source test may also fail in a database that can be reached.
+        # Then other ETLs are tried.
         if url and tested.faults and not self._is_reachable(etl):
             self._unreachable[url] = etl
         return tested
@@ -80,8 +83,8 @@ class SourceTester:
 def version_notes(project: Project, etl: ETL) -> list[str]:
     """Return a note if a fact refers to versions of a dimension without an `as_of`.
 
-    Such a key gets the version that is current when the row is loaded. Another version
-    may be current when the row is loaded again.
+    Such a key gets the version that is current when the row is loaded.
+    Another version may be current when the row is loaded again.
     """
     if not isinstance(etl, FactETL):
         return []
@@ -117,7 +120,8 @@ def _collation_warnings(project: Project, etl: ETL) -> Iterator[str]:
 def _privilege_warnings(project: Project, etl: ETL) -> Iterator[str]:
     """Yield a warning if the account of a source may do more than read.
 
-    Only the first ETL that reads from the source gets the warning, so it is shown once.
+    Only the first ETL that reads from the source gets the warning, so it is
+    shown once.
     """
     # A file or a Python function has no account.
     if not isinstance(etl.source, str) or etl is not _first_reader(project, etl):

@@ -21,12 +21,13 @@ def source_rows(project: Project, etl: ETL) -> Iterator[Stream]:
     """Open the source of an ETL and give its rows. Leaving the block closes the source.
 
     Raises:
-        SourceError: The source does not give the columns that the ETL needs.
+        SourceError: The source does not give the columns that the ETL
+            needs.
     """
     with ExitStack() as resources:
         stream = _open_stream(project, etl, resources)
-        # A Python function that yields nothing gives no columns to check, and no rows
-        # to load.
+        # A Python function that yields nothing gives no columns to check,
+        # and no rows to load.
         check_columns(etl, stream.columns or etl.needs)
         yield stream
 
@@ -35,18 +36,20 @@ def source_rows(project: Project, etl: ETL) -> Iterator[Stream]:
 def typed_source(project: Project, etl: ETL, session: DuckSession) -> Iterator[Projection]:
     """Open the source of an ETL for queries in DuckDB. Leaving the block closes the source.
 
-    DuckDB reads the source itself if it can; otherwise the driver of the source
-    database does.
+    DuckDB reads the source itself if it can; otherwise the driver of the
+    source database does.
 
     Raises:
-        SourceError: The source does not give the columns that the ETL needs.
+        SourceError: The source does not give the columns that the ETL
+            needs.
     """
     with ExitStack() as resources:
         scanned = _scan(project, etl, session)
         if scanned:
             columns = tuple(scanned.types)
             check_columns(etl, columns)
-            # Through the driver, the load reads the columns that DuckDB cannot read.
+            # Through the driver, the load reads the columns that DuckDB
+            # cannot read.
             yield Projection(
                 session, scanned, lambda: _open_stream(project, etl, resources), columns
             )
@@ -97,8 +100,8 @@ def _open_stream(project: Project, etl: ETL, resources: ExitStack) -> Stream:
     local_times = project.local_times(etl)
     if not local_times:
         return source.stream(query)
-    # Asked before the stream, as a connection that streams rows may not answer another
-    # query.
+    # Asked before the stream, as a connection that streams rows may not
+    # answer another query.
     columns_in_utc = source.columns_in_utc(query)
     return local_times.streamed(source.stream(query), columns_in_utc)
 
@@ -125,12 +128,13 @@ def check_columns(etl: ETL, given: tuple[str, ...]) -> None:
 def superfluous_columns(etl: ETL, given: tuple[str, ...]) -> tuple[str, ...]:
     """Return the columns of a source that nothing uses.
 
-    The result is empty if the factory has a function as an argument, which may read any
-    column.
+    The result is empty if the factory has a function as an argument, which
+    may read any column.
     """
     if any(callable(argument) for argument in etl.factory.arguments.values()):
         return ()
-    # A source may give the surrogate key of a dimension, such as 20140131 for a day.
+    # A source may give the surrogate key of a dimension, such as 20140131
+    # for a day.
     used = {*etl.needs, *etl.factory.columns, *_columns_of_ranges(etl)}
     return tuple(name for name in given if name not in used)
 
@@ -146,8 +150,8 @@ def _columns_of_ranges(etl: ETL) -> tuple[str, ...]:
 def _python_rows(given: Any) -> Stream:
     """Return the rows of a Python source as a stream. They are an Arrow table, or dicts.
 
-    `hasattr` recognizes Arrow tables without an import of pyarrow, which takes a tenth
-    of a second.
+    `hasattr` recognizes Arrow tables without an import of pyarrow, which
+    takes a tenth of a second.
     """
     if not hasattr(given, "to_batches"):
         return dict_rows(given)

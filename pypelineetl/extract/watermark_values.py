@@ -1,8 +1,9 @@
 """The types of watermark values: how the values of a column compare, in Python and in SQL.
 
-A value is compared in its type in the source: a number, a date, a timestamp with or
-without a time zone, or a text. Texts are compared as texts only if all texts of the
-column have the same format, so that their order is that of the timestamps.
+A value is compared in its type in the source: a number, a date, a timestamp
+with or without a time zone, or a text. Texts are compared as texts only if
+all texts of the column have the same format, so that their order is that of
+the timestamps.
 """
 
 import abc
@@ -78,8 +79,8 @@ class NumberType(ValueType):
 
     def convert(self, given: Any) -> Value:
         """Return an int, or a Decimal if there are decimal places."""
-        # repr() returns the shortest decimal number of a float. Decimal(0.1) has 55
-        # digits.
+        # repr() returns the shortest decimal number of a float.
+        # Decimal(0.1) has 55 digits.
         number = Decimal(repr(given)) if isinstance(given, float) else Decimal(given)
         # NaN and infinity have no place in the order of numbers.
         if not number.is_finite():
@@ -177,8 +178,8 @@ class TimestampTextType(TimestampType):
         """The pattern for LIKE that all of the texts match, such as `____-__-__T__:__Z`."""
         zone = self._parts["zone"] or ""
         without_zone = self.example.removesuffix(zone)
-        # The zone is a part of the format: texts with several zones are not in the
-        # order of time.
+        # The zone is a part of the format: texts with several zones are not
+        # in the order of time.
         return re.sub(r"\d", "_", without_zone) + zone
 
     def literal(self, value: Value) -> str:

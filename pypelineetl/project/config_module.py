@@ -24,11 +24,12 @@ def read_project(config: ModuleType) -> Project:
     """Return the project that a config module describes.
 
     Raises:
-        ConfigError: The configuration is wrong. The message lists every problem, one a
-            line.
+        ConfigError: The configuration is wrong. The message lists every
+            problem, one a line.
 
     """
-    # All problems are reported at once, so that nobody runs into them one by one.
+    # All problems are reported at once, so that nobody runs into them one
+    # by one.
     problems = [*setting_problems(config), *_time_zone_problems(config)]
     if not all(is_valid(config, name) for name in _NEEDED_BY_ETLS):
         # Without these settings, the ETLs cannot be validated.

@@ -1,8 +1,8 @@
 """Find the file and line of a declaration in the flat modules, for messages about its problems.
 
-Python does not keep the place of a value. `place_of` searches the modules for the name
-of the value, and their text for the line that assigns it. It runs only if there is a
-problem.
+Python does not keep the place of a value. `place_of` searches the modules
+for the name of the value, and their text for the line that assigns it. It
+runs only if there is a problem.
 """
 
 import re
@@ -17,8 +17,8 @@ from pypelineetl.declare.etls import ETL
 def place_of(etl: ETL, field: str, home: Path | None) -> str:
     """Return the place of an ETL's field, such as `creates.py, line 12`.
 
-    If the place of the field is not known, it is the place of the ETL. A value that a
-    function returns is an example.
+    If the place of the field is not known, it is the place of the ETL. A
+    value that a function returns is an example.
 
     Args:
         etl: The ETL.

@@ -62,14 +62,15 @@ class Project:
     keep_runs: timedelta | None = None
     """How long runs stay in the history.
 
-    Default: None, for ever, because the audit keys of rows refer to the runs that wrote
-    them.
+    Default: None, for ever, because the audit keys of rows refer to the
+    runs that wrote them.
     """
     alerts: tuple[str, ...] = field(default=(), repr=False)
     """The Apprise URLs to notify, which may hold passwords. Default: none."""
     late_after: timedelta | None = None
     """The time without a complete run after which one is overdue. Default: None, never."""
-    # Many steps of a run ask for the same translation, which needs a connection.
+    # Many steps of a run ask for the same translation, which needs a
+    # connection.
     _translations: dict[tuple[str | None, str], Translation] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -107,7 +108,8 @@ class Project:
             name: The ETL's name.
 
         Raises:
-            UsageError: There is no such active ETL. The message names the active ones.
+            UsageError: There is no such active ETL. The message names the
+                active ones.
 
         """
         kinds: Mapping[str, Sequence[ETL]] = {"dimension": self.dimensions, "fact": self.facts}
@@ -147,7 +149,8 @@ class Project:
 
     def dimensions_of(self, fact: FactETL) -> tuple[DimensionETL, ...]:
         """Return the dimensions to which a fact's keys point, each once."""
-        # Several keys may point to one dimension, such as the seller and the buyer.
+        # Several keys may point to one dimension, such as the seller and
+        # the buyer.
         return tuple(dict.fromkeys(self.dimension(key) for key in fact.keys.values()))
 
     def dimension(self, key: Key) -> DimensionETL:
@@ -193,9 +196,9 @@ class Project:
 
         Args:
             etl: An ETL whose source is SQL.
-            source: A connection to the database, to read the types of columns for a
-                translation. Without it, a new connection is opened. The translation is
-                kept.
+            source: A connection to the database, to read the types of
+                columns for a translation. Without it, a new connection is
+                opened. The translation is kept.
 
         Raises:
             DialectError: The SQL has no translation.
@@ -211,13 +214,15 @@ class Project:
         assert isinstance(etl.source, str), etl.name  # noqa: S101 - a mistake in the engine
         sql_dialect, target = self.dialect_of_sql(etl), self.source_dialect(etl)
         if sql_dialect == target:
-            # The SQL is not translated, but it must still be a single SELECT.
+            # The SQL is not translated, but it must still be a single
+            # SELECT.
             return Translation(dialect.require_select(etl.source, dialect=target))
-        # The types of columns differ between databases, and so may the translations of
-        # the same SQL.
+        # The types of columns differ between databases, and so may the
+        # translations of the same SQL.
         key = (etl.database, str(etl.source))
         if key not in self._translations:
-            # A caller that has a connection gives it, so that no second one is opened.
+            # A caller that has a connection gives it, so that no second one
+            # is opened.
             with ExitStack() as connections:
                 database = source or connections.enter_context(self.open_source(etl))
                 self._translations[key] = dialect.translate(
@@ -269,8 +274,8 @@ class Project:
     def open_source(self, etl: ETL) -> Database:
         """Connect to the database that an ETL's SQL reads, read-only."""
         source = databases.open_database(self.source_url(etl), read_only=True)
-        # Several loads may read sources at the same time, so each gets a share of the
-        # memory.
+        # Several loads may read sources at the same time, so each gets a
+        # share of the memory.
         source.limit_memory(self.memory, is_alone=False)
         return source
 
@@ -282,7 +287,8 @@ class Project:
     def open_warehouse(self) -> Database:
         """Connect to the warehouse, to read and write."""
         warehouse = databases.open_database(self.warehouse_url, read_only=False)
-        # A DuckDB file takes one load at a time, which may use all of the memory.
+        # A DuckDB file takes one load at a time, which may use all of the
+        # memory.
         warehouse.limit_memory(self.memory, is_alone=True)
         return warehouse
 
@@ -290,7 +296,8 @@ class Project:
 def source_text(project: Project, etl: ETL) -> str:
     """Return the source of an ETL for people to read.
 
-    It is the SQL in the dialect of the source, or an SQL comment about files or Python.
+    It is the SQL in the dialect of the source, or an SQL comment about
+    files or Python.
     """
     match etl.source:
         case File():
@@ -314,7 +321,8 @@ def _dialect_of(url: URL) -> str:
 def _declared(value: Any) -> Any:
     """Return a declaration in a form whose repr is the same in every process.
 
-    The repr of a function contains its address, so a function is replaced by its name.
+    The repr of a function contains its address, so a function is replaced
+    by its name.
     """
     if is_dataclass(value):
         value = {part.name: getattr(value, part.name) for part in fields(value)}

@@ -156,6 +156,7 @@ def apprise_urls(value: Any) -> Problems:
         yield missing_package(error, "", extra="alerts")
         return
     for place, url in enumerate(value):
-        # Apprise returns None for a URL that it does not know, and connects to nothing.
+        # Apprise returns None for a URL that it does not know, and connects
+        # to nothing.
         if not Apprise.instantiate(url, suppress_exceptions=True):
             yield f"[{place}] is no URL that Apprise knows; see https://appriseit.com"

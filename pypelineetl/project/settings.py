@@ -1,6 +1,7 @@
 """The settings of config.py: a table of their names, defaults and rules, and its check.
 
-docs/settings.md is made from the table (`python -m pypelineetl.project.settings`).
+docs/settings.md is made from the table (`python -m
+pypelineetl.project.settings`).
 """
 
 import sys
@@ -238,8 +239,8 @@ def setting_problems(config: ModuleType) -> list[str]:
 def problems_of_value(setting: Setting, value: Any) -> Iterator[str]:
     """Yield the problems of the value of a setting, one a line."""
     for problem in setting.problems(value):
-        # Without a message of its own, the problem is the rule. A secret value is not
-        # shown.
+        # Without a message of its own, the problem is the rule. A secret
+        # value is not shown.
         what = problem
         if problem is None:
             shown = ":" if setting.is_secret else f" is {given(value)};"
@@ -284,9 +285,9 @@ def _unknown_sources(config: ModuleType) -> Iterator[str]:
 def _misspelt_variables(config: ModuleType) -> Iterator[str]:
     """Yield a problem for each environment variable with nearly the name of a missing variable.
 
-    Only variables that begin with ETL_ and that config.py does not ask for can be
-    misspelt. If no variable is missing, they have another purpose, such as a password
-    in a URL.
+    Only variables that begin with ETL_ and that config.py does not ask for
+    can be misspelt. If no variable is missing, they have another purpose,
+    such as a password in a URL.
     """
     for environment in list(vars(config).values()):
         if not isinstance(environment, Environment):

@@ -43,8 +43,8 @@ def unknown(names: Iterable[str], known: Sequence[str], rule: str) -> Iterator[s
     Args:
         names: The names that a declaration gives.
         known: The names that it may give.
-        rule: The words between the name and "it" in the message, such as "the DDL does
-            not have".
+        rule: The words between the name and "it" in the message, such as
+            "the DDL does not have".
 
     """
     for name in names:
@@ -69,7 +69,8 @@ def _watermark_problems(etl: ETL) -> Iterator[str]:
             f"the watermark's ahead is {etl.watermark.ahead!r}; it is a length of time, and must"
             " not be negative"
         )
-    # The overlap reads rows again, which a load without a grain would insert twice.
+    # The overlap reads rows again, which a load without a grain would
+    # insert twice.
     if isinstance(etl, FactETL) and etl.write_mode in {"replace", "replace_period"}:
         yield "the watermark reads the last rows again, so it needs a grain to find them by"
     if isinstance(etl, FactETL) and etl.append and (overlap or len(etl.watermark.columns) > 1):
@@ -94,8 +95,8 @@ def _fact_problems(etl: FactETL) -> Iterator[str]:
     ways = [name for name in ("grain", "append", "period") if getattr(etl, name)]
     if len(ways) > 1:
         yield f"it declares {quoted(ways)}, and a fact can have only one of them; leave others out"
-    # An accumulating snapshot finds its rows by its keyrefs, so other declarations
-    # contradict it.
+    # An accumulating snapshot finds its rows by its keyrefs, so other
+    # declarations contradict it.
     if etl.write_mode == "accumulate":
         if etl.grain:
             yield (
@@ -148,14 +149,15 @@ def _part_problems(etl: FactETL) -> Iterator[str]:
                 "the parts need split_by, a column of whole numbers in its source, which must"
                 " be SQL"
             )
-        # Each part fills its own table, and the fact becomes the union of these tables.
+        # Each part fills its own table, and the fact becomes the union of
+        # these tables.
         if etl.write_mode != "replace":
             yield (
                 "the parts replace the whole fact, so it can have no grain; leave parts or grain,"
                 " append, period out"
             )
-        # Several processes load the parts, and none knows how many rows the others
-        # reject.
+        # Several processes load the parts, and none knows how many rows the
+        # others reject.
         if etl.most_rejected:
             yield (
                 "the parts are all or nothing, so no row may be rejected; leave parts or"
@@ -216,7 +218,8 @@ def _member_problems(
 def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
     """Yield the problems of a dimension's original, previous, current and flag attributes."""
     factory, attributes = etl.factory, etl.factory.names("attributes")
-    # Both the columns that the load fills, and the attributes from which it fills them.
+    # Both the columns that the load fills, and the attributes from which it
+    # fills them.
     declared = (
         *etl.flags,
         *etl.original,
@@ -231,7 +234,8 @@ def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
             "the rowexpander computes attributes, so none can be original, previous, current or a"
             " flag"
         )
-    # A change of these columns would make another member, or another version.
+    # A change of these columns would make another member, or another
+    # version.
     fixed = {*factory.natural_key, *factory.versioning}
     wrong = [name for name in declared if name in fixed]
     if wrong:
@@ -245,7 +249,8 @@ def _attribute_problems(etl: DimensionETL) -> Iterator[str]:
     ]
     if twice:
         yield f"{quoted(twice)} is declared to be filled in two ways; leave one out"
-    # A load fills all of these columns in one step, so none can be a copy of another.
+    # A load fills all of these columns in one step, so none can be a copy
+    # of another.
     copied = (*etl.previous.values(), *etl.current.values())
     chained = [name for name in copied if name in filled]
     if chained:

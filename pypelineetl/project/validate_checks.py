@@ -86,7 +86,8 @@ def _specific_problems(
 ) -> Iterator[str]:
     """Yield the problems that only a check of this kind can have.
 
-    Its columns exist. `dialects` are that of its SQL and that of the warehouse.
+    Its columns exist. `dialects` are that of its SQL and that of the
+    warehouse.
     """
     match check:
         case Accepted():
@@ -131,8 +132,8 @@ def _bound_problems(check: Between, column: Column) -> Iterator[str]:
         )
     else:
         try:
-            # A date and a datetime cannot be compared, so both become what the column
-            # holds.
+            # A date and a datetime cannot be compared, so both become what
+            # the column holds.
             ends: list[Any] = [
                 column.cast(bound) if column.is_moment else bound for bound in bounds
             ]
@@ -175,7 +176,8 @@ def _count_problems(check: RowCount) -> Iterator[str]:
 
 def _sql_problems(check: BadRows, sql_dialect: str, target: str) -> Iterator[str]:
     """Yield the problem of SQL that has no translation for the warehouse."""
-    # The translation needs no types here: the checks run later, on a connection.
+    # The translation needs no types here: the checks run later, on a
+    # connection.
     try:
         dialect.translate(check.sql, sql_dialect=sql_dialect, target=target, schema=None)
     except DialectError as error:

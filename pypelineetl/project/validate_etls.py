@@ -1,6 +1,7 @@
 """Validate the declared ETLs: each problem says what was given, the rule, and what to do.
 
-Each rule yields problems without the name of the ETL, which `etl_problems` adds.
+Each rule yields problems without the name of the ETL, which `etl_problems`
+adds.
 """
 
 import inspect
@@ -70,8 +71,8 @@ def etl_problems(
     if found:
         return found
     etls: tuple[ETL, ...] = (*dimensions, *facts)
-    # The later rules rely on the types of the fields, and then on those of the values
-    # inside them.
+    # The later rules rely on the types of the fields, and then on those of
+    # the values inside them.
     for problems_of in (field_problems, nested_problems):
         for etl in etls:
             problems = problems_of(etl)
@@ -82,7 +83,8 @@ def etl_problems(
     for etl in etls:
         for field, problem in _problems_of_etl(etl, by_name, context):
             found.append(problem_line(etl, field, problem, context.home))
-    # A dimension and a fact may have the same name, but no two ETLs the same table.
+    # A dimension and a fact may have the same name, but no two ETLs the
+    # same table.
     found += _repeated("dimensions", dimensions, "name")
     found += _repeated("facts", facts, "name")
     found += _repeated("", etls, "table")
@@ -117,8 +119,8 @@ def _repeated(kinds: str, etls: Sequence[ETL], what: str) -> Iterator[str]:
     for etl in etls:
         etls_by_value.setdefault(getattr(etl, what), []).append(etl)
     for value, same in etls_by_value.items():
-        # ETLs that share both their name and their table are reported only for the
-        # name.
+        # ETLs that share both their name and their table are reported only
+        # for the name.
         names = list(dict.fromkeys(f'{etl.kind} "{etl.name}"' for etl in same))
         if len(same) > 1 and what == "name":
             yield f'config.py: {len(same)} {kinds} have the same name "{value}"; give each its own'
@@ -182,7 +184,8 @@ def _dialect_of(etl: ETL, context: ConfigContext) -> str:
 
 def _check_name(etl: ETL, sql_dialect: str) -> None:
     """Raise DialectError unless the DDL and the factory name the same table, without a schema."""
-    # pygrametl writes to the table of its own name, which must be the created one.
+    # pygrametl writes to the table of its own name, which must be the
+    # created one.
     table = table_definition(etl.create, sql_dialect=sql_dialect).this.this
     created = table.name
     if table.db or "." in etl.table:
@@ -275,11 +278,12 @@ def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
 def _version_problems(etl: DimensionETL, warehouse: URL) -> Iterator[str]:
     """Yield the problems of pygrametl's type-2 class on the warehouse.
 
-    Without a version column, its SQL has NULLS FIRST, which not every database
-    supports.
+    Without a version column, its SQL has NULLS FIRST, which not every
+    database supports.
     """
     factory = etl.factory
-    # With one of these, pygrametl orders versions by it, and needs no NULLS FIRST.
+    # With one of these, pygrametl orders versions by it, and needs no NULLS
+    # FIRST.
     ordered = factory.name("versionatt") or factory.name("orderingatt")
     if etl.scd_type != "type 2":
         return

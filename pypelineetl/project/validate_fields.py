@@ -18,7 +18,8 @@ _LISTS = ("attributes", "lookupatts", "keyrefs", "measures", "otherrefs", "type1
 def field_problems(etl: ETL) -> Iterator[str]:
     """Yield a problem for each field of an ETL, or list of its factory, that has a wrong type."""
     for field, (is_valid, rule) in _RULES.items():
-        # Dimensions and facts have fields that the other kind does not have.
+        # Dimensions and facts have fields that the other kind does not
+        # have.
         if not hasattr(etl, field):
             continue
         value = getattr(etl, field)

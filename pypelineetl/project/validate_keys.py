@@ -63,7 +63,8 @@ def _missing_problems(key: Key, dimension: DimensionETL) -> Iterator[str]:
 
 def _late_problems(column: str, key: Member, fact: FactETL) -> Iterator[str]:
     """Yield the problems of `follows_history` and `retry`, which change existing facts."""
-    # A load compares the moment with the versions again, so the fact must keep it.
+    # A load compares the moment with the versions again, so the fact must
+    # keep it.
     if key.follows_history and (not key.as_of or key.as_of not in fact.own):
         yield (
             "follows_history needs as_of, and a column of the fact of that name, which keeps the"
@@ -78,7 +79,8 @@ def _late_problems(column: str, key: Member, fact: FactETL) -> Iterator[str]:
         return
     if key.missing != "unknown":
         yield 'retry looks up the facts of the unknown member again, so it needs missing="unknown"'
-    # The later load finds the member by the natural key, which only the fact still has.
+    # The later load finds the member by the natural key, which only the
+    # fact still has.
     lacking = [name for name in key.columns if name not in fact.own]
     if lacking:
         yield (
@@ -111,7 +113,8 @@ def _member_problems(key: Member, dimension: DimensionETL, sql_dialect: str) -> 
             f'as_of needs versions, and dimension "{dimension.name}" has no fromatt; leave'
             " as_of out"
         )
-    # The load fills some attributes itself, so the source of facts need not give them.
+    # The load fills some attributes itself, so the source of facts need not
+    # give them.
     known = {*wanted, *dimension.filled}
     others = [name for name in factory.names("attributes") if name not in known]
     if key.is_junk and others:
@@ -140,7 +143,8 @@ def _inferred_problems(dimension: DimensionETL, sql_dialect: str) -> Iterator[st
             f' needs an attribute beside the natural key, and dimension "{dimension.name}" has'
             " none; make it a CachedDimension"
         )
-    # An inferred member has values only in these columns, so others must allow NULL.
+    # An inferred member has values only in these columns, so others must
+    # allow NULL.
     filled = {
         factory.name("key"),
         *natural_key,
@@ -161,7 +165,8 @@ def _inferred_problems(dimension: DimensionETL, sql_dialect: str) -> Iterator[st
 
 def _moment_problems(key: MomentKey, dimension: DimensionETL, sql_dialect: str) -> Iterator[str]:
     """Yield the problems of a date key or time key."""
-    # Found here, before anything connects, and not at the first row of a load.
+    # Found here, before anything connects, and not at the first row of a
+    # load.
     try:
         ZoneInfo(key.tz)
     except (ZoneInfoNotFoundError, ValueError):
@@ -170,8 +175,8 @@ def _moment_problems(key: MomentKey, dimension: DimensionETL, sql_dialect: str) 
     columns = columns_of(dimension.create, sql_dialect=sql_dialect)
     is_time = isinstance(key, TimeKey)
     kinds = {exp.DType.TIME} if is_time else {exp.DType.DATE, exp.DType.DATE32}
-    # A dimension of days has one natural key, its date, and a dimension of times its
-    # time.
+    # A dimension of days has one natural key, its date, and a dimension of
+    # times its time.
     if len(wanted) != 1 or (wanted[0] in columns and columns[wanted[0]].type.this not in kinds):
         function, column_type = ("time_key", "TIME") if is_time else ("date_key", "DATE")
         rule = f"{function} needs a dimension looked up by one {column_type}"

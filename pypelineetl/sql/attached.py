@@ -1,7 +1,8 @@
 """Queries over the tables of a database that is attached to DuckDB.
 
-DuckDB reads SQLite's files itself. It can run SQLite's own query only where both
-databases compute the same: `is_plain` and `select_operands` find this out.
+DuckDB reads SQLite's files itself. It can run SQLite's own query only where
+both databases compute the same: `is_plain` and `select_operands` find this
+out.
 """
 
 from sqlglot import exp
@@ -107,7 +108,8 @@ def _with_names(outer: exp.Expr, inner: exp.Expr) -> list[str]:
     if with_clause is not None and with_clause is not inner:
         return [query.alias.lower() for query in with_clause.expressions]
     if isinstance(outer, exp.With):
-        # A query of a WITH sees those before it, and itself if the WITH is recursive.
+        # A query of a WITH sees those before it, and itself if the WITH is
+        # recursive.
         visible = outer.expressions.index(inner) + bool(outer.args.get("recursive"))
         return [query.alias.lower() for query in outer.expressions[:visible]]
     return []
@@ -134,8 +136,8 @@ def referenced_columns(sql: str, dialect: str) -> frozenset[str] | None:
 def is_plain(sql: str, dialect: str) -> bool:
     """Whether a query has only columns, joins, comparisons, `+`, `-` and `*`.
 
-    Such a query means the same in every database, if its operands have the same types
-    there: `select_operands` returns them.
+    Such a query means the same in every database, if its operands have the
+    same types there: `select_operands` returns them.
     """
     tree = parse_statement(sql, dialect)
     conditions = [where.this for where in tree.find_all(exp.Where)]
@@ -145,7 +147,8 @@ def is_plain(sql: str, dialect: str) -> bool:
             return False
         if on := join.args.get("on"):
             conditions.append(on)
-    # Each database has its own rule which values, other than comparisons, are true.
+    # Each database has its own rule which values, other than comparisons,
+    # are true.
     if not all(map(_is_condition, conditions)):
         return False
     return all(isinstance(node, _PLAIN) for node in tree.walk())

@@ -1,7 +1,8 @@
 """The rules of casts: the limits of each column type, and why a value beyond them does not fit.
 
-`python_casts.py` applies the rules to values, and `sql_casts.py` applies them to whole
-columns in DuckDB. A reason consists of words that follow `because`.
+`python_casts.py` applies the rules to values, and `sql_casts.py` applies
+them to whole columns in DuckDB. A reason consists of words that follow
+`because`.
 """
 
 from dataclasses import dataclass
@@ -41,8 +42,8 @@ BINARIES = {_T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LON
 NEAR = 1e-12
 """How far a DOUBLE may be from a decimal, relative to itself, and still be that decimal.
 
-A DOUBLE keeps 15 to 17 digits. Sums such as 0.1 + 0.2 lose the last ones; three digits
-are left for that.
+A DOUBLE keeps 15 to 17 digits. Sums such as 0.1 + 0.2 lose the last ones;
+three digits are left for that.
 """
 MICROSECOND_DIGITS = 6
 _DEFAULT_SECOND_DIGITS = {MYSQL: 0}

@@ -1,8 +1,8 @@
 """Translate a table's CREATE TABLE to the statements that create the same table elsewhere.
 
-Each type becomes one that holds all of its values in the target, as far as the target
-has one. A value that does not fit even so is an error when it comes (`schema.py`,
-`databases/limits.py`).
+Each type becomes one that holds all of its values in the target, as far as
+the target has one. A value that does not fit even so is an error when it
+comes (`schema.py`, `databases/limits.py`).
 """
 
 import re
@@ -29,8 +29,8 @@ _WHOLES = (
     _T.UINT,
     _T.BIGINT,
 )
-# A column of SQLite that is NUMERIC keeps whole numbers whole. sqlglot would make it
-# REAL.
+# A column of SQLite that is NUMERIC keeps whole numbers whole. sqlglot
+# would make it REAL.
 _NUMERIC = exp.DataType(this=_T.USERDEFINED, kind="NUMERIC")
 _TYPES: Mapping[str, Mapping[exp.DType, str | exp.DataType]] = {
     "postgres": {
@@ -60,8 +60,8 @@ _TYPES: Mapping[str, Mapping[exp.DType, str | exp.DataType]] = {
     "sqlite": {
         **dict.fromkeys(_BINARIES, "BLOB"),
         **dict.fromkeys((*_TEXTS, _T.ENUM, _T.JSON, _T.UUID), "TEXT"),
-        # SQLite turns digits in a text into a number, or a whole number into a float,
-        # if it does not know the name of the column's type.
+        # SQLite turns digits in a text into a number, or a whole number
+        # into a float, if it does not know the name of the column's type.
         **dict.fromkeys((*_WHOLES, _T.UBIGINT, _T.BIT, _T.YEAR, _T.BOOLEAN), "INTEGER"),
         _T.DECIMAL: _NUMERIC,
         _T.UDECIMAL: _NUMERIC,
@@ -118,8 +118,8 @@ _ENGINES_OWN = (
 )
 """The column constraints that a translation leaves out.
 
-The engine assigns surrogate keys itself, and the target database has its own
-collations.
+The engine assigns surrogate keys itself, and the target database has its
+own collations.
 """
 
 
@@ -127,8 +127,8 @@ def table_definition(sql: str, *, sql_dialect: str) -> exp.Create:
     """Return the parsed CREATE TABLE of a constant in creates.py.
 
     Raises:
-        DialectError: It is not a CREATE TABLE with columns, or a column has a type that
-            rounds.
+        DialectError: It is not a CREATE TABLE with columns, or a column has
+            a type that rounds.
     """
     # Callers may change the tree that they get.
     return _parsed_table(sql, sql_dialect).copy()
@@ -176,7 +176,8 @@ def _correct_mysql_type(column: exp.ColumnDef, column_type: exp.DataType, type_t
             column_type.set("this", _T.DOUBLE)
 
 
-# Every load asks for the statements of its tables; parsing takes milliseconds.
+# Every load asks for the statements of its tables; parsing takes
+# milliseconds.
 @lru_cache(maxsize=1_000)
 def create_statements(sql: str, *, sql_dialect: str, target: str) -> tuple[str, ...]:
     """Return the statements that create a table, and its indexes where the target wants them apart.
@@ -196,7 +197,8 @@ def create_statements(sql: str, *, sql_dialect: str, target: str) -> tuple[str, 
         DialectError: The target has no type for a column.
     """
     tree = table_definition(sql, sql_dialect=sql_dialect)
-    # The user's own DDL keeps what a translation would leave out, such as the engine.
+    # The user's own DDL keeps what a translation would leave out, such as
+    # the engine.
     if sql_dialect == target:
         return (sql.strip().rstrip(";"),)
     statements = _translated(tree, sql_dialect, target)
@@ -222,7 +224,8 @@ def create_columns_only(
         name: The name of the new table.
         sql_dialect: The dialect that the SQL is written in.
         target: The dialect of the database in which the table is created.
-        temporary: Whether the table exists only in the session that creates it.
+        temporary: Whether the table exists only in the session that creates
+            it.
     """
     create = table_definition(sql, sql_dialect=sql_dialect)
     kind = "TEMPORARY TABLE" if temporary else "TABLE"
@@ -243,8 +246,8 @@ def create_columns_only(
 def _own_columns(sql: str, create: exp.Create, target: str) -> Iterator[str]:
     """Yield the name and the type of each column, the type as the DDL has it.
 
-    sqlglot may use other words for a type. SQLite keeps the words of a type, and the
-    engine compares tables by them.
+    sqlglot may use other words for a type. SQLite keeps the words of a
+    type, and the engine compares tables by them.
     """
     tokens = list(sqlglot.tokenize(sql, read=target))
     for part in create.this.expressions:
@@ -261,7 +264,8 @@ def _type_text(sql: str, tokens: Sequence[sqlglot.Token], name_end: int) -> str:
         tokens: Its tokens.
         name_end: The place where the column's name ends.
     """
-    # Parentheses belong to the type, as in DECIMAL(9, 2), or to a later constraint.
+    # Parentheses belong to the type, as in DECIMAL(9, 2), or to a later
+    # constraint.
     first, last, depth = 0, name_end, 0
     for token in tokens:
         if token.start <= name_end:
@@ -286,7 +290,8 @@ def _translated(create: exp.Create, sql_dialect: str, target: str) -> Iterator[e
         else:
             parts.append(_without_unique_name(part))
     schema.set("expressions", parts)
-    # ENGINE, CHARSET and COMMENT say how MySQL stores the table, not what is in it.
+    # ENGINE, CHARSET and COMMENT say how MySQL stores the table, not what
+    # is in it.
     create.set("properties", None)
     for part in parts:
         if isinstance(part, exp.ColumnDef):
@@ -296,8 +301,9 @@ def _translated(create: exp.Create, sql_dialect: str, target: str) -> Iterator[e
                     constraint.pop()
     yield create
     if target == "duckdb":
-        # DuckDB scans columns and needs no index. An index that DuckDB rebuilds from
-        # the log of a killed process may lack rows, so that a query does not find them.
+        # DuckDB scans columns and needs no index. An index that DuckDB
+        # rebuilds from the log of a killed process may lack rows, so that a
+        # query does not find them.
         return
     for index in indexes:
         yield _create_index(schema.this, index)
@@ -338,10 +344,12 @@ def _translate_type(column: exp.ColumnDef, sql_dialect: str, target: str) -> Non
         # MySQL's own types of these names end at 64 KB, or need a length.
         column.set("kind", exp.DataType.build(_UNLIMITED[name], dialect=target))
     elif is_new_to_mysql and name in _WITH_SECONDS and not has_parameters:
-        # MySQL's types keep no digits of a second by default, the others keep six.
+        # MySQL's types keep no digits of a second by default, the others
+        # keep six.
         column_type.set("expressions", [exp.DataTypeParam(this=exp.Literal.number(6))])
     elif name in {*_WHOLES, _T.UBIGINT, _T.FLOAT, _T.DOUBLE}:
-        # The number of INT(11) is a display width in MySQL, and an error elsewhere.
+        # The number of INT(11) is a display width in MySQL, and an error
+        # elsewhere.
         column_type.set("expressions", None)
     elif name == _T.UDECIMAL:
         column_type.set("this", _T.DECIMAL)
@@ -356,7 +364,7 @@ def _without_unique_name(part: exp.Expr) -> exp.Expr:
 
 def _create_index(table: exp.Expr, index: exp.Expr) -> exp.Expr:
     columns = ", ".join(f'"{column.name}"' for column in index.expressions)
-    # In MySQL the indexes of one table have different names, elsewhere those of a whole
-    # schema.
+    # In MySQL the indexes of one table have different names, elsewhere
+    # those of a whole schema.
     name = f"{table.name}_{index.name or index.expressions[0].name}"
     return sqlglot.parse_one(f'CREATE INDEX "{name}" ON "{table.name}" ({columns})')

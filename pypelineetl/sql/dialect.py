@@ -1,8 +1,8 @@
 """Parse SQL, and translate it from the dialect that config.py names to that of a database.
 
-SQL that is already in the database's own dialect is passed on as it is. `translation`
-translates a SELECT, and refuses what is not proved to give the same rows. sqlglot
-translates DDL.
+SQL that is already in the database's own dialect is passed on as it is.
+`translation` translates a SELECT, and refuses what is not proved to give
+the same rows. sqlglot translates DDL.
 """
 
 from dataclasses import replace
@@ -31,8 +31,8 @@ _WRITES = (exp.DML, exp.DDL, exp.Into, exp.Lock, exp.Command)
 class _BacktickedSQLite(SQLite):  # type: ignore[misc] # a metaclass makes sqlglot's dialects
     """SQLite with names in backticks.
 
-    SQLite reads "nmae" as the text 'nmae' if there is no such column. It reads `nmae`
-    as a name, and reports the error.
+    SQLite reads "nmae" as the text 'nmae' if there is no such column. It
+    reads `nmae` as a name, and reports the error.
     """
 
     class Tokenizer(SQLite.Tokenizer):  # type: ignore[misc] # as above
@@ -50,8 +50,8 @@ _DIALECTS = {"sqlite": _BacktickedSQLite}
 """The dialects in which SQL is generated, where they are not sqlglot's own."""
 
 
-# A refresh asks for the same queries and the same DDL many times; parsing takes
-# milliseconds.
+# A refresh asks for the same queries and the same DDL many times; parsing
+# takes milliseconds.
 def require_select(sql: str, *, dialect: str) -> str:
     """Return a source's query without the semicolon at its end.
 
@@ -59,8 +59,8 @@ def require_select(sql: str, *, dialect: str) -> str:
     'SELECT id FROM users'
 
     Raises:
-        DialectError: It is not one SELECT, with or without UNION and WITH. The engine
-            only reads sources.
+        DialectError: It is not one SELECT, with or without UNION and WITH.
+            The engine only reads sources.
     """
     return _require_select(sql, dialect)
 
@@ -69,7 +69,8 @@ def require_select(sql: str, *, dialect: str) -> str:
 @lru_cache(maxsize=1_000)
 def _require_select(sql: str, dialect: str) -> str:
     tree = parse_statement(sql, dialect)
-    # PostgreSQL runs a DELETE within a WITH, and SELECT … INTO creates a table.
+    # PostgreSQL runs a DELETE within a WITH, and SELECT … INTO creates a
+    # table.
     offender = tree.find(*_WRITES) if isinstance(tree, _QUERIES) else tree
     if offender is not None:
         kind = offender.key.upper()
@@ -93,8 +94,8 @@ def translate(sql: str, *, sql_dialect: str, target: str, schema: Schema | None)
         sql: One SELECT.
         sql_dialect: The dialect that it is written in.
         target: The dialect of the database that runs it.
-        schema: Gives the columns of that database's tables. Without it, only what does
-            not depend on the types of columns is checked.
+        schema: Gives the columns of that database's tables. Without it,
+            only what does not depend on the types of columns is checked.
 
     Raises:
         DialectError: It is not proved to give the same rows in the target.
@@ -116,8 +117,8 @@ def translate(sql: str, *, sql_dialect: str, target: str, schema: Schema | None)
         )
         raise DialectError(message) from error
     if target == "mysql":
-        # MySQL understands what the other dialects have in common. The translation
-        # above only found which texts the query compares.
+        # MySQL understands what the other dialects have in common. The
+        # translation above only found which texts the query compares.
         return replace(translation, sql=generate_sql(tree, target))
     return replace(translation, original=query) if is_mysql else translation
 
@@ -126,8 +127,8 @@ def parse_statement(sql: str, dialect: str) -> exp.Expr:
     """Return the one statement of a text as a tree.
 
     Raises:
-        DialectError: It is not valid SQL, or not one statement. The message names the
-            place.
+        DialectError: It is not valid SQL, or not one statement. The message
+            names the place.
     """
     try:
         trees = [tree for tree in sqlglot.parse(sql, read=dialect) if tree is not None]

@@ -64,8 +64,9 @@ class _Layout:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        # For each open parenthesis, whether it has a query in it. The statement itself is one. A
-        # CASE of several lines counts as two parentheses, so that WHEN is further right than END.
+        # For each open parenthesis, whether it has a query in it. The
+        # statement itself is one. A CASE of several lines counts as two
+        # parentheses, so that WHEN is further right than END.
         self._around = [True]
         # For each open CASE, whether it has several lines.
         self._cases: list[bool] = []
@@ -89,7 +90,8 @@ class _Layout:
         is_clause = word in _CLAUSES and self._before not in _NOT_AFTER.get(word, ())
         is_query = self._around[-1]
         ends = part == ")" and len(self._around) > 1
-        # The engine writes a CASE that is too long for a line with a new line after the word.
+        # The engine writes a CASE that is too long for a line with a new
+        # line after the word.
         has_lines = word == "CASE" and "\n" in "".join(following[:1])
         of_case = word in _OF_CASE and bool(self._cases) and self._cases[-1]
         if is_comment or has_lines or of_case or (is_query and (is_clause or ends)):

@@ -1,9 +1,10 @@
 """Cast a source's values to the types of warehouse columns in Python, exactly or not at all.
 
-The engine casts every value before pygrametl compares or stores it: '60' and 60, a
-float and a decimal, or a date and its text are equal to the database, but not to
-Python. A value that does not fit is an error. No value is cut, rounded or wrapped.
-`sql_casts.py` applies the same rules (`cast_rules.py`) in SQL.
+The engine casts every value before pygrametl compares or stores it: '60'
+and 60, a float and a decimal, or a date and its text are equal to the
+database, but not to Python. A value that does not fit is an error. No value
+is cut, rounded or wrapped. `sql_casts.py` applies the same rules
+(`cast_rules.py`) in SQL.
 """
 
 import json
@@ -33,8 +34,8 @@ from pypelineetl.sql.source_values import Bits, Interval, NotANumber
 Caster = Callable[[Any], Any]
 """Casts any value but NULL.
 
-Raises CastError, ValueError, TypeError or ArithmeticError for a value that does not
-fit.
+Raises CastError, ValueError, TypeError or ArithmeticError for a value that
+does not fit.
 """
 
 _T = exp.DType
@@ -69,8 +70,8 @@ def moment(value: Any) -> datetime | date:
     datetime.date(2014, 1, 31)
 
     Raises:
-        ValueError: The value is neither a date, nor a timestamp, nor an ISO text of
-            one.
+        ValueError: The value is neither a date, nor a timestamp, nor an ISO
+            text of one.
     """
     if isinstance(value, str):
         # A text of this length is a date, which no time zone moves.
@@ -151,7 +152,8 @@ def _make_decimal(column_type: exp.DataType, _sql_dialect: str) -> Caster:
 
     def cast(value: Any) -> Decimal:
         is_float = isinstance(value, float)
-        # 0.1 is meant as the decimal that Python prints, and not as its binary digits.
+        # 0.1 is meant as the decimal that Python prints, and not as its
+        # binary digits.
         exact = Decimal(repr(value)) if is_float else Decimal(_number_text(value))
         if not exact.is_finite():
             raise CastError(cast_rules.NOT_FINITE)
@@ -177,7 +179,8 @@ def _double(value: Any) -> float:
     except OverflowError:
         number = math.inf
     if math.isnan(number):
-        # Python's NaN is not equal to itself, so each load would see a change.
+        # Python's NaN is not equal to itself, so each load would see a
+        # change.
         return NotANumber(number)
     # An infinite value of the source is kept, as the type has it.
     if math.isinf(number) and Decimal(value).is_finite():
@@ -195,8 +198,8 @@ def _float(value: Any) -> float:
         raise CastError(FLOAT.too_small)
     if math.isnan(number):
         return number
-    # The digits that the column keeps. Otherwise the value that is read back would
-    # differ from the source's at every load.
+    # The digits that the column keeps. Otherwise the value that is read
+    # back would differ from the source's at every load.
     return float(struct.unpack("f", struct.pack("f", number))[0])
 
 
@@ -213,7 +216,8 @@ def _boolean(value: Any) -> bool:
 def _text(value: Any) -> str:
     if isinstance(value, str):
         try:
-            # Half of a pair of UTF-16, which no database can store. Most texts are ASCII.
+            # Half of a pair of UTF-16, which no database can store. Most
+            # texts are ASCII.
             _ = value.isascii() or value.encode()
         except UnicodeEncodeError as error:
             reason = "it has half of a character (a lone surrogate)"
@@ -240,8 +244,8 @@ def _make_text(column_type: exp.DataType, _sql_dialect: str) -> Caster:
     def cast(value: Any) -> str:
         text = _text(value)
         if is_char:
-            # Blanks at the end of a CHAR do not count: MySQL drops them, and PostgreSQL
-            # adds them.
+            # Blanks at the end of a CHAR do not count: MySQL drops them,
+            # and PostgreSQL adds them.
             text = text.rstrip(" ")
         if rule.most is not None and len(text) > rule.most:
             raise CastError(rule.too_long)
@@ -281,11 +285,12 @@ def _make_binary(column_type: exp.DataType, _sql_dialect: str) -> Caster:
 
 def _json(value: Any) -> str:
     if isinstance(value, str | bytes):
-        # Only a check: the text itself is stored, with its blanks and its order of
-        # keys.
+        # Only a check: the text itself is stored, with its blanks and its
+        # order of keys.
         json.loads(value)
         return value if isinstance(value, str) else value.decode()
-    # The numbers of JSON Lines are decimals here, which Python's json does not know.
+    # The numbers of JSON Lines are decimals here, which Python's json does
+    # not know.
     return json.dumps(value, ensure_ascii=False, allow_nan=False, default=float)
 
 
@@ -310,8 +315,8 @@ def _date(value: Any) -> date:
 
 def _time(value: Any) -> time:
     if isinstance(value, timedelta):
-        # MySQL's driver returns TIME as a timedelta: MySQL's TIME can be longer than a
-        # day.
+        # MySQL's driver returns TIME as a timedelta: MySQL's TIME can be
+        # longer than a day.
         if not timedelta() <= value < timedelta(days=1):
             raise CastError(cast_rules.NO_TIME_OF_DAY)
         return (datetime.min + value).time()  # noqa: DTZ901 - a time of day has no zone

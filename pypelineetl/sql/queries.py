@@ -1,8 +1,8 @@
 """Change the text of a query: add a condition, a limit or a frame, or rename its tables.
 
-A query here is in its database's own dialect. sqlglot parses it only to find the
-places, and never generates it again: sqlglot would change what it does not know as the
-database does.
+A query here is in its database's own dialect. sqlglot parses it only to
+find the places, and never generates it again: sqlglot would change what it
+does not know as the database does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,8 @@ from pypelineetl.sql.dialect import parse_statement, quoted_name
 _AFTER_WHERE = ("group", "having", "distinct", "limit", "offset", "windows", "qualify")
 """The clauses that are computed after WHERE, from all rows that it keeps.
 
-A condition added to WHERE would change their result. It goes around the query instead.
+A condition added to WHERE would change their result. It goes around the
+query instead.
 """
 
 
@@ -49,8 +50,9 @@ def filter_rows(
 ) -> str:
     """Return a query for those rows of another that meet a condition.
 
-    The condition goes into the query's own WHERE where that gives the same rows, so
-    that the database can use an index. Otherwise it goes around the query.
+    The condition goes into the query's own WHERE where that gives the same
+    rows, so that the database can use an index. Otherwise it goes around
+    the query.
 
     >>> print(filter_rows(
     ...     "SELECT u.id AS user_id FROM users AS u WHERE active OR admin ORDER BY u.id",
@@ -66,8 +68,8 @@ def filter_rows(
     Args:
         sql: The query.
         names: The columns of the query that the condition needs.
-        condition: Gets the SQL of each of these columns by name, and returns the
-            condition. An empty condition keeps all rows.
+        condition: Gets the SQL of each of these columns by name, and
+            returns the condition. An empty condition keeps all rows.
         dialect: The dialect of the query.
     """
     expressions = _column_expressions(sql, names, dialect)
@@ -102,8 +104,8 @@ def range_filter(
     Args:
         sql: The query.
         column: The column of the query.
-        least: The first number of the range. None for no start: the rows whose number
-            is NULL belong to this range too.
+        least: The first number of the range. None for no start: the rows
+            whose number is NULL belong to this range too.
         below: The first number after the range. None for no end.
         dialect: The dialect of the query.
     """
@@ -137,7 +139,8 @@ def is_sorted(sql: str, columns: Sequence[str], *, dialect: str) -> bool:
         return False
     expressions = {selected.alias_or_name: selected.unalias() for selected in tree.selects}
     for column, term in zip(columns, order.expressions, strict=False):
-        # A term of ORDER BY is a column's name, or the expression of that column.
+        # A term of ORDER BY is a column's name, or the expression of that
+        # column.
         is_column = term.this in (exp.column(column), expressions.get(column))
         if term.args.get("desc") or not is_column:
             return False
@@ -154,11 +157,12 @@ def rename_tables(sql: str, names: Mapping[str, str], *, dialect: str, mark: str
 
     Args:
         sql: A query, or a CREATE TABLE.
-        names: The new names of tables by their old ones. Other tables keep their names.
+        names: The new names of tables by their old ones. Other tables keep
+            their names.
         dialect: The dialect of the statement.
-        mark: What is added to the name of each constraint. In some databases all tables
-            of a schema share the names of constraints, so that a copy of a table needs
-            new ones.
+        mark: What is added to the name of each constraint. In some
+            databases all tables of a schema share the names of constraints,
+            so that a copy of a table needs new ones.
     """
     tree = parse_statement(sql, dialect)
     named_by_with = {query.alias for query in tree.find_all(exp.CTE)}
@@ -187,14 +191,16 @@ def _start(replacement: tuple[exp.Expr, str]) -> int:
 
 
 def _framed(sql: str) -> str:
-    # The query may end with a comment, which goes on to the end of its line.
+    # The query may end with a comment, which goes on to the end of its
+    # line.
     return f"SELECT * FROM (\n{sql}\n) AS source"
 
 
 def _column_expressions(sql: str, names: Sequence[str], dialect: str) -> dict[str, str] | None:
     """Return the text of a query's columns, from its SELECT.
 
-    None if a condition on them in the query's WHERE would not give the same rows.
+    None if a condition on them in the query's WHERE would not give the same
+    rows.
     """
     tree = parse_statement(sql, dialect)
     # A UNION has two WHERE, and a SELECT without FROM has none.
@@ -202,8 +208,8 @@ def _column_expressions(sql: str, names: Sequence[str], dialect: str) -> dict[st
         return None
     if any(map(tree.args.get, _AFTER_WHERE)) or tree.find(exp.AggFunc, exp.Window):
         return None
-    # The text itself is cut out of the query, because sqlglot would write it
-    # differently.
+    # The text itself is cut out of the query, because sqlglot would write
+    # it differently.
     texts = _select_list(sql, dialect)
     if len(texts) != len(tree.selects):
         return None
@@ -212,7 +218,8 @@ def _column_expressions(sql: str, names: Sequence[str], dialect: str) -> dict[st
         places = [
             place for place, column in enumerate(tree.selects) if column.alias_or_name == name
         ]
-        # A name that several columns have, or none, refers to no single expression.
+        # A name that several columns have, or none, refers to no single
+        # expression.
         if len(places) != 1:
             return None
         [place] = places

@@ -62,16 +62,17 @@ class Column:
     def cast(self) -> Callable[[Any], Any]:
         """The function that casts a source's value to the column's type.
 
-        It raises LoadError for a value that does not fit. The message names the column
-        and the value's type, but never the value, which may be secret.
+        It raises LoadError for a value that does not fit. The message names
+        the column and the value's type, but never the value, which may be
+        secret.
         """
         cast = caster(self.type, self.sql_dialect)
 
         def checked(value: Any) -> Any:
             if value is None:
                 return None
-            # The driver could not make a Python value of it, so there is nothing to
-            # cast.
+            # The driver could not make a Python value of it, so there is
+            # nothing to cast.
             if isinstance(value, UnsupportedValue):
                 raise LoadError(self.cast_message(value.type_name, value.reason))
             try:
@@ -111,8 +112,8 @@ def columns_of(sql: str, *, sql_dialect: str) -> Mapping[str, Column]:
     return _columns_of(sql, sql_dialect)
 
 
-# A load asks for the columns of one table many times. mypy does not check the arguments
-# of a cached function, so it has no other callers.
+# A load asks for the columns of one table many times. mypy does not check
+# the arguments of a cached function, so it has no other callers.
 @lru_cache(maxsize=1_000)
 def _columns_of(sql: str, sql_dialect: str) -> Mapping[str, Column]:
     create = ddl.table_definition(sql, sql_dialect=sql_dialect)
@@ -145,7 +146,8 @@ def _column(definition: exp.ColumnDef, primary_key: set[str], sql_dialect: str) 
                 has_default = True
             case exp.CollateColumnConstraint() if not collation:
                 collation = kind.this.name
-    # A copy, because the original keeps the whole tree of the DDL in memory.
+    # A copy, because the original keeps the whole tree of the DDL in
+    # memory.
     column_type = definition.kind.copy()
     column_type.set("this", ddl.NUMBERED.get(column_type.this, column_type.this))
     return Column(

@@ -1,8 +1,8 @@
 """Cast whole columns to the types of warehouse columns in DuckDB's SQL, as `python_casts.py` does.
 
-An expression gives exactly the value that `Column.cast` gives, and a value that does
-not fit ends the query with the same message. Where no such expression is known,
-NoExactCastError says so, and Python casts the values.
+An expression gives exactly the value that `Column.cast` gives, and a value
+that does not fit ends the query with the same message. Where no such
+expression is known, NoExactCastError says so, and Python casts the values.
 """
 
 import re
@@ -27,9 +27,10 @@ ERROR_PREFIX = "pypelineetl: "
 ERROR_CALL = re.compile(r"error\('((?:[^']|'')*)'\)")
 """The call of DuckDB's `error` function in a cast expression, and its message.
 
-A cast expression ends the query at a value that it cannot cast. If a load rejects such rows
-instead, the same expression must return NULL: each call becomes NULL, and its message becomes the
-reason of the reject. The engine has built each expression, so no user's text looks like a call.
+A cast expression ends the query at a value that it cannot cast. If a load
+rejects such rows instead, the same expression must return NULL: each call
+becomes NULL, and its message becomes the reason of the reject. The engine
+has built each expression, so no user's text looks like a call.
 """
 NUMERIC_TEXT = "NUMERIC TEXT"
 """The type of a text that is a decimal number.
@@ -141,7 +142,8 @@ def cast_sql(value: str, given: str, column: Column) -> str:
         column: The warehouse column.
 
     Raises:
-        NoExactCastError: No expression is known to give what `Column.cast` gives.
+        NoExactCastError: No expression is known to give what `Column.cast`
+            gives.
     """
     to_type = duckdb_type(column)
     for column_types, make in _CAST_MAKERS:
@@ -297,8 +299,9 @@ def _decimal(value: _Value, to_type: str) -> str:
     if value.given == "DOUBLE":
         is_finite = (f"isfinite({sql})", rules.NOT_FINITE)
         if rule.before_point + rule.scale > _EXACT_DOUBLE_DIGITS:
-            # DuckDB multiplies the DOUBLE by a power of ten, and of a wide DECIMAL the last digits
-            # would be wrong. The text has those of the DOUBLE.
+            # DuckDB multiplies the DOUBLE by a power of ten, and of a wide
+            # DECIMAL the last digits would be wrong. The text has those of
+            # the DOUBLE.
             text = f"CAST({sql} AS VARCHAR)"
             result = f"CAST({text} AS {to_type})"
             narrow = f"TRY_CAST({text} AS {to_type})"

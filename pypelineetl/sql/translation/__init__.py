@@ -1,8 +1,9 @@
 """Translate a SELECT to another dialect, if it is proved to give the same rows there.
 
-`functions.py`, `calls/`, `operators/` and `queries/` list what is allowed. All other
-SQL is an error that names its place. testsuite/test_idioms.py runs each part of the
-list on MariaDB and on the other databases, and compares the rows.
+`functions.py`, `calls/`, `operators/` and `queries/` list what is allowed.
+All other SQL is an error that names its place. testsuite/test_idioms.py
+runs each part of the list on MariaDB and on the other databases, and
+compares the rows.
 """
 
 from pypelineetl.sql.translation.expressions import UntranslatableError

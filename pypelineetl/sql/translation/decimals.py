@@ -16,7 +16,8 @@ def product_type(operator: str, one: Type, other: Type) -> Type:
         return INTEGER
     if one.scale is None or other.scale is None:
         return decimal(None)
-    # A product has the digits of both operands, a sum those of the operand with more.
+    # A product has the digits of both operands, a sum those of the operand
+    # with more.
     combine = sum if operator == "*" else max
     scale = combine((one.scale, other.scale))
     if not one.excess and not other.excess:
@@ -32,8 +33,8 @@ def computed_scale(kind: Type) -> int:
 def quotient_type(one: Type, other: Type) -> Type:
     """Return the type of a quotient of whole numbers and decimals, whose scales must be known.
 
-    MySQL computes the digits of both operands in whole groups, and at least four digits
-    more:
+    MySQL computes the digits of both operands in whole groups, and at least
+    four digits more:
 
     >>> quotient_type(decimal(2), INTEGER)
     Type(kind=<Kind.DECIMAL: 'a decimal'>, scale=6, excess=9, name='', is_required=False)

@@ -45,7 +45,8 @@ def sunday(at: datetime) -> date:
 def week_from_sunday(at: datetime) -> int:
     """Return the number of the week, which begins on Sunday.
 
-    Week 1 begins with the first Sunday of the year. The number is 0 before it.
+    Week 1 begins with the first Sunday of the year. The number is 0 before
+    it.
     """
     # The number of Sundays in the year, up to the day.
     return (day_of_year(at) + 6 - at.isoweekday() % 7) // 7
@@ -59,11 +60,12 @@ def week_of_its_sunday(at: datetime) -> int:
 def week_of_four_days(at: datetime) -> int:
     """Return the number of the week, which begins on Monday.
 
-    Week 1 is the first with four days in the year. The number is 0 before it.
+    Week 1 is the first with four days in the year. The number is 0 before
+    it.
     """
     first_weekday = date(at.year, 1, 1).weekday()
-    # The week of January 1 has four days in the year if January 1 is a Thursday at the
-    # latest.
+    # The week of January 1 has four days in the year if January 1 is a
+    # Thursday at the latest.
     has_four_days = first_weekday <= _THURSDAY
     return (day_of_year(at) - 1 + first_weekday) // 7 + has_four_days
 
@@ -175,8 +177,8 @@ OF_DUCKDB = {
 def pieces(pattern: str) -> list[tuple[str, str]]:
     """Return the pieces of a pattern of DATE_FORMAT, as pairs of a kind and a text.
 
-    A piece of the kind `text` is shown as it is. A piece of the kind `specifier` is the
-    letter.
+    A piece of the kind `text` is shown as it is. A piece of the kind
+    `specifier` is the letter.
 
     >>> pieces("%Y-%m")
     [('specifier', 'Y'), ('text', '-'), ('specifier', 'm')]
@@ -191,7 +193,8 @@ def pieces(pattern: str) -> list[tuple[str, str]]:
         elif letter in _TEMPLATES or letter in _COMPUTED:
             found.append(("specifier", letter))
         else:
-            # MySQL shows an unknown letter as it is, without the percent sign.
+            # MySQL shows an unknown letter as it is, without the percent
+            # sign.
             found.append(("text", letter))
         end = match.end()
     found.append(("text", pattern[end:]))

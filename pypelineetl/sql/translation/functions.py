@@ -1,9 +1,9 @@
 """List MySQL's functions that every database has, with the SQL of each database.
 
-In a template, {0} is the first argument, cast as `takes` says. On SQLite, a function
-without a template is the Python function of the same name (`sqlite_functions/`).
-`calls/` has the functions whose SQL depends on the types of their arguments, or on
-literals.
+In a template, {0} is the first argument, cast as `takes` says. On SQLite, a
+function without a template is the Python function of the same name
+(`sqlite_functions/`). `calls/` has the functions whose SQL depends on the
+types of their arguments, or on literals.
 """
 
 from dataclasses import dataclass
@@ -79,8 +79,8 @@ _ISO_YEAR_AND_WEEK = {
     "duckdb": "ISOYEAR({0}) * 100 + WEEKOFYEAR({0})",
 }
 
-# The number of Sundays in the year, up to the day. `formats.py` has the same rules in
-# Python.
+# The number of Sundays in the year, up to the day. `formats.py` has the
+# same rules in Python.
 WEEK_FROM_SUNDAY = _part(
     "WEEK",
     "TRUNC((EXTRACT(DOY FROM {0}) + 6 - EXTRACT(DOW FROM {0})) / 7)",
@@ -129,7 +129,8 @@ DATE_PARTS = (
     ),
     _part(
         "TO_DAYS",
-        # MySQL counts the days from the year 0. For it, 0001-01-01 is day 366.
+        # MySQL counts the days from the year 0. For it, 0001-01-01 is day
+        # 366.
         "CAST({0} AS DATE) - DATE '0001-01-01' + 366",
         "DATE_DIFF('day', DATE '0001-01-01', {0}) + 366",
     ),
@@ -174,11 +175,12 @@ _MOMENTS = (
         ("CURRENT_DATE", "UTC_DATE"),
     ),
 )
-# In MySQL, an empty text is found nowhere. The text is then returned even if the
-# replacement is NULL.
+# In MySQL, an empty text is found nowhere. The text is then returned even
+# if the replacement is NULL.
 _REPLACE = "CASE WHEN {1} = '' THEN {0} ELSE REPLACE({0}, {1}, {2}) END"
-# ICU converts all letters, whatever the locale of the database. Unlike MySQL, it also
-# converts ß to SS and İ to two letters, so these letters are replaced before the call.
+# ICU converts all letters, whatever the locale of the database. Unlike
+# MySQL, it also converts ß to SS and İ to two letters, so these letters are
+# replaced before the call.
 _UPPER = "REPLACE(UPPER(REPLACE({0}, 'ß', CHR(57344)) COLLATE \"und-x-icu\"), CHR(57344), 'ß')"
 _LOWER = "LOWER(REPLACE(REPLACE({0}, 'Σ', 'σ'), 'İ', 'i') COLLATE \"und-x-icu\")"  # noqa: RUF001 - Greek letters
 _TEXTS = (
@@ -201,8 +203,8 @@ _TEXTS = (
     Function("RTRIM", ("text",), TEXT, "RTRIM({0}, ' ')", "RTRIM({0}, ' ')", "rtrim({0}, ' ')"),
     Function("REPLACE", ("text", "text", "text"), TEXT, _REPLACE, _REPLACE),
     Function(
-        # MySQL returns an empty text for a negative length, and other databases count
-        # from the end.
+        # MySQL returns an empty text for a negative length, and other
+        # databases count from the end.
         "LEFT",
         ("text", "integer"),
         TEXT,
@@ -225,7 +227,8 @@ _TEXTS = (
     Function("INSTR", ("text", "text"), INTEGER, "STRPOS({0}, {1})", "INSTR({0}, {1})"),
     Function("LOCATE", ("text", "text"), INTEGER, "STRPOS({1}, {0})", "INSTR({1}, {0})"),
 )
-# MySQL returns NULL where a function is not defined. Other databases raise an error.
+# MySQL returns NULL where a function is not defined. Other databases raise
+# an error.
 _NUMBERS = (
     Function(
         "SQRT",

@@ -44,7 +44,8 @@ _SYNTAX = (
 def listing() -> str:
     """Return the list as Markdown."""
     windows = f"{_names(WINDOW_FUNCTIONS)}, and aggregates"
-    # These three have a syntax of their own, so they are in no table of functions.
+    # These three have a syntax of their own, so they are in no table of
+    # functions.
     called = {name for name, _ in (*functions.BY_NAME, *FUNCTION_CALLS)} | {
         "IF",
         "EXTRACT",

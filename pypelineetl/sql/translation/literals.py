@@ -56,7 +56,8 @@ def number_in(text: str) -> str | None:
 
 def text_literal(text: str, node: exp.Expr, target: Target) -> Expression:
     """Return a literal text as an expression."""
-    # The text is kept, because a comparison may need the date or number in it.
+    # The text is kept, because a comparison may need the date or number in
+    # it.
     return Expression(target.literals.text(text), TEXT, node, literal=text)
 
 
@@ -71,11 +72,12 @@ def number_literal(number: str, node: exp.Expr, target: Target) -> Expression:
     Raises:
         UntranslatableError: A whole number has more than 63 bits.
     """
-    # In MySQL, a literal with an exponent is a DOUBLE, and one with a point a DECIMAL.
+    # In MySQL, a literal with an exponent is a DOUBLE, and one with a point
+    # a DECIMAL.
     if "e" in number.lower():
         return Expression(target.values.double(Expression(number, decimal(0), node)), DOUBLE, node)
-    # Only a number in a text has a sign. Parentheses keep the sign apart from an
-    # operator.
+    # Only a number in a text has a sign. Parentheses keep the sign apart
+    # from an operator.
     sql = f"({number})" if number.startswith(("-", "+")) else number
     if "." in number:
         return Expression(sql, decimal(len(number.partition(".")[2])), node)

@@ -36,8 +36,8 @@ def order_key(translator: Translator, term: exp.Ordered) -> str:
 def direction(translator: Translator, term: exp.Ordered) -> str:
     """Return DESC and the place of NULL of a term, with a blank before it."""
     word = " DESC" if term.args.get("desc") else ""
-    # sqlglot sets `nulls_first` by the rule of the dialect in which the query is
-    # written.
+    # sqlglot sets `nulls_first` by the rule of the dialect in which the
+    # query is written.
     are_first = bool(term.args.get("nulls_first"))
     # SQLite has this order without the words.
     if translator.target.values.null_is_least and are_first is not bool(word):
@@ -61,8 +61,8 @@ def group_key(translator: Translator, node: exp.Expr) -> str:
         )
     if given.kind is Kind.OTHER and "json" in given.type.name:
         raise untranslatable(node)
-    # A value may be stored in several forms. Its comparable form is the same for all of
-    # them.
+    # A value may be stored in several forms. Its comparable form is the
+    # same for all of them.
     is_as_stored = given.kind is not Kind.NULL and given.form not in (Form.STORED, Form.DIGITS)
     return given.sql if is_as_stored else translator.target.values.comparable(given)
 
@@ -70,7 +70,7 @@ def group_key(translator: Translator, node: exp.Expr) -> str:
 def _varies(node: exp.Expr) -> bool:
     """Whether an expression has columns or aggregates, so that it differs between rows.
 
-    Other databases may read a constant in ORDER BY or GROUP BY as the position of a
-    column.
+    Other databases may read a constant in ORDER BY or GROUP BY as the
+    position of a column.
     """
     return any(isinstance(each, exp.Column) or is_aggregate(each) for each in node.walk())

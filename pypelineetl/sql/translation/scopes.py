@@ -35,8 +35,8 @@ class Scope:
             if table and alias.lower() != table.lower():
                 continue
             if columns is None:
-                # The columns of this table are not known, so the name may be one of
-                # them.
+                # The columns of this table are not known, so the name may
+                # be one of them.
                 return table, UNKNOWN
             for own_name, column_type in columns.items():
                 if own_name.lower() == name.lower():
@@ -47,7 +47,8 @@ class Scope:
         # The name before the column stays as it is written.
         if table:
             return table, column_type
-        # USING joins tables by the column, so the query may name it without a table.
+        # USING joins tables by the column, so the query may name it without
+        # a table.
         return (alias if len(holders) == 1 else ""), column_type
 
     def names(self) -> list[str]:
@@ -62,8 +63,8 @@ class Scope:
     def with_query(self, name: str) -> tuple[str, Columns | None]:
         """Return the name of a query of a WITH, in the case of the WITH, and the query's columns.
 
-        The name is empty if there is no such query. The case of the given name does not
-        matter.
+        The name is empty if there is no such query. The case of the given
+        name does not matter.
         """
         for own_name, columns in self.with_queries.items():
             if own_name.lower() == name.lower():

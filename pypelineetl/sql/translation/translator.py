@@ -47,8 +47,8 @@ _PARTS: dict[type[exp.Expr], set[str]] = {
 }
 """For each kind of node, the parts that are translated besides its operands.
 
-A node with another part is refused. Otherwise a part that only a newer sqlglot parses
-would be lost.
+A node with another part is refused. Otherwise a part that only a newer
+sqlglot parses would be lost.
 """
 UNTYPED = "its type is not known; write CAST(… AS …) around it"
 _PARTS_OF_TIME = frozenset({"HOUR", "MINUTE", "SECOND", "MICROSECOND"})
@@ -71,9 +71,9 @@ class Context:
 class Translator(ABC):
     """Translates the expressions of one SELECT.
 
-    The handlers of `operators/` and `calls/` do the work. They get a translator, which
-    knows the target database, the tables of the SELECT and how to translate the
-    operands.
+    The handlers of `operators/` and `calls/` do the work. They get a
+    translator, which knows the target database, the tables of the SELECT
+    and how to translate the operands.
     """
 
     handlers: ClassVar["Handlers"] = MappingProxyType({})
@@ -96,8 +96,8 @@ class Translator(ABC):
 
         Args:
             node: The query.
-            is_value: Whether the query is used as a value. MySQL then keeps all digits
-                of its quotients.
+            is_value: Whether the query is used as a value. MySQL then keeps
+                all digits of its quotients.
         """
 
     @abstractmethod
@@ -113,11 +113,12 @@ class Translator(ABC):
         """Return an expression in the target's SQL.
 
         Raises:
-            DialectError: It is not proved to give the same value in the target.
+            DialectError: It is not proved to give the same value in the
+                target.
         """
         handler = self.handlers.get(type(node))
-        # sqlglot has an entry for some parts that the query does not have. It is None,
-        # False or empty.
+        # sqlglot has an entry for some parts that the query does not have.
+        # It is None, False or empty.
         given = {name for name, value in node.args.items() if value} - {
             "this",
             "expression",
@@ -138,8 +139,8 @@ class Translator(ABC):
         if given.kind is Kind.UNKNOWN:
             if self.context.schema is not None:
                 raise untranslatable(given.node, UNTYPED)
-            # The types are not known before the database is connected. A whole number
-            # is allowed wherever another number is.
+            # The types are not known before the database is connected. A
+            # whole number is allowed wherever another number is.
             guesses = (Kind.INTEGER, Kind.DATETIME, Kind.TEXT)
             return next(kind for kind in guesses if kind in wanted)
         # NULL has no type of its own, and is allowed everywhere.
@@ -206,7 +207,8 @@ class Translator(ABC):
         if not given.type.excess or given.type.scale is None:
             return given
         sql = self.target.values.rounded(given.sql, given.type.scale)
-        # The rounded value is a computed one, which SQLite holds as a text of digits.
+        # The rounded value is a computed one, which SQLite holds as a text
+        # of digits.
         form = self.target.values.computed_decimal
         if form is Form.PLAIN:
             form = given.form
@@ -228,7 +230,8 @@ class Translator(ABC):
         function = functions.BY_NAME.get((name, len(arguments)))
         if function is None:
             raise untranslatable(node)
-        # These functions find a part of a text, which depends on the collation.
+        # These functions find a part of a text, which depends on the
+        # collation.
         if name in functions.FOLDING:
             self.context.folded.append(node)
         if (
@@ -280,8 +283,8 @@ Calls = Mapping[tuple[str, int | None], Call]
 def calls_in(table: dict[tuple[str, int | None], Call]) -> Callable[..., Callable[[Call], Call]]:
     """Return a function that returns a decorator, which adds calls to a table.
 
-    The function takes the names of functions in upper case, and `counts`, their
-    possible numbers of arguments; None is any number.
+    The function takes the names of functions in upper case, and `counts`,
+    their possible numbers of arguments; None is any number.
     """
 
     def with_names(*names: str, counts: Sequence[int | None]) -> Callable[[Call], Call]:

@@ -37,8 +37,8 @@ class Type:
     excess: int = 0
     """The digits after the point with which MySQL continues to compute; 0 if it returns as many.
 
-    In 1 / 3 * 3, MySQL computes with nine digits of the quotient. It returns 1 / 3 with
-    four.
+    In 1 / 3 * 3, MySQL computes with nine digits of the quotient. It
+    returns 1 / 3 with four.
     """
     name: str = ""
     """The name of a column's type in its database; empty for other expressions."""
@@ -151,7 +151,8 @@ _SQLITE_KINDS = (
 )
 """Parts of the names of SQLite's types, and their kinds.
 
-The first part that a name contains decides, so DATETIME comes before DATE and TIME.
+The first part that a name contains decides, so DATETIME comes before DATE
+and TIME.
 """
 
 

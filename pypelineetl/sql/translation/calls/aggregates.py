@@ -45,7 +45,8 @@ def aggregate(
         over: The window as SQL, with OVER; empty if there is none.
 
     Raises:
-        UntranslatableError: It is not proved to give the same value in the target.
+        UntranslatableError: It is not proved to give the same value in the
+            target.
     """
     if len(arguments) != 1:
         raise untranslatable(node)
@@ -118,8 +119,8 @@ def _sum(translator: Translator, call: _Aggregate) -> Expression:
     if given.kind is Kind.DOUBLE:
         number = values.double(given)
         return Expression(f"{call.name}({call.distinct}{number}){call.over}", DOUBLE, call.node)
-    # In SQLite, decimals are texts of digits, which only the Python function adds
-    # exactly.
+    # In SQLite, decimals are texts of digits, which only the Python
+    # function adds exactly.
     is_text = values.computed_decimal is Form.DIGITS and given.kind is Kind.DECIMAL
     if is_text and call.distinct:
         raise untranslatable(call.node, "SQLite compares decimals as floating-point numbers")
@@ -134,8 +135,8 @@ def _sum(translator: Translator, call: _Aggregate) -> Expression:
             call.node,
             "the digits of its argument are not known; write CAST(… AS DECIMAL(p, s)) around it",
         )
-    # An average is the quotient of the sum and the count, by the rules of MySQL for
-    # quotients.
+    # An average is the quotient of the sum and the count, by the rules of
+    # MySQL for quotients.
     count = f"COUNT({call.distinct}{given.sql}){call.over}"
     result = quotient_type(kind, INTEGER)
     dividend = arithmetic.sum_as_decimal(total)

@@ -24,7 +24,8 @@ _call = calls_in(CALLS)
 
 def _extract(translator: Translator, node: exp.Extract) -> Expression:
     unit = node.name.upper()
-    # EXTRACT(unit FROM value) is the function that has the name of the unit.
+    # EXTRACT(unit FROM value) is the function that has the name of the
+    # unit.
     names = (
         "YEAR",
         "QUARTER",
@@ -86,8 +87,8 @@ def _timestampdiff(translator: Translator, node: exp.Expr, arguments: list[exp.E
 
 @_call("WEEK", "YEARWEEK", counts=[2])
 def _week(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    # The mode says with which weekday a week begins, and which week of a year is the
-    # first.
+    # The mode says with which weekday a week begins, and which week of a
+    # year is the first.
     mode = literal_whole(arguments[1], node)
     by_mode = {
         "WEEK": {
@@ -125,8 +126,8 @@ def _from_unixtime(translator: Translator, node: exp.Expr, arguments: list[exp.E
 def _str_to_date(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     """Return the date in a literal text, in a format of MySQL.
 
-    The text of a column is refused, because no other database reads it exactly as MySQL
-    does.
+    The text of a column is refused, because no other database reads it
+    exactly as MySQL does.
     """
     text, pattern = (translator.literal_text(each, node) for each in arguments)
     # For each of MySQL's letters, the directive of strptime.

@@ -16,8 +16,8 @@ _SHA_BITS = ("0", "256")
 
 @_call("CONCAT", counts=[None])
 def _concat(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    # CONCAT of PostgreSQL and DuckDB leaves NULL out. In MySQL, as with ||, NULL gives
-    # NULL.
+    # CONCAT of PostgreSQL and DuckDB leaves NULL out. In MySQL, as with ||,
+    # NULL gives NULL.
     return Expression(f"({' || '.join(translator.text(each) for each in arguments)})", TEXT, node)
 
 
@@ -63,7 +63,8 @@ def _padded(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -
 
 @_call("SHA2", counts=[2])
 def _sha2(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    # The other databases have functions of their own for other lengths, or none.
+    # The other databases have functions of their own for other lengths, or
+    # none.
     if str(literal_whole(arguments[1], node)) not in _SHA_BITS:
         raise untranslatable(node, "256 bits are needed")
     sql = translator.target.texts.sha256(translator.text(arguments[0]))

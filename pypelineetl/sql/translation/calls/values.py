@@ -38,7 +38,8 @@ def _nullif(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -
     one, other = comparisons.comparable(
         translator, node, translator.rounded(given), translator.rounded(translator.of(arguments[1]))
     )
-    # CASE, because the compared form of the value may differ from the returned one.
+    # CASE, because the compared form of the value may differ from the
+    # returned one.
     sql = f"CASE WHEN {one} = {other} THEN NULL ELSE {translator.target.values.value(given)} END"
     return Expression(
         sql, given.type, node, given.form if given.form is not Form.CONDITION else Form.PLAIN
@@ -58,7 +59,8 @@ def _greatest(translator: Translator, node: exp.Expr, arguments: list[exp.Expr])
         given = [translator.as_moment(each) for each in given]
     kinds = {each.kind for each in given} - {Kind.NULL}
     if translator.context.schema is None:
-        # The types of columns are not known yet, so that none of them is wrong.
+        # The types of columns are not known yet, so that none of them is
+        # wrong.
         kinds -= {Kind.UNKNOWN}
     if not (kinds <= NUMBERS or kinds <= MOMENTS or kinds == {Kind.TEXT}) or len(given) < 2:  # noqa: PLR2004
         raise untranslatable(node, "its arguments must be all numbers, all dates or all texts")

@@ -51,7 +51,8 @@ def _ranked(
             "MySQL cuts the digits of a quotient here; write CAST(… AS DECIMAL(p, s)) around it",
         )
     values, kind, form = choices.unified(translator, node, given)
-    # Without a default, the value stays in the form in which its table stores it.
+    # Without a default, the value stays in the form in which its table
+    # stores it.
     if len(given) == 1 and given[0].kind in MOMENTS:
         values, form = [given[0].sql], given[0].form
     # The arguments are the value, the distance in rows, and the default.
@@ -85,7 +86,8 @@ def _refuse_alias(translator: Translator, key: exp.Expr) -> None:
     """Refuse a name in a window that is a column of a table and an alias of the SELECT."""
     if not isinstance(key, exp.Column) or key.table:
         return
-    # The databases disagree on whether such a name is the column or the alias.
+    # The databases disagree on whether such a name is the column or the
+    # alias.
     alias = translator.aliases.get(key.name)
     if alias is not None and alias.this != key:
         raise untranslatable(

@@ -40,7 +40,8 @@ def _cast(translator: Translator, node: exp.Cast) -> Expression:  # noqa: PLR091
         case exp.DType.BIGINT | exp.DType.INT:
             return _cast_to_whole(translator, node)
         case exp.DType.DECIMAL:
-            # In MySQL, DECIMAL is DECIMAL(10, 0), and DECIMAL(5) is DECIMAL(5, 0).
+            # In MySQL, DECIMAL is DECIMAL(10, 0), and DECIMAL(5) is
+            # DECIMAL(5, 0).
             precision, scale = (*map(int, arguments), *(10, 0)[len(arguments) :])
             return _cast_to_decimal(translator, node, precision, scale)
         case exp.DType.DOUBLE:
@@ -106,7 +107,8 @@ def _cast_to_datetime(
 ) -> Expression:
     given = _dated(translator, node, "DATETIME")
     if node.to.this is not exp.DType.DATETIME and given.type.scale:
-        # TIMESTAMP '…' keeps the digits of the literal, CAST(… AS DATETIME) none.
+        # TIMESTAMP '…' keeps the digits of the literal, CAST(… AS DATETIME)
+        # none.
         return replace(given, node=node)
     if given.kind is Kind.TEXT:
         sql = python_call("datetime_of_text", given.sql, str(int(keeps_fraction)))
@@ -120,7 +122,8 @@ def _cast_to_datetime(
 def _dated(translator: Translator, node: exp.Cast, kind: str) -> Expression:
     """Return the operand of a cast to a date or datetime.
 
-    On SQLite it may be a text, which a Python function then reads as MySQL does.
+    On SQLite it may be a text, which a Python function then reads as MySQL
+    does.
     """
     given = translator.as_moment(translator.of(node.this))
     wanted = MOMENTS

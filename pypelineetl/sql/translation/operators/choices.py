@@ -31,8 +31,8 @@ def _case(translator: Translator, node: exp.Case) -> Expression:
         if node.this is None:
             conditions.append(translator.condition(branch.this))
             continue
-        # CASE value WHEN other is written as conditions, because each pair may need
-        # other casts.
+        # CASE value WHEN other is written as conditions, because each pair
+        # may need other casts.
         value, other = translator.of(node.this), translator.of(branch.this)
         first, second = comparisons.comparable(translator, node, value, other)
         conditions.append(f"{first} = {second}")
@@ -78,7 +78,8 @@ def unified(
     kinds = {each.kind for each in given} - {Kind.NULL}
     as_they_are = [each.sql for each in given]
     if Kind.UNKNOWN in kinds:
-        # Before the database is connected, the types are not known, so none is wrong.
+        # Before the database is connected, the types are not known, so none
+        # is wrong.
         if len(given) > 1 and translator.context.schema is not None:
             raise untranslatable(node, UNTYPED)
         return as_they_are, UNKNOWN, Form.PLAIN
@@ -90,7 +91,8 @@ def unified(
     if kinds <= NUMBERS:
         return _unified_numbers(translator, given, kinds)
     if kinds <= MOMENTS:
-        # MySQL keeps such a date as a text, so the result would be a text too.
+        # MySQL keeps such a date as a text, so the result would be a text
+        # too.
         if len(kinds) > 1 and any(each.type.name == FROM_TEXT for each in given):
             raise untranslatable(
                 node, "one of its dates is a text; write CAST(… AS DATE) or CAST(… AS DATETIME)"

@@ -41,7 +41,8 @@ def comparable(
         other: The second operand.
 
     Raises:
-        UntranslatableError: The databases compare the operands by different rules.
+        UntranslatableError: The databases compare the operands by different
+            rules.
     """
     _refuse_conversion(translator, node, one, other)
     # The literal text becomes the number or date that the other operand is.
@@ -62,7 +63,8 @@ def comparable(
     if kinds <= MOMENTS:
         first, second = as_moments(translator, (one, other))
         return first, second
-    # The collations of two databases may differ, so the comparison is recorded.
+    # The collations of two databases may differ, so the comparison is
+    # recorded.
     if kinds == {Kind.TEXT}:
         translator.context.folded.append(node)
         return values.bare_text(one), values.bare_text(other)
@@ -92,7 +94,8 @@ def _refuse_conversion(translator: Translator, node: exp.Expr, *given: Expressio
         raise untranslatable(
             node, "it compares texts that are dates; write CAST(… AS DATE) around one of them"
         )
-    # The rest is about SQLite, where values have types and columns have none.
+    # The rest is about SQLite, where values have types and columns have
+    # none.
     if not translator.context.is_of_sqlite:
         return
     # SQLite has one class of numbers, which it compares by their values.
@@ -125,13 +128,14 @@ def _in(translator: Translator, node: exp.In) -> Expression:
     for value in node.expressions:
         one, other = translator.of(node.this), translator.of(value)
         pairs.append(comparable(translator, node, one, other))
-    # MySQL compares with a single value as with `=`, for which it rounds a quotient.
+    # MySQL compares with a single value as with `=`, for which it rounds a
+    # quotient.
     if len(node.expressions) == 1:
         one = translator.rounded(translator.of(node.this))
         other = translator.rounded(translator.of(node.expressions[0]))
         pairs = [comparable(translator, node, one, other)]
-    # The operand may need another form for each value. Then a single IN cannot compare
-    # them.
+    # The operand may need another form for each value. Then a single IN
+    # cannot compare them.
     if len({first for first, _ in pairs}) == 1:
         seconds = ", ".join(second for _, second in pairs)
         return truth(f"({pairs[0][0]} IN ({seconds}))", node)
@@ -161,8 +165,8 @@ def _between(translator: Translator, node: exp.Between) -> Expression:
     high = comparable(translator, node, translator.of(node.this), translator.of(node.args["high"]))
     if low[0] == high[0]:
         return truth(f"({low[0]} BETWEEN {low[1]} AND {high[1]})", node)
-    # The two ends need different forms, such as a date and a datetime. All become
-    # datetimes.
+    # The two ends need different forms, such as a date and a datetime. All
+    # become datetimes.
     one, least, most = (
         translator.target.values.datetime(translator.as_moment(translator.of(each)))
         for each in (node.this, node.args["low"], node.args["high"])

@@ -36,7 +36,8 @@ def _is(translator: Translator, node: exp.Is) -> Expression:
 
 def _like(translator: Translator, node: exp.Like, escape: str = "\\") -> Expression:
     pattern = translator.of(node.expression)
-    # PostgreSQL and DuckDB refuse such a pattern, and MySQL finds the character itself.
+    # PostgreSQL and DuckDB refuse such a pattern, and MySQL finds the
+    # character itself.
     if pattern.literal is not None and pattern.literal.endswith(escape):
         raise untranslatable(node, "its pattern ends in the escape character")
     translator.context.folded.append(node)

@@ -58,7 +58,8 @@ def with_interval(
         sign: `+` or `-`.
 
     Raises:
-        UntranslatableError: It is not proved to give the same value in the target.
+        UntranslatableError: It is not proved to give the same value in the
+            target.
     """
     unit = (interval.text("unit") or "").upper()
     if unit not in UNITS or interval.this is None:
@@ -76,7 +77,8 @@ def later(
     target = translator.target
     given, count = translator.moment(moment), _count(translator, node, interval)
     name, _ = UNITS[interval.unit]
-    # A date plus days or months is a date. Plus a smaller unit, it is a datetime.
+    # A date plus days or months is a date. Plus a smaller unit, it is a
+    # datetime.
     is_date = given.kind is Kind.DATE and name in ("day", "month")
     kind, begin = (
         (DATE, target.values.date(given)) if is_date else (DATETIME, target.values.datetime(given))

@@ -30,7 +30,8 @@ def _column(translator: Translator, node: exp.Column) -> Expression:
         # In the target, a BOOLEAN column is a condition already.
         form = Form.CONDITION
     elif kind.kind in MOMENTS and not translator.target.values.has_moments:
-        # SQLite stores a date or datetime as a text in one of several forms.
+        # SQLite stores a date or datetime as a text in one of several
+        # forms.
         form = Form.STORED
     elif kind.kind is Kind.DECIMAL and not kind.name:
         # No table has the column: a subquery has computed it.

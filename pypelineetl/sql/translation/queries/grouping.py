@@ -30,7 +30,8 @@ def group_clause(
         text = f"\nGROUP BY {', '.join(group_key(translator, each) for each in keys)}"
     # An aggregate without GROUP BY makes one group of all rows.
     is_grouped = bool(keys) or any(has_aggregate(each) for each in tree.selects)
-    # MySQL treats it as a WHERE over aliases, which other databases do not have.
+    # MySQL treats it as a WHERE over aliases, which other databases do not
+    # have.
     if having and not is_grouped:
         raise untranslatable(having, "HAVING without GROUP BY; write WHERE")
     if having:
@@ -56,15 +57,16 @@ def _group_key(
 def check_grouped(node: exp.Expr, keys: Sequence[exp.Expr]) -> None:
     """Refuse a column that may have several values in a group.
 
-    MySQL returns the value of any row of the group. Other databases take another row,
-    or fail.
+    MySQL returns the value of any row of the group. Other databases take
+    another row, or fail.
 
     Raises:
         UntranslatableError: The expression has such a column.
     """
     if node in keys or is_aggregate(node) or isinstance(node, exp.Query):
         return
-    # A window is computed from the groups, so its own columns must be keys as well.
+    # A window is computed from the groups, so its own columns must be keys
+    # as well.
     if isinstance(node, exp.Window):
         for each in _in_window(node):
             check_grouped(each, keys)

@@ -27,7 +27,8 @@ class Query:
     is_merged: bool = False
     """Whether MySQL computes the query as a part of the query around it.
 
-    It then keeps all digits of a quotient, and not only those that it returns.
+    It then keeps all digits of a quotient, and not only those that it
+    returns.
     """
 
     def types(self) -> list[Type]:
@@ -66,7 +67,8 @@ def refuse_other_clauses(node: exp.Expr, allowed: frozenset[str] | set[str]) -> 
         UntranslatableError: It has another clause.
     """
     for name, value in node.args.items():
-        # sqlglot lists clauses that the query does not have; their values are empty.
+        # sqlglot lists clauses that the query does not have; their values
+        # are empty.
         if not value or name in allowed:
             continue
         part = value[0] if isinstance(value, list) else value

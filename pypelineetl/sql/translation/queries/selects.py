@@ -19,7 +19,8 @@ from pypelineetl.sql.translation.queries.tables import from_clause, with_clause
 from pypelineetl.sql.translation.translator import Translator
 from pypelineetl.sql.translation.types import UNKNOWN, Kind, Type
 
-# A clause that is not listed here is refused, so that a translation loses none.
+# A clause that is not listed here is refused, so that a translation loses
+# none.
 _CLAUSES = frozenset(
     {
         "expressions",
@@ -57,7 +58,8 @@ def translate_select(tree: exp.Select, translator: Translator) -> Query:
 
     Args:
         tree: The SELECT.
-        translator: A translator of this SELECT alone, whose scope has no tables yet.
+        translator: A translator of this SELECT alone, whose scope has no
+            tables yet.
 
     Raises:
         DialectError: It is not proved to give the same rows in the target.
@@ -65,7 +67,8 @@ def translate_select(tree: exp.Select, translator: Translator) -> Query:
     refuse_other_clauses(tree, _CLAUSES)
     prefix = with_clause(tree, translator)
     tables = from_clause(tree, translator)
-    # Set before the columns are translated, because sums of quotients depend on it.
+    # Set before the columns are translated, because sums of quotients
+    # depend on it.
     translator.is_grouped = tree.args.get("group") is not None
     aliases = {each.alias: each for each in tree.selects if isinstance(each, exp.Alias)}
     # A window is refused if a name in it is also an alias.

@@ -27,8 +27,8 @@ def with_clause(tree: exp.Expr, translator: Translator) -> str:
     for each in given.expressions:
         if each.args.get("materialized") is not None or each.args["alias"].columns:
             raise untranslatable(each)
-        # A table with the name of the WITH query would be hidden by it in some
-        # databases.
+        # A table with the name of the WITH query would be hidden by it in
+        # some databases.
         inner = {table.name.lower() for table in each.this.find_all(exp.Table)}
         if scope.with_query(each.alias)[0] or each.alias.lower() in inner:
             raise untranslatable(each, "two of its tables have the same name")
@@ -117,14 +117,16 @@ def _join(join: exp.Join, translator: Translator) -> str:
         raise untranslatable(join, "a LEFT or RIGHT JOIN needs ON")
     if side:
         return f"\n{side} JOIN {table}{condition}"
-    # MySQL has JOIN without a condition. The targets need CROSS JOIN for it.
+    # MySQL has JOIN without a condition. The targets need CROSS JOIN for
+    # it.
     word = "JOIN" if condition else "CROSS JOIN"
     return f"\n{word} {table}{condition}"
 
 
 def _check_using(join: exp.Join, using: Sequence[exp.Expr], translator: Translator) -> None:
     for column in using:
-        # USING compares the columns without casts, so they must have one type.
+        # USING compares the columns without casts, so they must have one
+        # type.
         kinds = []
         for columns in translator.scope.tables.values():
             for name, kind in (columns or {}).items():

@@ -31,8 +31,8 @@ class Translation:
     folded: tuple[str, ...] = ()
     """The parts of the original query that compare texts.
 
-    In MySQL's collation two texts may be equal that are not equal in the other
-    database.
+    In MySQL's collation two texts may be equal that are not equal in the
+    other database.
     """
     original: str = ""
     """The original query, if it is in MySQL's dialect; else empty."""
@@ -46,13 +46,13 @@ def translate_tree(
     Args:
         tree: The parsed query.
         target: The name of the target, a key of TARGETS.
-        schema: Returns the columns of the target's tables. Without it, only the rules
-            that do not depend on types are checked.
+        schema: Returns the columns of the target's tables. Without it, only
+            the rules that do not depend on types are checked.
         is_of_sqlite: Whether the query is written in SQLite's dialect.
 
     Raises:
-        DialectError: The query is not proved to give the same rows. The message names
-            the place.
+        DialectError: The query is not proved to give the same rows. The
+            message names the place.
     """
     context = Context(TARGETS[target], schema, is_of_sqlite)
     query = _query(tree, context, Scope())
@@ -111,7 +111,8 @@ def _union(tree: exp.Union, translator: Translator) -> Query:
     context = translator.context
     prefix = with_clause(tree, translator)
     sides = [_query(side, context, translator.scope) for side in (tree.this, tree.expression)]
-    # The columns of both sides are cast to common types, so they must be known.
+    # The columns of both sides are cast to common types, so they must be
+    # known.
     if any(side.stars or side.has_unknown_star for side in sides):
         raise untranslatable(tree, "name the columns of each side; it must not have *")
     # Each database has its own message for it, without a place.
@@ -129,8 +130,8 @@ def _union(tree: exp.Union, translator: Translator) -> Query:
         if tree.args.get("distinct") and kind.kind is Kind.TEXT:
             context.folded.append(pair[0].node)
     parts = [side.text(values) for side, values in zip(sides, texts, strict=True)]
-    # SQLite allows no parentheses around a side, so a side with them becomes a
-    # subquery.
+    # SQLite allows no parentheses around a side, so a side with them
+    # becomes a subquery.
     if any(isinstance(side, exp.Subquery) for side in (tree.this, tree.expression)):
         parts = [f"SELECT * FROM ({part}) AS q{place}" for place, part in enumerate(parts, start=1)]
     word = "UNION" if tree.args.get("distinct") else "UNION ALL"

@@ -9,8 +9,8 @@ from pypelineetl.sql.translation.sqlite_functions.values import EXACT, digits_of
 class GroupConcat:
     """GROUP_CONCAT with DISTINCT and ORDER BY.
 
-    Its arguments are a value, a separator, 1 for DISTINCT, and then pairs: a sort key,
-    and 1 for DESC.
+    Its arguments are a value, a separator, 1 for DISTINCT, and then pairs:
+    a sort key, and 1 for DESC.
     """
 
     def __init__(self) -> None:
@@ -24,8 +24,8 @@ class GroupConcat:
         rows = [row for row in self.rows if row[0] is not None]
         if not rows:
             return None
-        # Sorting is stable, so the last key comes first. NULL comes before all other
-        # values.
+        # Sorting is stable, so the last key comes first. NULL comes before
+        # all other values.
         for place in reversed(range(3, len(rows[0]), 2)):
             rows.sort(
                 key=lambda row: (row[place] is not None, row[place]),

@@ -83,8 +83,8 @@ _PARTS: dict[str, Callable[[datetime], Any]] = {
     "yearweek": _year_and_week,
     "iso_year_and_week": _iso_year_and_week,
     "quarter": lambda at: (at.month + 2) // 3,
-    # MySQL numbers the weekdays from 1 for Sunday in DAYOFWEEK, and from 0 for Monday in
-    # WEEKDAY.
+    # MySQL numbers the weekdays from 1 for Sunday in DAYOFWEEK, and from 0
+    # for Monday in WEEKDAY.
     "dayofweek": lambda at: at.isoweekday() % 7 + 1,
     "weekday": datetime.weekday,
     "dayofyear": day_of_year,
@@ -122,7 +122,8 @@ def _date_format(given: Any, pattern: str) -> str:
 def _add(given: Any, count: int, unit: str, is_date: int) -> str | None:
     """Return a date or datetime plus so many units of time.
 
-    MySQL has the years 1 to 9999, and returns NULL for a result outside of them.
+    MySQL has the years 1 to 9999, and returns NULL for a result outside of
+    them.
     """
     at = moment_of(given)
     try:

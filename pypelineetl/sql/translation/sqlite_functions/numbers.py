@@ -27,7 +27,8 @@ def _decimal(given: Any, digits: int) -> str:
 def _decimal_within(given: Any, precision: int, scale: int) -> str:
     """Return a decimal cast to DECIMAL(precision, scale).
 
-    MySQL returns the largest number of the type for a number that is too large.
+    MySQL returns the largest number of the type for a number that is too
+    large.
     """
     # As many nines as the type has digits.
     most = Decimal(10**precision - 1).scaleb(-scale)
@@ -64,8 +65,8 @@ def _remainder(one: Any, other: Any) -> Any:
         return None
     # A whole number must stay one, as in MySQL.
     if isinstance(one, int) and isinstance(other, int):
-        # The remainder has the sign of the dividend in MySQL, and that of the divisor
-        # in Python.
+        # The remainder has the sign of the dividend in MySQL, and that of
+        # the divisor in Python.
         return int(math.copysign(1, one)) * (abs(one) % abs(other))
     return digits_of(EXACT.remainder(number_of(one), number_of(other)))
 
@@ -108,7 +109,8 @@ def _truncate(given: Any, digits: int) -> Any:
 def _round_double(given: float, digits: int) -> float:
     """Return a DOUBLE rounded half to even, as MySQL rounds it."""
     power = 10.0 ** abs(digits)
-    # The product is beyond the range of a DOUBLE, so the number cannot be rounded.
+    # The product is beyond the range of a DOUBLE, so the number cannot be
+    # rounded.
     if not math.isfinite(given * power):
         return float(given)
     # MySQL has no negative 0, which the sum with 0.0 removes.
@@ -143,8 +145,8 @@ def _abs(given: Any) -> str:
 
 @_function("sqrt", 1)
 def _sqrt(given: float) -> float | None:
-    # MySQL returns NULL where a function is not defined. Python would raise an
-    # exception.
+    # MySQL returns NULL where a function is not defined. Python would raise
+    # an exception.
     return math.sqrt(given) if given >= 0 else None
 
 
@@ -171,7 +173,8 @@ def _power(base: float, exponent: float) -> float:
 @_function("whole_of_text", 1)
 def _whole_of_text(given: str) -> int:
     """Return the whole number at the beginning of a text; 0 if there is none."""
-    # MySQL skips blanks before a number, and stops at the first other character.
+    # MySQL skips blanks before a number, and stops at the first other
+    # character.
     text = given.lstrip(" \t\n\r\f\v")
     sign = -1 if text.startswith("-") else 1
     digits = text.removeprefix("-" if sign < 0 else "+")

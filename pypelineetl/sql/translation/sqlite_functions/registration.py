@@ -22,7 +22,8 @@ def register(connection: sqlite3.Connection) -> list[str]:
             try:
                 return function(*arguments)
             except Exception as error:
-                # SQLite reports only that a function failed. The list keeps why.
+                # SQLite reports only that a function failed. The list keeps
+                # why.
                 errors[:] = [str(error)]
                 raise
 
@@ -34,6 +35,7 @@ def register(connection: sqlite3.Connection) -> list[str]:
             f"mysql_{name}", count, with_reported_errors(function), deterministic=True
         )
     connection.create_aggregate("mysql_group_concat", -1, GroupConcat)  # type: ignore[arg-type] # finalize gives None
-    # A window function also needs `inverse`, so that SQLite can move its frame.
+    # A window function also needs `inverse`, so that SQLite can move its
+    # frame.
     connection.create_window_function("mysql_total", 1, Total)
     return errors

@@ -30,7 +30,8 @@ def strict_in(table: Functions) -> Callable[[str, int], Callable[[Function], Fun
             def checked(*arguments: Any) -> Any:
                 return None if None in arguments else function(*arguments)
 
-            # The function itself stays callable from Python, without the check.
+            # The function itself stays callable from Python, without the
+            # check.
             table[name] = (checked, count)
             return function
 

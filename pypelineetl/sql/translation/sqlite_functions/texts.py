@@ -22,13 +22,15 @@ def _char_length(given: str) -> int:
 
 @_function("upper", 1)
 def _upper(given: str) -> str:
-    # MySQL keeps a letter whose upper case is several letters in Python, such as ß.
+    # MySQL keeps a letter whose upper case is several letters in Python,
+    # such as ß.
     return "".join(each.upper() if len(each.upper()) == 1 else each for each in given)
 
 
 @_function("lower", 1)
 def _lower(given: str) -> str:
-    # In Python the lower case of İ is two characters. MySQL has only the first.
+    # In Python the lower case of İ is two characters. MySQL has only the
+    # first.
     return "".join(each.lower()[0] for each in given)
 
 
@@ -56,8 +58,8 @@ def _right(given: str, count: int) -> str:
 def _substring(given: str, start: int) -> str:
     """Return a text from a position on, counted from 1, or from the end if it is negative.
 
-    The result is empty for the position 0, and for one before the beginning of the
-    text.
+    The result is empty for the position 0, and for one before the beginning
+    of the text.
     """
     # A negative start is counted from the end.
     begin = start - 1 if start > 0 else len(given) + start
@@ -75,7 +77,8 @@ def _substring_of(given: str, start: int, count: int) -> str:
 def _substring_index(given: str, mark: str, count: int) -> str:
     """Return the text before the separator number `count`.
 
-    A negative count is counted from the end, and gives the text after that separator.
+    A negative count is counted from the end, and gives the text after that
+    separator.
     """
     # A count beyond the separators gives the whole text.
     parts = given.split(mark)

@@ -1,7 +1,7 @@
 """Convert between values as SQLite stores them and Python's numbers and datetimes.
 
-SQLite has no type for decimals and none for dates. Here a decimal is a number or a text
-of its digits, and a date or datetime is an ISO text.
+SQLite has no type for decimals and none for dates. Here a decimal is a
+number or a text of its digits, and a date or datetime is an ISO text.
 """
 
 from datetime import datetime

@@ -45,7 +45,8 @@ class Arithmetic:
             other: The divisor: a whole number or a decimal.
 
         Raises:
-            UntranslatableError: The target needs to know the digits of the operands.
+            UntranslatableError: The target needs to know the digits of the
+                operands.
         """
         # Two whole numbers divide without a decimal in between.
         if Kind.DECIMAL in (one.kind, other.kind):

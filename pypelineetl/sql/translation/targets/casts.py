@@ -39,7 +39,8 @@ class Casts:
         """Return a number as DECIMAL(precision, scale)."""
         sql = self._values.value(given)
         if given.kind is Kind.DOUBLE:
-            # MySQL rounds the digits that it shows of a DOUBLE, not its binary digits.
+            # MySQL rounds the digits that it shows of a DOUBLE, not its
+            # binary digits.
             sql = f"CAST({sql} AS VARCHAR)"
         if given.kind is Kind.DECIMAL and given.type.excess:
             sql = self._values.rounded(sql, scale)

@@ -24,7 +24,8 @@ _COMPUTED = {
 class Dates:
     """Functions of dates in the SQL that PostgreSQL and DuckDB share.
 
-    All arguments are SQL. Dates and datetimes are cast to these types already.
+    All arguments are SQL. Dates and datetimes are cast to these types
+    already.
     """
 
     def __init__(self, literals: Literals) -> None:
@@ -66,8 +67,8 @@ class Dates:
     def months_between(self, first: str, last: str) -> str:
         """Return the whole months between two datetimes; negative if the second is earlier."""
         months = f"{_month_number(last)} - {_month_number(first)}"
-        # The last month is not whole if the end is earlier in its month than the
-        # beginning is.
+        # The last month is not whole if the end is earlier in its month
+        # than the beginning is.
         is_later = f"{self.in_month(last)} < {self.in_month(first)}"
         is_earlier = f"{self.in_month(first)} < {self.in_month(last)}"
         return (
@@ -93,8 +94,8 @@ class Dates:
 
     def _shown(self, moment: str, letter: str) -> str:
         """Return the text of one letter of DATE_FORMAT."""
-        # The database formats most letters itself. The SQL of the others is computed
-        # here.
+        # The database formats most letters itself. The SQL of the others is
+        # computed here.
         if own := self.own_format(moment, letter):
             return own
         if letter in _COMPUTED:

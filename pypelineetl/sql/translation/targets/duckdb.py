@@ -47,8 +47,8 @@ class _Values(Values):
     def one_of(self, given: Expression, kind: Type) -> str:
         if given.kind is Kind.NULL:
             return given.sql
-        # Without the cast, DuckDB keeps only the digits after the point that fit into
-        # 38 in all.
+        # Without the cast, DuckDB keeps only the digits after the point
+        # that fit into 38 in all.
         return f"CAST({self.value(given)} AS DECIMAL(38, {computed_scale(kind)}))"
 
     def can_compare_in(self, one: Type, other: Type) -> bool:
@@ -64,7 +64,8 @@ class _Arithmetic(Arithmetic):
 
     def computed(self, operator: str, one: Expression, other: Expression, given: Type) -> str:
         if operator == "*" and given.kind is Kind.DECIMAL:
-            # Without the cast, the product of two DECIMAL(18) has 18 digits too.
+            # Without the cast, the product of two DECIMAL(18) has 18 digits
+            # too.
             scale = computed_scale(one.type)
             wide = f"CAST({self._values.decimal(one)} AS DECIMAL(38, {scale}))"
             return f"({wide} * {self._values.decimal(other)})"
@@ -78,8 +79,8 @@ class _Arithmetic(Arithmetic):
 
     def quotient(self, dividend: str, divisor: str, types: tuple[Type, Type], excess: int) -> str:
         one_scale, other_scale = map(computed_scale, types)
-        # Both numbers become whole; the dividend also gets the digits that the quotient
-        # has.
+        # Both numbers become whole; the dividend also gets the digits that
+        # the quotient has.
         more = 10 ** max(0, excess + other_scale - one_scale)
         whole = f"CAST({dividend} * {10**one_scale} AS HUGEINT) * {more}"
         # A division by 0 gives NULL, as in MySQL.
@@ -96,8 +97,8 @@ class _Arithmetic(Arithmetic):
         return f"CAST({dividend} // NULLIF({divisor}, 0) AS BIGINT)"
 
     def rounded_whole(self, given: Expression, digits: int, *, is_cut: bool) -> str:
-        # The division cuts. To round, half of the power is added before it, away from
-        # 0.
+        # The division cuts. To round, half of the power is added before it,
+        # away from 0.
         power = 10**-digits
         half = 0 if is_cut else power // 2
         number = self._values.integer(given)
@@ -112,7 +113,8 @@ class _Casts(Casts):
     """Explicit casts in DuckDB's SQL."""
 
     def number_at_begin(self, text: str) -> str:
-        # DuckDB returns an empty text if nothing matches, and PostgreSQL NULL.
+        # DuckDB returns an empty text if nothing matches, and PostgreSQL
+        # NULL.
         return f"NULLIF(REGEXP_EXTRACT({text}, {NUMBER_AT_BEGIN}, 1), '')"
 
 
@@ -155,8 +157,8 @@ class _ValuesOfSQLite(_Values):
         if kind.kind is not Kind.DECIMAL or not digits:
             return sql
         held = f"CAST({sql} AS DECIMAL({digits[1]}, {kind.scale or 0}))"
-        # SQLite stores values with more digits than the column declares, and computes
-        # with them. The cast would round such a value.
+        # SQLite stores values with more digits than the column declares,
+        # and computes with them. The cast would round such a value.
         is_same = f"{sql} IS NULL OR {held} = {sql}"
         return f"CASE WHEN {is_same} THEN {held} ELSE error('{_BEYOND_DIGITS}') END"
 

@@ -37,7 +37,8 @@ class _Values(Values):
         return f"(TO_CHAR({sql}, 'YYYY-MM-DD HH24:MI:SS') || {fraction})"
 
     def bare_text(self, given: Expression) -> str:
-        # The cast cuts off the blanks with which PostgreSQL fills a CHAR(n).
+        # The cast cuts off the blanks with which PostgreSQL fills a
+        # CHAR(n).
         return f"CAST({given.sql} AS VARCHAR)" if given.type.name == "character" else given.sql
 
 
@@ -51,7 +52,8 @@ class _Arithmetic(Arithmetic):
         types: tuple[Type, Type],  # noqa: ARG002 - one expression for all types
         excess: int,
     ) -> str:
-        # PostgreSQL computes 16 digits in all, or more if an operand has more digits.
+        # PostgreSQL computes 16 digits in all, or more if an operand has
+        # more digits.
         longer = f"({dividend} * 1.{'0' * (excess + 20)})"
         # MySQL cuts the digits of a quotient. A division by 0 gives NULL.
         return f"TRUNC({longer} / NULLIF({divisor}, 0), {excess})"
@@ -130,5 +132,6 @@ POSTGRESQL = target_like_postgresql("PostgreSQL")
 MYSQL = target_like_postgresql("MySQL")
 """MySQL as the target of queries in other dialects.
 
-sqlglot writes their SQL. The translation only finds the parts that compare texts.
+sqlglot writes their SQL. The translation only finds the parts that compare
+texts.
 """

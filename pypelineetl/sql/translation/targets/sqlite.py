@@ -1,6 +1,7 @@
 """SQLite, which has neither dates nor decimals.
 
-For them, the engine adds Python functions to its connections (`sqlite_functions/`).
+For them, the engine adds Python functions to its connections
+(`sqlite_functions/`).
 """
 
 from collections.abc import Sequence
@@ -61,7 +62,8 @@ class _Values(Values):
 
     def comparable(self, given: Expression) -> str:
         if given.form is Form.DIGITS:
-            # Decimals are texts of digits here, which would be compared as texts.
+            # Decimals are texts of digits here, which would be compared as
+            # texts.
             return f"CAST({given.sql} AS REAL)"
         if given.kind is Kind.DATE:
             return self.date(given)
@@ -70,11 +72,13 @@ class _Values(Values):
     def comparable_numbers(self, one: Expression, other: Expression) -> tuple[str, str]:
         if Kind.DOUBLE not in (one.kind, other.kind):
             return super().comparable_numbers(one, other)
-        # MySQL casts both to DOUBLE if one is a DOUBLE. SQLite needs the casts written.
+        # MySQL casts both to DOUBLE if one is a DOUBLE. SQLite needs the
+        # casts written.
         return self.number(one, DOUBLE), self.number(other, DOUBLE)
 
     def can_compare_in(self, one: Type, other: Type) -> bool:
-        # SQLite compares values of two types as they are stored, without a cast.
+        # SQLite compares values of two types as they are stored, without a
+        # cast.
         return one.kind is other.kind and super().can_compare_in(one, other)
 
     def integer(self, given: Expression) -> str:
@@ -110,8 +114,8 @@ class _Values(Values):
 
     def root(self, given: Expression) -> str:
         if given.form is Form.DIGITS:
-            # A table of SQLite stores a number, or a text if a number would lose
-            # digits.
+            # A table of SQLite stores a number, or a text if a number would
+            # lose digits.
             return python_call("number", super().root(given))
         return super().root(given)
 

@@ -31,14 +31,16 @@ class Texts:
         Args:
             text: The text.
             start: The position; negative if it is counted from the end.
-            counts: The number of characters, as the only item; empty for all.
+            counts: The number of characters, as the only item; empty for
+                all.
         """
-        # The rules of MySQL for a start below 1 and for a negative length are not those
-        # of SUBSTR, so the SQL contains them.
+        # The rules of MySQL for a start below 1 and for a negative length
+        # are not those of SUBSTR, so the SQL contains them.
         cut = ""
         for count in counts:
             cut += f", {self.position(f'CASE WHEN {count} < 0 THEN 0 ELSE {count} END')}"
-        # A negative start is counted from the end, where -1 is the last character.
+        # A negative start is counted from the end, where -1 is the last
+        # character.
         from_end = f"{self.char_length}({text}) + {start} + 1"
         are_given = " AND ".join(f"{number} IS NOT NULL" for number in (start, *counts))
         return (
@@ -58,7 +60,8 @@ class Texts:
         Args:
             text: The text.
             mark: The separator, as a literal.
-            count: Which separator, from 1; negative if it is counted from the end.
+            count: Which separator, from 1; negative if it is counted from
+                the end.
         """
         if count == 0:
             # An empty text, or NULL for NULL.
@@ -87,7 +90,7 @@ class Texts:
         Returns:
             The SQL, and the form of the result.
         """
-        # GREATEST and LEAST of PostgreSQL and DuckDB leave NULL out. In MySQL, NULL
-        # gives NULL.
+        # GREATEST and LEAST of PostgreSQL and DuckDB leave NULL out. In
+        # MySQL, NULL gives NULL.
         missing = " OR ".join(f"{value} IS NULL" for value in values)
         return f"CASE WHEN {missing} THEN NULL ELSE {name}({', '.join(values)}) END", form

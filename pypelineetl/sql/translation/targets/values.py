@@ -100,7 +100,8 @@ class Values:
                 )
             case Kind.DATE:
                 return f"CAST({self.date(given)} AS VARCHAR)"
-            # An Expression does not know how many digits the query has written.
+            # An Expression does not know how many digits the query has
+            # written.
             case Kind.DATETIME if given.type.scale:
                 raise untranslatable(
                     given.node, "MySQL shows as many digits of a second as the query has"
@@ -130,7 +131,8 @@ class Values:
 
     def datetime(self, given: Expression) -> str:
         """Return an expression as a datetime without a time zone."""
-        # A timestamp with a time zone has another type, so it needs the cast.
+        # A timestamp with a time zone has another type, so it needs the
+        # cast.
         plain = given.kind is Kind.DATETIME and given.type.name != "timestamp with time zone"
         return given.sql if plain else f"CAST({given.sql} AS TIMESTAMP)"
 
