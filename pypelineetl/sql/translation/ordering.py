@@ -24,13 +24,13 @@ def order_key(translator: Translator, term: exp.Ordered) -> str:
     is_column = isinstance(term.this, exp.Column)
     if given.kind is Kind.TEXT:
         translator.context.folded.append(term)
-        return given.sql if is_column else translator.target.values.bare_text(given)
+        return given.sql if is_column else translator.values.bare_text(given)
     # Other databases read a number in ORDER BY as the position of a column.
     if isinstance(term.this, exp.Literal) or given.kind is Kind.NULL:
         raise untranslatable(term, "a column or an expression is needed")
     if is_column and given.form is not Form.STORED:
         return given.sql
-    return translator.target.values.comparable(given)
+    return translator.values.comparable(given)
 
 
 def direction(translator: Translator, term: exp.Ordered) -> str:
@@ -40,7 +40,7 @@ def direction(translator: Translator, term: exp.Ordered) -> str:
     # query is written.
     are_first = bool(term.args.get("nulls_first"))
     # SQLite has this order without the words.
-    if translator.target.values.null_is_least and are_first is not bool(word):
+    if translator.values.null_is_least and are_first is not bool(word):
         return word
     return f"{word} NULLS {'FIRST' if are_first else 'LAST'}"
 
@@ -53,7 +53,7 @@ def group_key(translator: Translator, node: exp.Expr) -> str:
     if given.kind is Kind.TEXT:
         translator.context.folded.append(node)
         is_column = isinstance(given.node, exp.Column)
-        return given.sql if is_column else translator.target.values.bare_text(given)
+        return given.sql if is_column else translator.values.bare_text(given)
     if given.type.excess:
         raise untranslatable(
             node,
@@ -64,7 +64,7 @@ def group_key(translator: Translator, node: exp.Expr) -> str:
     # A value may be stored in several forms. Its comparable form is the
     # same for all of them.
     is_as_stored = given.kind is not Kind.NULL and given.form not in (Form.STORED, Form.DIGITS)
-    return given.sql if is_as_stored else translator.target.values.comparable(given)
+    return given.sql if is_as_stored else translator.values.comparable(given)
 
 
 def _varies(node: exp.Expr) -> bool:

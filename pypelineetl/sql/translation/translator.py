@@ -84,6 +84,12 @@ class Translator(ABC):
     def __init__(self, context: Context, scope: Scope) -> None:
         self.context = context
         self.target = context.target
+        self.literals = context.target.literals
+        self.values = context.target.values
+        self.arithmetic = context.target.arithmetic
+        self.casts = context.target.casts
+        self.texts = context.target.texts
+        self.dates = context.target.dates
         self.scope = scope
         self.is_grouped = False
         """Whether the SELECT has GROUP BY."""
@@ -179,7 +185,7 @@ class Translator(ABC):
         if given.kind is Kind.UNKNOWN:
             self.kind_of(given, frozenset({Kind.TEXT}), "")
             return given.sql
-        return self.target.values.text(given)
+        return self.values.text(given)
 
     def condition(self, node: exp.Expr) -> str:
         """Return the SQL of an expression as a condition; a number is true if it is not 0."""
@@ -187,7 +193,7 @@ class Translator(ABC):
         if given.kind is Kind.UNKNOWN:
             self.kind_of(given, frozenset({Kind.INTEGER}), "")
             return given.sql
-        return self.target.values.condition(given)
+        return self.values.condition(given)
 
     def whole(self, node: exp.Expr) -> str:
         """Return an expression that must be a whole number; others are refused."""
@@ -197,7 +203,7 @@ class Translator(ABC):
             frozenset({Kind.INTEGER}),
             ", but a whole number is needed; write CAST(… AS SIGNED)",
         )
-        return self.target.values.integer(given)
+        return self.values.integer(given)
 
     def rounded(self, given: Expression) -> Expression:
         """Return an expression as MySQL compares it.
@@ -206,10 +212,10 @@ class Translator(ABC):
         """
         if not given.type.excess or given.type.scale is None:
             return given
-        sql = self.target.values.rounded(given.sql, given.type.scale)
+        sql = self.values.rounded(given.sql, given.type.scale)
         # The rounded value is a computed one, which SQLite holds as a text
         # of digits.
-        form = self.target.values.computed_decimal
+        form = self.values.computed_decimal
         if form is Form.PLAIN:
             form = given.form
         return replace(given, sql=sql, type=replace(given.type, excess=0), form=form)
@@ -252,23 +258,23 @@ class Translator(ABC):
         taken = [
             self._taken(each, how) for each, how in zip(arguments, function.takes, strict=True)
         ]
-        sql = self.target.dates.template(function).format(*taken)
+        sql = self.dates.template(function).format(*taken)
         return Expression(sql, function.gives, node)
 
     def _taken(self, given: exp.Expr | Expression, how: str) -> str:
         """Return an argument as SQL, cast as the `takes` of its function says."""
         if isinstance(given, Expression):
-            return self.target.values.datetime(given) if how == "datetime" else given.sql
+            return self.values.datetime(given) if how == "datetime" else given.sql
         match how:
             case "text":
                 return self.text(given)
             case "integer":
                 return self.whole(given)
             case "double":
-                return self.target.values.double(self.number(given))
+                return self.values.double(self.number(given))
             case "date":
-                return self.target.values.date(self.moment(given))
-        return self.target.values.datetime(self.moment(given))
+                return self.values.date(self.moment(given))
+        return self.values.datetime(self.moment(given))
 
 
 Handler = Callable[[Translator, Any], Expression]

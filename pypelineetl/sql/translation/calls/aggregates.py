@@ -77,7 +77,7 @@ def _count(translator: Translator, call: _Aggregate) -> Expression:
     if call.distinct:
         if given.kind is Kind.TEXT:
             translator.context.folded.append(call.node)
-        sql = translator.target.values.comparable(translator.rounded(given))
+        sql = translator.values.comparable(translator.rounded(given))
     return Expression(f"COUNT({call.distinct}{sql}){call.over}", INTEGER, call.node)
 
 
@@ -86,7 +86,7 @@ def _extreme(translator: Translator, call: _Aggregate) -> Expression:
     given = translator.of(call.argument)
     if given.kind is Kind.TEXT:
         translator.context.folded.append(call.node)
-        sql = f"{call.name}({translator.target.values.bare_text(given)}){call.over}"
+        sql = f"{call.name}({translator.values.bare_text(given)}){call.over}"
         return Expression(sql, TEXT, call.node)
     if given.kind in (Kind.OTHER, Kind.BINARY, Kind.TIME):
         raise untranslatable(call.node, f"it is {given.kind.value}")
@@ -97,14 +97,14 @@ def _extreme(translator: Translator, call: _Aggregate) -> Expression:
             call.node,
             "the digits of a quotient are cut here; write CAST(… AS DECIMAL(p, s)) around it",
         )
-    sql = f"{call.name}({translator.target.values.comparable(given)}){call.over}"
+    sql = f"{call.name}({translator.values.comparable(given)}){call.over}"
     return Expression(sql, replace(given.type, name=""), call.node)
 
 
 def _sum(translator: Translator, call: _Aggregate) -> Expression:
     """Return SUM or AVG."""
     given = translator.number(call.argument)
-    values, arithmetic = translator.target.values, translator.target.arithmetic
+    values, arithmetic = translator.values, translator.arithmetic
     if given.type.excess and (call.over or translator.is_grouped):
         raise untranslatable(
             call.node,

@@ -41,23 +41,26 @@ def _extract(translator: Translator, node: exp.Extract) -> Expression:
         return translator.call(unit, node, [node.expression])
     if unit != "YEAR_MONTH":
         raise untranslatable(node)
-    year, month = (translator.call(name, node, [node.expression]).sql for name in ("YEAR", "MONTH"))
+    year = translator.call("YEAR", node, [node.expression]).sql
+    month = translator.call("MONTH", node, [node.expression]).sql
     return Expression(f"({year} * 100 + {month})", INTEGER, node)
 
 
 def _current(translator: Translator, node: exp.Func) -> Expression:
     if node.this:
         raise untranslatable(node, "it must have no digits of a second")
-    return translator.call("CURDATE" if isinstance(node, exp.CurrentDate) else "NOW", node, [])
+    if isinstance(node, exp.CurrentDate):
+        return translator.call("CURDATE", node, [])
+    return translator.call("NOW", node, [])
 
 
 @_call("DATE_FORMAT", counts=[2])
 def _date_format(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    given = translator.target.values.datetime(translator.moment(arguments[0]))
+    given = translator.values.datetime(translator.moment(arguments[0]))
     pattern = translator.literal_text(arguments[1], node)
     if not pattern:
         raise untranslatable(node, "its pattern is empty")
-    return Expression(translator.target.dates.formatted(given, pattern), TEXT, node)
+    return Expression(translator.dates.formatted(given, pattern), TEXT, node)
 
 
 @_call("DATE_ADD", "DATE_SUB", "ADDDATE", "SUBDATE", counts=[2])
@@ -112,7 +115,7 @@ def _week(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> 
 @_call("FROM_UNIXTIME", counts=[1, 2])
 def _from_unixtime(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     seconds = translator.whole(arguments[0])
-    dates = translator.target.dates
+    dates = translator.dates
     # MariaDB returns NULL after January 2038.
     is_known = f"{seconds} BETWEEN 0 AND 2147483647"
     found = f"CASE WHEN {is_known} THEN {dates.of_unix_time(seconds)} END"
@@ -129,7 +132,8 @@ def _str_to_date(translator: Translator, node: exp.Expr, arguments: list[exp.Exp
     The text of a column is refused, because no other database reads it
     exactly as MySQL does.
     """
-    text, pattern = (translator.literal_text(each, node) for each in arguments)
+    text = translator.literal_text(arguments[0], node)
+    pattern = translator.literal_text(arguments[1], node)
     # For each of MySQL's letters, the directive of strptime.
     known = {
         "Y": "%Y",
@@ -145,9 +149,10 @@ def _str_to_date(translator: Translator, node: exp.Expr, arguments: list[exp.Exp
     letters = {part for kind, part in parts if kind == "specifier"}
     if "%%" in pattern or not letters <= set(known) or not {"Y", "m", "d"} <= letters:
         raise untranslatable(node, "its format must have %Y, %m and %d, and may have %H, %i and %s")
-    shape = "".join(
-        known[part] if kind == "specifier" else part.replace("%", "%%") for kind, part in parts
-    )
+    shape = ""
+    for kind, part in parts:
+        # strptime reads a percent sign of the text as the beginning of a directive.
+        shape += known[part] if kind == "specifier" else part.replace("%", "%%")
     try:
         found = datetime.strptime(text, shape)  # noqa: DTZ007 - UTC
     except ValueError as error:

@@ -44,8 +44,8 @@ def _group_concat(translator: Translator, node: exp.GroupConcat) -> Expression:
             raise untranslatable(node, "DISTINCT values can only be ordered by themselves")
         if translator.of(values[0]).kind not in (Kind.TEXT, Kind.UNKNOWN):
             raise untranslatable(node, "DISTINCT values must be texts")
-    quoted = translator.target.literals.text(mark)
-    if not translator.target.texts.has_string_agg:
+    quoted = translator.literals.text(mark)
+    if not translator.texts.has_string_agg:
         # Each key is followed by 1 for DESC, else 0.
         keys = [
             f"{order_key(translator, each)}, {int(bool(each.args.get('desc')))}"

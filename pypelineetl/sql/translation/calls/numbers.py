@@ -19,7 +19,7 @@ def _round(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) ->
     digits = literal_whole(arguments[1], node) if len(arguments) > 1 else 0
     given = translator.number(arguments[0])
     is_cut = node.name.upper() == "TRUNCATE"
-    values, arithmetic = translator.target.values, translator.target.arithmetic
+    values, arithmetic = translator.values, translator.arithmetic
     if given.kind is Kind.DOUBLE:
         if is_cut:
             raise untranslatable(
@@ -40,9 +40,9 @@ def _whole_beside(translator: Translator, node: exp.Expr, arguments: list[exp.Ex
     """Return CEIL or FLOOR. The result is a whole number, but a DOUBLE for a DOUBLE."""
     given = translator.number(arguments[0])
     if given.kind is Kind.INTEGER:
-        return Expression(translator.target.values.value(given), INTEGER, node)
+        return Expression(translator.values.value(given), INTEGER, node)
     name = "FLOOR" if node.name.upper() == "FLOOR" else "CEIL"
-    sql = translator.target.arithmetic.whole_beside(name, given)
+    sql = translator.arithmetic.whole_beside(name, given)
     return Expression(sql, DOUBLE if given.kind is Kind.DOUBLE else INTEGER, node)
 
 
@@ -50,13 +50,13 @@ def _whole_beside(translator: Translator, node: exp.Expr, arguments: list[exp.Ex
 def _abs(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     given = translator.number(arguments[0])
     is_decimal = given.kind is Kind.DECIMAL
-    form = translator.target.values.computed_decimal if is_decimal else Form.PLAIN
-    return Expression(translator.target.arithmetic.absolute(given), given.type, node, form)
+    form = translator.values.computed_decimal if is_decimal else Form.PLAIN
+    return Expression(translator.arithmetic.absolute(given), given.type, node, form)
 
 
 @_call("SIGN", counts=[1])
 def _sign(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    number = translator.target.values.comparable(translator.number(arguments[0]))
+    number = translator.values.comparable(translator.number(arguments[0]))
     return Expression(
         f"CASE WHEN {number} > 0 THEN 1 WHEN {number} < 0 THEN -1 WHEN {number} = 0 THEN 0 END",
         INTEGER,

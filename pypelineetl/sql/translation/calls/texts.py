@@ -25,7 +25,7 @@ def _concat(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -
 def _concat_ws(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     if len(arguments) < 2:  # noqa: PLR2004 - a separator and what it separates
         raise untranslatable(node)
-    sql = translator.target.texts.concat_ws([translator.text(each) for each in arguments])
+    sql = translator.texts.concat_ws([translator.text(each) for each in arguments])
     return Expression(sql, TEXT, node)
 
 
@@ -33,7 +33,7 @@ def _concat_ws(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]
 def _substring(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
     text, start = translator.text(arguments[0]), translator.whole(arguments[1])
     counts = [translator.whole(each) for each in arguments[2:]]
-    return Expression(translator.target.texts.substring(text, start, counts), TEXT, node)
+    return Expression(translator.texts.substring(text, start, counts), TEXT, node)
 
 
 @_call("SUBSTRING_INDEX", counts=[3])
@@ -44,8 +44,8 @@ def _substring_index(
     count = literal_whole(arguments[2], node)
     if not mark:
         raise untranslatable(node, "its separator is empty")
-    quoted = translator.target.literals.text(mark)
-    return Expression(translator.target.texts.substring_index(text, quoted, count), TEXT, node)
+    quoted = translator.literals.text(mark)
+    return Expression(translator.texts.substring_index(text, quoted, count), TEXT, node)
 
 
 @_call("LPAD", "RPAD", counts=[3])
@@ -56,9 +56,9 @@ def _padded(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -
         raise untranslatable(
             node, "its length must be 0 or more, and its filling must not be empty"
         )
-    quoted = translator.target.literals.text(filling)
+    quoted = translator.literals.text(filling)
     given = [translator.text(arguments[0]), str(count), quoted]
-    return Expression(translator.target.texts.padded(node.name.upper(), given), TEXT, node)
+    return Expression(translator.texts.padded(node.name.upper(), given), TEXT, node)
 
 
 @_call("SHA2", counts=[2])
@@ -67,7 +67,7 @@ def _sha2(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> 
     # none.
     if str(literal_whole(arguments[1], node)) not in _SHA_BITS:
         raise untranslatable(node, "256 bits are needed")
-    sql = translator.target.texts.sha256(translator.text(arguments[0]))
+    sql = translator.texts.sha256(translator.text(arguments[0]))
     return Expression(sql, TEXT, node)
 
 
@@ -75,9 +75,9 @@ def _trim(translator: Translator, node: exp.Trim) -> Expression:
     removed = translator.literal_text(node.expression, node) if node.expression else " "
     if len(removed) != 1:
         raise untranslatable(node, "MySQL removes the whole text; one character is needed")
-    both_ends = translator.target.texts.trim
+    both_ends = translator.texts.trim
     function = {"LEADING": "LTRIM", "TRAILING": "RTRIM"}.get(node.text("position"), both_ends)
-    quoted = translator.target.literals.text(removed)
+    quoted = translator.literals.text(removed)
     return Expression(f"{function}({translator.text(node.this)}, {quoted})", TEXT, node)
 
 

@@ -24,12 +24,11 @@ def _if(translator: Translator, node: exp.If) -> Expression:
 @_call("IFNULL", counts=[2])
 @_call("COALESCE", counts=[None])
 def _coalesce(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-    values, kind, form = choices.unified(
-        translator, node, [translator.of(each) for each in arguments]
-    )
-    return Expression(
-        f"COALESCE({', '.join(values)})" if len(values) > 1 else values[0], kind, node, form
-    )
+    given = [translator.of(argument) for argument in arguments]
+    values, kind, form = choices.unified(translator, node, given)
+    # SQLite has no COALESCE of one argument.
+    sql = f"COALESCE({', '.join(values)})" if len(values) > 1 else values[0]
+    return Expression(sql, kind, node, form)
 
 
 @_call("NULLIF", counts=[2])
@@ -40,7 +39,7 @@ def _nullif(translator: Translator, node: exp.Expr, arguments: list[exp.Expr]) -
     )
     # CASE, because the compared form of the value may differ from the
     # returned one.
-    sql = f"CASE WHEN {one} = {other} THEN NULL ELSE {translator.target.values.value(given)} END"
+    sql = f"CASE WHEN {one} = {other} THEN NULL ELSE {translator.values.value(given)} END"
     return Expression(
         sql, given.type, node, given.form if given.form is not Form.CONDITION else Form.PLAIN
     )
@@ -72,7 +71,7 @@ def _greatest(translator: Translator, node: exp.Expr, arguments: list[exp.Expr])
             "write CAST(… AS …) around a quotient, and around a date that is computed from a text",
         )
     values, kind, form = choices.unified(translator, node, given)
-    sql, form = translator.target.texts.extreme(node.name.upper(), values, form)
+    sql, form = translator.texts.extreme(node.name.upper(), values, form)
     return Expression(sql, kind, node, form)
 
 

@@ -46,16 +46,14 @@ def computed(
                 node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
             )
         return Expression(
-            translator.target.arithmetic.computed(operator, one, other, DOUBLE), DOUBLE, node
+            translator.arithmetic.computed(operator, one, other, DOUBLE), DOUBLE, node
         )
     # A DOUBLE has no digits to track; whole numbers and decimals do.
     kind = product_type(operator, one.type, other.type)
     if translator.context.is_of_sqlite and kind.kind is Kind.DECIMAL:
         raise untranslatable(node, "SQLite computes decimals as floating-point numbers")
-    form = translator.target.values.computed_decimal if kind.kind is Kind.DECIMAL else Form.PLAIN
-    return Expression(
-        translator.target.arithmetic.computed(operator, one, other, kind), kind, node, form
-    )
+    form = translator.values.computed_decimal if kind.kind is Kind.DECIMAL else Form.PLAIN
+    return Expression(translator.arithmetic.computed(operator, one, other, kind), kind, node, form)
 
 
 def _divided(translator: Translator, node: exp.Div) -> Expression:
@@ -68,7 +66,7 @@ def quotient(
     translator: Translator, node: exp.Expr, one: Expression, other: Expression
 ) -> Expression:
     """Return a quotient, which is NULL if the divisor is 0."""
-    values, arithmetic = translator.target.values, translator.target.arithmetic
+    values, arithmetic = translator.values, translator.arithmetic
     if Kind.DOUBLE in (one.kind, other.kind):
         sql = arithmetic.double_quotient(values.double(one), values.double(other))
         return Expression(sql, DOUBLE, node)
@@ -86,7 +84,7 @@ def _whole_quotient(translator: Translator, node: exp.IntDiv) -> Expression:
         raise untranslatable(
             node, "it has a floating-point number; write CAST(… AS DECIMAL(p, s)) around it"
         )
-    sql = translator.target.arithmetic.whole_quotient(node, one, other)
+    sql = translator.arithmetic.whole_quotient(node, one, other)
     return Expression(sql, INTEGER, node)
 
 

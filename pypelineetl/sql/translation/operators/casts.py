@@ -45,9 +45,7 @@ def _cast(translator: Translator, node: exp.Cast) -> Expression:  # noqa: PLR091
             precision, scale = (*map(int, arguments), *(10, 0)[len(arguments) :])
             return _cast_to_decimal(translator, node, precision, scale)
         case exp.DType.DOUBLE:
-            return Expression(
-                translator.target.values.double(translator.number(node.this)), DOUBLE, node
-            )
+            return Expression(translator.values.double(translator.number(node.this)), DOUBLE, node)
         case exp.DType.DATE:
             return _cast_to_date(translator, node)
         case exp.DType.DATETIME | exp.DType.TIMESTAMP | exp.DType.TIMESTAMPTZ if arguments in (
@@ -62,13 +60,13 @@ def _cast(translator: Translator, node: exp.Cast) -> Expression:  # noqa: PLR091
 def _cast_to_text(translator: Translator, node: exp.Cast, arguments: Sequence[str]) -> Expression:
     text = translator.text(node.this)
     if arguments:
-        text = translator.target.casts.text(text, int(arguments[0]))
+        text = translator.casts.text(text, int(arguments[0]))
     return Expression(text, TEXT, node)
 
 
 def _cast_to_whole(translator: Translator, node: exp.Cast) -> Expression:
     given = translator.of(node.this)
-    values, casts = translator.target.values, translator.target.casts
+    values, casts = translator.values, translator.casts
     match given.kind:
         case Kind.TEXT:
             sql = casts.whole_of_text(values.text(given))
@@ -91,15 +89,15 @@ def _cast_to_decimal(
 ) -> Expression:
     given = translator.as_number(translator.of(node.this))
     translator.kind_of(given, NUMBERS, ", and each database reads a number in its own way")
-    sql = translator.target.casts.decimal(given, precision, scale)
-    return Expression(sql, decimal(scale), node, translator.target.values.computed_decimal)
+    sql = translator.casts.decimal(given, precision, scale)
+    return Expression(sql, decimal(scale), node, translator.values.computed_decimal)
 
 
 def _cast_to_date(translator: Translator, node: exp.Cast) -> Expression:
     given = _dated(translator, node, "DATE")
     if given.kind is Kind.TEXT:
         return Expression(python_call("date_of_text", given.sql), DATE, node)
-    return Expression(translator.target.values.date(given), DATE, node)
+    return Expression(translator.values.date(given), DATE, node)
 
 
 def _cast_to_datetime(
@@ -113,9 +111,9 @@ def _cast_to_datetime(
     if given.kind is Kind.TEXT:
         sql = python_call("datetime_of_text", given.sql, str(int(keeps_fraction)))
     elif keeps_fraction:
-        sql = translator.target.values.datetime(given)
+        sql = translator.values.datetime(given)
     else:
-        sql = translator.target.casts.whole_seconds(given)
+        sql = translator.casts.whole_seconds(given)
     return Expression(sql, DATETIME, node)
 
 
@@ -127,7 +125,7 @@ def _dated(translator: Translator, node: exp.Cast, kind: str) -> Expression:
     """
     given = translator.as_moment(translator.of(node.this))
     wanted = MOMENTS
-    if translator.target.values.reads_dates_in_texts and not given.literal:
+    if translator.values.reads_dates_in_texts and not given.literal:
         wanted = MOMENTS | {Kind.TEXT}
     translator.kind_of(given, wanted, f", and each database reads a {kind} in its own way")
     return given

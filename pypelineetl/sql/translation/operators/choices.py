@@ -104,13 +104,13 @@ def unified(
     if len(kinds) == 1 and Kind.TEXT not in kinds and has_one_name:
         return as_they_are, types[0], Form.PLAIN
     # MySQL returns a text if the results have several types.
-    return [translator.target.values.text(each) for each in given], TEXT, Form.PLAIN
+    return [translator.values.text(each) for each in given], TEXT, Form.PLAIN
 
 
 def _unified_numbers(
     translator: Translator, given: Sequence[Expression], kinds: set[Kind]
 ) -> tuple[list[str], Type, Form]:
-    values = translator.target.values
+    values = translator.values
     # A condition becomes 1 or 0, as in MySQL.
     if kinds == {Kind.INTEGER}:
         return list(map(values.value, given)), INTEGER, Form.PLAIN

@@ -22,7 +22,7 @@ _COMPARISONS: dict[type[exp.Expr], str] = {
 def _compared(translator: Translator, node: exp.Binary) -> Expression:
     operator = _COMPARISONS[type(node)]
     if isinstance(node, exp.NullSafeEQ):
-        operator = translator.target.values.null_safe_equal
+        operator = translator.values.null_safe_equal
     one = translator.rounded(translator.of(node.this))
     other = translator.rounded(translator.of(node.expression))
     first, second = comparable(translator, node, one, other)
@@ -50,7 +50,7 @@ def comparable(
         other, one = _alike(translator, other, one)
     else:
         one, other = _alike(translator, one, other)
-    values = translator.target.values
+    values = translator.values
     kinds = {one.kind, other.kind} - {Kind.NULL}
     has_json = "json" in one.type.name + other.type.name
     if Kind.UNKNOWN in kinds:
@@ -81,7 +81,7 @@ def comparable(
 
 def as_moments(translator: Translator, given: Sequence[Expression]) -> list[str]:
     """Return dates and datetimes as dates; all of them as datetimes if one of them is one."""
-    values = translator.target.values
+    values = translator.values
     are_dates = all(each.kind in (Kind.DATE, Kind.NULL) for each in given)
     cast = values.date if are_dates else values.datetime
     return [each.sql if each.kind is Kind.NULL else cast(each) for each in given]
@@ -152,9 +152,9 @@ def _in_query(translator: Translator, node: exp.In, query: exp.Expr) -> Expressi
     is_typed = translator.context.schema is not None
     if found.kind is Kind.TEXT:
         translator.context.folded.append(node)
-    elif is_typed and not translator.target.values.can_compare_in(given.type, found):
+    elif is_typed and not translator.values.can_compare_in(given.type, found):
         raise untranslatable(node, f"it compares {given.kind.value} with {found.kind.value}")
-    return truth(f"({translator.target.values.comparable(given)} IN ({sql}))", node)
+    return truth(f"({translator.values.comparable(given)} IN ({sql}))", node)
 
 
 def _between(translator: Translator, node: exp.Between) -> Expression:
@@ -168,7 +168,7 @@ def _between(translator: Translator, node: exp.Between) -> Expression:
     # The two ends need different forms, such as a date and a datetime. All
     # become datetimes.
     one, least, most = (
-        translator.target.values.datetime(translator.as_moment(translator.of(each)))
+        translator.values.datetime(translator.as_moment(translator.of(each)))
         for each in (node.this, node.args["low"], node.args["high"])
     )
     return truth(f"({one} BETWEEN {least} AND {most})", node)

@@ -44,7 +44,7 @@ def _like(translator: Translator, node: exp.Like, escape: str = "\\") -> Express
     word = "NOT LIKE" if node.args.get("negate") else "LIKE"
     sql = (
         f"({translator.text(node.this)} {word} {translator.text(node.expression)} ESCAPE"
-        f" {translator.target.literals.text(escape)})"
+        f" {translator.literals.text(escape)})"
     )
     return truth(sql, node)
 

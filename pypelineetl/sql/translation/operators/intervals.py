@@ -108,7 +108,7 @@ def units_between(
     translator: Translator, node: exp.Expr, unit: str, begin: exp.Expr, end: exp.Expr
 ) -> Expression:
     """Return TIMESTAMPDIFF: the whole units of time from one date or datetime to another."""
-    values, dates = translator.target.values, translator.target.dates
+    values, dates = translator.values, translator.dates
     first, last = (values.datetime(translator.moment(each)) for each in (begin, end))
     if unit in _MICROSECONDS:
         sql = dates.units_between(first, last, _MICROSECONDS[unit])
@@ -117,5 +117,5 @@ def units_between(
         raise untranslatable(node)
     sql = dates.months_between(first, last)
     if _MONTHS[unit] != 1:
-        sql = f"({sql} {translator.target.arithmetic.whole_division} {_MONTHS[unit]})"
+        sql = f"({sql} {translator.arithmetic.whole_division} {_MONTHS[unit]})"
     return Expression(sql, INTEGER, node)

@@ -24,20 +24,20 @@ def _column(translator: Translator, node: exp.Column) -> Expression:
         message = f"no such column: {node.sql(dialect='mysql')}.{near} {place_of(node)}"
         raise DialectError(message)
     table, kind = found
-    names = [translator.target.literals.quoted(name) for name in (table, node.name) if name]
+    names = [translator.literals.quoted(name) for name in (table, node.name) if name]
     form = Form.PLAIN
-    if kind.name == "boolean" and translator.target.values.has_booleans:
+    if kind.name == "boolean" and translator.values.has_booleans:
         # In the target, a BOOLEAN column is a condition already.
         form = Form.CONDITION
-    elif kind.kind in MOMENTS and not translator.target.values.has_moments:
+    elif kind.kind in MOMENTS and not translator.values.has_moments:
         # SQLite stores a date or datetime as a text in one of several
         # forms.
         form = Form.STORED
     elif kind.kind is Kind.DECIMAL and not kind.name:
         # No table has the column: a subquery has computed it.
-        form = translator.target.values.computed_decimal
+        form = translator.values.computed_decimal
     name = ".".join(names)
-    return Expression(translator.target.values.column(name, kind), kind, node, form, stored=name)
+    return Expression(translator.values.column(name, kind), kind, node, form, stored=name)
 
 
 def _literal(translator: Translator, node: exp.Literal) -> Expression:
@@ -67,10 +67,10 @@ def _scalar(translator: Translator, node: exp.Subquery) -> Expression:
     sql, types = translator.subquery(node.this, is_value=True)
     if len(types) != 1:
         raise untranslatable(node, "it must give one column")
-    is_truth = types[0].name == "boolean" and translator.target.values.has_booleans
+    is_truth = types[0].name == "boolean" and translator.values.has_booleans
     # On SQLite the subquery gives a text of digits.
     if types[0].kind is Kind.DECIMAL:
-        return Expression(f"({sql})", types[0], node, translator.target.values.computed_decimal)
+        return Expression(f"({sql})", types[0], node, translator.values.computed_decimal)
     return Expression(f"({sql})", types[0], node, Form.CONDITION if is_truth else Form.PLAIN)
 
 

@@ -86,9 +86,7 @@ def translate_select(tree: exp.Select, translator: Translator) -> Query:
         parts = []
         for value, column, name in zip(values, columns, found.names, strict=True):
             is_star = isinstance(column.node, exp.Star)
-            parts.append(
-                value if is_star else f"{value} AS {translator.target.literals.quoted(name)}"
-            )
+            parts.append(value if is_star else f"{value} AS {translator.literals.quoted(name)}")
         separator = ",\n  "
         return f"{prefix}{word}\n  {separator.join(parts)}{tables}{rest}"
 
@@ -135,7 +133,7 @@ def _add_star(found: _Columns, node: exp.Expr, tree: exp.Select, translator: Tra
     if node.args.get("except_") or has_using:
         raise untranslatable(node, "name the columns")
     table = node.table if isinstance(node, exp.Column) else ""
-    shown = f"{translator.target.literals.quoted(table)}.*" if table else "*"
+    shown = f"{translator.literals.quoted(table)}.*" if table else "*"
     found.names.append("*")
     found.expressions.append(Expression(shown, UNKNOWN, exp.Star()))
     for alias, known in translator.scope.tables.items():
@@ -162,7 +160,7 @@ def _distinct(
         if column.kind is Kind.TEXT:
             translator.context.folded.append(column.node)
         if column.form is Form.STORED:
-            sql = translator.target.values.comparable(column)
+            sql = translator.values.comparable(column)
             found.append(replace(column, sql=sql, form=Form.PLAIN, stored=""))
         else:
             found.append(column)

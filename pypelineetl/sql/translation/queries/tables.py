@@ -34,7 +34,7 @@ def with_clause(tree: exp.Expr, translator: Translator) -> str:
             raise untranslatable(each, "two of its tables have the same name")
         text, columns = translator.derived(each.this, scope)
         scope.with_queries[each.alias] = columns
-        parts.append(f"{translator.target.literals.quoted(each.alias)} AS (\n{text}\n)")
+        parts.append(f"{translator.literals.quoted(each.alias)} AS (\n{text}\n)")
     return f"WITH {', '.join(parts)}\n"
 
 
@@ -81,7 +81,7 @@ def _subquery(node: exp.Subquery, translator: Translator) -> str:
     inner = Scope(outer=scope.outer, with_queries=scope.with_queries)
     text, columns = translator.derived(node.this, inner)
     scope.tables[node.alias] = columns
-    return f"({text}) AS {translator.target.literals.quoted(node.alias)}"
+    return f"({text}) AS {translator.literals.quoted(node.alias)}"
 
 
 def _stored_columns(table: exp.Table, translator: Translator) -> Columns | None:
@@ -110,7 +110,7 @@ def _join(join: exp.Join, translator: Translator) -> str:
     if on := join.args.get("on"):
         condition = f" ON {translator.condition(on)}"
     elif using := join.args.get("using"):
-        names = [translator.target.literals.quoted(column.name) for column in using]
+        names = [translator.literals.quoted(column.name) for column in using]
         condition = f" USING ({', '.join(names)})"
         _check_using(join, using, translator)
     if not condition and side:
@@ -135,7 +135,7 @@ def _check_using(join: exp.Join, using: Sequence[exp.Expr], translator: Translat
         if not kinds:
             continue
         first = kinds[0].kind
-        if first in MOMENTS and not translator.target.values.has_moments:
+        if first in MOMENTS and not translator.values.has_moments:
             raise untranslatable(join, "SQLite has several texts for one date; write ON")
         if any(kind.kind is not first for kind in kinds):
             raise untranslatable(join, f'the column "{column.name}" has two types')

@@ -51,7 +51,8 @@ def _left(given: str, count: int) -> str:
 
 @_function("right", 2)
 def _right(given: str, count: int) -> str:
-    return given[len(given) - count :] if 0 < count < len(given) else given if count > 0 else ""
+    # given[-0:] would be the whole text.
+    return given[-count:] if count > 0 else ""
 
 
 @_function("substring", 2)
@@ -62,15 +63,24 @@ def _substring(given: str, start: int) -> str:
     of the text.
     """
     # A negative start is counted from the end.
-    begin = start - 1 if start > 0 else len(given) + start
-    return given[begin:] if start and begin >= 0 else ""
+    begin = _place(given, start)
+    return "" if begin is None else given[begin:]
 
 
 @_function("substring_of", 3)
 def _substring_of(given: str, start: int, count: int) -> str:
     """Return so many characters from a position on, as `_substring`."""
-    begin = start - 1 if start > 0 else len(given) + start
-    return given[begin : begin + max(count, 0)] if start and begin >= 0 else ""
+    begin = _place(given, start)
+    return "" if begin is None else given[begin : begin + max(count, 0)]
+
+
+def _place(given: str, start: int) -> int | None:
+    """Return the place in a text, from 0, of a position in MySQL; None if there is none."""
+    if start > 0:
+        return start - 1
+    # A negative position is counted from the end, and 0 is none.
+    place = len(given) + start
+    return place if start and place >= 0 else None
 
 
 @_function("substring_index", 3)

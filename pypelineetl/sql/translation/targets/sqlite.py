@@ -67,7 +67,9 @@ class _Values(Values):
             return f"CAST({given.sql} AS REAL)"
         if given.kind is Kind.DATE:
             return self.date(given)
-        return self.datetime(given) if given.kind is Kind.DATETIME else given.sql
+        if given.kind is Kind.DATETIME:
+            return self.datetime(given)
+        return given.sql
 
     def comparable_numbers(self, one: Expression, other: Expression) -> tuple[str, str]:
         if Kind.DOUBLE not in (one.kind, other.kind):
@@ -102,12 +104,14 @@ class _Values(Values):
         return without_padding(given)
 
     def date(self, given: Expression) -> str:
-        is_done = given.kind is Kind.DATE and given.form is not Form.STORED
-        return given.sql if is_done else python_call("date", given.sql)
+        if given.kind is Kind.DATE and given.form is not Form.STORED:
+            return given.sql
+        return python_call("date", given.sql)
 
     def datetime(self, given: Expression) -> str:
-        is_done = given.kind is Kind.DATETIME and given.form is not Form.STORED
-        return given.sql if is_done else python_call("datetime", given.sql)
+        if given.kind is Kind.DATETIME and given.form is not Form.STORED:
+            return given.sql
+        return python_call("datetime", given.sql)
 
     def rounded(self, sql: str, digits: int) -> str:
         return python_call("decimal", sql, str(digits))
