@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlglot
 from conftest import Checkout
+from sample_sources import write_sample
 from sqlalchemy import Connection, NullPool, Table, create_engine, make_url, select
 
 import sample
@@ -57,6 +58,22 @@ Snapshot = Mapping[str, Mapping[Key, Mapping[str, Any]]]
 def shop_url(tmp_path: Path) -> str:
     """The URL of a SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'shop.db'}"
+
+
+@pytest.fixture
+def first_day_url(tmp_path: Path) -> str:
+    """The URL of a SQLite file with the sample's first day."""
+    write_sample(tmp_path / "shop.db")
+    return f"sqlite:///{tmp_path / 'shop.db'}"
+
+
+@pytest.fixture(scope="module")
+def second_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the sample's second day."""
+    path = tmp_path_factory.mktemp("second_day") / "shop.db"
+    write_sample(path)
+    sample.write(f"sqlite:///{path}", day=2)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -188,17 +205,16 @@ def test_names_are_as_awkward_as_real_ones(first_day: Snapshot) -> None:
     )
 
 
-def test_a_day_changes_what_real_days_change(shop_url: str) -> None:
+def test_a_day_changes_what_real_days_change(first_day_url: str) -> None:
     """Each later day adds, changes and deletes the expected rows, and nothing else.
 
     New users and orders are dated to that day; users move, orders are paid, courses are renamed and
     one product is deleted.
     """
-    sample.write(shop_url)
-    before = _snapshot(shop_url)
+    before = _snapshot(first_day_url)
     for day in range(2, 5):
-        sample.write(shop_url, day=day)
-        after = _snapshot(shop_url)
+        sample.write(first_day_url, day=day)
+        after = _snapshot(first_day_url)
         today = (generate.LAST_MOMENT + timedelta(days=day - 1)).date()
         assert {row["ordered_at"].date() for row in _added(before, after, "orders")} == {today}
         assert {row["registered_at"].date() for row in _added(before, after, "users")} == {today}
@@ -220,13 +236,12 @@ def test_a_day_changes_what_real_days_change(shop_url: str) -> None:
         before = after
 
 
-def test_an_order_comes_in_before_its_buyer(shop_url: str) -> None:
+def test_an_order_comes_in_before_its_buyer(first_day_url: str) -> None:
     """Each later day has one order whose buyer has no row yet; the next day adds that user."""
-    sample.write(shop_url)
     awaited: set[Key] = set()
     for day in range(2, 5):
-        sample.write(shop_url, day=day)
-        rows = _snapshot(shop_url)
+        sample.write(first_day_url, day=day)
+        rows = _snapshot(first_day_url)
         assert awaited <= rows["users"].keys()
         buyers = {
             (row["buyer_id"],) for row in rows["orders"].values() if row["buyer_id"] is not None
@@ -235,13 +250,13 @@ def test_an_order_comes_in_before_its_buyer(shop_url: str) -> None:
         assert len(awaited) == 1
 
 
-def test_every_day_deletes_another_product_and_keeps_its_sales(shop_url: str) -> None:
+def test_every_day_deletes_another_product_and_keeps_its_sales(first_day_url: str) -> None:
     """Each day deletes one more product, and its order lines stay."""
-    left = sample.write(shop_url)["products"]
+    left = _SEED_COUNTS["product"]
     for day in range(2, 41):
         left -= 1
-        assert sample.write(shop_url, day=day)["products"] == left, f"day {day}"
-    rows = _snapshot(shop_url)
+        assert sample.write(first_day_url, day=day)["products"] == left, f"day {day}"
+    rows = _snapshot(first_day_url)
     assert {(row["product_id"],) for row in rows["order_lines"].values()} - rows["products"].keys()
 
 
@@ -269,18 +284,16 @@ def test_a_url_need_not_name_its_driver(name: str, request: pytest.FixtureReques
     ("day", "scale", "reason"), [(2, 1, "at day 2"), (4, 1, "at day 2"), (3, 2, "scale 1, not 2")]
 )
 def test_a_day_that_does_not_follow_changes_nothing(
-    day: int, scale: int, reason: str, shop_url: str
+    day: int, scale: int, reason: str, second_day: Path
 ) -> None:
     """A repeated day, a skipped day and another scale are refused.
 
     The database does not change.
     """
-    sample.write(shop_url)
-    sample.write(shop_url, day=2)
-    before = _snapshot(shop_url)
+    before = second_day.read_bytes()
     with pytest.raises(DayError, match=reason):
-        sample.write(shop_url, scale=scale, day=day)
-    assert _differing(_snapshot(shop_url), before) == set()
+        sample.write(f"sqlite:///{second_day}", scale=scale, day=day)
+    assert second_day.read_bytes() == before
 
 
 def test_the_command_prints_the_rows_of_each_table(checkout: Checkout) -> None:

@@ -1,10 +1,12 @@
 """The sample that `make test` runs of a test's cases has every value of every parameter."""
 
+import re
 from itertools import product
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tiers import EMBEDDED, SERVERS, sample
+from tiers import EMBEDDED, MATRIX_PROFILE, SERVERS, sample
 
 DATABASES = ("mysql", "postgresql", "duckdb", "sqlite")
 names = st.text("abc", min_size=1, max_size=8)
@@ -47,6 +49,16 @@ def test_each_database_has_its_turn() -> None:
         each for number in range(20) for each in sample(f"test_{number}", cases, is_core=False)
     }
     assert {cases[each]["warehouse"] for each in chosen} == set(DATABASES)
+
+
+def test_the_two_targets_run_every_case() -> None:
+    """`make test` runs the cases without the marker, and `make test-matrix` those with it."""
+    makefile = (Path(__file__).parent.parent / "Makefile").read_text()
+    recipes = dict(re.findall(r"^(test[-\w]*):.*\n\t(.*)$", makefile, re.MULTILINE))
+    assert recipes["test"].endswith('-m "not matrix"')
+    assert recipes["test-matrix"].endswith(
+        f'-m "matrix or hypothesis" --hypothesis-profile={MATRIX_PROFILE}'
+    )
 
 
 def test_names_of_dialects_are_no_databases() -> None:
