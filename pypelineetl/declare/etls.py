@@ -1,7 +1,7 @@
 """Declare dimensions and fact tables, as frozen data.
 
-Nothing here connects, reads or checks anything. `project/` checks the
-declarations, and the other layers load what they declare.
+Nothing here connects, reads or checks anything. `project/` checks the declarations, and the other
+layers load what they declare.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,15 +26,14 @@ WriteMode = Literal["replace", "append", "replace_period", "upsert", "accumulate
 SpecialMember = Literal["unknown", "not_applicable", "error"]
 """The field of a DimensionETL that declares a special member."""
 
-# Each part has its own lock. A run that checks whether another run is alive
-# tries the locks of all possible parts of each of its facts, so there must
-# not be many more.
+# Each part has its own lock. A run that checks whether another run is alive tries the locks of
+# all possible parts of each of its facts, so there must not be many more.
 MOST_PARTS = 64
 """The largest number of parts into which a fact can be split."""
 
 
-# Two ETLs are equal only if they are one object (eq=False): the engine
-# keeps them as keys of dicts.
+# Two ETLs are equal only if they are one object (eq=False): the engine keeps them as keys of
+# dicts.
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _ETL:
     """The fields that dimensions and fact tables have in common."""
@@ -61,22 +60,20 @@ class _ETL:
     most_rejected: float = 0.0
     """The largest share of the source's rows, from 0 to 1, that a load may reject.
 
-    Rejected rows wait in the table etl_reject, and later loads try them
-    again. Default: 0, which means that one bad row fails the load.
+    Rejected rows wait in the table etl_reject, and later loads try them again. Default: 0, which
+    means that one bad row fails the load.
     """
     empty_source: EmptySource = "fail"
     """What a load does if its whole source gives no rows, although the table has rows.
 
-    "fail" fails the load, "allow" allows it to empty the table. Default:
-    "fail".
+    "fail" fails the load, "allow" allows it to empty the table. Default: "fail".
     """
     checks: Sequence[Check] = ()
     """What must be true of the loaded table before the load is committed. Default: nothing."""
     stands_for: str = field(default="", repr=False)
     """For the engine alone: the live table that this ETL's staged table will replace.
 
-    Leave it out of a declaration. Default: empty, which means that the
-    table is not staged.
+    Leave it out of a declaration. Default: empty, which means that the table is not staged.
     """
 
     kind: ClassVar[str]
@@ -102,8 +99,7 @@ class _ETL:
 class DimensionETL(_ETL):
     """A dimension: where its rows come from, and which table they fill.
 
-    The name comes first. All other arguments are keywords, and each field
-    below documents one.
+    The name comes first. All other arguments are keywords, and each field below documents one.
 
     >>> from pygrametl.tables import SlowlyChangingDimension
     >>> from pypelineetl import factory
@@ -135,20 +131,17 @@ class DimensionETL(_ETL):
     unknown: Mapping[str, Any] | None = None
     """The special member for natural keys that no member has: its values by column.
 
-    The surrogate key is one of them, such as `{"id": -1}`. Default: None,
-    no such member.
+    The surrogate key is one of them, such as `{"id": -1}`. Default: None, no such member.
     """
     not_applicable: Mapping[str, Any] | None = None
     """The special member for natural keys that are NULL: its values by column.
 
-    The surrogate key is one of them. Default: None, which means that the
-    foreign key is NULL.
+    The surrogate key is one of them. Default: None, which means that the foreign key is NULL.
     """
     error: Mapping[str, Any] | None = None
     """The special member for moments outside the bounds of a key: its values by column.
 
-    The surrogate key is one of them. Default: None, which means that the
-    key's `missing` decides.
+    The surrogate key is one of them. Default: None, which means that the key's `missing` decides.
     """
     inferred: str | None = None
     """The attribute that is 1 for a member which only facts have named so far, and 0 for others.
@@ -170,8 +163,7 @@ class DimensionETL(_ETL):
     deleted: Deleted | None = None
     """What a load does to members that the source no longer has.
 
-    Made with `flag_deleted(...)` or `close_deleted(...)`. Default: None,
-    they stay as they are.
+    Made with `flag_deleted(...)` or `close_deleted(...)`. Default: None, they stay as they are.
     """
 
     kind = "dimension"
@@ -180,9 +172,8 @@ class DimensionETL(_ETL):
     def scd_type(self) -> ScdType:
         """The type of slowly changing dimension, which follows from the factory's pygrametl class.
 
-        Type 2 adds a version for a changed member, type 1 overwrites it.
-        `Dimension` and `CachedDimension` leave a member as they first
-        inserted it: type 0.
+        Type 2 adds a version for a changed member, type 1 overwrites it. `Dimension` and
+        `CachedDimension` leave a member as they first inserted it: type 0.
         """
         from pygrametl.tables import (  # noqa: PLC0415 - `import pypelineetl` starts without it
             SlowlyChangingDimension,
@@ -201,8 +192,8 @@ class DimensionETL(_ETL):
         if self.source is None:
             return ()
         if "rowexpander" in self.factory.arguments:
-            # The expander computes the other attributes, and the engine
-            # cannot know from which columns.
+            # The expander computes the other attributes, and the engine cannot know from which
+            # columns.
             return self.factory.natural_key
         needed: dict[str, None] = dict.fromkeys(self.factory.names("attributes"))
         for name in self.filled:
@@ -259,9 +250,8 @@ def lag(start: str, end: str, *, unit: Unit = "days") -> Lag:
     Args:
         start: The source column of the first moment.
         end: The source column of the second moment.
-        unit: "days", "hours", "minutes" or "seconds". Days are those of the
-            calendar in UTC: from 23:59 to 00:01 is one. Other units count
-            only if they have passed completely.
+        unit: "days", "hours", "minutes" or "seconds". Days are those of the calendar in UTC: from
+            23:59 to 00:01 is one. Other units count only if they have passed completely.
 
     """
     return Lag(start, end, unit)
@@ -271,9 +261,8 @@ def lag(start: str, end: str, *, unit: Unit = "days") -> Lag:
 class FactETL(_ETL):
     """A fact table: where its rows come from, and how each foreign key finds its member.
 
-    The name comes first. All other arguments are keywords, and each field
-    below documents one. A column that is neither in `keys` nor in `lags`
-    comes from the source under its own name.
+    The name comes first. All other arguments are keywords, and each field below documents one. A
+    column that is neither in `keys` nor in `lags` comes from the source under its own name.
 
     >>> from pygrametl.tables import BatchFactTable
     >>> from pypelineetl import date_key, factory, member
@@ -304,8 +293,7 @@ class FactETL(_ETL):
     keys: Mapping[str, Key] = field(default_factory=dict)
     """By foreign key column, how it finds its member.
 
-    Made with `member(...)`, `date_key(...)`, `time_key(...)` or
-    `junk(...)`. Default: none.
+    Made with `member(...)`, `date_key(...)`, `time_key(...)` or `junk(...)`. Default: none.
     """
     lags: Mapping[str, Lag] = field(default_factory=dict)
     """By measure, two moments of the source, made with `lag(...)`.
@@ -315,16 +303,15 @@ class FactETL(_ETL):
     grain: tuple[str, ...] = ()
     """The columns that identify a row.
 
-    With a grain, a load updates the rows that the table has and adds the
-    others. Default: none, which means that a load replaces all rows.
+    With a grain, a load updates the rows that the table has and adds the others. Default: none,
+    which means that a load replaces all rows.
     """
     append: bool = False
     """Whether a load adds all rows of the source and leaves those of the table. Default: False."""
     period: str | None = None
     """The column of the period of a periodic snapshot.
 
-    With it, a load replaces the rows of each period that the source gives.
-    Default: None.
+    With it, a load replaces the rows of each period that the source gives. Default: None.
     """
     every: Every | None = None
     """How far the periods are apart, so that a load can name those that are missing.
@@ -344,8 +331,7 @@ class FactETL(_ETL):
     deleted: Deleted | None = None
     """What a load does to facts that the source no longer has. It needs a grain.
 
-    Made with `flag_deleted(...)` or `remove_deleted(...)`. Default: None,
-    they stay as they are.
+    Made with `flag_deleted(...)` or `remove_deleted(...)`. Default: None, they stay as they are.
     """
 
     kind = "fact"
@@ -389,8 +375,7 @@ class FactETL(_ETL):
         """The columns that the source must give."""
         needed = dict.fromkeys(self.own)
         if "factexpander" in self.factory.arguments:
-            # It computes measures, such as the lags of an accumulating
-            # snapshot.
+            # It computes measures, such as the lags of an accumulating snapshot.
             for name in self.factory.names("measures"):
                 needed.pop(name, None)
         for key in self.keys.values():

@@ -1,7 +1,6 @@
 """High-water marks: the largest value of each watermark column, read before the rows are read.
 
-This module queries the source. `incremental.py` decides which rows the next
-load reads.
+This module queries the source. `incremental.py` decides which rows the next load reads.
 """
 
 from collections.abc import Iterable, Mapping
@@ -68,8 +67,8 @@ class HighWaterMark:
     def refuse_repeated_numbers(self, previous: Value | None) -> None:
         """Raise SourceError if two rows beyond the previous mark have the same number.
 
-        Another row with the largest number may come later. A fact that
-        appends would not read it, because the mark has passed it.
+        Another row with the largest number may come later. A fact that appends would not
+        read it, because the mark has passed it.
         """
         if not isinstance(self.type, NumberType) or self.value is None:
             return
@@ -106,19 +105,18 @@ def read_high_water_marks(  # noqa: PLR0913 - the source, what is read, and what
         source: The open source.
         query: The source query, in the dialect of the source.
         watermark: The watermark of the ETL.
-        local_times: The time zone of the source, if its timestamps without
-            a zone are not in UTC.
-        stored: By column: the mark of the last load, as a text. The new
-            mark is searched from there on, which costs the change and not
-            the source. Empty to read all rows.
+        local_times: The time zone of the source, if its timestamps without a zone are not
+            in UTC.
+        stored: By column: the mark of the last load, as a text. The new mark is searched
+            from there on, which costs the change and not the source. Empty to read all
+            rows.
         is_append: Whether the ETL is a fact that appends.
 
     Raises:
         SourceError: The values of a column cannot be compared.
     """
     columns_in_utc = source.columns_in_utc(query) if local_times else ()
-    # A fact that appends refuses rows with NULL. Other loads read them each
-    # time.
+    # A fact that appends refuses rows with NULL. Other loads read them each time.
     null_rows = dict.fromkeys(watermark.columns, 0)
     marks: dict[str, HighWaterMark] = {}
     for column in watermark.columns:
@@ -158,9 +156,9 @@ def _null_rows(source: Database, query: str, column: str) -> int:
 def _rows_since(source: Database, query: str, column: str, stored: str) -> str:
     """Return the query for the rows from a stored mark on, so that an index finds the new mark.
 
-    It is empty if the condition cannot be a part of the query's own WHERE,
-    or if the column has texts, which need a look at all rows: their order
-    is that of time only in one format.
+    It is empty if the condition cannot be a part of the query's own WHERE, or if the column
+    has texts, which need a look at all rows: their order is that of time only in one
+    format.
     """
     dialect = source.dialect
     if not queries.can_filter_inside(query, [column], dialect=dialect):
@@ -188,8 +186,7 @@ def _rows_since(source: Database, query: str, column: str, stored: str) -> str:
 def _native_type(value: Any) -> ValueType | None:
     """Return the type of a number, timestamp or date of the database; None for other values."""
     match value:
-        # A bool is also an int, and a datetime also a date, so these cases
-        # come first.
+        # A bool is also an int, and a datetime also a date, so these cases come first.
         case bool():
             return None
         case int() | Decimal() | float():
@@ -232,11 +229,9 @@ class _ColumnReader:
         value_type = None if largest is None else self.value_type(largest)
         if self.is_append and isinstance(value_type, LocalTimestampType):
             self.refuse_repeated_hours(value_type)
-        # The clock of the source, because the clock of this machine may
-        # differ from it.
+        # The clock of the source, because the clock of this machine may differ from it.
         now = self.source.clock()
-        # The dates of a local source are local whatever type its timestamps
-        # have.
+        # The dates of a local source are local whatever type its timestamps have.
         if self.local_times and isinstance(value_type, LocalTimestampType | DateType):
             now = self.local_times.latest(now)
         value, clock, rows_ahead = self.mark(value_type, largest, now + ahead)
@@ -255,8 +250,7 @@ class _ColumnReader:
     def value_type(self, largest: Any) -> ValueType:
         """Return the type of the values of the column, of which this is the largest."""
         match largest:
-            # A bool is also an int, and a datetime also a date, so these
-            # cases come first.
+            # A bool is also an int, and a datetime also a date, so these cases come first.
             case bool():
                 self._refuse("booleans")
             case int() | Decimal() | float():
@@ -278,8 +272,7 @@ class _ColumnReader:
             pattern = literal(candidate.like_pattern)
             others = self._count_rows(f"NOT ({self.expression} LIKE {pattern})")
             if not others:
-                # The text has the form of a date, but may be none, such as
-                # 2024-13-32.
+                # The text has the form of a date, but may be none, such as 2024-13-32.
                 self._convert(candidate, largest)
                 return candidate
         if not self.source.moment_function:
@@ -318,18 +311,17 @@ class _ColumnReader:
         clock = value_type.convert(now)
         limit = clock
         if self.is_append:
-            # More rows may still get the present value. A fact that appends
-            # would not read them later, so it leaves all rows with the
-            # present value to the next load.
+            # More rows may still get the present value. A fact that appends would not read
+            # them later, so it leaves all rows with the present value to the next load.
             limit = value_type.convert(now - value_type.resolution)
         rows_ahead = 0
         if value > limit:
             is_below = f"{comparable} <= {value_type.literal(limit)}"
-            # The rows that a fact that appends leaves to the next load are
-            # not ahead of the clock.
+            # The rows that a fact that appends leaves to the next load are not ahead of the
+            # clock.
             is_ahead = f"{comparable} > {value_type.literal(clock)}"
-            # The largest value that is not beyond the limit, and the number
-            # of rows beyond the clock.
+            # The largest value that is not beyond the limit, and the number of rows beyond
+            # the clock.
             largest, rows_ahead = _select(
                 self.source,
                 self.query,
@@ -366,8 +358,7 @@ class _ColumnReader:
     def _refuse_inexact(self, value_type: ValueType, given: Any, value: Value) -> None:
         """Raise SourceError if the source does not find its own largest value.
 
-        Then the driver has cut digits, such as nanoseconds, and a load
-        would miss rows.
+        Then the driver has cut digits, such as nanoseconds, and a load would miss rows.
         """
         if not isinstance(given, float | datetime):
             return
