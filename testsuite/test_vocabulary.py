@@ -41,10 +41,16 @@ _ALLOWED = re.compile("gone away|^STOPPED = ")
 
 
 def texts() -> list[Path]:
-    """Return the files whose words are checked: the engine, the flat modules and the pages."""
+    """Return the files whose words are checked: the engine, the tests, and all pages.
+
+    This file is not one of them, because it lists the words.
+    """
     engine = sorted((ROOT / "pypelineetl").rglob("*.py"))
+    tests = sorted((ROOT / "testsuite").rglob("*.py"))
+    tests.remove(Path(__file__))
     pages = sorted((ROOT / "docs").rglob("*.md"))
-    return [*engine, *sorted(ROOT.glob("*.py")), *pages, *sorted(ROOT.glob("*.md"))]
+    flat_modules = sorted(ROOT.glob("*.py"))
+    return [*engine, *tests, *flat_modules, *pages, *sorted(ROOT.glob("*.md"))]
 
 
 @pytest.mark.parametrize("path", texts(), ids=lambda path: str(path.relative_to(ROOT)))
