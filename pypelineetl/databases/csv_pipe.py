@@ -10,7 +10,8 @@ from typing import Self
 
 import duckdb
 
-from pypelineetl.duck.session import DuckSession, translated_errors
+from pypelineetl.duck.duck_errors import translated_errors
+from pypelineetl.duck.session import DuckSession
 
 
 class CsvPipe:

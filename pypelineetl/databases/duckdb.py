@@ -17,14 +17,9 @@ from pypelineetl.databases.duckdb_catalog import DuckDBCatalog, DuckDBLocks, Duc
 from pypelineetl.databases.duckdb_values import READERS, arrow_array, read_texts
 from pypelineetl.databases.locks import LOCK_WAIT_SECONDS
 from pypelineetl.databases.texts import TextComparison
+from pypelineetl.duck.duck_errors import interruptible, is_out_of_memory, out_of_memory_message
 from pypelineetl.duck.rows import FETCH_ROWS, Row, Stream
-from pypelineetl.duck.session import (
-    detach_sources,
-    interruptible,
-    is_out_of_memory,
-    memory_limit_statement,
-    out_of_memory_message,
-)
+from pypelineetl.duck.session import detach_sources, memory_limit_statement
 from pypelineetl.errors import BusyError
 
 # The pause before trying again to open a file that another process has open.

@@ -12,8 +12,9 @@ import duckdb
 from sqlalchemy import URL
 
 from pypelineetl.databases.statements import Statements
+from pypelineetl.duck.duck_errors import ScanError
 from pypelineetl.duck.rows import Scanned
-from pypelineetl.duck.session import DuckSession, ScanError
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import PypeLineError
 from pypelineetl.sql.sql_casts import literal
 

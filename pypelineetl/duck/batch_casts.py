@@ -138,18 +138,10 @@ class _Batch:
         if given is not None:
             array, kind = given
             name = f"{request.source} as {kind}"
-            value = quoted(name)
-            try:
-                cast = request.sql(value, kind)
-            except NoExactCastError:
-                pass
-            else:
+            cast = _exact_cast(request, quoted(name), kind)
+            if cast is not None:
                 self._arrays[name] = array
-                if ERROR_CALL.search(cast):
-                    # A call of error() becomes NULL, which only a value that does not fit gives.
-                    cast = ERROR_CALL.sub("NULL", cast)
-                    self.refusals.append(f"({value} IS NOT NULL AND {cast} IS NULL)")
-                return cast
+                return self._refusing(cast, quoted(name))
         values = [
             None if value is None else request.python(value)
             for value in self._columns[request.source]
@@ -157,6 +149,14 @@ class _Batch:
         name = f"{request.name} cast"
         self._arrays[name] = pa.array(values, arrow_type(request.duckdb_type))
         return quoted(name)
+
+    def _refusing(self, cast: str, value: str) -> str:
+        """Return a cast that gives NULL for a value that does not fit, and note how that shows."""
+        if not ERROR_CALL.search(cast):
+            return cast
+        cast = ERROR_CALL.sub("NULL", cast)
+        self.refusals.append(f"({value} IS NOT NULL AND {cast} IS NULL)")
+        return cast
 
     def _given_for(self, request: "ColumnRequest") -> _Given | None:
         """Return the source column of a request, with texts read; None if Python must cast it."""
@@ -175,6 +175,14 @@ class _Batch:
             # have the same digits after the point, while those of Python keep their own.
             return None
         return given
+
+
+def _exact_cast(request: "ColumnRequest", value: str, kind: str) -> str | None:
+    """Return the expression that casts a value of a DuckDB type; None if there is no exact one."""
+    try:
+        return request.sql(value, kind)
+    except NoExactCastError:
+        return None
 
 
 def _as_array(values: Sequence[Any]) -> _Given | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator
 from typing import Protocol, TypeVar
 
-from pypelineetl.duck.session import ScanError, UnorderedError
+from pypelineetl.duck.duck_errors import ScanError, UnorderedError
 from pypelineetl.errors import SourceError
 from pypelineetl.events import Event
 

@@ -9,12 +9,7 @@ from threading import Lock
 
 import duckdb
 
-from pypelineetl.duck.session import (
-    DuckSession,
-    MemoryDatabase,
-    memory_database,
-    open_duck_session,
-)
+from pypelineetl.duck.session import DuckSession, MemoryDatabase, memory_database, open_duck_session
 
 
 class DuckSessionPool:

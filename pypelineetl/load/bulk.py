@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from pypelineetl.declare.etls import ETL, DimensionETL, FactETL
+from pypelineetl.duck.duck_errors import UnmatchedKeyError
 from pypelineetl.duck.projection import Projection
-from pypelineetl.duck.session import DuckSession, UnmatchedKeyError
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError
 from pypelineetl.extract.sources import typed_source
 from pypelineetl.load.context import Load, Progress

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from pypelineetl import events
 from pypelineetl.declare.etls import ETL
-from pypelineetl.duck.session import ScanError, UnorderedError
+from pypelineetl.duck.duck_errors import ScanError, UnorderedError
 from pypelineetl.errors import PypeLineError, RefreshError, TransientError, error_text
 from pypelineetl.events import Counts, Event, convert
 from pypelineetl.publish.staging import Staging

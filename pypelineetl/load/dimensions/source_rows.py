@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from pypelineetl.declare.etls import DimensionETL
+from pypelineetl.duck.duck_errors import UNORDERED
 from pypelineetl.duck.names import added
 from pypelineetl.duck.names import quoted as quote_name
 from pypelineetl.duck.projection import ColumnRequest, Projection
-from pypelineetl.duck.session import UNORDERED, DuckSession
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.errors import LoadError, quoted
 from pypelineetl.load.dimensions.attributes import with_constants
 from pypelineetl.load.dimensions.deletions import SEEN_KEYS, records_seen_keys

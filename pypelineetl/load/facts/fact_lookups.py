@@ -10,9 +10,10 @@ from typing import Any
 from pypelineetl.databases.base import Database
 from pypelineetl.declare.etls import DimensionETL, FactETL, Lag
 from pypelineetl.declare.keys import Member, MomentKey
+from pypelineetl.duck.duck_errors import UNMATCHED_KEY
 from pypelineetl.duck.names import Names, added, quoted
 from pypelineetl.duck.projection import ColumnRequest, request_moment
-from pypelineetl.duck.session import UNMATCHED_KEY, DuckSession
+from pypelineetl.duck.session import DuckSession
 from pypelineetl.load.facts.key_lookup import CalendarLookup, KeyLookup, MemberLookup
 from pypelineetl.load.facts.member_table import MemberTable, NaturalKey, load_members
 from pypelineetl.load.steps import Step
