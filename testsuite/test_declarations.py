@@ -448,3 +448,35 @@ def test_an_etl_is_found_by_type_and_name(kind: str, name: str, message: str) ->
     with pytest.raises(UsageError) as caught:
         known.find(kind, name)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "rule"),
+    [
+        ("fromatt", ("since",), "the name of one column"),
+        ("key", ["id"], "the name of one column"),
+        ("srcdateatt", 3, "the name of one column"),
+        ("fromfinder", "changed_at", "a function"),
+        ("tofinder", 3, "a function"),
+        ("attributes", ["code", None], "a list of names"),
+        ("lookupatts", [1], "a list of names"),
+        ("type1atts", ["name", ("code", False), 3], "a list of names"),
+    ],
+)
+def test_an_argument_of_a_factory_has_its_type(argument: str, value: object, rule: str) -> None:
+    """Each problem names the argument, its value and the rule."""
+    found = faults(with_arguments(VERSIONED, **{argument: value}))
+    assert f"the factory's {argument} is {value!r}; it must be {rule}" in found
+
+
+def test_a_name_that_the_warehouse_would_cut_off_is_refused() -> None:
+    """PostgreSQL keeps 63 bytes of a name, and other warehouses all of it, or say so."""
+    name = "ä" * 32
+    long = replace(
+        VERSIONED,
+        create=VERSIONED.create.rstrip().removesuffix(")") + f', "{name}" INT)',
+    )
+    dialect = {"WAREHOUSE_DIALECT": "postgresql"}
+    found = faults(long, WAREHOUSE_URL="postgresql://localhost/warehouse", **dialect)
+    assert f'the name "{name}" has 64 bytes, and the warehouse keeps 63 of them' in found
+    read_project(config(long, WAREHOUSE_URL="duckdb:///warehouse.duckdb", **dialect))

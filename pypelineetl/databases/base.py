@@ -51,6 +51,8 @@ class Database(Statements):
     """The function that converts an ISO text to a moment in UTC; empty if there is none."""
     supports_nulls_first: ClassVar[bool] = True
     """Whether ORDER BY takes NULLS FIRST and NULLS LAST."""
+    name_limit: ClassVar[int | None] = None
+    """The bytes that the name of a table or column may have; None if there is no limit."""
     connect_advice: ClassVar[str] = "Check the URL, and that the server runs and lets you in."
     """What the user can check when a connection fails."""
 

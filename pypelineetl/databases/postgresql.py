@@ -59,6 +59,8 @@ class PostgreSQL(Database):
     """
 
     dialect = "postgres"
+    # PostgreSQL cuts a longer name off, and reports the rest of it in a notice only.
+    name_limit = 63
     # jsonb sorts keys and drops duplicate ones.
     lossy_types: ClassVar[Mapping[str, str]] = {"jsonb": "JSON"}
     texts = _CTexts()

@@ -158,6 +158,8 @@ def _problems_of_etl(
     except DialectError as error:
         yield "create", f"the DDL: {error}"
         return
+    if warehouse is not None:
+        yield from _in("create", _long_names((etl.table, *columns), warehouse))
     # The rules below compare the factory with the columns of the DDL.
     if factory_problems:
         return
@@ -273,6 +275,18 @@ def _column_problems(etl: ETL, columns: Mapping[str, Column]) -> Iterator[str]:
         yield from unknown(others, etl.factory.names("attributes"), "attributes do not have")
     else:
         yield from unknown(etl.grain, written, "is in its grain but not in its factory;")
+
+
+def _long_names(names: Iterable[str], warehouse: URL) -> Iterator[str]:
+    """Yield a problem for each name that the warehouse would cut off."""
+    limit = database_class(warehouse).name_limit
+    for name in names:
+        size = len(name.encode())
+        if limit is not None and size > limit:
+            yield (
+                f'the name "{name}" has {size} bytes, and the warehouse keeps {limit} of them; give'
+                " it a shorter one"
+            )
 
 
 def _version_problems(etl: DimensionETL, warehouse: URL) -> Iterator[str]:

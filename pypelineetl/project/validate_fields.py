@@ -11,8 +11,12 @@ from pypelineetl.errors import given
 Rule = tuple[Callable[[Any], bool], str]
 """The function that returns whether a value is valid, and the text of the rule."""
 
-_LISTS = ("attributes", "lookupatts", "keyrefs", "measures", "otherrefs", "type1atts")
+_LIST_ARGUMENTS = ("attributes", "lookupatts", "keyrefs", "measures", "otherrefs", "type1atts")
 """The arguments of a factory that are lists of columns."""
+_COLUMN_ARGUMENTS = ("key", "versionatt", "fromatt", "toatt", "srcdateatt", "orderingatt")
+"""The arguments of a factory that are one column."""
+_FUNCTION_ARGUMENTS = ("fromfinder", "tofinder", "idfinder")
+"""The arguments of a factory that are functions. None is the same as leaving one out."""
 
 
 def field_problems(etl: ETL) -> Iterator[str]:
@@ -27,14 +31,24 @@ def field_problems(etl: ETL) -> Iterator[str]:
             yield f"{field} is {given(value)}; it must be {rule}"
     if not isinstance(etl.factory, Factory):
         return
-    for name in _LISTS:
-        value = etl.factory.arguments.get(name, ())
+    yield from _argument_problems(etl.factory.arguments)
+
+
+def _argument_problems(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a problem for each argument of a factory that has a wrong type."""
+    rules: list[tuple[tuple[str, ...], Rule]] = [
         # Python would read a text as a list of its letters.
-        if not isinstance(value, list | tuple):
-            yield (
-                f"the factory's {name} is {given(value)}; it must be a list of names, such as"
-                ' ["id"]'
-            )
+        (_LIST_ARGUMENTS, (_are_columns, 'a list of names, such as ["id"]')),
+        (_COLUMN_ARGUMENTS, (is_text_or_none, 'the name of one column, such as "id"')),
+        (
+            _FUNCTION_ARGUMENTS,
+            (_is_function_or_none, 'a function, such as datereader("changed_at")'),
+        ),
+    ]
+    for names, (is_valid, rule) in rules:
+        for name in names:
+            if name in arguments and not is_valid(arguments[name]):
+                yield f"the factory's {name} is {given(arguments[name])}; it must be {rule}"
 
 
 def is_text(value: Any) -> bool:
@@ -59,6 +73,19 @@ def _is_share(value: Any) -> bool:
 
 def _are_names(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(map(is_text, value))
+
+
+def _are_columns(value: Any) -> bool:
+    if not isinstance(value, list | tuple):
+        return False
+    # An entry of `type1atts` may be a pair, such as ("email", False).
+    return all(
+        is_text(entry[0] if isinstance(entry, tuple) and entry else entry) for entry in value
+    )
+
+
+def _is_function_or_none(value: Any) -> bool:
+    return value is None or callable(value)
 
 
 def _maps_names(value: Any) -> bool:
