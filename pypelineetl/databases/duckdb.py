@@ -174,8 +174,11 @@ class DuckDB(Database):
             with super().transaction():
                 yield
         finally:
+            # A source that stays attached does no harm, but without a transaction each statement
+            # would commit.
             with suppress(duckdb.Error):
                 detach_sources(self.connection)
+            with suppress(duckdb.Error):
                 self.connection.begin()
 
     @contextmanager

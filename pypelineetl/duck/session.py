@@ -236,18 +236,24 @@ class MemoryDatabase:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self.is_clean = True
+        """Whether nothing is left of the last session, so that another one can follow."""
 
     @contextmanager
     def session(self, memory: str | None, *, scans: bool, streams: bool) -> Iterator[DuckSession]:
         """Open a session, as `open_duck_session` does. An error in the block may spoil the rest."""
         name = f"pypelineetl_{next(_attached_numbers)}"
         limit = memory_limit_statement(memory, is_alone=False)
+        self.is_clean = False
         with self._connection.cursor() as connection:
             _set_up(connection, limit, f"ATTACH ':memory:' AS {name}", f"USE {name}")
             session = DuckSession(connection, in_memory=name, scans=scans, streams=streams)
             yield session
-        for attached in [name, *session.attached_names()]:
-            _detach(self._connection, attached)
+        # Otherwise the pool closes the database, which detaches all of them.
+        with suppress(duckdb.Error):
+            for attached in [name, *session.attached_names()]:
+                _detach(self._connection, attached)
+            self.is_clean = True
 
 
 @contextmanager

@@ -67,9 +67,9 @@ class DuckSessionPool:
             self._keep(database, resources)
 
     def _keep(self, database: MemoryDatabase, resources: ExitStack) -> None:
-        """Keep a database for the next session, unless one is kept or nobody needs one."""
+        """Keep a clean database for the next session, unless one is kept or nobody needs one."""
         with self._lock:
-            if self._keepers and self._idle is None:
+            if self._keepers and self._idle is None and database.is_clean:
                 # The database stays open when the block of `open` closes its resources.
                 self._idle = (database, resources.pop_all())
 
