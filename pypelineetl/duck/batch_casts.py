@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pypelineetl.duck.arrow_types import arrow_type
 from pypelineetl.duck.names import quoted
@@ -224,6 +223,9 @@ def _decimals(values: Sequence[Decimal | None]) -> _Given | None:
 
 def _read_texts(texts: Any, wanted: str) -> _Given | None:
     """Return texts as values that DuckDB can cast; None if they are not all in one usual form."""
+    # It takes 25 MiB and 0.1 s, which most loads need not spend.
+    import pyarrow.compute as pc  # noqa: PLC0415 - as above
+
     for pattern, read, kind in _TEXT_FORMS[wanted]:
         # NULL matches, because it is in every form. The result is NULL for no values at all.
         if pc.all(pc.match_substring_regex(texts, pattern)).as_py() is False:
