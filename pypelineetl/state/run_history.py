@@ -78,14 +78,12 @@ class RunHistory:
         self.table.ensure()
         self._keys.ensure()
 
-    def of(self, run_id: str) -> list[RunRecord]:
-        """Return the records of one run."""
-        return self._find({"run_id": run_id})
-
-    def of_etl(self, run_id: str, etl: str) -> RunRecord:
-        """Return the record of an ETL, such as `fact sale`, in a run that has begun."""
-        [record] = self._find({"run_id": run_id, "etl": etl})
-        return record
+    def of(self, run_id: str, *, etl: str | None = None) -> list[RunRecord]:
+        """Return the records of one run, or the one of an ETL of it, such as `fact sale`."""
+        where = {"run_id": run_id}
+        if etl is not None:
+            where["etl"] = etl
+        return self._find(where)
 
     def latest(self, limit: int | None = None, *, etl: str = "") -> list[RunRecord]:
         """Return the latest records of one ETL or of all, the last one first."""

@@ -82,7 +82,7 @@ def begin_etl(warehouse: Database, run: Run, etl: ETL) -> None:
     Raises:
         LoadError: The run no longer owns its tables, or the ETL was begun too often.
     """
-    record = RunHistory(warehouse).of_etl(run.id, etl.label)
+    [record] = RunHistory(warehouse).of(run.id, etl=etl.label)
     if record.status == RUNNING and record.attempt >= _MOST_ATTEMPTS:
         what = f"{record.etl} in run {run.id}"
         raise _too_many_attempts(what, record.attempt)
