@@ -45,9 +45,6 @@ def pytest_configure(config: pytest.Config) -> None:
     _read_authorities_once()
     _check_extensions_once()
     tiers.load_profile(config.getoption("--hypothesis-profile"))
-    # DuckDB imports pandas for every value that is bound. If pandas is not installed, Python would
-    # search for it each time.
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # which says that there is none
     signal.signal(
         signal.SIGTERM, lambda *_: pytest.exit("asked to end", returncode=128 + signal.SIGTERM)
     )

@@ -32,7 +32,7 @@ class CatalogMemory:
         self._known: dict[tuple[str, str], Any] = {}
         """What was read, by kind and table."""
         self._temporary: set[str] = set()
-        """The quoted names of the temporary tables that this connection has created."""
+        """The quoted names of the temporary tables of this connection."""
 
     def read_once(self, kind: str, table: str, read: Callable[[str], _Found]) -> _Found:
         """Return what a function reads of a table, from memory if nothing has changed.
@@ -48,9 +48,9 @@ class CatalogMemory:
         return found
 
     def temporary_tables(self) -> list[str]:
-        """Return the quoted names of the temporary tables that this connection has created.
+        """Return the quoted names of the temporary tables of this connection.
 
-        Some of them may have been dropped.
+        A rollback may have removed some of them.
         """
         return sorted(self._temporary)
 
@@ -72,8 +72,11 @@ class CatalogMemory:
         self.clear()
 
     def _is_temporary(self, name: str, statement: str) -> bool:
-        """Return whether a statement creates or drops a temporary table."""
+        """Return whether a statement creates or drops a temporary table, and note that."""
         if statement.lstrip()[:1] in {"C", "c"}:
             self._temporary.add(name)
             return True
-        return name in self._temporary
+        is_temporary = name in self._temporary
+        # A table that is not temporary may have the name later.
+        self._temporary.discard(name)
+        return is_temporary

@@ -6,7 +6,6 @@ form, and if DuckDB has an exact expression for the cast. Python casts the other
 does not fit, Python casts the whole batch, and finds and reports the value.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -37,7 +36,6 @@ _DUCKDB_TYPES: Mapping[type, str] = {
     time: "TIME",
 }
 """By Python type: the DuckDB type of the values. Subclasses, such as `Single`, do not count."""
-_MOST_DECIMAL_DIGITS = 38
 
 _Given = tuple[Any, str]
 """A column as an Arrow array, and the DuckDB type from which it is cast."""
@@ -215,10 +213,10 @@ def _decimals(values: Sequence[Decimal | None]) -> _Given | None:
         array = pa.array(values)
     except (pa.ArrowException, ValueError, TypeError):
         return None
-    found = re.fullmatch(r"decimal128\((\d+), (\d+)\)", str(array.type))
-    if not found or int(found[1]) > _MOST_DECIMAL_DIGITS:
+    # A decimal256 has more digits than any type of DuckDB.
+    if not pa.types.is_decimal128(array.type):
         return None
-    return array, f"DECIMAL({found[1]},{found[2]})"
+    return array, f"DECIMAL({array.type.precision},{array.type.scale})"
 
 
 def _read_texts(texts: Any, wanted: str) -> _Given | None:

@@ -13,9 +13,8 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from pypelineetl.duck import batch_casts
 from pypelineetl.duck.arrow_types import arrow_type
-from pypelineetl.duck.batch_casts import insert_batch
+from pypelineetl.duck.batch_casts import FEWEST_ROWS, insert_batch
 from pypelineetl.duck.names import quoted
 from pypelineetl.duck.rows import Scanned, Stream
 from pypelineetl.duck.session import DuckSession
@@ -257,7 +256,7 @@ class Projection:
         rows = self._rows()
         for batch in rows.batches:
             columns = dict(zip(rows.columns, zip(*batch, strict=True), strict=True))
-            is_large = len(batch) >= batch_casts.FEWEST_ROWS
+            is_large = len(batch) >= FEWEST_ROWS
             # Without scans, this load begins again after an error of DuckDB.
             may_cast = is_large and self._session.scans and not collect_errors
             if may_cast and insert_batch(self._session, columns, requested, table):

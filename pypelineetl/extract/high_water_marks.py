@@ -123,11 +123,13 @@ def read_high_water_marks(  # noqa: PLR0913 - the source, what is read, and what
         if is_append:
             null_rows[column] = _null_rows(source, query, column)
         if column in stored and (column in columns_in_utc or not local_times):
+            found = None
             narrowed = _rows_since(source, query, column, stored[column])
-            reader = _ColumnReader(source, narrowed, column, None, is_append=is_append)
-            found = reader.high_water_mark(watermark.ahead, null_rows[column]) if narrowed else None
+            if narrowed is not None:
+                reader = _ColumnReader(source, narrowed, column, None, is_append=is_append)
+                found = reader.high_water_mark(watermark.ahead, null_rows[column])
             # Nothing is found if the rows of the mark were deleted.
-            if found and found.value is not None:
+            if found is not None and found.value is not None:
                 marks[column] = found
     missing = [column for column in watermark.columns if column not in marks]
     if missing:
@@ -153,28 +155,28 @@ def _null_rows(source: Database, query: str, column: str) -> int:
     return int(rows)
 
 
-def _rows_since(source: Database, query: str, column: str, stored: str) -> str:
+def _rows_since(source: Database, query: str, column: str, stored: str) -> str | None:
     """Return the query for the rows from a stored mark on, so that an index finds the new mark.
 
-    It is empty if the condition cannot be a part of the query's own WHERE, or if the column
+    None if the condition cannot be a part of the query's own WHERE, or if the column
     has texts, which need a look at all rows: their order is that of time only in one
     format.
     """
     dialect = source.dialect
     if not queries.can_filter_inside(query, [column], dialect=dialect):
-        return ""
+        return None
     name = _column_expression(source, column)
     example = source.query(
         f"SELECT {name} FROM (\n{query}\n) AS source WHERE {name} IS NOT NULL LIMIT 1"
     )
     value_type = _native_type(example[0][0]) if example else None
     if value_type is None:
-        return ""
+        return None
     try:
         least = value_type.literal(value_type.from_text(stored))
     except ValueError:
         # The column has another type now.
-        return ""
+        return None
     return queries.filter_rows(
         query,
         [column],
@@ -249,21 +251,18 @@ class _ColumnReader:
 
     def value_type(self, largest: Any) -> ValueType:
         """Return the type of the values of the column, of which this is the largest."""
-        match largest:
-            # A bool is also an int, and a datetime also a date, so these cases come first.
-            case bool():
-                self._refuse("booleans")
-            case int() | Decimal() | float():
-                return NumberType()
-            case datetime(tzinfo=None) if self.local_times:
-                return LocalTimestampType(has_zone=False, local_times=self.local_times)
-            case datetime():
-                return TimestampType(has_zone=largest.tzinfo is not None)
-            case date():
-                return DateType()
-            case str():
-                return self._text_type(largest)
-        return self._refuse(f"values of the type {type(largest).__name__}")
+        if isinstance(largest, str):
+            return self._text_type(largest)
+        value_type = _native_type(largest)
+        if value_type is None:
+            kind = "booleans"
+            if not isinstance(largest, bool):
+                kind = f"values of the type {type(largest).__name__}"
+            self._refuse(kind)
+        is_without_zone = isinstance(value_type, TimestampType) and not value_type.has_zone
+        if self.local_times and is_without_zone:
+            return LocalTimestampType(has_zone=False, local_times=self.local_times)
+        return value_type
 
     def _text_type(self, largest: str) -> ValueType:
         """Return the type of texts: the format of the largest if all have it, else mixed."""
